@@ -1,0 +1,362 @@
+//! Errors: one enum per kind of operation.
+//!
+//! Owns what the program is told when a call fails. A failed send gives the message back
+//! ([`SendError::into_message`]); what a peer does wrong is never an error of the program's call,
+//! it is counted and closes the pipe.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::message::Message;
+use crate::protocol::ProtocolId;
+
+/// A message could not be sent; it is inside, untouched.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The socket or context is closed, or was closed while the call waited.
+    #[error("the socket is closed")]
+    Closed(Message),
+    /// Nobody took the message within the send timeout.
+    #[error("timed out: nobody took the message")]
+    TimedOut(Message),
+    /// Nobody can take the message now (only from the `try_` forms).
+    #[error("nobody can take the message now")]
+    WouldBlock(Message),
+    /// The context has nothing to answer, or has answered already.
+    #[error("there is no request to answer")]
+    State(Message),
+    /// The message is longer than `Options::max_send_size` allows.
+    #[error("the message is {} bytes long, the limit is {limit}", message.len())]
+    TooLarge {
+        /// The message.
+        message: Message,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl SendError {
+    /// The message that was not sent.
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Closed(message)
+            | Self::TimedOut(message)
+            | Self::WouldBlock(message)
+            | Self::State(message)
+            | Self::TooLarge { message, .. } => message,
+        }
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, message) = match self {
+            Self::Closed(message) => ("Closed", message),
+            Self::TimedOut(message) => ("TimedOut", message),
+            Self::WouldBlock(message) => ("WouldBlock", message),
+            Self::State(message) => ("State", message),
+            Self::TooLarge { message, limit } => {
+                return f
+                    .debug_struct("TooLarge")
+                    .field("len", &message.len())
+                    .field("limit", limit)
+                    .finish();
+            }
+        };
+        write!(f, "{name}({} bytes)", message.len())
+    }
+}
+
+/// Nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The socket or context is closed, or was closed while the call waited.
+    #[error("the socket is closed")]
+    Closed,
+    /// Nothing came within the receive timeout, or the survey has reached its deadline.
+    #[error("timed out: nothing came")]
+    TimedOut,
+    /// Nothing is there now (only from the `try_` forms).
+    #[error("nothing is there now")]
+    WouldBlock,
+    /// The context has no request or survey to receive for, or another call is already receiving.
+    #[error("the context is not in a state in which it can receive")]
+    State,
+    /// A newer request or survey of the same context took the place of this one.
+    #[error("a newer request took the place of this one")]
+    Canceled,
+    /// The peer that had the request is gone, and resending is switched off.
+    #[error("the peer that had the request is gone")]
+    ConnectionReset,
+}
+
+/// A request got no reply; the request is inside.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The socket is closed, or was closed while the call waited.
+    #[error("the socket is closed")]
+    Closed(Message),
+    /// No reply came within the receive timeout.
+    #[error("timed out: no reply came")]
+    TimedOut(Message),
+    /// The peer that had the request is gone, and resending is switched off. It may or may not have
+    /// acted on the request.
+    #[error("the peer that had the request is gone")]
+    ConnectionReset(Message),
+    /// The request is longer than `Options::max_send_size` allows.
+    #[error("the request is {} bytes long, the limit is {limit}", message.len())]
+    TooLarge {
+        /// The request.
+        message: Message,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl RequestError {
+    /// The request that was not answered.
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Closed(message)
+            | Self::TimedOut(message)
+            | Self::ConnectionReset(message)
+            | Self::TooLarge { message, .. } => message,
+        }
+    }
+}
+
+impl fmt::Debug for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(message) => write!(f, "Closed({} bytes)", message.len()),
+            Self::TimedOut(message) => write!(f, "TimedOut({} bytes)", message.len()),
+            Self::ConnectionReset(message) => {
+                write!(f, "ConnectionReset({} bytes)", message.len())
+            }
+            Self::TooLarge { message, limit } => f
+                .debug_struct("TooLarge")
+                .field("len", &message.len())
+                .field("limit", limit)
+                .finish(),
+        }
+    }
+}
+
+/// What is wrong with an address. Also the cause inside [`BindError`] and [`ConnectError`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// There is no `://`.
+    #[error("{url:?} has no scheme such as tcp://")]
+    NoScheme {
+        /// The address as given.
+        url: String,
+    },
+    /// No transport of this runtime has the scheme.
+    #[error("{url:?}: no transport is called {scheme:?}")]
+    UnknownTransport {
+        /// The address as given.
+        url: String,
+        /// The part before `://`.
+        scheme: String,
+    },
+    /// The transport cannot make sense of the rest.
+    #[error("{url:?}: {reason}")]
+    Malformed {
+        /// The address as given.
+        url: String,
+        /// What is wrong, as a phrase.
+        reason: &'static str,
+    },
+    /// The path or name is longer than the transport allows.
+    #[error("{url:?}: the name has {len} bytes, the limit is {limit}")]
+    TooLong {
+        /// The address as given.
+        url: String,
+        /// Length of the name in bytes.
+        len: usize,
+        /// The transport's limit in bytes.
+        limit: usize,
+    },
+}
+
+/// A `bind` failed; nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address cannot be used.
+    #[error("cannot bind: {0}")]
+    Address(#[from] AddressError),
+    /// Somebody, perhaps this very socket, has the address already. For ipc also: the path is a file
+    /// that is not a socket; it was left alone.
+    #[error("cannot bind {url:?}: the address is in use")]
+    AddressInUse {
+        /// The address as given.
+        url: String,
+    },
+    /// The operating system forbids it.
+    #[error("cannot bind {url:?}: permission denied")]
+    PermissionDenied {
+        /// The address as given.
+        url: String,
+    },
+    /// An endpoint option has a value that cannot be used.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The socket is closed.
+    #[error("cannot bind: the socket is closed")]
+    Closed,
+    /// The runtime could not be started.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Any other error of the operating system.
+    #[error("cannot bind {url:?}: {source}")]
+    Io {
+        /// The address as given.
+        url: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
+/// A `connect` or `connect_now` failed, and no attempt goes on in the background.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address cannot be used.
+    #[error("cannot connect: {0}")]
+    Address(#[from] AddressError),
+    /// An endpoint option has a value that cannot be used.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The socket is closed, or was closed during the attempt.
+    #[error("cannot connect: the socket is closed")]
+    Closed,
+    /// The runtime could not be started.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The one attempt of `connect_now` failed.
+    #[error("cannot connect to {url:?}: {source}")]
+    Failed {
+        /// The address as given.
+        url: String,
+        /// What went wrong.
+        source: AttemptError,
+    },
+}
+
+/// Why one attempt to connect failed.
+///
+/// The answer to "why is it not connected?": found in `endpoint.status()` for a background
+/// connection and inside [`ConnectError::Failed`] for `connect_now`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// Nobody listens there.
+    #[error("connection refused")]
+    Refused,
+    /// The name could not be resolved.
+    #[error("the name cannot be resolved: {0}")]
+    Resolve(String),
+    /// The attempt or the header exchange took too long.
+    #[error("timed out after {0:?}")]
+    TimedOut(Duration),
+    /// The other side is not a peer we can talk to.
+    #[error("protocol error: {0}")]
+    Protocol(HeaderError),
+    /// Our own protocol, or the `admit` callback, turned the peer away.
+    #[error("the peer was rejected")]
+    Rejected,
+    /// The connection ended before the header exchange was over.
+    #[error("the peer closed the connection before the header exchange was over")]
+    Closed,
+    /// Any other error of the operating system.
+    #[error("{message}")]
+    Io {
+        /// The class of the error.
+        kind: io::ErrorKind,
+        /// The operating system's words.
+        message: String,
+    },
+}
+
+impl From<io::Error> for AttemptError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
+            kind => Self::Io { kind, message: error.to_string() },
+        }
+    }
+}
+
+/// What is wrong with the eight bytes a peer sends first (wire specification, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// They do not begin with the bytes 00 53 50.
+    #[error("the peer does not speak a scalability protocol")]
+    Magic,
+    /// The version is not 0.
+    #[error("the peer speaks version {0} of the connection header")]
+    Version(u8),
+    /// The reserved bytes are not zero.
+    #[error("the reserved bytes of the peer's header are not zero")]
+    Reserved,
+    /// The peer's protocol does not fit ours.
+    #[error("the peer is a {announced} socket, ours needs {expected}")]
+    Peer {
+        /// What the peer must be.
+        expected: ProtocolId,
+        /// What it says it is.
+        announced: ProtocolId,
+    },
+}
+
+/// An option has a value outside its range, or does not belong to this kind of socket.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// The value is out of range.
+    #[error("option {option} is {value}, allowed is {allowed}")]
+    Invalid {
+        /// The option's name.
+        option: &'static str,
+        /// The value that was set.
+        value: String,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
+    /// This kind of socket has no such option.
+    #[error("a {socket} socket has no option {option}")]
+    NoSuchOption {
+        /// The option's name.
+        option: &'static str,
+        /// The kind of socket.
+        socket: ProtocolId,
+    },
+}
+
+/// The event loop or its thread could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime cannot be started: {source}")]
+pub struct RuntimeError {
+    /// The error of the operating system.
+    #[from]
+    source: io::Error,
+}
+
+/// A wait ended without what was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The socket is closed, or was closed while the call waited.
+    #[error("the socket is closed")]
+    Closed,
+    /// The time is over; the number is what was there at that moment.
+    #[error("timed out with {0} peers")]
+    TimedOut(usize),
+}

@@ -1,0 +1,330 @@
+//! Messages: what a program sends and receives, and what a pipe carries.
+//!
+//! Owns the two shapes of a message. A [`Message`] is what the program sees: a body, and where it
+//! came from. A [`Frame`] is what crosses a pipe: the bytes of one SP message as they stand on the
+//! wire, protocol header and body in one. Knows nothing of protocols or transports.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::Deref;
+
+use bytes::{Bytes, BytesMut};
+
+/// The number of one pipe: unique among the live pipes of the process, 1 to 0x7FFF_FFFF.
+///
+/// Numbers start at a random point and are not used again while the pipe lives; afterwards they may
+/// be. Source of the rule: wire specification, section 9.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PipeId(NonZeroU32);
+
+impl PipeId {
+    /// The largest number a pipe can have: 31 bits, because the top bit ends a backtrace.
+    pub(crate) const MAX: u32 = 0x7FFF_FFFF;
+
+    /// The id `n`, unless `n` is outside 1..=0x7FFF_FFFF.
+    pub(crate) fn new(n: u32) -> Option<Self> {
+        (n <= Self::MAX).then(|| NonZeroU32::new(n).map(Self)).flatten()
+    }
+
+    /// The number itself.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for PipeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Debug for PipeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PipeId({})", self.0)
+    }
+}
+
+/// A message: any number of bytes, including none.
+///
+/// Cloning is cheap and shares the bytes, which never change. Everything that can become a message
+/// does so by itself in a call such as `send("hello")`: strings, byte slices, vectors and
+/// [`Bytes`] (the last two without copying).
+///
+/// ```
+/// use sinew::Message;
+/// let message = Message::from("hello");
+/// assert_eq!(message, "hello");
+/// assert_eq!(message.len(), 5);
+/// assert_eq!(message.pipe(), None); // not received from anyone
+/// ```
+#[derive(Clone, Default)]
+pub struct Message {
+    body: Bytes,
+    pipe: Option<PipeId>,
+}
+
+impl Message {
+    /// An empty message.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A message as it arrived on `pipe`.
+    pub(crate) fn received(body: Bytes, pipe: PipeId) -> Self {
+        Self { body, pipe: Some(pipe) }
+    }
+
+    /// The bytes of the message.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The bytes of the message, without copying them.
+    pub fn into_bytes(self) -> Bytes {
+        self.body
+    }
+
+    /// The pipe the message was received on; `None` for a message that was not received.
+    ///
+    /// The pipe may be gone by now. Compare with the ids in `peers()` and in pipe events.
+    pub fn pipe(&self) -> Option<PipeId> {
+        self.pipe
+    }
+
+    /// The message as text, with every invalid sequence replaced by U+FFFD.
+    pub fn to_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.to_text())
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 64;
+        let shown = self.body.slice(..self.body.len().min(SHOWN));
+        let more = if self.body.len() > SHOWN { "…" } else { "" };
+        write!(f, "Message({} bytes, {shown:?}{more}", self.body.len())?;
+        if let Some(pipe) = self.pipe {
+            write!(f, ", pipe {pipe}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+macro_rules! message_from {
+    ($($source:ty: $value:ident => $body:expr;)*) => {$(
+        impl From<$source> for Message {
+            fn from($value: $source) -> Self {
+                Self { body: $body, pipe: None }
+            }
+        }
+    )*};
+}
+
+message_from! {
+    &str: text => Bytes::copy_from_slice(text.as_bytes());
+    String: text => Bytes::from(text);
+    &String: text => Bytes::copy_from_slice(text.as_bytes());
+    &[u8]: bytes => Bytes::copy_from_slice(bytes);
+    Vec<u8>: bytes => Bytes::from(bytes);
+    &Vec<u8>: bytes => Bytes::copy_from_slice(bytes);
+    Bytes: bytes => bytes;
+    &Bytes: bytes => bytes.clone();
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::from(bytes.as_slice())
+    }
+}
+
+impl From<&Self> for Message {
+    fn from(message: &Self) -> Self {
+        message.clone()
+    }
+}
+
+impl From<Message> for Bytes {
+    fn from(message: Message) -> Self {
+        message.body
+    }
+}
+
+/// Two messages are equal when their bodies are; where they came from does not count.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.body == other.body
+    }
+}
+
+impl Eq for Message {}
+
+macro_rules! message_eq {
+    ($($other:ty: $value:ident => $bytes:expr;)*) => {$(
+        impl PartialEq<$other> for Message {
+            fn eq(&self, $value: &$other) -> bool {
+                self.body[..] == *$bytes
+            }
+        }
+        impl PartialEq<Message> for $other {
+            fn eq(&self, message: &Message) -> bool {
+                message == self
+            }
+        }
+    )*};
+}
+
+message_eq! {
+    str: text => text.as_bytes();
+    &str: text => text.as_bytes();
+    String: text => text.as_bytes();
+    [u8]: bytes => bytes;
+    &[u8]: bytes => *bytes;
+    Vec<u8>: bytes => bytes.as_slice();
+    Bytes: bytes => bytes;
+}
+
+impl<const N: usize> PartialEq<[u8; N]> for Message {
+    fn eq(&self, bytes: &[u8; N]) -> bool {
+        self.body[..] == bytes[..]
+    }
+}
+
+impl<const N: usize> PartialEq<&[u8; N]> for Message {
+    fn eq(&self, bytes: &&[u8; N]) -> bool {
+        self.body[..] == bytes[..]
+    }
+}
+
+/// One SP message as a pipe carries it: `head` followed by `body`, cut at an arbitrary place.
+///
+/// A stream transport delivers all of it in `body`. A large message inside the process arrives as
+/// the sender made it, its protocol header apart, so that the body need not be copied. Nobody may
+/// read a meaning into the place of the cut.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame {
+    head: Bytes,
+    body: Bytes,
+}
+
+impl Frame {
+    pub(crate) fn new(head: Bytes, body: Bytes) -> Self {
+        Self { head, body }
+    }
+
+    /// Length of the whole SP message in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Takes the first `n` bytes off; `None`, and nothing taken, when there are fewer.
+    pub(crate) fn take(&mut self, n: usize) -> Option<Bytes> {
+        if n > self.len() {
+            return None;
+        }
+        if self.head.is_empty() {
+            return Some(self.body.split_to(n));
+        }
+        if n > self.head.len() {
+            self.join();
+            return Some(self.body.split_to(n));
+        }
+        Some(self.head.split_to(n))
+    }
+
+    /// The 32-bit word that begins at byte `at`; `None` when the message ends before it does.
+    pub(crate) fn word(&self, at: usize) -> Option<u32> {
+        let mut word = [0; 4];
+        for (i, byte) in word.iter_mut().enumerate() {
+            *byte = self.byte(at + i)?;
+        }
+        Some(u32::from_be_bytes(word))
+    }
+
+    /// All that is left, as one piece.
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        self.join();
+        self.body
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        match at.checked_sub(self.head.len()) {
+            None => self.head.get(at).copied(),
+            Some(at) => self.body.get(at).copied(),
+        }
+    }
+
+    /// Makes `head` empty; copies only when both parts hold something.
+    fn join(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        if self.body.is_empty() {
+            self.body = head;
+        } else if !head.is_empty() {
+            let mut whole = BytesMut::with_capacity(head.len() + self.body.len());
+            whole.extend_from_slice(&head);
+            whole.extend_from_slice(&self.body);
+            self.body = whole.freeze();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(head: &'static [u8], body: &'static [u8]) -> Frame {
+        Frame::new(Bytes::from_static(head), Bytes::from_static(body))
+    }
+
+    #[test]
+    fn a_frame_reads_the_same_wherever_it_was_cut() {
+        let whole = b"\x80\x00\x00\x01abc";
+        for cut in 0..=whole.len() {
+            let mut frame = frame(&whole[..cut], &whole[cut..]);
+            assert_eq!(frame.len(), 7);
+            assert_eq!(frame.word(0), Some(0x8000_0001));
+            assert_eq!(frame.word(4), None);
+            assert_eq!(frame.take(8), None);
+            assert_eq!(frame.take(4).unwrap(), &whole[..4]);
+            assert_eq!(frame.into_bytes(), "abc");
+        }
+    }
+
+    #[test]
+    fn pipe_ids_have_31_bits_and_are_never_zero() {
+        assert_eq!(PipeId::new(0), None);
+        assert_eq!(PipeId::new(0x8000_0000), None);
+        assert_eq!(PipeId::new(0x7FFF_FFFF).unwrap().get(), 0x7FFF_FFFF);
+    }
+
+    #[test]
+    fn messages_compare_with_everything_they_are_made_from() {
+        let message = Message::from("ab");
+        assert_eq!(message, "ab");
+        assert_eq!(message, b"ab");
+        assert_eq!(message, vec![b'a', b'b']);
+        assert_eq!("ab", Message::from(String::from("ab")));
+        assert_eq!(Message::received(Bytes::from_static(b"ab"), PipeId::new(7).unwrap()), message);
+        assert_eq!(format!("{message:?}"), "Message(2 bytes, b\"ab\")");
+    }
+}

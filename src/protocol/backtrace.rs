@@ -1,0 +1,190 @@
+//! The header of REQ, REP, SURVEYOR and RESPONDENT: a backtrace that ends in an id.
+//!
+//! ```text
+//! [pipe b][pipe a][id | top bit] body
+//! ```
+//!
+//! Owns its bytes and the numbering of requests and surveys. Every word but the last names a pipe
+//! of some device on the way and means nothing to us; the last is the only one with its top bit set.
+//! Wire specification, sections 8.2, 9, 10 and 11.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use bytes::Bytes;
+
+use super::conversation::Conversation;
+use crate::message::Frame;
+use crate::stats::DropReason;
+
+/// The bit that marks the last word of a backtrace.
+const END: u32 = 0x8000_0000;
+const WORD: usize = 4;
+
+/// Splits what a REP or RESPONDENT has received into the backtrace, id included, and the body.
+///
+/// A backtrace that does not end within `ttl` words is over the limit, whatever comes behind.
+pub(super) fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
+    for hop in 0..usize::from(ttl) {
+        let word = frame.word(hop * WORD).ok_or(DropReason::Malformed)?;
+        if word & END != 0 {
+            let words = frame.take((hop + 1) * WORD).ok_or(DropReason::Malformed)?;
+            return Ok((words, frame.into_bytes()));
+        }
+    }
+    Err(DropReason::TtlExceeded)
+}
+
+/// Splits what a REQ or SURVEYOR has received into the id it answers and the body.
+pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Bytes), DropReason> {
+    let word = frame.word(0).ok_or(DropReason::Malformed)?;
+    if word & END == 0 {
+        return Err(DropReason::Stale);
+    }
+    frame.take(WORD).ok_or(DropReason::Malformed)?;
+    Ok((RequestId(word & !END), frame.into_bytes()))
+}
+
+/// The id of one request or survey: 31 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RequestId(u32);
+
+impl RequestId {
+    /// The header of a request as it leaves its REQ or SURVEYOR.
+    pub(super) fn header(self) -> [u8; WORD] {
+        (self.0 | END).to_be_bytes()
+    }
+}
+
+/// Gives out ids and knows which conversation waits for an answer to which.
+///
+/// Ids go up by one modulo 2^31 from a start that should be random, so that a socket made anew on
+/// the same address is not taken for its predecessor. One that is still outstanding is passed over.
+#[derive(Debug)]
+pub(super) struct Ids {
+    next: u32,
+    owners: HashMap<RequestId, Conversation>,
+}
+
+impl Ids {
+    pub(super) fn new(seed: u32) -> Self {
+        Self { next: seed & !END, owners: HashMap::new() }
+    }
+
+    /// A fresh id, outstanding from now on.
+    pub(super) fn issue(&mut self, owner: Conversation) -> RequestId {
+        loop {
+            let id = RequestId(self.next);
+            self.next = (self.next + 1) & !END;
+            if let Entry::Vacant(free) = self.owners.entry(id) {
+                free.insert(owner);
+                return id;
+            }
+        }
+    }
+
+    /// The conversation that waits for an answer to `id`.
+    pub(super) fn owner(&self, id: RequestId) -> Option<Conversation> {
+        self.owners.get(&id).copied()
+    }
+
+    /// Nobody waits for an answer to `id` any more.
+    pub(super) fn retire(&mut self, id: RequestId) {
+        self.owners.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = &[0x80, 0, 0, 1];
+
+    fn frame(bytes: &[u8]) -> Frame {
+        Frame::new(Bytes::new(), Bytes::copy_from_slice(bytes))
+    }
+
+    /// `plain` words without the top bit, then the terminator, then "a".
+    fn traced(plain: u8) -> Frame {
+        let mut bytes: Vec<u8> = (1..=plain).flat_map(|k| [0, 0, 0, k]).collect();
+        bytes.extend_from_slice(HEAD);
+        bytes.push(b'a');
+        frame(&bytes)
+    }
+
+    fn body(frame: Frame, ttl: u8) -> Result<Bytes, DropReason> {
+        split(frame, ttl).map(|(_, body)| body)
+    }
+
+    // B1 to B4, B10, B17.
+    #[test]
+    fn a_backtrace_ends_at_the_first_word_with_its_top_bit() {
+        for (bytes, words, body) in [
+            (&b"\x80\0\0\x01abc"[..], &b"\x80\0\0\x01"[..], &b"abc"[..]),
+            (b"\x80\0\0\x01", b"\x80\0\0\x01", b""),
+            (b"\x80\0\0\0a", b"\x80\0\0\0", b"a"),
+            (b"\xFF\xFF\xFF\xFFa", b"\xFF\xFF\xFF\xFF", b"a"),
+            (b"\0\0\0\x07\x80\0\0\x01a", b"\0\0\0\x07\x80\0\0\x01", b"a"),
+            (b"\x80\0\0\x05\x80\0\0\x06a", b"\x80\0\0\x05", b"\x80\0\0\x06a"),
+        ] {
+            let split = split(frame(bytes), 8).unwrap();
+            assert_eq!((&split.0[..], &split.1[..]), (words, body));
+        }
+    }
+
+    // B5 to B9.
+    #[test]
+    fn a_backtrace_without_an_end_is_malformed() {
+        for bytes in [&b""[..], b"\x80\0\0", b"\0\0\0\x01", b"\0\0\0\x01\x80", b"\0\x01\x02\x03ab"]
+        {
+            assert_eq!(body(frame(bytes), 8), Err(DropReason::Malformed), "{bytes:?}");
+        }
+    }
+
+    // B11 to B16.
+    #[test]
+    fn the_ttl_counts_the_words_up_to_and_including_the_end() {
+        assert_eq!(body(traced(7), 8).unwrap(), "a");
+        assert_eq!(body(traced(8), 8), Err(DropReason::TtlExceeded));
+        assert_eq!(body(traced(0), 1).unwrap(), "a");
+        assert_eq!(body(traced(1), 1), Err(DropReason::TtlExceeded));
+        assert_eq!(body(traced(254), 255).unwrap(), "a");
+        assert_eq!(body(traced(255), 255), Err(DropReason::TtlExceeded));
+        assert_eq!(body(frame(&[0; 36]), 8), Err(DropReason::TtlExceeded));
+    }
+
+    // B20, B22 to B24, and row 15 of the table of bad input.
+    #[test]
+    fn the_first_word_of_an_answer_is_its_id() {
+        let (id, body) = answer(frame(b"\x80\0\0\x09x")).unwrap();
+        assert_eq!((id, &body[..]), (RequestId(9), &b"x"[..]));
+        assert_eq!(answer(frame(b"\x80\0\0\x09")).unwrap().1, "");
+        assert_eq!(answer(frame(b"\0\0\0\x09x")), Err(DropReason::Stale));
+        assert_eq!(answer(frame(b"\x80\0\0")), Err(DropReason::Malformed));
+    }
+
+    // E17, E18, C079.
+    #[test]
+    fn the_header_is_the_id_with_its_top_bit_set() {
+        let mut ids = Ids::new(0x9234_5678);
+        let asker = Conversation::from_index(0);
+        assert_eq!(ids.issue(asker).header(), [0x92, 0x34, 0x56, 0x78]);
+        assert_eq!(ids.issue(asker).header(), [0x92, 0x34, 0x56, 0x79]);
+        assert_eq!(Ids::new(0).issue(asker).header(), [0x80, 0, 0, 0]);
+    }
+
+    // Wire specification, section 9.
+    #[test]
+    fn ids_wrap_at_31_bits_and_skip_those_outstanding() {
+        let [old, new] = [0, 1].map(Conversation::from_index);
+        let mut ids = Ids::new(0);
+        let zero = ids.issue(old);
+        let one = ids.issue(old);
+        ids.retire(one);
+        ids.next = 0x7FFF_FFFF;
+        assert_eq!(ids.issue(new), RequestId(0x7FFF_FFFF));
+        assert_eq!(ids.issue(new), RequestId(1));
+        assert_eq!(ids.owner(zero), Some(old));
+        assert_eq!(ids.owner(one), Some(new));
+    }
+}

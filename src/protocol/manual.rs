@@ -1,0 +1,118 @@
+//! A port that is worked by hand, for the unit tests of single protocols.
+//!
+//! Says nothing by itself: a test puts frames into pipes, fills and empties them, and looks at what
+//! the protocol has done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Interest, Port, PushError};
+use crate::message::{Frame, PipeId};
+use crate::stats::DropReason;
+
+pub(super) fn pipe(n: u32) -> PipeId {
+    PipeId::new(n).expect("a test uses small numbers")
+}
+
+pub(super) fn body(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+/// Any instant will do: time is virtual.
+pub(super) fn start() -> Instant {
+    Instant::now()
+}
+
+/// Pipes are there until they are broken off, have room until they are filled and are drained
+/// until they are made busy.
+#[derive(Debug, Default)]
+pub(super) struct ManualPort {
+    arrived: BTreeMap<PipeId, VecDeque<Frame>>,
+    sent: Vec<(PipeId, Vec<u8>)>,
+    full: BTreeSet<PipeId>,
+    gone: BTreeSet<PipeId>,
+    /// Pipes that transmit nothing: what is pushed stays in them.
+    stalled: BTreeSet<PipeId>,
+    undrained: BTreeSet<PipeId>,
+    woken: BTreeSet<Interest>,
+    drops: Vec<(Option<PipeId>, DropReason)>,
+    pub(super) resent: u64,
+}
+
+impl ManualPort {
+    pub(super) fn arrives(&mut self, pipe: PipeId, bytes: &[u8]) {
+        let frame = Frame::new(Bytes::new(), Bytes::copy_from_slice(bytes));
+        self.arrived.entry(pipe).or_default().push_back(frame);
+    }
+
+    /// From now on the pipe takes nothing.
+    pub(super) fn fill(&mut self, pipe: PipeId) {
+        self.full.insert(pipe);
+    }
+
+    /// From now on the pipe keeps what it takes.
+    pub(super) fn stall(&mut self, pipe: PipeId) {
+        self.stalled.insert(pipe);
+    }
+
+    /// Transmits everything the pipe has; it has room again.
+    pub(super) fn drain(&mut self, pipe: PipeId) {
+        self.full.remove(&pipe);
+        self.undrained.remove(&pipe);
+    }
+
+    pub(super) fn break_off(&mut self, pipe: PipeId) {
+        self.gone.insert(pipe);
+    }
+
+    pub(super) fn take_sent(&mut self) -> Vec<(PipeId, Vec<u8>)> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub(super) fn take_drops(&mut self) -> Vec<(Option<PipeId>, DropReason)> {
+        std::mem::take(&mut self.drops)
+    }
+
+    /// Whether `interest` was woken since this was last asked about anything.
+    pub(super) fn take_woken(&mut self, interest: Interest) -> bool {
+        std::mem::take(&mut self.woken).contains(&interest)
+    }
+}
+
+impl Port for ManualPort {
+    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+        if self.gone.contains(&pipe) {
+            return Err(PushError::Gone);
+        }
+        if self.full.contains(&pipe) {
+            return Err(PushError::Full);
+        }
+        if self.stalled.contains(&pipe) {
+            self.undrained.insert(pipe);
+        }
+        self.sent.push((pipe, [header, body].concat()));
+        Ok(())
+    }
+
+    fn drained(&mut self, pipe: PipeId) -> bool {
+        !self.undrained.contains(&pipe) || self.gone.contains(&pipe)
+    }
+
+    fn pop(&mut self, pipe: PipeId) -> Option<Frame> {
+        self.arrived.get_mut(&pipe)?.pop_front()
+    }
+
+    fn wake(&mut self, interest: Interest) {
+        self.woken.insert(interest);
+    }
+
+    fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason) {
+        self.drops.push((pipe, reason));
+    }
+
+    fn resent(&mut self) {
+        self.resent += 1;
+    }
+}

@@ -1,0 +1,255 @@
+//! The scalability protocols, as pure state machines.
+//!
+//! Owns what the protocols decide: which pipe takes a message, which conversation an answer belongs
+//! to, what is dropped. A protocol never blocks, never locks, never asks the time and never sees a
+//! socket or a thread: it is entered by a verb of [`Protocol`] and acts on its pipes through a
+//! [`Port`]. The same code runs under the socket's lock in a program and under virtual time in
+//! `sim.rs`.
+//!
+//! A new protocol is one file here and its two list entries: the `mod` line below and its typed
+//! socket in `socket/public.rs`.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::message::{Frame, PipeId};
+use crate::stats::DropReason;
+
+mod backtrace;
+mod conversation;
+#[cfg(test)]
+mod manual;
+mod pair;
+mod rep;
+mod req;
+mod respondent;
+mod route;
+#[cfg(test)]
+mod sim;
+mod surveyor;
+
+pub(crate) use conversation::{Conversation, Turn};
+pub(crate) use pair::Pair;
+pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
+pub(crate) use req::Req;
+pub(crate) use respondent::{Respondent, ToSurveys};
+pub(crate) use surveyor::Surveyor;
+
+/// A protocol's 16-bit number on the wire (wire specification, section 2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProtocolId(u16);
+
+/// What a protocol can do with its pipes: everything it has of the world outside.
+///
+/// All calls return at once. `push` that finds a pipe full, `drained` that finds it not yet empty
+/// and `pop` that finds nothing leave an order behind: the protocol is entered again by `writable`
+/// or `readable` when that has changed.
+pub(crate) trait Port {
+    /// Puts one SP message, `header` then `body`, into the pipe's send queue.
+    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError>;
+
+    /// Whether everything pushed into the pipe has been handed to its transport.
+    ///
+    /// When not, `writable` follows as soon as it has. A pipe that is gone counts as drained.
+    fn drained(&mut self, pipe: PipeId) -> bool;
+
+    /// Takes the next SP message out of the pipe's receive queue.
+    ///
+    /// Also serves a pipe that is already detached, until it is empty.
+    fn pop(&mut self, pipe: PipeId) -> Option<Frame>;
+
+    /// Says that whoever waits for `interest` should look again.
+    fn wake(&mut self, interest: Interest);
+
+    /// Counts one message that is dropped, and why.
+    ///
+    /// `pipe` is the pipe it came from or was meant for, where there is one.
+    fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason);
+
+    /// Counts one request that is sent again.
+    fn resent(&mut self);
+}
+
+/// Why [`Port::push`] took nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushError {
+    /// The send queue is full now; `writable` follows when there is room.
+    Full,
+    /// The pipe is gone.
+    Gone,
+}
+
+/// What a waiting call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Interest {
+    /// Room to send; the number tells apart what is waited for (a conversation, a pipe), 0 where
+    /// the socket has only one.
+    Send(u32),
+    /// Something to receive; the number as for `Send`.
+    Recv(u32),
+    /// A change in the number of peers. Not used by protocols.
+    Peers,
+    /// A send queue that has run empty. Not used by protocols.
+    Drained,
+}
+
+/// Why a send cannot be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendRefusal {
+    /// Nobody can take the message now; look again after a wake for the interest.
+    WouldBlock,
+    /// The conversation is not in a state in which it can send.
+    State,
+}
+
+/// Why a receive cannot be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecvRefusal {
+    /// Nothing is there; look again after a wake for the interest.
+    WouldBlock,
+    /// The conversation is not in a state in which it can receive.
+    State,
+    /// The survey has reached its deadline.
+    Expired,
+    /// A newer request or survey took the place of the one that was waited for.
+    Canceled,
+    /// The pipe that carried a request which must not be repeated is gone.
+    ConnectionReset,
+}
+
+/// The protocol cannot use another pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rejected;
+
+/// One scalability protocol: its state, and the verbs by which it is entered.
+///
+/// The caller holds the socket's lock, has already handed over every pending `readable` and
+/// `writable`, and calls `expire` first when `deadline` has passed. After each entry the caller
+/// wakes who was named by [`Port::wake`], and after a successful `send` or `recv` the next waiter of
+/// the same interest.
+pub(crate) trait Protocol: Send + 'static {
+    /// Our own number on the wire.
+    const ID: ProtocolId;
+    /// The number a peer must announce.
+    const PEER: ProtocolId;
+    /// What a send is addressed to: `()`, a conversation, or the route of an answer.
+    type To;
+    /// What a receive asks for: `()`, or a turn of a conversation.
+    type From;
+    /// What a receive yields.
+    type Received;
+
+    /// A new pipe. Nothing has been received on it yet; it is empty and drained.
+    fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected>;
+
+    /// The pipe is gone for sending. What it had received can still be taken by [`Port::pop`]:
+    /// a protocol that does not want it pops and counts it here. A pipe that `attach` rejected is
+    /// never mentioned again.
+    fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port);
+
+    /// Something may be there to pop. May be called when there is nothing.
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port);
+
+    /// A pipe that was full has room, or one that was not drained is. May be called for nothing.
+    fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port);
+
+    /// Sends `body`, or says why not, in which case nothing has changed.
+    fn send(
+        &mut self,
+        to: &Self::To,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal>;
+
+    /// Receives, or says why not.
+    fn recv(
+        &mut self,
+        from: &Self::From,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<Self::Received, RecvRefusal>;
+
+    /// Whether a call that waits for `interest` would find something now. Never wrong by saying
+    /// yes too often, only wasteful.
+    fn ready(&self, interest: Interest) -> bool;
+
+    /// How many messages the protocol itself holds: requests not yet on any pipe and answers not yet
+    /// received. For the conservation law.
+    fn held(&self) -> Held;
+
+    /// When `expire` wants to be called next.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Does everything that is due at `now`.
+    fn expire(&mut self, now: Instant, io: &mut impl Port);
+}
+
+/// Messages inside a protocol, neither in a pipe nor with the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Accepted by a send and not yet put into any pipe.
+    pub(crate) outbound: u64,
+    /// Taken out of a pipe and not yet received by the program.
+    pub(crate) inbound: u64,
+}
+
+macro_rules! protocol_ids {
+    ($($name:ident = $id:literal, $text:literal;)*) => {
+        impl ProtocolId {
+            $(#[doc = concat!("`", $text, "`, ", stringify!($id), ".")]
+            pub const $name: Self = Self($id);)*
+
+            /// The protocol's name in lower case, such as `req`; `None` for a number that names no
+            /// protocol known here.
+            pub fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($id => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+protocol_ids! {
+    PAIR = 0x10, "pair";
+    PAIR1 = 0x11, "pair1";
+    PUB = 0x20, "pub";
+    SUB = 0x21, "sub";
+    REQ = 0x30, "req";
+    REP = 0x31, "rep";
+    PUSH = 0x50, "push";
+    PULL = 0x51, "pull";
+    SURVEYOR = 0x62, "surveyor";
+    RESPONDENT = 0x63, "respondent";
+    BUS = 0x70, "bus";
+}
+
+impl ProtocolId {
+    /// The id with this number, known or not.
+    pub(crate) const fn from_wire(id: u16) -> Self {
+        Self(id)
+    }
+
+    /// The number on the wire.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for ProtocolId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "0x{:04x}", self.0),
+        }
+    }
+}
+
+impl std::fmt::Debug for ProtocolId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ProtocolId({self})")
+    }
+}

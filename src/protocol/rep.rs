@@ -1,0 +1,377 @@
+//! REP, and with other numbers RESPONDENT: takes requests and sends each answer the way it came.
+//!
+//! Nothing is remembered here about a request that was received. Its way back, the [`Route`], goes
+//! to the program with it and comes again with the answer, so that any number of requests can be in
+//! work at once and be answered in any order.
+
+use std::collections::HashSet;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::route::FairQueue;
+use super::{
+    Held, Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal,
+    backtrace,
+};
+use crate::message::{Message, PipeId};
+use crate::stats::DropReason;
+
+/// A REP socket.
+pub(crate) type Rep = Answerer<ToRequests>;
+
+/// The way back to whoever asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    /// The pipe the request came on, and the only one its answer may take.
+    pipe: PipeId,
+    /// The header of the request, which becomes that of the answer.
+    backtrace: Bytes,
+}
+
+impl Route {
+    /// What a send along this route waits for.
+    pub(crate) fn interest(&self) -> Interest {
+        room_in(self.pipe)
+    }
+
+    /// The pipe the request came on.
+    pub(crate) fn pipe(&self) -> PipeId {
+        self.pipe
+    }
+}
+
+/// The two numbers in which REP and RESPONDENT differ.
+pub(crate) trait Role: Send + 'static {
+    const ID: ProtocolId;
+    const PEER: ProtocolId;
+}
+
+/// The role of a REP.
+#[derive(Debug)]
+pub(crate) enum ToRequests {}
+
+impl Role for ToRequests {
+    const ID: ProtocolId = ProtocolId::REP;
+    const PEER: ProtocolId = ProtocolId::REQ;
+}
+
+/// The state of a socket that answers.
+///
+/// ```text
+///  request in its pipe --recv--> with the program, as Route and Message --send--> answer in the pipe
+///        |       |                                                        |
+///        |       +-- bad header: Malformed, TtlExceeded                   +-- pipe full: wait
+///        +---------- pipe gone:  AskerGone                                +-- pipe gone: PeerGone
+/// ```
+#[derive(Debug)]
+pub(crate) struct Answerer<R> {
+    /// How many words of backtrace a request may have.
+    ttl: u8,
+    requests: FairQueue,
+    /// Pipes that took no answer when they were last tried.
+    full: HashSet<PipeId>,
+    role: PhantomData<R>,
+}
+
+const RECV: Interest = Interest::Recv(0);
+
+impl<R: Role> Answerer<R> {
+    /// `ttl` is at least 1: a request without any hop does not exist.
+    pub(crate) fn new(ttl: u8) -> Self {
+        Self { ttl, requests: FairQueue::default(), full: HashSet::new(), role: PhantomData }
+    }
+
+    /// Holds for what is received from now on.
+    pub(crate) fn set_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+    }
+}
+
+impl<R: Role> Protocol for Answerer<R> {
+    const ID: ProtocolId = R::ID;
+    const PEER: ProtocolId = R::PEER;
+    type To = Route;
+    type From = ();
+    type Received = (Route, Message);
+
+    fn attach(&mut self, _pipe: PipeId, _: Instant, _io: &mut impl Port) -> Result<(), Rejected> {
+        Ok(())
+    }
+
+    /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.requests.remove(pipe);
+        while io.pop(pipe).is_some() {
+            io.dropped(Some(pipe), DropReason::AskerGone);
+        }
+        self.full.remove(&pipe);
+        io.wake(room_in(pipe));
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.requests.add(pipe);
+        io.wake(RECV);
+    }
+
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.full.remove(&pipe);
+        io.wake(room_in(pipe));
+    }
+
+    fn send(
+        &mut self,
+        to: &Route,
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        match io.push(to.pipe, &to.backtrace, body) {
+            Ok(()) => Ok(()),
+            Err(PushError::Gone) => {
+                io.dropped(Some(to.pipe), DropReason::PeerGone);
+                Ok(())
+            }
+            Err(PushError::Full) => {
+                self.full.insert(to.pipe);
+                Err(SendRefusal::WouldBlock)
+            }
+        }
+    }
+
+    fn recv(
+        &mut self,
+        (): &(),
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(Route, Message), RecvRefusal> {
+        while let Some((pipe, frame)) = self.requests.pop(io) {
+            match backtrace::split(frame, self.ttl) {
+                Ok((backtrace, body)) => {
+                    return Ok((Route { pipe, backtrace }, Message::received(body, pipe)));
+                }
+                Err(reason) => io.dropped(Some(pipe), reason),
+            }
+        }
+        Err(RecvRefusal::WouldBlock)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(n) => PipeId::new(n).is_none_or(|pipe| !self.full.contains(&pipe)),
+            Interest::Recv(_) => !self.requests.is_empty(),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held::default()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn expire(&mut self, _now: Instant, _io: &mut impl Port) {}
+}
+
+fn room_in(pipe: PipeId) -> Interest {
+    Interest::Send(pipe.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::respondent::ToSurveys;
+    use super::*;
+
+    /// Runs a test for both roles.
+    macro_rules! for_both {
+        ($($(#[$doc:meta])* fn $name:ident<$role:ident>() $body:block)*) => {
+            $(mod $name {
+                use super::*;
+                fn check<$role: Role>() $body
+
+                $(#[$doc])* #[test]
+                fn as_rep() {
+                    check::<ToRequests>();
+                }
+
+                $(#[$doc])* #[test]
+                fn as_respondent() {
+                    check::<ToSurveys>();
+                }
+            })*
+        };
+    }
+
+    type Received = Result<(Route, Message), RecvRefusal>;
+
+    fn socket<R: Role>() -> (Answerer<R>, ManualPort) {
+        (Answerer::new(8), ManualPort::default())
+    }
+
+    /// What a program gets that receives once `bytes` have arrived on pipe 1.
+    fn receive<R: Role>(rep: &mut Answerer<R>, io: &mut ManualPort, bytes: &[u8]) -> Received {
+        io.arrives(pipe(1), bytes);
+        rep.readable(pipe(1), io);
+        rep.recv(&(), start(), io)
+    }
+
+    fn body_of(received: Received) -> Message {
+        received.unwrap().1
+    }
+
+    /// `plain` words without the top bit, then the terminator, then "a".
+    fn traced(plain: u8) -> Vec<u8> {
+        let words = (1..=plain).flat_map(|k| [0, 0, 0, k]);
+        words.chain(*b"\x80\0\0\x01a").collect()
+    }
+
+    for_both! {
+        /// B1 to B4, B17; E20; C058, C183.
+        fn a_request_is_received_and_answered<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            for (request, text) in [
+                (&b"\x80\0\0\x01abc"[..], &b"abc"[..]),
+                (b"\x80\0\0\x01", b""),
+                (b"\x80\0\0\0a", b"a"),
+                (b"\xFF\xFF\xFF\xFFa", b"a"),
+                (b"\x80\0\0\x05\x80\0\0\x06a", b"\x80\0\0\x06a"),
+            ] {
+                let (route, message) = receive(&mut rep, &mut io, request).unwrap();
+                assert_eq!(message, text);
+                assert_eq!(message.pipe(), Some(pipe(1)));
+                rep.send(&route, &body("ok"), start(), &mut io).unwrap();
+                let answer = [&request[..4], b"ok"].concat();
+                assert_eq!(io.take_sent(), [(pipe(1), answer)]);
+            }
+        }
+
+        /// B10, E21.
+        fn an_answer_goes_out_with_the_whole_backtrace<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
+            rep.send(&route, &body("r"), start(), &mut io).unwrap();
+            assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x07\x80\0\0\x01r".to_vec())]);
+        }
+
+        /// B5 to B9, B12, B16; C084, C178.
+        fn junk_is_counted_and_the_next_request_received_by_the_same_recv<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let over = [traced(8), vec![0; 36]];
+            let bad: [&[u8]; 5] =
+                [b"", b"\x80\0\0", b"\0\0\0\x01", b"\0\0\0\x01\x80", b"\0\x01\x02\x03ab"];
+            for bytes in bad.into_iter().chain(over.iter().map(Vec::as_slice)) {
+                io.arrives(pipe(1), bytes);
+            }
+            assert_eq!(body_of(receive(&mut rep, &mut io, b"\x80\0\0\x01a")), "a");
+            let malformed = (Some(pipe(1)), DropReason::Malformed);
+            let over_limit = (Some(pipe(1)), DropReason::TtlExceeded);
+            let expected = [[malformed; 5].as_slice(), &[over_limit; 2]].concat();
+            assert_eq!(io.take_drops(), expected);
+        }
+
+        /// B11, B13 to B15; C085, C179, C190.
+        fn a_request_may_have_as_many_words_as_the_ttl<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            assert_eq!(body_of(receive(&mut rep, &mut io, &traced(7))), "a");
+            rep.set_ttl(1);
+            assert_eq!(body_of(receive(&mut rep, &mut io, &traced(0))), "a");
+            assert!(receive(&mut rep, &mut io, &traced(1)).is_err());
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::TtlExceeded)]);
+            rep.set_ttl(255);
+            assert_eq!(body_of(receive(&mut rep, &mut io, &traced(254))), "a");
+        }
+
+        /// C062, C089, C194: answers in any order, each to its own asker.
+        fn an_answer_goes_to_whoever_asked<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            for n in [1, 2] {
+                io.arrives(pipe(n), b"\x80\0\0\x05x");
+                io.arrives(pipe(n), b"\x80\0\0\x06x");
+                rep.readable(pipe(n), &mut io);
+            }
+            let mut routes = Vec::new();
+            while let Ok((route, _)) = rep.recv(&(), start(), &mut io) {
+                routes.push(route);
+            }
+            assert_eq!(routes.iter().map(Route::pipe).collect::<Vec<_>>(), [1, 2, 1, 2].map(pipe));
+            for route in routes.iter().rev() {
+                rep.send(route, &body("r"), start(), &mut io).unwrap();
+            }
+            let sent = io.take_sent();
+            let expected = [(2, 6), (1, 6), (2, 5), (1, 5)]
+                .map(|(n, id)| (pipe(n), vec![0x80, 0, 0, id, b'r']));
+            assert_eq!(sent, expected);
+        }
+
+        /// C080, C181.
+        fn an_answer_to_an_asker_that_has_gone_succeeds_and_is_counted<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+            io.break_off(pipe(1));
+            rep.detach(pipe(1), start(), &mut io);
+            assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::PeerGone)]);
+            assert_eq!(io.take_sent(), []);
+        }
+
+        /// C087, C184, C205: only those who answer this peer wait.
+        fn an_answer_waits_for_room_in_its_own_pipe<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+            io.fill(pipe(1));
+            let refused = rep.send(&route, &body("r"), start(), &mut io);
+            assert_eq!(refused, Err(SendRefusal::WouldBlock));
+            assert!(!rep.ready(route.interest()));
+            assert!(rep.ready(Interest::Send(2)));
+
+            io.drain(pipe(1));
+            rep.writable(pipe(1), start(), &mut io);
+            assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
+            rep.send(&route, &body("r"), start(), &mut io).unwrap();
+        }
+
+        /// C088.
+        fn an_answer_that_waits_succeeds_when_its_pipe_goes<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+            io.fill(pipe(1));
+            rep.send(&route, &body("r"), start(), &mut io).unwrap_err();
+            io.break_off(pipe(1));
+            rep.detach(pipe(1), start(), &mut io);
+            assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
+            assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
+        }
+
+        /// Semantics 5.2, last row; D35.
+        fn what_nobody_has_received_goes_with_its_asker<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            io.arrives(pipe(1), b"\x80\0\0\x01a");
+            rep.readable(pipe(1), &mut io);
+            rep.detach(pipe(1), start(), &mut io);
+            assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::AskerGone)]);
+        }
+
+        /// C341, C342: a receive that fails takes nothing from whoever holds a request.
+        fn a_failed_recv_changes_nothing<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+            assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
+            rep.send(&route, &body("r"), start(), &mut io).unwrap();
+            assert_eq!(io.take_sent(), [(pipe(1), b"\x80\0\0\x01r".to_vec())]);
+        }
+
+        /// C206.
+        fn a_recv_with_nothing_there_would_block<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            assert!(!rep.ready(RECV));
+            assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
+            rep.readable(pipe(1), &mut io);
+            assert!(rep.ready(RECV) && io.take_woken(RECV));
+        }
+    }
+}

@@ -1,0 +1,856 @@
+//! REQ: asks, and gets exactly one reply to each request, however often a pipe breaks on the way.
+//!
+//! A request is kept from its send until its reply is there. It stands in line until a pipe that
+//! has nothing else to transmit takes it; it goes back into the line when that pipe is lost, or
+//! when no reply has come for the resend interval. The bytes and the id stay the same, so the first
+//! reply to any copy is the reply, and every later one is stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::backtrace::{self, Ids, RequestId};
+use super::conversation::{Conversation, Turn};
+use super::route::Balance;
+use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Frame, Message, PipeId};
+use crate::stats::DropReason;
+
+/// The state of a REQ socket: its conversations, and what their requests wait for.
+#[derive(Debug)]
+pub(crate) struct Req {
+    ids: Ids,
+    conversations: Slab<Asker>,
+    /// Requests that wait for a pipe.
+    line: BTreeMap<Ticket, Conversation>,
+    next_ticket: u64,
+    /// Pipes that have transmitted all they were given. A busy pipe takes no new request: it would
+    /// only wait there, while another pipe might run dry.
+    drained: Balance,
+    /// Every attached pipe, with the requests whose latest copy it took.
+    pipes: BTreeMap<PipeId, BTreeMap<Ticket, Conversation>>,
+    /// When requests are to be sent again.
+    timers: BTreeSet<(Instant, Conversation)>,
+}
+
+/// A request's place in line: the smaller one goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ticket(u64);
+
+#[derive(Debug)]
+struct Asker {
+    /// The resend interval of the next request.
+    resend: Option<Duration>,
+    state: State,
+}
+
+/// Where a conversation stands.
+///
+/// ```text
+///            send                        reply
+///   IDLE ------------> OUTSTANDING ------------------> REPLIED --recv--> IDLE
+///                        |
+///                        | pipe lost, not to be resent
+///                        +---------------------------> RESET --recv: connection reset--> IDLE
+///
+///   send in any state: drop what is there, then OUTSTANDING
+/// ```
+#[derive(Debug)]
+enum State {
+    Idle,
+    Outstanding(Request),
+    Replied(RequestId, Message),
+    Reset(RequestId),
+}
+
+#[derive(Debug)]
+struct Request {
+    id: RequestId,
+    body: Bytes,
+    /// As it was when the request was sent: later changes are for later requests.
+    resend: Option<Duration>,
+    ticket: Ticket,
+    place: Place,
+}
+
+/// Where the latest copy of a request is.
+///
+/// ```text
+///           a drained pipe takes it           pipe lost, or interval over
+///   UNSENT -------------------------> CARRIED ---------------------------> RESENDING
+///                                        ^                                     |
+///                                        +------ a drained pipe takes it ------+
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In line; no pipe has taken it yet.
+    Unsent,
+    /// In line again.
+    Resending,
+    /// With a pipe, until `due`.
+    Carried { pipe: PipeId, due: Option<Instant> },
+}
+
+impl Req {
+    /// `seed` is where the request ids begin; it should be random.
+    pub(crate) fn new(seed: u32) -> Self {
+        Self {
+            ids: Ids::new(seed),
+            conversations: Slab::new(),
+            line: BTreeMap::new(),
+            next_ticket: 0,
+            drained: Balance::default(),
+            pipes: BTreeMap::new(),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// A new conversation. With `resend` of `None` its requests are never sent twice.
+    pub(crate) fn open(&mut self, resend: Option<Duration>) -> Conversation {
+        let index = self.conversations.insert(Asker { resend, state: State::Idle });
+        Conversation::from_index(index)
+    }
+
+    /// Changes the resend interval of the requests to come.
+    pub(crate) fn set_resend(&mut self, conversation: Conversation, resend: Option<Duration>) {
+        if let Some(asker) = self.conversations.get_mut(conversation.index()) {
+            asker.resend = resend;
+        }
+    }
+
+    /// Ends the conversation and forgets its request.
+    pub(crate) fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
+        self.forget(conversation, io);
+        self.conversations.try_remove(conversation.index());
+    }
+
+    /// The request that a receive is to wait for now.
+    pub(crate) fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+        let asker = self.conversations.get(conversation.index()).ok_or(RecvRefusal::State)?;
+        let id = asker.state.id().ok_or(RecvRefusal::State)?;
+        Ok(Turn { conversation, id })
+    }
+
+    /// Drops whatever the conversation has and tells whoever waits for it.
+    fn forget(&mut self, conversation: Conversation, io: &mut impl Port) {
+        let Some(asker) = self.conversations.get_mut(conversation.index()) else {
+            return;
+        };
+        match std::mem::replace(&mut asker.state, State::Idle) {
+            State::Idle | State::Reset(_) => {}
+            State::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
+            State::Outstanding(request) => {
+                if matches!(request.place, Place::Unsent) {
+                    io.dropped(None, DropReason::Superseded);
+                }
+                self.release(conversation, &request);
+            }
+        }
+        io.wake(conversation.interest());
+    }
+
+    /// Takes a request that is over out of every list.
+    fn release(&mut self, conversation: Conversation, request: &Request) {
+        self.ids.retire(request.id);
+        match request.place {
+            Place::Unsent | Place::Resending => {
+                self.line.remove(&request.ticket);
+            }
+            Place::Carried { pipe, due } => {
+                if let Some(carried) = self.pipes.get_mut(&pipe) {
+                    carried.remove(&request.ticket);
+                }
+                if let Some(due) = due {
+                    self.timers.remove(&(due, conversation));
+                }
+            }
+        }
+    }
+
+    fn take_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    /// Gives requests to drained pipes for as long as there are both.
+    fn dispatch(&mut self, now: Instant, io: &mut impl Port) {
+        while let Some((&ticket, &conversation)) = self.line.first_key_value()
+            && let Some(pipe) = self.drained.take()
+        {
+            self.transmit(ticket, conversation, pipe, now, io);
+        }
+    }
+
+    /// Puts a copy of the first request in line into `pipe`; on failure it stays first, and
+    /// `writable` or `detach` will tell of the pipe.
+    fn transmit(
+        &mut self,
+        ticket: Ticket,
+        conversation: Conversation,
+        pipe: PipeId,
+        now: Instant,
+        io: &mut impl Port,
+    ) {
+        let Some(request) = outstanding(&mut self.conversations, conversation) else {
+            return;
+        };
+        if io.push(pipe, &request.id.header(), &request.body).is_err() {
+            return;
+        }
+        if matches!(request.place, Place::Resending) {
+            io.resent();
+        }
+        let due = request.resend.and_then(|interval| now.checked_add(interval));
+        request.place = Place::Carried { pipe, due };
+        self.line.remove(&ticket);
+        self.pipes.entry(pipe).or_default().insert(ticket, conversation);
+        self.timers.extend(due.map(|due| (due, conversation)));
+        if io.drained(pipe) {
+            self.drained.add(pipe);
+        }
+    }
+
+    /// Routes one reply to the conversation that waits for it.
+    fn accept(&mut self, frame: Frame, pipe: PipeId, io: &mut impl Port) -> Result<(), DropReason> {
+        let (id, body) = backtrace::answer(frame)?;
+        let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
+        let asker = self.conversations.get_mut(conversation.index()).ok_or(DropReason::Stale)?;
+        if asker.state.is_unsent() {
+            // An answer to what nobody has been asked is a guess.
+            return Err(DropReason::Stale);
+        }
+        let reply = State::Replied(id, Message::received(body, pipe));
+        if let State::Outstanding(request) = std::mem::replace(&mut asker.state, reply) {
+            self.release(conversation, &request);
+        }
+        io.wake(conversation.interest());
+        Ok(())
+    }
+
+    /// The pipe with the latest copy is gone: the request takes its old place in line, or is over.
+    fn on_pipe_lost(&mut self, conversation: Conversation, io: &mut impl Port) {
+        let Some(asker) = self.conversations.get_mut(conversation.index()) else {
+            return;
+        };
+        let State::Outstanding(request) = &mut asker.state else {
+            return;
+        };
+        if let Place::Carried { due: Some(due), .. } = request.place {
+            self.timers.remove(&(due, conversation));
+        }
+        if request.resend.is_some() {
+            request.place = Place::Resending;
+            self.line.insert(request.ticket, conversation);
+        } else {
+            self.ids.retire(request.id);
+            asker.state = State::Reset(request.id);
+            io.wake(conversation.interest());
+        }
+    }
+
+    /// No reply in time: the request goes to the end of the line, behind those not sent yet.
+    ///
+    /// In its old place it could keep them waiting for ever where pipes are slow and the interval
+    /// is short.
+    fn on_interval_over(&mut self, conversation: Conversation) {
+        let ticket = self.take_ticket();
+        let Some(request) = outstanding(&mut self.conversations, conversation) else {
+            return;
+        };
+        if let Place::Carried { pipe, .. } = request.place
+            && let Some(carried) = self.pipes.get_mut(&pipe)
+        {
+            carried.remove(&request.ticket);
+        }
+        request.ticket = ticket;
+        request.place = Place::Resending;
+        self.line.insert(ticket, conversation);
+    }
+}
+
+impl Protocol for Req {
+    const ID: ProtocolId = ProtocolId::REQ;
+    const PEER: ProtocolId = ProtocolId::REP;
+    type To = Conversation;
+    type From = Turn;
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.insert(pipe, BTreeMap::new());
+        self.drained.add(pipe);
+        self.dispatch(now, io);
+        Ok(())
+    }
+
+    fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
+        // A reply that has arrived makes a resend needless.
+        self.readable(pipe, io);
+        self.drained.remove(pipe);
+        for conversation in self.pipes.remove(&pipe).unwrap_or_default().into_values() {
+            self.on_pipe_lost(conversation, io);
+        }
+        self.dispatch(now, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        while let Some(frame) = io.pop(pipe) {
+            if let Err(reason) = self.accept(frame, pipe, io) {
+                io.dropped(Some(pipe), reason);
+            }
+        }
+    }
+
+    fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
+        if self.pipes.contains_key(&pipe) && io.drained(pipe) {
+            self.drained.add(pipe);
+            self.dispatch(now, io);
+        }
+    }
+
+    fn send(
+        &mut self,
+        &conversation: &Conversation,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        if !self.conversations.contains(conversation.index()) {
+            return Err(SendRefusal::State);
+        }
+        self.forget(conversation, io);
+        let (id, ticket) = (self.ids.issue(conversation), self.take_ticket());
+        let asker = &mut self.conversations[conversation.index()];
+        asker.state = State::Outstanding(Request {
+            id,
+            body: body.clone(),
+            resend: asker.resend,
+            ticket,
+            place: Place::Unsent,
+        });
+        self.line.insert(ticket, conversation);
+        self.dispatch(now, io);
+        Ok(())
+    }
+
+    fn recv(
+        &mut self,
+        turn: &Turn,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<Message, RecvRefusal> {
+        let asker = self.conversations.get_mut(turn.conversation.index());
+        let state = match asker {
+            Some(asker) if asker.state.id() == Some(turn.id) => &mut asker.state,
+            _ => return Err(RecvRefusal::Canceled),
+        };
+        if let State::Outstanding(_) = state {
+            return Err(RecvRefusal::WouldBlock);
+        }
+        match std::mem::replace(state, State::Idle) {
+            State::Replied(_, reply) => Ok(reply),
+            _ => Err(RecvRefusal::ConnectionReset),
+        }
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => true,
+            Interest::Recv(n) => {
+                let asker = self.conversations.get(n as usize);
+                !asker.is_some_and(|asker| matches!(asker.state, State::Outstanding(_)))
+            }
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn held(&self) -> Held {
+        let count = |wanted: fn(&State) -> bool| {
+            self.conversations.iter().filter(|(_, asker)| wanted(&asker.state)).count() as u64
+        };
+        Held {
+            outbound: count(State::is_unsent),
+            inbound: count(|state| matches!(state, State::Replied(..))),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|&(due, _)| due)
+    }
+
+    fn expire(&mut self, now: Instant, io: &mut impl Port) {
+        while let Some(&(due, conversation)) = self.timers.first()
+            && due <= now
+        {
+            self.timers.pop_first();
+            self.on_interval_over(conversation);
+        }
+        self.dispatch(now, io);
+    }
+}
+
+impl State {
+    /// The request that a receive would wait for or hear about.
+    fn id(&self) -> Option<RequestId> {
+        match self {
+            Self::Idle => None,
+            Self::Outstanding(request) => Some(request.id),
+            Self::Replied(id, _) | Self::Reset(id) => Some(*id),
+        }
+    }
+
+    fn is_unsent(&self) -> bool {
+        matches!(self, Self::Outstanding(Request { place: Place::Unsent, .. }))
+    }
+}
+
+fn outstanding(askers: &mut Slab<Asker>, conversation: Conversation) -> Option<&mut Request> {
+    match &mut askers.get_mut(conversation.index())?.state {
+        State::Outstanding(request) => Some(request),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A REQ with a port and a clock of its own; its first request has the id 9.
+    struct Bench {
+        req: Req,
+        io: ManualPort,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { req: Req::new(9), io: ManualPort::default(), now: start() }
+        }
+
+        /// One that is connected through pipe 1, and a conversation with a minute for a resend.
+        fn connected() -> (Self, Conversation) {
+            let mut bench = Self::new();
+            bench.attach(1);
+            let conversation = bench.req.open(Some(60 * SECOND));
+            (bench, conversation)
+        }
+
+        fn attach(&mut self, n: u32) {
+            self.req.attach(pipe(n), self.now, &mut self.io).unwrap();
+        }
+
+        fn detach(&mut self, n: u32) {
+            self.io.break_off(pipe(n));
+            self.req.detach(pipe(n), self.now, &mut self.io);
+        }
+
+        /// Attaches a pipe that keeps what it takes.
+        fn attach_stalled(&mut self, n: u32) {
+            self.io.stall(pipe(n));
+            self.attach(n);
+        }
+
+        /// Empties a stalled pipe.
+        fn drain(&mut self, n: u32) {
+            self.io.drain(pipe(n));
+            self.req.writable(pipe(n), self.now, &mut self.io);
+        }
+
+        fn send(&mut self, conversation: Conversation, text: &'static str) {
+            self.req.send(&conversation, &body(text), self.now, &mut self.io).unwrap();
+        }
+
+        fn recv(&mut self, conversation: Conversation) -> Result<Message, RecvRefusal> {
+            let turn = self.req.turn(conversation)?;
+            self.recv_turn(turn)
+        }
+
+        fn recv_turn(&mut self, turn: Turn) -> Result<Message, RecvRefusal> {
+            self.req.recv(&turn, self.now, &mut self.io)
+        }
+
+        fn arrives(&mut self, n: u32, frames: &[&[u8]]) {
+            for frame in frames {
+                self.io.arrives(pipe(n), frame);
+            }
+            self.req.readable(pipe(n), &mut self.io);
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.req.expire(self.now, &mut self.io);
+        }
+
+        /// The pipe and the body of everything sent since this was last asked.
+        fn take_sent(&mut self) -> Vec<(u32, String)> {
+            let sent = self.io.take_sent().into_iter();
+            sent.map(|(pipe, bytes)| (pipe.get(), String::from_utf8_lossy(&bytes[4..]).into()))
+                .collect()
+        }
+
+        fn take_reasons(&mut self) -> Vec<DropReason> {
+            self.io.take_drops().into_iter().map(|(_, reason)| reason).collect()
+        }
+    }
+
+    fn sent<const N: usize>(list: [(u32, &str); N]) -> Vec<(u32, String)> {
+        list.map(|(n, text)| (n, text.to_owned())).into()
+    }
+
+    // C058, C079, B20, E17.
+    #[test]
+    fn a_request_gets_its_reply() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "abc");
+        assert_eq!(bench.io.take_sent(), [(pipe(1), b"\x80\0\0\x09abc".to_vec())]);
+        bench.io.take_woken(asker.interest());
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert!(bench.io.take_woken(asker.interest()));
+        let reply = bench.recv(asker).unwrap();
+        assert_eq!((reply.pipe(), &reply[..]), (Some(pipe(1)), &b"x"[..]));
+
+        bench.send(asker, "abc");
+        assert_eq!(bench.io.take_sent(), [(pipe(1), b"\x80\0\0\x0Aabc".to_vec())]);
+    }
+
+    // C060, C198, B26; after a reply was received the state is IDLE again.
+    #[test]
+    fn a_receive_without_a_request_is_refused() {
+        let (mut bench, asker) = Bench::connected();
+        let other = bench.req.open(None);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.take_reasons(), [DropReason::Stale]);
+        bench.send(asker, "a");
+        assert_eq!(bench.recv(other), Err(RecvRefusal::State));
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        bench.recv(asker).unwrap();
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+    }
+
+    // C063.
+    #[test]
+    fn requests_go_to_the_pipes_in_turn() {
+        let (mut bench, asker) = Bench::connected();
+        bench.attach(2);
+        for text in ["a", "b", "c"] {
+            bench.send(asker, text);
+        }
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "b"), (1, "c")]));
+    }
+
+    // C064, E19.
+    #[test]
+    fn a_request_without_a_reply_is_sent_again_with_the_same_bytes() {
+        let mut bench = Bench::new();
+        bench.attach(1);
+        let asker = bench.req.open(Some(SECOND));
+        bench.send(asker, "a");
+        let first = bench.io.take_sent();
+        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+        bench.pass(SECOND - Duration::from_nanos(1));
+        assert_eq!(bench.io.take_sent(), []);
+        for copies in 1..=3 {
+            bench.pass(SECOND);
+            assert_eq!(bench.io.take_sent(), first);
+            assert_eq!(bench.io.resent, copies);
+        }
+    }
+
+    // C065, C077, B25.
+    #[test]
+    fn only_the_first_reply_counts() {
+        let mut bench = Bench::new();
+        bench.attach(1);
+        let asker = bench.req.open(Some(SECOND));
+        bench.send(asker, "a");
+        bench.pass(SECOND);
+        bench.arrives(1, &[b"\x80\0\0\x091", b"\x80\0\0\x092"]);
+        assert_eq!(bench.recv(asker).unwrap(), "1");
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+        assert_eq!(bench.take_reasons(), [DropReason::Stale]);
+        assert_eq!(bench.req.deadline(), None);
+    }
+
+    // C066, C091, D7.
+    #[test]
+    fn a_request_without_a_peer_is_held_and_goes_out_once() {
+        let mut bench = Bench::new();
+        let asker = bench.req.open(Some(SECOND));
+        bench.send(asker, "a");
+        assert_eq!(bench.req.held(), Held { outbound: 1, inbound: 0 });
+        assert_eq!(bench.req.deadline(), None);
+        for _ in 0..20 {
+            bench.pass(SECOND);
+        }
+        bench.attach(1);
+        assert_eq!(bench.take_sent(), sent([(1, "a")]));
+        assert_eq!(bench.req.held(), Held::default());
+        assert_eq!(bench.io.resent, 0);
+        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+    }
+
+    // C067.
+    #[test]
+    fn a_request_whose_pipe_is_lost_goes_to_another_at_once() {
+        let (mut bench, asker) = Bench::connected();
+        bench.attach(2);
+        bench.send(asker, "a");
+        bench.detach(1);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+        assert_eq!(bench.io.resent, 1);
+    }
+
+    // C068.
+    #[test]
+    fn a_request_whose_only_pipe_is_lost_waits_for_the_next() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        bench.detach(1);
+        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.req.held(), Held::default());
+        bench.attach(2);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+        bench.arrives(2, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.recv(asker).unwrap(), "x");
+    }
+
+    #[test]
+    fn the_loss_of_another_pipe_changes_nothing() {
+        let (mut bench, asker) = Bench::connected();
+        bench.attach(2);
+        bench.send(asker, "a");
+        bench.detach(2);
+        assert_eq!(bench.take_sent(), sent([(1, "a")]));
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+    }
+
+    #[test]
+    fn a_reply_that_came_before_its_pipe_was_lost_is_delivered() {
+        let (mut bench, asker) = Bench::connected();
+        bench.attach(2);
+        bench.send(asker, "a");
+        bench.io.arrives(pipe(1), b"\x80\0\0\x09x");
+        bench.detach(1);
+        assert_eq!(bench.take_sent(), sent([(1, "a")]));
+        assert_eq!(bench.recv(asker).unwrap(), "x");
+    }
+
+    // C069, D32: while a receive waits, and before it.
+    #[test]
+    fn a_request_not_to_be_repeated_is_reset_once_with_its_pipe() {
+        let mut bench = Bench::new();
+        let asker = bench.req.open(None);
+        for n in [1, 2] {
+            bench.attach(n);
+            bench.send(asker, "a");
+            let turn = bench.req.turn(asker).unwrap();
+            assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::WouldBlock));
+            bench.io.take_woken(asker.interest());
+            bench.detach(n);
+            assert!(bench.io.take_woken(asker.interest()));
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::ConnectionReset));
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+        }
+        bench.attach(3);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+    }
+
+    // C070 to C072, D9.
+    #[test]
+    fn a_new_request_takes_the_place_of_the_old() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        let old = bench.req.turn(asker).unwrap();
+        bench.io.take_woken(asker.interest());
+        bench.send(asker, "b");
+        assert!(bench.io.take_woken(asker.interest()));
+        assert_eq!(bench.recv_turn(old), Err(RecvRefusal::Canceled));
+        bench.arrives(1, &[b"\x80\0\0\x09to a", b"\x80\0\0\x0Ato b"]);
+        assert_eq!(bench.take_reasons(), [DropReason::Stale]);
+
+        bench.send(asker, "c");
+        assert_eq!(bench.take_reasons(), [DropReason::Unread]);
+        bench.arrives(1, &[b"\x80\0\0\x0Bto c"]);
+        assert_eq!(bench.recv(asker).unwrap(), "to c");
+    }
+
+    // C073, C074, D8.
+    #[test]
+    fn a_receive_that_finds_nothing_leaves_the_request_alone() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        for _ in 0..3 {
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+        }
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.recv(asker).unwrap(), "x");
+    }
+
+    // C076, C078, B21 to B24.
+    #[test]
+    fn junk_is_counted_and_the_right_reply_still_delivered() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        bench.arrives(1, &[b"", b"\x80\0\0", b"\0\0\0\x09x", b"\x80\0\0\x0Ax"]);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+        let malformed = [DropReason::Malformed; 2];
+        let stale = [DropReason::Stale; 2];
+        assert_eq!(bench.take_reasons(), [malformed, stale].concat());
+        bench.arrives(1, &[b"\x80\0\0\x09"]);
+        assert_eq!(bench.recv(asker).unwrap(), "");
+    }
+
+    #[test]
+    fn a_reply_to_a_request_nobody_was_sent_is_a_guess() {
+        let mut bench = Bench::new();
+        bench.attach_stalled(1);
+        let [first, second] = [(); 2].map(|()| bench.req.open(None));
+        bench.send(first, "a");
+        bench.send(second, "b");
+        bench.arrives(1, &[b"\x80\0\0\x0Ax"]);
+        assert_eq!(bench.take_reasons(), [DropReason::Stale]);
+        bench.drain(1);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (1, "b")]));
+    }
+
+    // C090.
+    #[test]
+    fn a_changed_interval_is_that_of_the_next_request() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        bench.req.set_resend(asker, None);
+        assert_eq!(bench.req.deadline(), Some(bench.now + 60 * SECOND));
+        bench.send(asker, "b");
+        assert_eq!(bench.req.deadline(), None);
+    }
+
+    // C199, and semantics 5.1: one pipe takes a new request only when it is drained.
+    #[test]
+    fn requests_are_held_in_the_order_of_their_sends() {
+        let mut bench = Bench::new();
+        let askers = [(); 4].map(|()| bench.req.open(None));
+        for (asker, text) in askers.into_iter().rev().zip(["a", "b", "c", "d"]) {
+            bench.send(asker, text);
+        }
+        bench.attach_stalled(1);
+        assert_eq!(bench.take_sent(), sent([(1, "a")]));
+        bench.req.writable(pipe(1), bench.now, &mut bench.io);
+        assert_eq!(bench.take_sent(), sent([]));
+        bench.drain(1);
+        assert_eq!(bench.take_sent(), sent([(1, "b")]));
+        bench.attach(2);
+        assert_eq!(bench.take_sent(), sent([(2, "c"), (2, "d")]));
+    }
+
+    #[test]
+    fn a_lost_request_keeps_its_place_and_a_late_one_goes_to_the_end() {
+        let mut bench = Bench::new();
+        let askers = [(); 3].map(|()| bench.req.open(Some(SECOND)));
+        bench.attach_stalled(1);
+        for (asker, text) in askers.into_iter().zip(["a", "b", "c"]) {
+            bench.send(asker, text);
+        }
+        bench.detach(1);
+        bench.attach_stalled(2);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+        bench.pass(SECOND);
+        bench.attach(3);
+        assert_eq!(bench.take_sent(), sent([(3, "b"), (3, "c"), (3, "a")]));
+    }
+
+    // C200.
+    #[test]
+    fn of_two_requests_that_are_held_only_the_second_goes_out() {
+        let mut bench = Bench::new();
+        let asker = bench.req.open(None);
+        bench.send(asker, "a");
+        bench.send(asker, "b");
+        assert_eq!(bench.take_reasons(), [DropReason::Superseded]);
+        bench.attach(1);
+        assert_eq!(bench.take_sent(), sent([(1, "b")]));
+    }
+
+    // C195, C197.
+    #[test]
+    fn closing_a_conversation_forgets_its_request_and_no_other() {
+        let (mut bench, one) = Bench::connected();
+        let other = bench.req.open(None);
+        bench.send(one, "a");
+        bench.send(other, "b");
+        let turn = bench.req.turn(one).unwrap();
+        bench.io.take_woken(one.interest());
+        bench.req.close(one, &mut bench.io);
+        assert!(bench.io.take_woken(one.interest()));
+        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Canceled));
+        let refused = bench.req.send(&one, &body("c"), bench.now, &mut bench.io);
+        assert_eq!(refused, Err(SendRefusal::State));
+        assert_eq!(bench.req.deadline(), None);
+        bench.arrives(1, &[b"\x80\0\0\x09x", b"\x80\0\0\x0Ay"]);
+        assert_eq!(bench.recv(other).unwrap(), "y");
+    }
+
+    #[test]
+    fn closing_a_conversation_counts_what_it_still_had() {
+        let mut bench = Bench::new();
+        let [unsent, unread] = [(); 2].map(|()| bench.req.open(None));
+        bench.attach_stalled(1);
+        bench.send(unread, "a");
+        bench.send(unsent, "b");
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.req.held(), Held { outbound: 1, inbound: 1 });
+        bench.req.close(unsent, &mut bench.io);
+        bench.req.close(unread, &mut bench.io);
+        assert_eq!(bench.take_reasons(), [DropReason::Superseded, DropReason::Unread]);
+        assert_eq!(bench.req.held(), Held::default());
+        bench.drain(1);
+        assert_eq!(bench.take_sent(), sent([(1, "a")]));
+    }
+
+    // C193, C206.
+    #[test]
+    fn three_hundred_conversations_get_each_its_own_reply() {
+        let mut bench = Bench::new();
+        bench.attach(1);
+        let askers: Vec<_> = (0..300).map(|_| bench.req.open(Some(SECOND))).collect();
+        for &asker in &askers {
+            bench.send(asker, "a");
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+        }
+        for (_, request) in bench.io.take_sent().into_iter().rev() {
+            bench.arrives(1, &[&[&request[..4], &request[2..4]].concat()]);
+        }
+        for (n, &asker) in askers.iter().enumerate() {
+            assert_eq!(bench.recv(asker).unwrap(), (9 + n as u16).to_be_bytes());
+        }
+        assert_eq!(bench.req.deadline(), None);
+    }
+
+    #[test]
+    fn a_request_is_ready_to_receive_when_it_is_no_longer_outstanding() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        assert!(!bench.req.ready(asker.interest()));
+        assert!(bench.req.ready(Interest::Send(0)));
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert!(bench.req.ready(asker.interest()));
+    }
+
+    // Wire specification, section 9.
+    #[test]
+    fn request_ids_wrap_and_skip_those_outstanding() {
+        let mut bench = Bench::new();
+        bench.req = Req::new(0x7FFF_FFFE);
+        bench.attach(1);
+        let askers = [(); 3].map(|()| bench.req.open(None));
+        for asker in askers {
+            bench.send(asker, "");
+        }
+        let heads: Vec<_> = bench.io.take_sent().into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(heads, [[0xFF, 0xFF, 0xFF, 0xFE], [0xFF; 4], [0x80, 0, 0, 0]]);
+    }
+}

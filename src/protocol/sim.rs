@@ -1,0 +1,619 @@
+//! A simulated network: protocols on nodes, links between them, virtual time, one seed for it all.
+//!
+//! The same protocol code that runs under a socket's lock runs here against links that are slow,
+//! fill, break and heal. A run is a sequence of events on one queue, so the seed that failed fails
+//! again. What the protocols are run for stands in `properties.rs`.
+//!
+//! The network keeps to the letter of [`Port`] and no further: an edge is handed over only when the
+//! protocol has left an order for it, and a program looks again only after a wake. A protocol that
+//! forgets either hangs, and the property that waits for its result fails.
+//!
+//! # The conservation law
+//!
+//! At every moment, for each node:
+//!
+//! ```text
+//! offered + resent = pushed + held.outbound + dropped as NoPeer, SendQueueFull, PeerGone, Superseded
+//! popped           = delivered + held.inbound + dropped for any other reason
+//! ```
+//!
+//! where a send that succeeded has offered one message, and a survey one copy for each peer but at
+//! least one. For the network as a whole:
+//!
+//! ```text
+//! pushed = popped + queued in links + lost with links
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Held, Interest, Port, Protocol, PushError, Rejected};
+use crate::message::{Frame, PipeId};
+use crate::stats::DropReason;
+
+mod properties;
+
+/// What uses a protocol: the program at a node.
+pub(super) trait Program<P: Protocol> {
+    /// Does something of its own accord.
+    fn act(&mut self, protocol: &mut P, io: &mut SimPort<'_>);
+
+    /// Looks again at whatever waits for `interest`.
+    fn woken(&mut self, interest: Interest, protocol: &mut P, io: &mut SimPort<'_>);
+
+    /// Asserts what must be so once everything has healed and come to rest.
+    fn check(&self);
+}
+
+/// The network and everything on it.
+pub(super) struct World {
+    net: Net,
+    nodes: Vec<Box<dyn Node>>,
+    links: Vec<Link>,
+}
+
+/// What happens by itself at some time.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Act(usize),
+    Connect(usize),
+    Break(usize),
+    /// One message leaves the send queue of this pipe and arrives.
+    Carry(PipeId),
+    /// The node hears that its pipe is gone.
+    Tell(PipeId),
+}
+
+/// A connection between two nodes that is made again whenever it breaks.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    nodes: [usize; 2],
+    shape: Shape,
+    pipes: Option<[PipeId; 2]>,
+}
+
+/// How much a link takes and how slow it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Messages in the send queue, and again in the receive queue.
+    pub(super) capacity: usize,
+    /// The longest time one message takes.
+    pub(super) latency: Duration,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { net: Net::new(seed), nodes: Vec::new(), links: Vec::new() }
+    }
+
+    pub(super) fn node<P: Protocol>(
+        &mut self,
+        protocol: P,
+        program: impl Program<P> + 'static,
+    ) -> usize {
+        self.nodes.push(Box::new(Actor { protocol, program }));
+        self.net.tallies.push(Tally::default());
+        self.nodes.len() - 1
+    }
+
+    pub(super) fn link(&mut self, nodes: [usize; 2], shape: Shape) {
+        self.links.push(Link { nodes, shape, pipes: None });
+    }
+
+    /// Runs a storm, in which every node acts `acts` times and `breaks` links break, and then long
+    /// enough with all links healed; checks the law on the way and everything at the end.
+    pub(super) fn run(&mut self, acts: usize, breaks: usize) {
+        const STORM: Duration = Duration::from_secs(1);
+        const PEACE: Duration = Duration::from_secs(20);
+        for link in 0..self.links.len() {
+            self.net.schedule_within(STORM / 4, Event::Connect(link));
+        }
+        for node in 0..self.nodes.len() {
+            for _ in 0..acts {
+                self.net.schedule_within(STORM, Event::Act(node));
+            }
+        }
+        let breaks = if self.links.is_empty() { 0 } else { breaks };
+        for _ in 0..breaks {
+            let link = self.net.random.below(self.links.len());
+            self.net.schedule_within(STORM, Event::Break(link));
+        }
+        self.run_until(self.net.now + STORM + PEACE);
+        self.nodes.iter().for_each(|node| node.check());
+    }
+
+    /// Messages on their way.
+    pub(super) fn queued(&self) -> u64 {
+        self.net.queued()
+    }
+
+    fn run_until(&mut self, end: Instant) {
+        loop {
+            self.settle();
+            self.check_law();
+            let event = self.net.events.first_key_value().map(|(&(at, _), _)| at);
+            let timer = (0..self.nodes.len())
+                .filter_map(|node| Some((self.nodes[node].deadline()?, node)))
+                .min();
+            // A timer may be late: now and then something else comes first.
+            let late = self.net.random.one_in(8);
+            let next = |at| late || timer.is_none_or(|(due, _)| at < due);
+            match (event, timer) {
+                (Some(at), _) if at <= end && next(at) => self.happen(at),
+                (_, Some((due, node))) if due <= end => self.expire(due, node),
+                _ => return,
+            }
+        }
+    }
+
+    fn expire(&mut self, due: Instant, node: usize) {
+        self.net.now = self.net.now.max(due);
+        let (node, mut io) = self.enter(node);
+        node.expire(&mut io);
+    }
+
+    fn happen(&mut self, at: Instant) {
+        let Some((_, event)) = self.net.events.pop_first() else {
+            return;
+        };
+        self.net.now = self.net.now.max(at);
+        match event {
+            Event::Act(node) => {
+                let (node, mut io) = self.enter(node);
+                node.act(&mut io);
+            }
+            Event::Connect(link) => self.connect(link),
+            Event::Break(link) => self.break_link(link),
+            Event::Carry(pipe) => self.net.carry(pipe),
+            Event::Tell(pipe) => self.tell(pipe),
+        }
+    }
+
+    /// Hands over edges and wakes until there are none: what a socket does on each entry.
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if let Some((pipe, edge)) = self.net.take_edge() {
+                let end = &self.net.ends[&pipe];
+                if !end.attached {
+                    continue;
+                }
+                let (node, mut io) = self.enter(end.node);
+                match edge {
+                    Edge::Readable => node.readable(pipe, &mut io),
+                    Edge::Writable => node.writable(pipe, &mut io),
+                }
+            } else if let Some((node, interest)) = self.net.woken.pop_first() {
+                let (node, mut io) = self.enter(node);
+                node.woken(interest, &mut io);
+            } else {
+                return;
+            }
+        }
+        panic!("the nodes wake each other without end");
+    }
+
+    fn enter(&mut self, node: usize) -> (&mut dyn Node, SimPort<'_>) {
+        (&mut *self.nodes[node], SimPort { net: &mut self.net, node })
+    }
+
+    fn connect(&mut self, link: usize) {
+        let Link { nodes, shape, pipes } = self.links[link];
+        if pipes.is_some() {
+            return;
+        }
+        let pipes = self.net.add_ends(nodes, shape);
+        self.links[link].pipes = Some(pipes);
+        for (node, pipe) in nodes.into_iter().zip(pipes) {
+            let (node, mut io) = self.enter(node);
+            let accepted = node.attach(pipe, &mut io).is_ok();
+            self.net.end(pipe).attached = accepted;
+            if !accepted {
+                // The far node may have time to send something in vain.
+                self.net.schedule_within(Duration::from_millis(50), Event::Break(link));
+            }
+        }
+    }
+
+    /// Both nodes hear of it a little later, and the link is made again later still.
+    fn break_link(&mut self, link: usize) {
+        let Some(pipes) = self.links[link].pipes.take() else {
+            return;
+        };
+        for pipe in pipes {
+            self.net.close(pipe);
+            self.net.schedule_within(Duration::from_millis(20), Event::Tell(pipe));
+        }
+        self.net.schedule_within(Duration::from_millis(100), Event::Connect(link));
+    }
+
+    fn tell(&mut self, pipe: PipeId) {
+        let end = self.net.end(pipe);
+        if std::mem::take(&mut end.attached) {
+            let (node, mut io) = self.enter(self.net.ends[&pipe].node);
+            node.detach(pipe, &mut io);
+        }
+    }
+
+    fn check_law(&self) {
+        for (node, tally) in self.nodes.iter().zip(&self.net.tallies) {
+            let Held { outbound, inbound } = node.held();
+            let (out, inward) = tally.drops();
+            assert_eq!(tally.offered + tally.resent, tally.pushed + outbound + out, "{tally:?}");
+            assert_eq!(tally.popped, tally.delivered + inbound + inward, "{tally:?}");
+        }
+        let pushed: u64 = self.net.tallies.iter().map(|tally| tally.pushed).sum();
+        let popped: u64 = self.net.tallies.iter().map(|tally| tally.popped).sum();
+        assert_eq!(pushed, popped + self.net.queued() + self.net.lost);
+    }
+}
+
+/// What a node has done, for the law.
+#[derive(Debug, Default)]
+struct Tally {
+    offered: u64,
+    resent: u64,
+    pushed: u64,
+    popped: u64,
+    delivered: u64,
+    dropped: BTreeMap<DropReason, u64>,
+}
+
+impl Tally {
+    /// How many were dropped on the way out and on the way in.
+    fn drops(&self) -> (u64, u64) {
+        let outbound = [
+            DropReason::NoPeer,
+            DropReason::SendQueueFull,
+            DropReason::PeerGone,
+            DropReason::Superseded,
+        ];
+        let total: u64 = self.dropped.values().sum();
+        let out = outbound.iter().filter_map(|reason| self.dropped.get(reason)).sum();
+        (out, total - out)
+    }
+}
+
+/// Pipes, time and chance: the world as seen from below the protocols.
+struct Net {
+    now: Instant,
+    random: Random,
+    events: BTreeMap<(Instant, u64), Event>,
+    scheduled: u64,
+    ends: BTreeMap<PipeId, End>,
+    /// Edges that were ordered and are due.
+    edges: Vec<(PipeId, Edge)>,
+    woken: BTreeSet<(usize, Interest)>,
+    tallies: Vec<Tally>,
+    /// Messages lost with the links that carried them.
+    lost: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Edge {
+    Readable,
+    Writable,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+struct End {
+    node: usize,
+    far: PipeId,
+    shape: Shape,
+    /// The connection stands.
+    open: bool,
+    /// The protocol has it.
+    attached: bool,
+    sending: VecDeque<Bytes>,
+    received: VecDeque<Bytes>,
+    carrying: bool,
+    wants_room: bool,
+    wants_drained: bool,
+    wants_data: bool,
+}
+
+impl Net {
+    fn new(seed: u64) -> Self {
+        Self {
+            now: Instant::now(),
+            random: Random(seed),
+            events: BTreeMap::new(),
+            scheduled: 0,
+            ends: BTreeMap::new(),
+            edges: Vec::new(),
+            woken: BTreeSet::new(),
+            tallies: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    fn schedule_within(&mut self, span: Duration, event: Event) {
+        let at = self.now + span.mul_f64(self.random.fraction());
+        self.scheduled += 1;
+        self.events.insert((at, self.scheduled), event);
+    }
+
+    fn add_ends(&mut self, nodes: [usize; 2], shape: Shape) -> [PipeId; 2] {
+        let first = self.ends.len() as u32 + 1;
+        let pipes = [first, first + 1].map(|n| PipeId::new(n).expect("runs are short"));
+        for (node, (pipe, far)) in nodes.into_iter().zip([(0, 1), (1, 0)]) {
+            let end = End {
+                node,
+                far: pipes[far],
+                shape,
+                open: true,
+                attached: false,
+                sending: VecDeque::new(),
+                received: VecDeque::new(),
+                carrying: false,
+                wants_room: false,
+                wants_drained: false,
+                wants_data: true,
+            };
+            self.ends.insert(pipes[pipe], end);
+        }
+        pipes
+    }
+
+    fn end(&mut self, pipe: PipeId) -> &mut End {
+        self.ends.get_mut(&pipe).expect("ends are kept for ever")
+    }
+
+    fn queued(&self) -> u64 {
+        self.ends.values().map(|end| (end.sending.len() + end.received.len()) as u64).sum()
+    }
+
+    fn take_edge(&mut self) -> Option<(PipeId, Edge)> {
+        let count = self.edges.len();
+        (count > 0).then(|| self.edges.swap_remove(self.random.below(count)))
+    }
+
+    /// Sets the next message of `pipe` in motion, if there is one and it could arrive.
+    fn kick(&mut self, pipe: PipeId) {
+        let far = self.end(pipe).far;
+        let full = self.end(far).received.len() >= self.end(far).shape.capacity;
+        let end = self.end(pipe);
+        if end.open && !end.carrying && !end.sending.is_empty() && !full {
+            end.carrying = true;
+            let latency = end.shape.latency;
+            self.schedule_within(latency, Event::Carry(pipe));
+        }
+    }
+
+    fn carry(&mut self, pipe: PipeId) {
+        let end = self.end(pipe);
+        end.carrying = false;
+        let far = end.far;
+        let Some(message) = end.sending.pop_front() else {
+            return;
+        };
+        let drained = end.sending.is_empty() && std::mem::take(&mut end.wants_drained);
+        if std::mem::take(&mut end.wants_room) || drained {
+            self.edges.push((pipe, Edge::Writable));
+        }
+        self.end(far).received.push_back(message);
+        if std::mem::take(&mut self.end(far).wants_data) {
+            self.edges.push((far, Edge::Readable));
+        }
+        self.kick(pipe);
+    }
+
+    /// What has not arrived is lost; what has can still be popped, unless the protocol never had
+    /// the pipe.
+    fn close(&mut self, pipe: PipeId) {
+        let end = self.end(pipe);
+        end.open = false;
+        let mut lost = end.sending.len();
+        end.sending.clear();
+        if !end.attached {
+            lost += end.received.len();
+            end.received.clear();
+        }
+        self.lost += lost as u64;
+    }
+}
+
+/// The pipes of one node.
+pub(super) struct SimPort<'a> {
+    net: &'a mut Net,
+    node: usize,
+}
+
+impl SimPort<'_> {
+    pub(super) fn now(&self) -> Instant {
+        self.net.now
+    }
+
+    pub(super) fn random(&mut self) -> &mut Random {
+        &mut self.net.random
+    }
+
+    /// The node's own number.
+    pub(super) fn node(&self) -> u8 {
+        self.node as u8
+    }
+
+    /// The node at the far end.
+    pub(super) fn node_behind(&self, pipe: PipeId) -> u8 {
+        let far = self.net.ends[&pipe].far;
+        self.net.ends[&far].node as u8
+    }
+
+    /// How many pipes the protocol has.
+    pub(super) fn attached(&self) -> usize {
+        self.own_ends().count()
+    }
+
+    /// How many of them can take a copy of a broadcast, or have no room for it.
+    pub(super) fn peers(&self) -> usize {
+        self.own_ends().filter(|end| end.open).count()
+    }
+
+    /// Whether the connection stands.
+    pub(super) fn is_open(&self, pipe: PipeId) -> bool {
+        self.net.ends[&pipe].open
+    }
+
+    /// How many messages the node has put into `pipe` that have not left it.
+    pub(super) fn sending(&self, pipe: PipeId) -> usize {
+        self.net.ends[&pipe].sending.len()
+    }
+
+    /// Counts a send that has succeeded.
+    pub(super) fn offered(&mut self, copies: usize) {
+        self.tally().offered += copies as u64;
+    }
+
+    /// Counts a message that the program has got.
+    pub(super) fn delivered(&mut self) {
+        self.tally().delivered += 1;
+    }
+
+    fn own_ends(&self) -> impl Iterator<Item = &End> {
+        self.net.ends.values().filter(|end| end.attached && end.node == self.node)
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.net.tallies[self.node]
+    }
+}
+
+impl Port for SimPort<'_> {
+    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+        let end = self.net.end(pipe);
+        assert_eq!(end.node, self.node, "a node uses its own pipes");
+        if !end.open {
+            return Err(PushError::Gone);
+        }
+        if end.sending.len() >= end.shape.capacity {
+            end.wants_room = true;
+            return Err(PushError::Full);
+        }
+        end.sending.push_back([header, body].concat().into());
+        self.tally().pushed += 1;
+        self.net.kick(pipe);
+        Ok(())
+    }
+
+    fn drained(&mut self, pipe: PipeId) -> bool {
+        let end = self.net.end(pipe);
+        end.wants_drained = end.open && !end.sending.is_empty();
+        !end.wants_drained
+    }
+
+    fn pop(&mut self, pipe: PipeId) -> Option<Frame> {
+        let end = self.net.end(pipe);
+        assert_eq!(end.node, self.node, "a node uses its own pipes");
+        let far = end.far;
+        let Some(mut message) = end.received.pop_front() else {
+            end.wants_data = true;
+            return None;
+        };
+        self.net.kick(far);
+        self.tally().popped += 1;
+        let cut = self.net.random.below(message.len() + 1);
+        Some(Frame::new(message.split_to(cut), message))
+    }
+
+    fn wake(&mut self, interest: Interest) {
+        self.net.woken.insert((self.node, interest));
+    }
+
+    fn dropped(&mut self, _pipe: Option<PipeId>, reason: DropReason) {
+        *self.tally().dropped.entry(reason).or_default() += 1;
+    }
+
+    fn resent(&mut self) {
+        self.tally().resent += 1;
+    }
+}
+
+/// A protocol and its program.
+struct Actor<P, A> {
+    protocol: P,
+    program: A,
+}
+
+/// An actor of any kind.
+trait Node {
+    fn attach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) -> Result<(), Rejected>;
+    fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>);
+    fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>);
+    fn writable(&mut self, pipe: PipeId, io: &mut SimPort<'_>);
+    fn expire(&mut self, io: &mut SimPort<'_>);
+    fn act(&mut self, io: &mut SimPort<'_>);
+    fn woken(&mut self, interest: Interest, io: &mut SimPort<'_>);
+    fn deadline(&self) -> Option<Instant>;
+    fn held(&self) -> Held;
+    fn check(&self);
+}
+
+impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
+    fn attach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) -> Result<(), Rejected> {
+        self.protocol.attach(pipe, io.now(), io)
+    }
+
+    fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+        self.protocol.detach(pipe, io.now(), io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+        self.protocol.readable(pipe, io);
+    }
+
+    fn writable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+        self.protocol.writable(pipe, io.now(), io);
+    }
+
+    fn expire(&mut self, io: &mut SimPort<'_>) {
+        self.protocol.expire(io.now(), io);
+    }
+
+    fn act(&mut self, io: &mut SimPort<'_>) {
+        self.program.act(&mut self.protocol, io);
+    }
+
+    fn woken(&mut self, interest: Interest, io: &mut SimPort<'_>) {
+        self.program.woken(interest, &mut self.protocol, io);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.protocol.deadline()
+    }
+
+    fn held(&self) -> Held {
+        self.protocol.held()
+    }
+
+    fn check(&self) {
+        self.program.check();
+    }
+}
+
+/// Chance from a seed: splitmix64 (Steele, Lea and Flood, 2014).
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

@@ -1,0 +1,512 @@
+//! What must hold on any network: the properties, and the programs that try to break them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::rep::{Answerer, Role, Route, ToRequests};
+use super::super::respondent::ToSurveys;
+use super::super::{Conversation, Interest, Pair, Protocol, RecvRefusal, Req, Surveyor, Turn};
+use super::{Program, Shape, SimPort, World};
+use crate::message::{Message, PipeId};
+
+/// How often each program acts. Until it has, it leaves some of what it could receive for later.
+const ACTS: usize = 40;
+const RESEND: Duration = Duration::from_millis(100);
+const SURVEY: Duration = Duration::from_millis(50);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// PAIR never has two pipes, keeps the order, and loses nothing while a link holds.
+    #[test]
+    fn a_pair_is_a_pair(seed: u64, shape in shapes(), rivals in 1..3usize, breaks in 0..8usize) {
+        let mut world = World::new(seed);
+        let center = world.node(Pair::new(), Talker::new(rivals));
+        for _ in 0..rivals {
+            let rival = world.node(Pair::new(), Talker::new(rivals));
+            world.link([center, rival], shape);
+        }
+        world.run(ACTS, breaks);
+        if rivals == 1 {
+            prop_assert_eq!(world.queued(), 0);
+        }
+    }
+
+    /// A request gets at most one reply, that of the conversation's last request; links that heal
+    /// see to it that it gets one; no REP answers the wrong pipe.
+    ///
+    /// Where REPs forget, the interval has to help; where they do not, the loss of a pipe is all
+    /// that makes a request go out again.
+    #[test]
+    fn every_request_gets_its_reply(
+        seed: u64, shape in shapes(), reqs in 1..4usize, reps in 1..4usize, breaks in 0..12usize,
+        forgetful: bool,
+    ) {
+        let mut world = World::new(seed);
+        let resend = if forgetful { RESEND } else { Duration::MAX };
+        let askers: Vec<_> = (0..reqs)
+            .map(|n| world.node(Req::new(n as u32 * 7), Asker::new(Some(resend))))
+            .collect();
+        for _ in 0..reps {
+            let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(forgetful));
+            askers.iter().for_each(|&req| world.link([req, rep], shape));
+        }
+        world.run(ACTS, breaks);
+    }
+
+    /// A request that must not be repeated gets its reply or hears that its pipe is lost.
+    #[test]
+    fn a_request_not_to_be_repeated_ends_either_way(
+        seed: u64, shape in shapes(), reps in 1..4usize, breaks in 0..12usize,
+    ) {
+        let mut world = World::new(seed);
+        let req = world.node(Req::new(u32::MAX), Asker::new(None));
+        for _ in 0..reps {
+            let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(false));
+            world.link([req, rep], shape);
+        }
+        world.run(ACTS, breaks);
+    }
+
+    /// A survey yields nothing after its deadline, each respondent's answer at most once, and its
+    /// end exactly once.
+    #[test]
+    fn a_survey_ends_at_its_deadline(
+        seed: u64, shape in shapes(), surveyors in 1..3usize, respondents in 0..5usize,
+        breaks in 0..8usize,
+    ) {
+        let mut world = World::new(seed);
+        let askers: Vec<_> = (0..surveyors)
+            .map(|n| world.node(Surveyor::new(n as u32 * 7), Pollster::default()))
+            .collect();
+        for _ in 0..respondents {
+            let respondent = world.node(Answerer::<ToSurveys>::new(8), Helper::new(true));
+            askers.iter().for_each(|&asker| world.link([asker, respondent], shape));
+        }
+        world.run(ACTS, breaks);
+    }
+
+    /// Whatever a peer sends, nothing panics and everything is accounted for.
+    #[test]
+    fn junk_is_accounted_for(seed: u64, shape in shapes(), breaks in 0..4usize) {
+        let mut world = World::new(seed);
+        let vandal = world.node(Pair::new(), Vandal);
+        let victim = match seed % 4 {
+            0 => world.node(Req::new(0), Witness::new(|req: &mut Req, io| {
+                let asker = req.open(Some(RESEND));
+                io.offered(1);
+                req.send(&asker, &Bytes::new(), io.now(), io).expect("a REQ always sends");
+                req.turn(asker).expect("it has just asked")
+            })),
+            1 => world.node(Surveyor::new(0), Witness::new(|surveyor: &mut Surveyor, io| {
+                let asker = surveyor.open(None, 2);
+                io.offered(io.peers().max(1));
+                surveyor.send(&asker, &Bytes::new(), io.now(), io).expect("it always sends");
+                surveyor.turn(asker).expect("it has just asked")
+            })),
+            2 => world.node(Answerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
+            _ => world.node(Answerer::<ToSurveys>::new(2), Witness::new(|_, _| ())),
+        };
+        world.link([vandal, victim], shape);
+        world.run(ACTS, breaks);
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let latency =
+        prop_oneof![Just(0u64), Just(1), Just(10), Just(60)].prop_map(Duration::from_millis);
+    (1..4usize, latency).prop_map(|(capacity, latency)| Shape { capacity, latency })
+}
+
+/// A message that says who sent it: a node, one of its conversations, and a number.
+fn label(node: u8, conversation: usize, number: u32) -> Bytes {
+    let mut label = vec![node, conversation as u8];
+    label.extend_from_slice(&number.to_be_bytes());
+    label.into()
+}
+
+const LABEL: usize = 6;
+
+/// The program at a PAIR: sends numbers, and expects them.
+#[derive(Default)]
+struct Talker {
+    /// How many sockets want to be paired with the one in the middle.
+    rivals: usize,
+    acts: usize,
+    /// Messages it would like to send.
+    wanted: u32,
+    sent: u32,
+    /// The last number that came through each pipe.
+    last: BTreeMap<PipeId, u32>,
+    highest: BTreeMap<u8, u32>,
+}
+
+impl Talker {
+    fn new(rivals: usize) -> Self {
+        Self { rivals, ..Self::default() }
+    }
+
+    fn talk(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+        while self.sent < self.wanted {
+            let message = label(io.node(), 0, self.sent);
+            if pair.send(&(), &message, io.now(), io).is_err() {
+                return;
+            }
+            io.offered(1);
+            self.sent += 1;
+        }
+    }
+
+    fn listen(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+        while let Ok(message) = pair.recv(&(), io.now(), io) {
+            io.delivered();
+            let pipe = message.pipe().expect("it was received");
+            let number = u32::from_be_bytes(message[2..].try_into().expect("a label"));
+            if let Some(last) = self.last.insert(pipe, number) {
+                assert_eq!(number, last + 1, "nothing is lost or overtaken within a pipe");
+            }
+            if let Some(highest) = self.highest.insert(message[0], number) {
+                assert!(number > highest, "nothing comes twice or late");
+            }
+        }
+    }
+}
+
+impl Program<Pair> for Talker {
+    fn act(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+        assert!(io.attached() <= 1, "a pair is a pair");
+        self.acts += 1;
+        self.wanted += io.random().below(5) as u32;
+        self.talk(pair, io);
+        self.listen(pair, io);
+    }
+
+    fn woken(&mut self, interest: Interest, pair: &mut Pair, io: &mut SimPort<'_>) {
+        match interest {
+            Interest::Send(_) => self.talk(pair, io),
+            _ if self.acts < ACTS && io.random().one_in(2) => {}
+            _ => self.listen(pair, io),
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.rivals > 1 || self.sent == self.wanted, "a link that heals takes it all");
+    }
+}
+
+/// The program at a REQ: asks in a few conversations, and asks anew before it is answered.
+struct Asker {
+    resend: Option<Duration>,
+    acts: usize,
+    asking: Vec<Asking>,
+}
+
+struct Asking {
+    conversation: Conversation,
+    number: u32,
+    /// The request that is still to end.
+    turn: Option<Turn>,
+}
+
+impl Asker {
+    const CONVERSATIONS: usize = 3;
+
+    fn new(resend: Option<Duration>) -> Self {
+        Self { resend, acts: 0, asking: Vec::new() }
+    }
+
+    fn ask(&mut self, which: usize, req: &mut Req, io: &mut SimPort<'_>) {
+        let asking = &mut self.asking[which];
+        asking.number += 1;
+        let message = label(io.node(), which, asking.number);
+        io.offered(1);
+        req.send(&asking.conversation, &message, io.now(), io).expect("a REQ always sends");
+        let turn = req.turn(asking.conversation).expect("it has just asked");
+        if let Some(old) = asking.turn.replace(turn) {
+            assert_eq!(req.recv(&old, io.now(), io), Err(RecvRefusal::Canceled));
+        }
+    }
+
+    fn listen(&mut self, which: usize, req: &mut Req, io: &mut SimPort<'_>) {
+        let asking = &mut self.asking[which];
+        let Some(turn) = asking.turn else {
+            assert_eq!(req.turn(asking.conversation), Err(RecvRefusal::State));
+            return;
+        };
+        match req.recv(&turn, io.now(), io) {
+            Ok(reply) => {
+                io.delivered();
+                assert_eq!(&reply[..LABEL], &label(io.node(), which, asking.number)[..]);
+                assert_eq!(io.node_behind(reply.pipe().expect("it was received")), reply[LABEL]);
+            }
+            Err(RecvRefusal::ConnectionReset) => assert_eq!(self.resend, None),
+            Err(refusal) => return assert_eq!(refusal, RecvRefusal::WouldBlock),
+        }
+        asking.turn = None;
+    }
+}
+
+impl Program<Req> for Asker {
+    fn act(&mut self, req: &mut Req, io: &mut SimPort<'_>) {
+        while self.asking.len() < Self::CONVERSATIONS {
+            let conversation = req.open(self.resend);
+            self.asking.push(Asking { conversation, number: 0, turn: None });
+        }
+        let which = io.random().below(self.asking.len());
+        if io.random().one_in(8) {
+            let asking = &mut self.asking[which];
+            req.close(asking.conversation, io);
+            asking.conversation = req.open(self.resend);
+            asking.turn = None;
+        } else {
+            self.ask(which, req, io);
+        }
+        self.acts += 1;
+        if self.acts == ACTS {
+            (0..self.asking.len()).for_each(|which| self.listen(which, req, io));
+        }
+    }
+
+    fn woken(&mut self, interest: Interest, req: &mut Req, io: &mut SimPort<'_>) {
+        let waits = |asking: &Asking| asking.conversation.interest() == interest;
+        let idle = self.acts < ACTS && io.random().one_in(3);
+        if let Some(which) = self.asking.iter().position(waits)
+            && !idle
+        {
+            self.listen(which, req, io);
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.asking.iter().all(|asking| asking.turn.is_none()), "all requests have ended");
+    }
+}
+
+/// The program at a REP or RESPONDENT: answers with the question and its own number.
+struct Helper {
+    /// Answers some questions late, and some not at all.
+    forgetful: bool,
+    /// Questions to be answered at the next occasion.
+    pondered: Vec<(Route, Message)>,
+    /// Answers that wait for room.
+    waiting: Vec<(Route, Message)>,
+}
+
+impl Helper {
+    fn new(forgetful: bool) -> Self {
+        Self { forgetful, pondered: Vec::new(), waiting: Vec::new() }
+    }
+
+    fn listen<R: Role>(&mut self, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
+        while let Ok((route, message)) = rep.recv(&(), io.now(), io) {
+            io.delivered();
+            assert_eq!(io.node_behind(route.pipe()), message[0]);
+            match io.random().below(4) {
+                0 if self.forgetful => {}
+                1 if self.forgetful => self.pondered.push((route, message)),
+                _ => self.answer(route, message, rep, io),
+            }
+        }
+    }
+
+    fn answer<R: Role>(
+        &mut self,
+        route: Route,
+        message: Message,
+        rep: &mut Answerer<R>,
+        io: &mut SimPort<'_>,
+    ) {
+        let before = io.sending(route.pipe());
+        let answer = Bytes::from([&message[..], &[io.node()]].concat());
+        if rep.send(&route, &answer, io.now(), io).is_err() {
+            return self.waiting.push((route, message));
+        }
+        io.offered(1);
+        let sent = io.sending(route.pipe()) - before;
+        assert_eq!(sent, usize::from(io.is_open(route.pipe())), "to the asker or to nobody");
+    }
+}
+
+impl<R: Role> Program<Answerer<R>> for Helper {
+    fn act(&mut self, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
+        while let Some((route, message)) = self.pondered.pop() {
+            self.answer(route, message, rep, io);
+        }
+    }
+
+    fn woken(&mut self, interest: Interest, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
+        let Interest::Send(_) = interest else {
+            return self.listen(rep, io);
+        };
+        let (woken, asleep): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(route, _)| route.interest() == interest);
+        self.waiting = asleep;
+        for (route, message) in woken {
+            self.answer(route, message, rep, io);
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.waiting.is_empty(), "every answer has found room or its asker gone");
+    }
+}
+
+/// The program at a SURVEYOR.
+#[derive(Default)]
+struct Pollster {
+    polls: Vec<Poll>,
+}
+
+struct Poll {
+    conversation: Conversation,
+    number: u32,
+    turn: Option<Turn>,
+    deadline: Option<Instant>,
+    /// Who has answered.
+    answered: BTreeSet<u8>,
+}
+
+impl Pollster {
+    const CONVERSATIONS: usize = 3;
+
+    fn ask(&mut self, which: usize, surveyor: &mut Surveyor, io: &mut SimPort<'_>) {
+        let poll = &mut self.polls[which];
+        poll.number += 1;
+        poll.answered.clear();
+        poll.deadline = Some(io.now() + SURVEY);
+        let message = label(io.node(), which, poll.number);
+        io.offered(io.peers().max(1));
+        surveyor.send(&poll.conversation, &message, io.now(), io).expect("it always sends");
+        let turn = surveyor.turn(poll.conversation).expect("it has just asked");
+        if let Some(old) = poll.turn.replace(turn) {
+            let ended = surveyor.recv(&old, io.now(), io).unwrap_err();
+            assert!(matches!(ended, RecvRefusal::Canceled | RecvRefusal::Expired));
+        }
+    }
+
+    fn listen(&mut self, which: usize, surveyor: &mut Surveyor, io: &mut SimPort<'_>) {
+        let poll = &mut self.polls[which];
+        while let Some(turn) = poll.turn {
+            let over = poll.deadline.is_some_and(|deadline| io.now() >= deadline);
+            match surveyor.recv(&turn, io.now(), io) {
+                Ok(answer) => {
+                    io.delivered();
+                    assert!(!over, "nothing comes after the deadline");
+                    assert_eq!(&answer[..LABEL], &label(io.node(), which, poll.number)[..]);
+                    assert!(poll.answered.insert(answer[LABEL]), "everybody answers once");
+                }
+                Err(RecvRefusal::WouldBlock) => return assert!(!over),
+                Err(refusal) => {
+                    assert_eq!((refusal, over), (RecvRefusal::Expired, true));
+                    poll.turn = None;
+                    let again = surveyor.turn(poll.conversation);
+                    assert_eq!(again, Err(RecvRefusal::State), "the end is told once");
+                }
+            }
+        }
+    }
+}
+
+impl Program<Surveyor> for Pollster {
+    fn act(&mut self, surveyor: &mut Surveyor, io: &mut SimPort<'_>) {
+        while self.polls.len() < Self::CONVERSATIONS {
+            // Two answers fit: with more respondents some are dropped.
+            let conversation = surveyor.open(Some(SURVEY), 2);
+            let answered = BTreeSet::new();
+            self.polls.push(Poll { conversation, number: 0, turn: None, deadline: None, answered });
+        }
+        let which = io.random().below(self.polls.len());
+        match io.random().below(8) {
+            0 => {
+                let poll = &mut self.polls[which];
+                surveyor.close(poll.conversation, io);
+                poll.conversation = surveyor.open(Some(SURVEY), 2);
+                poll.turn = None;
+            }
+            1 | 2 => self.listen(which, surveyor, io),
+            _ => self.ask(which, surveyor, io),
+        }
+    }
+
+    fn woken(&mut self, interest: Interest, surveyor: &mut Surveyor, io: &mut SimPort<'_>) {
+        let which = self.polls.iter().position(|poll| poll.conversation.interest() == interest);
+        let Some(which) = which else { return };
+        let over = self.polls[which].deadline.is_some_and(|deadline| io.now() >= deadline);
+        // Some answers are left unread until the deadline or the next survey.
+        if over || !io.random().one_in(2) {
+            self.listen(which, surveyor, io);
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.polls.iter().all(|poll| poll.turn.is_none()), "all surveys have ended");
+    }
+}
+
+/// The program of a peer that sends what no peer should, and some of what it heard once more.
+struct Vandal;
+
+impl Program<Pair> for Vandal {
+    fn act(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+        const WORDS: [[u8; 4]; 4] = [[0; 4], [0, 0, 0, 7], [0x80, 0, 0, 1], [0xFF; 4]];
+        let words = io.random().below(4);
+        let mut junk: Vec<u8> = (0..words).flat_map(|_| WORDS[io.random().below(4)]).collect();
+        junk.truncate(junk.len().saturating_sub(io.random().below(3)));
+        self.throw(junk.into(), pair, io);
+    }
+
+    fn woken(&mut self, interest: Interest, pair: &mut Pair, io: &mut SimPort<'_>) {
+        if let Interest::Send(_) = interest {
+            return;
+        }
+        while let Ok(message) = pair.recv(&(), io.now(), io) {
+            io.delivered();
+            for _ in 0..io.random().below(3) {
+                self.throw(message.body().clone(), pair, io);
+            }
+        }
+    }
+
+    fn check(&self) {}
+}
+
+impl Vandal {
+    fn throw(&self, junk: Bytes, pair: &mut Pair, io: &mut SimPort<'_>) {
+        if pair.send(&(), &junk, io.now(), io).is_ok() {
+            io.offered(1);
+        }
+    }
+}
+
+/// A program that asks and takes whatever there is to receive.
+struct Witness<P: Protocol> {
+    /// Asks something, where the protocol can, and says what to receive.
+    ask: fn(&mut P, &mut SimPort<'_>) -> P::From,
+    asked: Vec<P::From>,
+}
+
+impl<P: Protocol> Witness<P> {
+    fn new(ask: fn(&mut P, &mut SimPort<'_>) -> P::From) -> Self {
+        Self { ask, asked: Vec::new() }
+    }
+}
+
+impl<P: Protocol> Program<P> for Witness<P> {
+    fn act(&mut self, protocol: &mut P, io: &mut SimPort<'_>) {
+        self.asked.push((self.ask)(protocol, io));
+    }
+
+    fn woken(&mut self, _: Interest, protocol: &mut P, io: &mut SimPort<'_>) {
+        for from in &self.asked {
+            while protocol.recv(from, io.now(), io).is_ok() {
+                io.delivered();
+            }
+        }
+    }
+
+    fn check(&self) {}
+}

@@ -1,0 +1,534 @@
+//! SURVEYOR: asks everybody at once and collects what comes back until the deadline.
+//!
+//! A survey goes to every pipe that has room, once, and is not kept. Answers are sorted by their id
+//! into the conversations that wait for them; after the deadline nothing is delivered any more.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::backtrace::{self, Ids, RequestId};
+use super::conversation::{Conversation, Turn};
+use super::route::FanOut;
+use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Frame, Message, PipeId};
+use crate::stats::DropReason;
+
+/// The state of a SURVEYOR socket.
+#[derive(Debug)]
+pub(crate) struct Surveyor {
+    ids: Ids,
+    conversations: Slab<Asker>,
+    pipes: FanOut,
+    /// When surveys end.
+    timers: BTreeSet<(Instant, Conversation)>,
+}
+
+/// Where a conversation stands.
+///
+/// ```text
+///            send                  deadline
+///   IDLE ------------> ACTIVE ------------------> EXPIRED --recv: expired--> IDLE
+///                      |    ^
+///                      +----+ recv: an answer
+///
+///   send in any state: drop what is there, then ACTIVE
+/// ```
+///
+/// EXPIRED is told once to a receive that begins after the deadline, and to every one that was
+/// already waiting: they come with the turn of the expired survey, also when they come late.
+#[derive(Debug)]
+struct Asker {
+    /// How long the next survey lasts; `None` for ever.
+    lasts: Option<Duration>,
+    /// How many answers may wait to be received.
+    storage: usize,
+    survey: Option<Survey>,
+    /// The last survey that has reached its deadline.
+    expired: Option<Expired>,
+}
+
+#[derive(Debug)]
+struct Survey {
+    id: RequestId,
+    deadline: Option<Instant>,
+    answers: VecDeque<Message>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Expired {
+    id: RequestId,
+    reported: bool,
+}
+
+impl Surveyor {
+    /// `seed` is where the survey ids begin; it should be random.
+    pub(crate) fn new(seed: u32) -> Self {
+        Self {
+            ids: Ids::new(seed),
+            conversations: Slab::new(),
+            pipes: FanOut::default(),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// A new conversation whose surveys last for `deadline` and keep up to `storage` answers that
+    /// have not been received.
+    pub(crate) fn open(&mut self, deadline: Option<Duration>, storage: usize) -> Conversation {
+        let asker = Asker { lasts: deadline, storage, survey: None, expired: None };
+        Conversation::from_index(self.conversations.insert(asker))
+    }
+
+    /// Changes how long the surveys to come last.
+    pub(crate) fn set_deadline(&mut self, conversation: Conversation, deadline: Option<Duration>) {
+        if let Some(asker) = self.conversations.get_mut(conversation.index()) {
+            asker.lasts = deadline;
+        }
+    }
+
+    /// Ends the conversation and its survey.
+    pub(crate) fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
+        self.end_survey(conversation, io);
+        self.conversations.try_remove(conversation.index());
+    }
+
+    /// The survey that a receive is to wait for now.
+    pub(crate) fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+        let asker = self.conversations.get(conversation.index()).ok_or(RecvRefusal::State)?;
+        let id = asker.turn().ok_or(RecvRefusal::State)?;
+        Ok(Turn { conversation, id })
+    }
+
+    /// Ends the survey of the conversation, if it has one, and tells whoever waits for its answers.
+    fn end_survey(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<RequestId> {
+        let survey = self.conversations.get_mut(conversation.index())?.survey.take()?;
+        self.ids.retire(survey.id);
+        if let Some(deadline) = survey.deadline {
+            self.timers.remove(&(deadline, conversation));
+        }
+        for answer in &survey.answers {
+            io.dropped(answer.pipe(), DropReason::Unread);
+        }
+        io.wake(conversation.interest());
+        Some(survey.id)
+    }
+
+    /// Keeps one answer for the conversation that asked.
+    fn accept(&mut self, frame: Frame, pipe: PipeId, io: &mut impl Port) -> Result<(), DropReason> {
+        let (id, body) = backtrace::answer(frame)?;
+        let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
+        let asker = self.conversations.get_mut(conversation.index()).ok_or(DropReason::Stale)?;
+        let survey = asker.survey.as_mut().ok_or(DropReason::Stale)?;
+        if survey.answers.len() >= asker.storage {
+            return Err(DropReason::RecvQueueFull);
+        }
+        survey.answers.push_back(Message::received(body, pipe));
+        io.wake(conversation.interest());
+        Ok(())
+    }
+}
+
+impl Protocol for Surveyor {
+    const ID: ProtocolId = ProtocolId::SURVEYOR;
+    const PEER: ProtocolId = ProtocolId::RESPONDENT;
+    type To = Conversation;
+    type From = Turn;
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.add(pipe);
+        Ok(())
+    }
+
+    /// Answers that had arrived by then are as good as any.
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.readable(pipe, io);
+        self.pipes.remove(pipe);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        while let Some(frame) = io.pop(pipe) {
+            if let Err(reason) = self.accept(frame, pipe, io) {
+                io.dropped(Some(pipe), reason);
+            }
+        }
+    }
+
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+
+    fn send(
+        &mut self,
+        &conversation: &Conversation,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.end_survey(conversation, io);
+        let asker = self.conversations.get_mut(conversation.index()).ok_or(SendRefusal::State)?;
+        let id = self.ids.issue(conversation);
+        let deadline = asker.lasts.and_then(|lasts| now.checked_add(lasts));
+        asker.survey = Some(Survey { id, deadline, answers: VecDeque::new() });
+        self.timers.extend(deadline.map(|deadline| (deadline, conversation)));
+        self.pipes.send(&id.header(), body, io);
+        Ok(())
+    }
+
+    fn recv(
+        &mut self,
+        turn: &Turn,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<Message, RecvRefusal> {
+        // The clock may have passed the deadline since the caller looked.
+        self.expire(now, io);
+        let asker = self.conversations.get_mut(turn.conversation.index());
+        asker.ok_or(RecvRefusal::Canceled)?.recv(turn.id)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => true,
+            Interest::Recv(n) => {
+                let survey = self.conversations.get(n as usize).and_then(|c| c.survey.as_ref());
+                survey.is_none_or(|survey| !survey.answers.is_empty())
+            }
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn held(&self) -> Held {
+        let surveys = self.conversations.iter().filter_map(|(_, asker)| asker.survey.as_ref());
+        Held { outbound: 0, inbound: surveys.map(|survey| survey.answers.len() as u64).sum() }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|&(deadline, _)| deadline)
+    }
+
+    fn expire(&mut self, now: Instant, io: &mut impl Port) {
+        while let Some(&(deadline, conversation)) = self.timers.first()
+            && deadline <= now
+        {
+            self.timers.pop_first();
+            let ended = self.end_survey(conversation, io);
+            if let Some(asker) = self.conversations.get_mut(conversation.index()) {
+                asker.expired = ended.map(|id| Expired { id, reported: false });
+            }
+        }
+    }
+}
+
+impl Asker {
+    fn turn(&self) -> Option<RequestId> {
+        match (&self.survey, self.expired) {
+            (Some(survey), _) => Some(survey.id),
+            (None, Some(Expired { id, reported: false })) => Some(id),
+            _ => None,
+        }
+    }
+
+    fn recv(&mut self, id: RequestId) -> Result<Message, RecvRefusal> {
+        if let Some(survey) = self.survey.as_mut().filter(|survey| survey.id == id) {
+            return survey.answers.pop_front().ok_or(RecvRefusal::WouldBlock);
+        }
+        match &mut self.expired {
+            Some(expired) if expired.id == id => {
+                expired.reported = true;
+                Err(RecvRefusal::Expired)
+            }
+            _ => Err(RecvRefusal::Canceled),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A SURVEYOR with a port and a clock of its own; its first survey has the id 9.
+    struct Bench {
+        surveyor: Surveyor,
+        io: ManualPort,
+        now: Instant,
+    }
+
+    impl Bench {
+        /// One with three peers, and a conversation whose surveys last a second.
+        fn new() -> (Self, Conversation) {
+            let surveyor = Surveyor::new(9);
+            let mut bench = Self { surveyor, io: ManualPort::default(), now: start() };
+            for n in [1, 2, 3] {
+                bench.surveyor.attach(pipe(n), bench.now, &mut bench.io).unwrap();
+            }
+            let asker = bench.surveyor.open(Some(SECOND), 128);
+            (bench, asker)
+        }
+
+        fn send(&mut self, asker: Conversation) -> Turn {
+            self.surveyor.send(&asker, &body("q"), self.now, &mut self.io).unwrap();
+            self.surveyor.turn(asker).unwrap()
+        }
+
+        fn recv(&mut self, asker: Conversation) -> Result<Message, RecvRefusal> {
+            let turn = self.surveyor.turn(asker)?;
+            self.recv_turn(turn)
+        }
+
+        fn recv_turn(&mut self, turn: Turn) -> Result<Message, RecvRefusal> {
+            self.surveyor.recv(&turn, self.now, &mut self.io)
+        }
+
+        fn arrives(&mut self, frames: &[&[u8]]) {
+            for frame in frames {
+                self.io.arrives(pipe(1), frame);
+            }
+            self.surveyor.readable(pipe(1), &mut self.io);
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.surveyor.expire(self.now, &mut self.io);
+        }
+
+        fn take_reasons(&mut self) -> Vec<DropReason> {
+            self.io.take_drops().into_iter().map(|(_, reason)| reason).collect()
+        }
+    }
+
+    // C163, E24.
+    #[test]
+    fn a_survey_goes_to_everybody_and_ends_at_its_deadline() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        let copy = b"\x80\0\0\x09q".to_vec();
+        assert_eq!(bench.io.take_sent(), [1, 2, 3].map(|n| (pipe(n), copy.clone())));
+        bench.arrives(&[b"\x80\0\0\x091", b"\x80\0\0\x092"]);
+        assert!(bench.io.take_woken(asker.interest()));
+        assert_eq!(bench.recv(asker).unwrap(), "1");
+        assert_eq!(bench.recv(asker).unwrap(), "2");
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+        assert_eq!(bench.surveyor.deadline(), Some(bench.now + SECOND));
+        bench.pass(SECOND);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::Expired));
+    }
+
+    // C164.
+    #[test]
+    fn a_receive_without_a_survey_is_refused() {
+        let (mut bench, asker) = Bench::new();
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+    }
+
+    // C166, C168, C174.
+    #[test]
+    fn every_receive_that_waits_at_the_deadline_hears_of_it_and_no_later_one() {
+        let (mut bench, asker) = Bench::new();
+        let turn = bench.send(asker);
+        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::WouldBlock));
+        bench.pass(SECOND);
+        assert!(bench.io.take_woken(asker.interest()));
+        for _waiter in 0..3 {
+            assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Expired));
+        }
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+    }
+
+    // C166 with a new survey sent before those who waited could look again.
+    #[test]
+    fn a_receive_that_waited_at_the_deadline_hears_of_it_even_after_the_next_survey() {
+        let (mut bench, asker) = Bench::new();
+        let turn = bench.send(asker);
+        bench.pass(SECOND);
+        bench.send(asker);
+        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Expired));
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+    }
+
+    // C167, C175, D12.
+    #[test]
+    fn an_expiry_nobody_waited_for_is_reported_once() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        bench.pass(SECOND);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::Expired));
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+    }
+
+    // C169.
+    #[test]
+    fn an_answer_after_the_deadline_is_stale_also_for_the_next_survey() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        bench.pass(SECOND);
+        bench.arrives(&[b"\x80\0\0\x09late"]);
+        bench.send(asker);
+        bench.arrives(&[b"\x80\0\0\x09later"]);
+        assert_eq!(bench.take_reasons(), [DropReason::Stale; 2]);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+    }
+
+    #[test]
+    fn an_answer_unread_at_the_deadline_is_never_delivered() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        bench.arrives(&[b"\x80\0\0\x091"]);
+        assert_eq!(bench.surveyor.held(), Held { outbound: 0, inbound: 1 });
+        bench.now += SECOND; // and nobody has called `expire`
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::Expired));
+        assert_eq!(bench.take_reasons(), [DropReason::Unread]);
+        assert_eq!(bench.surveyor.held(), Held::default());
+        assert_eq!(bench.surveyor.deadline(), None);
+    }
+
+    // C170 to C172.
+    #[test]
+    fn a_new_survey_takes_the_place_of_the_old() {
+        let (mut bench, asker) = Bench::new();
+        let old = bench.send(asker);
+        bench.arrives(&[b"\x80\0\0\x091"]);
+        bench.send(asker);
+        assert!(bench.io.take_woken(asker.interest()));
+        assert_eq!(bench.recv_turn(old), Err(RecvRefusal::Canceled));
+        bench.arrives(&[b"\x80\0\0\x092", b"\x80\0\0\x0A3"]);
+        assert_eq!(bench.recv(asker).unwrap(), "3");
+        assert_eq!(bench.take_reasons(), [DropReason::Unread, DropReason::Stale]);
+    }
+
+    // C173, D13.
+    #[test]
+    fn a_receive_that_finds_nothing_leaves_the_survey_alone() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+        bench.pass(SECOND / 2);
+        bench.arrives(&[b"\x80\0\0\x091"]);
+        assert_eq!(bench.recv(asker).unwrap(), "1");
+    }
+
+    // C175.
+    #[test]
+    fn a_survey_without_peers_succeeds_and_is_counted_once() {
+        let (mut bench, asker) = Bench::new();
+        for n in [1, 2, 3] {
+            bench.surveyor.detach(pipe(n), bench.now, &mut bench.io);
+        }
+        bench.send(asker);
+        assert_eq!(bench.io.take_sent(), []);
+        assert_eq!(bench.take_reasons(), [DropReason::NoPeer]);
+    }
+
+    // C176.
+    #[test]
+    fn a_changed_deadline_is_that_of_the_next_survey() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        bench.surveyor.set_deadline(asker, None);
+        assert_eq!(bench.surveyor.deadline(), Some(bench.now + SECOND));
+        bench.send(asker);
+        assert_eq!(bench.surveyor.deadline(), None);
+        bench.pass(1_000_000 * SECOND);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+    }
+
+    // C177, B27 and B21 to B23 for a SURVEYOR.
+    #[test]
+    fn junk_is_counted_and_answers_still_delivered() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        bench.arrives(&[b"", b"\x80\0\0", b"\0\0\0\x09x"]);
+        bench.arrives(&[b"\x80\0\0\x091", b"\x80\0\0\x082", b"\x80\0\0\x093"]);
+        assert_eq!(bench.recv(asker).unwrap(), "1");
+        assert_eq!(bench.recv(asker).unwrap(), "3");
+        let malformed = [DropReason::Malformed; 2];
+        let stale = [DropReason::Stale; 2];
+        assert_eq!(bench.take_reasons(), [malformed, stale].concat());
+    }
+
+    // C186.
+    #[test]
+    fn answers_that_find_the_storage_full_are_dropped() {
+        let (mut bench, _) = Bench::new();
+        let asker = bench.surveyor.open(None, 2);
+        bench.send(asker);
+        bench.arrives(&[b"\x80\0\0\x09x"; 100].map(|frame| &frame[..]));
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 98]);
+        assert!(bench.recv(asker).is_ok() && bench.recv(asker).is_ok());
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+    }
+
+    // C187.
+    #[test]
+    fn a_survey_never_waits_for_a_slow_peer() {
+        let (mut bench, asker) = Bench::new();
+        bench.io.fill(pipe(2));
+        bench.send(asker);
+        let reached: Vec<_> = bench.io.take_sent().into_iter().map(|(pipe, _)| pipe).collect();
+        assert_eq!(reached, [pipe(1), pipe(3)]);
+        assert_eq!(bench.io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
+    }
+
+    // Semantics 9.1: pipe lost.
+    #[test]
+    fn answers_outlive_their_pipe() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        bench.io.arrives(pipe(1), b"\x80\0\0\x091");
+        bench.surveyor.detach(pipe(1), bench.now, &mut bench.io);
+        assert_eq!(bench.recv(asker).unwrap(), "1");
+    }
+
+    // C203, C206.
+    #[test]
+    fn surveys_of_thirty_conversations_do_not_mix() {
+        let (mut bench, _) = Bench::new();
+        let askers: Vec<_> = (0..30).map(|_| bench.surveyor.open(None, 8)).collect();
+        for &asker in &askers {
+            bench.send(asker);
+        }
+        for (_, survey) in bench.io.take_sent().into_iter().rev() {
+            bench.arrives(&[&[&survey[..4], &survey[3..4]].concat()]);
+        }
+        for (n, &asker) in askers.iter().enumerate() {
+            for _respondent in 0..3 {
+                assert_eq!(bench.recv(asker).unwrap(), [9 + n as u8]);
+            }
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+        }
+    }
+
+    // C191, C197.
+    #[test]
+    fn closing_a_conversation_ends_its_survey_and_no_other() {
+        let (mut bench, one) = Bench::new();
+        let other = bench.surveyor.open(None, 8);
+        let turn = bench.send(one);
+        bench.send(other);
+        bench.arrives(&[b"\x80\0\0\x091", b"\x80\0\0\x0A2"]);
+        bench.surveyor.close(one, &mut bench.io);
+        assert!(bench.io.take_woken(one.interest()));
+        assert_eq!(bench.take_reasons(), [DropReason::Unread]);
+        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Canceled));
+        assert_eq!(bench.surveyor.turn(one), Err(RecvRefusal::State));
+        let refused = bench.surveyor.send(&one, &body("q"), bench.now, &mut bench.io);
+        assert_eq!(refused, Err(SendRefusal::State));
+        assert_eq!(bench.recv(other).unwrap(), "2");
+    }
+
+    #[test]
+    fn a_survey_is_ready_to_receive_with_an_answer_or_when_it_is_over() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        assert!(!bench.surveyor.ready(asker.interest()));
+        bench.arrives(&[b"\x80\0\0\x091"]);
+        assert!(bench.surveyor.ready(asker.interest()));
+        bench.recv(asker).unwrap();
+        assert!(!bench.surveyor.ready(asker.interest()));
+        bench.pass(SECOND);
+        assert!(bench.surveyor.ready(asker.interest()));
+    }
+}

@@ -1,0 +1,294 @@
+//! Counters: what a socket has done, and why a message is no longer there.
+//!
+//! Owns the list of reasons for which a message may be dropped and the counters of a socket. All are
+//! monotonic 64-bit numbers, bumped with relaxed atomics by whoever does the thing counted, and read
+//! at any time.
+
+use std::fmt;
+
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal;)*) => {
+        /// Why a message was dropped.
+        ///
+        /// Every message that sinew lets go of without delivering it is counted under exactly one of
+        /// these. Source of the rules: wire specification, section 11.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum DropReason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
+
+            /// A stable name in snake case, for logs and metrics.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Outbound: the pipe was lost with the message still in its send queue.
+    PipeLost = "pipe_lost";
+    /// Outbound: the peer's send queue was full and the protocol does not wait.
+    SendQueueFull = "send_queue_full";
+    /// Outbound: nobody was connected and the protocol does not wait.
+    NoPeer = "no_peer";
+    /// Outbound: the peer that asked is no longer connected, so its answer had nowhere to go.
+    PeerGone = "peer_gone";
+    /// Outbound: a newer request took the place of this one before it reached any peer, or its
+    /// conversation was closed.
+    Superseded = "superseded";
+    /// Outbound: the socket was closed with the message still queued.
+    ClosedUnsent = "closed_unsent";
+    /// Inbound: an answer to no request or survey that is still open: late, duplicate or invented.
+    Stale = "stale";
+    /// Inbound: a good answer that nobody received before its request or survey was given up.
+    Unread = "unread";
+    /// Inbound: the protocol header was too short or had no end.
+    Malformed = "malformed";
+    /// Inbound: the message had travelled over more hops than the socket allows.
+    TtlExceeded = "ttl_exceeded";
+    /// Inbound: the survey already had as many unread answers as it may store.
+    RecvQueueFull = "recv_queue_full";
+    /// Inbound: a request whose asker had gone before anyone received it.
+    AskerGone = "asker_gone";
+    /// Inbound: the socket was closed with the message unread.
+    ClosedUnread = "closed_unread";
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters of one socket, as they count.
+        #[derive(Debug)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+            in_progress: Counter,
+            drops: [Counter; DropReason::ALL.len()],
+        }
+
+        impl Counters {
+            pub(crate) fn new() -> Self {
+                Self {
+                    $($name: Counter::new(),)*
+                    in_progress: Counter::new(),
+                    drops: std::array::from_fn(|_| Counter::new()),
+                }
+            }
+
+            /// What the counters read now; the gauges are for the caller to fill in.
+            pub(crate) fn read(&self) -> Stats {
+                Stats {
+                    $($name: self.$name.get(),)*
+                    current_connections: 0,
+                    inprogress_connections: self.in_progress.get(),
+                    send_queue: 0,
+                    recv_queue: 0,
+                    held_outbound: 0,
+                    held_inbound: 0,
+                    drops: std::array::from_fn(|i| self.drops[i].get()),
+                }
+            }
+        }
+
+        /// What a socket has done so far, at one moment.
+        ///
+        /// Counters only grow; bytes are bytes of message bodies, without protocol headers. The
+        /// figures are read one after the other while others count, so sums taken under traffic may
+        /// be off by what happened in between. Source: semantics specification, section 18.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Gauge: pipes that can be used now.
+            pub current_connections: u64,
+            /// Gauge: connections on the way: being made, or exchanging headers.
+            pub inprogress_connections: u64,
+            /// Gauge: messages in the send queues of all pipes.
+            pub send_queue: u64,
+            /// Gauge: messages in the receive queues of all pipes.
+            pub recv_queue: u64,
+            /// Gauge: requests accepted that have not reached a pipe yet.
+            pub held_outbound: u64,
+            /// Gauge: answers taken from a pipe that nobody has received yet.
+            pub held_inbound: u64,
+            drops: [u64; DropReason::ALL.len()],
+        }
+
+        impl fmt::Display for Stats {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut line = |name: &str, value: u64| match value {
+                    0 => Ok(()),
+                    value => writeln!(f, "{name:<28}{value:>16}"),
+                };
+                $(line(stringify!($name), self.$name)?;)*
+                line("current_connections", self.current_connections)?;
+                line("inprogress_connections", self.inprogress_connections)?;
+                line("send_queue", self.send_queue)?;
+                line("recv_queue", self.recv_queue)?;
+                line("held_outbound", self.held_outbound)?;
+                line("held_inbound", self.held_inbound)?;
+                for (reason, count) in self.dropped() {
+                    line(&format!("dropped.{}", reason.name()), count)?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that we made and that our protocol accepted.
+    established_connections,
+    /// Connections that others made and that our protocol accepted.
+    accepted_connections,
+    /// Accepted connections that were closed by us.
+    dropped_connections,
+    /// Accepted connections that were closed or lost by the peer's side.
+    broken_connections,
+    /// Attempts to connect that failed.
+    connect_errors,
+    /// Calls of bind that failed.
+    bind_errors,
+    /// Failures to accept a connection, such as for want of descriptors.
+    accept_errors,
+    /// Peers turned away by our protocol or by the `admit` callback.
+    rejected_pipes,
+    /// Connections closed because of a wrong connection header.
+    handshake_errors,
+    /// Connections closed because their header did not come in time.
+    handshake_timeouts,
+    /// Connections closed because the peer announced a message over the limit.
+    oversize,
+    /// Connections closed because the framing was wrong in another way.
+    framing_errors,
+    /// Messages of which only a part arrived before the connection ended.
+    truncated,
+    /// Messages accepted from the program.
+    messages_sent,
+    /// Messages delivered to the program.
+    messages_received,
+    /// Body bytes accepted from the program.
+    bytes_sent,
+    /// Body bytes delivered to the program.
+    bytes_received,
+    /// Requests sent again.
+    resends,
+    /// Messages put into the send queue of a pipe; a broadcast counts once for each pipe.
+    copies_pushed,
+    /// Messages that left a send queue for the transport.
+    copies_written,
+    /// Messages taken out of the receive queue of a pipe.
+    copies_taken,
+    /// Pipe events that a subscriber was too slow to be told.
+    events_missed,
+}
+
+/// One monotonic number.
+#[derive(Debug)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn bump(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts one connection as on the way for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InProgress(Arc<Counters>);
+
+impl InProgress {
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        counters.in_progress.bump();
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.in_progress.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Counters {
+    pub(crate) fn dropped(&self, reason: DropReason, messages: u64) {
+        self.drops[reason as usize].add(messages);
+    }
+}
+
+/// The reasons that concern messages in a send queue.
+const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
+/// The reasons that concern messages after they were taken out of a receive queue.
+const AFTER_ARRIVAL: [DropReason; 7] = [
+    DropReason::Stale,
+    DropReason::Unread,
+    DropReason::Malformed,
+    DropReason::TtlExceeded,
+    DropReason::RecvQueueFull,
+    DropReason::AskerGone,
+    DropReason::ClosedUnread,
+];
+
+impl Stats {
+    /// How many messages were dropped for `reason`.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Every reason with its count, the zeros included.
+    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.drops(reason)))
+    }
+
+    /// Checks the conservation law: nothing has vanished without a counted reason.
+    ///
+    /// Every message put into a send queue was handed to the transport, is still queued, or was
+    /// dropped with its pipe or socket; every message taken out of a receive queue was delivered, is
+    /// held for a conversation, or was dropped for a reason. Holds whenever nobody is in the middle
+    /// of a call on the socket.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the figures that do not add up.
+    pub fn check_conservation(&self) -> Result<(), String> {
+        let sum =
+            |reasons: &[DropReason]| reasons.iter().map(|&reason| self.drops(reason)).sum::<u64>();
+        let left = sum(&LEFT_IN_SEND_QUEUE);
+        let out = self.copies_written + self.send_queue + left;
+        if self.copies_pushed != out {
+            return Err(format!(
+                "{} pushed, but {} written + {} queued + {left} dropped",
+                self.copies_pushed, self.copies_written, self.send_queue
+            ));
+        }
+        let dropped = sum(&AFTER_ARRIVAL);
+        let taken = self.messages_received + self.held_inbound + dropped;
+        if self.copies_taken != taken {
+            return Err(format!(
+                "{} taken, but {} delivered + {} held + {dropped} dropped",
+                self.copies_taken, self.messages_received, self.held_inbound
+            ));
+        }
+        Ok(())
+    }
+}
