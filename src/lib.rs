@@ -5,8 +5,10 @@
 mod error;
 mod message;
 mod protocol;
+mod ring;
 mod stats;
 mod sync;
+mod wire;
 
 pub use message::{Message, PipeId};
 pub use protocol::ProtocolId;

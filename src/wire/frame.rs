@@ -1,0 +1,641 @@
+//! Frames: how SP messages follow one another on a stream.
+//!
+//! ```text
+//! tcp      [length: 8 bytes, big-endian][payload]
+//! ipc  [01][length: 8 bytes, big-endian][payload]
+//! ```
+//!
+//! Owns the prefix in front of a payload and the [`Decoder`] that finds the frames in what a peer
+//! sends (wire specification, section 4). A payload is opaque here.
+//!
+//! Reads are large and frames mostly small, so the decoder does not hand out frames one by one: it
+//! walks and checks the lengths and passes on the whole frames of a read as one run, untouched. Only
+//! a frame that the end of a read cuts in two is put together in a buffer of its own.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// Type of a frame whose payload follows inline; the only type there is.
+const INLINE: u8 = 1;
+
+/// The largest length a frame can have; the four bits above are reserved.
+const MAX_LENGTH: u64 = 0x0FFF_FFFF_FFFF_FFFF;
+
+/// Longest prefix of any framing.
+const MAX_PREFIX: usize = 9;
+
+/// A buffer up to this size is taken as soon as a length announces it; a larger one only as its
+/// bytes arrive. So a peer pays with sent bytes for all memory but this.
+const UNPAID: usize = 4096;
+
+/// What stands in front of each payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// The length alone: tcp.
+    Length,
+    /// A type byte, then the length: ipc.
+    TypeAndLength,
+}
+
+impl Framing {
+    /// Length of a prefix in bytes.
+    pub(crate) const fn prefix_len(self) -> usize {
+        match self {
+            Self::Length => 8,
+            Self::TypeAndLength => 9,
+        }
+    }
+
+    /// The prefix of a payload of `len` bytes.
+    pub(crate) fn prefix(self, len: usize) -> Prefix {
+        let [a, b, c, d, e, f, g, h] = widen(len).to_be_bytes();
+        Prefix { bytes: [INLINE, a, b, c, d, e, f, g, h], framing: self }
+    }
+
+    /// The payload length of the frame that `bytes` begin with, which was made here or has been
+    /// judged by a [`Decoder`]; `None` when there is no such frame.
+    pub(crate) fn payload_len(self, bytes: &[u8]) -> Option<usize> {
+        usize::try_from(self.announced(bytes).ok()??).ok()
+    }
+
+    /// The payload length that the prefix at the front of `bytes` announces; `None` while the
+    /// prefix is not complete. A wrong type is reported as soon as it is there.
+    fn announced(self, bytes: &[u8]) -> Result<Option<u64>, FrameError> {
+        let length = match (self, bytes) {
+            (Self::Length, length) => length,
+            (Self::TypeAndLength, []) => return Ok(None),
+            (Self::TypeAndLength, [INLINE, length @ ..]) => length,
+            (Self::TypeAndLength, [other, ..]) => return Err(FrameError::Type(*other)),
+        };
+        Ok(length.first_chunk().map(|length| u64::from_be_bytes(*length)))
+    }
+}
+
+/// The prefix of one frame; reads as a slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prefix {
+    bytes: [u8; MAX_PREFIX],
+    framing: Framing,
+}
+
+impl Deref for Prefix {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let [_, length @ ..] = &self.bytes;
+        match self.framing {
+            Framing::Length => length,
+            Framing::TypeAndLength => &self.bytes,
+        }
+    }
+}
+
+/// Why what a peer sends cannot be read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum FrameError {
+    /// The payload would be larger than we take.
+    #[error("the peer announced a message of {announced} bytes, {limit} are allowed")]
+    TooLarge {
+        /// The length in the prefix.
+        announced: u64,
+        /// The largest that is taken.
+        limit: u64,
+    },
+    /// One of the reserved bits of the length is set.
+    #[error("the peer has set reserved bits of a length: {announced:#018x}")]
+    Reserved {
+        /// The length in the prefix, reserved bits included.
+        announced: u64,
+    },
+    /// The type byte is not that of an inline payload.
+    #[error("the peer sent a frame of unknown type {0}")]
+    Type(u8),
+}
+
+/// What the decoder has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// One or more whole frames, exactly as they stand on the wire, prefixes included.
+    Frames {
+        /// The frames, one behind the other.
+        bytes: &'a [u8],
+        /// How many there are.
+        count: usize,
+        /// Their length without the prefixes.
+        payload: usize,
+    },
+    /// The payload of one frame that did not arrive in one piece.
+    Body(Bytes),
+}
+
+/// Finds the frames in a stream of bytes, however it is cut.
+///
+/// A length is judged before any memory is taken for it. An error is final: the place where the next
+/// frame begins is lost, so the decoder repeats the error and takes nothing more.
+///
+/// ```text
+///            whole frames: a run                 payload not complete
+///             +------+                                +------+
+///             v      |     prefix, in part or whole   v      |
+///  ------> between frames -----------------------> within a frame
+///             ^      |                                |
+///             |      +--- bad prefix ---> failed      | payload complete: a body
+///             +---------------------------------------+
+/// ```
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    framing: Framing,
+    limit: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// At the start of a frame, of which the first `received` bytes of `prefix` are here: none
+    /// between frames, never all of them.
+    Prefix { prefix: [u8; MAX_PREFIX], received: usize },
+    /// Within a payload of `len` bytes, the first of which are in `bytes`.
+    Body { len: usize, bytes: Vec<u8> },
+    /// The stream is beyond repair.
+    Failed(FrameError),
+}
+
+impl State {
+    const BETWEEN: Self = Self::Prefix { prefix: [0; MAX_PREFIX], received: 0 };
+}
+
+impl Decoder {
+    /// A decoder that takes payloads of at most `limit` bytes, or of any size.
+    ///
+    /// Without a limit, what this machine can address is one all the same.
+    pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
+        let addressable = widen(isize::MAX.unsigned_abs());
+        Self { framing, limit: limit.unwrap_or(MAX_LENGTH).min(addressable), state: State::BETWEEN }
+    }
+
+    /// The next piece of `input`, which is taken off its front; `None` when all of `input` has been
+    /// taken over and more is needed.
+    ///
+    /// An error is reported after everything that stands before it.
+    pub(crate) fn next<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Option<Result<Piece<'a>, FrameError>> {
+        let piece = self.step(input);
+        if let Err(error) = piece {
+            self.state = State::Failed(error);
+        }
+        piece.transpose()
+    }
+
+    /// Whether a frame has begun that is not complete: what ends here is a truncated frame.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        match self.state {
+            State::Prefix { received, .. } => received > 0,
+            State::Body { .. } => true,
+            State::Failed(_) => false,
+        }
+    }
+
+    fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, FrameError> {
+        match self.state {
+            State::Failed(error) => return Err(error),
+            State::Prefix { received: 0, .. } => {
+                if let Some(run) = self.take_run(input) {
+                    return Ok(Some(run));
+                }
+                self.take_prefix(input)?;
+            }
+            State::Prefix { .. } => self.take_prefix(input)?,
+            State::Body { .. } => {}
+        }
+        Ok(self.take_body(input).map(Piece::Body))
+    }
+
+    /// As many whole, good frames as `input` begins with.
+    ///
+    /// What ends the run, be it a cut or a fault, is found again by the next step.
+    fn take_run<'a>(&self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+        let mut rest = *input;
+        let (mut count, mut payload) = (0_usize, 0_usize);
+        while let Ok(Some(len)) = self.length(rest) {
+            let frame = len.saturating_add(self.framing.prefix_len());
+            if rest.split_off(..frame).is_none() {
+                break;
+            }
+            count = count.saturating_add(1);
+            payload = payload.saturating_add(len);
+        }
+        let taken = input.len().saturating_sub(rest.len());
+        let bytes = input.split_off(..taken)?;
+        (count > 0).then_some(Piece::Frames { bytes, count, payload })
+    }
+
+    /// Takes what `input` has of a prefix; a complete one is judged and opens the body.
+    fn take_prefix(&mut self, input: &mut &[u8]) -> Result<(), FrameError> {
+        let State::Prefix { prefix, received } = &mut self.state else {
+            return Ok(());
+        };
+        let missing = self.framing.prefix_len().saturating_sub(*received);
+        let taken = take_up_to(input, missing);
+        for (place, byte) in prefix.iter_mut().skip(*received).zip(taken) {
+            *place = *byte;
+        }
+        *received = received.saturating_add(taken.len());
+
+        let (prefix, received) = (*prefix, *received);
+        if let Some(len) = self.length(prefix.get(..received).unwrap_or_default())? {
+            let bytes = Vec::with_capacity(len.min(UNPAID));
+            self.state = State::Body { len, bytes };
+        }
+        Ok(())
+    }
+
+    /// Takes what `input` has of the body that is being collected; yields it when it is complete.
+    fn take_body(&mut self, input: &mut &[u8]) -> Option<Bytes> {
+        let State::Body { len, bytes } = &mut self.state else {
+            return None;
+        };
+        let taken = take_up_to(input, len.saturating_sub(bytes.len()));
+        grow(bytes, taken.len(), *len);
+        bytes.extend_from_slice(taken);
+        if bytes.len() < *len {
+            return None;
+        }
+        let body = Bytes::from(std::mem::take(bytes));
+        self.state = State::BETWEEN;
+        Some(body)
+    }
+
+    /// The payload length of the frame that `bytes` begin with, if we take such a frame.
+    fn length(&self, bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+        let Some(announced) = self.framing.announced(bytes)? else {
+            return Ok(None);
+        };
+        let limit = self.limit;
+        match usize::try_from(announced) {
+            _ if announced > MAX_LENGTH => Err(FrameError::Reserved { announced }),
+            Ok(len) if announced <= limit => Ok(Some(len)),
+            _ => Err(FrameError::TooLarge { announced, limit }),
+        }
+    }
+}
+
+/// Makes room for `more` bytes in a buffer that will hold `len` in the end.
+///
+/// Doubles, so that the work stays linear, but never takes more than twice what has arrived, and
+/// ends at exactly `len`: the finished body wastes nothing.
+fn grow(bytes: &mut Vec<u8>, more: usize, len: usize) {
+    let needed = bytes.len().saturating_add(more);
+    if needed > bytes.capacity() {
+        let wanted = needed.saturating_mul(2).min(len);
+        bytes.reserve_exact(wanted.saturating_sub(bytes.len()));
+    }
+}
+
+fn take_up_to<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
+    let n = n.min(input.len());
+    input.split_off(..n).unwrap_or_default()
+}
+
+/// `len` in the width it has on the wire and in counters. No machine has a `usize` wider than 64 bits.
+pub(crate) fn widen(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// Feeds `data` to two decoders, to one in a single piece and to one cut by its own first bytes, and
+/// checks that they agree with each other and with the wire.
+///
+/// # Panics
+///
+/// When they do not, or when a decoder holds more memory than has been paid for.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
+    let [limit, cut, stream @ ..] = data else {
+        return;
+    };
+    let limit = (*limit < u8::MAX).then_some(u64::from(*limit));
+    let cut = usize::from(*cut).saturating_add(1);
+
+    let whole = check::decode(Decoder::new(framing, limit), [stream]);
+    let pieces = check::decode(Decoder::new(framing, limit), stream.chunks(cut));
+    assert_eq!(whole, pieces);
+    for payload in &whole.payloads {
+        assert!(limit.is_none_or(|limit| widen(payload.len()) <= limit));
+    }
+    let wire = check::encode(framing, &whole.payloads);
+    assert!(stream.starts_with(&wire));
+}
+
+/// What tests and fuzzers have in common.
+#[cfg(any(test, fuzzing))]
+mod check {
+    use super::{Decoder, FrameError, Framing, Piece, State, UNPAID};
+
+    /// All that came out of a stream.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct Decoded {
+        pub(super) payloads: Vec<Vec<u8>>,
+        pub(super) error: Option<FrameError>,
+        pub(super) mid_frame: bool,
+    }
+
+    /// Runs the decoder over `reads` and watches its memory.
+    pub(super) fn decode<'a>(
+        mut decoder: Decoder,
+        reads: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Decoded {
+        let (mut payloads, mut error) = (Vec::new(), None);
+        for mut read in reads {
+            while let Some(piece) = decoder.next(&mut read) {
+                match piece {
+                    Ok(Piece::Body(body)) => payloads.push(body.to_vec()),
+                    Ok(Piece::Frames { bytes, count, payload }) => {
+                        let run = split(decoder.framing, bytes);
+                        assert_eq!(run.len(), count);
+                        assert_eq!(run.iter().map(Vec::len).sum::<usize>(), payload);
+                        payloads.extend(run);
+                    }
+                    Err(fault) => {
+                        assert!(error.is_none_or(|error| error == fault), "an error is final");
+                        error = Some(fault);
+                        break;
+                    }
+                }
+                assert_paid(&decoder);
+            }
+            assert!(error.is_some() || read.is_empty(), "all of a read is taken over");
+            assert_paid(&decoder);
+        }
+        Decoded { payloads, error, mid_frame: decoder.is_mid_frame() }
+    }
+
+    /// The wire form of `payloads`.
+    pub(super) fn encode<P: AsRef<[u8]>>(framing: Framing, payloads: &[P]) -> Vec<u8> {
+        let frame = |payload: &P| {
+            let payload = payload.as_ref();
+            [&framing.prefix(payload.len()), payload].concat()
+        };
+        payloads.iter().flat_map(frame).collect()
+    }
+
+    fn assert_paid(decoder: &Decoder) {
+        if let State::Body { len, bytes } = &decoder.state {
+            let bound = UNPAID.max(bytes.len().saturating_mul(2)).min(*len);
+            assert!(bytes.capacity() <= bound, "{} > {bound}", bytes.capacity());
+        }
+    }
+
+    /// The payloads of a run of whole frames, cut by hand.
+    fn split(framing: Framing, mut run: &[u8]) -> Vec<Vec<u8>> {
+        let mut payloads = Vec::new();
+        while !run.is_empty() {
+            let prefix = run.split_off(..framing.prefix_len()).expect("a whole prefix");
+            let length = prefix.last_chunk().expect("eight bytes of length");
+            let len = usize::try_from(u64::from_be_bytes(*length)).expect("an addressable length");
+            payloads.push(run.split_off(..len).expect("a whole payload").to_vec());
+        }
+        payloads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Framing::{Length, TypeAndLength};
+    use proptest::prelude::*;
+
+    use super::check::{Decoded, decode, encode};
+    use super::*;
+
+    const UNLIMITED: Option<u64> = None;
+    const DEFAULT: Option<u64> = Some(1_048_576);
+
+    fn good(payloads: &[&[u8]]) -> Decoded {
+        let payloads = payloads.iter().map(|payload| payload.to_vec()).collect();
+        Decoded { payloads, error: None, mid_frame: false }
+    }
+
+    fn failed(error: FrameError) -> Decoded {
+        Decoded { payloads: Vec::new(), error: Some(error), mid_frame: false }
+    }
+
+    fn truncated() -> Decoded {
+        Decoded { payloads: Vec::new(), error: None, mid_frame: true }
+    }
+
+    /// Decodes `stream` whole, in every way to cut it in two, and one by one; all must agree.
+    fn decoded(framing: Framing, limit: Option<u64>, stream: &[u8]) -> Decoded {
+        let fresh = || Decoder::new(framing, limit);
+        let whole = decode(fresh(), [stream]);
+        for cut in 0..=stream.len() {
+            let (first, second) = stream.split_at(cut);
+            assert_eq!(decode(fresh(), [first, second]), whole, "cut at {cut}");
+        }
+        assert_eq!(decode(fresh(), stream.chunks(1)), whole);
+        whole
+    }
+
+    #[test]
+    fn e12_to_e14_e28_what_we_emit() {
+        assert_eq!(encode(Length, &["abc"]), b"\0\0\0\0\0\0\0\x03abc");
+        assert_eq!(encode(TypeAndLength, &["abc"]), b"\x01\0\0\0\0\0\0\0\x03abc");
+        assert_eq!(encode(Length, &[""]), [0; 8]);
+        assert_eq!(encode(TypeAndLength, &[""]), b"\x01\0\0\0\0\0\0\0\0");
+        assert_eq!(*Length.prefix(300), [0, 0, 0, 0, 0, 0, 1, 0x2C]);
+    }
+
+    #[test]
+    fn f1_to_f5_f14_good_frames_over_tcp() {
+        type Case<'a> = (&'a [u8], Option<u64>, &'a [&'a [u8]]);
+        let cases: [Case<'_>; 5] = [
+            (b"\0\0\0\0\0\0\0\0", DEFAULT, &[b""]),
+            (b"\0\0\0\0\0\0\0\x03abc", DEFAULT, &[b"abc"]),
+            (b"\0\0\0\0\0\0\0\x01a\0\0\0\0\0\0\0\x01b", DEFAULT, &[b"a", b"b"]),
+            (b"\0\0\0\0\0\0\0\x04abcd", Some(4), &[b"abcd"]),
+            (b"\0\0\0\0\0\0\0\x07\x80\0\0\x01abc", Some(7), &[b"\x80\0\0\x01abc"]),
+        ];
+        for (stream, limit, payloads) in cases {
+            assert_eq!(decoded(Length, limit, stream), good(payloads));
+        }
+    }
+
+    #[test]
+    fn f6_f8_f15_f20_a_length_above_the_limit_is_refused_before_its_payload() {
+        let too_large = |announced, limit| failed(FrameError::TooLarge { announced, limit });
+        assert_eq!(decoded(Length, Some(4), b"\0\0\0\0\0\0\0\x05"), too_large(5, 4));
+        assert_eq!(
+            decoded(Length, DEFAULT, b"\0\0\0\0\0\x10\0\x01"),
+            too_large(1_048_577, 1_048_576)
+        );
+        assert_eq!(decoded(Length, Some(6), b"\0\0\0\0\0\0\0\x07\x80\0\0\x01abc"), too_large(7, 6));
+        assert_eq!(decoded(TypeAndLength, Some(4), b"\x01\0\0\0\0\0\0\0\x05"), too_large(5, 4));
+    }
+
+    #[test]
+    fn f7_a_payload_of_exactly_the_default_limit_is_received() {
+        let payload: Vec<u8> = (0..1_048_576_u32).map(|i| (i % 251) as u8).collect();
+        let stream = encode(Length, &[&payload]);
+        for read in [1000, 65_536, stream.len()] {
+            let decoded = decode(Decoder::new(Length, DEFAULT), stream.chunks(read));
+            assert!(decoded == good(&[&payload]), "in reads of {read} bytes");
+        }
+    }
+
+    #[test]
+    fn f9_f10_reserved_bits_are_refused_whatever_the_limit() {
+        for limit in [UNLIMITED, Some(u64::MAX), Some(0)] {
+            for announced in [1 << 60, 1 << 63, u64::MAX] {
+                let refused = failed(FrameError::Reserved { announced });
+                assert_eq!(decoded(Length, limit, &announced.to_be_bytes()), refused);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn f11_an_announced_terabyte_takes_no_memory_before_it_arrives() {
+        let mut decoder = Decoder::new(Length, UNLIMITED);
+        let stream = b"\0\0\0\xFF\0\0\0\0ten bytes.";
+        assert_eq!(decoder.next(&mut &stream[..]), None);
+        assert!(matches!(&decoder.state, State::Body { bytes, .. } if bytes.capacity() <= UNPAID));
+        assert_eq!(decoded(Length, UNLIMITED, stream), truncated());
+        let longest = MAX_LENGTH.to_be_bytes();
+        assert_eq!(decoded(Length, UNLIMITED, &longest), truncated());
+    }
+
+    #[test]
+    fn f12_f13_f21_a_frame_that_is_cut_off_yields_nothing() {
+        assert_eq!(decoded(Length, DEFAULT, b"\0\0\0\0\0\0\0\x0A\x01\x02"), truncated());
+        assert_eq!(decoded(Length, DEFAULT, b"\0\0\0\x01"), truncated());
+        assert_eq!(decoded(TypeAndLength, DEFAULT, b"\x01\0\0\0\0"), truncated());
+    }
+
+    #[test]
+    fn f16_f19_good_frames_over_ipc() {
+        let one = b"\x01\0\0\0\0\0\0\0\x03abc";
+        assert_eq!(decoded(TypeAndLength, DEFAULT, one), good(&[b"abc"]));
+        let empty = b"\x01\0\0\0\0\0\0\0\0";
+        assert_eq!(decoded(TypeAndLength, DEFAULT, empty), good(&[b""]));
+    }
+
+    #[test]
+    fn f17_f18_any_other_type_is_refused() {
+        for other in [0, 2, 0xFF] {
+            let stream = [&[other], &b"\0\0\0\0\0\0\0\x03abc"[..]].concat();
+            let refused = failed(FrameError::Type(other));
+            assert_eq!(decoded(TypeAndLength, DEFAULT, &stream), refused);
+            assert_eq!(decoded(TypeAndLength, DEFAULT, &[other]), refused);
+        }
+    }
+
+    #[test]
+    fn f22_a_limit_of_zero_takes_only_empty_messages() {
+        let stream = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+        let expected = Decoded {
+            error: Some(FrameError::TooLarge { announced: 1, limit: 0 }),
+            ..good(&[b""])
+        };
+        assert_eq!(decoded(Length, Some(0), stream), expected);
+    }
+
+    #[test]
+    fn a_run_ends_where_a_frame_is_cut() {
+        let stream = encode(Length, &["a", "bc", "def"]);
+        let mut decoder = Decoder::new(Length, DEFAULT);
+        let mut read = &stream[..stream.len() - 1];
+        let run = Piece::Frames { bytes: &stream[..19], count: 2, payload: 3 };
+        assert_eq!(decoder.next(&mut read), Some(Ok(run)));
+        assert_eq!(decoder.next(&mut read), None);
+        assert!(decoder.is_mid_frame() && read.is_empty());
+
+        let mut read = &stream[stream.len() - 1..];
+        let body = Piece::Body(Bytes::from_static(b"def"));
+        assert_eq!(decoder.next(&mut read), Some(Ok(body)));
+        assert_eq!(decoder.next(&mut read), None);
+        assert!(!decoder.is_mid_frame());
+    }
+
+    #[test]
+    fn a_body_ends_with_no_room_to_spare() {
+        for len in [1, 4095, 4096, 4097, 10_000, 100_000] {
+            let mut decoder = Decoder::new(Length, DEFAULT);
+            let stream = encode(Length, &[vec![7; len]]);
+            for mut byte in stream[..stream.len() - 1].chunks(1) {
+                assert_eq!(decoder.next(&mut byte), None);
+            }
+            let State::Body { bytes, .. } = &decoder.state else {
+                panic!("within a body");
+            };
+            assert!(bytes.capacity() <= len);
+        }
+    }
+
+    #[test]
+    fn after_an_error_nothing_more_is_taken() {
+        let mut decoder = Decoder::new(Length, Some(4));
+        let error = FrameError::TooLarge { announced: 5, limit: 4 };
+        assert_eq!(decoder.next(&mut &b"\0\0\0\0\0\0\0\x05"[..]), Some(Err(error)));
+        let mut more: &[u8] = b"\0\0\0\0\0\0\0\x01a";
+        assert_eq!(decoder.next(&mut more), Some(Err(error)));
+        assert_eq!(more.len(), 9);
+        assert_eq!(decoder.next(&mut &b""[..]), Some(Err(error)));
+    }
+
+    fn framings() -> impl Strategy<Value = Framing> {
+        prop_oneof![Just(Length), Just(TypeAndLength)]
+    }
+
+    fn payloads(longest: usize, most: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=longest), 0..=most)
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_every_cut(framing in framings(), payloads in payloads(40, 6)) {
+            let stream = encode(framing, &payloads);
+            prop_assert_eq!(decoded(framing, UNLIMITED, &stream).payloads, payloads);
+        }
+
+        #[test]
+        fn frames_survive_any_reads(
+            framing in framings(),
+            payloads in payloads(9000, 8),
+            sizes in prop::collection::vec(1..6000_usize, 1..40),
+        ) {
+            let stream = encode(framing, &payloads);
+            let mut rest = &stream[..];
+            let reads = sizes.iter().cycle().map_while(|size| {
+                let read = take_up_to(&mut rest, *size);
+                (!read.is_empty()).then_some(read)
+            });
+            let whole = Decoded { payloads, error: None, mid_frame: false };
+            prop_assert_eq!(decode(Decoder::new(framing, UNLIMITED), reads), whole);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic_nor_take_unpaid_memory(
+            framing in framings(),
+            data: Vec<u8>,
+        ) {
+            fuzz(framing, &data);
+        }
+
+        #[test]
+        fn nearly_good_streams_never_panic_nor_take_unpaid_memory(
+            framing in framings(),
+            payloads in payloads(300, 8),
+            faults in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            limit: u8,
+            cut: u8,
+        ) {
+            let mut data = [vec![limit, cut], encode(framing, &payloads)].concat();
+            for (at, byte) in faults {
+                let at = at.index(data.len());
+                data[at] = byte;
+            }
+            fuzz(framing, &data);
+        }
+    }
+}
