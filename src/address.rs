@@ -1,0 +1,71 @@
+//! Addresses: `scheme://rest`.
+//!
+//! Owns the cut between scheme and rest. What the rest means is the transport's business.
+
+use crate::error::AddressError;
+
+/// An address as the program gave it, cut at `://`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    url: String,
+    scheme: usize,
+}
+
+impl Address {
+    pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
+        match url.find("://") {
+            Some(scheme) if scheme > 0 => Ok(Self { url: url.to_owned(), scheme }),
+            _ => Err(AddressError::NoScheme { url: url.to_owned() }),
+        }
+    }
+
+    /// The whole address as given.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The part before `://`, compared exactly.
+    pub(crate) fn scheme(&self) -> &str {
+        &self.url[..self.scheme]
+    }
+
+    /// The part after `://`.
+    pub(crate) fn rest(&self) -> &str {
+        &self.url[self.scheme + "://".len()..]
+    }
+
+    /// The error that says `reason` of this address.
+    pub(crate) fn malformed(&self, reason: &'static str) -> AddressError {
+        AddressError::Malformed { url: self.url.clone(), reason }
+    }
+
+    /// The error for a name of `len` bytes where `limit` are allowed.
+    pub(crate) fn too_long(&self, len: usize, limit: usize) -> AddressError {
+        AddressError::TooLong { url: self.url.clone(), len, limit }
+    }
+
+    /// The error for a scheme that no transport has.
+    pub(crate) fn unknown_transport(&self) -> AddressError {
+        AddressError::UnknownTransport { url: self.url.clone(), scheme: self.scheme().to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_cut_at_the_first_colon_slash_slash() {
+        let address = Address::parse("tcp://a://b").unwrap();
+        assert_eq!((address.scheme(), address.rest()), ("tcp", "a://b"));
+    }
+
+    /// C246.
+    #[test]
+    fn an_address_without_a_scheme_is_refused() {
+        for url in ["", "://", "inproc:x", "://x", "tcp:/127.0.0.1:1", "tcp"] {
+            let refused = Address::parse(url).unwrap_err();
+            assert_eq!(refused, AddressError::NoScheme { url: url.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! Options: everything about a socket or an endpoint that can be set, as plain data.
+//!
+//! Owns the values, their defaults and their ranges. An [`Options`] is checked as a whole when a
+//! socket takes it, so a wrong value is a typed error there and never a surprise later. Source of
+//! the defaults: semantics specification, section 17.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::OptionError;
+use crate::protocol::ProtocolId;
+use crate::socket::Peer;
+
+/// Messages a queue may be told to hold.
+const QUEUE: RangeInclusive<usize> = 1..=8192;
+
+/// The options of a socket.
+///
+/// A plain value with chained setters; nothing is checked until a socket takes it
+/// (`with_options`, `set_options`).
+///
+/// ```
+/// use sinew::{Options, Pair};
+/// use std::time::Duration;
+///
+/// let options = Options::new().recv_timeout(Duration::from_millis(500)).send_queue(16);
+/// let pair = Pair::with_options(options)?;
+/// assert_eq!(pair.options().get_recv_timeout(), Some(Duration::from_millis(500)));
+///
+/// let error = Pair::with_options(Options::new().send_queue(0)).unwrap_err();
+/// assert_eq!(error.to_string(), "option send_queue is 0, allowed is 1 to 8192 messages");
+/// # Ok::<(), sinew::OptionError>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) name: Option<String>,
+    pub(crate) send_timeout: Option<Duration>,
+    pub(crate) recv_timeout: Option<Duration>,
+    pub(crate) send_queue: usize,
+    pub(crate) send_queue_bytes: usize,
+    pub(crate) recv_queue: usize,
+    pub(crate) recv_queue_bytes: usize,
+    pub(crate) max_send_size: Option<usize>,
+    pub(crate) linger: Duration,
+    pub(crate) admit: Option<Admit>,
+    pub(crate) endpoint: EndpointSettings,
+    pub(crate) ttl: Option<u16>,
+    pub(crate) resend_interval: Option<Option<Duration>>,
+    pub(crate) survey_deadline: Option<Option<Duration>>,
+    pub(crate) survey_storage: Option<usize>,
+}
+
+/// The callback that lets a peer in or not.
+pub(crate) type Admit = Arc<dyn Fn(&Peer) -> bool + Send + Sync>;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: None,
+            send_timeout: None,
+            recv_timeout: None,
+            send_queue: 128,
+            send_queue_bytes: 8 << 20,
+            recv_queue: 128,
+            recv_queue_bytes: 8 << 20,
+            max_send_size: None,
+            linger: Duration::ZERO,
+            admit: None,
+            endpoint: EndpointSettings::default(),
+            ttl: None,
+            resend_interval: None,
+            survey_deadline: None,
+            survey_storage: None,
+        }
+    }
+}
+
+/// What the options that only some protocols have are when they are not set.
+const TTL: u8 = 8;
+const RESEND_INTERVAL: Duration = Duration::from_secs(60);
+const SURVEY_DEADLINE: Duration = Duration::from_secs(1);
+const SURVEY_STORAGE: usize = 128;
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A name for log records and `Debug`. Default: the kind of socket and a number.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How long a send may wait. Default `None`: for ever. Zero: one attempt, then `TimedOut`.
+    ///
+    /// Takes effect for later calls.
+    pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.send_timeout = timeout.into();
+        self
+    }
+
+    /// How long a receive or a request may wait. Default `None`: for ever. Zero: one attempt, then
+    /// `TimedOut`.
+    ///
+    /// Takes effect for later calls.
+    pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.recv_timeout = timeout.into();
+        self
+    }
+
+    /// How many messages may wait in the send queue of one pipe, 1 to 8192. Default 128.
+    ///
+    /// One message always fits, whatever its size. Takes effect for pipes made later.
+    pub fn send_queue(mut self, messages: usize) -> Self {
+        self.send_queue = messages;
+        self
+    }
+
+    /// How many bytes may wait in the send queue of one pipe, at least 1. Default 8 MiB.
+    ///
+    /// One message always fits, whatever its size. Takes effect for pipes made later.
+    pub fn send_queue_bytes(mut self, bytes: usize) -> Self {
+        self.send_queue_bytes = bytes;
+        self
+    }
+
+    /// How many messages may wait in the receive queue of one pipe, 1 to 8192. Default 128.
+    ///
+    /// A connection stops reading when its queue is full, and the peer feels back-pressure. What one
+    /// read of at most 256 KiB has brought is kept, so the queue may run over by that much. Takes
+    /// effect for pipes made later.
+    pub fn recv_queue(mut self, messages: usize) -> Self {
+        self.recv_queue = messages;
+        self
+    }
+
+    /// How many bytes may wait in the receive queue of one pipe, at least 1. Default 8 MiB.
+    ///
+    /// See [`recv_queue`](Self::recv_queue).
+    pub fn recv_queue_bytes(mut self, bytes: usize) -> Self {
+        self.recv_queue_bytes = bytes;
+        self
+    }
+
+    /// The longest message that may be sent, in bytes of body. Default `None`: any.
+    ///
+    /// Set it to what the peers accept: a message over a peer's limit makes the peer close the
+    /// connection, and neither side is told more than that. Zero: only empty messages.
+    pub fn max_send_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.max_send_size = bytes.into();
+        self
+    }
+
+    /// The longest message that may be received, in bytes, protocol header included. Default 1 MiB.
+    ///
+    /// A peer that announces more is disconnected before any memory is taken for it, and
+    /// `oversize` is counted. `None`: no limit. Zero: only empty messages. Not enforced on inproc.
+    /// Takes effect for endpoints made later.
+    pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.endpoint.max_recv_size = bytes.into();
+        self
+    }
+
+    /// How long the connections of a closed socket may go on writing what was queued. Default zero:
+    /// what can be handed to the kernel without waiting is, the rest is dropped and counted.
+    ///
+    /// `close` itself never waits; the I/O thread does the writing. A program that is about to exit
+    /// calls `drain` instead.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Decides which peers are let in: called once for each, before any message can pass.
+    ///
+    /// Default: everyone. The callback runs with no lock held, on the I/O thread (for inproc: on the
+    /// thread that binds or connects), so it must not take long: other connections wait for it. When
+    /// it panics the peer is turned away. A peer that is turned away sees its connection closed, and
+    /// `rejected_pipes` is counted.
+    pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
+        self.admit = Some(Arc::new(admit));
+        self
+    }
+
+    /// How long a connector waits before it tries again. Default 100 ms; zero is invalid.
+    ///
+    /// See [`EndpointOptions::reconnect_interval`].
+    pub fn reconnect_interval(mut self, interval: Duration) -> Self {
+        self.endpoint.reconnect_interval = interval;
+        self
+    }
+
+    /// The longest wait between attempts. Default `None`: always `reconnect_interval`.
+    ///
+    /// See [`EndpointOptions::reconnect_max`].
+    pub fn reconnect_max(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.endpoint.reconnect_max = interval.into();
+        self
+    }
+
+    /// How long a peer may take for its connection header, all in all. Default 10 s; zero is invalid.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.handshake_timeout = timeout;
+        self
+    }
+
+    /// Whether small tcp segments are sent at once (`TCP_NODELAY`). Default true.
+    pub fn tcp_nodelay(mut self, on: bool) -> Self {
+        self.endpoint.tcp_nodelay = on;
+        self
+    }
+
+    /// How long a tcp connection is silent before the kernel probes the peer. Default `None`: never.
+    pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.endpoint.tcp_keepalive = idle.into();
+        self
+    }
+
+    /// Over how many hops a message may have come, 1 to 255. Default 8.
+    ///
+    /// 1 admits direct peers only, 2 one device in between. Has effect on what is received later.
+    /// Only for REP and RESPONDENT.
+    pub fn ttl(mut self, hops: u16) -> Self {
+        self.ttl = Some(hops);
+        self
+    }
+
+    /// After how long without a reply a request is sent again. Default 60 s; zero is invalid.
+    ///
+    /// `None` switches resending off: a request whose peer is lost then ends with
+    /// `ConnectionReset`. Taken when a request is sent. Only for REQ.
+    pub fn resend_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.resend_interval = Some(interval.into());
+        self
+    }
+
+    /// How long a survey waits for answers. Default 1 s; zero is invalid; `None`: no end.
+    ///
+    /// Taken when a survey is sent. Only for SURVEYOR.
+    pub fn survey_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.survey_deadline = Some(deadline.into());
+        self
+    }
+
+    /// How many unread answers one survey may store, 1 to 8192. Default 128. More are dropped and
+    /// counted. Only for SURVEYOR.
+    pub fn survey_storage(mut self, answers: usize) -> Self {
+        self.survey_storage = Some(answers);
+        self
+    }
+
+    /// What `send_timeout` was set to.
+    pub fn get_send_timeout(&self) -> Option<Duration> {
+        self.send_timeout
+    }
+
+    /// What `recv_timeout` was set to.
+    pub fn get_recv_timeout(&self) -> Option<Duration> {
+        self.recv_timeout
+    }
+
+    /// What `send_queue` was set to.
+    pub fn get_send_queue(&self) -> usize {
+        self.send_queue
+    }
+
+    /// What `send_queue_bytes` was set to.
+    pub fn get_send_queue_bytes(&self) -> usize {
+        self.send_queue_bytes
+    }
+
+    /// What `recv_queue` was set to.
+    pub fn get_recv_queue(&self) -> usize {
+        self.recv_queue
+    }
+
+    /// What `recv_queue_bytes` was set to.
+    pub fn get_recv_queue_bytes(&self) -> usize {
+        self.recv_queue_bytes
+    }
+
+    /// What `max_send_size` was set to.
+    pub fn get_max_send_size(&self) -> Option<usize> {
+        self.max_send_size
+    }
+
+    /// What `max_recv_size` was set to.
+    pub fn get_max_recv_size(&self) -> Option<usize> {
+        self.endpoint.max_recv_size
+    }
+
+    /// What `linger` was set to.
+    pub fn get_linger(&self) -> Duration {
+        self.linger
+    }
+
+    /// What `reconnect_interval` was set to.
+    pub fn get_reconnect_interval(&self) -> Duration {
+        self.endpoint.reconnect_interval
+    }
+
+    /// What `reconnect_max` was set to.
+    pub fn get_reconnect_max(&self) -> Option<Duration> {
+        self.endpoint.reconnect_max
+    }
+
+    /// What `handshake_timeout` was set to.
+    pub fn get_handshake_timeout(&self) -> Duration {
+        self.endpoint.handshake_timeout
+    }
+
+    /// What `tcp_nodelay` was set to.
+    pub fn get_tcp_nodelay(&self) -> bool {
+        self.endpoint.tcp_nodelay
+    }
+
+    /// What `tcp_keepalive` was set to.
+    pub fn get_tcp_keepalive(&self) -> Option<Duration> {
+        self.endpoint.tcp_keepalive
+    }
+
+    /// What `ttl` was set to, or its default.
+    pub fn get_ttl(&self) -> u8 {
+        self.ttl.and_then(|ttl| u8::try_from(ttl).ok()).unwrap_or(TTL)
+    }
+
+    /// What `resend_interval` was set to, or its default.
+    pub fn get_resend_interval(&self) -> Option<Duration> {
+        self.resend_interval.unwrap_or(Some(RESEND_INTERVAL))
+    }
+
+    /// What `survey_deadline` was set to, or its default.
+    pub fn get_survey_deadline(&self) -> Option<Duration> {
+        self.survey_deadline.unwrap_or(Some(SURVEY_DEADLINE))
+    }
+
+    /// What `survey_storage` was set to, or its default.
+    pub fn get_survey_storage(&self) -> usize {
+        self.survey_storage.unwrap_or(SURVEY_STORAGE)
+    }
+
+    /// Checks every value, and that no option belongs to another kind of socket.
+    pub(crate) fn check(&self, socket: ProtocolId) -> Result<(), OptionError> {
+        let queue = "1 to 8192 messages";
+        in_range("send_queue", self.send_queue, &QUEUE, queue)?;
+        in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
+        in_range("send_queue_bytes", self.send_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
+        in_range("recv_queue_bytes", self.recv_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
+        self.endpoint.check()?;
+        self.check_for_protocol(socket)
+    }
+
+    fn check_for_protocol(&self, socket: ProtocolId) -> Result<(), OptionError> {
+        let only =
+            |option, set: bool, sockets: &[ProtocolId]| match set && !sockets.contains(&socket) {
+                true => Err(OptionError::NoSuchOption { option, socket }),
+                false => Ok(()),
+            };
+        only("ttl", self.ttl.is_some(), &[ProtocolId::REP, ProtocolId::RESPONDENT])?;
+        only("resend_interval", self.resend_interval.is_some(), &[ProtocolId::REQ])?;
+        only("survey_deadline", self.survey_deadline.is_some(), &[ProtocolId::SURVEYOR])?;
+        only("survey_storage", self.survey_storage.is_some(), &[ProtocolId::SURVEYOR])?;
+        if let Some(ttl) = self.ttl {
+            in_range("ttl", usize::from(ttl), &(1..=255), "1 to 255 hops")?;
+        }
+        if let Some(Some(interval)) = self.resend_interval {
+            not_zero("resend_interval", interval)?;
+        }
+        if let Some(Some(deadline)) = self.survey_deadline {
+            not_zero("survey_deadline", deadline)?;
+        }
+        match self.survey_storage {
+            Some(answers) => in_range("survey_storage", answers, &QUEUE, "1 to 8192 answers"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("name", &self.name)
+            .field("send_timeout", &self.send_timeout)
+            .field("recv_timeout", &self.recv_timeout)
+            .field("send_queue", &self.send_queue)
+            .field("send_queue_bytes", &self.send_queue_bytes)
+            .field("recv_queue", &self.recv_queue)
+            .field("recv_queue_bytes", &self.recv_queue_bytes)
+            .field("max_send_size", &self.max_send_size)
+            .field("linger", &self.linger)
+            .field("admit", &self.admit.is_some())
+            .field("endpoint", &self.endpoint)
+            .field("ttl", &self.ttl)
+            .field("resend_interval", &self.resend_interval)
+            .field("survey_deadline", &self.survey_deadline)
+            .field("survey_storage", &self.survey_storage)
+            .finish()
+    }
+}
+
+/// What `bind_with` and `connect_with` may set differently for one endpoint.
+///
+/// What is not set is taken from the socket's [`Options`] when the endpoint is made; later changes
+/// of the socket's options do not reach it.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointOptions {
+    max_recv_size: Option<Option<usize>>,
+    reconnect_interval: Option<Duration>,
+    reconnect_max: Option<Option<Duration>>,
+    handshake_timeout: Option<Duration>,
+    tcp_nodelay: Option<bool>,
+    tcp_keepalive: Option<Option<Duration>>,
+    ipc_mode: Option<u32>,
+}
+
+impl EndpointOptions {
+    /// Everything as the socket has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// See [`Options::max_recv_size`].
+    pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.max_recv_size = Some(bytes.into());
+        self
+    }
+
+    /// How long the connector waits before it tries again; zero is invalid.
+    ///
+    /// The wait before an attempt is random between half of this and all of it. With a maximum it
+    /// doubles with every failure, and starts again here once a peer was accepted.
+    pub fn reconnect_interval(mut self, interval: Duration) -> Self {
+        self.reconnect_interval = Some(interval);
+        self
+    }
+
+    /// The longest wait between attempts. `None`, zero, or less than `reconnect_interval`: the wait
+    /// does not grow.
+    pub fn reconnect_max(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.reconnect_max = Some(interval.into());
+        self
+    }
+
+    /// See [`Options::handshake_timeout`].
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = Some(timeout);
+        self
+    }
+
+    /// See [`Options::tcp_nodelay`].
+    pub fn tcp_nodelay(mut self, on: bool) -> Self {
+        self.tcp_nodelay = Some(on);
+        self
+    }
+
+    /// See [`Options::tcp_keepalive`].
+    pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.tcp_keepalive = Some(idle.into());
+        self
+    }
+
+    /// The permission bits of the socket file of an ipc bind, such as `0o600`: in force before
+    /// anybody can connect. Default: as the process' umask says. Bits outside `0o777` are invalid.
+    pub fn ipc_mode(mut self, mode: u32) -> Self {
+        self.ipc_mode = Some(mode);
+        self
+    }
+
+    /// The settings of one endpoint of a socket that has `base`.
+    pub(crate) fn over(&self, base: &EndpointSettings) -> Result<EndpointSettings, OptionError> {
+        let settings = EndpointSettings {
+            max_recv_size: self.max_recv_size.unwrap_or(base.max_recv_size),
+            reconnect_interval: self.reconnect_interval.unwrap_or(base.reconnect_interval),
+            reconnect_max: self.reconnect_max.unwrap_or(base.reconnect_max),
+            handshake_timeout: self.handshake_timeout.unwrap_or(base.handshake_timeout),
+            tcp_nodelay: self.tcp_nodelay.unwrap_or(base.tcp_nodelay),
+            tcp_keepalive: self.tcp_keepalive.unwrap_or(base.tcp_keepalive),
+            ipc_mode: self.ipc_mode.or(base.ipc_mode),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+/// The settings of one endpoint, complete.
+#[derive(Clone, Debug)]
+pub(crate) struct EndpointSettings {
+    pub(crate) max_recv_size: Option<usize>,
+    pub(crate) reconnect_interval: Duration,
+    pub(crate) reconnect_max: Option<Duration>,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) tcp_nodelay: bool,
+    pub(crate) tcp_keepalive: Option<Duration>,
+    pub(crate) ipc_mode: Option<u32>,
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        Self {
+            max_recv_size: Some(1 << 20),
+            reconnect_interval: Duration::from_millis(100),
+            reconnect_max: None,
+            handshake_timeout: Duration::from_secs(10),
+            tcp_nodelay: true,
+            tcp_keepalive: None,
+            ipc_mode: None,
+        }
+    }
+}
+
+impl EndpointSettings {
+    fn check(&self) -> Result<(), OptionError> {
+        not_zero("reconnect_interval", self.reconnect_interval)?;
+        not_zero("handshake_timeout", self.handshake_timeout)?;
+        if let Some(idle) = self.tcp_keepalive {
+            not_zero("tcp_keepalive", idle)?;
+        }
+        match self.ipc_mode {
+            Some(mode) if mode > 0o777 => Err(OptionError::Invalid {
+                option: "ipc_mode",
+                value: format!("{mode:#o}"),
+                allowed: "0o000 to 0o777",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn in_range(
+    option: &'static str,
+    value: usize,
+    range: &RangeInclusive<usize>,
+    allowed: &'static str,
+) -> Result<(), OptionError> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(OptionError::Invalid { option, value: value.to_string(), allowed }),
+    }
+}
+
+fn not_zero(option: &'static str, value: Duration) -> Result<(), OptionError> {
+    match value.is_zero() {
+        false => Ok(()),
+        true => Err(OptionError::Invalid {
+            option,
+            value: "zero".to_owned(),
+            allowed: "any time above zero",
+        }),
+    }
+}

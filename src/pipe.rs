@@ -1,0 +1,233 @@
+//! Pipes: what joins two sockets, seen from one of them.
+//!
+//! A pipe is two rings and two bells. The rings carry framed messages, one in each direction; a bell
+//! says "look here" when the far end had gone to sleep. Who holds the far ends is unknown here and
+//! above: for a stream it is the reactor's connection ([`Link`]), for inproc simply the other socket.
+//!
+//! Owns [`Far`], the two kinds of far end; [`SocketBell`], the socket's own bell; [`Host`], the one
+//! door by which lower layers call up into a socket; and the numbering of pipes.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::IoSlice;
+use std::sync::LazyLock;
+
+use crate::message::PipeId;
+use crate::protocol::ProtocolId;
+use crate::reactor::Link;
+use crate::ring::{Bounds, Ring};
+use crate::signal::Signal;
+use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
+use crate::stats::Counters;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+
+/// What can be announced of a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// There is something in the ring that had run empty.
+    Readable,
+    /// There is room in the ring that had run full, or it has run empty.
+    Writable,
+}
+
+/// Who holds the far ends of a pipe's rings.
+#[derive(Clone, Debug)]
+pub(crate) enum Far {
+    /// A stream connection, driven by the reactor and by whoever sends.
+    Link(Arc<Link>),
+    /// Another socket of this process.
+    Socket(Arc<FarSocket>),
+}
+
+/// The other socket of an inproc pipe.
+#[derive(Debug)]
+pub(crate) struct FarSocket {
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) bell: Arc<SocketBell>,
+    /// The other socket's name for this pipe.
+    pub(crate) pipe: PipeId,
+}
+
+impl Far {
+    /// Announces `edge` to the far end. Never called under a socket's lock: a link may write to the
+    /// kernel in here.
+    pub(crate) fn ring(&self, edge: Edge) {
+        match (self, edge) {
+            (Self::Link(link), Edge::Readable) => link.flush_or_post(),
+            (Self::Link(link), Edge::Writable) => link.resume_reading(),
+            (Self::Socket(far), edge) => far.bell.ring(far.pipe, edge),
+        }
+    }
+
+    /// Tells the far end that this side is done with the pipe. Never called under a socket's lock.
+    pub(crate) fn close(&self, linger: std::time::Duration) {
+        match self {
+            Self::Link(link) => link.close(linger),
+            Self::Socket(far) => {
+                if let Some(host) = far.host.upgrade() {
+                    host.detach(far.pipe, DetachReason::PeerClosed);
+                }
+            }
+        }
+    }
+}
+
+/// A socket's bell: collects what has happened to its pipes until somebody enters the socket.
+///
+/// Rung without the socket's lock, by the reactor or by another socket's threads.
+#[derive(Debug, Default)]
+pub(crate) struct SocketBell {
+    edges: Mutex<Vec<(PipeId, Edge)>>,
+    /// Whether `edges` holds anything: lets those who enter the socket pass it by without a lock.
+    pending: AtomicBool,
+    pub(crate) signal: Signal,
+}
+
+impl SocketBell {
+    pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
+        let mut edges = self.edges.lock();
+        edges.push((pipe, edge));
+        self.pending.store(true, Ordering::Release);
+        drop(edges);
+        self.signal.wake_any();
+    }
+
+    /// Whether something was announced that nobody has taken yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Moves what was announced into `taken`, which must be empty.
+    pub(crate) fn take(&self, taken: &mut Vec<(PipeId, Edge)>) {
+        if self.is_pending() {
+            let mut edges = self.edges.lock();
+            self.pending.store(false, Ordering::Relaxed);
+            std::mem::swap(&mut *edges, taken);
+        }
+    }
+}
+
+/// A socket as the layers below it see it.
+pub(crate) trait Host: Send + Sync + fmt::Debug {
+    /// Our protocol's number, and the number a peer must announce.
+    fn identity(&self) -> (ProtocolId, ProtocolId);
+
+    /// The bounds of a pipe's send and receive queue.
+    fn bounds(&self) -> (Bounds, Bounds);
+
+    /// The bell to ring for this socket's pipes.
+    fn bell(&self) -> &Arc<SocketBell>;
+
+    /// The counters.
+    fn counters(&self) -> &Arc<Counters>;
+
+    /// For log records.
+    fn name(&self) -> &str;
+
+    /// Offers a complete, compatible pipe. Runs the `admit` callback, with no lock held.
+    fn attach(&self, pipe: NewPipe) -> Result<(), DetachReason>;
+
+    /// Says that a pipe is gone. What its receive ring holds stays readable.
+    fn detach(&self, pipe: PipeId, reason: DetachReason);
+
+    /// Closes all pipes that an endpoint has made.
+    fn drop_endpoint(&self, endpoint: EndpointId);
+
+    /// Runs the protocol's timers.
+    fn expire(&self);
+}
+
+/// A pipe that is offered to a socket.
+#[derive(Debug)]
+pub(crate) struct NewPipe {
+    pub(crate) lease: PipeLease,
+    pub(crate) peer: Peer,
+    /// What we send; the far end consumes it.
+    pub(crate) send: Arc<Ring>,
+    /// What we receive; the far end produces it.
+    pub(crate) recv: Arc<Ring>,
+    pub(crate) far: Far,
+    pub(crate) endpoint: Arc<EndpointCore>,
+}
+
+/// The ids in use in this process, and the last one given out.
+static IDS: LazyLock<Mutex<Ids>> = LazyLock::new(|| {
+    let start = random_u32() & PipeId::MAX;
+    Mutex::new(Ids { last: start, live: HashSet::new() })
+});
+
+struct Ids {
+    last: u32,
+    live: HashSet<u32>,
+}
+
+/// The right to a pipe id, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct PipeLease(PipeId);
+
+impl PipeLease {
+    /// The next id that no live pipe of the process has.
+    pub(crate) fn new() -> Self {
+        let mut ids = IDS.lock();
+        loop {
+            ids.last = if ids.last >= PipeId::MAX { 1 } else { ids.last + 1 };
+            let candidate = ids.last;
+            if let Some(id) = PipeId::new(candidate)
+                && ids.live.insert(candidate)
+            {
+                return Self(id);
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> PipeId {
+        self.0
+    }
+}
+
+impl Drop for PipeLease {
+    fn drop(&mut self) {
+        IDS.lock().live.remove(&self.0.get());
+    }
+}
+
+/// Empties a ring whose messages nobody will consume any more; says how many there were.
+pub(crate) fn discard(ring: &Ring) -> u64 {
+    let mut consumer = ring.consumer();
+    let mut messages = 0;
+    loop {
+        let bytes = {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let n = consumer.slices(&mut slices);
+            slices[..n].iter().map(|slice| slice.len()).sum()
+        };
+        if bytes == 0 {
+            return messages;
+        }
+        messages += consumer.consume(bytes).messages;
+    }
+}
+
+/// A random number from the operating system; where it has none, from the clock and the address
+/// layout, since here it only has to differ between processes.
+pub(crate) fn random_u32() -> u32 {
+    getrandom::u32().unwrap_or_else(|error| {
+        use std::hash::{BuildHasher, RandomState};
+        log::warn!("no random numbers from the system ({error})");
+        let hash = RandomState::new().hash_one(std::process::id());
+        u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C230.
+    #[test]
+    fn live_pipes_never_share_an_id() {
+        let leases: Vec<_> = (0..1000).map(|_| PipeLease::new()).collect();
+        let distinct: HashSet<_> = leases.iter().map(PipeLease::id).collect();
+        assert_eq!(distinct.len(), leases.len());
+    }
+}

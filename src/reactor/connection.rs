@@ -1,0 +1,639 @@
+//! Connections: one stream from its first byte to its last.
+//!
+//! A connection begins as a stream that may not stand yet, exchanges the eight header bytes with the
+//! peer, becomes a pipe of its socket, and ends: by the peer, by us, or by an error. [`Connection`]
+//! is the part the driver owns and reads with. [`Link`] is the part it shares with the threads that
+//! send: the stream's write half and the ring they fill.
+//!
+//! ```text
+//!   Opening --established--> Greeting --header accepted--> Open --closed by us--> Closing
+//!      |                        |                           |                       |
+//!      +------------------------+----- error, timeout, end of stream ---------------+--> ended
+//! ```
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+use super::timers::TimerKey;
+use super::{Command, Context, Due, Mailbox};
+use crate::error::{AttemptError, HeaderError};
+use crate::message::PipeId;
+use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
+use crate::ring::Ring;
+use crate::socket::{DetachReason, EndpointCore, Peer};
+use crate::stats::{Counters, DropReason, InProgress};
+use crate::sync::{Arc, AtomicBool, Ordering, Weak};
+use crate::transport::Stream;
+use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
+
+/// How many slices go into one write: enough for a batch of large messages, small enough for the
+/// stack.
+const SLICES: usize = 64;
+/// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
+/// not answer unread bytes with a reset, which could take data from the peer that we had sent.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// What the driver owns of a connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) endpoint: Arc<EndpointCore>,
+    /// The dialer that made it; `None` for an accepted one.
+    pub(crate) dialer: Option<Token>,
+    framing: Framing,
+    phase: Phase,
+    /// The handshake deadline while greeting, the parting deadline while closing.
+    timer: Option<TimerKey>,
+    /// The poll has said that the peer's side is finished: a short read is not the last one.
+    read_closed: bool,
+    _in_progress: Option<InProgress>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// We dialed; the stream does not stand yet.
+    Opening(Box<dyn Stream>),
+    /// Header bytes are on their way.
+    Greeting { stream: Box<dyn Stream>, parser: HeaderParser, unsent: Vec<u8> },
+    /// A pipe of the socket.
+    Open(Open),
+    /// The socket is done with it; what is queued may still be written until the deadline.
+    Closing { link: Arc<Link>, drained: bool },
+    /// Between two phases, and after the last.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Open {
+    link: Arc<Link>,
+    decoder: Decoder,
+    recv: Arc<Ring>,
+    pipe: PipeId,
+    /// The receive ring is full; its consumer resumes us.
+    paused: bool,
+}
+
+/// What becomes of a connection after an event.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It goes on.
+    Keep,
+    /// It goes on, and has more to do than this turn allowed.
+    Again,
+    /// It has just become a pipe. More may be there to read.
+    Opened,
+    /// It is over.
+    End(Ending),
+}
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Before it was a pipe.
+    Failed(AttemptError),
+    /// Our socket or the `admit` callback did not want it.
+    Rejected,
+    /// As a pipe.
+    Lost(DetachReason),
+    /// We closed it.
+    Parted,
+}
+
+impl Connection {
+    /// A connection over `stream`, which stands already if it was accepted.
+    pub(crate) fn new(
+        host: &Arc<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        stream: Box<dyn Stream>,
+        dialer: Option<Token>,
+    ) -> Self {
+        Self {
+            host: Arc::downgrade(host),
+            endpoint,
+            dialer,
+            framing,
+            phase: Phase::Opening(stream),
+            timer: None,
+            read_closed: false,
+            _in_progress: Some(InProgress::new(host.counters())),
+        }
+    }
+
+    /// For registering with the poll, before anything else.
+    pub(crate) fn source(&mut self) -> Option<&mut dyn mio::event::Source> {
+        match &mut self.phase {
+            Phase::Opening(stream) | Phase::Greeting { stream, .. } => Some(stream.source()),
+            _ => None,
+        }
+    }
+
+    /// Sends our header and starts the clock for the peer's. For a stream that stands.
+    pub(crate) fn greet(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let Some(host) = self.host.upgrade() else {
+            return Fate::End(Ending::Parted);
+        };
+        let Phase::Opening(stream) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return Fate::Keep;
+        };
+        let (ours, theirs) = host.identity();
+        let deadline = Instant::now() + self.endpoint.settings.handshake_timeout;
+        self.timer = Some(cx.timers.set(deadline, Due::Handshake(token)));
+        self.phase = Phase::Greeting {
+            stream,
+            parser: HeaderParser::new(theirs),
+            unsent: header::encode(ours).to_vec(),
+        };
+        self.send_greeting()
+    }
+
+    /// Does what the poll said can be done.
+    pub(crate) fn on_event(&mut self, event: Readiness, token: Token, cx: &mut Context) -> Fate {
+        self.read_closed |= event.read_closed;
+        if let Phase::Opening(stream) = &self.phase {
+            return match stream.established() {
+                Ok(true) => match self.greet(token, cx) {
+                    Fate::Keep => self.read(token, cx),
+                    fate => fate,
+                },
+                Ok(false) => Fate::Keep,
+                Err(error) => Fate::End(Ending::Failed(error.into())),
+            };
+        }
+        if event.writable
+            && let fate @ (Fate::End(_) | Fate::Again) = self.on_writable(token, cx)
+        {
+            return fate;
+        }
+        match event.readable || event.read_closed {
+            true => self.read(token, cx),
+            false => Fate::Keep,
+        }
+    }
+
+    /// Reads once, as much as the shared buffer holds.
+    pub(crate) fn read(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match &mut self.phase {
+            Phase::Greeting { .. } => self.read_greeting(token, cx),
+            Phase::Open(open) => match open.read(self.read_closed, &mut cx.buffer) {
+                Fate::End(Ending::Lost(reason)) => {
+                    self.count_framing_fault(&reason);
+                    Fate::End(Ending::Lost(reason))
+                }
+                fate => fate,
+            },
+            Phase::Closing { link, drained } => {
+                let fate = discard(&*link.stream, &mut cx.buffer);
+                match (&fate, *drained) {
+                    // The peer has ended its side; ours may still have something to write.
+                    (Fate::End(Ending::Parted), false) => Fate::Keep,
+                    _ => fate,
+                }
+            }
+            Phase::Opening(_) | Phase::Ended => Fate::Keep,
+        }
+    }
+
+    /// Goes on reading after the receive ring was full.
+    pub(crate) fn resume(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match &mut self.phase {
+            Phase::Open(open) if open.paused => {
+                open.paused = false;
+                self.read(token, cx)
+            }
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Writes what is queued, for a thread that could not.
+    pub(crate) fn flush(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match &self.phase {
+            Phase::Open(open) => match open.link.flush() {
+                Flushed::Busy => Fate::Again,
+                Flushed::Broken(error) => Fate::End(Ending::Lost(reset_or(error))),
+                Flushed::Idle | Flushed::Blocked => Fate::Keep,
+            },
+            Phase::Closing { link, drained: false } => match link.flush() {
+                Flushed::Busy => Fate::Again,
+                Flushed::Broken(_) => Fate::End(Ending::Parted),
+                Flushed::Blocked => Fate::Keep,
+                Flushed::Idle => self.take_leave(token, cx),
+            },
+            _ => Fate::Keep,
+        }
+    }
+
+    /// The socket is done with the pipe: writes what is queued for up to `linger`, says so to the
+    /// peer, and waits a moment for its end of stream.
+    pub(crate) fn part(&mut self, linger: Duration, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return Fate::Keep;
+        };
+        cx.set_timer(&mut self.timer, Instant::now() + linger, Due::Linger(token));
+        self.phase = Phase::Closing { link: open.link, drained: false };
+        self.flush(token, cx)
+    }
+
+    /// Writing is over, because all is written or the time is: drops what is left, tells the peer,
+    /// and waits for its end of stream.
+    pub(crate) fn take_leave(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Closing { link, drained: drained @ false } = &mut self.phase else {
+            return Fate::Keep;
+        };
+        *drained = true;
+        link.drop_queued(DropReason::ClosedUnsent);
+        link.shut_down();
+        cx.set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token));
+        self.read(token, cx)
+    }
+
+    /// A sender met an error while writing.
+    pub(crate) fn broken(&self, error: io::Error) -> Fate {
+        match self.phase {
+            Phase::Open(_) => Fate::End(Ending::Lost(reset_or(error))),
+            Phase::Closing { .. } => Fate::End(Ending::Parted),
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Whether it is a pipe of its socket.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether it is still to become a pipe.
+    pub(crate) fn is_on_the_way(&self) -> bool {
+        matches!(self.phase, Phase::Opening(_) | Phase::Greeting { .. })
+    }
+
+    /// The header did not come in time.
+    pub(crate) fn handshake_is_over(&self) -> Fate {
+        match self.phase {
+            Phase::Greeting { .. } => {
+                if let Some(host) = self.host.upgrade() {
+                    host.counters().handshake_timeouts.bump();
+                }
+                let limit = self.endpoint.settings.handshake_timeout;
+                Fate::End(Ending::Failed(AttemptError::TimedOut(limit)))
+            }
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Ends the connection: the socket is told, what was queued is counted, the stream is closed
+    /// with the last reference to it.
+    pub(crate) fn end(&mut self, ending: &Ending, cx: &mut Context) {
+        if let Some(timer) = self.timer.take() {
+            cx.timers.cancel(timer);
+        }
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open(open) => {
+                let reason = match ending {
+                    Ending::Lost(reason) => reason.clone(),
+                    _ => DetachReason::ClosedHere,
+                };
+                if let Some(host) = self.host.upgrade() {
+                    if open.decoder.is_mid_frame() {
+                        host.counters().truncated.bump();
+                    }
+                    host.detach(open.pipe, reason);
+                }
+                open.link.drop_queued(DropReason::PipeLost);
+                open.link.shut_down();
+            }
+            Phase::Closing { link, .. } => {
+                link.drop_queued(DropReason::ClosedUnsent);
+                link.shut_down();
+            }
+            Phase::Greeting { .. } => self.count_failed_greeting(ending),
+            Phase::Opening(_) | Phase::Ended => {}
+        }
+    }
+
+    fn on_writable(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match &mut self.phase {
+            Phase::Greeting { .. } => self.send_greeting(),
+            Phase::Open(Open { link, .. }) | Phase::Closing { link, .. } => {
+                match link.blocked.swap(false, Ordering::AcqRel) {
+                    true => self.flush(token, cx),
+                    false => Fate::Keep,
+                }
+            }
+            Phase::Opening(_) | Phase::Ended => Fate::Keep,
+        }
+    }
+
+    fn send_greeting(&mut self) -> Fate {
+        let Phase::Greeting { stream, unsent, .. } = &mut self.phase else {
+            return Fate::Keep;
+        };
+        while !unsent.is_empty() {
+            match stream.write(&[IoSlice::new(unsent)]) {
+                Ok(n) => drop(unsent.drain(..n.min(unsent.len()))),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What the peer had sent before it went is worth reading: it may say why.
+                Err(_) => unsent.clear(),
+            }
+        }
+        Fate::Keep
+    }
+
+    fn read_greeting(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Greeting { stream, parser, .. } = &mut self.phase else {
+            return Fate::Keep;
+        };
+        let n = match stream.read(&mut cx.buffer) {
+            Ok(0) => return Fate::End(Ending::Failed(AttemptError::Closed)),
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
+            Err(error) => return Fate::End(Ending::Failed(error.into())),
+        };
+        let full = n == cx.buffer.len();
+        let mut bytes = &cx.buffer[..n];
+        match parser.parse(&mut bytes) {
+            None if self.read_closed => Fate::Again,
+            None => Fate::Keep,
+            Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
+            Some(Ok(())) => {
+                let rest = bytes.to_vec();
+                self.open(&rest, full, token, cx)
+            }
+        }
+    }
+
+    /// The header was right: offers the pipe to the socket and takes in what came with the header.
+    fn open(&mut self, rest: &[u8], full: bool, token: Token, cx: &mut Context) -> Fate {
+        let (Some(host), Phase::Greeting { stream, .. }) =
+            (self.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
+        else {
+            return Fate::End(Ending::Parted);
+        };
+        if let Some(timer) = self.timer.take() {
+            cx.timers.cancel(timer);
+        }
+        let lease = PipeLease::new();
+        let pipe = lease.id();
+        let peer = Peer::of_stream(pipe, &self.endpoint, host.identity().1, stream.peer());
+        let (send_bounds, recv_bounds) = host.bounds();
+        let send = Arc::new(Ring::new(self.framing, send_bounds));
+        let recv = Arc::new(Ring::new(self.framing, recv_bounds));
+        // The first push is to ring.
+        send.consumer().arm();
+        let link = Arc::new(Link {
+            stream,
+            token,
+            mailbox: Arc::clone(&cx.mailbox),
+            send: Arc::clone(&send),
+            bell: Arc::clone(host.bell()),
+            counters: Arc::clone(host.counters()),
+            pipe,
+            blocked: AtomicBool::new(false),
+        });
+        let limit = self.endpoint.settings.max_recv_size.map(|limit| limit as u64);
+        let mut open = Open {
+            link: Arc::clone(&link),
+            decoder: Decoder::new(self.framing, limit),
+            recv: Arc::clone(&recv),
+            pipe,
+            paused: false,
+        };
+        let far = Far::Link(link);
+        let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
+        if host.attach(offer).is_err() {
+            return Fate::End(Ending::Rejected);
+        }
+        self._in_progress = None;
+        let taken = open.take_in(rest);
+        self.phase = Phase::Open(open);
+        match taken {
+            Ok(()) if full || self.read_closed => Fate::Again,
+            Ok(()) => Fate::Opened,
+            Err(error) => {
+                let reason = DetachReason::from(error);
+                self.count_framing_fault(&reason);
+                Fate::End(Ending::Lost(reason))
+            }
+        }
+    }
+
+    fn count_framing_fault(&self, reason: &DetachReason) {
+        let Some(host) = self.host.upgrade() else { return };
+        match reason {
+            DetachReason::Oversize { .. } => host.counters().oversize.bump(),
+            DetachReason::Malformed => host.counters().framing_errors.bump(),
+            _ => return,
+        }
+        log::debug!("{}: connection of {} closed: {reason}", host.name(), self.endpoint.url());
+    }
+
+    fn count_failed_greeting(&self, ending: &Ending) {
+        let (Some(host), Ending::Failed(error)) = (self.host.upgrade(), ending) else { return };
+        if let AttemptError::Protocol(_) = error {
+            host.counters().handshake_errors.bump();
+        }
+        log::debug!("{}: no pipe at {}: {error}", host.name(), self.endpoint.url());
+    }
+}
+
+impl Open {
+    fn read(&mut self, read_closed: bool, buffer: &mut [u8]) -> Fate {
+        if self.paused || !self.recv.has_room() {
+            self.paused = true;
+            return Fate::Keep;
+        }
+        let n = match self.link.stream.read(buffer) {
+            Ok(0) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
+            Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
+        };
+        match self.take_in(&buffer[..n]) {
+            Err(error) => Fate::End(Ending::Lost(error.into())),
+            // A short read has emptied the kernel's buffer, unless the end of the stream waits
+            // behind it: that was announced already and will not be announced again.
+            Ok(()) if n == buffer.len() || read_closed => Fate::Again,
+            Ok(()) => Fate::Keep,
+        }
+    }
+
+    /// Moves the frames in `bytes` into the receive ring and tells the socket if it slept.
+    fn take_in(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
+        let mut wake = false;
+        let outcome = loop {
+            match self.decoder.next(&mut bytes) {
+                None => break Ok(()),
+                Some(Ok(Piece::Frames { bytes, count, .. })) => {
+                    wake |= self.recv.append(bytes, count).0;
+                }
+                Some(Ok(Piece::Body(payload))) => wake |= self.recv.append_body(payload).0,
+                Some(Err(error)) => break Err(error),
+            }
+        };
+        if wake {
+            self.link.bell.ring(self.pipe, Edge::Readable);
+        }
+        outcome
+    }
+}
+
+/// What a connection shares with the threads that send on it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: Box<dyn Stream>,
+    token: Token,
+    mailbox: Arc<Mailbox>,
+    send: Arc<Ring>,
+    /// The bell of the socket that sends: for telling it of room.
+    bell: Arc<SocketBell>,
+    counters: Arc<Counters>,
+    pipe: PipeId,
+    /// The kernel took no more; the driver goes on when the poll says so.
+    blocked: AtomicBool,
+}
+
+/// How an attempt to write everything ended.
+#[derive(Debug)]
+enum Flushed {
+    /// All is written; the next push rings.
+    Idle,
+    /// The kernel takes no more now.
+    Blocked,
+    /// Somebody else is writing.
+    Busy,
+    /// The stream is broken.
+    Broken(io::Error),
+}
+
+impl Link {
+    /// Writes what is queued in this very thread, or has the I/O thread do it.
+    pub(crate) fn flush_or_post(&self) {
+        match self.flush() {
+            Flushed::Idle | Flushed::Blocked => {}
+            Flushed::Busy => self.mailbox.post(Command::Flush(self.token)),
+            Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
+        }
+    }
+
+    /// Tells the connection that its receive ring has room again.
+    pub(crate) fn resume_reading(&self) {
+        self.mailbox.post(Command::Resume(self.token));
+    }
+
+    /// Writes what can be written without waiting, and leaves the rest to the driver.
+    pub(crate) fn close(&self, linger: Duration) {
+        self.flush_or_post();
+        self.mailbox.post(Command::Close(self.token, linger));
+    }
+
+    /// Writes until the ring is empty or the kernel is full. Nobody waits for the write half:
+    /// whoever finds it taken leaves, and sees to it that the driver looks again.
+    fn flush(&self) -> Flushed {
+        let Some(mut pen) = self.send.try_consumer() else {
+            return Flushed::Busy;
+        };
+        let mut room = false;
+        let outcome = loop {
+            let written = {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                match pen.slices(&mut slices) {
+                    0 => None,
+                    n => Some(self.stream.write(&slices[..n])),
+                }
+            };
+            match written {
+                None if pen.arm() => break Flushed::Idle,
+                None => {}
+                Some(Ok(n)) => {
+                    self.blocked.store(false, Ordering::Release);
+                    let taken = pen.consume(n);
+                    self.counters.copies_written.add(taken.messages);
+                    room |= taken.room;
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                // The poll reports only changes: say that we are blocked, then try once more, and
+                // only after a second refusal rely on a report to come.
+                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.blocked.swap(true, Ordering::AcqRel) {
+                        break Flushed::Blocked;
+                    }
+                }
+                Some(Err(error)) => break Flushed::Broken(error),
+            }
+        };
+        drop(pen);
+        if room {
+            self.bell.ring(self.pipe, Edge::Writable);
+        }
+        outcome
+    }
+
+    /// Drops and counts what is still queued.
+    fn drop_queued(&self, reason: DropReason) {
+        self.counters.dropped(reason, crate::pipe::discard(&self.send));
+    }
+
+    fn shut_down(&self) {
+        if let Err(error) = self.stream.shutdown_write() {
+            log::trace!("shutdown: {error}");
+        }
+    }
+}
+
+/// What the poll said of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) read_closed: bool,
+}
+
+impl Readiness {
+    pub(crate) fn of(event: &mio::event::Event) -> Self {
+        Self {
+            readable: event.is_readable() || event.is_error(),
+            writable: event.is_writable() || event.is_error() || event.is_write_closed(),
+            read_closed: event.is_read_closed() || event.is_error(),
+        }
+    }
+}
+
+impl From<FrameError> for DetachReason {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::TooLarge { announced, limit } => Self::Oversize { announced, limit },
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl From<HeaderError> for AttemptError {
+    fn from(error: HeaderError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+/// A reset is the peer's way of closing; anything else is worth its own words.
+fn reset_or(error: io::Error) -> DetachReason {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+            DetachReason::PeerClosed
+        }
+        _ => DetachReason::Io(error.to_string()),
+    }
+}
+
+/// Reads and forgets what a peer still sends on a connection that we have closed.
+fn discard(stream: &dyn Stream, buffer: &mut [u8]) -> Fate {
+    match stream.read(buffer) {
+        Ok(0) => Fate::End(Ending::Parted),
+        Ok(_) => Fate::Again,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Fate::Keep,
+        Err(error) if error.kind() == ErrorKind::Interrupted => Fate::Again,
+        Err(_) => Fate::End(Ending::Parted),
+    }
+}

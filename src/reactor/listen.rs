@@ -1,0 +1,85 @@
+//! Listening: accepts connections for one endpoint.
+//!
+//! The listening socket is shared with the endpoint's handle, which drops it when the endpoint is
+//! closed: the address is free at once, without waiting for the I/O thread.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use crate::error::AttemptError;
+use crate::pipe::Host;
+use crate::socket::EndpointCore;
+use crate::sync::{Arc, Mutex, Weak};
+use crate::transport::{Listener, Stream};
+use crate::wire::Framing;
+
+/// How many connections are accepted before others get a turn.
+const BATCH: usize = 64;
+/// How long to pause when accepting fails for want of something: trying again at once would only
+/// burn a core. Source: semantics specification, section 14.1.
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket, until its endpoint is closed.
+pub(crate) type ListenerSlot = Arc<Mutex<Option<Box<dyn Listener>>>>;
+
+/// What the driver owns of a listening endpoint.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) endpoint: Arc<EndpointCore>,
+    pub(crate) framing: Framing,
+    pub(crate) listener: ListenerSlot,
+}
+
+/// How accepting went.
+#[derive(Debug)]
+pub(crate) enum Accepting {
+    /// Nobody is waiting any more.
+    Done,
+    /// There may be more; others first.
+    More,
+    /// It failed for want of something: pause.
+    Pause,
+    /// The endpoint is closed.
+    Closed,
+}
+
+impl Listening {
+    /// Accepts what is there into `accepted`.
+    pub(crate) fn accept(&self, accepted: &mut Vec<Box<dyn Stream>>) -> Accepting {
+        let slot = self.listener.lock();
+        let Some(listener) = slot.as_ref() else {
+            return Accepting::Closed;
+        };
+        for _ in 0..BATCH {
+            match listener.accept() {
+                Ok(stream) => accepted.push(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepting::Done,
+                Err(error) => {
+                    self.count(&error);
+                    if is_shortage(&error) {
+                        return Accepting::Pause;
+                    }
+                }
+            }
+        }
+        Accepting::More
+    }
+
+    fn count(&self, error: &io::Error) {
+        if let Some(host) = self.host.upgrade() {
+            host.counters().accept_errors.bump();
+            log::debug!("{}: accept on {}: {error}", host.name(), self.endpoint.url());
+        }
+        self.endpoint.failed(AttemptError::from(io::Error::from(error.kind())));
+    }
+}
+
+/// Whether the error will last until something is given back: descriptors, memory, buffers. All
+/// others concern the one connection that was to be accepted.
+fn is_shortage(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+    )
+}

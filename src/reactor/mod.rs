@@ -1,0 +1,633 @@
+//! The reactor: everything that waits for the operating system.
+//!
+//! One [`Driver`] owns one poll and all that is registered with it: listening sockets, dialers,
+//! connections, timers. `turn` does what is due and returns. Usually an I/O thread is a loop around
+//! it; a runtime without a thread turns it from the application, or from the thread that waits.
+//!
+//! The world talks to the driver through its [`Mailbox`]: a leaf lock and a wake-up that is only
+//! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
+//! detaches pipes and runs timers. Messages pass by both, through the rings.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Registry, Token};
+use slab::Slab;
+
+mod connection;
+mod dial;
+mod listen;
+mod timers;
+
+pub(crate) use connection::Link;
+pub(crate) use dial::Backoff;
+pub(crate) use listen::ListenerSlot;
+
+use connection::{Connection, Ending, Fate, Readiness};
+use dial::Dialer;
+use listen::{Accepting, Listening};
+use timers::{TimerKey, Timers};
+
+use crate::error::AttemptError;
+use crate::pipe::Host;
+use crate::resolve::Resolver;
+use crate::socket::{EndpointCore, EndpointId};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak, fence};
+use crate::transport::inproc;
+use crate::transport::{Place, Stream, StreamTransport, Target};
+use crate::wire::Framing;
+
+/// One read takes at most this much. Measured: 256 KiB reads carry twice as much as 16 KiB ones.
+const READ: usize = 256 << 10;
+/// The token of the mailbox's wake-up.
+const WAKE: Token = Token(usize::MAX);
+
+/// What the driver is told from outside.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept connections for an endpoint.
+    Listen {
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        listener: ListenerSlot,
+    },
+    /// Keep an endpoint connected.
+    Dial {
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        transport: Arc<dyn StreamTransport>,
+        target: Target,
+        once: Option<SyncSender<Result<(), AttemptError>>>,
+    },
+    /// A name was resolved for a dialer, or not.
+    Resolved(Token, Result<Vec<Place>, AttemptError>),
+    /// Forget an endpoint and everything it has on the way. Its pipes are closed apart.
+    Forget(EndpointId),
+    /// Write what is queued on a connection.
+    Flush(Token),
+    /// A sender met an error on a connection.
+    Broken(Token, io::Error),
+    /// A connection's receive ring has room again.
+    Resume(Token),
+    /// The socket is done with a connection; write on for at most so long.
+    Close(Token, Duration),
+    /// Run a socket's timers at some time.
+    Expire(Weak<dyn Host>, Instant),
+    /// Have an inproc dialer try again at some time.
+    Rejoin(Weak<inproc::Dialer>, Instant),
+    /// End the thread.
+    Stop,
+}
+
+/// How the driver is reached.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    commands: Mutex<Vec<Command>>,
+    /// The driver is in the poll, or about to be, and has not been woken yet.
+    asleep: AtomicBool,
+    waker: Arc<mio::Waker>,
+}
+
+impl Mailbox {
+    pub(crate) fn post(&self, command: Command) {
+        self.commands.lock().push(command);
+        // Pairs with the fence in `prepare_to_sleep`: either the driver sees the command, or we see
+        // that it sleeps.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// The wake-up itself, for waiters that drive.
+    pub(crate) fn waker(&self) -> &Arc<mio::Waker> {
+        &self.waker
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake the event loop: {error}");
+        }
+    }
+
+    /// Announces sleep; `false`: there is something to do first.
+    fn prepare_to_sleep(&self) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let empty = self.commands.lock().is_empty();
+        if !empty {
+            self.asleep.store(false, Ordering::Relaxed);
+        }
+        empty
+    }
+}
+
+/// Something that is due at some time.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// A connection's header must be there.
+    Handshake(Token),
+    /// A closed connection's time for writing is over.
+    Linger(Token),
+    /// A closed connection's time for the peer's end of stream is over.
+    Parting(Token),
+    /// A dialer tries again.
+    Dial(Token),
+    /// A listener accepts again.
+    Accept(Token),
+    /// A socket's timers.
+    Expire(Weak<dyn Host>),
+    /// An inproc dialer tries again.
+    Rejoin(Weak<inproc::Dialer>),
+}
+
+/// What the driver's parts share while one of them is at work.
+#[derive(Debug)]
+pub(crate) struct Context {
+    registry: Registry,
+    mailbox: Arc<Mailbox>,
+    timers: Timers<Due>,
+    /// Every read goes here; what is to stay is copied out.
+    buffer: Box<[u8]>,
+}
+
+impl Context {
+    /// Sets a timer in place of the one that `slot` holds.
+    fn set_timer(&mut self, slot: &mut Option<TimerKey>, at: Instant, due: Due) {
+        if let Some(old) = slot.replace(self.timers.set(at, due)) {
+            self.timers.cancel(old);
+        }
+    }
+}
+
+/// Something registered with the poll, or about to be.
+#[derive(Debug)]
+enum Slot {
+    Listening(Listening),
+    Dialer(Dialer),
+    Connection(Box<Connection>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Tells this entry from an earlier one in the same place: an event may come late.
+    generation: u32,
+    /// Stands in the ready queue.
+    queued: bool,
+    slot: Slot,
+}
+
+/// Owns the poll and everything registered with it.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    poll: Poll,
+    events: Events,
+    entries: Slab<Entry>,
+    generation: u32,
+    /// Connections and listeners that have more to do without being told so again.
+    ready: VecDeque<Token>,
+    resolver: Arc<Resolver>,
+    cx: Context,
+    stopped: bool,
+}
+
+impl Driver {
+    pub(crate) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
+        let mailbox =
+            Mailbox { commands: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), waker };
+        let cx = Context {
+            registry: poll.registry().try_clone()?,
+            mailbox: Arc::new(mailbox),
+            timers: Timers::new(),
+            buffer: vec![0; READ].into_boxed_slice(),
+        };
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(1024),
+            entries: Slab::new(),
+            generation: 0,
+            ready: VecDeque::new(),
+            resolver: Arc::default(),
+            cx,
+            stopped: false,
+        })
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.cx.mailbox
+    }
+
+    /// Whether the runtime is gone.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Does everything that is due, after waiting for at most `timeout` until something is.
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.run_commands();
+        self.poll_once(timeout)?;
+        self.run_events();
+        self.run_commands();
+        self.run_ready();
+        self.run_timers();
+        Ok(())
+    }
+
+    fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let idle = self.ready.is_empty() && !self.stopped && self.cx.mailbox.prepare_to_sleep();
+        let timeout = match idle {
+            true => self.until_due(timeout),
+            false => Some(Duration::ZERO),
+        };
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.cx.mailbox.asleep.store(false, Ordering::Relaxed);
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            polled => polled,
+        }
+    }
+
+    fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(Instant::now()));
+        match (timeout, due) {
+            (Some(timeout), Some(due)) => Some(timeout.min(due)),
+            (timeout, due) => timeout.or(due),
+        }
+    }
+
+    fn run_events(&mut self) {
+        let told: Vec<(Token, Readiness)> = self
+            .events
+            .iter()
+            .filter(|event| event.token() != WAKE)
+            .map(|event| (event.token(), Readiness::of(event)))
+            .collect();
+        for (token, readiness) in told {
+            match self.slot(token) {
+                Some(Slot::Listening(_)) => self.accept(token),
+                Some(Slot::Connection(_)) => {
+                    self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));
+                }
+                Some(Slot::Dialer(_)) | None => {}
+            }
+        }
+    }
+
+    fn run_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { return };
+            if let Some(entry) = self.entry(token) {
+                entry.queued = false;
+            }
+            match self.slot(token) {
+                Some(Slot::Listening(_)) => self.accept(token),
+                Some(Slot::Connection(_)) => {
+                    self.drive(token, |connection, cx| match connection.flush(token, cx) {
+                        Fate::Keep => connection.read(token, cx),
+                        fate => fate,
+                    })
+                }
+                Some(Slot::Dialer(_)) | None => {}
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(due) = self.cx.timers.pop(now) {
+            match due {
+                Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),
+                Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
+                Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
+                Due::Dial(token) => self.dial(token),
+                Due::Accept(token) => self.accept(token),
+                Due::Expire(host) => {
+                    if let Some(host) = host.upgrade() {
+                        host.expire();
+                    }
+                }
+                Due::Rejoin(dialer) => {
+                    if let Some(dialer) = dialer.upgrade() {
+                        inproc::Dialer::attempt(&dialer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_commands(&mut self) {
+        let commands = std::mem::take(&mut *self.cx.mailbox.commands.lock());
+        for command in commands {
+            self.run_command(command);
+        }
+    }
+
+    fn run_command(&mut self, command: Command) {
+        match command {
+            Command::Listen { host, endpoint, framing, listener } => {
+                self.listen(Listening { host, endpoint, framing, listener });
+            }
+            Command::Dial { host, endpoint, transport, target, once } => {
+                let dialer = Dialer::new(host, endpoint, transport, target, once);
+                let token = self.insert(Slot::Dialer(dialer));
+                self.dial(token);
+            }
+            Command::Resolved(token, places) => self.resolved(token, places),
+            Command::Forget(endpoint) => self.forget(endpoint),
+            Command::Flush(token) => self.drive(token, |c, cx| c.flush(token, cx)),
+            Command::Broken(token, error) => {
+                self.drive(token, |c, _| c.broken(error));
+            }
+            Command::Resume(token) => self.drive(token, |c, cx| c.resume(token, cx)),
+            Command::Close(token, linger) => self.part(token, linger),
+            Command::Expire(host, at) => {
+                self.cx.timers.set(at, Due::Expire(host));
+            }
+            Command::Rejoin(dialer, at) => {
+                self.cx.timers.set(at, Due::Rejoin(dialer));
+            }
+            Command::Stop => self.stopped = true,
+        }
+    }
+
+    fn listen(&mut self, listening: Listening) {
+        let slot = Arc::clone(&listening.listener);
+        let endpoint = Arc::clone(&listening.endpoint);
+        let token = self.insert(Slot::Listening(listening));
+        let registered = match slot.lock().as_mut() {
+            Some(listener) => {
+                self.cx.registry.register(listener.source(), token, Interest::READABLE)
+            }
+            // Closed in the meantime.
+            None => return self.remove(token),
+        };
+        if let Err(error) = registered {
+            log::error!("cannot watch {}: {error}", endpoint.url());
+            endpoint.failed(error.into());
+            self.remove(token);
+        }
+    }
+
+    fn accept(&mut self, token: Token) {
+        let Some(Slot::Listening(listening)) = self.slot(token) else { return };
+        let mut streams = Vec::new();
+        let accepting = listening.accept(&mut streams);
+        let host = listening.host.clone();
+        let endpoint = Arc::clone(&listening.endpoint);
+        let framing = listening.framing;
+        match accepting {
+            Accepting::Done => {}
+            Accepting::More => self.ready.push_back(token),
+            Accepting::Pause => {
+                self.cx.timers.set(Instant::now() + listen::PAUSE, Due::Accept(token));
+            }
+            Accepting::Closed => self.remove(token),
+        }
+        let Some(host) = host.upgrade() else { return };
+        for stream in streams {
+            let token = self.connect(&host, Arc::clone(&endpoint), framing, stream, None);
+            self.drive(token, |connection, cx| connection.greet(token, cx));
+        }
+    }
+
+    /// Registers a connection over `stream`.
+    fn connect(
+        &mut self,
+        host: &Arc<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        stream: Box<dyn Stream>,
+        dialer: Option<Token>,
+    ) -> Token {
+        let connection = Connection::new(host, endpoint, framing, stream, dialer);
+        let token = self.insert(Slot::Connection(Box::new(connection)));
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.drive(token, |connection, cx| match connection.source() {
+            Some(source) => match cx.registry.register(source, token, both) {
+                Ok(()) => Fate::Keep,
+                Err(error) => Fate::End(Ending::Failed(error.into())),
+            },
+            None => Fate::Keep,
+        });
+        token
+    }
+
+    /// Begins an attempt: at the next place of the last look-up, or with a new look-up.
+    fn dial(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if dialer.connection.is_some() {
+            return;
+        }
+        dialer.timer = None;
+        dialer.endpoint.connecting();
+        match dialer.target.clone() {
+            Target::Known(place) => self.resolved(token, Ok(vec![place])),
+            Target::Name { host, port, local, family } => {
+                let mailbox = Arc::clone(&self.cx.mailbox);
+                self.resolver.resolve(host, port, local, family, move |places| {
+                    mailbox.post(Command::Resolved(token, places));
+                });
+            }
+        }
+    }
+
+    fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        match places {
+            Ok(places) => {
+                dialer.places = places.into();
+                self.dial_next_place(token, AttemptError::Refused);
+            }
+            Err(error) => self.attempt_failed(token, error),
+        }
+    }
+
+    /// Tries the next place; `error` is what became of the one before.
+    fn dial_next_place(&mut self, token: Token, mut error: AttemptError) {
+        loop {
+            let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+            let Some(place) = dialer.places.pop_front() else {
+                return self.attempt_failed(token, error);
+            };
+            let Some(host) = dialer.host.upgrade() else { return };
+            let endpoint = Arc::clone(&dialer.endpoint);
+            match dialer.transport.connect(&place, &endpoint.settings) {
+                Ok(stream) => {
+                    let framing = dialer.transport.framing();
+                    let connection = self.connect(&host, endpoint, framing, stream, Some(token));
+                    if self.slot(connection).is_some()
+                        && let Some(Slot::Dialer(dialer)) = self.slot(token)
+                    {
+                        dialer.connection = Some(connection);
+                    }
+                    return;
+                }
+                Err(failed) => error = failed.into(),
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, token: Token, error: AttemptError) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        match dialer.failed(error) {
+            Some(at) => self.dial_at(token, at),
+            None => self.remove(token),
+        }
+    }
+
+    fn dial_at(&mut self, token: Token, at: Instant) {
+        let key = self.cx.timers.set(at, Due::Dial(token));
+        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
+            dialer.timer = Some(key);
+        }
+    }
+
+    /// Lets a connection do something, and draws the consequences.
+    fn drive(&mut self, token: Token, act: impl FnOnce(&mut Connection, &mut Context) -> Fate) {
+        let Some(entry) = self.entries.get_mut(index(token)) else { return };
+        let Slot::Connection(connection) = &mut entry.slot else { return };
+        if entry.generation != generation(token) {
+            return;
+        }
+        match act(connection, &mut self.cx) {
+            Fate::Keep => {}
+            Fate::Again => self.go_on(token),
+            Fate::Opened => self.opened(token),
+            Fate::End(ending) => self.end(token, ending),
+        }
+    }
+
+    /// The connection has more to do in the next turn. It may also just have become a pipe.
+    fn go_on(&mut self, token: Token) {
+        self.opened(token);
+        if let Some(entry) = self.entry(token)
+            && !std::mem::replace(&mut entry.queued, true)
+        {
+            self.ready.push_back(token);
+        }
+    }
+
+    /// If the connection is a dialer's and has become a pipe, tells the dialer.
+    fn opened(&mut self, token: Token) {
+        let Some(Slot::Connection(connection)) = self.slot(token) else { return };
+        if !connection.is_open() {
+            return;
+        }
+        if let Some(dialer) = connection.dialer
+            && let Some(Slot::Dialer(dialer)) = self.slot(dialer)
+        {
+            dialer.connected();
+        }
+    }
+
+    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
+    fn part(&mut self, token: Token, linger: Duration) {
+        let dialer = match self.slot(token) {
+            Some(Slot::Connection(connection)) if connection.is_open() => connection.dialer.take(),
+            _ => return,
+        };
+        self.drive(token, |connection, cx| connection.part(linger, token, cx));
+        if let Some(dialer) = dialer {
+            self.dial_again(dialer, Ending::Parted);
+        }
+    }
+
+    fn end(&mut self, token: Token, ending: Ending) {
+        let Some(Slot::Connection(connection)) = self.slot(token) else { return };
+        let dialer = connection.dialer;
+        let Some(entry) = self.entries.try_remove(index(token)) else { return };
+        if let Slot::Connection(mut connection) = entry.slot {
+            connection.end(&ending, &mut self.cx);
+        }
+        if let Some(dialer) = dialer {
+            self.dial_again(dialer, ending);
+        }
+    }
+
+    /// A dialer's connection is over.
+    fn dial_again(&mut self, token: Token, ending: Ending) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        dialer.connection = None;
+        match ending {
+            Ending::Failed(error) => self.dial_next_place(token, error),
+            Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
+            Ending::Lost(_) | Ending::Parted => {
+                // A pipe that was lost before the dialer heard of it was a success all the same.
+                dialer.connected();
+                let at = dialer.schedule();
+                self.dial_at(token, at);
+            }
+        }
+    }
+
+    /// Forgets an endpoint: no more accepting or dialing, and what is on the way ends. Its pipes
+    /// have been told to close by the socket and do so at their own pace.
+    fn forget(&mut self, endpoint: EndpointId) {
+        let tokens: Vec<Token> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| match &entry.slot {
+                Slot::Listening(listening) => listening.endpoint.id == endpoint,
+                Slot::Dialer(dialer) => dialer.endpoint.id == endpoint,
+                Slot::Connection(c) => c.endpoint.id == endpoint && c.is_on_the_way(),
+            })
+            .map(|(index, entry)| token(index, entry.generation))
+            .collect();
+        for token in tokens {
+            match self.slot(token) {
+                Some(Slot::Connection(_)) => self.end(token, Ending::Parted),
+                _ => self.remove(token),
+            }
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) -> Token {
+        self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
+        let generation = self.generation;
+        token(self.entries.insert(Entry { generation, queued: false, slot }), generation)
+    }
+
+    fn remove(&mut self, token: Token) {
+        if self.slot(token).is_none() {
+            return;
+        }
+        let entry = self.entries.remove(index(token));
+        if let Slot::Dialer(Dialer { timer: Some(timer), .. }) = entry.slot {
+            self.cx.timers.cancel(timer);
+        }
+    }
+
+    fn slot(&mut self, token: Token) -> Option<&mut Slot> {
+        self.entry(token).map(|entry| &mut entry.slot)
+    }
+
+    fn entry(&mut self, token: Token) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(index(token))?;
+        (entry.generation == generation(token)).then_some(entry)
+    }
+}
+
+/// Place and generation in one token. On 32-bit machines the generation is cut to what is left; a
+/// stale event then has a small chance to be taken for a fresh one, which is harmless: events are
+/// hints.
+const INDEX_BITS: u32 = usize::BITS / 2;
+
+fn token(index: usize, generation: u32) -> Token {
+    Token((generation as usize) << INDEX_BITS | index)
+}
+
+fn index(token: Token) -> usize {
+    token.0 & ((1 << INDEX_BITS) - 1)
+}
+
+fn generation(token: Token) -> u32 {
+    u32::try_from(token.0 >> INDEX_BITS).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,124 @@
+//! Name resolution, off the I/O thread.
+//!
+//! Owns a few threads that exist only while there are names to look up. The system's resolver may
+//! take as long as it likes: a slow name holds up its own dialer, and others only when all threads
+//! are stuck.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::thread;
+
+use crate::error::AttemptError;
+use crate::sync::{Arc, Mutex};
+use crate::transport::{Family, Place};
+
+/// Look-ups at the same time. Enough that a few dead names do not hold up the living.
+const THREADS: usize = 8;
+
+/// Looks up names on threads of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Resolver {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} jobs, {} threads", self.jobs.len(), self.threads)
+    }
+}
+
+impl Resolver {
+    /// Looks up `host` and hands all its addresses to `done`, on another thread.
+    pub(crate) fn resolve(
+        self: &Arc<Self>,
+        host: String,
+        port: u16,
+        local: Option<IpAddr>,
+        family: Family,
+        done: impl FnOnce(Result<Vec<Place>, AttemptError>) + Send + 'static,
+    ) {
+        self.run(Box::new(move || done(look_up(&host, port, local, family))));
+    }
+
+    fn run(self: &Arc<Self>, job: Job) {
+        let mut state = self.state.lock();
+        state.jobs.push_back(job);
+        if state.threads == THREADS {
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let this = Arc::clone(self);
+        let thread = thread::Builder::new().name("sinew-resolve".to_owned());
+        if let Err(error) = thread.spawn(move || this.work()) {
+            log::error!("no thread to resolve names: {error}; doing it in place");
+            self.work();
+        }
+    }
+
+    /// Does jobs until there are none.
+    fn work(&self) {
+        loop {
+            let mut state = self.state.lock();
+            let Some(job) = state.jobs.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
+            drop(state);
+            job();
+        }
+    }
+}
+
+fn look_up(
+    host: &str,
+    port: u16,
+    local: Option<IpAddr>,
+    family: Family,
+) -> Result<Vec<Place>, AttemptError> {
+    let found =
+        (host, port).to_socket_addrs().map_err(|error| AttemptError::Resolve(error.to_string()))?;
+    let places: Vec<Place> = found
+        .filter(|address| family.allows(&address.ip()))
+        .map(|remote| Place::Inet { remote, local })
+        .collect();
+    match places.is_empty() {
+        false => Ok(places),
+        true => Err(AttemptError::Resolve("the name has no address of that family".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn resolve(host: &str, family: Family) -> Result<Vec<Place>, AttemptError> {
+        let (sender, receiver) = mpsc::channel();
+        let resolver: Arc<Resolver> = Arc::default();
+        resolver.resolve(host.to_owned(), 80, None, family, move |places| {
+            sender.send(places).expect("the test waits for it");
+        });
+        receiver.recv().expect("the resolver always answers")
+    }
+
+    #[test]
+    fn a_name_yields_its_addresses_of_the_wanted_family() {
+        let v4 = resolve("localhost", Family::V4).unwrap();
+        assert!(v4.contains(&Place::Inet { remote: "127.0.0.1:80".parse().unwrap(), local: None }));
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_a_typed_error() {
+        let error = resolve("no-such-name.invalid", Family::Any).unwrap_err();
+        assert!(matches!(error, AttemptError::Resolve(_)), "{error}");
+    }
+}

@@ -1,0 +1,162 @@
+//! Signal: where calls wait until they can go on.
+//!
+//! Owns the list of waiters of one socket and the rule by which they are woken. A waiter is a thread
+//! or a task; it says what it waits for, looks once more, and sleeps. Whoever changes something wakes
+//! the longest-waiting one that is concerned. Knows nothing of sockets or protocols beyond the
+//! [`Interest`] by which waiters are told apart.
+//!
+//! No wake-up is lost: a waiter registers under the lock under which it found nothing to do, and
+//! changes that are made without that lock (a bell) are followed by a fence and a look at the number
+//! of waiters, while a waiter that has registered makes a fence and looks for such changes.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::task::Waker;
+use std::thread::Thread;
+
+use crate::protocol::Interest;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
+
+/// The waiters of one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    waiters: Mutex<Waiters>,
+    /// How many are registered: lets a bell see without a lock that nobody waits.
+    registered: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    next: u64,
+    /// By interest, and within it in the order of arrival.
+    sleeping: BTreeMap<Ticket, Sleeper>,
+}
+
+/// A place in the queue of those who wait for the same thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    interest: Interest,
+    number: u64,
+}
+
+/// How a waiter is woken.
+#[derive(Clone, Debug)]
+pub(crate) enum Sleeper {
+    /// A parked thread.
+    Thread(Thread),
+    /// A thread that turns the event loop while it waits: it must be got out of the poll as well.
+    Driving(Thread, Arc<mio::Waker>),
+    /// A task.
+    Task(Waker),
+}
+
+impl Sleeper {
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            Self::Driving(thread, poll) => {
+                thread.unpark();
+                if let Err(error) = poll.wake() {
+                    log::error!("cannot wake the event loop: {error}");
+                }
+            }
+            Self::Task(waker) => waker.wake(),
+        }
+    }
+}
+
+impl Signal {
+    /// A new place at the end of the queue for `interest`.
+    pub(crate) fn ticket(&self, interest: Interest) -> Ticket {
+        let mut waiters = self.waiters.lock();
+        waiters.next += 1;
+        Ticket { interest, number: waiters.next }
+    }
+
+    /// Puts `sleeper` to wait at its place. Afterwards look once more for what a bell may have
+    /// announced, then sleep.
+    pub(crate) fn register(&self, ticket: Ticket, sleeper: Sleeper) {
+        let mut waiters = self.waiters.lock();
+        waiters.sleeping.insert(ticket, sleeper);
+        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        drop(waiters);
+        // Pairs with the fence in `wake_any`: either the bell sees us, or we see what it announced.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the waiter is still asleep: nobody has woken it since it registered.
+    pub(crate) fn is_asleep(&self, ticket: Ticket) -> bool {
+        self.waiters.lock().sleeping.contains_key(&ticket)
+    }
+
+    /// Takes a waiter off. `false`: it has been woken already, and must pass on what it was woken
+    /// for if it does not use it.
+    pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
+        self.remove(|sleeping| sleeping.remove(&ticket)).is_some()
+    }
+
+    /// Wakes the one that has waited longest for `interest`.
+    pub(crate) fn wake(&self, interest: Interest) {
+        // No fence: `interest` became ready under the lock under which waiters register.
+        if self.registered.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let woken = self.remove(|sleeping| {
+            let ticket = *sleeping.range(span(interest)).next()?.0;
+            sleeping.remove(&ticket)
+        });
+        if let Some(sleeper) = woken {
+            sleeper.wake();
+        }
+    }
+
+    /// Wakes one waiter, whatever it waits for: it enters the socket, and so hands over what the
+    /// bell has announced to whomever it concerns.
+    pub(crate) fn wake_any(&self) {
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
+        if self.registered.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let woken = self.remove(|sleeping| sleeping.pop_first().map(|(_, sleeper)| sleeper));
+        if let Some(sleeper) = woken {
+            sleeper.wake();
+        }
+    }
+
+    /// Wakes everybody who waits for `interest`.
+    pub(crate) fn wake_every(&self, interest: Interest) {
+        let mut waiters = self.waiters.lock();
+        let concerned: Vec<Ticket> =
+            waiters.sleeping.range(span(interest)).map(|(&ticket, _)| ticket).collect();
+        let woken: Vec<Sleeper> =
+            concerned.iter().filter_map(|ticket| waiters.sleeping.remove(ticket)).collect();
+        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        drop(waiters);
+        woken.into_iter().for_each(Sleeper::wake);
+    }
+
+    /// Wakes everybody.
+    pub(crate) fn wake_all(&self) {
+        let mut waiters = self.waiters.lock();
+        let woken = std::mem::take(&mut waiters.sleeping);
+        self.registered.store(0, Ordering::Relaxed);
+        drop(waiters);
+        woken.into_values().for_each(Sleeper::wake);
+    }
+
+    fn remove(
+        &self,
+        take: impl FnOnce(&mut BTreeMap<Ticket, Sleeper>) -> Option<Sleeper>,
+    ) -> Option<Sleeper> {
+        let mut waiters = self.waiters.lock();
+        let taken = take(&mut waiters.sleeping);
+        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        taken
+    }
+}
+
+/// All the places in the queue for `interest`.
+fn span(interest: Interest) -> RangeInclusive<Ticket> {
+    Ticket { interest, number: 0 }..=Ticket { interest, number: u64::MAX }
+}

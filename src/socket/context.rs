@@ -1,0 +1,570 @@
+//! Contexts: the classic calls, one conversation each.
+//!
+//! Who comes from nanomsg or NNG finds here what they know: `send`, then `recv`, with the state errors
+//! of those libraries where the order is wrong. A context is one conversation of its socket; contexts
+//! of one socket do not disturb each other. The typed calls of the sockets (`request`, `reply`,
+//! `survey`) are the same conversations with the wrong orders made impossible.
+
+use std::fmt;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use super::public::{ONLY_RECV, recv_error};
+use super::wait::{Failure, Patience, Waiting};
+use super::{Closed, Core, SocketPort};
+use crate::error::{OptionError, RecvError, SendError};
+use crate::message::Message;
+use crate::protocol::{
+    self, Answerer, Conversation, Port, Protocol, RecvRefusal, Role, Route, Turn,
+};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+
+/// A protocol with a table of conversations.
+pub(crate) trait Converses:
+    Protocol<To = Conversation, From = Turn, Received = Message>
+{
+    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal>;
+    fn close(&mut self, conversation: Conversation, io: &mut impl Port);
+}
+
+impl Converses for protocol::Req {
+    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+        Self::turn(self, conversation)
+    }
+
+    fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
+        Self::close(self, conversation, io);
+    }
+}
+
+impl Converses for protocol::Surveyor {
+    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+        Self::turn(self, conversation)
+    }
+
+    fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
+        Self::close(self, conversation, io);
+    }
+}
+
+/// An open conversation; closed when dropped.
+pub(crate) struct Conversing<P: Converses> {
+    core: Arc<Core<P>>,
+    conversation: Conversation,
+    open: AtomicBool,
+}
+
+impl<P: Converses> Conversing<P> {
+    pub(crate) fn new(core: &Arc<Core<P>>, conversation: Conversation) -> Self {
+        Self { core: Arc::clone(core), conversation, open: AtomicBool::new(true) }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<P>> {
+        &self.core
+    }
+
+    /// Receives what ends the conversation, and closes it in the same breath.
+    pub(crate) fn last_recv(
+        &self,
+        turn: Turn,
+    ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> + use<P>
+    {
+        let conversation = self.conversation;
+        move |protocol, io, now| {
+            let message = protocol.recv(&turn, now, io)?;
+            protocol.close(conversation, io);
+            Ok(message)
+        }
+    }
+
+    /// Says that `last_recv` has succeeded.
+    pub(crate) fn is_over(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    /// Gives up what was asked. From now on the number may belong to another conversation.
+    fn close(&self) {
+        if self.open.swap(false, Ordering::AcqRel) {
+            self.core.enter(|entry| {
+                let (protocol, mut io, _) = entry.parts();
+                protocol.close(self.conversation, &mut io);
+            });
+        }
+    }
+}
+
+impl<P: Converses> Drop for Conversing<P> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What every context has: its timeouts, and at most one call that receives.
+#[derive(Debug)]
+struct Common {
+    closed: AtomicBool,
+    receiving: AtomicBool,
+    send_timeout: Mutex<Option<Duration>>,
+    recv_timeout: Mutex<Option<Duration>>,
+}
+
+impl Common {
+    /// Timeouts are copied from the socket; later changes of one do not reach the other.
+    fn new<P: Protocol>(core: &Core<P>) -> Arc<Self> {
+        let options = core.options();
+        Arc::new(Self {
+            closed: AtomicBool::new(false),
+            receiving: AtomicBool::new(false),
+            send_timeout: Mutex::new(options.send_timeout),
+            recv_timeout: Mutex::new(options.recv_timeout),
+        })
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Marks the context closed; `Err` if it was.
+    fn close(&self) -> Result<(), Closed> {
+        if self.closed.swap(true, Ordering::AcqRel) { Err(Closed) } else { Ok(()) }
+    }
+
+    /// The right to receive, unless another call has it.
+    fn receive(self: &Arc<Self>) -> Result<Receiving, RecvError> {
+        if self.is_closed() {
+            return Err(RecvError::Closed);
+        }
+        match self.receiving.swap(true, Ordering::AcqRel) {
+            true => Err(RecvError::State),
+            false => Ok(Receiving(Arc::clone(self))),
+        }
+    }
+
+    /// Why a receive failed; a context that was closed meanwhile says so.
+    fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
+        if self.is_closed() { RecvError::Closed } else { recv_error(failure) }
+    }
+}
+
+/// The one call that receives on a context.
+struct Receiving(Arc<Common>);
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.receiving.store(false, Ordering::Release);
+    }
+}
+
+/// The calls that a context of any kind has.
+macro_rules! context_calls {
+    ($context:ident) => {
+        impl $context {
+            /// Receives, waiting up to the context's receive timeout.
+            ///
+            /// # Errors
+            ///
+            /// `State` when there is nothing to receive for, or another call is receiving already;
+            /// `TimedOut`; `Closed`; for REQ and SURVEYOR `Canceled` when a newer send takes over, and
+            /// for REQ `ConnectionReset` with resending switched off.
+            pub fn recv(&self) -> Result<Message, RecvError> {
+                let timeout = *self.common.recv_timeout.lock();
+                self.take(Patience::timeout(timeout))
+            }
+
+            /// Receives if something is there.
+            ///
+            /// # Errors
+            ///
+            /// As [`recv`](Self::recv), with `WouldBlock` in place of `TimedOut`.
+            pub fn try_recv(&self) -> Result<Message, RecvError> {
+                self.take(Patience::None)
+            }
+
+            /// Receives, waiting up to `timeout`.
+            ///
+            /// # Errors
+            ///
+            /// As [`recv`](Self::recv).
+            pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+                self.take(Patience::timeout(Some(timeout)))
+            }
+
+            /// How long a receive of this context may wait, for later calls; `None`: for ever.
+            pub fn set_recv_timeout(&self, timeout: impl Into<Option<Duration>>) {
+                *self.common.recv_timeout.lock() = timeout.into();
+            }
+
+            /// How long a receive of this context may wait.
+            pub fn get_recv_timeout(&self) -> Option<Duration> {
+                *self.common.recv_timeout.lock()
+            }
+        }
+
+        impl fmt::Debug for $context {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($context)).field("common", &self.common).finish()
+            }
+        }
+    };
+}
+
+/// The contexts that ask: REQ and SURVEYOR.
+macro_rules! asking_context {
+    ($(#[$doc:meta])* $context:ident, $protocol:ty, $open:expr) => {
+        $(#[$doc])*
+        pub struct $context {
+            conversing: Conversing<$protocol>,
+            common: Arc<Common>,
+        }
+
+        context_calls!($context);
+
+        impl $context {
+            pub(super) fn new(core: &Arc<Core<$protocol>>) -> Self {
+                let options = core.options();
+                let open: fn(&mut $protocol, &crate::Options) -> Conversation = $open;
+                let conversation = core.enter(|entry| open(entry.parts().0, &options));
+                let common = Common::new(core);
+                // A context of a closed socket is a closed context.
+                common.closed.store(core.is_closed(), Ordering::Release);
+                Self { conversing: Conversing::new(core, conversation), common }
+            }
+
+            /// Sends. Never waits. What the context sent before is given up: its answers are dropped,
+            /// and a receive that waits for them is `Canceled`.
+            ///
+            /// # Errors
+            ///
+            /// `Closed` or `TooLarge`, with the message inside.
+            pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                let Conversing { core, conversation, .. } = &self.conversing;
+                core.send_while(
+                    || !self.common.is_closed(),
+                    conversation.interest(),
+                    Patience::None,
+                    conversation,
+                    message.into(),
+                )
+            }
+
+            /// Receives as a task. Has no timeout of its own.
+            ///
+            /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+            ///
+            /// # Errors
+            ///
+            /// As [`recv`](Self::recv), without `TimedOut` for a timeout.
+            pub fn recv_async(
+                &self,
+            ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+                let core = Arc::clone(&self.conversing.core);
+                let conversation = self.conversing.conversation;
+                let common = Arc::clone(&self.common);
+                async move {
+                    let _receiving = common.receive()?;
+                    let attempt = recv_turn(conversation, Arc::clone(&common));
+                    let waiting = Waiting::new(&core, conversation.interest(), attempt);
+                    let message = waiting.await.map_err(|failure| common.recv_error(failure))?;
+                    core.count_received(&message);
+                    Ok(message)
+                }
+            }
+
+            /// Closes the context: calls that wait end with `Closed`, what it sent is given up. Other
+            /// contexts go on. Dropping it does the same.
+            ///
+            /// # Errors
+            ///
+            /// [`Closed`] if it was closed before.
+            pub fn close(&self) -> Result<(), Closed> {
+                self.common.close()?;
+                self.conversing.close();
+                Ok(())
+            }
+
+            fn take(&self, patience: Patience) -> Result<Message, RecvError> {
+                let _receiving = self.common.receive()?;
+                let Conversing { core, conversation, .. } = &self.conversing;
+                let attempt = recv_turn(*conversation, Arc::clone(&self.common));
+                let message = core
+                    .wait(conversation.interest(), patience, attempt)
+                    .map_err(|failure| self.common.recv_error(failure))?;
+                core.count_received(&message);
+                Ok(message)
+            }
+        }
+    };
+}
+
+/// Receives for what the conversation has asked when the receive begins; a newer question cancels it.
+fn recv_turn<P: Converses>(
+    conversation: Conversation,
+    common: Arc<Common>,
+) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> {
+    let mut turn = None;
+    move |protocol, io, now| {
+        if common.is_closed() {
+            return Err(RecvRefusal::Canceled);
+        }
+        let turn = match turn {
+            Some(turn) => turn,
+            None => *turn.insert(protocol.turn(conversation)?),
+        };
+        protocol.recv(&turn, now, io)
+    }
+}
+
+asking_context! {
+    /// One conversation of a [`Req`](crate::Req): `send` a request, `recv` its reply.
+    ///
+    /// A request that times out in `recv` stays: a later `recv` can still get its reply. Sending again
+    /// gives it up. Source: semantics specification, sections 5.1 and 12.
+    ///
+    /// ```
+    /// let req = sinew::Req::new();
+    /// let context = req.context();
+    /// assert_eq!(context.recv(), Err(sinew::RecvError::State)); // nothing asked yet
+    /// context.send("held until a peer is there")?;
+    /// assert_eq!(context.try_recv(), Err(sinew::RecvError::WouldBlock));
+    /// # Ok::<(), sinew::SendError>(())
+    /// ```
+    ReqContext, protocol::Req, |req, options| req.open(options.get_resend_interval())
+}
+
+impl ReqContext {
+    /// After how long without a reply later requests of this context are sent again; `None`: never.
+    ///
+    /// # Errors
+    ///
+    /// Zero is out of range.
+    pub fn set_resend_interval(
+        &self,
+        interval: impl Into<Option<Duration>>,
+    ) -> Result<(), OptionError> {
+        let interval = interval.into();
+        crate::Options::new().resend_interval(interval).check(<protocol::Req as Protocol>::ID)?;
+        let Conversing { core, conversation, .. } = &self.conversing;
+        core.enter(|entry| entry.parts().0.set_resend(*conversation, interval));
+        Ok(())
+    }
+}
+
+asking_context! {
+    /// One conversation of a [`Surveyor`](crate::Surveyor): `send` a survey, `recv` its answers.
+    ///
+    /// At the deadline `recv` is `TimedOut`, once; after that it is `State`. A receive timeout does not
+    /// end the survey. Source: semantics specification, sections 9.1 and 12.
+    SurveyorContext, protocol::Surveyor, |surveyor, options| {
+        surveyor.open(options.get_survey_deadline(), options.get_survey_storage())
+    }
+}
+
+impl SurveyorContext {
+    /// How long later surveys of this context wait for answers; `None`: no end.
+    ///
+    /// # Errors
+    ///
+    /// Zero is out of range.
+    pub fn set_survey_deadline(
+        &self,
+        deadline: impl Into<Option<Duration>>,
+    ) -> Result<(), OptionError> {
+        let deadline = deadline.into();
+        crate::Options::new()
+            .survey_deadline(deadline)
+            .check(<protocol::Surveyor as Protocol>::ID)?;
+        let Conversing { core, conversation, .. } = &self.conversing;
+        core.enter(|entry| entry.parts().0.set_deadline(*conversation, deadline));
+        Ok(())
+    }
+}
+
+/// A conversation of a socket that answers: what it has received and not answered yet.
+struct Answering<R: Role> {
+    core: Arc<Core<Answerer<R>>>,
+    common: Arc<Common>,
+    current: Arc<Mutex<Option<Route>>>,
+}
+
+impl<R: Role> Answering<R> {
+    fn new(core: &Arc<Core<Answerer<R>>>) -> Self {
+        let common = Common::new(core);
+        common.closed.store(core.is_closed(), Ordering::Release);
+        Self { core: Arc::clone(core), common, current: Arc::default() }
+    }
+
+    /// What is received takes the place of what was; a receive that fails changes nothing.
+    fn take(&self, patience: Patience) -> Result<Message, RecvError> {
+        let _receiving = self.common.receive()?;
+        let attempt = recv_open::<R>(Arc::clone(&self.common));
+        let (route, message) = self
+            .core
+            .wait(ONLY_RECV, patience, attempt)
+            .map_err(|failure| self.common.recv_error(failure))?;
+        self.core.count_received(&message);
+        *self.current.lock() = Some(route);
+        Ok(message)
+    }
+
+    fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<R> {
+        let core = Arc::clone(&self.core);
+        let common = Arc::clone(&self.common);
+        let current = Arc::clone(&self.current);
+        async move {
+            let _receiving = common.receive()?;
+            let attempt = recv_open::<R>(Arc::clone(&common));
+            let waiting = Waiting::new(&core, ONLY_RECV, attempt);
+            let (route, message) = waiting.await.map_err(|failure| common.recv_error(failure))?;
+            core.count_received(&message);
+            *current.lock() = Some(route);
+            Ok(message)
+        }
+    }
+
+    /// Answers. Whatever comes of it there is nothing to answer any more, unless it would only have
+    /// had to wait and must not.
+    fn send(&self, message: Message, patience: Patience) -> Result<(), SendError> {
+        if self.common.is_closed() {
+            return Err(SendError::Closed(message));
+        }
+        let Some(route) = self.current.lock().take() else {
+            return Err(SendError::State(message));
+        };
+        let open = || !self.common.is_closed();
+        let sent = self.core.send_while(open, route.interest(), patience, &route, message);
+        if let Err(SendError::WouldBlock(_)) = &sent {
+            self.current.lock().get_or_insert(route);
+        }
+        sent
+    }
+
+    /// Calls that wait look again, and see that the context is closed.
+    fn close(&self) -> Result<(), Closed> {
+        self.common.close()?;
+        *self.current.lock() = None;
+        self.core.wake_all();
+        Ok(())
+    }
+}
+
+/// Receives unless the context has been closed.
+fn recv_open<R: Role>(
+    common: Arc<Common>,
+) -> impl FnMut(&mut Answerer<R>, &mut SocketPort<'_>, Instant) -> Result<(Route, Message), RecvRefusal>
+{
+    move |answerer, io, now| {
+        if common.is_closed() {
+            return Err(RecvRefusal::Canceled);
+        }
+        answerer.recv(&(), now, io)
+    }
+}
+
+/// The contexts that answer: REP and RESPONDENT.
+macro_rules! answering_context {
+    ($(#[$doc:meta])* $context:ident, $role:ty) => {
+        $(#[$doc])*
+        pub struct $context {
+            answering: Answering<$role>,
+            common: Arc<Common>,
+        }
+
+        context_calls!($context);
+
+        impl $context {
+            pub(super) fn new(core: &Arc<Core<Answerer<$role>>>) -> Self {
+                let answering = Answering::new(core);
+                let common = Arc::clone(&answering.common);
+                Self { answering, common }
+            }
+
+            /// Answers what was received last, waiting for room up to the context's send timeout.
+            ///
+            /// Succeeds too when whoever asked has gone. Whatever the outcome, there is nothing to
+            /// answer afterwards.
+            ///
+            /// # Errors
+            ///
+            /// `State` when there is nothing to answer; `TimedOut`, `Closed` or `TooLarge`; each with
+            /// the message inside.
+            pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                let timeout = *self.common.send_timeout.lock();
+                self.answering.send(message.into(), Patience::timeout(timeout))
+            }
+
+            /// Answers what was received last if there is room now; if not, it can still be answered.
+            ///
+            /// # Errors
+            ///
+            /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
+            pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                self.answering.send(message.into(), Patience::None)
+            }
+
+            /// Answers what was received last, waiting for room up to `timeout`.
+            ///
+            /// # Errors
+            ///
+            /// As [`send`](Self::send).
+            pub fn send_timeout(
+                &self,
+                message: impl Into<Message>,
+                timeout: Duration,
+            ) -> Result<(), SendError> {
+                self.answering.send(message.into(), Patience::timeout(Some(timeout)))
+            }
+
+            /// Receives as a task. Has no timeout of its own.
+            ///
+            /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+            ///
+            /// # Errors
+            ///
+            /// As [`recv`](Self::recv), without `TimedOut`.
+            pub fn recv_async(
+                &self,
+            ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+                self.answering.recv_async()
+            }
+
+            /// How long a send of this context may wait, for later calls; `None`: for ever.
+            pub fn set_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
+                *self.common.send_timeout.lock() = timeout.into();
+            }
+
+            /// How long a send of this context may wait.
+            pub fn get_send_timeout(&self) -> Option<Duration> {
+                *self.common.send_timeout.lock()
+            }
+
+            /// Closes the context: calls that wait end with `Closed`. Other contexts go on.
+            ///
+            /// # Errors
+            ///
+            /// [`Closed`] if it was closed before.
+            pub fn close(&self) -> Result<(), Closed> {
+                self.answering.close()
+            }
+
+            fn take(&self, patience: Patience) -> Result<Message, RecvError> {
+                self.answering.take(patience)
+            }
+        }
+    };
+}
+
+answering_context! {
+    /// One conversation of a [`Rep`](crate::Rep): `recv` a request, `send` its reply.
+    ///
+    /// Another successful `recv` takes the place of a request that was not answered. Source: semantics
+    /// specification, sections 5.2 and 12.
+    RepContext, protocol::ToRequests
+}
+
+answering_context! {
+    /// One conversation of a [`Respondent`](crate::Respondent): `recv` a survey, `send` an answer.
+    ///
+    /// Another successful `recv` takes the place of a survey that was not answered. Source: semantics
+    /// specification, sections 9.2 and 12.
+    RespondentContext, protocol::ToSurveys
+}

@@ -1,0 +1,331 @@
+//! Endpoints and peers: where a socket is bound or connected, and to whom.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::Closed;
+use crate::error::AttemptError;
+use crate::message::PipeId;
+use crate::options::EndpointSettings;
+use crate::pipe::Host;
+use crate::protocol::ProtocolId;
+use crate::reactor::{Command, ListenerSlot, Mailbox};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::transport::{PeerCredentials, StreamPeer, inproc};
+
+/// The number of one endpoint, unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(u64);
+
+/// One address a socket is bound to or connects to.
+///
+/// A handle: dropping it changes nothing, the endpoint lives as long as its socket or until
+/// [`close`](Self::close).
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub(crate) core: Arc<EndpointCore>,
+}
+
+impl Endpoint {
+    /// The address, with the real port where port 0 was asked for: what others connect to.
+    pub fn url(&self) -> String {
+        self.core.url()
+    }
+
+    /// The endpoint's number, as found in [`Peer`].
+    pub fn id(&self) -> EndpointId {
+        self.core.id
+    }
+
+    /// How it stands: connected or not, and if not, why.
+    pub fn status(&self) -> EndpointStatus {
+        self.core.status.lock().clone()
+    }
+
+    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. Does not
+    /// wait. The address can be bound again when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if it was closed before.
+    pub fn close(&self) -> Result<(), Closed> {
+        if !self.core.stop() {
+            return Err(Closed);
+        }
+        if let Some(host) = self.core.host.upgrade() {
+            host.drop_endpoint(self.core.id);
+        }
+        Ok(())
+    }
+}
+
+/// How an endpoint stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointStatus {
+    /// What it is doing.
+    pub state: EndpointState,
+    /// For a connecting endpoint: attempts begun so far.
+    pub attempts: u64,
+    /// What went wrong last; stays after a later success.
+    pub last_error: Option<AttemptError>,
+    /// When the next attempt is due, in state `Waiting`.
+    pub next_attempt: Option<Instant>,
+    /// Pipes it has now.
+    pub peers: usize,
+}
+
+/// What an endpoint is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// Bound, and accepting.
+    Listening,
+    /// An attempt to connect is under way; also waiting for an inproc name to be bound.
+    Connecting,
+    /// Connected.
+    Connected,
+    /// Waiting for the next attempt.
+    Waiting,
+    /// Closed.
+    Closed,
+}
+
+/// Who is at the other end of a pipe.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The pipe.
+    pub pipe: PipeId,
+    /// The endpoint of ours that the pipe came from.
+    pub endpoint: EndpointId,
+    /// That endpoint's address.
+    pub url: String,
+    /// Whether we connected (`true`) or were connected to.
+    pub outgoing: bool,
+    /// Our address, as a URL; empty where there is none.
+    pub local: String,
+    /// The peer's address, as a URL; empty where there is none.
+    pub remote: String,
+    /// The peer's protocol.
+    pub protocol: ProtocolId,
+    /// For ipc: the process at the other end, as it was when it connected.
+    pub credentials: Option<PeerCredentials>,
+    /// When the connection was complete.
+    pub since: Instant,
+}
+
+impl Peer {
+    pub(crate) fn of_stream(
+        pipe: PipeId,
+        endpoint: &EndpointCore,
+        protocol: ProtocolId,
+        stream: StreamPeer,
+    ) -> Self {
+        Self {
+            pipe,
+            endpoint: endpoint.id,
+            url: endpoint.url(),
+            outgoing: !endpoint.listening,
+            local: stream.local,
+            remote: stream.remote,
+            protocol,
+            credentials: stream.credentials,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Peer {
+    pub(crate) fn of_inproc(
+        pipe: PipeId,
+        endpoint: &EndpointCore,
+        protocol: ProtocolId,
+        url: String,
+    ) -> Self {
+        let ends = StreamPeer { local: url.clone(), remote: url, credentials: None };
+        Self::of_stream(pipe, endpoint, protocol, ends)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.remote.is_empty() { &self.url } else { &self.remote };
+        write!(f, "{} at {place}", self.protocol)
+    }
+}
+
+/// A peer that is connected now, and what has passed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// Who it is.
+    pub peer: Peer,
+    /// Messages waiting to be sent to it.
+    pub send_queue: QueueStatus,
+    /// Messages received from it that wait to be taken.
+    pub recv_queue: QueueStatus,
+    /// Messages put into its send queue so far.
+    pub messages_sent: u64,
+    /// Bytes of those, protocol headers included.
+    pub bytes_sent: u64,
+    /// Messages taken out of its receive queue so far.
+    pub messages_received: u64,
+    /// Bytes of those, protocol headers included.
+    pub bytes_received: u64,
+}
+
+impl std::ops::Deref for PeerStatus {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+/// How full a queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStatus {
+    /// Messages in it.
+    pub messages: u64,
+    /// Bytes in it, protocol headers included.
+    pub bytes: u64,
+}
+
+/// What an endpoint's handle, its socket and the reactor share.
+#[derive(Debug)]
+pub(crate) struct EndpointCore {
+    pub(crate) id: EndpointId,
+    pub(crate) listening: bool,
+    pub(crate) settings: EndpointSettings,
+    host: Weak<dyn Host>,
+    url: String,
+    status: Mutex<EndpointStatus>,
+    closed: AtomicBool,
+    control: Control,
+}
+
+/// How an endpoint is stopped.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// The reactor has it; a listening socket can be dropped from here.
+    Stream(Arc<Mailbox>, Option<ListenerSlot>),
+    /// It is bound to an inproc name.
+    InprocListener(String),
+    /// It connects to an inproc name.
+    InprocDialer(Arc<inproc::Dialer>),
+}
+
+/// The next endpoint's number. Std's, since a static must be made without a model running.
+static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+impl EndpointCore {
+    pub(crate) fn new(
+        host: Weak<dyn Host>,
+        url: String,
+        listening: bool,
+        settings: EndpointSettings,
+        control: Control,
+    ) -> Arc<Self> {
+        let state = match listening {
+            true => EndpointState::Listening,
+            false => EndpointState::Connecting,
+        };
+        let status =
+            EndpointStatus { state, attempts: 0, last_error: None, next_attempt: None, peers: 0 };
+        Arc::new(Self {
+            id: EndpointId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            listening,
+            settings,
+            host,
+            url,
+            status: Mutex::new(status),
+            closed: AtomicBool::new(false),
+            control,
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Stops accepting or connecting. `false` if it was stopped before. Its pipes are another matter.
+    pub(crate) fn stop(&self) -> bool {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        {
+            let mut status = self.status.lock();
+            status.state = EndpointState::Closed;
+            status.next_attempt = None;
+        }
+        match &self.control {
+            Control::Stream(mailbox, listener) => {
+                if let Some(listener) = listener {
+                    drop(listener.lock().take());
+                }
+                mailbox.post(Command::Forget(self.id));
+            }
+            Control::InprocListener(name) => inproc::unbind(name, self.id),
+            Control::InprocDialer(dialer) => dialer.stop(),
+        }
+        true
+    }
+
+    /// An attempt begins.
+    pub(crate) fn connecting(&self) {
+        self.change(|status| {
+            status.state = EndpointState::Connecting;
+            status.attempts += 1;
+            status.next_attempt = None;
+        });
+    }
+
+    /// A connecting endpoint has its pipe.
+    pub(crate) fn connected(&self) {
+        self.change(|status| {
+            status.state = EndpointState::Connected;
+            status.next_attempt = None;
+        });
+    }
+
+    /// An attempt, or an accept, failed.
+    pub(crate) fn failed(&self, error: AttemptError) {
+        self.change(|status| status.last_error = Some(error));
+    }
+
+    /// The next attempt is due at some time.
+    pub(crate) fn waits_until(&self, at: Instant) {
+        self.change(|status| {
+            status.state = EndpointState::Waiting;
+            status.next_attempt = Some(at);
+        });
+    }
+
+    /// The number of pipes has changed.
+    pub(crate) fn peers_changed(&self, change: impl FnOnce(usize) -> usize) {
+        let mut status = self.status.lock();
+        status.peers = change(status.peers);
+    }
+
+    /// A pipe of this endpoint is gone. The reactor knows of its own; inproc has no reactor.
+    pub(crate) fn pipe_lost(&self) {
+        if let Control::InprocDialer(dialer) = &self.control
+            && !self.is_closed()
+        {
+            inproc::Dialer::lost(dialer);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut EndpointStatus)) {
+        let mut status = self.status.lock();
+        if status.state != EndpointState::Closed {
+            change(&mut status);
+        }
+    }
+}

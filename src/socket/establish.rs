@@ -1,0 +1,194 @@
+//! bind and connect: how endpoints are made.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{Core, Endpoint, EndpointCore};
+use crate::address::Address;
+use crate::error::{AttemptError, BindError, ConnectError};
+use crate::options::{EndpointOptions, EndpointSettings};
+use crate::protocol::Protocol;
+use crate::reactor::Command;
+use crate::runtime::Runtime;
+use crate::socket::endpoint::Control;
+use crate::sync::{Arc, Mutex};
+use crate::transport::inproc;
+
+/// Whether a connect goes on in the background, or is one attempt that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dial {
+    Background,
+    Now,
+}
+
+impl<P: Protocol> Core<P> {
+    pub(crate) fn bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
+        self.try_bind(url, options).inspect_err(|error| {
+            self.counters.bind_errors.bump();
+            log::debug!("{}: {error}", self.name);
+        })
+    }
+
+    fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
+        if self.is_closed() {
+            return Err(BindError::Closed);
+        }
+        let address = Address::parse(url)?;
+        let settings = options.over(&self.options.lock().endpoint)?;
+        let endpoint = match address.scheme() {
+            inproc::SCHEME => self.bind_inproc(&address, settings)?,
+            _ => self.bind_stream(&address, settings)?,
+        };
+        self.keep(endpoint).ok_or(BindError::Closed)
+    }
+
+    fn bind_inproc(
+        &self,
+        address: &Address,
+        settings: EndpointSettings,
+    ) -> Result<Arc<EndpointCore>, BindError> {
+        let name = inproc::name(address)?;
+        let control = Control::InprocListener(name.clone());
+        let url = address.url().to_owned();
+        let endpoint = EndpointCore::new(self.host(), url, true, settings, control);
+        inproc::bind(&name, self.host(), &endpoint)?;
+        Ok(endpoint)
+    }
+
+    fn bind_stream(
+        &self,
+        address: &Address,
+        settings: EndpointSettings,
+    ) -> Result<Arc<EndpointCore>, BindError> {
+        let runtime = self.runtime()?;
+        let transport = runtime.transports().find(address)?;
+        let listener = transport.bind(address, &settings)?;
+        let url = listener.url();
+        let listener = Arc::new(Mutex::new(Some(listener)));
+        let mailbox = runtime.mailbox();
+        let control = Control::Stream(Arc::clone(mailbox), Some(Arc::clone(&listener)));
+        let endpoint = EndpointCore::new(self.host(), url, true, settings, control);
+        mailbox.post(Command::Listen {
+            host: self.host(),
+            endpoint: Arc::clone(&endpoint),
+            framing: transport.framing(),
+            listener,
+        });
+        Ok(endpoint)
+    }
+
+    pub(crate) fn connect(
+        &self,
+        url: &str,
+        options: &EndpointOptions,
+        dial: Dial,
+    ) -> Result<Endpoint, ConnectError> {
+        if self.is_closed() {
+            return Err(ConnectError::Closed);
+        }
+        let address = Address::parse(url)?;
+        let settings = options.over(&self.options.lock().endpoint)?;
+        match address.scheme() {
+            inproc::SCHEME => self.connect_inproc(&address, settings, dial),
+            _ => self.connect_stream(&address, settings, dial),
+        }
+    }
+
+    fn connect_inproc(
+        &self,
+        address: &Address,
+        settings: EndpointSettings,
+        dial: Dial,
+    ) -> Result<Endpoint, ConnectError> {
+        let name = inproc::name(address)?;
+        let mailbox = Arc::clone(self.runtime()?.mailbox());
+        let dialer = inproc::Dialer::new(name, self.host(), mailbox, &settings);
+        let control = Control::InprocDialer(Arc::clone(&dialer));
+        let url = address.url().to_owned();
+        let endpoint = EndpointCore::new(self.host(), url, false, settings, control);
+        dialer.serve(&endpoint);
+        let endpoint = self.keep(endpoint).ok_or(ConnectError::Closed)?;
+        match dial {
+            Dial::Background => inproc::Dialer::attempt(&dialer),
+            Dial::Now => {
+                inproc::Dialer::attempt_once(&dialer)
+                    .map_err(|source| self.give_up(&endpoint, source))?;
+            }
+        }
+        Ok(endpoint)
+    }
+
+    fn connect_stream(
+        &self,
+        address: &Address,
+        settings: EndpointSettings,
+        dial: Dial,
+    ) -> Result<Endpoint, ConnectError> {
+        let runtime = self.runtime()?;
+        let transport = Arc::clone(runtime.transports().find(address)?);
+        let target = transport.target(address)?;
+        let mailbox = runtime.mailbox();
+        let control = Control::Stream(Arc::clone(mailbox), None);
+        let url = address.url().to_owned();
+        let endpoint = EndpointCore::new(self.host(), url, false, settings, control);
+        let endpoint = self.keep(endpoint).ok_or(ConnectError::Closed)?;
+        let (once, outcome) = match dial {
+            Dial::Background => (None, None),
+            Dial::Now => {
+                let (sender, receiver) = mpsc::sync_channel(1);
+                (Some(sender), Some(receiver))
+            }
+        };
+        let core = Arc::clone(&endpoint.core);
+        let host = self.host();
+        mailbox.post(Command::Dial { host, endpoint: core, transport, target, once });
+        if let Some(outcome) = outcome {
+            wait_for_outcome(runtime, &outcome)
+                .map_err(|source| self.give_up(&endpoint, source))?;
+        }
+        Ok(endpoint)
+    }
+
+    /// The one attempt has failed: nothing goes on in the background.
+    fn give_up(&self, endpoint: &Endpoint, source: AttemptError) -> ConnectError {
+        let closed = endpoint.close().is_err();
+        match closed && self.is_closed() {
+            true => ConnectError::Closed,
+            false => ConnectError::Failed { url: endpoint.url(), source },
+        }
+    }
+
+    /// Makes the endpoint one of the socket's, unless the socket has been closed in the meantime.
+    fn keep(&self, core: Arc<EndpointCore>) -> Option<Endpoint> {
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            core.stop();
+            return None;
+        }
+        state.endpoints.push(Arc::clone(&core));
+        Some(Endpoint { core })
+    }
+}
+
+/// How long a thread that drives by itself turns at a time while it waits for a first attempt.
+const TURN: Duration = Duration::from_millis(10);
+
+fn wait_for_outcome(
+    runtime: &Runtime,
+    outcome: &mpsc::Receiver<Result<(), AttemptError>>,
+) -> Result<(), AttemptError> {
+    if runtime.has_thread() {
+        // The sender goes away unused when the endpoint or its socket is closed.
+        return outcome.recv().unwrap_or(Err(AttemptError::Closed));
+    }
+    loop {
+        match outcome.try_recv() {
+            Ok(outcome) => return outcome,
+            Err(mpsc::TryRecvError::Disconnected) => return Err(AttemptError::Closed),
+            Err(mpsc::TryRecvError::Empty) => runtime.turn(Some(TURN)).map_err(|error| {
+                AttemptError::Io { kind: std::io::ErrorKind::Other, message: error.to_string() }
+            })?,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Pipe events: who comes, who goes, and why.
+//!
+//! Owns the subscribers of one socket and what they have not read yet. Events are put into bounded
+//! queues, never into a callback: a subscriber may do with them, and with the socket, whatever it
+//! likes. A subscriber that does not read misses the newest events, and is told how many.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::Peer;
+use crate::error::RecvError;
+use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
+
+/// How many unread events a subscriber may have.
+const UNREAD: usize = 1024;
+
+/// Something happened to a pipe.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PipeEvent {
+    /// What happened.
+    pub kind: PipeEventKind,
+    /// To which pipe.
+    pub peer: Peer,
+}
+
+/// What can happen to a pipe.
+///
+/// For each pipe: `Attaching`, then `Attached` unless it is turned away, then `Detached`; each at
+/// most once, and every `Attaching` is followed by exactly one `Detached`. A connection that fails
+/// before its header is accepted raises no event. Source: semantics specification, section 13.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PipeEventKind {
+    /// The connection is complete and compatible. No message can have passed yet.
+    Attaching,
+    /// The socket uses the pipe.
+    Attached,
+    /// The pipe is gone, or was turned away.
+    Detached(DetachReason),
+}
+
+/// Why a pipe is gone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DetachReason {
+    /// The peer closed the connection, or it was lost.
+    #[error("the peer closed the connection")]
+    PeerClosed,
+    /// Our protocol has no use for another peer.
+    #[error("the protocol has no use for another peer")]
+    Rejected,
+    /// The `admit` callback said no, or panicked.
+    #[error("the peer was not admitted")]
+    Denied,
+    /// `disconnect` was called for it.
+    #[error("closed by disconnect")]
+    ClosedHere,
+    /// Its endpoint was closed.
+    #[error("the endpoint was closed")]
+    EndpointClosed,
+    /// The socket was closed.
+    #[error("the socket was closed")]
+    SocketClosed,
+    /// The peer announced a message over the limit.
+    #[error("the peer announced a message of {announced} bytes, the limit is {limit}")]
+    Oversize {
+        /// What the peer announced, in bytes, protocol header included.
+        announced: u64,
+        /// What is allowed, in bytes.
+        limit: u64,
+    },
+    /// The peer broke the framing.
+    #[error("the peer broke the framing")]
+    Malformed,
+    /// An error of the operating system.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl DetachReason {
+    /// Whether we closed the pipe, rather than the peer or the network.
+    pub(crate) fn is_ours(&self) -> bool {
+        !matches!(self, Self::PeerClosed | Self::Io(_))
+    }
+}
+
+/// The events of one socket, from the moment of subscribing.
+///
+/// Iterating yields events until the socket is closed and all events have been read.
+pub struct Events {
+    inbox: Arc<Inbox>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    state: Mutex<InboxState>,
+    arrival: Condvar,
+}
+
+#[derive(Default)]
+struct InboxState {
+    unread: VecDeque<PipeEvent>,
+    missed: u64,
+    closed: bool,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Events {
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` when the socket is closed and everything has been read.
+    pub fn recv(&self) -> Result<PipeEvent, RecvError> {
+        self.recv_until(None)
+    }
+
+    /// Waits for the next event, but not longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, or `Closed` when the socket is closed and everything has been read.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<PipeEvent, RecvError> {
+        self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    /// The next event, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, or `Closed` when the socket is closed and everything has been read.
+    pub fn try_recv(&self) -> Result<PipeEvent, RecvError> {
+        match self.recv_until(Some(Instant::now())) {
+            Err(RecvError::TimedOut) => Err(RecvError::WouldBlock),
+            received => received,
+        }
+    }
+
+    /// How many events came while 1024 were unread, and were not kept.
+    pub fn missed(&self) -> u64 {
+        self.inbox.lock().missed
+    }
+
+    fn recv_until(&self, until: Option<Instant>) -> Result<PipeEvent, RecvError> {
+        let mut state = self.inbox.lock();
+        loop {
+            if let Some(event) = state.unread.pop_front() {
+                return Ok(event);
+            }
+            if state.closed {
+                return Err(RecvError::Closed);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let arrival = &self.inbox.arrival;
+            state = match left {
+                Some(Duration::ZERO) => return Err(RecvError::TimedOut),
+                Some(left) => {
+                    arrival.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0
+                }
+                None => arrival.wait(state).unwrap_or_else(|p| p.into_inner()),
+            };
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = PipeEvent;
+
+    fn next(&mut self) -> Option<PipeEvent> {
+        self.recv().ok()
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.inbox.lock();
+        f.debug_struct("Events")
+            .field("unread", &state.unread.len())
+            .field("missed", &state.missed)
+            .field("closed", &state.closed)
+            .finish()
+    }
+}
+
+/// The subscribers of one socket.
+#[derive(Default)]
+pub(crate) struct EventHub {
+    subscribers: Mutex<Vec<Weak<Inbox>>>,
+    /// Lets pipes come and go without a lock where nobody listens.
+    count: AtomicUsize,
+}
+
+impl EventHub {
+    pub(crate) fn subscribe(&self) -> Events {
+        let inbox = Arc::<Inbox>::default();
+        let mut subscribers = self.lock();
+        subscribers.push(Arc::downgrade(&inbox));
+        self.count.store(subscribers.len(), Ordering::Relaxed);
+        Events { inbox }
+    }
+
+    /// Tells every subscriber. Returns how many were too far behind to be told.
+    pub(crate) fn emit(&self, kind: PipeEventKind, peer: &Peer) -> u64 {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let mut missed = 0;
+        self.each(|inbox| {
+            if inbox.unread.len() >= UNREAD {
+                inbox.missed += 1;
+                missed += 1;
+            } else {
+                inbox.unread.push_back(PipeEvent { kind: kind.clone(), peer: peer.clone() });
+            }
+        });
+        missed
+    }
+
+    /// No more events will come.
+    pub(crate) fn close(&self) {
+        self.each(|inbox| inbox.closed = true);
+    }
+
+    fn each(&self, mut act: impl FnMut(&mut InboxState)) {
+        let mut subscribers = self.lock();
+        subscribers.retain(|inbox| match inbox.upgrade() {
+            Some(inbox) => {
+                act(&mut inbox.lock());
+                inbox.arrival.notify_all();
+                true
+            }
+            None => false,
+        });
+        self.count.store(subscribers.len(), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Inbox>>> {
+        self.subscribers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl fmt::Debug for EventHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventHub({} subscribers)", self.count.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,724 @@
+//! Sockets: a protocol, its pipes, and the threads that use them.
+//!
+//! Owns [`Core`], which is everything a socket is: the protocol under a lock, the pipes, the waiters,
+//! the endpoints, the counters. The protocol runs here in the calling thread. Waiting, timeouts,
+//! async and close are written once, in `wait.rs`; the typed sockets in `public.rs` are thin.
+//!
+//! Lock order: a socket's state, then its signal, bell, events or an endpoint's status. No code takes
+//! two sockets' states. Bells are rung, waiters woken, callbacks run and system calls made after the
+//! state is unlocked: an entry collects them in [`Effects`] and performs them on its way out.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::error::{OptionError, RuntimeError};
+use crate::message::{Frame, Message, PipeId};
+use crate::options::Options;
+use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
+use crate::protocol::{Held, Interest, Port, Protocol, ProtocolId, PushError};
+use crate::reactor::Command;
+use crate::ring::{Bounds, PushRefusal, Ring};
+use crate::runtime::Runtime;
+use crate::stats::{Counters, DropReason, Stats};
+use crate::sync::{Arc, Mutex, Weak};
+
+mod context;
+mod endpoint;
+mod establish;
+mod events;
+mod public;
+mod wait;
+
+pub use context::{RepContext, ReqContext, RespondentContext, SurveyorContext};
+pub use endpoint::{
+    Endpoint, EndpointId, EndpointState, EndpointStatus, Peer, PeerStatus, QueueStatus,
+};
+pub use events::{DetachReason, Events, PipeEvent, PipeEventKind};
+pub use public::{Pair, Question, Rep, ReplyError, Req, Request, Respondent, Survey, Surveyor};
+
+pub(crate) use endpoint::EndpointCore;
+
+use events::EventHub;
+
+/// The object was closed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is closed already")]
+pub struct Closed;
+
+/// There is no such pipe, or no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no pipe {0}")]
+pub struct NoSuchPipe(pub PipeId);
+
+/// Everything a socket is.
+pub(crate) struct Core<P: Protocol> {
+    this: Weak<Self>,
+    name: String,
+    state: Mutex<State<P>>,
+    bell: Arc<SocketBell>,
+    counters: Arc<Counters>,
+    hub: EventHub,
+    options: Mutex<Options>,
+    runtime: OnceLock<Runtime>,
+}
+
+/// What the socket's lock guards.
+struct State<P> {
+    protocol: P,
+    pipes: Pipes,
+    endpoints: Vec<Arc<EndpointCore>>,
+    /// Send rings of pipes that are gone, which their connections have yet to empty.
+    leaving: Vec<Arc<Ring>>,
+    closed: bool,
+    /// When the reactor will run our timers.
+    armed: Option<Instant>,
+    /// Kept for its capacity.
+    edges: Vec<(PipeId, Edge)>,
+}
+
+type Pipes = HashMap<PipeId, Pipe, BuildHasherDefault<PipeHasher>>;
+
+/// One pipe, from the socket's side.
+struct Pipe {
+    peer: Peer,
+    send: Arc<Ring>,
+    recv: Arc<Ring>,
+    far: Far,
+    endpoint: Arc<EndpointCore>,
+    /// Gone for sending; what `recv` holds can still be taken.
+    gone: bool,
+    messages_sent: u64,
+    bytes_sent: u64,
+    messages_received: u64,
+    bytes_received: u64,
+    _lease: PipeLease,
+}
+
+impl<P: Protocol> Core<P> {
+    pub(crate) fn new(
+        protocol: P,
+        options: Options,
+        runtime: Option<Runtime>,
+    ) -> Result<Arc<Self>, OptionError> {
+        options.check(P::ID)?;
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let name = options.name.clone().unwrap_or_else(|| {
+            let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            format!("{}-{number}", P::ID)
+        });
+        let state = State {
+            protocol,
+            pipes: Pipes::default(),
+            endpoints: Vec::new(),
+            leaving: Vec::new(),
+            closed: false,
+            armed: None,
+            edges: Vec::new(),
+        };
+        Ok(Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            name,
+            state: Mutex::new(state),
+            bell: Arc::default(),
+            counters: Arc::new(Counters::new()),
+            hub: EventHub::default(),
+            options: Mutex::new(options),
+            runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
+        }))
+    }
+
+    /// The runtime, started if need be.
+    pub(crate) fn runtime(&self) -> Result<&Runtime, RuntimeError> {
+        match self.runtime.get() {
+            Some(runtime) => Ok(runtime),
+            None => {
+                let runtime = Runtime::global()?;
+                Ok(self.runtime.get_or_init(|| runtime))
+            }
+        }
+    }
+
+    /// Has everybody who waits look again.
+    fn wake_all(&self) {
+        self.bell.signal.wake_all();
+    }
+
+    fn host(&self) -> Weak<dyn Host> {
+        self.this.clone()
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        self.options.lock().clone()
+    }
+
+    pub(crate) fn set_options(&self, options: Options) -> Result<(), OptionError> {
+        options.check(P::ID)?;
+        *self.options.lock() = options;
+        Ok(())
+    }
+
+    pub(crate) fn send_timeout(&self) -> Option<Duration> {
+        self.options.lock().send_timeout
+    }
+
+    pub(crate) fn recv_timeout(&self) -> Option<Duration> {
+        self.options.lock().recv_timeout
+    }
+
+    /// Whether a body of that length may be sent; the limit if not.
+    pub(crate) fn check_size(&self, body: &Bytes) -> Result<(), usize> {
+        match self.options.lock().max_send_size {
+            Some(limit) if body.len() > limit => Err(limit),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a message that the socket has accepted from the program.
+    pub(crate) fn count_sent(&self, body: &Bytes) {
+        self.counters.messages_sent.bump();
+        self.counters.bytes_sent.add(body.len() as u64);
+    }
+
+    /// Counts a message that the program has received.
+    pub(crate) fn count_received(&self, message: &Message) {
+        self.counters.messages_received.bump();
+        self.counters.bytes_received.add(message.len() as u64);
+    }
+
+    /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
+    /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
+    pub(crate) fn enter<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let mut entry = Entry { core: self, state: &mut state, now, effects: Effects::default() };
+        entry.hand_over();
+        let result = act(&mut entry);
+        let mut effects = entry.effects;
+        effects.timer = state.timer_to_set();
+        drop(state);
+        effects.perform(self);
+        result
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        let events = self.hub.subscribe();
+        if self.is_closed() {
+            self.hub.close();
+        }
+        events
+    }
+
+    pub(crate) fn peers(&self) -> Vec<PeerStatus> {
+        let state = self.state.lock();
+        state.pipes.values().filter(|pipe| !pipe.gone).map(Pipe::status).collect()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut state = self.state.lock();
+        let mut stats = self.counters.read();
+        let Held { outbound, inbound } = state.protocol.held();
+        (stats.held_outbound, stats.held_inbound) = (outbound, inbound);
+        state.leaving.retain(|ring| ring.queued().messages > 0);
+        stats.send_queue = state.leaving.iter().map(|ring| ring.queued().messages).sum();
+        for pipe in state.pipes.values() {
+            stats.recv_queue += pipe.recv.queued().messages;
+            if !pipe.gone {
+                stats.current_connections += 1;
+                stats.send_queue += pipe.own_send_queue();
+            }
+        }
+        stats
+    }
+
+    /// Closes one pipe.
+    pub(crate) fn disconnect(&self, pipe: PipeId) -> Result<(), NoSuchPipe> {
+        let known = self.enter(|entry| entry.unplug(pipe, DetachReason::ClosedHere));
+        if known { Ok(()) } else { Err(NoSuchPipe(pipe)) }
+    }
+
+    /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Does not wait for
+    /// the network.
+    pub(crate) fn close(&self) -> Result<(), Closed> {
+        let linger = self.options.lock().linger;
+        let (endpoints, fars) = {
+            let mut state = self.state.lock();
+            if std::mem::replace(&mut state.closed, true) {
+                return Err(Closed);
+            }
+            (std::mem::take(&mut state.endpoints), self.drop_pipes(&mut state))
+        };
+        self.wake_all();
+        for endpoint in endpoints {
+            endpoint.stop();
+        }
+        fars.iter().for_each(|far| far.close(linger));
+        self.hub.close();
+        log::debug!("{}: closed", self.name);
+        Ok(())
+    }
+
+    /// Takes all pipes away from the protocol and counts what nobody will receive any more.
+    fn drop_pipes(&self, state: &mut State<P>) -> Vec<Far> {
+        let mut fars = Vec::new();
+        for (_, pipe) in state.pipes.drain() {
+            pipe.send.close();
+            let unread = crate::pipe::discard(&pipe.recv);
+            self.counters.copies_taken.add(unread);
+            self.counters.dropped(DropReason::ClosedUnread, unread);
+            if pipe.gone {
+                continue;
+            }
+            self.pipe_is_gone(&pipe, DetachReason::SocketClosed);
+            if let Far::Link(_) = pipe.far {
+                state.leaving.push(pipe.send);
+            }
+            fars.push(pipe.far);
+        }
+        fars
+    }
+
+    fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason) {
+        match reason.is_ours() {
+            true => self.counters.dropped_connections.bump(),
+            false => self.counters.broken_connections.bump(),
+        }
+        log::debug!("{}: {} is gone: {reason}", self.name, pipe.peer);
+        pipe.endpoint.peers_changed(|peers| peers.saturating_sub(1));
+        self.emit(PipeEventKind::Detached(reason), &pipe.peer);
+    }
+
+    fn emit(&self, kind: PipeEventKind, peer: &Peer) {
+        self.counters.events_missed.add(self.hub.emit(kind, peer));
+    }
+
+    /// Asks the program's callback, which must not hurt us.
+    fn admits(&self, peer: &Peer) -> bool {
+        let admit = self.options.lock().admit.clone();
+        match admit {
+            None => true,
+            Some(admit) => catch_unwind(AssertUnwindSafe(|| admit(peer))).unwrap_or_else(|_| {
+                log::error!("{}: the admit callback panicked; {peer} is turned away", self.name);
+                false
+            }),
+        }
+    }
+}
+
+impl<P: Protocol> Drop for Core<P> {
+    fn drop(&mut self) {
+        // Closed by hand before, perhaps.
+        let _ = self.close();
+    }
+}
+
+impl<P: Protocol> Host for Core<P> {
+    fn identity(&self) -> (ProtocolId, ProtocolId) {
+        (P::ID, P::PEER)
+    }
+
+    fn bounds(&self) -> (Bounds, Bounds) {
+        let options = self.options.lock();
+        let send = Bounds { messages: options.send_queue, bytes: options.send_queue_bytes };
+        let recv = Bounds { messages: options.recv_queue, bytes: options.recv_queue_bytes };
+        (send, recv)
+    }
+
+    fn bell(&self) -> &Arc<SocketBell> {
+        &self.bell
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn attach(&self, new: NewPipe) -> Result<(), DetachReason> {
+        let peer = new.peer.clone();
+        self.emit(PipeEventKind::Attaching, &peer);
+        let verdict = match self.admits(&peer) {
+            true => self.enter(|entry| entry.plug(new)),
+            false => Err(DetachReason::Denied),
+        };
+        if let Err(reason) = &verdict {
+            self.counters.rejected_pipes.bump();
+            log::debug!("{}: {peer} turned away: {reason}", self.name);
+            self.emit(PipeEventKind::Detached(reason.clone()), &peer);
+        }
+        verdict
+    }
+
+    fn detach(&self, pipe: PipeId, reason: DetachReason) {
+        self.enter(|entry| entry.unplug(pipe, reason));
+    }
+
+    fn drop_endpoint(&self, endpoint: EndpointId) {
+        self.enter(|entry| {
+            entry.state.endpoints.retain(|other| other.id != endpoint);
+            let pipes: Vec<PipeId> = entry
+                .state
+                .pipes
+                .values()
+                .filter(|pipe| !pipe.gone && pipe.peer.endpoint == endpoint)
+                .map(|pipe| pipe.peer.pipe)
+                .collect();
+            for pipe in pipes {
+                entry.unplug(pipe, DetachReason::EndpointClosed);
+            }
+        });
+    }
+
+    fn expire(&self) {
+        self.state.lock().armed = None;
+        // Entering runs what is due.
+        self.enter(|_| ());
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Core<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<P: Protocol> State<P> {
+    /// When the reactor is to run our timers, if that is earlier than what it knows of.
+    fn timer_to_set(&mut self) -> Option<Instant> {
+        let deadline = self.protocol.deadline().filter(|_| !self.closed)?;
+        if self.armed.is_some_and(|armed| armed <= deadline) {
+            return None;
+        }
+        self.armed = Some(deadline);
+        self.armed
+    }
+}
+
+/// What is to be done once the lock is given back.
+#[derive(Default)]
+pub(crate) struct Effects {
+    bells: Vec<(Far, Edge)>,
+    closed: Vec<(Far, Arc<EndpointCore>)>,
+    lost: Vec<Arc<EndpointCore>>,
+    wakes: Vec<Interest>,
+    peers_changed: bool,
+    queues_changed: bool,
+    timer: Option<Instant>,
+}
+
+impl Effects {
+    fn perform<P: Protocol>(self, core: &Core<P>) {
+        let signal = &core.bell.signal;
+        for interest in self.wakes {
+            signal.wake(interest);
+        }
+        if self.peers_changed {
+            signal.wake_every(Interest::Peers);
+        }
+        if self.queues_changed {
+            signal.wake_every(Interest::Drained);
+        }
+        for (far, edge) in self.bells {
+            far.ring(edge);
+        }
+        if !self.closed.is_empty() {
+            let linger = core.options.lock().linger;
+            for (far, endpoint) in self.closed {
+                far.close(linger);
+                endpoint.pipe_lost();
+            }
+        }
+        self.lost.iter().for_each(|endpoint| endpoint.pipe_lost());
+        if let Some(at) = self.timer {
+            core.set_timer(at);
+        }
+    }
+}
+
+impl<P: Protocol> Core<P> {
+    fn set_timer(&self, at: Instant) {
+        match self.runtime() {
+            Ok(runtime) => runtime.mailbox().post(Command::Expire(self.host(), at)),
+            // Threads that wait look at the clock themselves; tasks would miss their deadline.
+            Err(error) => log::error!("{}: no timers: {error}", self.name),
+        }
+    }
+}
+
+/// One entry into the protocol, under the socket's lock.
+pub(crate) struct Entry<'a, P: Protocol> {
+    core: &'a Core<P>,
+    state: &'a mut State<P>,
+    pub(crate) now: Instant,
+    effects: Effects,
+}
+
+impl<P: Protocol> Entry<'_, P> {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.closed
+    }
+
+    /// The protocol, and the port it acts through.
+    pub(crate) fn parts(&mut self) -> (&mut P, SocketPort<'_>, Instant) {
+        let port = SocketPort {
+            pipes: &mut self.state.pipes,
+            counters: &self.core.counters,
+            effects: &mut self.effects,
+        };
+        (&mut self.state.protocol, port, self.now)
+    }
+
+    /// Tells the protocol what has happened to its pipes since somebody was last in here.
+    fn hand_over(&mut self) {
+        let mut edges = std::mem::take(&mut self.state.edges);
+        self.core.bell.take(&mut edges);
+        for (pipe, edge) in edges.drain(..) {
+            self.effects.queues_changed |= edge == Edge::Writable;
+            if !self.state.pipes.contains_key(&pipe) {
+                continue;
+            }
+            let (protocol, mut port, now) = self.parts();
+            match edge {
+                Edge::Readable => protocol.readable(pipe, &mut port),
+                Edge::Writable => protocol.writable(pipe, now, &mut port),
+            }
+        }
+        self.state.edges = edges;
+        let (protocol, mut port, now) = self.parts();
+        if protocol.deadline().is_some_and(|deadline| deadline <= now) {
+            protocol.expire(now, &mut port);
+        }
+    }
+
+    /// Offers a new pipe to the protocol.
+    fn plug(&mut self, new: NewPipe) -> Result<(), DetachReason> {
+        if self.state.closed {
+            return Err(DetachReason::SocketClosed);
+        }
+        if new.endpoint.is_closed() {
+            return Err(DetachReason::EndpointClosed);
+        }
+        let id = new.lease.id();
+        self.state.pipes.insert(id, Pipe::new(new));
+        let (protocol, mut port, now) = self.parts();
+        if protocol.attach(id, now, &mut port).is_err() {
+            self.state.pipes.remove(&id);
+            return Err(DetachReason::Rejected);
+        }
+        // The far end may have sent before we knew the pipe, and rung in vain.
+        protocol.readable(id, &mut port);
+        self.effects.peers_changed = true;
+        if let Some(pipe) = self.state.pipes.get(&id) {
+            self.core.pipe_is_there(pipe);
+        }
+        Ok(())
+    }
+
+    /// Takes a pipe away from the protocol. `false`: there is no such pipe.
+    fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
+        let Some(pipe) = self.state.pipes.get_mut(&id).filter(|pipe| !pipe.gone) else {
+            return false;
+        };
+        pipe.gone = true;
+        pipe.send.close();
+        self.core.pipe_is_gone(pipe, reason.clone());
+        if let Far::Link(_) = pipe.far {
+            self.state.leaving.retain(|ring| ring.queued().messages > 0);
+            self.state.leaving.push(Arc::clone(&pipe.send));
+        }
+        match reason.is_closed_by_us() {
+            true => self.effects.closed.push((pipe.far.clone(), Arc::clone(&pipe.endpoint))),
+            false => self.effects.lost.push(Arc::clone(&pipe.endpoint)),
+        }
+        self.effects.peers_changed = true;
+        self.effects.queues_changed = true;
+        let (protocol, mut port, now) = self.parts();
+        protocol.detach(id, now, &mut port);
+        if self.state.pipes.get(&id).is_some_and(|pipe| pipe.recv.queued().messages == 0) {
+            self.state.pipes.remove(&id);
+        }
+        true
+    }
+
+    /// How many pipes can be used.
+    pub(crate) fn peer_count(&self) -> usize {
+        self.state.pipes.values().filter(|pipe| !pipe.gone).count()
+    }
+
+    /// How many messages have been accepted and not yet handed over; asks to be told of changes.
+    pub(crate) fn unsent(&self) -> u64 {
+        let queued: u64 = self
+            .state
+            .pipes
+            .values()
+            .filter(|pipe| !pipe.gone && !pipe.send.drained())
+            .map(|pipe| pipe.send.queued().messages)
+            .sum();
+        queued + self.state.protocol.held().outbound
+    }
+}
+
+impl<P: Protocol> Core<P> {
+    fn pipe_is_there(&self, pipe: &Pipe) {
+        match pipe.peer.outgoing {
+            true => self.counters.established_connections.bump(),
+            false => self.counters.accepted_connections.bump(),
+        }
+        log::debug!("{}: {} is there", self.name, pipe.peer);
+        pipe.endpoint.peers_changed(|peers| peers + 1);
+        self.emit(PipeEventKind::Attached, &pipe.peer);
+    }
+}
+
+impl DetachReason {
+    /// Whether the far end has yet to be told.
+    fn is_closed_by_us(&self) -> bool {
+        matches!(self, Self::ClosedHere | Self::EndpointClosed | Self::SocketClosed)
+    }
+}
+
+impl Pipe {
+    fn new(new: NewPipe) -> Self {
+        Self {
+            peer: new.peer,
+            send: new.send,
+            recv: new.recv,
+            far: new.far,
+            endpoint: new.endpoint,
+            gone: false,
+            messages_sent: 0,
+            bytes_sent: 0,
+            messages_received: 0,
+            bytes_received: 0,
+            _lease: new.lease,
+        }
+    }
+
+    /// Messages that are ours to account for: inside the process a message belongs to the receiver
+    /// once it is in the ring.
+    fn own_send_queue(&self) -> u64 {
+        match self.far {
+            Far::Link(_) => self.send.queued().messages,
+            Far::Socket(_) => 0,
+        }
+    }
+
+    fn status(&self) -> PeerStatus {
+        let queue = |ring: &Ring| {
+            let queued = ring.queued();
+            QueueStatus { messages: queued.messages, bytes: queued.bytes }
+        };
+        PeerStatus {
+            peer: self.peer.clone(),
+            send_queue: queue(&self.send),
+            recv_queue: queue(&self.recv),
+            messages_sent: self.messages_sent,
+            bytes_sent: self.bytes_sent,
+            messages_received: self.messages_received,
+            bytes_received: self.bytes_received,
+        }
+    }
+}
+
+/// What a protocol sees of the socket's pipes.
+pub(crate) struct SocketPort<'a> {
+    pipes: &'a mut Pipes,
+    counters: &'a Counters,
+    effects: &'a mut Effects,
+}
+
+impl Port for SocketPort<'_> {
+    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+        let Some(pipe) = self.pipes.get_mut(&pipe).filter(|pipe| !pipe.gone) else {
+            return Err(PushError::Gone);
+        };
+        let wake = pipe.send.push(header, body).map_err(|refusal| match refusal {
+            PushRefusal::Full => PushError::Full,
+            PushRefusal::Closed => PushError::Gone,
+        })?;
+        self.counters.copies_pushed.bump();
+        if let Far::Socket(_) = pipe.far {
+            self.counters.copies_written.bump();
+        }
+        pipe.messages_sent += 1;
+        pipe.bytes_sent += (header.len() + body.len()) as u64;
+        if wake.0 {
+            self.effects.bells.push((pipe.far.clone(), Edge::Readable));
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, pipe: PipeId) -> bool {
+        self.pipes.get(&pipe).is_none_or(|pipe| pipe.gone || pipe.send.drained())
+    }
+
+    fn pop(&mut self, id: PipeId) -> Option<Frame> {
+        let pipe = self.pipes.get_mut(&id)?;
+        let mut consumer = pipe.recv.consumer();
+        let (frame, taken) = loop {
+            match consumer.pop() {
+                Some(popped) => break popped,
+                None if consumer.arm() => {
+                    drop(consumer);
+                    if pipe.gone {
+                        self.pipes.remove(&id);
+                    }
+                    return None;
+                }
+                None => {}
+            }
+        };
+        drop(consumer);
+        self.counters.copies_taken.bump();
+        pipe.messages_received += 1;
+        pipe.bytes_received += frame.len() as u64;
+        if taken.room {
+            self.effects.bells.push((pipe.far.clone(), Edge::Writable));
+        }
+        Some(frame)
+    }
+
+    fn wake(&mut self, interest: Interest) {
+        self.effects.wakes.push(interest);
+    }
+
+    fn dropped(&mut self, _pipe: Option<PipeId>, reason: DropReason) {
+        self.counters.dropped(reason, 1);
+    }
+
+    fn resent(&mut self) {
+        self.counters.resends.bump();
+    }
+}
+
+/// Pipe ids are consecutive numbers: spreading them is all a table of them needs.
+#[derive(Default)]
+pub(crate) struct PipeHasher(u64);
+
+impl Hasher for PipeHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // The golden ratio in 64 bits: consecutive numbers land far apart.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}

@@ -1,0 +1,277 @@
+//! Waiting: the one blocking loop, and its twin for tasks.
+//!
+//! An operation is an attempt that never blocks. Here it is repeated until it succeeds, fails for
+//! good, or the time is over; between attempts the caller sleeps where the signal can find it. Every
+//! blocking and every async call of every socket goes through [`Core::wait`] or [`Waiting`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Core, Entry, SocketPort};
+use crate::error::WaitError;
+use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
+use crate::runtime;
+use crate::signal::{Sleeper, Ticket};
+use crate::sync::Arc;
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Not at all: one attempt.
+    None,
+    /// Until that time; `None`: for ever.
+    Until(Option<Instant>),
+}
+
+impl Patience {
+    /// As long as a timeout says. A timeout beyond the end of time is none.
+    pub(crate) fn timeout(timeout: Option<Duration>) -> Self {
+        Self::Until(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+}
+
+/// Why an operation did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure<E> {
+    /// The socket is closed.
+    Closed,
+    /// It would have had to wait, and must not.
+    WouldBlock,
+    /// It has waited long enough.
+    TimedOut,
+    /// Waiting is no use.
+    Refused(E),
+}
+
+/// A refusal that may end by itself.
+pub(crate) trait Refusal {
+    /// Whether to look again after a wake.
+    fn is_for_now(&self) -> bool;
+}
+
+impl Refusal for SendRefusal {
+    fn is_for_now(&self) -> bool {
+        *self == Self::WouldBlock
+    }
+}
+
+impl Refusal for RecvRefusal {
+    fn is_for_now(&self) -> bool {
+        *self == Self::WouldBlock
+    }
+}
+
+/// Says how to be woken; asked for only when there is something to wait for.
+type Bed<'a> = Option<(Ticket, &'a dyn Fn() -> Sleeper)>;
+
+impl<P: Protocol> Core<P> {
+    /// Repeats `attempt` until it is over. The one place where threads wait.
+    pub(crate) fn wait<T, E: Refusal>(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+    ) -> Result<T, Failure<E>> {
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            let (protocol, mut port, now) = entry.parts();
+            attempt(protocol, &mut port, now)
+        };
+        self.wait_in_entry(interest, patience, &mut attempt)
+    }
+
+    /// As `wait`, for attempts that need more than the protocol.
+    fn wait_in_entry<T, E: Refusal>(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
+    ) -> Result<T, Failure<E>> {
+        let Patience::Until(until) = patience else {
+            return match self.attempt(interest, None, attempt) {
+                Attempt::Over(outcome) => outcome,
+                Attempt::Waits(_) => Err(Failure::WouldBlock),
+            };
+        };
+        let runtime = self.runtime.get();
+        let sleeper =
+            || runtime.map_or_else(|| Sleeper::Thread(thread::current()), |r| r.sleeper());
+        let mut ticket = None;
+        loop {
+            let last = until.is_some_and(|until| Instant::now() >= until);
+            let bed: Bed<'_> = match last {
+                true => None,
+                false => Some((
+                    *ticket.get_or_insert_with(|| self.bell.signal.ticket(interest)),
+                    &sleeper,
+                )),
+            };
+            let timers = match self.attempt(interest, bed, attempt) {
+                Attempt::Over(outcome) => return outcome,
+                Attempt::Waits(_) if last => return Err(Failure::TimedOut),
+                Attempt::Waits(timers) => timers,
+            };
+            if let Some(ticket) = ticket {
+                self.sleep(ticket, earlier(until, timers));
+            }
+        }
+    }
+
+    /// Sleeps until woken or until the time given, and leaves the queue.
+    fn sleep(&self, ticket: Ticket, until: Option<Instant>) {
+        let signal = &self.bell.signal;
+        if !self.bell.is_pending() {
+            match self.runtime.get() {
+                Some(runtime) => runtime.park(signal, ticket, until),
+                None => runtime::park(signal, ticket, until),
+            }
+        }
+        signal.cancel(ticket);
+    }
+
+    /// One attempt. Where it would have to wait it is put to bed, under the lock under which it found
+    /// nothing: whoever changes that later finds it there.
+    fn attempt<T, E: Refusal>(
+        &self,
+        interest: Interest,
+        bed: Bed<'_>,
+        attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
+    ) -> Attempt<T, E> {
+        self.enter(|entry| {
+            if entry.is_closed() {
+                return Attempt::Over(Err(Failure::Closed));
+            }
+            match attempt(entry) {
+                Ok(value) => {
+                    entry.pass_on(interest);
+                    Attempt::Over(Ok(value))
+                }
+                Err(refusal) if refusal.is_for_now() => {
+                    if let Some((ticket, sleeper)) = bed {
+                        self.bell.signal.register(ticket, sleeper());
+                    }
+                    Attempt::Waits(entry.state.protocol.deadline())
+                }
+                Err(refusal) => Attempt::Over(Err(Failure::Refused(refusal))),
+            }
+        })
+    }
+
+    /// Waits until at least `wanted` peers are there.
+    pub(crate) fn wait_for_peers(&self, wanted: usize, timeout: Duration) -> Result<(), WaitError> {
+        let mut there = 0;
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            there = entry.peer_count();
+            if there >= wanted { Ok(()) } else { Err(RecvRefusal::WouldBlock) }
+        };
+        let patience = Patience::timeout(Some(timeout));
+        match self.wait_in_entry(Interest::Peers, patience, &mut attempt) {
+            Ok(()) => Ok(()),
+            Err(Failure::Closed) => Err(WaitError::Closed),
+            Err(_) => Err(WaitError::TimedOut(there)),
+        }
+    }
+
+    /// Waits until everything accepted has been handed over; says how many messages are left.
+    pub(crate) fn drain(&self, timeout: Duration) -> usize {
+        let mut left = 0;
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            left = entry.unsent();
+            if left == 0 { Ok(()) } else { Err(SendRefusal::WouldBlock) }
+        };
+        let patience = Patience::timeout(Some(timeout));
+        match self.wait_in_entry(Interest::Drained, patience, &mut attempt) {
+            Ok(()) => 0,
+            Err(_) => usize::try_from(left).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// How one attempt ended.
+enum Attempt<T, E> {
+    Over(Result<T, Failure<E>>),
+    /// It would have to wait; the protocol wants to be entered at that time in any case.
+    Waits(Option<Instant>),
+}
+
+impl<P: Protocol> Entry<'_, P> {
+    /// If there is more where that came from, the next in the queue is told.
+    fn pass_on(&mut self, interest: Interest) {
+        if self.state.protocol.ready(interest) {
+            self.effects.wakes.push(interest);
+        }
+    }
+}
+
+/// An operation as a future.
+///
+/// Needs no runtime: the socket's own threads wake it. Dropping it loses nothing: the operation has
+/// either happened and was returned, or has not happened; and a wake-up that it had got is passed on.
+pub(crate) struct Waiting<P: Protocol, F> {
+    core: Arc<Core<P>>,
+    interest: Interest,
+    attempt: F,
+    ticket: Option<Ticket>,
+}
+
+impl<P, F, T, E> Waiting<P, F>
+where
+    P: Protocol,
+    E: Refusal,
+    F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
+{
+    pub(crate) fn new(core: &Arc<Core<P>>, interest: Interest, attempt: F) -> Self {
+        Self { core: Arc::clone(core), interest, attempt, ticket: None }
+    }
+}
+
+impl<P, F, T, E> Future for Waiting<P, F>
+where
+    P: Protocol,
+    E: Refusal,
+    F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
+{
+    type Output = Result<T, Failure<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { core, interest, attempt, ticket } = &mut *self;
+        let signal = &core.bell.signal;
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            let (protocol, mut port, now) = entry.parts();
+            attempt(protocol, &mut port, now)
+        };
+        let place = *ticket.get_or_insert_with(|| signal.ticket(*interest));
+        let sleeper = || Sleeper::Task(cx.waker().clone());
+        loop {
+            match core.attempt(*interest, Some((place, &sleeper)), &mut attempt) {
+                Attempt::Over(outcome) => {
+                    signal.cancel(place);
+                    *ticket = None;
+                    return Poll::Ready(outcome);
+                }
+                Attempt::Waits(_) if core.bell.is_pending() => {}
+                Attempt::Waits(_) => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<P: Protocol, F> Drop for Waiting<P, F> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket
+            && !self.core.bell.signal.cancel(ticket)
+        {
+            // Woken, and not polled since: somebody else can use what we were woken for.
+            self.core.enter(|entry| entry.pass_on(self.interest));
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,298 @@
+//! inproc: joins two sockets of one process.
+//!
+//! Owns the process-wide table of names. There is no stream and no I/O thread on the way of a
+//! message: the two sockets' pipes share two rings, each end consuming what the other produces.
+//! Names are compared byte for byte. A connector whose name is not bound yet waits here and is joined
+//! by whoever binds it; the I/O thread is only needed to try again after a loss or a rejection.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Instant;
+
+use crate::address::Address;
+use crate::error::{AddressError, AttemptError, BindError, HeaderError};
+use crate::options::EndpointSettings;
+use crate::pipe::{Far, FarSocket, Host, NewPipe, PipeLease};
+use crate::reactor::{Backoff, Command, Mailbox};
+use crate::ring::{Bounds, Ring};
+use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
+use crate::sync::{Arc, Mutex, Weak};
+use crate::wire::Framing;
+
+/// The scheme.
+pub(crate) const SCHEME: &str = "inproc";
+/// The longest name. Longer ones are refused, never cut (wire specification, section 5).
+const LONGEST: usize = 127;
+
+static NAMES: LazyLock<Mutex<HashMap<String, Name>>> = LazyLock::new(Mutex::default);
+
+/// What is known of one name.
+#[derive(Debug, Default)]
+struct Name {
+    listener: Option<Listener>,
+    /// Connectors that wait for the name to be bound.
+    waiting: Vec<Weak<Dialer>>,
+}
+
+/// Who is bound to a name.
+#[derive(Clone, Debug)]
+struct Listener {
+    host: Weak<dyn Host>,
+    endpoint: Arc<EndpointCore>,
+}
+
+/// The name in an inproc address.
+pub(crate) fn name(address: &Address) -> Result<String, AddressError> {
+    match address.rest() {
+        "" => Err(address.malformed("the inproc name is empty")),
+        name if name.len() > LONGEST => Err(address.too_long(name.len(), LONGEST)),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Binds an endpoint to a name, and joins whoever waits for it.
+pub(crate) fn bind(
+    name: &str,
+    host: Weak<dyn Host>,
+    endpoint: &Arc<EndpointCore>,
+) -> Result<(), BindError> {
+    let waiting = {
+        let mut names = NAMES.lock();
+        let entry = names.entry(name.to_owned()).or_default();
+        if entry.listener.is_some() {
+            return Err(BindError::AddressInUse { url: endpoint.url() });
+        }
+        entry.listener = Some(Listener { host, endpoint: Arc::clone(endpoint) });
+        std::mem::take(&mut entry.waiting)
+    };
+    for dialer in waiting.iter().filter_map(Weak::upgrade) {
+        Dialer::attempt(&dialer);
+    }
+    Ok(())
+}
+
+/// Frees a name that `endpoint` is bound to.
+pub(crate) fn unbind(name: &str, endpoint: EndpointId) {
+    let mut names = NAMES.lock();
+    let Some(entry) = names.get_mut(name) else { return };
+    if entry.listener.as_ref().is_some_and(|listener| listener.endpoint.id == endpoint) {
+        entry.listener = None;
+    }
+    forget_if_unused(&mut names, name);
+}
+
+fn forget_if_unused(names: &mut HashMap<String, Name>, name: &str) {
+    if let Some(entry) = names.get_mut(name) {
+        entry.waiting.retain(|dialer| dialer.strong_count() > 0);
+        if entry.listener.is_none() && entry.waiting.is_empty() {
+            names.remove(name);
+        }
+    }
+}
+
+/// Keeps one endpoint connected to a name.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    name: String,
+    host: Weak<dyn Host>,
+    mailbox: Arc<Mailbox>,
+    endpoint: OnceLock<Weak<EndpointCore>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    backoff: Backoff,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Apart,
+    Joined,
+    Stopped,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        name: String,
+        host: Weak<dyn Host>,
+        mailbox: Arc<Mailbox>,
+        settings: &EndpointSettings,
+    ) -> Arc<Self> {
+        let state = State { phase: Phase::Apart, backoff: Backoff::new(settings) };
+        let state = Mutex::new(state);
+        Arc::new(Self { name, host, mailbox, endpoint: OnceLock::new(), state })
+    }
+
+    /// The endpoint it works for. To be said once, before the first attempt.
+    pub(crate) fn serve(&self, endpoint: &Arc<EndpointCore>) {
+        let _ = self.endpoint.set(Arc::downgrade(endpoint));
+    }
+
+    /// Tries to join, and sees to it that it is tried again if that fails.
+    pub(crate) fn attempt(this: &Arc<Self>) {
+        match this.join(true) {
+            Ok(()) => {}
+            // Whoever binds the name joins us.
+            Err(AttemptError::Refused) => {}
+            Err(error) => {
+                this.note(error);
+                this.schedule();
+            }
+        }
+    }
+
+    /// Tries to join, once.
+    pub(crate) fn attempt_once(this: &Arc<Self>) -> Result<(), AttemptError> {
+        this.join(false).inspect_err(|error| this.note(error.clone()))
+    }
+
+    /// The pipe is gone.
+    pub(crate) fn lost(this: &Arc<Self>) {
+        {
+            let mut state = this.state.lock();
+            if state.phase != Phase::Joined {
+                return;
+            }
+            state.phase = Phase::Apart;
+        }
+        this.schedule();
+    }
+
+    /// No more attempts.
+    pub(crate) fn stop(&self) {
+        self.state.lock().phase = Phase::Stopped;
+        let mut names = NAMES.lock();
+        if let Some(entry) = names.get_mut(&self.name) {
+            entry.waiting.retain(|dialer| !std::ptr::eq(dialer.as_ptr(), self));
+        }
+        forget_if_unused(&mut names, &self.name);
+    }
+
+    fn join(self: &Arc<Self>, wait: bool) -> Result<(), AttemptError> {
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
+        {
+            let mut state = self.state.lock();
+            if state.phase != Phase::Apart {
+                return Ok(());
+            }
+            state.phase = Phase::Joined;
+        }
+        endpoint.connecting();
+        let joined = match self.find(wait) {
+            Some(listener) => {
+                endpoint.connected();
+                join(self, &endpoint, &listener)
+            }
+            None => Err(AttemptError::Refused),
+        };
+        let mut state = self.state.lock();
+        match &joined {
+            Ok(()) => state.backoff.reset(),
+            Err(_) if state.phase == Phase::Joined => state.phase = Phase::Apart,
+            Err(_) => {}
+        }
+        joined
+    }
+
+    /// Who is bound to the name. Nobody: stands in the queue for it if that is wanted.
+    fn find(self: &Arc<Self>, wait: bool) -> Option<Listener> {
+        let mut names = NAMES.lock();
+        let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
+        if listener.is_none() && wait {
+            // Whoever binds the name takes us from here, after this attempt is over or before.
+            self.state.lock().phase = Phase::Apart;
+            names.entry(self.name.clone()).or_default().waiting.push(Arc::downgrade(self));
+        }
+        listener
+    }
+
+    fn note(&self, error: AttemptError) {
+        if let Some(host) = self.host.upgrade() {
+            host.counters().connect_errors.bump();
+            log::debug!("{}: connect to inproc://{}: {error}", host.name(), self.name);
+        }
+        if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
+            endpoint.failed(error);
+        }
+    }
+
+    fn schedule(self: &Arc<Self>) {
+        let at = Instant::now() + self.state.lock().backoff.next();
+        if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
+            endpoint.waits_until(at);
+        }
+        self.mailbox.post(Command::Rejoin(Arc::downgrade(self), at));
+    }
+}
+
+/// One of the two sockets that are joined.
+struct End<'a> {
+    host: Arc<dyn Host>,
+    endpoint: &'a Arc<EndpointCore>,
+    lease: PipeLease,
+}
+
+impl<'a> End<'a> {
+    fn new(host: &Weak<dyn Host>, endpoint: &'a Arc<EndpointCore>) -> Option<Self> {
+        Some(Self { host: host.upgrade()?, endpoint, lease: PipeLease::new() })
+    }
+
+    fn seen_from_afar(&self) -> Far {
+        Far::Socket(Arc::new(FarSocket {
+            host: Arc::downgrade(&self.host),
+            bell: Arc::clone(self.host.bell()),
+            pipe: self.lease.id(),
+        }))
+    }
+
+    fn offer(self, far: Far, send: &Arc<Ring>, recv: &Arc<Ring>) -> Result<(), DetachReason> {
+        let protocol = self.host.identity().1;
+        let url = self.endpoint.url();
+        let peer = Peer::of_inproc(self.lease.id(), self.endpoint, protocol, url);
+        self.host.attach(NewPipe {
+            lease: self.lease,
+            peer,
+            send: Arc::clone(send),
+            recv: Arc::clone(recv),
+            far,
+            endpoint: Arc::clone(self.endpoint),
+        })
+    }
+}
+
+/// Makes one pipe of two sockets.
+fn join(
+    dialer: &Dialer,
+    endpoint: &Arc<EndpointCore>,
+    listener: &Listener,
+) -> Result<(), AttemptError> {
+    let near = End::new(&dialer.host, endpoint).ok_or(AttemptError::Closed)?;
+    let far = End::new(&listener.host, &listener.endpoint).ok_or(AttemptError::Refused)?;
+    let ((near_id, expected), (announced, wanted)) = (near.host.identity(), far.host.identity());
+    if expected != announced || wanted != near_id {
+        far.host.counters().handshake_errors.bump();
+        return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
+    }
+    let forth = between(&near.host, &far.host);
+    let back = between(&far.host, &near.host);
+    let (near_far, far_far) = (near.seen_from_afar(), far.seen_from_afar());
+    let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
+    far.offer(near_far, &back, &forth).map_err(|_| AttemptError::Rejected)?;
+    near.offer(far_far, &forth, &back).map_err(|_| {
+        far_host.detach(far_pipe, DetachReason::PeerClosed);
+        AttemptError::Rejected
+    })
+}
+
+/// The ring for what `from` sends to `to`: it serves as the send queue of one and the receive queue
+/// of the other, and is as large as both.
+fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> Arc<Ring> {
+    let (send, recv) = (from.bounds().0, to.bounds().1);
+    let bounds = Bounds {
+        messages: send.messages.saturating_add(recv.messages),
+        bytes: send.bytes.saturating_add(recv.bytes),
+    };
+    Arc::new(Ring::new(Framing::Length, bounds))
+}

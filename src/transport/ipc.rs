@@ -1,0 +1,667 @@
+//! ipc: streams between processes of one host, over unix domain sockets.
+//!
+//! Owns what `ipc://path` (and its alias `unix://path`) means, and the socket file: it is made by a
+//! bind, taken over when its owner has died, and removed when the listener goes. The rules are those
+//! of the semantics specification, 14.4. Above all, a file is only ever removed when it is known to
+//! be ours or a socket that nobody listens on any more.
+//!
+//! A relative path means what the kernel takes it for at the moment of the bind or the attempt to
+//! connect. Descriptors that a peer sends along are never asked for, so the kernel closes them.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::SocketAddr;
+use std::path::{self, Path, PathBuf};
+
+use mio::event::Source;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use super::{
+    Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, bind_error, send,
+};
+use crate::address::Address;
+use crate::error::{AddressError, BindError};
+use crate::options::EndpointSettings;
+use crate::wire::Framing;
+
+/// How many connections may wait to be accepted; as for tcp.
+const BACKLOG: i32 = 1024;
+
+/// How many bytes a path may have: `sun_path` less the zero at its end.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const PATH_MAX: usize = 107;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const PATH_MAX: usize = 103;
+
+/// The ipc transport.
+#[derive(Debug)]
+pub(crate) struct Ipc;
+
+impl StreamTransport for Ipc {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["ipc", "unix"]
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::TypeAndLength
+    }
+
+    /// Binds, taking over the file of an owner that has died.
+    ///
+    /// When several processes bind one path in the same instant, two may believe they have won, with
+    /// or without a stale file there before: one asks after the other has bound but before it
+    /// listens, and removes the file after the other has listened and made sure that the file is
+    /// still there. The listener whose file is gone lives on unseen. Only a lock could rule that out;
+    /// two threads that bind at once on two cores get there about once in 1000 to 2500 rounds.
+    fn bind(
+        &self,
+        address: &Address,
+        settings: &EndpointSettings,
+    ) -> Result<Box<dyn Listener>, BindError> {
+        let path = parse(address)?;
+        let (socket, file) = match listen(path, settings) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(path).and_then(|()| listen(path, settings))
+            }
+            done => done,
+        }
+        .map_err(|error| bind_error(address, error))?;
+        Ok(Box::new(IpcListener {
+            file,
+            inner: mio::net::UnixListener::from_std(socket.into()),
+            url: address.url().to_owned(),
+        }))
+    }
+
+    fn target(&self, address: &Address) -> Result<Target, AddressError> {
+        Ok(Target::Known(Place::Path(parse(address)?.to_owned())))
+    }
+
+    /// `WouldBlock` means that too many connections wait to be accepted there.
+    fn connect(&self, place: &Place, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+        match place {
+            Place::Path(path) => Ok(Box::new(IpcStream(mio::net::UnixStream::connect(path)?))),
+            Place::Inet { .. } => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path")),
+        }
+    }
+}
+
+/// The path of an address, if it can be that of a socket.
+fn parse(address: &Address) -> Result<&Path, AddressError> {
+    match address.rest() {
+        "" => Err(address.malformed("there is no path")),
+        path if path.contains('\0') => Err(address.malformed("the path has a zero byte")),
+        path if path.len() > PATH_MAX => Err(address.too_long(path.len(), PATH_MAX)),
+        path => Ok(Path::new(path)),
+    }
+}
+
+/// Binds and listens; when it fails, the file is gone again.
+fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, SocketFile)> {
+    let (socket, file) = bind(path, settings.ipc_mode)?;
+    socket.listen(BACKLOG)?;
+    // Whoever took us for dead before we listened has removed the file by now, or sees us alive.
+    match file.is_ours() {
+        true => Ok((socket, file)),
+        false => Err(in_use()),
+    }
+}
+
+/// Makes the socket file with its final permissions. Until somebody listens, nobody can connect.
+fn bind(path: &Path, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
+    let absolute = path::absolute(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::just_made(absolute)?;
+    if let Some(mode) = mode {
+        fs::set_permissions(&file.path, Permissions::from_mode(mode))?;
+    }
+    Ok((socket, file))
+}
+
+/// Removes the socket file of an owner that has died. Anything else is an address in use: a listener
+/// that answers or is too busy to, one that we may not ask, and all that is not a socket.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let before = match fs::symlink_metadata(path) {
+        Ok(file) if file.file_type().is_socket() => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        _ => return Err(in_use()),
+    };
+    if !is_dead(path) || !fs::symlink_metadata(path).is_ok_and(|now| is_untouched(&before, &now)) {
+        return Err(in_use());
+    }
+    remove(path)?;
+    log::debug!("removed {}: a socket that nobody listened on", path.display());
+    Ok(())
+}
+
+/// Whether nobody listens on the socket file.
+fn is_dead(path: &Path) -> bool {
+    mio::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn in_use() -> io::Error {
+    io::ErrorKind::AddrInUse.into()
+}
+
+/// Whether both are one file, and untouched. Device and inode alone would not do here: the number of
+/// a file without an owner is free for the next file.
+fn is_untouched(before: &Metadata, now: &Metadata) -> bool {
+    let identity = |file: &Metadata| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec());
+    identity(before) == identity(now)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// The file of a bound socket. Goes when this is dropped, unless another has taken its place.
+///
+/// To be dropped before the socket: as long as that is open, the kernel gives the number of the
+/// inode to no other file.
+#[derive(Debug)]
+struct SocketFile {
+    /// Absolute, so that a change of the working directory does not matter.
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// The process that made it: a forked child must not take it away from its parent.
+    process: u32,
+}
+
+impl SocketFile {
+    fn just_made(path: PathBuf) -> io::Result<Self> {
+        let file = match fs::symlink_metadata(&path) {
+            // Taken for dead already; see `listen`.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(in_use()),
+            found => found?,
+        };
+        Ok(Self { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
+    }
+
+    fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.process != std::process::id() || !self.is_ours() {
+            return;
+        }
+        if let Err(error) = remove(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// A listening unix domain socket.
+#[derive(Debug)]
+struct IpcListener {
+    /// First, because fields are dropped in this order; see [`SocketFile`].
+    #[expect(dead_code, reason = "held for its drop")]
+    file: SocketFile,
+    inner: mio::net::UnixListener,
+    url: String,
+}
+
+impl Listener for IpcListener {
+    fn source(&mut self) -> &mut dyn Source {
+        &mut self.inner
+    }
+
+    fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        let (stream, _) = self.inner.accept()?;
+        #[cfg(target_vendor = "apple")]
+        let _ = SockRef::from(&stream).set_nosigpipe(true);
+        Ok(Box::new(IpcStream(stream)))
+    }
+
+    /// As the program gave it, so a relative path stays one.
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+}
+
+/// A connection over a unix domain socket.
+#[derive(Debug)]
+struct IpcStream(mio::net::UnixStream);
+
+impl Stream for IpcStream {
+    fn source(&mut self) -> &mut dyn Source {
+        &mut self.0
+    }
+
+    fn established(&self) -> io::Result<bool> {
+        if let Some(error) = self.0.take_error()? {
+            return Err(error);
+        }
+        match self.0.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(buffer)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        send(&SockRef::from(&self.0), slices)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
+    }
+
+    fn peer(&self) -> StreamPeer {
+        StreamPeer {
+            local: self.0.local_addr().map(url).unwrap_or_default(),
+            remote: self.0.peer_addr().map(url).unwrap_or_default(),
+            credentials: credentials(&self.0),
+        }
+    }
+}
+
+/// The URL of an end; empty for one without a name, as the connecting end is.
+fn url(address: SocketAddr) -> String {
+    address.as_pathname().map(|path| format!("ipc://{}", path.display())).unwrap_or_default()
+}
+
+/// Who connected, or who listened.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn credentials(stream: &mio::net::UnixStream) -> Option<PeerCredentials> {
+    let peer =
+        nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials).ok()?;
+    // A peer in a pid namespace that ours cannot see has pid 0.
+    let pid = u32::try_from(peer.pid()).ok().filter(|&pid| pid != 0);
+    Some(PeerCredentials { pid, uid: peer.uid(), gid: peer.gid() })
+}
+
+/// There is no safe way to ask on this system.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn credentials(_: &mio::net::UnixStream) -> Option<PeerCredentials> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::tcp::kit::{
+        self, accept, address, connect, establish, exchange, join, write_to_the_dead,
+    };
+    use super::*;
+
+    /// A directory of its own for a test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("sinew-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn url(&self, name: &str) -> String {
+            url_of(&self.path(name))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn url_of(path: &Path) -> String {
+        format!("ipc://{}", path.display())
+    }
+
+    fn bind_to(url: &str) -> Result<Box<dyn Listener>, BindError> {
+        kit::bind(&Ipc, url)
+    }
+
+    fn assert_in_use(url: &str) {
+        let result = bind_to(url);
+        assert!(matches!(result, Err(BindError::AddressInUse { .. })), "{url}: {result:?}");
+    }
+
+    fn is_there(path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
+
+    /// A path from the working directory to `path`.
+    fn relative(path: &Path) -> PathBuf {
+        let depth = std::env::current_dir().unwrap().components().count() - 1;
+        PathBuf::from("../".repeat(depth)).join(path.strip_prefix("/").unwrap())
+    }
+
+    #[test]
+    fn addresses_without_a_usable_path_are_refused() {
+        let table = [("ipc://", "there is no path"), ("ipc://a\0b", "the path has a zero byte")];
+        for (url, reason) in table {
+            let expected = address(url).malformed(reason);
+            assert_eq!(Ipc.target(&address(url)), Err(expected.clone()));
+            let bound = bind_to(url);
+            assert!(matches!(&bound, Err(BindError::Address(error)) if *error == expected));
+        }
+    }
+
+    /// C261.
+    #[test]
+    fn a_path_may_be_as_long_as_the_system_allows() {
+        let scratch = Scratch::new();
+        let rest = PATH_MAX - scratch.path("").as_os_str().len();
+        let url = scratch.url(&"x".repeat(rest));
+        let mut listener = bind_to(&url).unwrap();
+        let (mut near, mut far) = join(&Ipc, &mut *listener, &url);
+        exchange(&mut *near, &mut *far);
+
+        let longer = scratch.url(&"x".repeat(rest + 1));
+        let expected = address(&longer).too_long(PATH_MAX + 1, PATH_MAX);
+        assert_eq!(Ipc.target(&address(&longer)), Err(expected.clone()));
+        let bound = bind_to(&longer);
+        assert!(matches!(bound, Err(BindError::Address(error)) if error == expected));
+    }
+
+    /// C256, C273.
+    #[test]
+    fn two_ends_exchange_bytes() {
+        let scratch = Scratch::new();
+        let url = scratch.url("s").replace("ipc", "unix");
+        let mut listener = bind_to(&url).unwrap();
+        assert_eq!(listener.url(), url);
+        let (mut near, mut far) = join(&Ipc, &mut *listener, &url);
+        exchange(&mut *near, &mut *far);
+    }
+
+    /// C256.
+    #[test]
+    fn a_path_may_be_relative() {
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
+        let url = url_of(&relative(&path));
+        let mut listener = bind_to(&url).unwrap();
+        let (mut near, mut far) = join(&Ipc, &mut *listener, &url);
+        exchange(&mut *near, &mut *far);
+
+        drop(listener);
+        assert!(!is_there(&path));
+    }
+
+    /// Reliability F6: what a change of the working directory must not break.
+    #[test]
+    fn the_file_is_remembered_by_its_absolute_path() {
+        let scratch = Scratch::new();
+        let (_socket, file) = bind(&relative(&scratch.path("s")), None).unwrap();
+        assert!(file.path.is_absolute());
+    }
+
+    /// C257, and accepted connections survive.
+    #[test]
+    fn the_file_is_there_while_bound() {
+        let scratch = Scratch::new();
+        let (path, url) = (scratch.path("s"), scratch.url("s"));
+        let mut listener = bind_to(&url).unwrap();
+        assert!(path.symlink_metadata().unwrap().file_type().is_socket());
+
+        let (mut near, mut far) = join(&Ipc, &mut *listener, &url);
+        drop(listener);
+        assert!(!is_there(&path));
+        exchange(&mut *near, &mut *far);
+    }
+
+    /// C245.
+    #[test]
+    fn a_closed_address_is_free_at_once() {
+        let scratch = Scratch::new();
+        let url = scratch.url("s");
+        let mut connections = Vec::new();
+        for _ in 0..20 {
+            let mut listener = bind_to(&url).unwrap();
+            connections.push(join(&Ipc, &mut *listener, &url));
+        }
+    }
+
+    /// C258, reliability F1.
+    #[test]
+    fn the_file_of_a_dead_owner_is_taken_over() {
+        let scratch = Scratch::new();
+        // std leaves the file behind, as a killed process does.
+        drop(UnixListener::bind(scratch.path("s")).unwrap());
+        assert!(is_there(&scratch.path("s")));
+
+        let url = scratch.url("s");
+        let mut listener = bind_to(&url).unwrap();
+        let (mut near, mut far) = join(&Ipc, &mut *listener, &url);
+        exchange(&mut *near, &mut *far);
+    }
+
+    /// C259, C244, reliability F2.
+    #[test]
+    fn a_live_listener_is_left_alone() {
+        let scratch = Scratch::new();
+        let url = scratch.url("s");
+        let mut listener = bind_to(&url).unwrap();
+        assert_in_use(&url);
+
+        // The first to come is the one who asked whether anybody is there.
+        let mut asker = accept(&mut *listener).unwrap();
+        assert_eq!(kit::read(&mut *asker).unwrap(), b"");
+        let (mut near, mut far) = join(&Ipc, &mut *listener, &url);
+        exchange(&mut *near, &mut *far);
+    }
+
+    /// Reliability F10.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_listener_too_busy_to_answer_is_left_alone() {
+        let scratch = Scratch::new();
+        let busy = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        busy.bind(&SockAddr::unix(scratch.path("s")).unwrap()).unwrap();
+        busy.listen(0).unwrap();
+        let url = scratch.url("s");
+        let _waiting = connect(&Ipc, &url).unwrap();
+
+        let refused = connect(&Ipc, &url).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert_in_use(&url);
+        assert!(is_there(&scratch.path("s")));
+    }
+
+    /// C260, reliability F3.
+    #[test]
+    fn a_plain_file_is_left_alone() {
+        let scratch = Scratch::new();
+        fs::write(scratch.path("s"), "precious").unwrap();
+        assert_in_use(&scratch.url("s"));
+        assert_eq!(fs::read(scratch.path("s")).unwrap(), b"precious");
+    }
+
+    /// Reliability F3.
+    #[test]
+    fn directories_and_links_are_left_alone() {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.path("directory")).unwrap();
+        drop(UnixListener::bind(scratch.path("stale")).unwrap());
+        fs::write(scratch.path("file"), "precious").unwrap();
+        symlink(scratch.path("stale"), scratch.path("to-stale")).unwrap();
+        symlink(scratch.path("file"), scratch.path("to-file")).unwrap();
+        symlink(scratch.path("nowhere"), scratch.path("dangling")).unwrap();
+
+        for name in ["directory", "to-stale", "to-file", "dangling"] {
+            assert_in_use(&scratch.url(name));
+        }
+        for name in ["directory", "stale", "file", "to-stale", "to-file", "dangling"] {
+            assert!(is_there(&scratch.path(name)), "{name}");
+        }
+        assert!(!is_there(&scratch.path("nowhere")));
+        assert_eq!(fs::read(scratch.path("file")).unwrap(), b"precious");
+    }
+
+    /// Reliability F5.
+    #[test]
+    fn a_file_that_took_our_place_survives() {
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
+        let listener = bind_to(&scratch.url("s")).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+
+        drop(listener);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    /// Reliability F5.
+    #[test]
+    fn a_listener_that_took_our_place_survives() {
+        let scratch = Scratch::new();
+        let (path, url) = (scratch.path("s"), scratch.url("s"));
+        let listener = bind_to(&url).unwrap();
+        fs::remove_file(&path).unwrap();
+        let mut other = bind_to(&url).unwrap();
+
+        drop(listener);
+        let (mut near, mut far) = join(&Ipc, &mut *other, &url);
+        exchange(&mut *near, &mut *far);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_already_is_no_trouble() {
+        let scratch = Scratch::new();
+        let listener = bind_to(&scratch.url("s")).unwrap();
+        fs::remove_file(scratch.path("s")).unwrap();
+        drop(listener);
+    }
+
+    /// Reliability G17.
+    #[test]
+    fn a_forked_child_leaves_the_file_to_its_parent() {
+        let scratch = Scratch::new();
+        let (_socket, mut file) = bind(&scratch.path("s"), None).unwrap();
+        file.process += 1;
+        drop(file);
+        assert!(is_there(&scratch.path("s")));
+    }
+
+    /// C263, reliability F7.
+    #[test]
+    fn the_mode_is_in_force_before_anybody_can_connect() {
+        let scratch = Scratch::new();
+        let (socket, _file) = bind(&scratch.path("s"), Some(0o600)).unwrap();
+
+        let mode = scratch.path("s").symlink_metadata().unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let early = connect(&Ipc, &scratch.url("s")).unwrap_err();
+        assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
+
+        socket.listen(BACKLOG).unwrap();
+        assert!(connect(&Ipc, &scratch.url("s")).is_ok());
+    }
+
+    /// C263.
+    #[test]
+    fn a_listener_has_the_mode_asked_for() {
+        let scratch = Scratch::new();
+        for mode in [0o600, 0o666, 0o000] {
+            let settings = EndpointSettings { ipc_mode: Some(mode), ..Default::default() };
+            let _listener = Ipc.bind(&address(&scratch.url("s")), &settings).unwrap();
+            let file = scratch.path("s").symlink_metadata().unwrap();
+            assert_eq!(file.mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn a_bind_that_gets_no_further_leaves_nothing() {
+        let scratch = Scratch::new();
+        let (socket, file) = bind(&scratch.path("s"), None).unwrap();
+        drop((file, socket));
+        assert!(!is_there(&scratch.path("s")));
+    }
+
+    /// Reliability F4: the file was taken away between bind and listen.
+    #[test]
+    fn a_file_that_is_replaced_is_not_ours() {
+        let scratch = Scratch::new();
+        let (_socket, file) = bind(&scratch.path("s"), None).unwrap();
+        assert!(file.is_ours());
+        fs::remove_file(scratch.path("s")).unwrap();
+        let _other = bind_to(&scratch.url("s")).unwrap();
+        assert!(!file.is_ours());
+    }
+
+    /// C265.
+    #[test]
+    fn a_missing_directory_is_an_error() {
+        let scratch = Scratch::new();
+        let error = bind_to(&scratch.url("missing/s")).unwrap_err();
+        let BindError::Io { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::NotFound);
+        assert!(!is_there(&scratch.path("missing")));
+    }
+
+    /// C250, C262.
+    #[test]
+    fn nobody_there_is_told_apart_from_no_file() {
+        let scratch = Scratch::new();
+        let missing = connect(&Ipc, &scratch.url("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+
+        drop(UnixListener::bind(scratch.path("stale")).unwrap());
+        let refused = connect(&Ipc, &scratch.url("stale")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// C264 (reliability F8).
+    #[test]
+    fn the_accepted_end_knows_the_path_and_both_know_the_process() {
+        let scratch = Scratch::new();
+        let url = scratch.url("s");
+        let mut listener = bind_to(&url).unwrap();
+        let (near, far) = join(&Ipc, &mut *listener, &url);
+
+        assert_eq!((near.peer().local.as_str(), near.peer().remote.as_str()), ("", url.as_str()));
+        assert_eq!((far.peer().local.as_str(), far.peer().remote.as_str()), (url.as_str(), ""));
+        if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+            eprintln!("SKIPPED: credentials are not known on this system");
+            return;
+        }
+        let own = fs::metadata(scratch.path("s")).unwrap();
+        for end in [near, far] {
+            let peer = end.peer().credentials.unwrap();
+            assert_eq!(peer.pid, Some(std::process::id()));
+            assert_eq!((peer.uid, peer.gid), (own.uid(), own.gid()));
+        }
+    }
+
+    /// Reliability 2.6.
+    #[test]
+    fn writing_to_a_closed_connection_raises_no_signal() {
+        let scratch = Scratch::new();
+        let url = scratch.url("s");
+        let mut listener = bind_to(&url).unwrap();
+        let mut near = connect(&Ipc, &url).unwrap();
+        establish(&mut *near).unwrap();
+        drop(accept(&mut *listener).unwrap());
+        write_to_the_dead(&mut *near);
+    }
+}
