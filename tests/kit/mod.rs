@@ -1,0 +1,285 @@
+//! What the integration tests share: addresses, raw peers, a census of what a process holds.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sinew::Stats;
+
+/// How long a test waits for what must happen. Generous: only a failure takes that long.
+pub const SOON: Duration = Duration::from_secs(10);
+/// How long a test waits to see that something does not happen, where no event can tell.
+pub const QUIET: Duration = Duration::from_millis(100);
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+fn unique() -> String {
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A transport that a test is run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Inproc,
+    Tcp,
+    Ipc,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::Inproc, Self::Tcp, Self::Ipc];
+    pub const STREAMS: [Self; 2] = [Self::Tcp, Self::Ipc];
+
+    /// An address that nobody else uses. For tcp with port 0: take the real one from the endpoint.
+    pub fn address(self) -> Address {
+        match self {
+            Self::Inproc => Address { url: format!("inproc://test-{}", unique()), dir: None },
+            Self::Tcp => Address { url: "tcp://127.0.0.1:0".to_owned(), dir: None },
+            Self::Ipc => {
+                let dir = TempDir::new();
+                Address { url: format!("ipc://{}", dir.path("s").display()), dir: Some(dir) }
+            }
+        }
+    }
+}
+
+/// An address, and the directory that goes with it.
+#[derive(Debug)]
+pub struct Address {
+    pub url: String,
+    dir: Option<TempDir>,
+}
+
+/// A directory of its own, removed with everything in it.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("sinew-{}", unique()));
+        std::fs::create_dir(&dir).expect("the name is unique");
+        Self(dir)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Binds one socket and connects another to it, over any transport, and waits until both know.
+///
+/// `join!(listener, dialer, transport)` yields the address, which must be kept.
+#[macro_export]
+macro_rules! join {
+    ($listener:expr, $dialer:expr, $transport:expr) => {{
+        let address = $transport.address();
+        let endpoint = $listener.bind(&address.url).expect("the address is free");
+        $dialer.connect(&endpoint.url()).expect("the address is good");
+        $listener.wait_for_peers(1, $crate::kit::SOON).expect("a peer for the listener");
+        $dialer.wait_for_peers(1, $crate::kit::SOON).expect("a peer for the dialer");
+        (address, endpoint)
+    }};
+}
+
+/// Waits until `condition` holds. For counters, which have no event of their own.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < end, "never happened: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Nothing has vanished from a socket.
+#[track_caller]
+pub fn conserved(stats: &Stats) {
+    if let Err(broken) = stats.check_conservation() {
+        panic!("{broken}\n{stats}");
+    }
+}
+
+/// The eight bytes that a peer of protocol `id` sends first.
+pub fn header(id: u8) -> [u8; 8] {
+    [0, b'S', b'P', 0, 0, id, 0, 0]
+}
+
+/// A message as it stands on a tcp connection.
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u64).to_be_bytes().to_vec();
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A message as it stands on an ipc connection.
+pub fn ipc_frame(payload: &[u8]) -> Vec<u8> {
+    let mut whole = vec![1];
+    whole.extend(frame(payload));
+    whole
+}
+
+/// A peer that is nothing but a stream of bytes. Everything has a deadline.
+#[derive(Debug)]
+pub enum Raw {
+    Tcp(TcpStream),
+    Ipc(UnixStream),
+}
+
+impl Raw {
+    /// Connects to the address of an endpoint.
+    pub fn connect(url: &str) -> Self {
+        let raw = match url.split_once("://") {
+            Some(("tcp", address)) => Self::Tcp(TcpStream::connect(address).expect("it listens")),
+            Some(("ipc", path)) => Self::Ipc(UnixStream::connect(path).expect("it listens")),
+            _ => panic!("no raw peer for {url}"),
+        };
+        raw.prepared()
+    }
+
+    /// Takes a connection that a test's own listener has accepted.
+    pub fn accepted(stream: TcpStream) -> Self {
+        Self::Tcp(stream).prepared()
+    }
+
+    fn prepared(self) -> Self {
+        match &self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+                stream.set_nodelay(true).expect("it stands");
+            }
+            Self::Ipc(stream) => {
+                stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+            }
+        }
+        self
+    }
+
+    /// Connects, and exchanges headers as a peer of protocol `id`; checks that ours is `expected`.
+    pub fn greet(url: &str, id: u8, expected: u8) -> Self {
+        let mut raw = Self::connect(url);
+        raw.send(&header(id));
+        assert_eq!(raw.read(8), header(expected));
+        raw
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).expect("the connection stands");
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes),
+            Self::Ipc(stream) => stream.write_all(bytes),
+        }
+    }
+
+    /// Sends one message in the framing of the transport.
+    #[track_caller]
+    pub fn send_frame(&mut self, payload: &[u8]) {
+        let bytes = match self {
+            Self::Tcp(_) => frame(payload),
+            Self::Ipc(_) => ipc_frame(payload),
+        };
+        self.send(&bytes);
+    }
+
+    /// Reads exactly `n` bytes.
+    #[track_caller]
+    pub fn read(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        self.stream().read_exact(&mut bytes).expect("bytes in time");
+        bytes
+    }
+
+    /// Reads one message and returns its payload.
+    #[track_caller]
+    pub fn read_frame(&mut self) -> Vec<u8> {
+        if let Self::Ipc(_) = self {
+            assert_eq!(self.read(1), [1]);
+        }
+        let length = self.read(8);
+        let length = u64::from_be_bytes(length.try_into().expect("8 bytes were read"));
+        self.read(usize::try_from(length).expect("a test's message"))
+    }
+
+    /// Reads to the end and returns what came before it; a reset counts as an end.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.stream().read_to_end(&mut bytes) {
+            Ok(_) => bytes,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
+            Err(error) => panic!("the connection was not closed: {error}"),
+        }
+    }
+
+    /// Ends our side; theirs can still be read.
+    pub fn finish(&mut self) {
+        let end = std::net::Shutdown::Write;
+        match self {
+            Self::Tcp(stream) => stream.shutdown(end),
+            Self::Ipc(stream) => stream.shutdown(end),
+        }
+        .expect("it stands");
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        let Self::Tcp(stream) = self else { panic!("only tcp has resets") };
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+    }
+
+    fn stream(&mut self) -> &mut dyn Read {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Ipc(stream) => stream,
+        }
+    }
+}
+
+/// How many descriptors this process has open.
+pub fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("this is Linux").count()
+}
+
+/// How many threads this process has.
+pub fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("this is Linux").count()
+}
+
+/// Polls a future to its end on this thread.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Wake, Waker};
+
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let end = Instant::now() + 3 * SOON;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        assert!(Instant::now() < end, "the future never became ready");
+        std::thread::park_timeout(SOON);
+    }
+}
