@@ -559,9 +559,13 @@ impl Driver {
         match ending {
             Ending::Failed(error) => self.dial_next_place(token, error),
             Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
-            Ending::Lost(_) | Ending::Parted => {
+            Ending::Lost(_) => {
                 // A pipe that was lost before the dialer heard of it was a success all the same.
                 dialer.connected();
+                let at = dialer.schedule();
+                self.dial_at(token, at);
+            }
+            Ending::Parted => {
                 let at = dialer.schedule();
                 self.dial_at(token, at);
             }
@@ -581,11 +585,14 @@ impl Driver {
             })
             .map(|(index, entry)| token(index, entry.generation))
             .collect();
-        for token in tokens {
-            match self.slot(token) {
-                Some(Slot::Connection(_)) => self.end(token, Ending::Parted),
-                _ => self.remove(token),
+        // First those who would begin anew when something of theirs ends.
+        for &token in &tokens {
+            if let Some(Slot::Listening(_) | Slot::Dialer(_)) = self.slot(token) {
+                self.remove(token);
             }
+        }
+        for token in tokens {
+            self.end(token, Ending::Parted);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::reactor::Command;
 use crate::ring::{Bounds, PushRefusal, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
 
 mod context;
 mod endpoint;
@@ -64,6 +64,8 @@ pub(crate) struct Core<P: Protocol> {
     bell: Arc<SocketBell>,
     counters: Arc<Counters>,
     hub: EventHub,
+    /// Peers that are being decided about; their events come even when the socket is closed.
+    deciding: AtomicUsize,
     options: Mutex<Options>,
     runtime: OnceLock<Runtime>,
 }
@@ -128,6 +130,7 @@ impl<P: Protocol> Core<P> {
             bell: Arc::default(),
             counters: Arc::new(Counters::new()),
             hub: EventHub::default(),
+            deciding: AtomicUsize::new(0),
             options: Mutex::new(options),
             runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
         }))
@@ -262,9 +265,16 @@ impl<P: Protocol> Core<P> {
             endpoint.stop();
         }
         fars.iter().for_each(|far| far.close(linger));
-        self.hub.close();
+        self.close_events();
         log::debug!("{}: closed", self.name);
         Ok(())
+    }
+
+    /// Ends the events of a closed socket, unless a pipe still has its last one coming.
+    fn close_events(&self) {
+        if self.deciding.load(Ordering::Acquire) == 0 {
+            self.hub.close();
+        }
     }
 
     /// Takes all pipes away from the protocol and counts what nobody will receive any more.
@@ -347,6 +357,7 @@ impl<P: Protocol> Host for Core<P> {
 
     fn attach(&self, new: NewPipe) -> Result<(), DetachReason> {
         let peer = new.peer.clone();
+        self.deciding.fetch_add(1, Ordering::AcqRel);
         self.emit(PipeEventKind::Attaching, &peer);
         let verdict = match self.admits(&peer) {
             true => self.enter(|entry| entry.plug(new)),
@@ -356,6 +367,10 @@ impl<P: Protocol> Host for Core<P> {
             self.counters.rejected_pipes.bump();
             log::debug!("{}: {peer} turned away: {reason}", self.name);
             self.emit(PipeEventKind::Detached(reason.clone()), &peer);
+        }
+        self.deciding.fetch_sub(1, Ordering::AcqRel);
+        if self.is_closed() {
+            self.close_events();
         }
         verdict
     }

@@ -1,6 +1,6 @@
 //! What the integration tests share: addresses, raw peers, a census of what a process holds.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
