@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{QUIET, Raw, SOON, TempDir, Transport, block_on, conserved, descriptors, eventually, threads};
+use kit::{
+    QUIET, Raw, SOON, TempDir, Transport, block_on, conserved, descriptors, eventually, threads,
+};
 use sinew::{
     Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, RecvError, Rep, Req,
     RequestError, Respondent, SendError, Surveyor, WaitError,
@@ -155,7 +157,7 @@ fn close_releases_every_kind_of_call_that_waits() {
     let workers = Workers::new(Sockets::new().waiters().len());
     let round = |n: u32| {
         let sockets = Sockets::new();
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             sockets.rep.bind("tcp://127.0.0.1:0").expect("port 0 is free");
             sockets.respondent.bind(&ipc).expect("the round before has given it back");
             sockets.pair.connect("inproc://nobody").expect("a good address");

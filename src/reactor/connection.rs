@@ -558,7 +558,8 @@ impl Link {
                 // The poll reports only changes: say that we are blocked, then try once more, and
                 // only after a second refusal rely on a report to come.
                 Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.blocked.swap(true, Ordering::AcqRel) {
+                    let refused_before = self.blocked.swap(true, Ordering::AcqRel);
+                    if refused_before {
                         break Flushed::Blocked;
                     }
                 }

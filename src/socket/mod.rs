@@ -111,7 +111,7 @@ impl<P: Protocol> Core<P> {
         options.check(P::ID)?;
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let name = options.name.clone().unwrap_or_else(|| {
-            let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
             format!("{}-{number}", P::ID)
         });
         let state = State {

@@ -1,0 +1,114 @@
+//! Runtimes made by hand: with a thread of their own, and without any.
+
+mod kit;
+
+use std::thread;
+use std::time::Duration;
+
+use kit::{SOON, Transport, eventually};
+use sinew::{Options, Pair, Rep, Req, Runtime, Surveyor};
+
+#[test]
+fn a_runtime_of_its_own_serves_its_sockets_and_ends_with_them() {
+    let runtime = Runtime::builder().thread_name("sinew-test").build().unwrap();
+    let rep = Rep::on(&runtime, Options::new()).unwrap();
+    let req = Req::on(&runtime, Options::new()).unwrap();
+    let _address = join!(rep, req, Transport::Tcp);
+    drop(runtime);
+    let asked = req.context();
+    asked.send("still there?").unwrap();
+    rep.recv_timeout(SOON).unwrap().reply("yes").unwrap();
+    assert_eq!(asked.recv_timeout(SOON).unwrap(), "yes");
+    let named = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .any(|name| name.trim() == "sinew-test")
+    };
+    assert!(named());
+    drop((rep, req, asked));
+    eventually("the I/O thread has ended", || !named());
+}
+
+/// The thread that waits drives: nobody else does it for these sockets.
+#[test]
+fn without_a_thread_whoever_waits_turns_the_loop() {
+    for transport in Transport::ALL {
+        let runtime = Runtime::builder().manual(true).build().unwrap();
+        let rep = Rep::on(&runtime, Options::new()).unwrap();
+        let req = Req::on(&runtime, Options::new()).unwrap();
+        let _address = join!(rep, req, transport);
+        for n in 0..100_u8 {
+            let asked = req.context();
+            asked.send(vec![n]).unwrap();
+            let request = rep.recv_timeout(SOON).unwrap();
+            let answer = request.message().clone();
+            request.reply(answer).unwrap();
+            assert_eq!(asked.recv_timeout(SOON).unwrap(), vec![n]);
+        }
+    }
+}
+
+#[test]
+fn without_a_thread_the_application_turns_the_loop() {
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    let endpoint = pair.bind("tcp://127.0.0.1:0").unwrap();
+    let peer = Pair::new(); // on the global runtime
+    peer.connect(&endpoint.url()).unwrap();
+    peer.send_timeout("x", Duration::from_millis(50)).unwrap_err();
+    while pair.peers().is_empty() {
+        runtime.turn(Some(SOON)).unwrap();
+    }
+    peer.send_timeout("hello", SOON).unwrap();
+    loop {
+        match pair.try_recv() {
+            Ok(message) => break assert_eq!(message, "hello"),
+            Err(error) => assert_eq!(error, sinew::RecvError::WouldBlock),
+        }
+        runtime.turn(Some(SOON)).unwrap();
+    }
+}
+
+/// Several threads wait at once: one drives, and hands over when it leaves.
+#[test]
+fn without_a_thread_waiting_threads_relieve_each_other() {
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let rep = Rep::on(&runtime, Options::new()).unwrap();
+    let req = Req::on(&runtime, Options::new()).unwrap();
+    let _address = join!(rep, req, Transport::Tcp);
+    let server = thread::spawn({
+        let rep = rep.clone();
+        move || {
+            while let Ok(request) = rep.recv() {
+                let answer = request.message().clone();
+                request.reply(answer).expect("the socket is open");
+            }
+        }
+    });
+    let askers: Vec<_> = (0..8_u8)
+        .map(|asker| {
+            let req = req.clone();
+            thread::spawn(move || {
+                for n in 0..200_u8 {
+                    assert_eq!(req.request_timeout(vec![asker, n], SOON).unwrap(), [asker, n]);
+                }
+            })
+        })
+        .collect();
+    for asker in askers {
+        asker.join().expect("every request is answered");
+    }
+    rep.close().unwrap();
+    server.join().unwrap();
+}
+
+/// Timers run too: a survey ends although no thread of ours exists.
+#[test]
+fn without_a_thread_deadlines_are_kept() {
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let options = Options::new().survey_deadline(Duration::from_millis(50));
+    let surveyor = Surveyor::on(&runtime, options).unwrap();
+    surveyor.bind("tcp://127.0.0.1:0").unwrap();
+    assert_eq!(surveyor.survey("anyone?").unwrap().count(), 0);
+}

@@ -1,0 +1,94 @@
+//! Timeouts and the forms of a call: waiting, not waiting, waiting so long.
+
+mod kit;
+
+use std::time::{Duration, Instant};
+
+use kit::{SOON, Transport};
+use sinew::{Options, Pair, RecvError, Rep, Req, RequestError, Respondent, SendError, Surveyor};
+
+const SHORT: Duration = Duration::from_millis(100);
+/// Beyond which a timeout is not the one that was asked for.
+const LATE: Duration = Duration::from_secs(5);
+
+#[track_caller]
+fn takes_as_long_as_asked<T>(call: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let outcome = call();
+    let took = start.elapsed();
+    assert!(took >= SHORT && took < LATE, "took {took:?}");
+    outcome
+}
+
+/// C285: both as an option and as an argument.
+#[test]
+fn a_receive_with_nothing_there_times_out() {
+    let options = || Options::new().recv_timeout(SHORT);
+    let (pair, rep) =
+        (Pair::with_options(options()).unwrap(), Rep::with_options(options()).unwrap());
+    let respondent = Respondent::with_options(options()).unwrap();
+    assert_eq!(takes_as_long_as_asked(|| pair.recv()), Err(RecvError::TimedOut));
+    assert!(matches!(takes_as_long_as_asked(|| rep.recv()), Err(RecvError::TimedOut)));
+    assert!(matches!(takes_as_long_as_asked(|| respondent.recv()), Err(RecvError::TimedOut)));
+    let pair = Pair::new();
+    assert_eq!(takes_as_long_as_asked(|| pair.recv_timeout(SHORT)), Err(RecvError::TimedOut));
+    let surveyor = Surveyor::new();
+    let survey = surveyor.survey("anyone?").unwrap();
+    assert_eq!(takes_as_long_as_asked(|| survey.recv_timeout(SHORT)), Err(RecvError::TimedOut));
+}
+
+/// C037 and C286.
+#[test]
+fn a_send_with_nobody_there_times_out_and_gives_the_message_back() {
+    let pair = Pair::with_options(Options::new().send_timeout(SHORT)).unwrap();
+    match takes_as_long_as_asked(|| pair.send("mine")) {
+        Err(SendError::TimedOut(message)) => assert_eq!(message, "mine"),
+        other => panic!("{other:?}"),
+    }
+    let req = Req::new();
+    match takes_as_long_as_asked(|| req.request_timeout("mine", SHORT)) {
+        Err(RequestError::TimedOut(message)) => assert_eq!(message, "mine"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// C287.
+#[test]
+fn a_timeout_of_zero_is_one_attempt() {
+    for transport in Transport::ALL {
+        let (pair, peer) = (Pair::new(), Pair::new());
+        assert_eq!(pair.recv_timeout(Duration::ZERO), Err(RecvError::TimedOut));
+        assert!(matches!(pair.send_timeout("x", Duration::ZERO), Err(SendError::TimedOut(_))));
+        let _address = join!(pair, peer, transport);
+        pair.send_timeout("x", Duration::ZERO).unwrap();
+        peer.wait_for_peers(1, Duration::ZERO).unwrap();
+        // There in a moment; each look is one attempt.
+        kit::eventually("it is there", || match peer.recv_timeout(Duration::ZERO) {
+            Ok(message) => message == "x",
+            Err(error) => error != RecvError::TimedOut,
+        });
+    }
+}
+
+/// A timeout beyond the end of time is no timeout; it must not overflow.
+#[test]
+fn an_endless_timeout_waits() {
+    let (pair, peer) = (Pair::new(), Pair::new());
+    let _address = join!(pair, peer, Transport::Inproc);
+    pair.send_timeout("x", Duration::MAX).unwrap();
+    assert_eq!(peer.recv_timeout(Duration::MAX).unwrap(), "x");
+    pair.wait_for_peers(1, Duration::MAX).unwrap();
+    assert_eq!(pair.drain(Duration::MAX), 0);
+}
+
+/// Semantics 2.6: a receive that times out loses nothing.
+#[test]
+fn a_message_that_comes_after_a_timeout_is_there_for_the_next_receive() {
+    let (pair, peer) = (Pair::new(), Pair::new());
+    let _address = join!(pair, peer, Transport::Tcp);
+    for n in 0..50_u8 {
+        let _ = peer.recv_timeout(Duration::from_micros(50));
+        pair.send(vec![n]).unwrap();
+        assert_eq!(peer.recv_timeout(SOON).unwrap(), vec![n]);
+    }
+}
