@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::IoSlice;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use crate::message::PipeId;
 use crate::protocol::ProtocolId;
@@ -19,7 +20,7 @@ use crate::ring::{Bounds, Ring};
 use crate::signal::Signal;
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
 
 /// What can be announced of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +50,24 @@ pub(crate) struct FarSocket {
 }
 
 impl Far {
-    /// Announces `edge` to the far end. Never called under a socket's lock: a link may write to the
-    /// kernel in here.
-    pub(crate) fn ring(&self, edge: Edge) {
+    /// Announces `edge` to the far end. Never called under a socket's lock: a link writes to the
+    /// kernel in here if `direct` allows it.
+    pub(crate) fn ring(&self, edge: Edge, direct: &DirectWrites) {
         match (self, edge) {
-            (Self::Link(link), Edge::Readable) => link.flush_or_post(),
+            (Self::Link(link), Edge::Readable) => match direct.begin() {
+                true => {
+                    link.flush_or_post();
+                    direct.end();
+                }
+                false => link.post_flush(),
+            },
             (Self::Link(link), Edge::Writable) => link.resume_reading(),
             (Self::Socket(far), edge) => far.bell.ring(far.pipe, edge),
         }
     }
 
     /// Tells the far end that this side is done with the pipe. Never called under a socket's lock.
-    pub(crate) fn close(&self, linger: std::time::Duration) {
+    pub(crate) fn close(&self, linger: Duration) {
         match self {
             Self::Link(link) => link.close(linger),
             Self::Socket(far) => {
@@ -69,6 +76,40 @@ impl Far {
                 }
             }
         }
+    }
+}
+
+/// When a socket's callers may write to the kernel themselves.
+///
+/// Who sends now and then writes directly: nobody has to be woken. Who sends in a tight loop would
+/// pay a system call for each message; there the I/O thread writes, and while it writes messages
+/// gather. The loop is told by the time since the socket's last direct write. The limit is per
+/// socket, not per pipe: a broadcast is a tight loop over pipes.
+#[derive(Debug)]
+pub(crate) struct DirectWrites {
+    /// When the last one ended, in nanoseconds since `start`; 0: never.
+    last: AtomicU64,
+    start: Instant,
+}
+
+/// Measured: from 0.2 to 100 microseconds throughput does not depend on it; above 1 microsecond
+/// replies begin to take the way through the I/O thread.
+const APART: Duration = Duration::from_nanos(500);
+
+impl DirectWrites {
+    pub(crate) fn new() -> Self {
+        Self { last: AtomicU64::new(0), start: Instant::now() }
+    }
+
+    /// Whether the caller may write now.
+    fn begin(&self) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last == 0 || self.start.elapsed() >= Duration::from_nanos(last) + APART
+    }
+
+    fn end(&self) {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
+        self.last.store(now, Ordering::Relaxed);
     }
 }
 

@@ -514,9 +514,14 @@ impl Link {
     pub(crate) fn flush_or_post(&self) {
         match self.flush() {
             Flushed::Idle | Flushed::Blocked => {}
-            Flushed::Busy => self.mailbox.post(Command::Flush(self.token)),
+            Flushed::Busy => self.post_flush(),
             Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
         }
+    }
+
+    /// Has the I/O thread write what is queued.
+    pub(crate) fn post_flush(&self) {
+        self.mailbox.post(Command::Flush(self.token));
     }
 
     /// Tells the connection that its receive ring has room again.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::error::{OptionError, RuntimeError};
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Options;
-use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
+use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, PipeLease, SocketBell};
 use crate::protocol::{Held, Interest, Port, Protocol, ProtocolId, PushError};
 use crate::reactor::Command;
 use crate::ring::{Bounds, PushRefusal, Ring};
@@ -62,6 +62,7 @@ pub(crate) struct Core<P: Protocol> {
     name: String,
     state: Mutex<State<P>>,
     bell: Arc<SocketBell>,
+    direct: DirectWrites,
     counters: Arc<Counters>,
     hub: EventHub,
     /// Peers that are being decided about; their events come even when the socket is closed.
@@ -128,6 +129,7 @@ impl<P: Protocol> Core<P> {
             name,
             state: Mutex::new(state),
             bell: Arc::default(),
+            direct: DirectWrites::new(),
             counters: Arc::new(Counters::new()),
             hub: EventHub::default(),
             deciding: AtomicUsize::new(0),
@@ -445,7 +447,7 @@ impl Effects {
             signal.wake_every(Interest::Drained);
         }
         for (far, edge) in self.bells {
-            far.ring(edge);
+            far.ring(edge, &core.direct);
         }
         if !self.closed.is_empty() {
             let linger = core.options.lock().linger;
