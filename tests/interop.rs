@@ -1,0 +1,491 @@
+//! Living peers: the real `nanocat` (nanomsg) and `nngcat` (NNG) at the other end of the wire.
+//!
+//! For each of their roles, over tcp and ipc, with either side binding: exchanges of exact content,
+//! their process killed and started again, and, where we bind, our socket closed and bound again
+//! under their feet. Then one REQ of ours over both of them at once.
+//!
+//! Debian and its descendants have the tools in `nanomsg-utils` and `nng-utils`. Where one is
+//! missing its tests say so and pass, except with `CI=true` in the environment: then they fail.
+
+use std::env;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+mod kit;
+
+use kit::{Address, SOON, Transport};
+use sinew::{Events, Message, Options, Pair, PipeEventKind, Rep, Req, Respondent, Surveyor};
+
+/// The tests, `interop!` below being `fn test() { meet::<Role>(TOOL, Side, Transport) }`.
+macro_rules! interop {
+    ($($test:ident: $tool:ident $role:ident $side:ident $transport:ident;)*) => {$(
+        #[test]
+        fn $test() {
+            if $tool.is_installed() {
+                meet::<$role>(&$tool, Side::$side, Transport::$transport);
+            }
+        }
+    )*};
+}
+
+interop! {
+    // test                            their tool and role   who binds  over
+    nanocat_rep_binds_tcp:             NANOCAT TheirRep         They    Tcp;
+    nanocat_rep_binds_ipc:             NANOCAT TheirRep         They    Ipc;
+    nanocat_rep_connects_tcp:          NANOCAT TheirRep         We      Tcp;
+    nanocat_rep_connects_ipc:          NANOCAT TheirRep         We      Ipc;
+    nanocat_req_binds_tcp:             NANOCAT TheirReq         They    Tcp;
+    nanocat_req_binds_ipc:             NANOCAT TheirReq         They    Ipc;
+    nanocat_req_connects_tcp:          NANOCAT TheirReq         We      Tcp;
+    nanocat_req_connects_ipc:          NANOCAT TheirReq         We      Ipc;
+    nanocat_respondent_binds_tcp:      NANOCAT TheirRespondent  They    Tcp;
+    nanocat_respondent_binds_ipc:      NANOCAT TheirRespondent  They    Ipc;
+    nanocat_respondent_connects_tcp:   NANOCAT TheirRespondent  We      Tcp;
+    nanocat_respondent_connects_ipc:   NANOCAT TheirRespondent  We      Ipc;
+    nanocat_surveyor_binds_tcp:        NANOCAT TheirSurveyor    They    Tcp;
+    nanocat_surveyor_binds_ipc:        NANOCAT TheirSurveyor    They    Ipc;
+    nanocat_surveyor_connects_tcp:     NANOCAT TheirSurveyor    We      Tcp;
+    nanocat_surveyor_connects_ipc:     NANOCAT TheirSurveyor    We      Ipc;
+    nanocat_pair_binds_tcp:            NANOCAT TheirPair        They    Tcp;
+    nanocat_pair_binds_ipc:            NANOCAT TheirPair        They    Ipc;
+    nanocat_pair_connects_tcp:         NANOCAT TheirPair        We      Tcp;
+    nanocat_pair_connects_ipc:         NANOCAT TheirPair        We      Ipc;
+    nngcat_rep_binds_tcp:              NNGCAT  TheirRep         They    Tcp;
+    nngcat_rep_binds_ipc:              NNGCAT  TheirRep         They    Ipc;
+    nngcat_rep_connects_tcp:           NNGCAT  TheirRep         We      Tcp;
+    nngcat_rep_connects_ipc:           NNGCAT  TheirRep         We      Ipc;
+    nngcat_req_binds_tcp:              NNGCAT  TheirReq         They    Tcp;
+    nngcat_req_binds_ipc:              NNGCAT  TheirReq         They    Ipc;
+    nngcat_req_connects_tcp:           NNGCAT  TheirReq         We      Tcp;
+    nngcat_req_connects_ipc:           NNGCAT  TheirReq         We      Ipc;
+    nngcat_respondent_binds_tcp:       NNGCAT  TheirRespondent  They    Tcp;
+    nngcat_respondent_binds_ipc:       NNGCAT  TheirRespondent  They    Ipc;
+    nngcat_respondent_connects_tcp:    NNGCAT  TheirRespondent  We      Tcp;
+    nngcat_respondent_connects_ipc:    NNGCAT  TheirRespondent  We      Ipc;
+    nngcat_surveyor_binds_tcp:         NNGCAT  TheirSurveyor    They    Tcp;
+    nngcat_surveyor_binds_ipc:         NNGCAT  TheirSurveyor    They    Ipc;
+    nngcat_surveyor_connects_tcp:      NNGCAT  TheirSurveyor    We      Tcp;
+    nngcat_surveyor_connects_ipc:      NNGCAT  TheirSurveyor    We      Ipc;
+    nngcat_pair_binds_tcp:             NNGCAT  TheirPair        They    Tcp;
+    nngcat_pair_binds_ipc:             NNGCAT  TheirPair        They    Ipc;
+    nngcat_pair_connects_tcp:          NNGCAT  TheirPair        We      Tcp;
+    nngcat_pair_connects_ipc:          NNGCAT  TheirPair        We      Ipc;
+}
+
+/// What we send, by meeting: text and bytes that a careless tool would trip over, then nothing at
+/// all and more than one read, then one more.
+fn bodies() -> [Vec<Vec<u8>>; 3] {
+    let long = (0..=255).cycle().take(70_000).collect();
+    [
+        vec![b"first".to_vec(), b"a\0b\"\\\r\n\xff".to_vec()],
+        vec![Vec::new(), long],
+        vec![b"last".to_vec()],
+    ]
+}
+
+/// What they send: every byte there is.
+fn data() -> Vec<u8> {
+    (0..=255).collect()
+}
+
+/// One line of the table above: ours and theirs meet, part, and meet again.
+fn meet<R: Role>(tool: &Tool, binds: Side, transport: Transport) {
+    let place = Place::new(transport);
+    let start = || Cat::start(tool, &R::arguments(tool), binds, &place.url, &data());
+    let [first, second, third] = bodies();
+    let exchange = |ours: &R::Ours, cat: &Cat, bodies: &[Vec<u8>]| {
+        bodies.iter().for_each(|body| R::exchange(ours, cat, body));
+    };
+
+    let ours = R::Ours::make();
+    let events = ours.events();
+    match binds {
+        Side::They => ours.connect(&place.url),
+        Side::We => ours.bind(&place.url),
+    }
+    let cat = start();
+    ours.wait_for_peers(1);
+    exchange(&ours, &cat, &first);
+
+    drop(cat);
+    wait_for_loss(&events);
+    let cat = start();
+    ours.wait_for_peers(1);
+    exchange(&ours, &cat, &second);
+
+    if let Side::We = binds {
+        ours.close();
+        let ours = R::Ours::make();
+        ours.bind(&place.url);
+        ours.wait_for_peers(1);
+        exchange(&ours, &cat, &third);
+    }
+}
+
+#[test]
+fn one_req_balances_over_nanocat_and_nngcat() {
+    if !(NANOCAT.is_installed() && NNGCAT.is_installed()) {
+        return;
+    }
+    let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    let nanocat = || Cat::start(&NANOCAT, &["--rep"], Side::They, &tcp.url, b"nanocat");
+    let nngcat = || Cat::start(&NNGCAT, &["--rep"], Side::They, &ipc.url, b"nngcat");
+    let req = Req::new();
+    let events = req.events();
+    req.connect(&tcp.url).unwrap();
+    req.connect(&ipc.url).unwrap();
+
+    let (first_nanocat, _nngcat) = (nanocat(), nngcat());
+    req.wait_for_peers(2, SOON).unwrap();
+    let replies = ask_20_times(&req);
+    assert!(replies.contains(&"nanocat".into()) && replies.contains(&"nngcat".into()));
+
+    drop(first_nanocat);
+    wait_for_loss(&events);
+    assert_eq!(ask_20_times(&req), vec!["nngcat"; 20]);
+
+    let _nanocat = nanocat();
+    req.wait_for_peers(2, SOON).unwrap();
+    let replies = ask_20_times(&req);
+    assert!(replies.contains(&"nanocat".into()) && replies.contains(&"nngcat".into()));
+}
+
+fn ask_20_times(req: &Req) -> Vec<Message> {
+    (0..20).map(|n: u8| req.request_timeout(&[n], SOON).unwrap()).collect()
+}
+
+#[test]
+fn a_request_moves_on_when_the_rep_that_has_it_is_killed() {
+    if !(NANOCAT.is_installed() && NNGCAT.is_installed()) {
+        return;
+    }
+    let place = Place::new(Transport::Tcp);
+    let req = Req::new();
+    req.bind(&place.url).unwrap();
+    let mute = Cat::start_mute(&NANOCAT, &["--rep"], Side::We, &place.url);
+    req.wait_for_peers(1, SOON).unwrap();
+
+    thread::scope(|scope| {
+        let reply = scope.spawn(|| req.request_timeout("who answers this?", SOON));
+        assert_eq!(mute.message(), b"who answers this?");
+        let nngcat = Cat::start(&NNGCAT, &["--rep"], Side::We, &place.url, b"I do");
+        req.wait_for_peers(2, SOON).unwrap();
+        drop(mute);
+        assert_eq!(reply.join().unwrap().unwrap(), "I do");
+        assert_eq!(nngcat.message(), b"who answers this?");
+    });
+}
+
+/// One of their roles, and our part opposite.
+trait Role {
+    type Ours: Socket;
+
+    /// What makes `tool` play the role.
+    fn arguments(tool: &Tool) -> Vec<&'static str>;
+
+    /// `body` goes from us to them, and their data comes to us.
+    fn exchange(ours: &Self::Ours, cat: &Cat, body: &[u8]);
+}
+
+struct TheirRep;
+
+impl Role for TheirRep {
+    type Ours = Req;
+
+    fn arguments(_: &Tool) -> Vec<&'static str> {
+        vec!["--rep"]
+    }
+
+    fn exchange(req: &Req, cat: &Cat, body: &[u8]) {
+        assert_eq!(req.request_timeout(body, SOON).unwrap(), data());
+        assert_eq!(cat.message(), body);
+    }
+}
+
+struct TheirReq;
+
+impl Role for TheirReq {
+    type Ours = Rep;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec!["--req", "--interval", tool.interval]
+    }
+
+    fn exchange(rep: &Rep, cat: &Cat, body: &[u8]) {
+        until_printed(cat, body, || {
+            let request = rep.recv_timeout(SOON).unwrap();
+            assert_eq!(*request, data());
+            request.reply(body).unwrap();
+        });
+    }
+}
+
+struct TheirRespondent;
+
+impl Role for TheirRespondent {
+    type Ours = Surveyor;
+
+    fn arguments(_: &Tool) -> Vec<&'static str> {
+        vec!["--respondent"]
+    }
+
+    fn exchange(surveyor: &Surveyor, cat: &Cat, body: &[u8]) {
+        let survey = surveyor.survey(body).unwrap();
+        assert_eq!(survey.recv().unwrap(), data());
+        assert_eq!(cat.message(), body);
+    }
+}
+
+struct TheirSurveyor;
+
+impl Role for TheirSurveyor {
+    type Ours = Respondent;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec!["--surveyor", "--interval", tool.interval]
+    }
+
+    fn exchange(respondent: &Respondent, cat: &Cat, body: &[u8]) {
+        until_printed(cat, body, || {
+            let question = respondent.recv_timeout(SOON).unwrap();
+            assert_eq!(*question, data());
+            question.reply(body).unwrap();
+        });
+    }
+}
+
+struct TheirPair;
+
+impl Role for TheirPair {
+    type Ours = Pair;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec![tool.pair, "--interval", tool.interval]
+    }
+
+    fn exchange(pair: &Pair, cat: &Cat, body: &[u8]) {
+        assert_eq!(pair.recv_timeout(SOON).unwrap(), data());
+        pair.send_timeout(body, SOON).unwrap();
+        assert_eq!(cat.message(), body);
+    }
+}
+
+/// Answers until they have the answer. One that crosses with their next question is stale when it
+/// arrives, and they ignore it.
+fn until_printed(cat: &Cat, answer: &[u8], mut give_answer: impl FnMut()) {
+    let begun = Instant::now();
+    loop {
+        give_answer();
+        if let Some(message) = cat.message_within(Duration::from_secs(2)) {
+            return assert_eq!(message, answer);
+        }
+        assert!(begun.elapsed() < SOON, "they take no answer");
+    }
+}
+
+/// What our sockets have in common, as far as the table needs it.
+trait Socket {
+    fn make() -> Self;
+    fn bind(&self, url: &str);
+    fn connect(&self, url: &str);
+    fn wait_for_peers(&self, n: usize);
+    fn events(&self) -> Events;
+    fn close(&self);
+}
+
+macro_rules! socket {
+    ($($ours:ident: $make:expr;)*) => {$(
+        impl Socket for $ours {
+            fn make() -> Self {
+                $make
+            }
+
+            fn bind(&self, url: &str) {
+                $ours::bind(self, url).unwrap();
+            }
+
+            fn connect(&self, url: &str) {
+                $ours::connect(self, url).unwrap();
+            }
+
+            fn wait_for_peers(&self, n: usize) {
+                $ours::wait_for_peers(self, n, SOON).unwrap();
+            }
+
+            fn events(&self) -> Events {
+                $ours::events(self)
+            }
+
+            fn close(&self) {
+                $ours::close(self).unwrap();
+            }
+        }
+    )*};
+}
+
+socket! {
+    Req: Self::new();
+    Rep: Self::new();
+    Surveyor: Self::with_options(Options::new().survey_deadline(SOON)).unwrap();
+    Respondent: Self::new();
+    Pair: Self::new();
+}
+
+fn wait_for_loss(events: &Events) {
+    while !matches!(events.recv_timeout(SOON).unwrap().kind, PipeEventKind::Detached(_)) {}
+}
+
+/// A command-line tool of another implementation.
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    /// The option for PAIR v0.
+    pair: &'static str,
+    /// The shortest time between its questions, in seconds: nngcat knows whole ones only.
+    interval: &'static str,
+}
+
+const NANOCAT: Tool =
+    Tool { name: "nanocat", package: "nanomsg-utils", pair: "--pair", interval: "0.2" };
+const NNGCAT: Tool = Tool { name: "nngcat", package: "nng-utils", pair: "--pair0", interval: "1" };
+
+impl Tool {
+    /// False when the tool is not there, and says so; in CI that is a failure.
+    #[expect(clippy::explicit_write, reason = "eprintln! would be captured and never seen")]
+    fn is_installed(&self) -> bool {
+        let mut help = Command::new(self.name);
+        match help.arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status() {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let Self { name, package, .. } = self;
+                let message = format!("no {name} here, it is in the package {package}");
+                assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
+                writeln!(io::stderr(), "SKIPPED: {message}").unwrap();
+                false
+            }
+            Err(error) => panic!("cannot start {}: {error}", self.name),
+        }
+    }
+}
+
+/// Who binds; the other one connects.
+#[derive(Clone, Copy)]
+enum Side {
+    They,
+    We,
+}
+
+/// An address that nobody else uses, whoever binds it.
+struct Place {
+    url: String,
+    _directory: Option<Address>,
+}
+
+impl Place {
+    fn new(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self { url: free_tcp_url(), _directory: None },
+            Transport::Ipc | Transport::Inproc => {
+                let address = transport.address();
+                Self { url: address.url.clone(), _directory: Some(address) }
+            }
+        }
+    }
+}
+
+/// A port that was free a moment ago. On Linux also an address of 127/8 that is this test's own, so
+/// that nobody takes the port in the meantime, or while a peer is being restarted.
+fn free_tcp_url() -> String {
+    static TEST: AtomicU8 = AtomicU8::new(1);
+    let number = TEST.fetch_add(1, Ordering::Relaxed);
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let host = match cfg!(target_os = "linux") {
+        true => Ipv4Addr::new(127, high, low, number),
+        false => Ipv4Addr::LOCALHOST,
+    };
+    let listener = TcpListener::bind((host, 0)).unwrap();
+    format!("tcp://{}", listener.local_addr().unwrap())
+}
+
+/// A running tool and the messages it receives. Dropping it kills it (SIGKILL).
+struct Cat {
+    process: Child,
+    messages: Receiver<Vec<u8>>,
+}
+
+impl Cat {
+    /// Starts `tool`; it sends `data` when its role sends.
+    fn start(tool: &Tool, role: &[&str], binds: Side, url: &str, data: &[u8]) -> Self {
+        let mut process = command(tool, role, binds, url)
+            .args(["--file", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process.stdin.take().expect("it is piped").write_all(data).unwrap();
+        Self::listen_to(process)
+    }
+
+    /// Starts `tool` with nothing to send, so that it only receives.
+    fn start_mute(tool: &Tool, role: &[&str], binds: Side, url: &str) -> Self {
+        Self::listen_to(command(tool, role, binds, url).stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn listen_to(mut process: Child) -> Self {
+        let (sender, messages) = mpsc::channel();
+        let mut output = process.stdout.take().expect("it is piped");
+        thread::spawn(move || {
+            while let Ok(message) = next_message(&mut output) {
+                let _ = sender.send(message);
+            }
+        });
+        Self { process, messages }
+    }
+
+    /// The next message it has received.
+    fn message(&self) -> Vec<u8> {
+        self.message_within(SOON).expect("the tool receives a message")
+    }
+
+    fn message_within(&self, time: Duration) -> Option<Vec<u8>> {
+        self.messages.recv_timeout(time).ok()
+    }
+}
+
+impl Drop for Cat {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn command(tool: &Tool, role: &[&str], binds: Side, url: &str) -> Command {
+    let direction = match binds {
+        Side::They => "--bind",
+        Side::We => "--connect",
+    };
+    let mut command = Command::new(tool.name);
+    command.args(role).args([direction, url, "--msgpack"]).stdout(Stdio::piped());
+    command
+}
+
+/// Reads one MessagePack bin 8, 16 or 32: of the tools' formats the one that loses nothing.
+fn next_message(output: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut kind = [0];
+    output.read_exact(&mut kind)?;
+    let mut length = [0; 4];
+    let digits = match kind {
+        [0xc4] => 1,
+        [0xc5] => 2,
+        [0xc6] => 4,
+        _ => panic!("the tool does not print MessagePack: {kind:02x?}"),
+    };
+    output.read_exact(&mut length[4 - digits..])?;
+    let mut body = vec![0; u32::from_be_bytes(length).try_into().expect("it was in memory")];
+    output.read_exact(&mut body)?;
+    Ok(body)
+}
