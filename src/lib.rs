@@ -115,3 +115,8 @@ pub mod fuzzing {
         frame::fuzz(Framing::TypeAndLength, data);
     }
 }
+
+/// The programs in the README are compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
