@@ -9,7 +9,7 @@
 
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 
 mod kit;
 
-use kit::{Address, SOON, Transport};
-use sinew::{Events, Message, Options, Pair, PipeEventKind, Rep, Req, Respondent, Surveyor};
+use kit::{Address, SOON, Transport, eventually};
+use sinew::{
+    BindError, Events, Message, Options, Pair, PipeEventKind, Rep, Req, Respondent, Surveyor,
+};
+use socket2::{Domain, Type};
 
 /// The tests, `interop!` below being `fn test() { meet::<Role>(TOOL, Side, Transport) }`.
 macro_rules! interop {
@@ -247,7 +250,7 @@ impl Role for TheirSurveyor {
     type Ours = Respondent;
 
     fn arguments(tool: &Tool) -> Vec<&'static str> {
-        vec!["--surveyor", "--interval", tool.interval]
+        vec!["--surveyor", "--interval", tool.survey_interval]
     }
 
     fn exchange(respondent: &Respondent, cat: &Cat, body: &[u8]) {
@@ -281,7 +284,7 @@ fn until_printed(cat: &Cat, answer: &[u8], mut give_answer: impl FnMut()) {
     let begun = Instant::now();
     loop {
         give_answer();
-        if let Some(message) = cat.message_within(Duration::from_secs(2)) {
+        if let Some(message) = cat.message_within(Duration::from_secs(1)) {
             return assert_eq!(message, answer);
         }
         assert!(begun.elapsed() < SOON, "they take no answer");
@@ -291,6 +294,8 @@ fn until_printed(cat: &Cat, answer: &[u8], mut give_answer: impl FnMut()) {
 /// What our sockets have in common, as far as the table needs it.
 trait Socket {
     fn make() -> Self;
+    /// Binds in the end: when another test is just forking, a listener closed here stays open in
+    /// the child until that executes its tool.
     fn bind(&self, url: &str);
     fn connect(&self, url: &str);
     fn wait_for_peers(&self, n: usize);
@@ -306,7 +311,10 @@ macro_rules! socket {
             }
 
             fn bind(&self, url: &str) {
-                $ours::bind(self, url).unwrap();
+                eventually("the address is free", || match $ours::bind(self, url) {
+                    Err(BindError::AddressInUse { .. }) => false,
+                    bound => bound.map(|_| true).unwrap(),
+                });
             }
 
             fn connect(&self, url: &str) {
@@ -346,13 +354,28 @@ struct Tool {
     package: &'static str,
     /// The option for PAIR v0.
     pair: &'static str,
-    /// The shortest time between its questions, in seconds: nngcat knows whole ones only.
+    /// The shortest time between its messages, in seconds: nngcat knows whole ones only.
     interval: &'static str,
+    /// The same for its surveys. Not the second after which a survey ends: nngcat's own timeout then
+    /// ends at the same moment, and when the two cross (7 of 100 times on a busy machine, against
+    /// nanocat as against us) it waits for ever.
+    survey_interval: &'static str,
 }
 
-const NANOCAT: Tool =
-    Tool { name: "nanocat", package: "nanomsg-utils", pair: "--pair", interval: "0.2" };
-const NNGCAT: Tool = Tool { name: "nngcat", package: "nng-utils", pair: "--pair0", interval: "1" };
+const NANOCAT: Tool = Tool {
+    name: "nanocat",
+    package: "nanomsg-utils",
+    pair: "--pair",
+    interval: "0.2",
+    survey_interval: "0.2",
+};
+const NNGCAT: Tool = Tool {
+    name: "nngcat",
+    package: "nng-utils",
+    pair: "--pair0",
+    interval: "1",
+    survey_interval: "2",
+};
 
 impl Tool {
     /// False when the tool is not there, and says so; in CI that is a failure.
@@ -408,8 +431,12 @@ fn free_tcp_url() -> String {
         true => Ipv4Addr::new(127, high, low, number),
         false => Ipv4Addr::LOCALHOST,
     };
-    let listener = TcpListener::bind((host, 0)).unwrap();
-    format!("tcp://{}", listener.local_addr().unwrap())
+    // Bound but not listening, it is in nobody's way, even where a forked child still has it.
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddrV4::new(host, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().expect("it is an IPv4 socket");
+    format!("tcp://{address}")
 }
 
 /// A running tool and the messages it receives. Dropping it kills it (SIGKILL).
