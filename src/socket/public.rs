@@ -648,6 +648,13 @@ macro_rules! answering_socket {
             }
         }
 
+        /// The message as text.
+        impl fmt::Display for $asked {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.message.fmt(f)
+            }
+        }
+
         impl fmt::Debug for $asked {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($asked)).field(&self.0.message).finish()
