@@ -3,13 +3,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sinew::Stats;
+use sinew::{DetachReason, Events, PipeEventKind, Stats};
 
 /// How long a test waits for what must happen. Generous: only a failure takes that long.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -245,6 +245,71 @@ impl Raw {
             Self::Tcp(stream) => stream,
             Self::Ipc(stream) => stream,
         }
+    }
+}
+
+/// A listener that is nothing but a source of [`Raw`] peers. Waits for them with a deadline.
+#[derive(Debug)]
+pub struct RawListener(TcpListener);
+
+impl RawListener {
+    pub fn new() -> Self {
+        Self::at("127.0.0.1:0")
+    }
+
+    pub fn at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).expect("the address is free");
+        listener.set_nonblocking(true).expect("it stands");
+        Self(listener)
+    }
+
+    pub fn url(&self) -> String {
+        format!("tcp://{}", self.0.local_addr().expect("it is bound"))
+    }
+
+    #[track_caller]
+    pub fn accept(&self) -> Raw {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(raw) = self.try_accept() {
+                return raw;
+            }
+            assert!(Instant::now() < end, "nobody connected");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn try_accept(&self) -> Option<Raw> {
+        match self.0.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("it stands");
+                Some(Raw::accepted(stream))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("accept: {error}"),
+        }
+    }
+}
+
+/// The next event of a socket, which must come.
+#[track_caller]
+pub fn next_event(events: &Events) -> PipeEventKind {
+    events.recv_timeout(SOON).expect("an event in time").kind
+}
+
+/// Waits for a pipe to come, and to be accepted.
+#[track_caller]
+pub fn attached(events: &Events) {
+    assert_eq!(next_event(events), PipeEventKind::Attaching);
+    assert_eq!(next_event(events), PipeEventKind::Attached);
+}
+
+/// Waits for a pipe to go, and says why it went.
+#[track_caller]
+pub fn detached(events: &Events) -> DetachReason {
+    match next_event(events) {
+        PipeEventKind::Detached(reason) => reason,
+        other => panic!("not gone, but {other:?}"),
     }
 }
 
