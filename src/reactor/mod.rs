@@ -335,6 +335,8 @@ impl Driver {
             Command::Listen { host, endpoint, framing, listener } => {
                 self.listen(Listening { host, endpoint, framing, listener });
             }
+            // Closed in the meantime: the order to forget it may have overtaken this one.
+            Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
             Command::Dial { host, endpoint, transport, target, once } => {
                 let dialer = Dialer::new(host, endpoint, transport, target, once);
                 let token = self.insert(Slot::Dialer(dialer));
