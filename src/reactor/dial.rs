@@ -67,7 +67,6 @@ impl Dialer {
     /// The socket has accepted the pipe.
     pub(crate) fn connected(&mut self) {
         self.backoff.reset();
-        self.endpoint.connected();
         if let Some(once) = self.once.take() {
             // Nobody listens any more when the caller has given up.
             let _ = once.try_send(Ok(()));

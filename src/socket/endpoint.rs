@@ -286,14 +286,6 @@ impl EndpointCore {
         });
     }
 
-    /// A connecting endpoint has its pipe.
-    pub(crate) fn connected(&self) {
-        self.change(|status| {
-            status.state = EndpointState::Connected;
-            status.next_attempt = None;
-        });
-    }
-
     /// An attempt, or an accept, failed.
     pub(crate) fn failed(&self, error: AttemptError) {
         self.change(|status| status.last_error = Some(error));
@@ -307,10 +299,21 @@ impl EndpointCore {
         });
     }
 
-    /// The number of pipes has changed.
-    pub(crate) fn peers_changed(&self, change: impl FnOnce(usize) -> usize) {
+    /// The socket has accepted a pipe.
+    pub(crate) fn pipe_is_there(&self) {
+        self.change(|status| {
+            status.peers += 1;
+            if !self.listening {
+                status.state = EndpointState::Connected;
+                status.next_attempt = None;
+            }
+        });
+    }
+
+    /// A pipe is gone for the socket.
+    pub(crate) fn pipe_is_gone(&self) {
         let mut status = self.status.lock();
-        status.peers = change(status.peers);
+        status.peers = status.peers.saturating_sub(1);
     }
 
     /// A pipe of this endpoint is gone. The reactor knows of its own; inproc has no reactor.

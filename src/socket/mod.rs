@@ -305,7 +305,7 @@ impl<P: Protocol> Core<P> {
             false => self.counters.broken_connections.bump(),
         }
         log::debug!("{}: {} is gone: {reason}", self.name, pipe.peer);
-        pipe.endpoint.peers_changed(|peers| peers.saturating_sub(1));
+        pipe.endpoint.pipe_is_gone();
         self.emit(PipeEventKind::Detached(reason), &pipe.peer);
     }
 
@@ -593,7 +593,7 @@ impl<P: Protocol> Core<P> {
             false => self.counters.accepted_connections.bump(),
         }
         log::debug!("{}: {} is there", self.name, pipe.peer);
-        pipe.endpoint.peers_changed(|peers| peers + 1);
+        pipe.endpoint.pipe_is_there();
         self.emit(PipeEventKind::Attached, &pipe.peer);
     }
 }

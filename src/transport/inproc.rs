@@ -181,10 +181,7 @@ impl Dialer {
         }
         endpoint.connecting();
         let joined = match self.find(wait) {
-            Some(listener) => {
-                endpoint.connected();
-                join(self, &endpoint, &listener)
-            }
+            Some(listener) => join(self, &endpoint, &listener),
             None => Err(AttemptError::Refused),
         };
         let mut state = self.state.lock();
