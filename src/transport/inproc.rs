@@ -113,6 +113,15 @@ enum Phase {
     Stopped,
 }
 
+/// What became of an attempt that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joining {
+    /// It is joined, by this attempt or another, or has been stopped.
+    Joined,
+    /// Nobody is bound to the name.
+    Waiting,
+}
+
 impl Dialer {
     pub(crate) fn new(
         name: String,
@@ -133,9 +142,7 @@ impl Dialer {
     /// Tries to join, and sees to it that it is tried again if that fails.
     pub(crate) fn attempt(this: &Arc<Self>) {
         match this.join(true) {
-            Ok(()) => {}
-            // Whoever binds the name joins us.
-            Err(AttemptError::Refused) => {}
+            Ok(Joining::Joined | Joining::Waiting) => {}
             Err(error) => {
                 this.note(error);
                 this.schedule();
@@ -145,19 +152,19 @@ impl Dialer {
 
     /// Tries to join, once.
     pub(crate) fn attempt_once(this: &Arc<Self>) -> Result<(), AttemptError> {
-        this.join(false).inspect_err(|error| this.note(error.clone()))
+        match this.join(false) {
+            Ok(Joining::Joined) => Ok(()),
+            Ok(Joining::Waiting) => Err(AttemptError::Refused),
+            Err(error) => Err(error),
+        }
+        .inspect_err(|error| this.note(error.clone()))
     }
 
     /// The pipe is gone.
     pub(crate) fn lost(this: &Arc<Self>) {
-        {
-            let mut state = this.state.lock();
-            if state.phase != Phase::Joined {
-                return;
-            }
-            state.phase = Phase::Apart;
+        if this.turn(Phase::Joined, Phase::Apart) {
+            this.schedule();
         }
-        this.schedule();
     }
 
     /// No more attempts.
@@ -170,39 +177,48 @@ impl Dialer {
         forget_if_unused(&mut names, &self.name);
     }
 
-    fn join(self: &Arc<Self>, wait: bool) -> Result<(), AttemptError> {
+    /// Joins whoever is bound to the name. Nobody: stands in the queue for it if that is wanted.
+    fn join(self: &Arc<Self>, wait: bool) -> Result<Joining, AttemptError> {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
-        {
-            let mut state = self.state.lock();
-            if state.phase != Phase::Apart {
-                return Ok(());
-            }
-            state.phase = Phase::Joined;
+        if !self.turn(Phase::Apart, Phase::Joined) {
+            return Ok(Joining::Joined);
         }
         endpoint.connecting();
-        let joined = match self.find(wait) {
-            Some(listener) => join(self, &endpoint, &listener),
-            None => Err(AttemptError::Refused),
+        let Some(listener) = self.find(wait) else {
+            return Ok(Joining::Waiting);
         };
-        let mut state = self.state.lock();
-        match &joined {
-            Ok(()) => state.backoff.reset(),
-            Err(_) if state.phase == Phase::Joined => state.phase = Phase::Apart,
-            Err(_) => {}
+        match join(self, &endpoint, &listener) {
+            Ok(()) => {
+                self.state.lock().backoff.reset();
+                Ok(Joining::Joined)
+            }
+            Err(error) => {
+                self.turn(Phase::Joined, Phase::Apart);
+                Err(error)
+            }
         }
-        joined
     }
 
-    /// Who is bound to the name. Nobody: stands in the queue for it if that is wanted.
+    /// Who is bound to the name. Nobody: this attempt is over, and whoever binds the name makes the
+    /// next one if that is wanted.
     fn find(self: &Arc<Self>, wait: bool) -> Option<Listener> {
         let mut names = NAMES.lock();
         let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
-        if listener.is_none() && wait {
-            // Whoever binds the name takes us from here, after this attempt is over or before.
-            self.state.lock().phase = Phase::Apart;
+        // A dialer that has been stopped has left the queue for good.
+        if listener.is_none() && self.turn(Phase::Joined, Phase::Apart) && wait {
             names.entry(self.name.clone()).or_default().waiting.push(Arc::downgrade(self));
         }
         listener
+    }
+
+    /// Goes from one phase to another; `false` if it was not in that phase.
+    fn turn(&self, from: Phase, to: Phase) -> bool {
+        let mut state = self.state.lock();
+        let is_there = state.phase == from;
+        if is_there {
+            state.phase = to;
+        }
+        is_there
     }
 
     fn note(&self, error: AttemptError) {
@@ -275,12 +291,18 @@ fn join(
     let forth = between(&near.host, &far.host);
     let back = between(&far.host, &near.host);
     let (near_far, far_far) = (near.seen_from_afar(), far.seen_from_afar());
+    let (near_host, near_pipe) = (Arc::clone(&near.host), near.lease.id());
     let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
     far.offer(near_far, &back, &forth).map_err(|_| AttemptError::Rejected)?;
     near.offer(far_far, &forth, &back).map_err(|_| {
         far_host.detach(far_pipe, DetachReason::PeerClosed);
         AttemptError::Rejected
-    })
+    })?;
+    // If the far end left before the near end was there to be told, it has at least closed its ring.
+    if back.is_closed() {
+        near_host.detach(near_pipe, DetachReason::PeerClosed);
+    }
+    Ok(())
 }
 
 /// The ring for what `from` sends to `to`: it serves as the send queue of one and the receive queue

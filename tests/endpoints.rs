@@ -1,0 +1,692 @@
+//! Endpoints and URLs: conformance group 13 (C239 to C274).
+
+mod kit;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::{QUIET, RawListener, SOON, TempDir, Transport, attached, detached, eventually};
+use sinew::{
+    AddressError, AttemptError, BindError, Closed, ConnectError, DetachReason, EndpointOptions,
+    EndpointState, Options, Pair, Rep, Req,
+};
+
+/// Attempts that follow each other fast.
+fn often() -> EndpointOptions {
+    EndpointOptions::new().reconnect_interval(Duration::from_millis(10))
+}
+
+/// Answers every request with what was asked, until the socket is closed.
+fn echo(rep: &Rep) {
+    let rep = rep.clone();
+    thread::spawn(move || {
+        while let Ok(request) = rep.recv() {
+            let answer = request.message().clone();
+            let _closed = request.reply(answer);
+        }
+    });
+}
+
+/// Both ends of a pair can hear each other.
+#[track_caller]
+fn exchange(left: &Pair, right: &Pair) {
+    left.send_timeout("there", SOON).unwrap();
+    assert_eq!(right.recv_timeout(SOON).unwrap(), "there");
+    right.send_timeout("back", SOON).unwrap();
+    assert_eq!(left.recv_timeout(SOON).unwrap(), "back");
+}
+
+/// An address at which nobody listens, and at which somebody can.
+fn deserted(transport: Transport) -> kit::Address {
+    let mut address = transport.address();
+    if transport == Transport::Tcp {
+        address.url = RawListener::new().url();
+    }
+    address
+}
+
+fn port(url: &str) -> u16 {
+    url.rsplit_once(':').expect("a port").1.parse().expect("a number")
+}
+
+fn ipc(path: &Path) -> String {
+    format!("ipc://{}", path.display())
+}
+
+#[track_caller]
+fn refused(result: Result<sinew::Endpoint, ConnectError>) {
+    match result {
+        Err(ConnectError::Failed { source: AttemptError::Refused, .. }) => {}
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn in_use(result: Result<sinew::Endpoint, BindError>) {
+    assert!(matches!(result, Err(BindError::AddressInUse { .. })), "{result:?}");
+}
+
+/// C239.
+#[test]
+fn port_zero_becomes_a_real_port_in_the_url() {
+    let (left, right) = (Pair::new(), Pair::new());
+    let endpoint = left.bind("tcp://127.0.0.1:0").unwrap();
+    assert!(endpoint.url().starts_with("tcp://127.0.0.1:"));
+    assert_ne!(port(&endpoint.url()), 0);
+    right.connect_now(&endpoint.url()).unwrap();
+    exchange(&left, &right);
+}
+
+/// C240.
+#[test]
+fn a_star_or_nothing_means_all_interfaces() {
+    for url in ["tcp://*:0", "tcp://:0", "tcp4://*:0"] {
+        let (left, right) = (Pair::new(), Pair::new());
+        let bound = left.bind(url).unwrap().url();
+        right.connect_now(&format!("tcp://127.0.0.1:{}", port(&bound))).unwrap();
+        exchange(&left, &right);
+        let other = Pair::new();
+        right.close().unwrap();
+        eventually("the left is free", || left.peers().is_empty());
+        other.connect_now(&bound).expect("the URL can be connected to");
+        exchange(&left, &other);
+    }
+}
+
+/// C241, C242, C247, C249.
+#[test]
+fn an_address_that_makes_no_sense_is_refused_at_the_call() {
+    let long_label = format!("tcp://{}:1", "a".repeat(64));
+    let long_name = format!("tcp://{}:1", ["a".repeat(63).as_str(); 4].join(".") + "a");
+    let urls = [
+        "tcp://*:5555",
+        "tcp://:5555",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:abc",
+        "tcp://127.0.0.1:-1",
+        "tcp://127.0.0.1:+1",
+        "tcp://127.0.0.1: 1",
+        "tcp://",
+        "tcp://-host:1",
+        "tcp://a..b:1",
+        "tcp://.a:1",
+        "tcp://a#b:1",
+        "tcp://a b:1",
+        &long_label,
+        &long_name,
+        "tcp://127.0.0.1:1/x",
+        "tcp://127.0.0.1:1?q",
+        "tcp://user@127.0.0.1:1",
+        "tcp://::1:1",
+        "tcp://[::1:1",
+        "tcp://[]:1",
+        "tcp://[::1]1",
+        "tcp://[127.0.0.1]:1",
+        "tcp://nonsense;127.0.0.1:1",
+        "ipc://",
+        "inproc://",
+    ];
+    let pair = Pair::new();
+    for url in urls {
+        for result in [pair.connect(url), pair.connect_now(url)] {
+            match result {
+                Err(ConnectError::Address(AddressError::Malformed { url: told, .. })) => {
+                    assert_eq!(told, url);
+                }
+                other => panic!("{url}: {other:?}"),
+            }
+        }
+    }
+    // The first three and the last two forms differ for bind.
+    for url in urls.into_iter().skip(3) {
+        let result = pair.bind(url);
+        assert!(
+            matches!(result, Err(BindError::Address(AddressError::Malformed { .. }))),
+            "{url}: {result:?}"
+        );
+    }
+    assert_eq!(pair.stats().bind_errors, urls.len() as u64 - 3);
+}
+
+/// C246.
+#[test]
+fn an_unknown_or_missing_scheme_is_a_typed_error() {
+    let pair = Pair::new();
+    for url in ["bad://x", "TCP://127.0.0.1:1", "tcp5://127.0.0.1:1", "inproc2://x"] {
+        let scheme = url.split_once(':').unwrap().0.to_owned();
+        let expected = AddressError::UnknownTransport { url: url.to_owned(), scheme };
+        match (pair.bind(url), pair.connect(url), pair.connect_now(url)) {
+            (
+                Err(BindError::Address(a)),
+                Err(ConnectError::Address(b)),
+                Err(ConnectError::Address(c)),
+            ) => assert_eq!([&a, &b, &c], [&expected; 3]),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+    for url in ["", "inproc:x", "://", "://x", "tcp:127.0.0.1:1", "tcp"] {
+        let expected = AddressError::NoScheme { url: url.to_owned() };
+        match (pair.bind(url), pair.connect(url)) {
+            (Err(BindError::Address(a)), Err(ConnectError::Address(b))) => {
+                assert_eq!((&a, &b), (&expected, &expected));
+            }
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}
+
+/// C243.
+#[test]
+fn an_address_of_another_host_cannot_be_bound() {
+    let pair = Pair::new();
+    let result = pair.bind("tcp://203.0.113.1:0");
+    assert!(matches!(result, Err(BindError::Io { .. })), "{result:?}");
+    let result = pair.bind("tcp://no-such-name.invalid:0");
+    assert!(matches!(result, Err(BindError::Io { .. })), "{result:?}");
+    assert_eq!(pair.stats().bind_errors, 2);
+    pair.bind("tcp://127.0.0.1:0").expect("the socket is none the worse for it");
+}
+
+/// C244, C259, C267.
+#[test]
+fn an_address_is_bound_once_and_the_first_is_not_disturbed() {
+    for transport in Transport::ALL {
+        let (first, second, peer) = (Pair::new(), Pair::new(), Pair::new());
+        let address = transport.address();
+        let endpoint = first.bind(&address.url).unwrap();
+        in_use(first.bind(&endpoint.url()));
+        in_use(second.bind(&endpoint.url()));
+        peer.connect_now(&endpoint.url()).unwrap();
+        exchange(&first, &peer);
+
+        endpoint.close().unwrap();
+        second.bind(&endpoint.url()).expect("free once the first has closed");
+    }
+}
+
+/// C245.
+#[test]
+fn an_address_can_be_bound_again_at_once_after_close() {
+    for transport in Transport::ALL {
+        let address = transport.address();
+        let mut url = address.url.clone();
+        for round in 0..20 {
+            let (left, right) = (Pair::new(), Pair::new());
+            let endpoint = left.bind(&url).unwrap_or_else(|error| panic!("round {round}: {error}"));
+            url = endpoint.url();
+            right.connect_with(&url, &often()).unwrap();
+            left.wait_for_peers(1, SOON).unwrap();
+            match round % 3 {
+                0 => left.close().unwrap(),
+                1 => endpoint.close().unwrap(),
+                _ => drop(left),
+            }
+        }
+    }
+}
+
+/// C247.
+#[test]
+fn a_single_slash_means_nothing() {
+    let (left, right) = (Pair::new(), Pair::new());
+    let url = left.bind("tcp://127.0.0.1:0/").unwrap().url();
+    right.connect_now(&format!("{url}/")).unwrap();
+    exchange(&left, &right);
+}
+
+/// C248.
+#[test]
+fn ipv6_works_without_being_asked_for() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED: this host has no IPv6 loopback");
+        return;
+    }
+    for (bind, connect) in [("tcp://[::1]:0", "tcp"), ("tcp6://[::1]:0", "tcp6")] {
+        let (left, right) = (Pair::new(), Pair::new());
+        let url = left.bind(bind).unwrap().url();
+        right.connect_now(&format!("{connect}://[::1]:{}", port(&url))).unwrap();
+        exchange(&left, &right);
+        assert!(right.peers()[0].remote.contains("[::1]"));
+    }
+}
+
+/// C241 (`local;remote`).
+#[test]
+fn the_local_address_of_a_connection_can_be_chosen() {
+    let (left, right) = (Pair::new(), Pair::new());
+    let url = left.bind("tcp://127.0.0.1:0").unwrap().url();
+    right.connect_now(&format!("tcp://127.0.0.2;127.0.0.1:{}", port(&url))).unwrap();
+    exchange(&left, &right);
+    assert!(left.peers()[0].remote.starts_with("tcp://127.0.0.2:"), "{:?}", left.peers());
+}
+
+/// C250, C262.
+#[test]
+fn connect_now_to_nobody_is_refused() {
+    for transport in Transport::ALL {
+        let pair = Pair::new();
+        refused(pair.connect_now(&deserted(transport).url));
+        assert_eq!(pair.stats().connect_errors, 1);
+    }
+}
+
+/// C250, C258: a socket file without an owner.
+#[test]
+fn connect_now_to_a_file_whose_owner_has_died_is_refused() {
+    let dir = TempDir::new();
+    let path = dir.path("stale");
+    drop(UnixListener::bind(&path).unwrap());
+    refused(Pair::new().connect_now(&ipc(&path)));
+}
+
+/// C251, C262, C268.
+#[test]
+fn connect_comes_through_once_somebody_listens() {
+    for transport in Transport::ALL {
+        let address = deserted(transport);
+        let (left, right) = (Pair::new(), Pair::new());
+        let endpoint = right.connect_with(&address.url, &often()).unwrap();
+        if transport != Transport::Inproc {
+            eventually("two attempts", || endpoint.status().attempts >= 2);
+            assert_eq!(endpoint.status().last_error, Some(AttemptError::Refused));
+        }
+        left.bind(&address.url).unwrap();
+        exchange(&left, &right);
+        assert_eq!(endpoint.status().state, EndpointState::Connected);
+    }
+}
+
+/// C268.
+#[test]
+fn inproc_joins_whoever_waits_for_the_name_at_the_bind() {
+    let address = Transport::Inproc.address();
+    let (left, right) = (Pair::new(), Pair::new());
+    let slow = EndpointOptions::new().reconnect_interval(Duration::from_secs(60));
+    let endpoint = right.connect_with(&address.url, &slow).unwrap();
+    assert_eq!(endpoint.status().state, EndpointState::Connecting);
+    left.bind(&address.url).unwrap();
+    assert_eq!((left.peers().len(), right.peers().len()), (1, 1), "when bind returns");
+    exchange(&left, &right);
+}
+
+/// C269.
+#[test]
+fn inproc_connects_to_whoever_binds_the_name_next() {
+    let address = Transport::Inproc.address();
+    let (first, second, dialer) = (Pair::new(), Pair::new(), Pair::new());
+    first.bind(&address.url).unwrap();
+    dialer.connect_with(&address.url, &often()).unwrap();
+    exchange(&first, &dialer);
+    first.close().unwrap();
+    second.bind(&address.url).unwrap();
+    exchange(&second, &dialer);
+}
+
+/// C252.
+#[test]
+fn a_failed_connect_now_leaves_nothing_behind_and_can_be_repeated() {
+    let address = deserted(Transport::Tcp).url;
+    let req = Req::new();
+    refused(req.connect_now_with(&address, &often()));
+    let server = RawListener::at(address.strip_prefix("tcp://").unwrap());
+    // No event tells that nothing is tried: ten times the interval must do.
+    thread::sleep(QUIET);
+    assert!(server.try_accept().is_none(), "no attempt goes on in the background");
+    drop(server);
+
+    for transport in Transport::ALL {
+        let (left, right) = (Pair::new(), Pair::new());
+        let address = deserted(transport);
+        refused(right.connect_now_with(&address.url, &often()));
+        left.bind(&address.url).unwrap();
+        thread::sleep(QUIET / 4);
+        assert_eq!(right.peers().len(), 0, "nothing waits for the name");
+        right.connect_now(&address.url).unwrap();
+        exchange(&left, &right);
+    }
+}
+
+/// C253, as far as there are things to start.
+#[test]
+fn an_endpoint_is_closed_once() {
+    for transport in Transport::ALL {
+        let pair = Pair::new();
+        let address = transport.address();
+        let listener = pair.bind(&address.url).unwrap();
+        let dialer = pair.connect(&deserted(transport).url).unwrap();
+        for endpoint in [listener, dialer] {
+            assert_eq!(endpoint.close(), Ok(()));
+            assert_eq!(endpoint.status().state, EndpointState::Closed);
+            assert_eq!(endpoint.close(), Err(Closed));
+        }
+        let left = pair.bind(&address.url).unwrap();
+        pair.close().unwrap();
+        assert_eq!(left.close(), Err(Closed), "closed with its socket");
+        assert!(matches!(pair.bind(&address.url), Err(BindError::Closed)));
+        assert!(matches!(pair.connect(&address.url), Err(ConnectError::Closed)));
+        assert!(matches!(pair.connect_now(&address.url), Err(ConnectError::Closed)));
+    }
+}
+
+/// C254.
+#[test]
+fn closing_an_endpoint_closes_its_pipes_and_no_others() {
+    let rep = Rep::new();
+    let events = rep.events();
+    let addresses = Transport::ALL.map(Transport::address);
+    let endpoints = addresses.each_ref().map(|address| rep.bind(&address.url).unwrap());
+    let reqs = endpoints.each_ref().map(|endpoint| {
+        let req = Req::new();
+        req.connect(&endpoint.url()).unwrap();
+        attached(&events);
+        req
+    });
+    echo(&rep);
+    for (closed, endpoint) in endpoints.iter().enumerate() {
+        endpoint.close().unwrap();
+        assert_eq!(detached(&events), DetachReason::EndpointClosed);
+        eventually("it is told", || reqs[closed].peers().is_empty());
+        for req in &reqs[closed + 1..] {
+            assert_eq!(req.request_timeout("still?", SOON).unwrap(), "still?");
+        }
+    }
+    rep.close().unwrap();
+    assert!(events.try_recv().is_err());
+    kit::conserved(&rep.stats());
+}
+
+/// C255, for the one thing that is named by number: a pipe.
+#[test]
+fn a_pipe_that_is_gone_is_not_found() {
+    let (left, right) = (Pair::new(), Pair::new());
+    let _joined = join!(left, right, Transport::Tcp);
+    let pipe = left.peers()[0].pipe;
+    left.disconnect(pipe).unwrap();
+    assert_eq!(left.disconnect(pipe).unwrap_err().0, pipe);
+}
+
+/// C256.
+#[test]
+fn an_ipc_path_may_be_relative() {
+    let dir = TempDir::new();
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = up.join(dir.path("s").strip_prefix("/").unwrap());
+    let (left, right) = (Pair::new(), Pair::new());
+    let endpoint = left.bind(&ipc(&relative)).unwrap();
+    right.connect_now(&endpoint.url()).unwrap();
+    exchange(&left, &right);
+    drop(left);
+    assert!(!dir.path("s").exists());
+}
+
+/// C257.
+#[test]
+fn a_socket_file_is_there_for_as_long_as_it_is_bound() {
+    let dir = TempDir::new();
+    let path = dir.path("s");
+    let (left, right) = (Pair::new(), Pair::new());
+    let endpoint = left.bind(&ipc(&path)).unwrap();
+    assert!(path.exists());
+    right.connect_now(&ipc(&path)).unwrap();
+    endpoint.close().unwrap();
+    assert!(!path.exists(), "gone when close returns");
+    left.bind(&ipc(&path)).unwrap();
+    left.close().unwrap();
+    assert!(!path.exists(), "gone with the socket");
+
+    let endpoint = right.bind(&ipc(&path)).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "mine").unwrap();
+    endpoint.close().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine", "only our own file is removed");
+}
+
+/// C258.
+#[test]
+fn a_file_left_by_a_dead_owner_is_taken_over() {
+    let dir = TempDir::new();
+    let path = dir.path("s");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let (left, right) = (Pair::new(), Pair::new());
+    left.bind(&ipc(&path)).unwrap();
+    right.connect_now(&ipc(&path)).unwrap();
+    exchange(&left, &right);
+}
+
+/// C259, against a listener that is not ours.
+#[test]
+fn a_file_of_a_living_listener_is_in_use() {
+    let dir = TempDir::new();
+    let path = dir.path("s");
+    let _living = UnixListener::bind(&path).unwrap();
+    in_use(Pair::new().bind(&ipc(&path)));
+    std::os::unix::net::UnixStream::connect(&path).expect("it still listens");
+}
+
+/// C260.
+#[test]
+fn what_is_not_a_socket_is_left_alone() {
+    let dir = TempDir::new();
+    let (file, folder, link) = (dir.path("file"), dir.path("folder"), dir.path("link"));
+    fs::write(&file, "precious").unwrap();
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for path in [&file, &folder, &link] {
+        in_use(Pair::new().bind(&ipc(path)));
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    assert!(folder.is_dir() && link.is_symlink());
+}
+
+/// C261.
+#[test]
+fn an_ipc_path_has_the_length_the_system_allows() {
+    let dir = TempDir::new();
+    let room = 107 - dir.path("").as_os_str().len();
+    let longest = dir.path(&"x".repeat(room));
+    let (left, right) = (Pair::new(), Pair::new());
+    left.bind(&ipc(&longest)).unwrap();
+    right.connect_now(&ipc(&longest)).unwrap();
+    exchange(&left, &right);
+
+    let url = ipc(&dir.path(&"x".repeat(room + 1)));
+    let expected = AddressError::TooLong { url: url.clone(), len: 108, limit: 107 };
+    match (left.bind(&url), right.connect(&url)) {
+        (Err(BindError::Address(a)), Err(ConnectError::Address(b))) => {
+            assert_eq!((&a, &b), (&expected, &expected));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// C263.
+#[test]
+fn an_ipc_file_has_the_permissions_that_were_asked_for() {
+    let dir = TempDir::new();
+    for mode in [0o600, 0o660, 0o777] {
+        let path = dir.path("s");
+        let pair = Pair::new();
+        pair.bind_with(&ipc(&path), &EndpointOptions::new().ipc_mode(mode)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+    }
+}
+
+/// C264.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ipc_peer_is_known_by_its_process() {
+    let (left, right) = (Pair::new(), Pair::new());
+    let (_address, _endpoint) = join!(left, right, Transport::Ipc);
+    let me = fs::metadata("/proc/self").unwrap();
+    for pair in [&left, &right] {
+        let credentials = pair.peers()[0].credentials.expect("Linux tells");
+        assert_eq!(credentials.pid, Some(std::process::id()));
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!((credentials.uid, credentials.gid), (me.uid(), me.gid()));
+    }
+}
+
+/// C265.
+#[test]
+fn a_missing_folder_is_an_error_and_is_not_made() {
+    let dir = TempDir::new();
+    let path = dir.path("missing").join("s");
+    let result = Pair::new().bind(&ipc(&path));
+    assert!(matches!(result, Err(BindError::Io { .. })), "{result:?}");
+    assert!(!dir.path("missing").exists());
+}
+
+/// C266.
+#[test]
+fn inproc_names_are_compared_byte_for_byte() {
+    let address = Transport::Inproc.address();
+    let (left, right) = (Pair::new(), Pair::new());
+    left.bind(&address.url).unwrap();
+    for other in [address.url.replace("test", "TEST"), format!("{}/", address.url)] {
+        refused(right.connect_now(&other));
+    }
+    right.connect_now(&address.url).unwrap();
+    exchange(&left, &right);
+}
+
+/// C271.
+#[test]
+fn an_inproc_name_has_up_to_127_bytes() {
+    let unique = Transport::Inproc.address().url;
+    let url = format!("{unique}{}", "x".repeat(127 + "inproc://".len() - unique.len()));
+    let (left, right) = (Pair::new(), Pair::new());
+    left.bind(&url).unwrap();
+    right.connect_now(&url).unwrap();
+    exchange(&left, &right);
+    let result = left.bind(&format!("{url}x"));
+    assert!(
+        matches!(
+            result,
+            Err(BindError::Address(AddressError::TooLong { len: 128, limit: 127, .. }))
+        ),
+        "{result:?}"
+    );
+}
+
+/// C272, with PAIR in place of PUSH.
+#[test]
+fn inproc_sends_without_a_reader_are_bounded() {
+    let small = || Options::new().send_queue(4).recv_queue(4);
+    let left = Pair::with_options(small()).unwrap();
+    let right = Pair::with_options(small()).unwrap();
+    let _joined = join!(left, right, Transport::Inproc);
+    let sent = (0..100).take_while(|_| left.try_send("x").is_ok()).count();
+    assert_eq!(sent, 8, "as many as both queues hold");
+    for _ in 0..sent {
+        right.try_recv().unwrap();
+    }
+    left.send_timeout("more", SOON).unwrap();
+    kit::conserved(&left.stats());
+    kit::conserved(&right.stats());
+}
+
+/// C273.
+#[test]
+fn an_endpoint_tells_its_url() {
+    let dir = TempDir::new();
+    let pair = Pair::new();
+    let path = ipc(&dir.path("s"));
+    let name = Transport::Inproc.address().url;
+    for url in [&path, &name] {
+        assert_eq!(pair.bind(url).unwrap().url(), *url);
+    }
+    let bound = pair.bind("tcp://127.0.0.1:0").unwrap().url();
+    assert_eq!(bound, format!("tcp://127.0.0.1:{}", port(&bound)));
+    let named = pair.bind("tcp://localhost:0").unwrap().url();
+    assert_eq!(named, format!("tcp://localhost:{}", port(&named)));
+    for url in ["tcp://127.0.0.1:1", "tcp://localhost:1", "tcp://127.0.0.1;127.0.0.1:1/"] {
+        assert_eq!(pair.connect(url).unwrap().url(), url);
+    }
+}
+
+/// C274.
+#[test]
+fn one_socket_serves_all_transports_at_once() {
+    let rep = Rep::new();
+    let addresses = Transport::ALL.map(Transport::address);
+    let urls = addresses.each_ref().map(|address| rep.bind(&address.url).unwrap().url());
+    echo(&rep);
+    thread::scope(|scope| {
+        let clients = urls.each_ref().map(|url| {
+            scope.spawn(move || {
+                let req = Req::new();
+                req.connect(url).unwrap();
+                for i in 0..50 {
+                    let question = format!("{url} {i}");
+                    assert_eq!(req.request_timeout(&question, SOON).unwrap(), question);
+                }
+                kit::conserved(&req.stats());
+            })
+        });
+        for client in clients {
+            client.join().unwrap();
+        }
+    });
+    rep.close().unwrap();
+    kit::conserved(&rep.stats());
+}
+
+/// The peer may be gone by the time our own side has agreed to it.
+#[test]
+fn an_inproc_peer_that_leaves_during_admission_leaves_no_pipe() {
+    let address = Transport::Inproc.address();
+    let listener = Pair::new();
+    let endpoint = listener.bind(&address.url).unwrap();
+    let leave = Arc::new(move || endpoint.close().map_or((), |()| ()));
+    let dialer = Pair::with_options(Options::new().admit(move |_| {
+        leave();
+        true
+    }))
+    .unwrap();
+    let events = dialer.events();
+    let dialing = dialer.connect_with(&address.url, &often()).unwrap();
+    attached(&events);
+    assert_eq!(detached(&events), DetachReason::PeerClosed);
+    assert!(dialer.peers().is_empty() && listener.peers().is_empty());
+
+    let start = Instant::now();
+    listener.bind(&address.url).unwrap();
+    exchange(&listener, &dialer);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(dialing.status().peers, 1);
+}
+
+/// A name that changes hands all the time loses no connector.
+#[test]
+fn inproc_connectors_survive_listeners_that_come_and_go() {
+    let address = Transport::Inproc.address();
+    let dialers: Vec<Req> = (0..4).map(|_| Req::new()).collect();
+    for dialer in &dialers {
+        let fast = EndpointOptions::new().reconnect_interval(Duration::from_micros(50));
+        dialer.connect_with(&address.url, &fast).unwrap();
+    }
+    for _ in 0..2000 {
+        let rep = Rep::new();
+        rep.bind(&address.url).unwrap();
+        thread::yield_now();
+    }
+    let rep = Rep::new();
+    rep.bind(&address.url).unwrap();
+    echo(&rep);
+    for dialer in &dialers {
+        assert_eq!(dialer.request_timeout("there?", SOON).unwrap(), "there?");
+        kit::conserved(&dialer.stats());
+    }
+    rep.close().unwrap();
+    kit::conserved(&rep.stats());
+}
