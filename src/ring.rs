@@ -256,7 +256,6 @@ impl Ring {
     }
 
     /// Whether the ring is closed. With nothing queued, that is the end of the stream.
-    #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }
