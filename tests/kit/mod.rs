@@ -348,3 +348,14 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         std::thread::park_timeout(SOON);
     }
 }
+
+/// Polls a future once, with nobody to wake; `None`: it waits.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}

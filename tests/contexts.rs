@@ -1,0 +1,381 @@
+//! Contexts: many conversations over one socket, none in the way of another.
+
+mod kit;
+
+use std::thread;
+use std::time::Duration;
+
+use kit::{Raw, SOON, Transport, conserved, eventually};
+use sinew::{
+    Closed, DropReason, Options, RecvError, Rep, Req, Respondent, SendError, Surveyor,
+};
+
+const REQ: u8 = 0x30;
+const REP: u8 = 0x31;
+
+fn echo(rep: &Rep) -> thread::JoinHandle<()> {
+    let rep = rep.clone();
+    thread::spawn(move || {
+        while let Ok(request) = rep.recv() {
+            let answer = request.message().clone();
+            let _ = request.reply(answer);
+        }
+    })
+}
+
+/// C193.
+#[test]
+fn every_context_gets_its_own_answers() {
+    const CONTEXTS: usize = 300;
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let server = echo(&rep);
+        let contexts: Vec<_> = (0..CONTEXTS).map(|_| req.context()).collect();
+        for round in 0..20 {
+            for (number, context) in contexts.iter().enumerate() {
+                context.send(format!("{number}/{round}")).unwrap();
+            }
+            for (number, context) in contexts.iter().enumerate().rev() {
+                assert_eq!(context.recv_timeout(SOON).unwrap(), format!("{number}/{round}"));
+            }
+        }
+        rep.close().unwrap();
+        server.join().unwrap();
+        conserved(&req.stats());
+        conserved(&rep.stats());
+    }
+}
+
+/// C194.
+#[test]
+fn replies_out_of_order_reach_the_right_contexts() {
+    const CONTEXTS: usize = 30;
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let asking: Vec<_> = (0..CONTEXTS).map(|_| req.context()).collect();
+        let answering: Vec<_> = (0..CONTEXTS).map(|_| rep.context()).collect();
+        for (number, context) in asking.iter().enumerate() {
+            context.send(format!("{number}")).unwrap();
+        }
+        let questions: Vec<_> =
+            answering.iter().map(|context| context.recv_timeout(SOON).unwrap()).collect();
+        for (context, question) in answering.iter().zip(questions).rev() {
+            context.send(question).unwrap();
+        }
+        for (number, context) in asking.iter().enumerate() {
+            assert_eq!(context.recv_timeout(SOON).unwrap(), format!("{number}"));
+        }
+        conserved(&req.stats());
+        conserved(&rep.stats());
+    }
+}
+
+/// C195.
+#[test]
+fn closing_a_context_ends_its_calls_and_no_others() {
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let (doomed, other) = (req.context(), req.context());
+        doomed.send("doomed").unwrap();
+        other.send("other").unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| doomed.recv());
+            let mut task = Box::pin(other.recv_async());
+            assert!(kit::poll_once(&mut task).is_none());
+            let requests = [(); 2].map(|()| rep.recv_timeout(SOON).unwrap());
+            doomed.close().unwrap();
+            assert_eq!(waiting.join().unwrap(), Err(RecvError::Closed));
+            requests.map(|request| {
+                let answer = request.message().clone();
+                request.reply(answer).unwrap();
+            });
+            assert_eq!(kit::block_on(task).unwrap(), "other");
+        });
+        assert!(matches!(doomed.send("again"), Err(SendError::Closed(_))));
+        assert_eq!(doomed.recv(), Err(RecvError::Closed));
+        assert_eq!(doomed.close(), Err(Closed));
+        assert_eq!(req.stats().drops(DropReason::Stale), 1);
+        conserved(&req.stats());
+    }
+}
+
+/// C196.
+#[test]
+fn closing_the_socket_ends_the_calls_of_every_context() {
+    let (req, rep) = (Req::new(), Rep::new());
+    let asking = [(); 10].map(|()| req.context());
+    let answering = [(); 10].map(|()| rep.context());
+    thread::scope(|scope| {
+        let waiting: Vec<_> = asking
+            .iter()
+            .map(|context| {
+                context.send("held").unwrap();
+                scope.spawn(|| context.recv())
+            })
+            .chain(answering.iter().map(|context| scope.spawn(|| context.recv())))
+            .collect();
+        req.close().unwrap();
+        rep.close().unwrap();
+        for thread in waiting {
+            assert_eq!(thread.join().unwrap(), Err(RecvError::Closed));
+        }
+    });
+    conserved(&req.stats());
+}
+
+/// C197.
+#[test]
+fn a_closed_context_stays_closed() {
+    macro_rules! check {
+        ($socket:expr) => {
+            let socket = $socket;
+            let (closed, open) = (socket.context(), socket.context());
+            closed.close().unwrap();
+            assert_eq!(closed.close(), Err(Closed));
+            assert_eq!(closed.recv(), Err(RecvError::Closed));
+            assert!(matches!(closed.send("x"), Err(SendError::Closed(_))));
+            socket.close().unwrap();
+            for context in [open, socket.context()] {
+                assert_eq!(context.try_recv(), Err(RecvError::Closed));
+                assert!(matches!(context.send("x"), Err(SendError::Closed(_))));
+            }
+        };
+    }
+    check!(Req::new());
+    check!(Rep::new());
+    check!(Surveyor::new());
+    check!(Respondent::new());
+}
+
+/// C198.
+#[test]
+fn a_request_of_one_context_is_none_of_another() {
+    let req = Req::new();
+    let (asking, idle) = (req.context(), req.context());
+    asking.send("held").unwrap();
+    assert_eq!(idle.recv(), Err(RecvError::State));
+    assert_eq!(asking.try_recv(), Err(RecvError::WouldBlock));
+}
+
+/// C199, C200. Nobody receives: the socket sends what it holds all by itself.
+#[test]
+fn held_requests_are_sent_in_order_and_only_the_last_of_each_context() {
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let contexts = [(); 3].map(|()| req.context());
+        contexts[0].send("never").unwrap();
+        contexts[1].send("1").unwrap();
+        contexts[0].send("2").unwrap();
+        contexts[2].send("3").unwrap();
+        let _joined = join!(rep, req, transport);
+        for expected in ["1", "2", "3"] {
+            let request = rep.recv_timeout(SOON).unwrap();
+            assert_eq!(*request.message(), expected, "over {transport:?}");
+            request.reply("").unwrap();
+        }
+        assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock));
+        assert_eq!(req.stats().drops(DropReason::Superseded), 1);
+        contexts.map(|context| context.recv_timeout(SOON).unwrap());
+        conserved(&req.stats());
+    }
+}
+
+/// C203.
+#[test]
+fn parallel_surveys_get_their_own_answers() {
+    const CONTEXTS: usize = 30;
+    for transport in Transport::ALL {
+        let options = Options::new().survey_deadline(SOON);
+        let (surveyor, respondent) =
+            (Surveyor::with_options(options).unwrap(), Respondent::new());
+        let _joined = join!(surveyor, respondent, transport);
+        let contexts: Vec<_> = (0..CONTEXTS).map(|_| surveyor.context()).collect();
+        for (number, context) in contexts.iter().enumerate() {
+            context.send(format!("{number}")).unwrap();
+        }
+        let questions: Vec<_> =
+            (0..CONTEXTS).map(|_| respondent.recv_timeout(SOON).unwrap()).collect();
+        for question in questions.into_iter().rev() {
+            let answer = question.message().clone();
+            question.reply(answer).unwrap();
+        }
+        for (number, context) in contexts.iter().enumerate() {
+            assert_eq!(context.recv().unwrap(), format!("{number}"));
+            assert_eq!(context.try_recv(), Err(RecvError::WouldBlock));
+        }
+        conserved(&surveyor.stats());
+    }
+}
+
+/// C204.
+#[test]
+fn timeouts_are_taken_from_the_socket_and_independent_afterwards() {
+    let millis = Duration::from_millis;
+    let options = Options::new().recv_timeout(millis(10)).send_timeout(millis(20));
+    let rep = Rep::with_options(options.clone()).unwrap();
+    let (one, two) = (rep.context(), rep.context());
+    rep.set_options(options.recv_timeout(millis(30))).unwrap();
+    one.set_recv_timeout(millis(40));
+    one.set_send_timeout(None);
+    assert_eq!(one.get_recv_timeout(), Some(millis(40)));
+    assert_eq!(one.get_send_timeout(), None);
+    assert_eq!(two.get_recv_timeout(), Some(millis(10)));
+    assert_eq!(two.get_send_timeout(), Some(millis(20)));
+    assert_eq!(rep.options().get_recv_timeout(), Some(millis(30)));
+    assert_eq!(two.recv(), Err(RecvError::TimedOut));
+    let req = Req::with_options(Options::new().recv_timeout(millis(10))).unwrap();
+    let asking = req.context();
+    asking.send("held").unwrap();
+    assert_eq!(asking.recv(), Err(RecvError::TimedOut));
+}
+
+/// C205.
+#[test]
+fn closing_a_context_ends_a_send_to_a_stalled_peer() {
+    for transport in Transport::STREAMS {
+        let options = Options::new().send_queue(2).send_queue_bytes(100_000);
+        let rep = Rep::with_options(options).unwrap();
+        let address = transport.address();
+        let endpoint = rep.bind(&address.url).unwrap();
+        let mut raw = Raw::greet(&endpoint.url(), REQ, REP);
+        let (stalled, other) = (rep.context(), rep.context());
+        let big = vec![0; 100_000];
+        loop {
+            raw.send_frame(b"\x80\0\0\x01q");
+            stalled.recv_timeout(SOON).unwrap();
+            if stalled.send_timeout(&big, kit::QUIET / 2).is_err() {
+                break;
+            }
+        }
+        raw.send_frame(b"\x80\0\0\x02q");
+        stalled.recv_timeout(SOON).unwrap();
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| stalled.send(&big));
+            stalled.close().unwrap();
+            assert!(matches!(sending.join().unwrap(), Err(SendError::Closed(_))));
+        });
+        let mut good = Raw::greet(&endpoint.url(), REQ, REP);
+        good.send_frame(b"\x80\0\0\x03q");
+        assert_eq!(other.recv_timeout(SOON).unwrap(), "q");
+        other.send("a").unwrap();
+        assert_eq!(good.read_frame(), b"\x80\0\0\x03a");
+    }
+}
+
+/// C206.
+#[test]
+fn try_recv_with_nothing_there_would_block() {
+    let (req, surveyor) = (Req::new(), Surveyor::new());
+    let (asking, surveying) = (req.context(), surveyor.context());
+    asking.send("q").unwrap();
+    surveying.send("q").unwrap();
+    assert_eq!(asking.try_recv(), Err(RecvError::WouldBlock));
+    assert_eq!(surveying.try_recv(), Err(RecvError::WouldBlock));
+    assert_eq!(Rep::new().context().try_recv(), Err(RecvError::WouldBlock));
+    assert_eq!(Respondent::new().context().try_recv(), Err(RecvError::WouldBlock));
+}
+
+/// C207.
+#[test]
+fn waiting_contexts_are_served_in_the_order_of_arrival() {
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let answering = [(); 3].map(|()| rep.context());
+        let mut waiting = answering.each_ref().map(|context| Box::pin(context.recv_async()));
+        for task in &mut waiting {
+            assert!(kit::poll_once(task).is_none());
+        }
+        let asking = [(); 3].map(|()| req.context());
+        for (number, context) in asking.iter().enumerate() {
+            context.send(format!("{number}")).unwrap();
+        }
+        for (number, (task, context)) in waiting.into_iter().zip(&answering).enumerate() {
+            assert_eq!(kit::block_on(task).unwrap(), format!("{number}"));
+            context.send(format!("{number}")).unwrap();
+        }
+        for (number, context) in asking.iter().enumerate() {
+            assert_eq!(context.recv_timeout(SOON).unwrap(), format!("{number}"));
+        }
+        conserved(&rep.stats());
+    }
+}
+
+/// A future that outlives its context must not receive for the one that has its number now.
+#[test]
+fn the_future_of_a_dropped_context_is_closed() {
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let first = req.context();
+        first.send("first").unwrap();
+        let mut polled = Box::pin(first.recv_async());
+        assert!(kit::poll_once(&mut polled).is_none());
+        drop(first);
+        let second = req.context();
+        let unpolled = second.recv_async();
+        second.send("second").unwrap();
+        drop(second);
+        let third = req.context();
+        third.send("third").unwrap();
+        let server = echo(&rep);
+        assert_eq!(kit::block_on(polled), Err(RecvError::Closed));
+        assert_eq!(kit::block_on(unpolled), Err(RecvError::Closed));
+        assert_eq!(third.recv_timeout(SOON).unwrap(), "third");
+        rep.close().unwrap();
+        server.join().unwrap();
+        conserved(&req.stats());
+    }
+}
+
+/// As above, for those who answer: a request must not go to a context that is gone.
+#[test]
+fn the_future_of_a_dropped_answering_context_takes_no_request() {
+    let (req, rep) = (Req::new(), Rep::new());
+    let _joined = join!(rep, req, Transport::Inproc);
+    let (gone, stays) = (rep.context(), rep.context());
+    let mut of_gone = Box::pin(gone.recv_async());
+    assert!(kit::poll_once(&mut of_gone).is_none());
+    drop(gone);
+    let asking = req.context();
+    asking.send("q").unwrap();
+    assert_eq!(kit::block_on(of_gone), Err(RecvError::Closed));
+    assert_eq!(stays.recv_timeout(SOON).unwrap(), "q");
+}
+
+/// A context that was closed has no say in what has its number now.
+#[test]
+fn a_closed_context_changes_no_intervals() {
+    let req = Req::with_options(Options::new().resend_interval(None)).unwrap();
+    let address = Transport::Tcp.address();
+    let endpoint = req.bind(&address.url).unwrap();
+    let mut raw = Raw::greet(&endpoint.url(), REP, REQ);
+    let closed = req.context();
+    closed.close().unwrap();
+    let open = req.context();
+    closed.set_resend_interval(Duration::from_millis(5)).unwrap();
+    open.send("once").unwrap();
+    raw.read_frame();
+    assert_eq!(open.recv_timeout(kit::QUIET), Err(RecvError::TimedOut));
+    assert_eq!(req.stats().resends, 0);
+}
+
+/// Close comes between the look and the sleep of a receive as often as not.
+#[test]
+fn a_context_that_is_closed_while_it_begins_to_wait_hears_of_it() {
+    let rep = Rep::new();
+    for _ in 0..2000 {
+        let context = rep.context();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| context.recv_timeout(SOON));
+            let waits = || context.try_recv() == Err(RecvError::State) || waiting.is_finished();
+            eventually("it waits", waits);
+            context.close().unwrap();
+            let outcome = waiting.join().unwrap();
+            assert!(matches!(outcome, Err(RecvError::Closed | RecvError::State)), "{outcome:?}");
+        });
+    }
+}

@@ -1,0 +1,274 @@
+//! PAIR: one peer at a time, messages both ways, nothing lost while the connection holds.
+
+mod kit;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::{QUIET, Raw, SOON, Transport, conserved, eventually};
+use sinew::{Options, Pair, RecvError, SendError};
+
+const PAIR: u8 = 0x10;
+
+/// A socket with queues of `messages` messages and 64 KiB.
+fn narrow(messages: usize) -> Pair {
+    let options = Options::new()
+        .send_queue(messages)
+        .recv_queue(messages)
+        .send_queue_bytes(1 << 16)
+        .recv_queue_bytes(1 << 16);
+    Pair::with_options(options).unwrap()
+}
+
+/// Sends numbered messages until there has been no room for a while; says how many were taken.
+fn fill(pair: &Pair, size: usize) -> u32 {
+    for n in 0u32.. {
+        let mut body = vec![0; size];
+        body[..4].copy_from_slice(&n.to_be_bytes());
+        match pair.send_timeout(body, QUIET) {
+            Ok(()) => {}
+            Err(SendError::TimedOut(_)) => return n,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    unreachable!("some queue is endless")
+}
+
+/// C036.
+#[test]
+fn messages_go_both_ways() {
+    for transport in Transport::ALL {
+        let (left, right) = (Pair::new(), Pair::new());
+        let _joined = join!(left, right, transport);
+        left.send("ping").unwrap();
+        assert_eq!(right.recv_timeout(SOON).unwrap(), "ping");
+        right.send("").unwrap();
+        assert_eq!(left.recv_timeout(SOON).unwrap(), "");
+        conserved(&left.stats());
+        conserved(&right.stats());
+    }
+}
+
+/// C037.
+#[test]
+fn a_send_without_a_peer_times_out_and_gives_the_message_back() {
+    let timeout = Duration::from_millis(100);
+    let pair = Pair::with_options(Options::new().send_timeout(timeout)).unwrap();
+    let begin = Instant::now();
+    let error = pair.send("kept").unwrap_err();
+    assert!(begin.elapsed() >= timeout);
+    assert!(matches!(error, SendError::TimedOut(_)));
+    assert_eq!(error.into_message(), "kept");
+    conserved(&pair.stats());
+}
+
+/// C038, C042.
+#[test]
+fn a_socket_without_a_peer_queues_nothing() {
+    let pair = narrow(1);
+    assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
+    assert_eq!(pair.stats().messages_sent, 0);
+    conserved(&pair.stats());
+}
+
+/// C042.
+#[test]
+fn a_peer_that_does_not_read_fills_pipe_and_kernel_and_no_more() {
+    for transport in Transport::STREAMS {
+        let pair = narrow(1);
+        let address = transport.address();
+        let endpoint = pair.bind(&address.url).unwrap();
+        let mut peer = Raw::greet(&endpoint.url(), PAIR, PAIR);
+        pair.wait_for_peers(1, SOON).unwrap();
+        let taken = fill(&pair, 50_000);
+        assert!(taken > 0);
+        assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
+        for n in 0..taken {
+            assert_eq!(peer.read_frame()[..4], n.to_be_bytes());
+        }
+        eventually("there is room again", || pair.try_send("x").is_ok());
+        assert_eq!(peer.read_frame(), b"x");
+        conserved(&pair.stats());
+    }
+}
+
+/// C039, C040.
+#[test]
+fn a_second_peer_waits_until_the_first_has_gone() {
+    for transport in Transport::ALL {
+        let quick = || {
+            let retry = Duration::from_millis(10);
+            Pair::with_options(Options::new().reconnect_interval(retry)).unwrap()
+        };
+        let (server, first, second) = (Pair::new(), quick(), quick());
+        let (_address, endpoint) = join!(server, first, transport);
+        second.connect(&endpoint.url()).unwrap();
+        eventually("the second is turned away", || server.stats().rejected_pipes > 0);
+        for _ in 0..100 {
+            server.send("to the first").unwrap();
+            assert_eq!(first.recv_timeout(SOON).unwrap(), "to the first");
+            first.send("from the first").unwrap();
+            assert_eq!(server.recv_timeout(SOON).unwrap(), "from the first");
+        }
+        assert_eq!(second.try_recv(), Err(RecvError::WouldBlock));
+        assert_eq!(server.peers().len(), 1);
+
+        first.close().unwrap();
+        eventually("the second is let in", || server.stats().accepted_connections == 2);
+        server.send("to the second").unwrap();
+        assert_eq!(second.recv_timeout(SOON).unwrap(), "to the second");
+        second.send("from the second").unwrap();
+        assert_eq!(server.recv_timeout(SOON).unwrap(), "from the second");
+        for pair in [&server, &first, &second] {
+            eventually("all is accounted for", || pair.stats().check_conservation().is_ok());
+        }
+    }
+}
+
+/// C041.
+#[test]
+fn a_slow_receiver_holds_the_sender_up_and_loses_nothing() {
+    for transport in Transport::ALL {
+        let (sender, receiver) = (narrow(4), narrow(4));
+        let _joined = join!(sender, receiver, transport);
+        let taken = fill(&sender, 10_000);
+        for n in 0..taken {
+            let message = receiver.recv_timeout(SOON).unwrap();
+            assert_eq!(message[..4], n.to_be_bytes(), "over {transport:?}");
+        }
+        assert_eq!(receiver.try_recv(), Err(RecvError::WouldBlock));
+        conserved(&sender.stats());
+        conserved(&receiver.stats());
+    }
+}
+
+/// C043.
+#[test]
+fn a_receive_queue_holds_1_to_8192_messages() {
+    for (messages, allowed) in [(0, false), (1, true), (8192, true), (8193, false)] {
+        let options = Options::new().recv_queue(messages);
+        assert_eq!(Pair::with_options(options).is_ok(), allowed, "{messages}");
+    }
+}
+
+/// C043. Inside the process, where no kernel has buffers of its own.
+#[test]
+fn a_deeper_receive_queue_takes_more() {
+    let taken = [2, 32].map(|depth| {
+        let (sender, receiver) = (narrow(2), narrow(depth));
+        let _joined = join!(sender, receiver, Transport::Inproc);
+        fill(&sender, 4)
+    });
+    assert!(taken[1] >= taken[0] + 16, "{taken:?}");
+}
+
+/// C044.
+#[test]
+fn a_send_that_waits_goes_to_the_peer_that_appears() {
+    for transport in Transport::ALL {
+        let (sender, receiver) = (Pair::new(), Pair::new());
+        let mut sending = Box::pin(sender.send_async("at last"));
+        assert!(kit::poll_once(&mut sending).is_none());
+        let blocked = thread::spawn({
+            let sender = sender.clone();
+            move || sender.send_timeout("and this", SOON)
+        });
+        let _joined = join!(sender, receiver, transport);
+        kit::block_on(sending).unwrap();
+        blocked.join().unwrap().unwrap();
+        let mut got = [(); 2].map(|()| receiver.recv_timeout(SOON).unwrap().to_text().into_owned());
+        got.sort();
+        assert_eq!(got, ["and this", "at last"]);
+        conserved(&sender.stats());
+    }
+}
+
+/// C045.
+#[test]
+fn pairs_on_different_names_are_independent() {
+    let pairs = [(); 2].map(|()| {
+        let (left, right) = (Pair::new(), Pair::new());
+        let joined = join!(left, right, Transport::Inproc);
+        (left, right, joined)
+    });
+    pairs[0].0.send("one").unwrap();
+    pairs[1].0.send("two").unwrap();
+    assert_eq!(pairs[0].1.recv_timeout(SOON).unwrap(), "one");
+    assert_eq!(pairs[1].1.recv_timeout(SOON).unwrap(), "two");
+    assert_eq!(pairs[0].1.try_recv(), Err(RecvError::WouldBlock));
+}
+
+/// C057.
+#[test]
+fn two_threads_play_ping_pong() {
+    const ROUNDS: u32 = 10_000;
+    for transport in Transport::ALL {
+        let (left, right) = (narrow(1), narrow(1));
+        let _joined = join!(left, right, transport);
+        let player = thread::spawn({
+            let right = right.clone();
+            move || {
+                for _ in 0..ROUNDS {
+                    let ball = right.recv_timeout(SOON).unwrap();
+                    right.send_timeout(ball, SOON).unwrap();
+                }
+            }
+        });
+        for n in 0..ROUNDS {
+            left.send_timeout(&n.to_be_bytes(), SOON).unwrap();
+            assert_eq!(left.recv_timeout(SOON).unwrap()[..], n.to_be_bytes());
+        }
+        player.join().unwrap();
+        conserved(&left.stats());
+        conserved(&right.stats());
+    }
+}
+
+/// C057, with two threads on each socket and senders that wait most of the time.
+#[test]
+fn a_blocked_sender_does_not_stop_the_receiver() {
+    const MESSAGES: u32 = 10_000;
+    for transport in Transport::ALL {
+        let (left, right) = (narrow(1), narrow(1));
+        let _joined = join!(left, right, transport);
+        thread::scope(|scope| {
+            for pair in [&left, &right] {
+                scope.spawn(|| {
+                    for n in 0..MESSAGES {
+                        pair.send_timeout(&n.to_be_bytes(), SOON).unwrap();
+                    }
+                });
+                scope.spawn(|| {
+                    for n in 0..MESSAGES {
+                        assert_eq!(pair.recv_timeout(SOON).unwrap()[..], n.to_be_bytes());
+                    }
+                });
+            }
+        });
+        conserved(&left.stats());
+        conserved(&right.stats());
+    }
+}
+
+/// What was received before the peer went stays readable; what waits goes to the next peer.
+#[test]
+fn what_a_lost_peer_had_sent_is_still_received() {
+    for transport in Transport::ALL {
+        let (server, first) = (Pair::new(), Pair::new());
+        let (_address, endpoint) = join!(server, first, transport);
+        for n in 0..10u8 {
+            first.send(&[n]).unwrap();
+        }
+        eventually("all have arrived", || server.stats().recv_queue == 10);
+        first.close().unwrap();
+        eventually("the peer is gone", || server.peers().is_empty());
+        let second = Pair::new();
+        second.connect(&endpoint.url()).unwrap();
+        server.send_timeout("for the second", SOON).unwrap();
+        assert_eq!(second.recv_timeout(SOON).unwrap(), "for the second");
+        for n in 0..10u8 {
+            assert_eq!(server.recv_timeout(SOON).unwrap()[..], [n]);
+        }
+        conserved(&server.stats());
+    }
+}
