@@ -141,7 +141,7 @@ fn requests_are_spread_over_the_replies_in_turn() {
         assert_eq!(turns, 7, "{answers:?} over {transport:?}");
         one.close().unwrap();
         two.close().unwrap();
-        servers.map(|server| server.join().unwrap());
+        let _ = servers.map(|server| server.join().unwrap());
         conserved(&req.stats());
     }
 }
