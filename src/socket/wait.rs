@@ -154,7 +154,12 @@ impl<P: Protocol> Core<P> {
                     }
                     Attempt::Waits(entry.state.protocol.deadline())
                 }
-                Err(refusal) => Attempt::Over(Err(Failure::Refused(refusal))),
+                Err(refusal) => {
+                    // It may have been woken for what it cannot use and the next one can; and what
+                    // ends its wait ends that of others.
+                    entry.pass_on(interest);
+                    Attempt::Over(Err(Failure::Refused(refusal)))
+                }
             }
         })
     }
