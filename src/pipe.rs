@@ -17,10 +17,10 @@ use crate::message::PipeId;
 use crate::protocol::ProtocolId;
 use crate::reactor::Link;
 use crate::ring::{Bounds, Ring};
-use crate::signal::Signal;
+use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak, fence};
 
 /// What can be announced of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,21 +116,60 @@ impl DirectWrites {
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.
 ///
 /// Rung without the socket's lock, by the reactor or by another socket's threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SocketBell {
+    host: Weak<dyn Host>,
     edges: Mutex<Vec<(PipeId, Edge)>>,
     /// Whether `edges` holds anything: lets those who enter the socket pass it by without a lock.
     pending: AtomicBool,
+    /// The protocol has something to do when a pipe is ready, whether anybody waits or not.
+    busy: AtomicBool,
     pub(crate) signal: Signal,
 }
 
 impl SocketBell {
+    pub(crate) fn new(host: Weak<dyn Host>) -> Self {
+        Self {
+            host,
+            edges: Mutex::default(),
+            pending: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            signal: Signal::default(),
+        }
+    }
+
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
         let mut edges = self.edges.lock();
         edges.push((pipe, edge));
         self.pending.store(true, Ordering::Release);
         drop(edges);
-        self.signal.wake_any();
+        // Not from here: we may be the end of a long chain of sockets that ring each other.
+        let attend = match self.signal.wake_any() {
+            Visitor::Sure => false,
+            Visitor::Doubtful => true,
+            // Pairs with the fence in `set_busy`, by the fence in `wake_any`.
+            Visitor::Nobody => self.busy.load(Ordering::Relaxed),
+        };
+        if attend && let Some(host) = self.host.upgrade() {
+            host.attend();
+        }
+    }
+
+    /// Whether the protocol is to be entered when a pipe is ready though nobody waits. `true` is
+    /// returned when something has been announced meanwhile for which nobody may come.
+    ///
+    /// Called under the socket's lock.
+    pub(crate) fn set_busy(&self, busy: bool) -> bool {
+        if !busy {
+            if self.busy.load(Ordering::Relaxed) {
+                self.busy.store(false, Ordering::Relaxed);
+            }
+            return false;
+        }
+        self.busy.store(true, Ordering::Relaxed);
+        // Either a bell sees that we are busy, or we see what it announced.
+        fence(Ordering::SeqCst);
+        self.is_pending()
     }
 
     /// Whether something was announced that nobody has taken yet.
@@ -176,6 +215,12 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 
     /// Runs the protocol's timers.
     fn expire(&self);
+
+    /// Has the socket entered soon, and not by the calling thread: it may be deep inside another.
+    fn attend(&self);
+
+    /// Hands over to the protocol what the bell has announced.
+    fn visit(&self);
 }
 
 /// A pipe that is offered to a socket.

@@ -50,6 +50,17 @@ pub(crate) enum Sleeper {
     Task(Waker),
 }
 
+/// Who will enter the socket because of [`Signal::wake_any`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visitor {
+    /// A thread.
+    Sure,
+    /// A task, while others sleep. A task need not be polled for as long as it lives.
+    Doubtful,
+    /// No one, or a task on which no other call depends.
+    Nobody,
+}
+
 impl Sleeper {
     pub(crate) fn wake(self) {
         match self {
@@ -112,16 +123,23 @@ impl Signal {
 
     /// Wakes one waiter, whatever it waits for: it enters the socket, and so hands over what the
     /// bell has announced to whomever it concerns.
-    pub(crate) fn wake_any(&self) {
+    pub(crate) fn wake_any(&self) -> Visitor {
         // Pairs with the fence in `register`.
         fence(Ordering::SeqCst);
         if self.registered.load(Ordering::Relaxed) == 0 {
-            return;
+            return Visitor::Nobody;
         }
         let woken = self.remove(|sleeping| sleeping.pop_first().map(|(_, sleeper)| sleeper));
-        if let Some(sleeper) = woken {
-            sleeper.wake();
-        }
+        let Some(sleeper) = woken else {
+            return Visitor::Nobody;
+        };
+        let visitor = match sleeper {
+            Sleeper::Thread(_) | Sleeper::Driving(..) => Visitor::Sure,
+            Sleeper::Task(_) if self.registered.load(Ordering::Relaxed) > 0 => Visitor::Doubtful,
+            Sleeper::Task(_) => Visitor::Nobody,
+        };
+        sleeper.wake();
+        visitor
     }
 
     /// Wakes everybody who waits for `interest`.

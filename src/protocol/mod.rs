@@ -179,6 +179,12 @@ pub(crate) trait Protocol: Send + 'static {
     /// received. For the conservation law.
     fn held(&self) -> Held;
 
+    /// Whether a pipe that becomes ready gives the protocol something to do though no call waits for
+    /// it.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// When `expire` wants to be called next.
     fn deadline(&self) -> Option<Instant>;
 

@@ -375,6 +375,11 @@ impl Protocol for Req {
         }
     }
 
+    /// Requests wait for a pipe, whether anybody waits for their replies or not.
+    fn is_busy(&self) -> bool {
+        !self.line.is_empty()
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.timers.first().map(|&(due, _)| due)
     }

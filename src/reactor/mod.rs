@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Close(Token, Duration),
     /// Run a socket's timers at some time.
     Expire(Weak<dyn Host>, Instant),
+    /// Enter a socket that has something to do and nobody to do it.
+    Visit(Weak<dyn Host>),
     /// Have an inproc dialer try again at some time.
     Rejoin(Weak<inproc::Dialer>, Instant),
     /// End the thread.
@@ -352,6 +354,11 @@ impl Driver {
             Command::Close(token, linger) => self.part(token, linger),
             Command::Expire(host, at) => {
                 self.cx.timers.set(at, Due::Expire(host));
+            }
+            Command::Visit(host) => {
+                if let Some(host) = host.upgrade() {
+                    host.visit();
+                }
             }
             Command::Rejoin(dialer, at) => {
                 self.cx.timers.set(at, Due::Rejoin(dialer));

@@ -128,7 +128,7 @@ impl<P: Protocol> Core<P> {
             this: this.clone(),
             name,
             state: Mutex::new(state),
-            bell: Arc::default(),
+            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>)),
             direct: DirectWrites::new(),
             counters: Arc::new(Counters::new()),
             hub: EventHub::default(),
@@ -206,6 +206,9 @@ impl<P: Protocol> Core<P> {
         let result = act(&mut entry);
         let mut effects = entry.effects;
         effects.timer = state.timer_to_set();
+        if self.bell.set_busy(state.protocol.is_busy() && !state.closed) {
+            effects.visit = true;
+        }
         drop(state);
         effects.perform(self);
         result
@@ -402,6 +405,14 @@ impl<P: Protocol> Host for Core<P> {
         // Entering runs what is due.
         self.enter(|_| ());
     }
+
+    fn attend(&self) {
+        self.post(Command::Visit(self.host()));
+    }
+
+    fn visit(&self) {
+        self.enter(|_| ());
+    }
 }
 
 impl<P: Protocol> fmt::Debug for Core<P> {
@@ -432,6 +443,8 @@ pub(crate) struct Effects {
     peers_changed: bool,
     queues_changed: bool,
     timer: Option<Instant>,
+    /// Somebody is to enter again.
+    visit: bool,
 }
 
 impl Effects {
@@ -460,13 +473,20 @@ impl Effects {
         if let Some(at) = self.timer {
             core.set_timer(at);
         }
+        if self.visit {
+            core.attend();
+        }
     }
 }
 
 impl<P: Protocol> Core<P> {
     fn set_timer(&self, at: Instant) {
+        self.post(Command::Expire(self.host(), at));
+    }
+
+    fn post(&self, command: Command) {
         match self.runtime() {
-            Ok(runtime) => runtime.mailbox().post(Command::Expire(self.host(), at)),
+            Ok(runtime) => runtime.mailbox().post(command),
             // Threads that wait look at the clock themselves; tasks would miss their deadline.
             Err(error) => log::error!("{}: no timers: {error}", self.name),
         }
