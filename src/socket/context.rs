@@ -442,6 +442,9 @@ impl<R: Role> Answering<R> {
     fn close(&self) -> Result<(), Closed> {
         self.common.close()?;
         *self.current.lock() = None;
+        // A call looks whether the context is closed, and goes to sleep, under the socket's lock:
+        // once we have had the lock it has either seen that we are or can be woken.
+        self.core.enter(|_| ());
         self.core.wake_all();
         Ok(())
     }
