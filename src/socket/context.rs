@@ -424,7 +424,7 @@ impl<R: Role> Answering<R> {
     /// Answers. Whatever comes of it there is nothing to answer any more, unless it would only have
     /// had to wait and must not.
     fn send(&self, message: Message, patience: Patience) -> Result<(), SendError> {
-        if self.common.is_closed() {
+        if self.common.is_closed() || self.core.is_closed() {
             return Err(SendError::Closed(message));
         }
         let Some(route) = self.current.lock().take() else {
