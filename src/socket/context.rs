@@ -200,6 +200,14 @@ macro_rules! context_calls {
             }
         }
 
+        /// Ends the futures that outlive the context.
+        impl Drop for $context {
+            fn drop(&mut self) {
+                // Closed by hand before, perhaps.
+                let _ = self.close();
+            }
+        }
+
         impl fmt::Debug for $context {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($context)).field("common", &self.common).finish()
@@ -540,7 +548,8 @@ macro_rules! answering_context {
                 *self.common.send_timeout.lock()
             }
 
-            /// Closes the context: calls that wait end with `Closed`. Other contexts go on.
+            /// Closes the context: calls that wait end with `Closed`. Other contexts go on. Dropping it
+            /// does the same.
             ///
             /// # Errors
             ///
