@@ -82,12 +82,25 @@ impl<P: Converses> Conversing<P> {
         self.open.store(false, Ordering::Release);
     }
 
+    /// Changes how the conversation goes on. Nothing happens once it is closed: its number may belong
+    /// to another one by then.
+    fn configure(&self, change: impl FnOnce(&mut P, Conversation)) {
+        self.core.enter(|entry| {
+            if self.open.load(Ordering::Acquire) {
+                change(entry.parts().0, self.conversation);
+            }
+        });
+    }
+
     /// Gives up what was asked. From now on the number may belong to another conversation.
     fn close(&self) {
-        if self.open.swap(false, Ordering::AcqRel) {
+        // Under the lock, so that nobody who has it meets the number of somebody else.
+        if self.open.load(Ordering::Acquire) {
             self.core.enter(|entry| {
-                let (protocol, mut io, _) = entry.parts();
-                protocol.close(self.conversation, &mut io);
+                if self.open.swap(false, Ordering::AcqRel) {
+                    let (protocol, mut io, _) = entry.parts();
+                    protocol.close(self.conversation, &mut io);
+                }
             });
         }
     }
@@ -351,8 +364,7 @@ impl ReqContext {
     ) -> Result<(), OptionError> {
         let interval = interval.into();
         crate::Options::new().resend_interval(interval).check(<protocol::Req as Protocol>::ID)?;
-        let Conversing { core, conversation, .. } = &self.conversing;
-        core.enter(|entry| entry.parts().0.set_resend(*conversation, interval));
+        self.conversing.configure(|req, conversation| req.set_resend(conversation, interval));
         Ok(())
     }
 }
@@ -381,8 +393,9 @@ impl SurveyorContext {
         crate::Options::new()
             .survey_deadline(deadline)
             .check(<protocol::Surveyor as Protocol>::ID)?;
-        let Conversing { core, conversation, .. } = &self.conversing;
-        core.enter(|entry| entry.parts().0.set_deadline(*conversation, deadline));
+        self.conversing.configure(|surveyor, conversation| {
+            surveyor.set_deadline(conversation, deadline);
+        });
         Ok(())
     }
 }
