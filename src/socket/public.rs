@@ -239,6 +239,12 @@ macro_rules! socket_calls {
 /// assert_eq!(right.recv()?, "ping");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It is one conversation and has no contexts (C192):
+///
+/// ```compile_fail,E0599
+/// sinew::Pair::new().context();
+/// ```
 #[derive(Clone)]
 pub struct Pair {
     core: Arc<Core<protocol::Pair>>,
