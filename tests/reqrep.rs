@@ -546,9 +546,7 @@ fn requests_are_not_read_ahead() {
             assert_eq!(rep.recv_timeout(SOON).unwrap().into_message()[..], [n]);
         }
         drop(raw);
-        eventually("the rest goes with the pipe", || {
-            rep.stats().drops(DropReason::AskerGone) == 2
-        });
+        eventually("the rest goes with the pipe", || rep.stats().drops(DropReason::AskerGone) == 2);
         assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock));
         conserved(&rep.stats());
     }
