@@ -5,7 +5,7 @@ mod kit;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{Raw, SOON, Transport, conserved};
 use sinew::{Closed, DropReason, Options, RecvError, Rep, Req, Respondent, SendError, Surveyor};
@@ -377,8 +377,10 @@ fn a_context_that_is_closed_while_it_begins_to_wait_hears_of_it() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for context in contexts.iter().take_while(|_| begins()) {
-                let closed = context.recv_timeout(SOON) == Err(RecvError::Closed);
-                slept_on.store(!closed, Ordering::SeqCst);
+                let begin = Instant::now();
+                // Says so at its timeout too, if it was not woken before.
+                assert_eq!(context.recv_timeout(SOON), Err(RecvError::Closed));
+                slept_on.store(begin.elapsed() >= SOON, Ordering::SeqCst);
             }
         });
         for (round, context) in contexts.iter().enumerate().take_while(|_| begins()) {
