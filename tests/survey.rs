@@ -375,3 +375,31 @@ fn everybody_who_waits_hears_of_the_deadline() {
     // A task that nobody wakes is polled by the kit all the same, but much later.
     assert!(begin.elapsed() < SOON / 2);
 }
+
+/// Semantics 9.1: several receives may wait on one survey; each answer goes to one of them.
+#[test]
+fn several_threads_may_wait_for_the_answers_to_one_survey() {
+    let surveyor = Surveyor::with_options(Options::new().survey_deadline(SOON)).unwrap();
+    let respondents: Vec<Respondent> = (0..4).map(|_| Respondent::new()).collect();
+    let address = Transport::Inproc.address();
+    surveyor.bind(&address.url).unwrap();
+    for respondent in &respondents {
+        respondent.connect(&address.url).unwrap();
+    }
+    surveyor.wait_for_peers(respondents.len(), SOON).unwrap();
+    let asking = surveyor.context();
+    asking.send("who?").unwrap();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = respondents
+            .iter()
+            .map(|_| scope.spawn(|| asking.recv().expect("an answer for each").to_string()))
+            .collect();
+        for (n, respondent) in respondents.iter().enumerate() {
+            respondent.recv_timeout(SOON).unwrap().reply(n.to_string()).unwrap();
+        }
+        let mut answers: Vec<String> =
+            waiting.into_iter().map(|waiting| waiting.join().unwrap()).collect();
+        answers.sort();
+        assert_eq!(answers, ["0", "1", "2", "3"]);
+    });
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::public::{ONLY_RECV, recv_error};
 use super::wait::{Failure, Patience, Waiting};
-use super::{Closed, Core, SocketPort};
+use super::{Closed, Core, Handle, SocketPort};
 use crate::error::{OptionError, RecvError, SendError};
 use crate::message::Message;
 use crate::protocol::{
@@ -49,17 +49,17 @@ impl Converses for protocol::Surveyor {
 
 /// An open conversation; closed when dropped.
 pub(crate) struct Conversing<P: Converses> {
-    core: Arc<Core<P>>,
+    core: Handle<P>,
     conversation: Conversation,
     open: AtomicBool,
 }
 
 impl<P: Converses> Conversing<P> {
-    pub(crate) fn new(core: &Arc<Core<P>>, conversation: Conversation) -> Self {
-        Self { core: Arc::clone(core), conversation, open: AtomicBool::new(true) }
+    pub(crate) fn new(core: &Handle<P>, conversation: Conversation) -> Self {
+        Self { core: core.clone(), conversation, open: AtomicBool::new(true) }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core<P>> {
+    pub(crate) fn core(&self) -> &Handle<P> {
         &self.core
     }
 
@@ -112,9 +112,19 @@ impl<P: Converses> Drop for Conversing<P> {
     }
 }
 
-/// What every context has: its timeouts, and at most one call that receives.
+/// How many calls may receive on a context at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receivers {
+    /// One: there is one reply, or one request in hand.
+    One,
+    /// Any number, served in order: a survey has many answers.
+    Many,
+}
+
+/// What every context has: its timeouts, and who receives.
 #[derive(Debug)]
 struct Common {
+    receivers: Receivers,
     closed: AtomicBool,
     receiving: AtomicBool,
     send_timeout: Mutex<Option<Duration>>,
@@ -123,9 +133,10 @@ struct Common {
 
 impl Common {
     /// Timeouts are copied from the socket; later changes of one do not reach the other.
-    fn new<P: Protocol>(core: &Core<P>) -> Arc<Self> {
+    fn new<P: Protocol>(core: &Core<P>, receivers: Receivers) -> Arc<Self> {
         let options = core.options();
         Arc::new(Self {
+            receivers,
             closed: AtomicBool::new(false),
             receiving: AtomicBool::new(false),
             send_timeout: Mutex::new(options.send_timeout),
@@ -142,14 +153,17 @@ impl Common {
         if self.closed.swap(true, Ordering::AcqRel) { Err(Closed) } else { Ok(()) }
     }
 
-    /// The right to receive, unless another call has it.
+    /// The right to receive, unless only one call may and another does.
     fn receive(self: &Arc<Self>) -> Result<Receiving, RecvError> {
         if self.is_closed() {
             return Err(RecvError::Closed);
         }
+        if self.receivers == Receivers::Many {
+            return Ok(Receiving(None));
+        }
         match self.receiving.swap(true, Ordering::AcqRel) {
             true => Err(RecvError::State),
-            false => Ok(Receiving(Arc::clone(self))),
+            false => Ok(Receiving(Some(Arc::clone(self)))),
         }
     }
 
@@ -159,12 +173,14 @@ impl Common {
     }
 }
 
-/// The one call that receives on a context.
-struct Receiving(Arc<Common>);
+/// A call that receives; on a context that allows one, the one.
+struct Receiving(Option<Arc<Common>>);
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        self.0.receiving.store(false, Ordering::Release);
+        if let Some(common) = &self.0 {
+            common.receiving.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -176,7 +192,8 @@ macro_rules! context_calls {
             ///
             /// # Errors
             ///
-            /// `State` when there is nothing to receive for, or another call is receiving already;
+            /// `State` when there is nothing to receive for, or (except for SURVEYOR, which has many
+            /// answers) another call is receiving already;
             /// `TimedOut`; `Closed`; for REQ and SURVEYOR `Canceled` when a newer send takes over, and
             /// for REQ `ConnectionReset` with resending switched off.
             pub fn recv(&self) -> Result<Message, RecvError> {
@@ -231,7 +248,7 @@ macro_rules! context_calls {
 
 /// The contexts that ask: REQ and SURVEYOR.
 macro_rules! asking_context {
-    ($(#[$doc:meta])* $context:ident, $protocol:ty, $open:expr) => {
+    ($(#[$doc:meta])* $context:ident, $protocol:ty, $receivers:expr, $open:expr) => {
         $(#[$doc])*
         pub struct $context {
             conversing: Conversing<$protocol>,
@@ -241,11 +258,11 @@ macro_rules! asking_context {
         context_calls!($context);
 
         impl $context {
-            pub(super) fn new(core: &Arc<Core<$protocol>>) -> Self {
+            pub(super) fn new(core: &Handle<$protocol>) -> Self {
                 let options = core.options();
                 let open: fn(&mut $protocol, &crate::Options) -> Conversation = $open;
                 let conversation = core.enter(|entry| open(entry.parts().0, &options));
-                let common = Common::new(core);
+                let common = Common::new(core, $receivers);
                 // A context of a closed socket is a closed context.
                 common.closed.store(core.is_closed(), Ordering::Release);
                 Self { conversing: Conversing::new(core, conversation), common }
@@ -278,7 +295,7 @@ macro_rules! asking_context {
             pub fn recv_async(
                 &self,
             ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-                let core = Arc::clone(&self.conversing.core);
+                let core = self.conversing.core.clone();
                 let conversation = self.conversing.conversation;
                 let common = Arc::clone(&self.common);
                 async move {
@@ -349,7 +366,7 @@ asking_context! {
     /// assert_eq!(context.try_recv(), Err(sinew::RecvError::WouldBlock));
     /// # Ok::<(), sinew::SendError>(())
     /// ```
-    ReqContext, protocol::Req, |req, options| req.open(options.get_resend_interval())
+    ReqContext, protocol::Req, Receivers::One, |req, options| req.open(options.get_resend_interval())
 }
 
 impl ReqContext {
@@ -374,7 +391,7 @@ asking_context! {
     ///
     /// At the deadline `recv` is `TimedOut`, once; after that it is `State`. A receive timeout does not
     /// end the survey. Source: semantics specification, sections 9.1 and 12.
-    SurveyorContext, protocol::Surveyor, |surveyor, options| {
+    SurveyorContext, protocol::Surveyor, Receivers::Many, |surveyor, options| {
         surveyor.open(options.get_survey_deadline(), options.get_survey_storage())
     }
 }
@@ -402,16 +419,16 @@ impl SurveyorContext {
 
 /// A conversation of a socket that answers: what it has received and not answered yet.
 struct Answering<R: Role> {
-    core: Arc<Core<Answerer<R>>>,
+    core: Handle<Answerer<R>>,
     common: Arc<Common>,
     current: Arc<Mutex<Option<Route>>>,
 }
 
 impl<R: Role> Answering<R> {
-    fn new(core: &Arc<Core<Answerer<R>>>) -> Self {
-        let common = Common::new(core);
+    fn new(core: &Handle<Answerer<R>>) -> Self {
+        let common = Common::new(core, Receivers::One);
         common.closed.store(core.is_closed(), Ordering::Release);
-        Self { core: Arc::clone(core), common, current: Arc::default() }
+        Self { core: core.clone(), common, current: Arc::default() }
     }
 
     /// What is received takes the place of what was; a receive that fails changes nothing.
@@ -428,7 +445,7 @@ impl<R: Role> Answering<R> {
     }
 
     fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<R> {
-        let core = Arc::clone(&self.core);
+        let core = self.core.clone();
         let common = Arc::clone(&self.common);
         let current = Arc::clone(&self.current);
         async move {
@@ -496,7 +513,7 @@ macro_rules! answering_context {
         context_calls!($context);
 
         impl $context {
-            pub(super) fn new(core: &Arc<Core<Answerer<$role>>>) -> Self {
+            pub(super) fn new(core: &Handle<Answerer<$role>>) -> Self {
                 let answering = Answering::new(core);
                 let common = Arc::clone(&answering.common);
                 Self { answering, common }

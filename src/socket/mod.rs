@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -56,9 +57,80 @@ pub struct Closed;
 #[error("there is no pipe {0}")]
 pub struct NoSuchPipe(pub PipeId);
 
+/// One of the program's holds on a socket: a handle, a context, a survey, a request, a future.
+///
+/// The socket closes with the last of them, in the thread that drops it. The reactor has references of
+/// its own for moments; those are not holds, and do not put the close off.
+pub(crate) struct Handle<P: Protocol>(Arc<Core<P>>);
+
+impl<P: Protocol> Handle<P> {
+    /// A socket, and the first hold on it.
+    pub(crate) fn new(
+        protocol: P,
+        options: Options,
+        runtime: Option<Runtime>,
+    ) -> Result<Self, OptionError> {
+        options.check(P::ID)?;
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let name = options.name.clone().unwrap_or_else(|| {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            format!("{}-{number}", P::ID)
+        });
+        let state = State {
+            protocol,
+            pipes: Pipes::default(),
+            endpoints: Vec::new(),
+            leaving: Vec::new(),
+            closed: false,
+            armed: None,
+            edges: Vec::new(),
+        };
+        let core = Arc::new_cyclic(|this| Core {
+            this: this.clone(),
+            holds: AtomicUsize::new(1),
+            name,
+            state: Mutex::new(state),
+            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>)),
+            direct: DirectWrites::new(),
+            counters: Arc::new(Counters::new()),
+            hub: EventHub::default(),
+            deciding: AtomicUsize::new(0),
+            options: Mutex::new(options),
+            runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
+        });
+        Ok(Self(core))
+    }
+}
+
+impl<P: Protocol> Clone for Handle<P> {
+    fn clone(&self) -> Self {
+        self.0.holds.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Protocol> Drop for Handle<P> {
+    fn drop(&mut self) {
+        if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Closed by hand before, perhaps.
+            let _ = self.0.close();
+        }
+    }
+}
+
+impl<P: Protocol> Deref for Handle<P> {
+    type Target = Core<P>;
+
+    fn deref(&self) -> &Core<P> {
+        &self.0
+    }
+}
+
 /// Everything a socket is.
 pub(crate) struct Core<P: Protocol> {
     this: Weak<Self>,
+    /// How many handles there are.
+    holds: AtomicUsize,
     name: String,
     state: Mutex<State<P>>,
     bell: Arc<SocketBell>,
@@ -104,40 +176,6 @@ struct Pipe {
 }
 
 impl<P: Protocol> Core<P> {
-    pub(crate) fn new(
-        protocol: P,
-        options: Options,
-        runtime: Option<Runtime>,
-    ) -> Result<Arc<Self>, OptionError> {
-        options.check(P::ID)?;
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        let name = options.name.clone().unwrap_or_else(|| {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            format!("{}-{number}", P::ID)
-        });
-        let state = State {
-            protocol,
-            pipes: Pipes::default(),
-            endpoints: Vec::new(),
-            leaving: Vec::new(),
-            closed: false,
-            armed: None,
-            edges: Vec::new(),
-        };
-        Ok(Arc::new_cyclic(|this| Self {
-            this: this.clone(),
-            name,
-            state: Mutex::new(state),
-            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>)),
-            direct: DirectWrites::new(),
-            counters: Arc::new(Counters::new()),
-            hub: EventHub::default(),
-            deciding: AtomicUsize::new(0),
-            options: Mutex::new(options),
-            runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
-        }))
-    }
-
     /// The runtime, started if need be.
     pub(crate) fn runtime(&self) -> Result<&Runtime, RuntimeError> {
         match self.runtime.get() {
@@ -329,13 +367,6 @@ impl<P: Protocol> Core<P> {
     }
 }
 
-impl<P: Protocol> Drop for Core<P> {
-    fn drop(&mut self) {
-        // Closed by hand before, perhaps.
-        let _ = self.close();
-    }
-}
-
 impl<P: Protocol> Host for Core<P> {
     fn identity(&self) -> (ProtocolId, ProtocolId) {
         (P::ID, P::PEER)
@@ -365,17 +396,23 @@ impl<P: Protocol> Host for Core<P> {
         self.deciding.fetch_add(1, Ordering::AcqRel);
         self.emit(PipeEventKind::Attaching, &peer);
         let verdict = match self.admits(&peer) {
-            true => self.enter(|entry| entry.plug(new)),
+            true => self.enter(|entry| {
+                let verdict = entry.plug(new);
+                if verdict.is_ok() {
+                    self.deciding.fetch_sub(1, Ordering::AcqRel);
+                }
+                verdict
+            }),
             false => Err(DetachReason::Denied),
         };
         if let Err(reason) = &verdict {
             self.counters.rejected_pipes.bump();
             log::debug!("{}: {peer} turned away: {reason}", self.name);
             self.emit(PipeEventKind::Detached(reason.clone()), &peer);
-        }
-        self.deciding.fetch_sub(1, Ordering::AcqRel);
-        if self.is_closed() {
-            self.close_events();
+            self.deciding.fetch_sub(1, Ordering::AcqRel);
+            if self.is_closed() {
+                self.close_events();
+            }
         }
         verdict
     }

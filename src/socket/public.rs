@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::context::{Conversing, RepContext, ReqContext, RespondentContext, SurveyorContext};
 use super::establish::Dial;
 use super::wait::{Failure, Patience, Waiting};
-use super::{Closed, Core, Endpoint, Events, NoSuchPipe, PeerStatus, SocketPort};
+use super::{Closed, Core, Endpoint, Events, Handle, NoSuchPipe, PeerStatus, SocketPort};
 use crate::error::{
     BindError, ConnectError, OptionError, RecvError, RequestError, SendError, WaitError,
 };
@@ -22,7 +22,6 @@ use crate::pipe::random_u32;
 use crate::protocol::{self, Interest, Protocol, RecvRefusal, Role, Route, SendRefusal, Turn};
 use crate::runtime::Runtime;
 use crate::stats::Stats;
-use crate::sync::Arc;
 
 /// The calls that every socket has.
 macro_rules! socket_calls {
@@ -56,7 +55,7 @@ macro_rules! socket_calls {
             fn make(options: Options, runtime: Option<Runtime>) -> Result<Self, OptionError> {
                 let new: fn(&Options) -> $protocol = $new;
                 let protocol = new(&options);
-                Ok(Self { core: Core::new(protocol, options, runtime)? })
+                Ok(Self { core: Handle::new(protocol, options, runtime)? })
             }
 
             /// Accepts connections at an address, such as `tcp://127.0.0.1:5555`, `tcp://*:0`,
@@ -247,7 +246,7 @@ macro_rules! socket_calls {
 /// ```
 #[derive(Clone)]
 pub struct Pair {
-    core: Arc<Core<protocol::Pair>>,
+    core: Handle<protocol::Pair>,
 }
 
 socket_calls!(Pair, protocol::Pair, |_| protocol::Pair::new());
@@ -336,7 +335,7 @@ impl Pair {
     ///
     /// `Closed`.
     pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-        let core = Arc::clone(&self.core);
+        let core = self.core.clone();
         async move {
             let attempt =
                 |pair: &mut protocol::Pair, io: &mut SocketPort<'_>, now| pair.recv(&(), now, io);
@@ -377,7 +376,7 @@ impl Pair {
 /// ```
 #[derive(Clone)]
 pub struct Req {
-    core: Arc<Core<protocol::Req>>,
+    core: Handle<protocol::Req>,
 }
 
 socket_calls!(Req, protocol::Req, |_| protocol::Req::new(random_u32()));
@@ -419,7 +418,7 @@ impl Req {
         &self,
         message: M,
     ) -> impl Future<Output = Result<Message, RequestError>> + Send + use<M> {
-        let core = Arc::clone(&self.core);
+        let core = self.core.clone();
         let message = message.into();
         async move {
             let (asked, turn) = open_request(&core, &message)?;
@@ -453,7 +452,7 @@ impl Req {
 
 /// Opens a conversation and sends its one request.
 fn open_request(
-    core: &Arc<Core<protocol::Req>>,
+    core: &Handle<protocol::Req>,
     message: &Message,
 ) -> Result<(Conversing<protocol::Req>, Turn), RequestError> {
     let body = message.body();
@@ -494,7 +493,7 @@ macro_rules! answering_socket {
         $(#[$socket_doc])*
         #[derive(Clone)]
         pub struct $socket {
-            core: Arc<Core<$protocol>>,
+            core: Handle<$protocol>,
         }
 
         socket_calls!($socket, $protocol, |options| <$protocol>::new(options.get_ttl()));
@@ -543,7 +542,7 @@ macro_rules! answering_socket {
             pub fn recv_async(
                 &self,
             ) -> impl Future<Output = Result<$asked, RecvError>> + Send + use<> {
-                let core = Arc::clone(&self.core);
+                let core = self.core.clone();
                 async move {
                     let attempt = |p: &mut $protocol, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
                     let received = Waiting::new(&core, ONLY_RECV, attempt).await;
@@ -560,7 +559,7 @@ macro_rules! answering_socket {
 
             fn take(&self, patience: Patience) -> Result<$asked, RecvError> {
                 let (route, message) = self.core.recv_asked(patience)?;
-                Ok($asked(Asked { core: Arc::clone(&self.core), route, message }))
+                Ok($asked(Asked { core: self.core.clone(), route, message }))
             }
         }
 
@@ -722,7 +721,7 @@ answering_socket! {
 
 /// What a received request or survey consists of.
 struct Asked<P: Protocol> {
-    core: Arc<Core<P>>,
+    core: Handle<P>,
     route: Route,
     message: Message,
 }
@@ -778,7 +777,7 @@ impl<T> std::error::Error for ReplyError<T> {}
 /// ```
 #[derive(Clone)]
 pub struct Surveyor {
-    core: Arc<Core<protocol::Surveyor>>,
+    core: Handle<protocol::Surveyor>,
 }
 
 socket_calls!(Surveyor, protocol::Surveyor, |_| protocol::Surveyor::new(random_u32()));
@@ -875,7 +874,7 @@ impl Survey {
     ///
     /// `TimedOut` at the deadline, or `Closed`.
     pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-        let (core, turn) = (Arc::clone(self.conversing.core()), self.turn);
+        let (core, turn) = (self.conversing.core().clone(), self.turn);
         async move {
             let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
                 p.recv(&turn, now, io)
@@ -960,10 +959,12 @@ impl<P: Protocol> Core<P> {
             Err(failure) => Err(send_error(&failure, message)),
         }
     }
+}
 
+impl<P: Protocol> Handle<P> {
     /// Sends a message as a task, or gives it back.
     pub(super) fn send_async(
-        self: &Arc<Self>,
+        &self,
         interest: Interest,
         to: P::To,
         message: Message,
@@ -971,7 +972,7 @@ impl<P: Protocol> Core<P> {
     where
         P::To: Send + Unpin,
     {
-        let core = Arc::clone(self);
+        let core = self.clone();
         async move {
             if let Err(limit) = core.check_size(message.body()) {
                 return Err(SendError::TooLarge { message, limit });

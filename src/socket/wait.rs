@@ -10,12 +10,11 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Core, Entry, SocketPort};
+use super::{Core, Entry, Handle, SocketPort};
 use crate::error::WaitError;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::runtime;
 use crate::signal::{Sleeper, Ticket};
-use crate::sync::Arc;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +214,7 @@ impl<P: Protocol> Entry<'_, P> {
 /// Needs no runtime: the socket's own threads wake it. Dropping it loses nothing: the operation has
 /// either happened and was returned, or has not happened; and a wake-up that it had got is passed on.
 pub(crate) struct Waiting<P: Protocol, F> {
-    core: Arc<Core<P>>,
+    core: Handle<P>,
     interest: Interest,
     attempt: F,
     ticket: Option<Ticket>,
@@ -227,8 +226,8 @@ where
     E: Refusal,
     F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
 {
-    pub(crate) fn new(core: &Arc<Core<P>>, interest: Interest, attempt: F) -> Self {
-        Self { core: Arc::clone(core), interest, attempt, ticket: None }
+    pub(crate) fn new(core: &Handle<P>, interest: Interest, attempt: F) -> Self {
+        Self { core: core.clone(), interest, attempt, ticket: None }
     }
 }
 
