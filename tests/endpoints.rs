@@ -6,11 +6,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{QUIET, RawListener, SOON, TempDir, Transport, attached, detached, eventually};
+use kit::{QUIET, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually};
 use sinew::{
     AddressError, AttemptError, BindError, Closed, ConnectError, DetachReason, EndpointOptions,
     EndpointState, Options, Pair, Rep, Req,
@@ -230,6 +230,29 @@ fn an_address_can_be_bound_again_at_once_after_close() {
                 _ => drop(left),
             }
         }
+    }
+}
+
+/// The same for a socket whose last handle is dropped while the I/O thread is busy with it.
+#[test]
+fn dropping_the_last_handle_frees_the_address_at_once() {
+    for transport in Transport::STREAMS {
+        let (asked, is_asked) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel();
+        let may_go_on = Mutex::new(may_go_on);
+        let options = Options::new().admit(move |_| {
+            asked.send(()).expect("the test waits for it");
+            may_go_on.lock().expect("one call").recv_timeout(SOON).is_ok()
+        });
+        let pair = Pair::with_options(options).unwrap();
+        let address = transport.address();
+        let url = pair.bind(&address.url).unwrap().url();
+        let mut raw = Raw::greet(&url, 0x10, 0x10);
+        is_asked.recv_timeout(SOON).unwrap();
+        drop(pair);
+        Pair::new().bind(&url).expect("the address is free");
+        go_on.send(()).unwrap();
+        assert_eq!(raw.read_to_end(), [], "too late to be admitted");
     }
 }
 
