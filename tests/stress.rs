@@ -2,12 +2,14 @@
 
 mod kit;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use kit::{SOON, Transport, conserved};
-use sinew::{Rep, Req};
+use sinew::{Options, Pair, Rep, Req};
 
 /// Answers every request with what it said, until the socket is closed.
 fn serve(rep: &Rep) {
@@ -54,4 +56,173 @@ fn replies_never_cross_over_between_threads_that_share_a_req() {
         rep.close().expect("closed once");
         server.join().expect("the server ends");
     }
+}
+
+/// C334 and C092.
+#[test]
+fn two_hundred_clients_are_all_answered_and_leave_nothing_behind() {
+    let rep = Rep::new();
+    let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
+    let server = thread::spawn({
+        let rep = rep.clone();
+        move || serve(&rep)
+    });
+    let before = kit::descriptors();
+    thread::scope(|scope| {
+        for client in 0..200 {
+            let url = endpoint.url();
+            scope.spawn(move || {
+                let req = Req::new();
+                req.connect(&url).unwrap();
+                for n in 0..100 {
+                    let question = format!("{client}/{n}");
+                    assert_eq!(req.request_timeout(&question, 3 * SOON).unwrap(), question);
+                }
+                conserved(&req.stats());
+            });
+        }
+    });
+    kit::eventually("all are gone", || rep.stats().current_connections == 0);
+    kit::eventually("their descriptors are free", || kit::descriptors() <= before);
+    assert_eq!(rep.stats().messages_sent, 20_000);
+    conserved(&rep.stats());
+    rep.close().unwrap();
+    server.join().unwrap();
+}
+
+/// C338.
+#[test]
+fn many_senders_and_receivers_on_one_pair_pass_every_message_once() {
+    const THREADS: u32 = 64;
+    const EACH: u32 = 200;
+    for transport in Transport::ALL {
+        let (left, right) = (Pair::new(), Pair::new());
+        let _address = join!(left, right, transport);
+        let received = Mutex::new(HashSet::new());
+        thread::scope(|scope| {
+            for sender in 0..THREADS {
+                let left = &left;
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        left.send((sender * EACH + n).to_be_bytes().to_vec()).unwrap();
+                    }
+                });
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        let message = right.recv_timeout(3 * SOON).unwrap();
+                        assert!(received.lock().unwrap().insert(message.into_bytes()));
+                    }
+                });
+            }
+        });
+        assert_eq!(received.lock().unwrap().len() as u32, THREADS * EACH, "{transport:?}");
+        conserved(&left.stats());
+        conserved(&right.stats());
+    }
+}
+
+/// C340: no thread per socket.
+#[test]
+fn a_thousand_sockets_need_no_more_threads_than_one() {
+    let (first, peer) = (Pair::new(), Pair::new());
+    let _address = join!(first, peer, Transport::Inproc);
+    let before = kit::threads();
+    let pairs: Vec<(Pair, Pair)> = (0..500)
+        .map(|n| {
+            let (left, right) = (Pair::new(), Pair::new());
+            left.bind(&format!("inproc://thousand-{n}")).unwrap();
+            right.connect(&format!("inproc://thousand-{n}")).unwrap();
+            (left, right)
+        })
+        .collect();
+    for (n, (left, right)) in pairs.iter().enumerate() {
+        left.send_timeout(n.to_string(), SOON).unwrap();
+        assert_eq!(right.recv_timeout(SOON).unwrap(), n.to_string());
+    }
+    // Other tests of this file come and go meanwhile; none of ours is among them.
+    let named = "sinew-io";
+    let io_threads = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .filter(|name| name.trim() == named)
+        .count();
+    assert_eq!(io_threads, 1, "one I/O thread, of {before} threads at the start");
+}
+
+/// C339, C284: progress through loss. The listener is gone every few milliseconds.
+#[test]
+fn requests_are_answered_while_the_listener_comes_and_goes() {
+    const RESTARTS: u32 = 100;
+    for transport in Transport::STREAMS {
+        let options = Options::new().reconnect_interval(Duration::from_millis(2));
+        let req = Req::with_options(options).unwrap();
+        let address = transport.address();
+        let rep = Rep::new();
+        let url = rep.bind(&address.url).unwrap().url();
+        rep.close().unwrap();
+        req.connect(&url).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let host = thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                let mut restarts = 0;
+                while restarts < RESTARTS || !over.load(Ordering::Relaxed) {
+                    let rep = Rep::new();
+                    rep.bind(&url).expect("the one before has given it back");
+                    let end = Instant::now() + Duration::from_millis(20);
+                    while let Ok(request) = rep.recv_timeout(end - Instant::now().min(end)) {
+                        let answer = request.message().clone();
+                        // The asker may be gone; it asks the next one.
+                        let _ = request.reply(answer);
+                    }
+                    restarts += 1;
+                }
+            }
+        });
+        let mut answered = 0_u32;
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            let question = answered.to_string();
+            assert_eq!(req.request_timeout(&question, 3 * SOON).unwrap(), question);
+            answered += 1;
+        }
+        over.store(true, Ordering::Relaxed);
+        host.join().unwrap();
+        assert!(answered > 100, "only {answered} requests were answered");
+        conserved(&req.stats());
+    }
+}
+
+/// C336: order holds for each client, through its own disconnections.
+#[test]
+fn each_client_is_answered_in_order_through_disconnections() {
+    let rep = Rep::new();
+    let address = Transport::Ipc.address();
+    rep.bind(&address.url).unwrap();
+    let server = thread::spawn({
+        let rep = rep.clone();
+        move || serve(&rep)
+    });
+    thread::scope(|scope| {
+        for client in 0..10_u32 {
+            let url = &address.url;
+            scope.spawn(move || {
+                let options = Options::new().reconnect_interval(Duration::from_millis(1));
+                let req = Req::with_options(options).unwrap();
+                req.connect(url).unwrap();
+                for n in 0..1000_u32 {
+                    if n % 100 == 99
+                        && let Some(peer) = req.peers().first()
+                    {
+                        let _ = req.disconnect(peer.pipe);
+                    }
+                    let question = format!("{client}/{n}");
+                    assert_eq!(req.request_timeout(&question, 3 * SOON).unwrap(), question);
+                }
+            });
+        }
+    });
+    conserved(&rep.stats());
+    rep.close().unwrap();
+    server.join().unwrap();
 }

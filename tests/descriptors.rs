@@ -1,0 +1,69 @@
+//! Descriptors run out: nothing is lost but the connections that cannot be had.
+//!
+//! The limit is one of the process, so the test runs itself again in a child with a low one.
+
+mod kit;
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kit::{Raw, SOON, eventually};
+use sinew::{BindError, Rep, Req};
+
+/// Set in the child.
+const IN_CHILD: &str = "SINEW_TEST_FEW_DESCRIPTORS";
+const LIMIT: usize = 64;
+
+/// C298; reliability D1: the listener lives on, does not burn the core, and accepts again as soon as
+/// a descriptor is free, without a new connection to remind it.
+#[test]
+fn a_listener_survives_the_end_of_descriptors() {
+    if std::env::var_os(IN_CHILD).is_some() {
+        return exhaust();
+    }
+    let this = std::env::current_exe().expect("a test is a file");
+    let test = "a_listener_survives_the_end_of_descriptors";
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(format!("ulimit -n {LIMIT} && exec \"$0\" --exact {test} --nocapture"))
+        .arg(this)
+        .env(IN_CHILD, "1")
+        .status()
+        .expect("there is a shell");
+    assert!(status.success(), "the child failed: see above");
+}
+
+fn exhaust() {
+    let (rep, req) = (Rep::new(), Req::new());
+    let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
+    req.connect(&endpoint.url()).unwrap();
+    rep.wait_for_peers(1, SOON).unwrap();
+    let address = endpoint.url().trim_start_matches("tcp://").to_owned();
+
+    // Each takes one descriptor here and, once accepted, another there.
+    let mut clients: Vec<TcpStream> =
+        std::iter::from_fn(|| TcpStream::connect(&address).ok()).take(LIMIT).collect();
+    eventually("accepting fails", || rep.stats().accept_errors > 0);
+    assert!(matches!(Rep::new().bind("tcp://127.0.0.1:0"), Err(BindError::Io { .. })));
+
+    // It pauses rather than spins: about ten failures a second.
+    let (before, start) = (rep.stats().accept_errors, Instant::now());
+    eventually("it tries again", || rep.stats().accept_errors >= before + 3);
+    assert!(start.elapsed() >= Duration::from_millis(150), "it pauses between failures");
+
+    // The connection that was there all the time is none the worse for it.
+    let asked = req.context();
+    asked.send("still there?").unwrap();
+    rep.recv_timeout(SOON).unwrap().reply("yes").unwrap();
+    assert_eq!(asked.recv_timeout(SOON).unwrap(), "yes");
+
+    // One that waits in the backlog is accepted when descriptors are free again.
+    let last = clients.pop().expect("some could connect");
+    clients.clear();
+    let mut last = Raw::accepted(last);
+    last.send(&kit::header(0x30));
+    assert_eq!(last.read(8), kit::header(0x31));
+    drop(last);
+    Rep::new().bind("tcp://127.0.0.1:0").expect("there are descriptors again");
+}
