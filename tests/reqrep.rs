@@ -291,19 +291,29 @@ fn a_receive_that_waits_is_canceled_by_a_newer_request() {
         let (req, rep) = (req(Options::new()), Rep::new());
         let _joined = join!(rep, req, transport);
         let asking = req.context();
-        asking.send("A").unwrap();
-        rep.recv_timeout(SOON).unwrap().into_message();
-        let blocked = thread::scope(|scope| {
-            let blocked = scope.spawn(|| asking.recv());
-            // Sends nothing but waits for the thread to have the right to receive.
-            eventually("the other thread receives", || {
-                asking.try_recv() == Err(RecvError::State) || blocked.is_finished()
-            });
-            asking.send("B").unwrap();
-            blocked.join().unwrap()
+        // Nothing tells whether the thread has begun to receive before or after the newer request.
+        // After it, it gets the newer reply, and the race is run again.
+        eventually("a receive that waits is canceled", || {
+            asking.send("A").unwrap();
+            rep.recv_timeout(SOON).unwrap().into_message();
+            thread::scope(|scope| {
+                let blocked = scope.spawn(|| asking.recv());
+                thread::yield_now();
+                asking.send("B").unwrap();
+                rep.recv_timeout(SOON).unwrap().reply("to B").unwrap();
+                match blocked.join().unwrap() {
+                    Err(RecvError::Canceled) => {
+                        assert_eq!(asking.recv_timeout(SOON).unwrap(), "to B");
+                        true
+                    }
+                    late => {
+                        assert_eq!(late.unwrap(), "to B");
+                        false
+                    }
+                }
+            })
         });
-        // The look whether it receives may itself have been in its way.
-        assert!(matches!(blocked, Err(RecvError::Canceled | RecvError::State)), "{blocked:?}");
+        asking.send("before C").unwrap();
         let mut waiting = Box::pin(asking.recv_async());
         assert!(kit::poll_once(&mut waiting).is_none());
         asking.send("C").unwrap();
