@@ -1,0 +1,36 @@
+//! SURVEY: one asks everybody, and collects answers until a deadline. In several terminals:
+//!
+//! ```text
+//! cargo run --example survey -- surveyor
+//! cargo run --example survey -- respondent alice
+//! cargo run --example survey -- respondent bob
+//! ```
+
+use std::error::Error;
+
+use sinew::{Respondent, Surveyor};
+
+const URL: &str = "tcp://127.0.0.1:7712";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["surveyor"] => {
+            let surveyor = Surveyor::new();
+            surveyor.bind(URL)?;
+            loop {
+                let answers: Vec<String> =
+                    surveyor.survey("who is there?")?.map(|answer| answer.to_string()).collect();
+                println!("{} there: {}", answers.len(), answers.join(", "));
+            }
+        }
+        ["respondent", name] => {
+            let respondent = Respondent::new();
+            respondent.connect(URL)?;
+            loop {
+                respondent.recv()?.reply(name)?;
+            }
+        }
+        _ => Err("usage: survey surveyor | respondent NAME".into()),
+    }
+}
