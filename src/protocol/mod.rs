@@ -7,7 +7,7 @@
 //! `sim.rs`.
 //!
 //! A new protocol is one file here and its two list entries: the `mod` line below and its typed
-//! socket in `socket/public.rs`.
+//! socket in `socket/public/`.
 
 use std::time::Instant;
 

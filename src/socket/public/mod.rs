@@ -1,0 +1,476 @@
+//! The typed sockets: one type per protocol role.
+//!
+//! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. What
+//! sockets have in common stands once, here: [`socket_calls!`] for all, [`send_calls!`] and
+//! [`recv_calls!`] for those that simply send and receive.
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use super::wait::{Failure, Patience, Waiting};
+use super::{Core, Handle, SocketPort};
+use crate::error::{RecvError, SendError};
+use crate::message::Message;
+use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
+
+/// What the macros below need where they are used.
+mod prelude {
+    pub(super) use std::fmt;
+    pub(super) use std::future::Future;
+    pub(super) use std::time::Duration;
+
+    pub(super) use super::super::establish::Dial;
+    pub(super) use super::super::wait::Patience;
+    pub(super) use super::super::{Closed, Endpoint, Events, Handle, NoSuchPipe, PeerStatus};
+    pub(super) use crate::error::{
+        BindError, ConnectError, OptionError, RecvError, SendError, WaitError,
+    };
+    pub(super) use crate::message::{Message, PipeId};
+    pub(super) use crate::options::{EndpointOptions, Options};
+    pub(super) use crate::protocol;
+    pub(super) use crate::runtime::Runtime;
+    pub(super) use crate::stats::Stats;
+}
+
+/// The calls that every socket has.
+macro_rules! socket_calls {
+    ($socket:ident, $protocol:ty, $new:expr) => {
+        impl $socket {
+            /// A socket with default options, on the global runtime.
+            ///
+            /// Nothing is started and no descriptor is taken before the first `bind` or `connect`.
+            pub fn new() -> Self {
+                Self::with_options(Options::new()).expect("the defaults are in range")
+            }
+
+            /// A socket with options of its own, on the global runtime.
+            ///
+            /// # Errors
+            ///
+            /// An option is out of range, or this kind of socket does not have it.
+            pub fn with_options(options: Options) -> Result<Self, OptionError> {
+                Self::make(options, None)
+            }
+
+            /// A socket on a runtime made by hand.
+            ///
+            /// # Errors
+            ///
+            /// An option is out of range, or this kind of socket does not have it.
+            pub fn on(runtime: &Runtime, options: Options) -> Result<Self, OptionError> {
+                Self::make(options, Some(runtime.clone()))
+            }
+
+            fn make(options: Options, runtime: Option<Runtime>) -> Result<Self, OptionError> {
+                let new: fn(&Options) -> $protocol = $new;
+                let protocol = new(&options);
+                Ok(Self { core: Handle::new(protocol, options, runtime)? })
+            }
+
+            /// Accepts connections at an address, such as `tcp://127.0.0.1:5555`, `tcp://*:0`,
+            /// `ipc:///tmp/name` or `inproc://name`. Does not wait for peers.
+            ///
+            /// # Errors
+            ///
+            /// The address cannot be used or is in use; see [`BindError`]. Nothing is left behind.
+            #[doc(alias = "listen")]
+            pub fn bind(&self, url: &str) -> Result<Endpoint, BindError> {
+                self.bind_with(url, &EndpointOptions::new())
+            }
+
+            /// As [`bind`](Self::bind), with options for this endpoint.
+            ///
+            /// # Errors
+            ///
+            /// As [`bind`](Self::bind), or an option is out of range.
+            pub fn bind_with(
+                &self,
+                url: &str,
+                options: &EndpointOptions,
+            ) -> Result<Endpoint, BindError> {
+                self.core.bind(url, options)
+            }
+
+            /// Connects to an address in the background, for ever: returns at once, whether somebody
+            /// listens there or not, and connects again when the connection is lost.
+            ///
+            /// What goes wrong is told by [`Endpoint::status`]. Names are resolved for every attempt.
+            ///
+            /// # Errors
+            ///
+            /// The address makes no sense, or the socket is closed; see [`ConnectError`].
+            #[doc(alias = "dial")]
+            pub fn connect(&self, url: &str) -> Result<Endpoint, ConnectError> {
+                self.connect_with(url, &EndpointOptions::new())
+            }
+
+            /// As [`connect`](Self::connect), with options for this endpoint.
+            ///
+            /// # Errors
+            ///
+            /// As [`connect`](Self::connect), or an option is out of range.
+            pub fn connect_with(
+                &self,
+                url: &str,
+                options: &EndpointOptions,
+            ) -> Result<Endpoint, ConnectError> {
+                self.core.connect(url, options, Dial::Background)
+            }
+
+            /// Makes one attempt to connect and waits for its outcome. Once connected, it connects
+            /// again like [`connect`](Self::connect) when the connection is lost.
+            ///
+            /// Waits as long as the operating system takes to connect, and for the header exchange
+            /// up to `handshake_timeout`. Must not be called from the `admit` callback.
+            ///
+            /// # Errors
+            ///
+            /// [`ConnectError::Failed`] with the reason; no attempt goes on then.
+            pub fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
+                self.connect_now_with(url, &EndpointOptions::new())
+            }
+
+            /// As [`connect_now`](Self::connect_now), with options for this endpoint.
+            ///
+            /// # Errors
+            ///
+            /// As [`connect_now`](Self::connect_now), or an option is out of range.
+            pub fn connect_now_with(
+                &self,
+                url: &str,
+                options: &EndpointOptions,
+            ) -> Result<Endpoint, ConnectError> {
+                self.core.connect(url, options, Dial::Now)
+            }
+
+            /// Waits until at least `peers` peers are connected. Zero: returns at once.
+            ///
+            /// # Errors
+            ///
+            /// [`WaitError::TimedOut`] with the number that is connected, or the socket is closed.
+            pub fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
+                self.core.wait_for_peers(peers, timeout)
+            }
+
+            /// The peers that are connected now, in no particular order.
+            pub fn peers(&self) -> Vec<PeerStatus> {
+                self.core.peers()
+            }
+
+            /// Subscribes to pipe events from now on. Ends when the value is dropped.
+            pub fn events(&self) -> Events {
+                self.core.subscribe()
+            }
+
+            /// What the socket has done so far. Also after close.
+            pub fn stats(&self) -> Stats {
+                self.core.stats()
+            }
+
+            /// Waits until every message accepted so far has left the socket: handed to the kernel,
+            /// or for inproc taken by the peer. Returns how many have not; 0 is success.
+            ///
+            /// Others may go on sending, and are waited for as well.
+            pub fn drain(&self, timeout: Duration) -> usize {
+                self.core.drain(timeout)
+            }
+
+            /// The options in force.
+            pub fn options(&self) -> Options {
+                self.core.options()
+            }
+
+            /// Changes options. Each says what it has effect on; a call that waits already keeps its
+            /// timeout.
+            ///
+            /// # Errors
+            ///
+            /// An option is out of range, or this kind of socket does not have it; nothing changes.
+            pub fn set_options(&self, options: Options) -> Result<(), OptionError> {
+                self.core.set_options(options)?;
+                self.apply_options();
+                Ok(())
+            }
+
+            /// Closes one pipe. The peer sees its connection end; if we had connected, we do so again.
+            ///
+            /// # Errors
+            ///
+            /// There is no such pipe, or no longer.
+            pub fn disconnect(&self, pipe: PipeId) -> Result<(), NoSuchPipe> {
+                self.core.disconnect(pipe)
+            }
+
+            /// Closes the socket for all its handles. Calls that wait end with `Closed`; addresses can
+            /// be bound again when this returns. Never waits for the network: what is queued is
+            /// written if the kernel takes it at once, or by the I/O thread during `linger`, and
+            /// dropped and counted otherwise. Dropping the last handle does the same.
+            ///
+            /// # Errors
+            ///
+            /// [`Closed`] if it was closed before.
+            pub fn close(&self) -> Result<(), Closed> {
+                self.core.close()
+            }
+
+            /// Whether the socket has been closed.
+            pub fn is_closed(&self) -> bool {
+                self.core.is_closed()
+            }
+        }
+
+        impl Default for $socket {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl fmt::Debug for $socket {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($socket), "({})"), self.core.name)
+            }
+        }
+    };
+}
+
+/// The calls of a socket that sends, to whomever its protocol chooses.
+macro_rules! send_calls {
+    ($socket:ident) => {
+        impl $socket {
+            /// Sends a message, waiting for room up to the send timeout.
+            ///
+            /// # Errors
+            ///
+            /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
+            pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                let patience = Patience::timeout(self.core.send_timeout());
+                self.core.send(ONLY_SEND, patience, &(), message.into())
+            }
+
+            /// Sends a message if there is room now.
+            ///
+            /// # Errors
+            ///
+            /// `WouldBlock`, `Closed` or `TooLarge`, with the message inside.
+            pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                self.core.send(ONLY_SEND, Patience::None, &(), message.into())
+            }
+
+            /// Sends a message, waiting for room up to `timeout`.
+            ///
+            /// # Errors
+            ///
+            /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
+            pub fn send_timeout(
+                &self,
+                message: impl Into<Message>,
+                timeout: Duration,
+            ) -> Result<(), SendError> {
+                self.core.send(ONLY_SEND, Patience::timeout(Some(timeout)), &(), message.into())
+            }
+
+            /// Sends a message, waiting for room as a task. Has no timeout of its own.
+            ///
+            /// Cancel-safe: a future that is dropped before it is ready has not sent.
+            ///
+            /// # Errors
+            ///
+            /// `Closed` or `TooLarge`, with the message inside.
+            pub fn send_async<M: Into<Message>>(
+                &self,
+                message: M,
+            ) -> impl Future<Output = Result<(), SendError>> + Send + use<M> {
+                self.core.send_async(ONLY_SEND, (), message.into())
+            }
+        }
+    };
+}
+
+/// The calls of a socket that receives, from whomever its protocol chooses.
+macro_rules! recv_calls {
+    ($socket:ident) => {
+        impl $socket {
+            /// Receives a message, waiting up to the receive timeout.
+            ///
+            /// # Errors
+            ///
+            /// `TimedOut` or `Closed`.
+            pub fn recv(&self) -> Result<Message, RecvError> {
+                self.core.recv(ONLY_RECV, Patience::timeout(self.core.recv_timeout()), &())
+            }
+
+            /// Receives a message if one is there.
+            ///
+            /// # Errors
+            ///
+            /// `WouldBlock` or `Closed`.
+            pub fn try_recv(&self) -> Result<Message, RecvError> {
+                self.core.recv(ONLY_RECV, Patience::None, &())
+            }
+
+            /// Receives a message, waiting up to `timeout`.
+            ///
+            /// # Errors
+            ///
+            /// `TimedOut` or `Closed`.
+            pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+                self.core.recv(ONLY_RECV, Patience::timeout(Some(timeout)), &())
+            }
+
+            /// Receives a message, waiting as a task. Has no timeout of its own.
+            ///
+            /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+            ///
+            /// # Errors
+            ///
+            /// `Closed`.
+            pub fn recv_async(
+                &self,
+            ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+                self.core.recv_async(ONLY_RECV, ())
+            }
+        }
+    };
+}
+
+// After the macros, which they use.
+mod answer;
+mod pair;
+mod req;
+mod surveyor;
+
+pub use answer::{Question, Rep, ReplyError, Request, Respondent};
+pub use pair::Pair;
+pub use req::Req;
+pub use surveyor::{Survey, Surveyor};
+
+/// What is waited for where there is only one thing to wait for.
+const ONLY_SEND: Interest = Interest::Send(0);
+pub(super) const ONLY_RECV: Interest = Interest::Recv(0);
+
+impl<P: Protocol> Core<P> {
+    /// Sends a message, or gives it back.
+    pub(super) fn send(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        to: &P::To,
+        message: Message,
+    ) -> Result<(), SendError> {
+        self.send_while(|| true, interest, patience, to, message)
+    }
+
+    /// Sends a message, or gives it back; also when `open` says no, which is asked under the lock.
+    pub(super) fn send_while(
+        &self,
+        open: impl Fn() -> bool,
+        interest: Interest,
+        patience: Patience,
+        to: &P::To,
+        message: Message,
+    ) -> Result<(), SendError> {
+        if let Err(limit) = self.check_size(message.body()) {
+            return Err(SendError::TooLarge { message, limit });
+        }
+        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| match open() {
+            true => p.send(to, message.body(), now, io),
+            false => Err(SendRefusal::State),
+        };
+        match self.wait(interest, patience, attempt) {
+            Ok(()) => {
+                self.count_sent(message.body());
+                Ok(())
+            }
+            Err(_) if !open() => Err(SendError::Closed(message)),
+            Err(failure) => Err(send_error(&failure, message)),
+        }
+    }
+}
+
+impl<P: Protocol<Received = Message>> Core<P> {
+    /// Receives a message.
+    fn recv(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        from: &P::From,
+    ) -> Result<Message, RecvError> {
+        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(from, now, io);
+        let message = self.wait(interest, patience, attempt).map_err(recv_error)?;
+        self.count_received(&message);
+        Ok(message)
+    }
+}
+
+impl<P: Protocol<Received = Message>> Handle<P> {
+    /// Receives a message as a task.
+    fn recv_async(
+        &self,
+        interest: Interest,
+        from: P::From,
+    ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<P>
+    where
+        P::From: Send + Unpin,
+    {
+        let core = self.clone();
+        async move {
+            let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(&from, now, io);
+            let message = Waiting::new(&core, interest, attempt).await.map_err(recv_error)?;
+            core.count_received(&message);
+            Ok(message)
+        }
+    }
+}
+
+impl<P: Protocol> Handle<P> {
+    /// Sends a message as a task, or gives it back.
+    pub(super) fn send_async(
+        &self,
+        interest: Interest,
+        to: P::To,
+        message: Message,
+    ) -> impl Future<Output = Result<(), SendError>> + Send + use<P>
+    where
+        P::To: Send + Unpin,
+    {
+        let core = self.clone();
+        async move {
+            if let Err(limit) = core.check_size(message.body()) {
+                return Err(SendError::TooLarge { message, limit });
+            }
+            let body: Bytes = message.body().clone();
+            let attempt =
+                move |p: &mut P, io: &mut SocketPort<'_>, now| p.send(&to, &body, now, io);
+            match Waiting::new(&core, interest, attempt).await {
+                Ok(()) => {
+                    core.count_sent(message.body());
+                    Ok(())
+                }
+                Err(failure) => Err(send_error(&failure, message)),
+            }
+        }
+    }
+}
+
+fn send_error(failure: &Failure<SendRefusal>, message: Message) -> SendError {
+    match failure {
+        Failure::Closed => SendError::Closed(message),
+        Failure::TimedOut => SendError::TimedOut(message),
+        Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
+            SendError::WouldBlock(message)
+        }
+        Failure::Refused(SendRefusal::State) => SendError::State(message),
+    }
+}
+
+pub(super) fn recv_error(failure: Failure<RecvRefusal>) -> RecvError {
+    match failure {
+        Failure::Closed => RecvError::Closed,
+        Failure::TimedOut | Failure::Refused(RecvRefusal::Expired) => RecvError::TimedOut,
+        Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => RecvError::WouldBlock,
+        Failure::Refused(RecvRefusal::State) => RecvError::State,
+        Failure::Refused(RecvRefusal::Canceled) => RecvError::Canceled,
+        Failure::Refused(RecvRefusal::ConnectionReset) => RecvError::ConnectionReset,
+    }
+}

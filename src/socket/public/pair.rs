@@ -1,0 +1,37 @@
+//! PAIR.
+
+use super::prelude::*;
+use super::{ONLY_RECV, ONLY_SEND};
+
+/// PAIR: exactly one peer at a time, messages both ways.
+///
+/// With no peer a send waits; a slow peer is waited for, nothing is dropped while the connection
+/// holds. A second peer is turned away. What was queued for a peer that is lost is lost with it, and
+/// counted. Source: semantics specification, section 4.
+///
+/// ```
+/// let (left, right) = (sinew::Pair::new(), sinew::Pair::new());
+/// left.bind("inproc://pair-doc")?;
+/// right.connect("inproc://pair-doc")?;
+/// left.send("ping")?;
+/// assert_eq!(right.recv()?, "ping");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It is one conversation and has no contexts (C192):
+///
+/// ```compile_fail,E0599
+/// sinew::Pair::new().context();
+/// ```
+#[derive(Clone)]
+pub struct Pair {
+    core: Handle<protocol::Pair>,
+}
+
+socket_calls!(Pair, protocol::Pair, |_| protocol::Pair::new());
+send_calls!(Pair);
+recv_calls!(Pair);
+
+impl Pair {
+    fn apply_options(&self) {}
+}

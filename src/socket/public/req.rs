@@ -1,0 +1,138 @@
+//! REQ.
+
+use super::prelude::*;
+use crate::error::RequestError;
+use crate::pipe::random_u32;
+use crate::protocol::{Protocol, RecvRefusal, Turn};
+use crate::socket::context::{Conversing, ReqContext};
+use crate::socket::wait::{Failure, Waiting};
+
+/// REQ: asks, and gets the answer that belongs to the question.
+///
+/// Any number of threads and tasks may ask through one socket at once; each gets the reply to its own
+/// request. A request goes to one of the connected REPs, in turn; it is held while there is none, and
+/// sent again when the REP that had it is lost or has not answered within the resend interval (so a
+/// REP may see a request more than once). Exactly one reply is delivered. Source: semantics
+/// specification, section 5.1.
+///
+/// ```
+/// let (rep, req) = (sinew::Rep::new(), sinew::Req::new());
+/// rep.bind("inproc://req-doc")?;
+/// req.connect("inproc://req-doc")?;
+/// std::thread::spawn(move || {
+///     while let Ok(request) = rep.recv() {
+///         request.reply("42").expect("the socket is open");
+///     }
+/// });
+/// assert_eq!(req.request("what is the answer?")?, "42");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Req {
+    core: Handle<protocol::Req>,
+}
+
+socket_calls!(Req, protocol::Req, |_| protocol::Req::new(random_u32()));
+
+impl Req {
+    fn apply_options(&self) {}
+
+    /// Sends a request and waits for its reply, up to the receive timeout.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off) or `TooLarge`, with
+    /// the request inside. After an error the request is given up: its reply is dropped if it comes.
+    pub fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
+        self.ask(message.into(), Patience::timeout(self.core.recv_timeout()))
+    }
+
+    /// Sends a request and waits for its reply, up to `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request).
+    pub fn request_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        self.ask(message.into(), Patience::timeout(Some(timeout)))
+    }
+
+    /// Sends a request and waits for its reply as a task. Has no timeout of its own.
+    ///
+    /// Dropping the future gives the request up: its reply is dropped if it comes.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`, `ConnectionReset` or `TooLarge`, with the request inside.
+    pub fn request_async<M: Into<Message>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<Message, RequestError>> + Send + use<M> {
+        let core = self.core.clone();
+        let message = message.into();
+        async move {
+            let (asked, turn) = open_request(&core, &message)?;
+            let attempt = asked.last_recv(turn);
+            let reply = Waiting::new(&core, turn.interest(), attempt)
+                .await
+                .map_err(|failure| request_error(failure, message))?;
+            asked.is_over();
+            core.count_received(&reply);
+            Ok(reply)
+        }
+    }
+
+    /// A conversation of its own, with the classic calls `send` and `recv`.
+    pub fn context(&self) -> ReqContext {
+        ReqContext::new(&self.core)
+    }
+
+    fn ask(&self, message: Message, patience: Patience) -> Result<Message, RequestError> {
+        let (asked, turn) = open_request(&self.core, &message)?;
+        let attempt = asked.last_recv(turn);
+        let reply = self
+            .core
+            .wait(turn.interest(), patience, attempt)
+            .map_err(|failure| request_error(failure, message))?;
+        asked.is_over();
+        self.core.count_received(&reply);
+        Ok(reply)
+    }
+}
+
+/// Opens a conversation and sends its one request.
+fn open_request(
+    core: &Handle<protocol::Req>,
+    message: &Message,
+) -> Result<(Conversing<protocol::Req>, Turn), RequestError> {
+    let body = message.body();
+    core.check_size(body)
+        .map_err(|limit| RequestError::TooLarge { message: message.clone(), limit })?;
+    let resend = core.options().get_resend_interval();
+    let opened = core.enter(|entry| {
+        if entry.is_closed() {
+            return None;
+        }
+        let (req, mut io, now) = entry.parts();
+        let conversation = req.open(resend);
+        // A REQ takes every request: it holds what it cannot send.
+        req.send(&conversation, body, now, &mut io).ok()?;
+        Some((conversation, req.turn(conversation).ok()?))
+    });
+    let (conversation, turn) = opened.ok_or_else(|| RequestError::Closed(message.clone()))?;
+    core.count_sent(body);
+    Ok((Conversing::new(core, conversation), turn))
+}
+
+fn request_error(failure: Failure<RecvRefusal>, message: Message) -> RequestError {
+    match failure {
+        Failure::Closed => RequestError::Closed(message),
+        Failure::Refused(RecvRefusal::ConnectionReset) => RequestError::ConnectionReset(message),
+        Failure::WouldBlock | Failure::TimedOut | Failure::Refused(_) => {
+            RequestError::TimedOut(message)
+        }
+    }
+}

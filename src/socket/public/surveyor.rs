@@ -1,0 +1,170 @@
+//! SURVEYOR.
+
+use std::time::Instant;
+
+use super::prelude::*;
+use super::recv_error;
+use crate::pipe::random_u32;
+use crate::protocol::{Protocol, RecvRefusal, Turn};
+use crate::socket::SocketPort;
+use crate::socket::context::{Conversing, SurveyorContext};
+use crate::socket::wait::{Failure, Waiting};
+
+/// SURVEYOR: asks everyone, and collects answers until a deadline.
+///
+/// A survey goes to every respondent that is connected when it is sent; sending never waits. Any
+/// number of surveys may run at once, from any threads; each gets its own answers. Source: semantics
+/// specification, section 9.1.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let options = sinew::Options::new().survey_deadline(Duration::from_millis(50));
+/// let surveyor = sinew::Surveyor::with_options(options)?;
+/// surveyor.bind("inproc://surveyor-doc")?;
+/// let answers: Vec<_> = surveyor.survey("who is there?")?.collect();
+/// assert!(answers.is_empty()); // nobody is
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Surveyor {
+    core: Handle<protocol::Surveyor>,
+}
+
+socket_calls!(Surveyor, protocol::Surveyor, |_| protocol::Surveyor::new(random_u32()));
+
+impl Surveyor {
+    fn apply_options(&self) {}
+
+    /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` or `TooLarge`, with the message inside.
+    pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
+        let message = message.into();
+        let body = message.body();
+        if let Err(limit) = self.core.check_size(body) {
+            return Err(SendError::TooLarge { message, limit });
+        }
+        let options = self.core.options();
+        let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());
+        let opened = self.core.enter(|entry| {
+            if entry.is_closed() {
+                return None;
+            }
+            let (surveyor, mut io, now) = entry.parts();
+            let conversation = surveyor.open(deadline, storage);
+            // A SURVEYOR takes every survey: whom it cannot reach does not get it.
+            surveyor.send(&conversation, body, now, &mut io).ok()?;
+            let ends = deadline.and_then(|deadline| now.checked_add(deadline));
+            Some((conversation, surveyor.turn(conversation).ok()?, ends))
+        });
+        let Some((conversation, turn, deadline)) = opened else {
+            return Err(SendError::Closed(message));
+        };
+        self.core.count_sent(body);
+        let conversing = Conversing::new(&self.core, conversation);
+        Ok(Survey { conversing, turn, deadline })
+    }
+
+    /// A conversation of its own, with the classic calls `send` and `recv`.
+    pub fn context(&self) -> SurveyorContext {
+        SurveyorContext::new(&self.core)
+    }
+}
+
+/// A survey under way: yields answers until its deadline.
+///
+/// As an iterator it ends at the deadline, or when the socket is closed. Dropping it ends the survey;
+/// answers that come later are dropped and counted. Keeps the socket open.
+pub struct Survey {
+    conversing: Conversing<protocol::Surveyor>,
+    turn: Turn,
+    deadline: Option<Instant>,
+}
+
+impl Survey {
+    /// When the survey ends; `None`: it does not.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Receives the next answer, waiting up to the receive timeout, at most until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` when one of the two is over; `Closed`. A receive timeout does not end the survey.
+    pub fn recv(&self) -> Result<Message, RecvError> {
+        self.receive(Patience::timeout(self.conversing.core().recv_timeout()))
+    }
+
+    /// Receives the next answer if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut` after the deadline, or `Closed`.
+    pub fn try_recv(&self) -> Result<Message, RecvError> {
+        self.receive(Patience::None)
+    }
+
+    /// Receives the next answer, waiting up to `timeout`, at most until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+        self.receive(Patience::timeout(Some(timeout)))
+    }
+
+    /// Receives the next answer as a task, waiting until the deadline.
+    ///
+    /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` at the deadline, or `Closed`.
+    pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+        let (core, turn) = (self.conversing.core().clone(), self.turn);
+        async move {
+            let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
+                p.recv(&turn, now, io)
+            };
+            let received = Waiting::new(&core, turn.interest(), attempt).await;
+            let message = received.map_err(survey_error)?;
+            core.count_received(&message);
+            Ok(message)
+        }
+    }
+
+    fn receive(&self, patience: Patience) -> Result<Message, RecvError> {
+        let (core, turn) = (self.conversing.core(), self.turn);
+        let attempt =
+            |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
+        let message = core.wait(turn.interest(), patience, attempt).map_err(survey_error)?;
+        core.count_received(&message);
+        Ok(message)
+    }
+}
+
+impl Iterator for Survey {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        self.receive(Patience::Until(None)).ok()
+    }
+}
+
+impl fmt::Debug for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Survey").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// A survey that is over, in whatever way, has timed out.
+fn survey_error(failure: Failure<RecvRefusal>) -> RecvError {
+    match failure {
+        Failure::Refused(_) => RecvError::TimedOut,
+        failure => recv_error(failure),
+    }
+}
