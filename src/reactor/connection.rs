@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::timers::TimerKey;
+use super::timers::{TimerKey, after};
 use super::{Command, Context, Due, Mailbox};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
@@ -139,7 +139,7 @@ impl Connection {
             return Fate::Keep;
         };
         let (ours, theirs) = host.identity();
-        let deadline = Instant::now() + self.endpoint.settings.handshake_timeout;
+        let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
         self.timer = Some(cx.timers.set(deadline, Due::Handshake(token)));
         self.phase = Phase::Greeting {
             stream,
@@ -231,7 +231,7 @@ impl Connection {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
         };
-        cx.set_timer(&mut self.timer, Instant::now() + linger, Due::Linger(token));
+        cx.set_timer(&mut self.timer, after(Instant::now(), linger), Due::Linger(token));
         self.phase = Phase::Closing { link: open.link, drained: false };
         self.flush(token, cx)
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::timers::TimerKey;
+use super::timers::{TimerKey, after};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
 use crate::pipe::{Host, random_u32};
@@ -92,7 +92,7 @@ impl Dialer {
 
     /// When the next attempt is due.
     pub(crate) fn schedule(&mut self) -> Instant {
-        let at = Instant::now() + self.backoff.next();
+        let at = after(Instant::now(), self.backoff.next());
         self.endpoint.waits_until(at);
         at
     }
@@ -132,7 +132,8 @@ impl Backoff {
         let whole = self.current;
         self.current = whole.saturating_mul(2).min(self.max);
         let half = whole / 2;
-        half + (whole - half).mul_f64(f64::from(random) / f64::from(u32::MAX))
+        let more = (whole - half).mul_f64(f64::from(random) / f64::from(u32::MAX));
+        half.saturating_add(more)
     }
 }
 
@@ -194,5 +195,8 @@ mod tests {
         for _ in 0..200 {
             backoff.next();
         }
+        let longest = Duration::MAX;
+        let mut backoff = Backoff { base: longest, max: longest, current: longest };
+        assert!(backoff.next_with(u32::MAX) > longest / 2);
     }
 }

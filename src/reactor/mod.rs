@@ -24,6 +24,7 @@ mod timers;
 pub(crate) use connection::Link;
 pub(crate) use dial::Backoff;
 pub(crate) use listen::ListenerSlot;
+pub(crate) use timers::after;
 
 use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
@@ -41,6 +42,9 @@ use crate::wire::Framing;
 
 /// One read takes at most this much. Measured: 256 KiB reads carry twice as much as 16 KiB ones.
 const READ: usize = 256 << 10;
+/// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
+/// poll then returns at once or not at all.
+const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The token of the mailbox's wake-up.
 const WAKE: Token = Token(usize::MAX);
 
@@ -259,10 +263,7 @@ impl Driver {
 
     fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
         let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(Instant::now()));
-        match (timeout, due) {
-            (Some(timeout), Some(due)) => Some(timeout.min(due)),
-            (timeout, due) => timeout.or(due),
-        }
+        [timeout, due].into_iter().flatten().min().map(|wait| wait.min(LONGEST_POLL))
     }
 
     fn run_events(&mut self) {

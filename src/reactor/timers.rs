@@ -3,7 +3,16 @@
 //! Owns an ordered map and nothing else; time is an argument.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A hundred years: longer than any process, and within what every clock can tell.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The time that is `wait` after `now`. Waits may be of any length, the sum of an instant and a
+/// duration may not: it would panic.
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(NEVER)
+}
 
 /// Things that are due at some time, each with a key by which it can be called off.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::error::{AddressError, AttemptError, BindError, HeaderError};
 use crate::options::EndpointSettings;
 use crate::pipe::{Far, FarSocket, Host, NewPipe, PipeLease};
-use crate::reactor::{Backoff, Command, Mailbox};
+use crate::reactor::{Backoff, Command, Mailbox, after};
 use crate::ring::{Bounds, Ring};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::sync::{Arc, Mutex, Weak};
@@ -232,7 +232,7 @@ impl Dialer {
     }
 
     fn schedule(self: &Arc<Self>) {
-        let at = Instant::now() + self.state.lock().backoff.next();
+        let at = after(Instant::now(), self.state.lock().backoff.next());
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.waits_until(at);
         }
