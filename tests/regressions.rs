@@ -4,8 +4,10 @@ mod kit;
 
 use std::time::Duration;
 
-use kit::SOON;
+use kit::{Raw, SOON, descriptors, eventually};
 use sinew::{Options, Pair, Runtime};
+
+const PAIR: u8 = 0x10;
 
 /// A time beyond the end of time used to panic on the I/O thread, and every socket of its runtime
 /// stood still.
@@ -34,4 +36,23 @@ fn the_longest_time_is_as_good_as_for_ever() {
     let shut = Pair::on(&runtime, Options::new().admit(admits)).unwrap();
     shut.bind(name).unwrap();
     waits.connect(name).unwrap();
+}
+
+/// The unread messages of a lost peer used to keep its descriptor.
+#[test]
+fn unread_messages_of_lost_peers_keep_no_descriptors() {
+    const PEERS: u64 = 100;
+    let pair = Pair::new();
+    let url = pair.bind("tcp://127.0.0.1:0").unwrap().url();
+    let before = descriptors();
+    for n in 1..=PEERS {
+        let mut raw = Raw::greet(&url, PAIR, PAIR);
+        raw.send_frame(b"unread");
+        raw.finish();
+        drop(raw);
+        eventually("it came and went", || pair.stats().broken_connections == n);
+    }
+    assert_eq!(pair.stats().recv_queue, PEERS);
+    // Other tests of this file run beside it.
+    eventually("the descriptors are back", || descriptors() < before + 50);
 }

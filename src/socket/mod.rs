@@ -164,10 +164,10 @@ struct Pipe {
     peer: Peer,
     send: Arc<Ring>,
     recv: Arc<Ring>,
-    far: Far,
+    /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
+    /// hold on to its far end, which has a descriptor.
+    far: Option<Far>,
     endpoint: Arc<EndpointCore>,
-    /// Gone for sending; what `recv` holds can still be taken.
-    gone: bool,
     messages_sent: u64,
     bytes_sent: u64,
     messages_received: u64,
@@ -266,7 +266,7 @@ impl<P: Protocol> Core<P> {
 
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
         let state = self.state.lock();
-        state.pipes.values().filter(|pipe| !pipe.gone).map(Pipe::status).collect()
+        state.pipes.values().filter(|pipe| !pipe.is_gone()).map(Pipe::status).collect()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -278,7 +278,7 @@ impl<P: Protocol> Core<P> {
         stats.send_queue = state.leaving.iter().map(|ring| ring.queued().messages).sum();
         for pipe in state.pipes.values() {
             stats.recv_queue += pipe.recv.queued().messages;
-            if !pipe.gone {
+            if !pipe.is_gone() {
                 stats.current_connections += 1;
                 stats.send_queue += pipe.own_send_queue();
             }
@@ -328,14 +328,12 @@ impl<P: Protocol> Core<P> {
             let unread = crate::pipe::discard(&pipe.recv);
             self.counters.copies_taken.add(unread);
             self.counters.dropped(DropReason::ClosedUnread, unread);
-            if pipe.gone {
-                continue;
-            }
+            let Some(far) = &pipe.far else { continue };
             self.pipe_is_gone(&pipe, DetachReason::SocketClosed);
-            if let Far::Link(_) = pipe.far {
+            if let Far::Link(_) = far {
                 state.leaving.push(pipe.send);
             }
-            fars.push(pipe.far);
+            fars.extend(pipe.far);
         }
         fars
     }
@@ -428,7 +426,7 @@ impl<P: Protocol> Host for Core<P> {
                 .state
                 .pipes
                 .values()
-                .filter(|pipe| !pipe.gone && pipe.peer.endpoint == endpoint)
+                .filter(|pipe| !pipe.is_gone() && pipe.peer.endpoint == endpoint)
                 .map(|pipe| pipe.peer.pipe)
                 .collect();
             for pipe in pipes {
@@ -475,7 +473,8 @@ impl<P: Protocol> State<P> {
 pub(crate) struct Effects {
     bells: Vec<(Far, Edge)>,
     closed: Vec<(Far, Arc<EndpointCore>)>,
-    lost: Vec<Arc<EndpointCore>>,
+    /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
+    lost: Vec<(Far, Arc<EndpointCore>)>,
     wakes: Vec<Interest>,
     peers_changed: bool,
     queues_changed: bool,
@@ -506,7 +505,7 @@ impl Effects {
                 endpoint.pipe_lost();
             }
         }
-        self.lost.iter().for_each(|endpoint| endpoint.pipe_lost());
+        self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
         if let Some(at) = self.timer {
             core.set_timer(at);
         }
@@ -601,19 +600,17 @@ impl<P: Protocol> Entry<'_, P> {
 
     /// Takes a pipe away from the protocol. `false`: there is no such pipe.
     fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
-        let Some(pipe) = self.state.pipes.get_mut(&id).filter(|pipe| !pipe.gone) else {
-            return false;
-        };
-        pipe.gone = true;
+        let Some(pipe) = self.state.pipes.get_mut(&id) else { return false };
+        let Some(far) = pipe.far.take() else { return false };
         pipe.send.close();
         self.core.pipe_is_gone(pipe, reason.clone());
-        if let Far::Link(_) = pipe.far {
+        if let Far::Link(_) = far {
             self.state.leaving.retain(|ring| ring.queued().messages > 0);
             self.state.leaving.push(Arc::clone(&pipe.send));
         }
         match reason.is_closed_by_us() {
-            true => self.effects.closed.push((pipe.far.clone(), Arc::clone(&pipe.endpoint))),
-            false => self.effects.lost.push(Arc::clone(&pipe.endpoint)),
+            true => self.effects.closed.push((far, Arc::clone(&pipe.endpoint))),
+            false => self.effects.lost.push((far, Arc::clone(&pipe.endpoint))),
         }
         self.effects.peers_changed = true;
         self.effects.queues_changed = true;
@@ -627,7 +624,7 @@ impl<P: Protocol> Entry<'_, P> {
 
     /// How many pipes can be used.
     pub(crate) fn peer_count(&self) -> usize {
-        self.state.pipes.values().filter(|pipe| !pipe.gone).count()
+        self.state.pipes.values().filter(|pipe| !pipe.is_gone()).count()
     }
 
     /// How many messages have been accepted and not yet handed over; asks to be told of changes.
@@ -636,7 +633,7 @@ impl<P: Protocol> Entry<'_, P> {
             .state
             .pipes
             .values()
-            .filter(|pipe| !pipe.gone && !pipe.send.drained())
+            .filter(|pipe| !pipe.is_gone() && !pipe.send.drained())
             .map(|pipe| pipe.send.queued().messages)
             .sum();
         queued + self.state.protocol.held().outbound
@@ -668,9 +665,8 @@ impl Pipe {
             peer: new.peer,
             send: new.send,
             recv: new.recv,
-            far: new.far,
+            far: Some(new.far),
             endpoint: new.endpoint,
-            gone: false,
             messages_sent: 0,
             bytes_sent: 0,
             messages_received: 0,
@@ -679,12 +675,16 @@ impl Pipe {
         }
     }
 
+    fn is_gone(&self) -> bool {
+        self.far.is_none()
+    }
+
     /// Messages that are ours to account for: inside the process a message belongs to the receiver
     /// once it is in the ring.
     fn own_send_queue(&self) -> u64 {
         match self.far {
-            Far::Link(_) => self.send.queued().messages,
-            Far::Socket(_) => 0,
+            Some(Far::Link(_)) => self.send.queued().messages,
+            Some(Far::Socket(_)) | None => 0,
         }
     }
 
@@ -714,27 +714,26 @@ pub(crate) struct SocketPort<'a> {
 
 impl Port for SocketPort<'_> {
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
-        let Some(pipe) = self.pipes.get_mut(&pipe).filter(|pipe| !pipe.gone) else {
-            return Err(PushError::Gone);
-        };
+        let pipe = self.pipes.get_mut(&pipe).ok_or(PushError::Gone)?;
+        let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
         let wake = pipe.send.push(header, body).map_err(|refusal| match refusal {
             PushRefusal::Full => PushError::Full,
             PushRefusal::Closed => PushError::Gone,
         })?;
         self.counters.copies_pushed.bump();
-        if let Far::Socket(_) = pipe.far {
+        if let Far::Socket(_) = far {
             self.counters.copies_written.bump();
+        }
+        if wake.0 {
+            self.effects.bells.push((far.clone(), Edge::Readable));
         }
         pipe.messages_sent += 1;
         pipe.bytes_sent += (header.len() + body.len()) as u64;
-        if wake.0 {
-            self.effects.bells.push((pipe.far.clone(), Edge::Readable));
-        }
         Ok(())
     }
 
     fn drained(&mut self, pipe: PipeId) -> bool {
-        self.pipes.get(&pipe).is_none_or(|pipe| pipe.gone || pipe.send.drained())
+        self.pipes.get(&pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
     }
 
     fn pop(&mut self, id: PipeId) -> Option<Frame> {
@@ -745,7 +744,7 @@ impl Port for SocketPort<'_> {
                 Some(popped) => break popped,
                 None if consumer.arm() => {
                     drop(consumer);
-                    if pipe.gone {
+                    if pipe.is_gone() {
                         self.pipes.remove(&id);
                     }
                     return None;
@@ -757,8 +756,8 @@ impl Port for SocketPort<'_> {
         self.counters.copies_taken.bump();
         pipe.messages_received += 1;
         pipe.bytes_received += frame.len() as u64;
-        if taken.room {
-            self.effects.bells.push((pipe.far.clone(), Edge::Writable));
+        if let Some(far) = pipe.far.as_ref().filter(|_| taken.room) {
+            self.effects.bells.push((far.clone(), Edge::Writable));
         }
         Some(frame)
     }
