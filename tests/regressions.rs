@@ -2,9 +2,10 @@
 
 mod kit;
 
+use std::thread;
 use std::time::Duration;
 
-use kit::{Raw, SOON, descriptors, eventually};
+use kit::{Raw, SOON, TempDir, descriptors, eventually, ipc_frame};
 use sinew::{Options, Pair, Runtime};
 
 const PAIR: u8 = 0x10;
@@ -55,4 +56,30 @@ fn unread_messages_of_lost_peers_keep_no_descriptors() {
     assert_eq!(pair.stats().recv_queue, PEERS);
     // Other tests of this file run beside it.
     eventually("the descriptors are back", || descriptors() < before + 50);
+}
+
+/// What a peer has sent before it went used to be lost when a send met the end first.
+#[test]
+fn what_a_peer_sent_before_it_went_is_received_though_a_send_failed() {
+    let dir = TempDir::new();
+    let url = format!("ipc://{}", dir.path("socket").display());
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    pair.bind(&url).unwrap();
+    let peer = thread::spawn({
+        let url = url.clone();
+        move || Raw::greet(&url, PAIR, PAIR)
+    });
+    pair.wait_for_peers(1, SOON).unwrap();
+    let mut raw = peer.join().unwrap();
+    raw.send(&ipc_frame(b"last words"));
+    drop(raw);
+    // Written by this thread, since nobody else turns the loop; the other end is gone.
+    pair.try_send("to whom?").unwrap();
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), "last words");
+    eventually("the pipe is gone", || {
+        runtime.turn(Some(Duration::ZERO)).unwrap();
+        pair.peers().is_empty()
+    });
+    kit::conserved(&pair.stats());
 }

@@ -73,6 +73,8 @@ struct Open {
     pipe: PipeId,
     /// The receive ring is full; its consumer resumes us.
     paused: bool,
+    /// Why nothing more can be written. What the peer sent before is still being read.
+    broken: Option<DetachReason>,
 }
 
 /// What becomes of a connection after an event.
@@ -209,10 +211,11 @@ impl Connection {
 
     /// Writes what is queued, for a thread that could not.
     pub(crate) fn flush(&mut self, token: Token, cx: &mut Context) -> Fate {
-        match &self.phase {
+        match &mut self.phase {
+            Phase::Open(open) if open.broken.is_some() => Fate::Keep,
             Phase::Open(open) => match open.link.flush() {
                 Flushed::Busy => Fate::Again,
-                Flushed::Broken(error) => Fate::End(Ending::Lost(reset_or(error))),
+                Flushed::Broken(error) => open.write_failed(error),
                 Flushed::Idle | Flushed::Blocked => Fate::Keep,
             },
             Phase::Closing { link, drained: false } => match link.flush() {
@@ -250,9 +253,9 @@ impl Connection {
     }
 
     /// A sender met an error while writing.
-    pub(crate) fn broken(&self, error: io::Error) -> Fate {
-        match self.phase {
-            Phase::Open(_) => Fate::End(Ending::Lost(reset_or(error))),
+    pub(crate) fn broken(&mut self, error: io::Error) -> Fate {
+        match &mut self.phase {
+            Phase::Open(open) => open.write_failed(error),
             Phase::Closing { .. } => Fate::End(Ending::Parted),
             _ => Fate::Keep,
         }
@@ -400,6 +403,7 @@ impl Connection {
             recv: Arc::clone(&recv),
             pipe,
             paused: false,
+            broken: None,
         };
         let far = Far::Link(link);
         let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
@@ -443,12 +447,12 @@ impl Open {
     fn read(&mut self, read_closed: bool, buffer: &mut [u8]) -> Fate {
         if self.paused || !self.recv.has_room() {
             self.paused = true;
-            return Fate::Keep;
+            return self.idle();
         }
         let n = match self.link.stream.read(buffer) {
             Ok(0) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
             Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return self.idle(),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
             Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
         };
@@ -456,9 +460,24 @@ impl Open {
             Err(error) => Fate::End(Ending::Lost(error.into())),
             // A short read has emptied the kernel's buffer, unless the end of the stream waits
             // behind it: that was announced already and will not be announced again.
-            Ok(()) if n == buffer.len() || read_closed => Fate::Again,
+            Ok(()) if n == buffer.len() || read_closed || self.broken.is_some() => Fate::Again,
             Ok(()) => Fate::Keep,
         }
+    }
+
+    /// There is nothing to read, or no room for it.
+    fn idle(&mut self) -> Fate {
+        match self.broken.take() {
+            Some(reason) => Fate::End(Ending::Lost(reason)),
+            None => Fate::Keep,
+        }
+    }
+
+    /// The stream takes no more. What the peer sent before it went is read first, as far as there is
+    /// room for it.
+    fn write_failed(&mut self, error: io::Error) -> Fate {
+        self.broken.get_or_insert(reset_or(error));
+        if self.paused { self.idle() } else { Fate::Again }
     }
 
     /// Moves the frames in `bytes` into the receive ring and tells the socket if it slept.
