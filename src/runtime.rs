@@ -5,6 +5,7 @@
 //! hand has a thread of its own, for isolation, or none at all: then the application turns it, and
 //! so does any thread that waits in one of its sockets.
 
+use std::io;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,9 @@ use crate::transport::Transports;
 /// Where sockets run: the event loop and, usually, its thread.
 ///
 /// A handle; clones are the same runtime. It ends when the last handle and the last socket on it are
-/// gone.
+/// gone: whoever drops the last one waits for the turn that the thread is in, an `admit` callback
+/// included, but not for the network. What closed sockets have not written by then is lost, `linger`
+/// or not. The global runtime never ends.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     inner: Arc<Inner>,
@@ -74,8 +77,8 @@ impl Runtime {
     /// takes) until something is. For runtimes without a thread.
     ///
     /// A thread that waits in a call of one of the runtime's sockets turns it as well; this call
-    /// then waits for that one to leave. In a runtime with a thread there is nothing to do: the call
-    /// returns at once.
+    /// then waits for that one to leave, but not longer than `timeout`. In a runtime with a thread
+    /// there is nothing to do: the call returns at once. Must not be called from the `admit` callback.
     ///
     /// # Errors
     ///
@@ -84,9 +87,8 @@ impl Runtime {
         if self.inner.thread.is_some() {
             return Ok(());
         }
-        let turned = self.inner.shared.driver.lock().turn(timeout);
-        self.inner.shared.relieve();
-        Ok(turned?)
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Ok(self.inner.shared.turn(until)?)
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
@@ -142,10 +144,24 @@ impl Shared {
         let mut driver = self.driver.lock();
         while !driver.is_stopped() {
             if let Err(error) = driver.turn(None) {
-                log::error!("the event loop cannot poll: {error}");
-                // Only a bug or a machine out of memory gets here; do not burn a core over it.
-                thread::sleep(Duration::from_millis(10));
+                cannot_poll(&error);
             }
+        }
+    }
+
+    /// One turn, once nobody else drives.
+    fn turn(&self, until: Option<Instant>) -> io::Result<()> {
+        loop {
+            if let Some(mut driver) = self.driver.try_lock() {
+                let turned = driver.turn(time_left(until));
+                drop(driver);
+                self.relieve();
+                return turned;
+            }
+            if time_left(until) == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            self.wait_for_the_driver(until, || true);
         }
     }
 
@@ -153,21 +169,26 @@ impl Shared {
         while signal.is_asleep(ticket) && time_left(until) != Some(Duration::ZERO) {
             match self.driver.try_lock() {
                 Some(mut driver) => {
-                    if let Err(error) = driver.turn(time_left(until)) {
-                        log::error!("the event loop cannot poll: {error}");
+                    // Once more: the wake-up of the poll that belongs to ours may have been taken
+                    // by whoever drove until now. From here on nobody else takes it.
+                    if signal.is_asleep(ticket)
+                        && let Err(error) = driver.turn(time_left(until))
+                    {
+                        cannot_poll(&error);
                     }
                 }
-                None => self.wait_for_the_driver(signal, ticket, until),
+                None => self.wait_for_the_driver(until, || signal.is_asleep(ticket)),
             }
         }
         self.relieve();
     }
 
-    /// Another thread drives: waits until it leaves, or until we are woken.
-    fn wait_for_the_driver(&self, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
+    /// Another thread drives: waits until it leaves, or until we are woken. Not if there is no need
+    /// to, as seen once we can be woken.
+    fn wait_for_the_driver(&self, until: Option<Instant>, need: impl FnOnce() -> bool) {
         self.relief.lock().push(thread::current());
         // It may have left before it could see us.
-        if self.driver.try_lock().is_none() && signal.is_asleep(ticket) {
+        if self.driver.try_lock().is_none() && need() {
             match time_left(until) {
                 None => thread::park(),
                 Some(left) => thread::park_timeout(left),
@@ -180,6 +201,12 @@ impl Shared {
         let waiting = std::mem::take(&mut *self.relief.lock());
         waiting.iter().for_each(Thread::unpark);
     }
+}
+
+/// Only a bug or a machine out of memory gets here; a core is not to be burnt over it.
+fn cannot_poll(error: &io::Error) {
+    log::error!("the event loop cannot poll: {error}");
+    thread::sleep(Duration::from_millis(10));
 }
 
 impl Drop for Inner {
