@@ -2,7 +2,9 @@
 
 mod kit;
 
-use std::sync::mpsc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -125,4 +127,39 @@ fn without_a_thread_turn_keeps_its_timeout_beside_a_thread_that_turns() {
     pair.close().unwrap();
     driver.join().unwrap().unwrap_err();
     outcome.expect("turn returns").unwrap();
+}
+
+/// Calls the socket when it is dropped, as the last reference to a task may.
+struct Nosy(Mutex<Option<Pair>>);
+
+impl Wake for Nosy {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        if let Some(pair) = self.0.get_mut().unwrap().take() {
+            assert!(pair.try_recv().is_err());
+        }
+    }
+}
+
+/// A waker that a newer one replaced used to be dropped under the socket's lock.
+#[test]
+fn a_waker_that_is_replaced_is_dropped_with_no_lock_held() {
+    let (sender, polled) = mpsc::channel();
+    thread::spawn(move || {
+        let pair = Pair::new();
+        let mut receiving = Box::pin(pair.recv_async());
+        let nosy = Waker::from(Arc::new(Nosy(Mutex::new(Some(pair.clone())))));
+        assert!(poll(receiving.as_mut(), &nosy).is_pending());
+        drop(nosy);
+        assert!(poll(receiving.as_mut(), Waker::noop()).is_pending());
+        sender.send(()).unwrap();
+    });
+    polled.recv_timeout(SOON).expect("the socket is not locked");
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
 }

@@ -247,6 +247,9 @@ where
             attempt(protocol, &mut port, now)
         };
         let place = *ticket.get_or_insert_with(|| signal.ticket(*interest));
+        // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
+        // take anything with it.
+        signal.cancel(place);
         let sleeper = || Sleeper::Task(cx.waker().clone());
         loop {
             match core.attempt(*interest, Some((place, &sleeper)), &mut attempt) {
