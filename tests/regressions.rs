@@ -2,7 +2,9 @@
 
 mod kit;
 
+use std::io::{BufRead, BufReader, Write};
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -162,4 +164,48 @@ fn a_waker_that_is_replaced_is_dropped_with_no_lock_held() {
 
 fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(waker))
+}
+
+/// With every descriptor taken, each connection that was refused used to begin a series of attempts
+/// of its own, ten a second, that ended only when there were descriptors again.
+#[test]
+fn without_descriptors_a_listener_tries_again_ten_times_a_second_and_no_more() {
+    let this = std::env::current_exe().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" --ignored --exact --nocapture listener_in_want"])
+        .arg(this)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = |what: &str| {
+        let said = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find_map(|line| line.split_once(what).map(|(_, said)| said.to_owned()));
+        said.expect("the child says so")
+    };
+    let url = told("url: ");
+    let mut peers: Vec<Raw> = (0..150).map(|_| Raw::connect(&url)).collect();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let errors: u64 = told("errors: ").parse().unwrap();
+    assert!((1..=20).contains(&errors), "{errors} in a second");
+    // Descriptors come free, and nobody new connects.
+    peers.drain(..100);
+    assert_eq!(peers[0].read(8), kit::header(PAIR));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+#[ignore = "a part of the test above, with few descriptors"]
+fn listener_in_want() {
+    let pair = Pair::new();
+    println!("url: {}", pair.bind("tcp://127.0.0.1:0").unwrap().url());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let before = pair.stats().accept_errors;
+    thread::sleep(Duration::from_secs(1));
+    println!("errors: {}", pair.stats().accept_errors - before);
+    thread::sleep(6 * SOON); // until killed
 }

@@ -6,6 +6,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use super::timers::TimerKey;
 use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::socket::EndpointCore;
@@ -29,6 +30,8 @@ pub(crate) struct Listening {
     pub(crate) endpoint: Arc<EndpointCore>,
     pub(crate) framing: Framing,
     pub(crate) listener: ListenerSlot,
+    /// The end of a pause. Until then nothing is accepted, whoever knocks.
+    pub(crate) pause: Option<TimerKey>,
 }
 
 /// How accepting went.

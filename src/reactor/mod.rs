@@ -311,7 +311,7 @@ impl Driver {
                 Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
                 Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
                 Due::Dial(token) => self.dial(token),
-                Due::Accept(token) => self.accept(token),
+                Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
                     if let Some(host) = host.upgrade() {
                         host.expire();
@@ -336,7 +336,7 @@ impl Driver {
     fn run_command(&mut self, command: Command) {
         match command {
             Command::Listen { host, endpoint, framing, listener } => {
-                self.listen(Listening { host, endpoint, framing, listener });
+                self.listen(Listening { host, endpoint, framing, listener, pause: None });
             }
             // Closed in the meantime: the order to forget it may have overtaken this one.
             Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
@@ -388,6 +388,9 @@ impl Driver {
 
     fn accept(&mut self, token: Token) {
         let Some(Slot::Listening(listening)) = self.slot(token) else { return };
+        if listening.pause.is_some() {
+            return;
+        }
         let mut streams = Vec::new();
         let accepting = listening.accept(&mut streams);
         let host = listening.host.clone();
@@ -395,10 +398,8 @@ impl Driver {
         let framing = listening.framing;
         match accepting {
             Accepting::Done => {}
-            Accepting::More => self.ready.push_back(token),
-            Accepting::Pause => {
-                self.cx.timers.set(Instant::now() + listen::PAUSE, Due::Accept(token));
-            }
+            Accepting::More => self.queue(token),
+            Accepting::Pause => self.pause(token),
             Accepting::Closed => self.remove(token),
         }
         let Some(host) = host.upgrade() else { return };
@@ -406,6 +407,21 @@ impl Driver {
             let token = self.connect(&host, Arc::clone(&endpoint), framing, stream, None);
             self.drive(token, |connection, cx| connection.greet(token, cx));
         }
+    }
+
+    fn pause(&mut self, token: Token) {
+        let key = self.cx.timers.set(Instant::now() + listen::PAUSE, Due::Accept(token));
+        if let Some(Slot::Listening(listening)) = self.slot(token) {
+            listening.pause = Some(key);
+        }
+    }
+
+    /// A pause is over. Whoever has come meanwhile is not announced again.
+    fn accept_again(&mut self, token: Token) {
+        if let Some(Slot::Listening(listening)) = self.slot(token) {
+            listening.pause = None;
+        }
+        self.accept(token);
     }
 
     /// Registers a connection over `stream`.
@@ -518,6 +534,11 @@ impl Driver {
     /// The connection has more to do in the next turn. It may also just have become a pipe.
     fn go_on(&mut self, token: Token) {
         self.opened(token);
+        self.queue(token);
+    }
+
+    /// Puts an entry into the ready queue, once.
+    fn queue(&mut self, token: Token) {
         if let Some(entry) = self.entry(token)
             && !std::mem::replace(&mut entry.queued, true)
         {
@@ -617,7 +638,9 @@ impl Driver {
             return;
         }
         let entry = self.entries.remove(index(token));
-        if let Slot::Dialer(Dialer { timer: Some(timer), .. }) = entry.slot {
+        if let Slot::Dialer(Dialer { timer: Some(timer), .. })
+        | Slot::Listening(Listening { pause: Some(timer), .. }) = entry.slot
+        {
             self.cx.timers.cancel(timer);
         }
     }
