@@ -213,6 +213,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Closes all pipes that an endpoint has made.
     fn drop_endpoint(&self, endpoint: EndpointId);
 
+    /// Whether the socket is closed: it has no more timers.
+    fn is_closed(&self) -> bool;
+
     /// Runs the protocol's timers.
     fn expire(&self);
 

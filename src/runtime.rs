@@ -262,3 +262,31 @@ impl RuntimeBuilder {
         Ok(Runtime { inner: Arc::new(Inner { shared, transports, thread }) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Surveyor};
+
+    /// A timer keeps its socket's memory.
+    #[test]
+    fn a_socket_has_one_timer_and_none_once_it_is_closed() {
+        let runtime = Runtime::builder().manual(true).build().unwrap();
+        let timers = || {
+            runtime.turn(Some(Duration::ZERO)).unwrap();
+            runtime.inner.shared.driver.lock().timers()
+        };
+        let surveyor = Surveyor::on(&runtime, Options::new()).unwrap();
+        let lasts = |time| surveyor.set_options(Options::new().survey_deadline(time)).unwrap();
+        lasts(Duration::from_secs(3600));
+        let long = surveyor.survey("long").unwrap();
+        for _ in 0..10 {
+            lasts(Duration::from_millis(1));
+            assert_eq!(surveyor.survey("short").unwrap().count(), 0);
+            assert_eq!(timers(), 1);
+        }
+        surveyor.close().unwrap();
+        assert_eq!(timers(), 0);
+        drop(long);
+    }
+}

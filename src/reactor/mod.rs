@@ -8,7 +8,7 @@
 //! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
 //! detaches pipes and runs timers. Messages pass by both, through the rings.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -78,8 +78,8 @@ pub(crate) enum Command {
     Resume(Token),
     /// The socket is done with a connection; write on for at most so long.
     Close(Token, Duration),
-    /// Run a socket's timers at some time.
-    Expire(Weak<dyn Host>, Instant),
+    /// Run a socket's timers at that time, or at an earlier one said before; `None`: not at all.
+    Expire(Weak<dyn Host>, Option<Instant>),
     /// Enter a socket that has something to do and nobody to do it.
     Visit(Weak<dyn Host>),
     /// Have an inproc dialer try again at some time.
@@ -196,6 +196,8 @@ pub(crate) struct Driver {
     /// Connections and listeners that have more to do without being told so again.
     ready: VecDeque<Token>,
     resolver: Arc<Resolver>,
+    /// The one timer of each socket that has one, by [`address`].
+    expiries: HashMap<usize, TimerKey>,
     cx: Context,
     stopped: bool,
 }
@@ -219,6 +221,7 @@ impl Driver {
             generation: 0,
             ready: VecDeque::new(),
             resolver: Arc::default(),
+            expiries: HashMap::new(),
             cx,
             stopped: false,
         })
@@ -226,6 +229,11 @@ impl Driver {
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         &self.cx.mailbox
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.cx.timers.len()
     }
 
     /// Whether the runtime is gone.
@@ -313,6 +321,7 @@ impl Driver {
                 Due::Dial(token) => self.dial(token),
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
+                    self.expiries.remove(&address(&host));
                     if let Some(host) = host.upgrade() {
                         host.expire();
                     }
@@ -353,9 +362,7 @@ impl Driver {
             }
             Command::Resume(token) => self.drive(token, |c, cx| c.resume(token, cx)),
             Command::Close(token, linger) => self.part(token, linger),
-            Command::Expire(host, at) => {
-                self.cx.timers.set(at, Due::Expire(host));
-            }
+            Command::Expire(host, at) => self.expire_at(host, at),
             Command::Visit(host) => {
                 if let Some(host) = host.upgrade() {
                     host.visit();
@@ -365,6 +372,24 @@ impl Driver {
                 self.cx.timers.set(at, Due::Rejoin(dialer));
             }
             Command::Stop => self.stopped = true,
+        }
+    }
+
+    fn expire_at(&mut self, host: Weak<dyn Host>, at: Option<Instant>) {
+        let address = address(&host);
+        // A socket may be closed while its last order is on the way.
+        let at = at.filter(|_| host.upgrade().is_some_and(|host| !host.is_closed()));
+        let old = self.expiries.get(&address).copied();
+        // Two threads may have posted in the wrong order: the earlier time counts.
+        if old.is_some_and(|old| at.is_some_and(|at| old.at() <= at)) {
+            return;
+        }
+        if let Some(old) = old {
+            self.cx.timers.cancel(old);
+            self.expiries.remove(&address);
+        }
+        if let Some(at) = at {
+            self.expiries.insert(address, self.cx.timers.set(at, Due::Expire(host)));
         }
     }
 
@@ -653,6 +678,11 @@ impl Driver {
         let entry = self.entries.get_mut(index(token))?;
         (entry.generation == generation(token)).then_some(entry)
     }
+}
+
+/// Tells sockets apart, as long as somebody holds the reference: a timer does.
+fn address(host: &Weak<dyn Host>) -> usize {
+    host.as_ptr().cast::<()>().addr()
 }
 
 /// Place and generation in one token. On 32-bit machines the generation is cut to what is left; a

@@ -28,6 +28,13 @@ pub(crate) struct TimerKey {
     number: u64,
 }
 
+impl TimerKey {
+    /// When it is due.
+    pub(crate) fn at(self) -> Instant {
+        self.at
+    }
+}
+
 impl<T> Timers<T> {
     pub(crate) fn new() -> Self {
         Self { due: BTreeMap::new(), next: 0 }
@@ -43,6 +50,11 @@ impl<T> Timers<T> {
     /// Calls a timer off; without effect when it has fired.
     pub(crate) fn cancel(&mut self, key: TimerKey) {
         self.due.remove(&key);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.due.len()
     }
 
     /// When the next one is due.

@@ -296,14 +296,18 @@ impl<P: Protocol> Core<P> {
     /// the network.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         let linger = self.options.lock().linger;
-        let (endpoints, fars) = {
+        let (endpoints, fars, armed) = {
             let mut state = self.state.lock();
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
             }
-            (std::mem::take(&mut state.endpoints), self.drop_pipes(&mut state))
+            let fars = self.drop_pipes(&mut state);
+            (std::mem::take(&mut state.endpoints), fars, state.armed.take())
         };
         self.wake_all();
+        if armed.is_some() {
+            self.post(Command::Expire(self.host(), None));
+        }
         for endpoint in endpoints {
             endpoint.stop();
         }
@@ -435,6 +439,10 @@ impl<P: Protocol> Host for Core<P> {
         });
     }
 
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
     fn expire(&self) {
         self.state.lock().armed = None;
         // Entering runs what is due.
@@ -517,7 +525,7 @@ impl Effects {
 
 impl<P: Protocol> Core<P> {
     fn set_timer(&self, at: Instant) {
-        self.post(Command::Expire(self.host(), at));
+        self.post(Command::Expire(self.host(), Some(at)));
     }
 
     fn post(&self, command: Command) {
