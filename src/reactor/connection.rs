@@ -31,6 +31,10 @@ use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
 /// How many slices go into one write: enough for a batch of large messages, small enough for the
 /// stack.
 const SLICES: usize = 64;
+/// How much is written in one go while others may add to it. Without an end, a sender could be kept
+/// writing what others send, and the I/O thread be kept from all other connections. Several times
+/// what a kernel's buffer takes, so it seldom counts.
+const WRITE: usize = 4 << 20;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const PARTING: Duration = Duration::from_secs(1);
@@ -198,6 +202,18 @@ impl Connection {
         }
     }
 
+    /// Does what was left undone in an earlier turn: writing must not keep from reading.
+    pub(crate) fn go_on(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match self.flush(token, cx) {
+            Fate::Keep => self.read(token, cx),
+            Fate::Again => match self.read(token, cx) {
+                Fate::Keep => Fate::Again,
+                fate => fate,
+            },
+            fate => fate,
+        }
+    }
+
     /// Goes on reading after the receive ring was full.
     pub(crate) fn resume(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
@@ -214,12 +230,12 @@ impl Connection {
         match &mut self.phase {
             Phase::Open(open) if open.broken.is_some() => Fate::Keep,
             Phase::Open(open) => match open.link.flush() {
-                Flushed::Busy => Fate::Again,
+                Flushed::Later => Fate::Again,
                 Flushed::Broken(error) => open.write_failed(error),
                 Flushed::Idle | Flushed::Blocked => Fate::Keep,
             },
             Phase::Closing { link, drained: false } => match link.flush() {
-                Flushed::Busy => Fate::Again,
+                Flushed::Later => Fate::Again,
                 Flushed::Broken(_) => Fate::End(Ending::Parted),
                 Flushed::Blocked => Fate::Keep,
                 Flushed::Idle => self.take_leave(token, cx),
@@ -522,8 +538,8 @@ enum Flushed {
     Idle,
     /// The kernel takes no more now.
     Blocked,
-    /// Somebody else is writing.
-    Busy,
+    /// Somebody else is writing, or it was enough for one go: the driver is to look again.
+    Later,
     /// The stream is broken.
     Broken(io::Error),
 }
@@ -533,7 +549,7 @@ impl Link {
     pub(crate) fn flush_or_post(&self) {
         match self.flush() {
             Flushed::Idle | Flushed::Blocked => {}
-            Flushed::Busy => self.post_flush(),
+            Flushed::Later => self.post_flush(),
             Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
         }
     }
@@ -554,13 +570,14 @@ impl Link {
         self.mailbox.post(Command::Close(self.token, linger));
     }
 
-    /// Writes until the ring is empty or the kernel is full. Nobody waits for the write half:
+    /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for the write half:
     /// whoever finds it taken leaves, and sees to it that the driver looks again.
     fn flush(&self) -> Flushed {
         let Some(mut pen) = self.send.try_consumer() else {
-            return Flushed::Busy;
+            return Flushed::Later;
         };
         let mut room = false;
+        let mut total = 0;
         let outcome = loop {
             let written = {
                 let mut slices = [IoSlice::new(&[]); SLICES];
@@ -577,6 +594,11 @@ impl Link {
                     let taken = pen.consume(n);
                     self.counters.copies_written.add(taken.messages);
                     room |= taken.room;
+                    total += n;
+                    // Nobody adds to a closed ring, and there may be no later for it.
+                    if total >= WRITE && !self.send.is_closed() {
+                        break Flushed::Later;
+                    }
                 }
                 Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
                 // The poll reports only changes: say that we are blocked, then try once more, and

@@ -275,13 +275,10 @@ impl Driver {
     }
 
     fn run_events(&mut self) {
-        let told: Vec<(Token, Readiness)> = self
-            .events
-            .iter()
-            .filter(|event| event.token() != WAKE)
-            .map(|event| (event.token(), Readiness::of(event)))
-            .collect();
-        for (token, readiness) in told {
+        // Taken, and given back below: what they lead to needs the whole driver.
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in events.iter().filter(|event| event.token() != WAKE) {
+            let (token, readiness) = (event.token(), Readiness::of(event));
             match self.slot(token) {
                 Some(Slot::Listening(_)) => self.accept(token),
                 Some(Slot::Connection(_)) => {
@@ -290,6 +287,7 @@ impl Driver {
                 Some(Slot::Dialer(_)) | None => {}
             }
         }
+        self.events = events;
     }
 
     fn run_ready(&mut self) {
@@ -301,10 +299,7 @@ impl Driver {
             match self.slot(token) {
                 Some(Slot::Listening(_)) => self.accept(token),
                 Some(Slot::Connection(_)) => {
-                    self.drive(token, |connection, cx| match connection.flush(token, cx) {
-                        Fate::Keep => connection.read(token, cx),
-                        fate => fate,
-                    })
+                    self.drive(token, |connection, cx| connection.go_on(token, cx));
                 }
                 Some(Slot::Dialer(_)) | None => {}
             }
