@@ -106,6 +106,12 @@ impl Signal {
         self.remove(|sleeping| sleeping.remove(&ticket)).is_some()
     }
 
+    /// Whether anybody waits. Asked under the lock under which waiters register, the answer holds
+    /// until that is given back.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.registered.load(Ordering::Relaxed) > 0
+    }
+
     /// Wakes the one that has waited longest for `interest`.
     pub(crate) fn wake(&self, interest: Interest) {
         // No fence: `interest` became ready under the lock under which waiters register.
