@@ -8,7 +8,7 @@
 //! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
 //! detaches pipes and runs timers. Messages pass by both, through the rings.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -177,6 +177,16 @@ enum Slot {
     Connection(Box<Connection>),
 }
 
+impl Slot {
+    fn endpoint(&self) -> &EndpointCore {
+        match self {
+            Self::Listening(listening) => &listening.endpoint,
+            Self::Dialer(dialer) => &dialer.endpoint,
+            Self::Connection(connection) => &connection.endpoint,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     /// Tells this entry from an earlier one in the same place: an event may come late.
@@ -192,6 +202,8 @@ pub(crate) struct Driver {
     poll: Poll,
     events: Events,
     entries: Slab<Entry>,
+    /// The entries of each endpoint: forgetting one must not cost a walk over all.
+    members: BTreeSet<(EndpointId, Token)>,
     generation: u32,
     /// Connections and listeners that have more to do without being told so again.
     ready: VecDeque<Token>,
@@ -218,6 +230,7 @@ impl Driver {
             poll,
             events: Events::with_capacity(1024),
             entries: Slab::new(),
+            members: BTreeSet::new(),
             generation: 0,
             ready: VecDeque::new(),
             resolver: Arc::default(),
@@ -594,8 +607,7 @@ impl Driver {
     fn end(&mut self, token: Token, ending: Ending) {
         let Some(Slot::Connection(connection)) = self.slot(token) else { return };
         let dialer = connection.dialer;
-        let Some(entry) = self.entries.try_remove(index(token)) else { return };
-        if let Slot::Connection(mut connection) = entry.slot {
+        if let Some(Slot::Connection(mut connection)) = self.take(token) {
             connection.end(&ending, &mut self.cx);
         }
         if let Some(dialer) = dialer {
@@ -626,16 +638,8 @@ impl Driver {
     /// Forgets an endpoint: no more accepting or dialing, and what is on the way ends. Its pipes
     /// have been told to close by the socket and do so at their own pace.
     fn forget(&mut self, endpoint: EndpointId) {
-        let tokens: Vec<Token> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| match &entry.slot {
-                Slot::Listening(listening) => listening.endpoint.id == endpoint,
-                Slot::Dialer(dialer) => dialer.endpoint.id == endpoint,
-                Slot::Connection(c) => c.endpoint.id == endpoint && c.is_on_the_way(),
-            })
-            .map(|(index, entry)| token(index, entry.generation))
-            .collect();
+        let members = (endpoint, Token(0))..=(endpoint, Token(usize::MAX));
+        let tokens: Vec<Token> = self.members.range(members).map(|&(_, token)| token).collect();
         // First those who would begin anew when something of theirs ends.
         for &token in &tokens {
             if let Some(Slot::Listening(_) | Slot::Dialer(_)) = self.slot(token) {
@@ -643,23 +647,37 @@ impl Driver {
             }
         }
         for token in tokens {
-            self.end(token, Ending::Parted);
+            if let Some(Slot::Connection(connection)) = self.slot(token)
+                && connection.is_on_the_way()
+            {
+                self.end(token, Ending::Parted);
+            }
         }
     }
 
     fn insert(&mut self, slot: Slot) -> Token {
         self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
         let generation = self.generation;
-        token(self.entries.insert(Entry { generation, queued: false, slot }), generation)
+        let endpoint = slot.endpoint().id;
+        let index = self.entries.insert(Entry { generation, queued: false, slot });
+        let token = token(index, generation);
+        self.members.insert((endpoint, token));
+        token
+    }
+
+    /// Takes an entry out, if it is still there.
+    fn take(&mut self, token: Token) -> Option<Slot> {
+        self.entry(token)?;
+        let slot = self.entries.remove(index(token)).slot;
+        self.members.remove(&(slot.endpoint().id, token));
+        Some(slot)
     }
 
     fn remove(&mut self, token: Token) {
-        if self.slot(token).is_none() {
-            return;
-        }
-        let entry = self.entries.remove(index(token));
-        if let Slot::Dialer(Dialer { timer: Some(timer), .. })
-        | Slot::Listening(Listening { pause: Some(timer), .. }) = entry.slot
+        if let Some(
+            Slot::Dialer(Dialer { timer: Some(timer), .. })
+            | Slot::Listening(Listening { pause: Some(timer), .. }),
+        ) = self.take(token)
         {
             self.cx.timers.cancel(timer);
         }
