@@ -5,6 +5,7 @@
 //! are stuck.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::thread;
 
@@ -27,7 +28,8 @@ struct State {
     threads: usize,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// To be done; with an error: to be given up.
+type Job = Box<dyn FnOnce(Result<(), AttemptError>) + Send>;
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +47,7 @@ impl Resolver {
         family: Family,
         done: impl FnOnce(Result<Vec<Place>, AttemptError>) + Send + 'static,
     ) {
-        self.run(Box::new(move || done(look_up(&host, port, local, family))));
+        self.run(Box::new(move |go| done(go.and_then(|()| look_up(&host, port, local, family)))));
     }
 
     fn run(self: &Arc<Self>, job: Job) {
@@ -59,8 +61,23 @@ impl Resolver {
         let this = Arc::clone(self);
         let thread = thread::Builder::new().name("sinew-resolve".to_owned());
         if let Err(error) = thread.spawn(move || this.work()) {
-            log::error!("no thread to resolve names: {error}; doing it in place");
-            self.work();
+            self.no_thread(&error);
+        }
+    }
+
+    /// A thread could not be started. The others do its work; where there are none the look-ups
+    /// fail, since whoever asks must not wait for them: it is the I/O thread.
+    fn no_thread(&self, error: &io::Error) {
+        log::error!("no thread to resolve names: {error}");
+        let mut state = self.state.lock();
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        for job in jobs {
+            job(Err(AttemptError::Resolve(format!("no thread to look it up: {error}"))));
         }
     }
 
@@ -73,7 +90,7 @@ impl Resolver {
                 return;
             };
             drop(state);
-            job();
+            job(Ok(()));
         }
     }
 }
@@ -100,6 +117,19 @@ fn look_up(
 mod tests {
     use super::*;
     use std::sync::mpsc;
+
+    #[test]
+    fn without_a_thread_a_look_up_fails_and_does_not_wait() {
+        let (sender, receiver) = mpsc::channel();
+        let resolver = Resolver::default();
+        *resolver.state.lock() = State {
+            jobs: VecDeque::from([Box::new(move |go| sender.send(go).unwrap()) as Job]),
+            threads: 1,
+        };
+        resolver.no_thread(&io::Error::from(io::ErrorKind::OutOfMemory));
+        assert!(matches!(receiver.recv().unwrap(), Err(AttemptError::Resolve(_))));
+        assert_eq!(resolver.state.lock().threads, 0);
+    }
 
     fn resolve(host: &str, family: Family) -> Result<Vec<Place>, AttemptError> {
         let (sender, receiver) = mpsc::channel();
