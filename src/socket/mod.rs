@@ -613,7 +613,10 @@ impl<P: Protocol> Entry<'_, P> {
         pipe.send.close();
         self.core.pipe_is_gone(pipe, reason.clone());
         if let Far::Link(_) = far {
-            self.state.leaving.retain(|ring| ring.queued().messages > 0);
+            // Only when it is about to grow: a thousand pipes may leave at once.
+            if self.state.leaving.len() == self.state.leaving.capacity() {
+                self.state.leaving.retain(|ring| ring.queued().messages > 0);
+            }
             self.state.leaving.push(Arc::clone(&pipe.send));
         }
         match reason.is_closed_by_us() {
