@@ -520,7 +520,8 @@ fn a_requester_that_does_not_read_holds_up_only_its_own_replies() {
         drop(stalled);
         drop(raw);
         eventually("the connection is gone", || rep.peers().len() == 1);
-        conserved(&rep.stats());
+        // The reactor empties the lost pipe's queue after the socket has let go of the pipe.
+        eventually("it adds up", || rep.stats().check_conservation().is_ok());
     }
 }
 
