@@ -169,7 +169,8 @@ impl Options {
     /// what can be handed to the kernel without waiting is, the rest is dropped and counted.
     ///
     /// `close` itself never waits; the I/O thread does the writing. A program that is about to exit
-    /// calls `drain` instead.
+    /// calls `drain` instead, and so does one that drops its own [`Runtime`](crate::Runtime) with the
+    /// socket. `Duration::MAX`: until all is written or the peer is gone. No effect on inproc.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -177,8 +178,10 @@ impl Options {
 
     /// Decides which peers are let in: called once for each, before any message can pass.
     ///
-    /// Default: everyone. The callback runs with no lock held, on the I/O thread (for inproc: on the
-    /// thread that binds or connects), so it must not take long: other connections wait for it. When
+    /// Default: everyone. The callback runs on the I/O thread (for inproc also on the thread that
+    /// binds or connects), so it must not take long: other connections wait for it. No lock of the
+    /// socket is held; it may close the socket, and make calls that do not wait. One that waits, such
+    /// as `recv`, `connect_now` or `Runtime::turn`, may wait for the very thread it is on. When
     /// it panics the peer is turned away. A peer that is turned away sees its connection closed, and
     /// `rejected_pipes` is counted.
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
@@ -203,6 +206,9 @@ impl Options {
     }
 
     /// How long a peer may take for its connection header, all in all. Default 10 s; zero is invalid.
+    ///
+    /// Counted from when the connection stands; connecting may take as long as the system lets it.
+    /// `Duration::MAX`: for ever. Takes effect for endpoints made later.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.handshake_timeout = timeout;
         self
