@@ -144,7 +144,8 @@ macro_rules! socket_calls {
                 self.core.connect(url, options, Dial::Now)
             }
 
-            /// Waits until at least `peers` peers are connected. Zero: returns at once.
+            /// Waits until at least `peers` peers are connected. Zero peers: returns at once. Zero
+            /// `timeout`: looks once; `Duration::MAX`: for ever.
             ///
             /// # Errors
             ///
