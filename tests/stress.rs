@@ -50,7 +50,8 @@ fn replies_never_cross_over_between_threads_that_share_a_req() {
         }
         assert_eq!(answered.load(Ordering::Relaxed), THREADS * EACH);
         assert_eq!(req.stats().messages_received, THREADS * EACH, "{transport:?}");
-        assert_eq!(rep.stats().messages_sent, THREADS * EACH, "{transport:?}");
+        // An answer can arrive before the thread that gave it has counted it.
+        kit::eventually("all are counted", || rep.stats().messages_sent == THREADS * EACH);
         conserved(&req.stats());
         conserved(&rep.stats());
         rep.close().expect("closed once");
@@ -84,7 +85,7 @@ fn two_hundred_clients_are_all_answered_and_leave_nothing_behind() {
     });
     kit::eventually("all are gone", || rep.stats().current_connections == 0);
     kit::eventually("their descriptors are free", || kit::descriptors() <= before);
-    assert_eq!(rep.stats().messages_sent, 20_000);
+    kit::eventually("all are counted", || rep.stats().messages_sent == 20_000);
     conserved(&rep.stats());
     rep.close().unwrap();
     server.join().unwrap();
