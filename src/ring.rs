@@ -198,7 +198,6 @@ impl Ring {
     ///
     /// The message that is partly consumed is kept. When the consumer is at work, room is near:
     /// then nothing is dropped and the ring exceeds its bounds by this one message.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for PUB and SUB, which drop the oldest"))]
     pub(crate) fn push_evicting(
         &self,
         header: &[u8],

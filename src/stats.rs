@@ -37,7 +37,8 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Outbound: the pipe was lost with the message still in its send queue.
     PipeLost = "pipe_lost";
-    /// Outbound: the peer's send queue was full and the protocol does not wait.
+    /// Outbound: the peer's send queue was full and the protocol does not wait; the message itself or
+    /// the oldest in the queue was dropped.
     SendQueueFull = "send_queue_full";
     /// Outbound: nobody was connected and the protocol does not wait.
     NoPeer = "no_peer";
@@ -48,16 +49,24 @@ drop_reasons! {
     Superseded = "superseded";
     /// Outbound: the socket was closed with the message still queued.
     ClosedUnsent = "closed_unsent";
+    /// Outbound: the header given to a raw socket is too short to name a pipe.
+    BadHeader = "bad_header";
     /// Inbound: an answer to no request or survey that is still open: late, duplicate or invented.
     Stale = "stale";
-    /// Inbound: a good answer that nobody received before its request or survey was given up.
+    /// Inbound: a good message that nobody received before its request or survey was given up, or its
+    /// context closed.
     Unread = "unread";
     /// Inbound: the protocol header was too short or had no end.
     Malformed = "malformed";
     /// Inbound: the message had travelled over more hops than the socket allows.
     TtlExceeded = "ttl_exceeded";
-    /// Inbound: the survey already had as many unread answers as it may store.
+    /// Inbound: the survey or the context already had as many unread messages as it may store; the
+    /// message itself or the oldest was dropped.
     RecvQueueFull = "recv_queue_full";
+    /// Inbound: the context that receives it has no subscription that fits.
+    NotSubscribed = "not_subscribed";
+    /// Inbound: data from a peer that only receives, to a socket that only sends.
+    Unexpected = "unexpected";
     /// Inbound: a request whose asker had gone before anyone received it.
     AskerGone = "asker_gone";
     /// Inbound: the socket was closed with the message unread.
@@ -185,8 +194,12 @@ counters! {
     copies_pushed,
     /// Messages that left a send queue for the transport.
     copies_written,
+    /// Messages dropped from a send queue to make room for newer ones.
+    copies_evicted,
     /// Messages taken out of the receive queue of a pipe.
     copies_taken,
+    /// Copies of received messages that went to more than one context, beyond the first.
+    copies_made,
     /// Pipe events that a subscriber was too slow to be told.
     events_missed,
 }
@@ -239,12 +252,14 @@ impl Counters {
 /// The reasons that concern messages in a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
 /// The reasons that concern messages after they were taken out of a receive queue.
-const AFTER_ARRIVAL: [DropReason; 7] = [
+const AFTER_ARRIVAL: [DropReason; 9] = [
     DropReason::Stale,
     DropReason::Unread,
     DropReason::Malformed,
     DropReason::TtlExceeded,
     DropReason::RecvQueueFull,
+    DropReason::NotSubscribed,
+    DropReason::Unexpected,
     DropReason::AskerGone,
     DropReason::ClosedUnread,
 ];
@@ -263,8 +278,8 @@ impl Stats {
     /// Checks the conservation law: nothing has vanished without a counted reason.
     ///
     /// Every message put into a send queue was handed to the transport, is still queued, or was
-    /// dropped with its pipe or socket; every message taken out of a receive queue was delivered, is
-    /// held for a conversation, or was dropped for a reason. Holds whenever nobody is in the middle
+    /// dropped with its pipe or socket or for a newer one; every message taken out of a receive queue,
+    /// and every copy made of it, was delivered, is held for a conversation, or was dropped for a reason. Holds whenever nobody is in the middle
     /// of a call on the socket.
     ///
     /// # Errors
@@ -274,6 +289,7 @@ impl Stats {
         let sum =
             |reasons: &[DropReason]| reasons.iter().map(|&reason| self.drops(reason)).sum::<u64>();
         let left = sum(&LEFT_IN_SEND_QUEUE);
+        let left = left + self.copies_evicted;
         let out = self.copies_written + self.send_queue + left;
         if self.copies_pushed != out {
             return Err(format!(
@@ -283,10 +299,12 @@ impl Stats {
         }
         let dropped = sum(&AFTER_ARRIVAL);
         let taken = self.messages_received + self.held_inbound + dropped;
-        if self.copies_taken != taken {
+        if self.copies_taken + self.copies_made != taken {
             return Err(format!(
-                "{} taken, but {} delivered + {} held + {dropped} dropped",
-                self.copies_taken, self.messages_received, self.held_inbound
+                "{} taken or copied, but {} delivered + {} held + {dropped} dropped",
+                self.copies_taken + self.copies_made,
+                self.messages_received,
+                self.held_inbound
             ));
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Interest, Port, PushError};
+use super::{Interest, Port, Priorities, PushError};
 use crate::message::{Frame, PipeId};
 use crate::stats::DropReason;
 
@@ -38,6 +38,10 @@ pub(super) struct ManualPort {
     undrained: BTreeSet<PipeId>,
     woken: BTreeSet<Interest>,
     drops: Vec<(Option<PipeId>, DropReason)>,
+    priorities: BTreeMap<PipeId, Priorities>,
+    disconnected: Vec<PipeId>,
+    /// Copies that went to more contexts than one.
+    pub(super) copied: u64,
     pub(super) resent: u64,
 }
 
@@ -65,6 +69,16 @@ impl ManualPort {
 
     pub(super) fn break_off(&mut self, pipe: PipeId) {
         self.gone.insert(pipe);
+    }
+
+    /// The pipe's place among the others; without, it has the default.
+    pub(super) fn rank(&mut self, pipe: PipeId, send: u8, recv: u8) {
+        self.priorities.insert(pipe, Priorities { send, recv });
+    }
+
+    /// The pipes that the protocol has closed.
+    pub(super) fn take_disconnected(&mut self) -> Vec<PipeId> {
+        std::mem::take(&mut self.disconnected)
     }
 
     pub(super) fn take_sent(&mut self) -> Vec<(PipeId, Vec<u8>)> {
@@ -96,12 +110,43 @@ impl Port for ManualPort {
         Ok(())
     }
 
+    /// A full pipe drops the oldest message in it, if a test has not taken it yet.
+    fn push_evicting(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<u64, PushError> {
+        let full = self.full.remove(&pipe);
+        let pushed = self.push(pipe, header, body);
+        if full {
+            self.full.insert(pipe);
+        }
+        pushed?;
+        if !full {
+            return Ok(0);
+        }
+        if let Some(oldest) = self.sent.iter().position(|(other, _)| *other == pipe) {
+            self.sent.remove(oldest);
+        }
+        self.dropped(Some(pipe), DropReason::SendQueueFull);
+        Ok(1)
+    }
+
     fn drained(&mut self, pipe: PipeId) -> bool {
         !self.undrained.contains(&pipe) || self.gone.contains(&pipe)
     }
 
     fn pop(&mut self, pipe: PipeId) -> Option<Frame> {
         self.arrived.get_mut(&pipe)?.pop_front()
+    }
+
+    fn priorities(&self, pipe: PipeId) -> Priorities {
+        self.priorities.get(&pipe).copied().unwrap_or_default()
+    }
+
+    fn disconnect(&mut self, pipe: PipeId) {
+        self.disconnected.push(pipe);
     }
 
     fn wake(&mut self, interest: Interest) {
@@ -114,5 +159,9 @@ impl Port for ManualPort {
 
     fn resent(&mut self) {
         self.resent += 1;
+    }
+
+    fn copied(&mut self, copies: u64) {
+        self.copied += copies;
     }
 }

@@ -9,6 +9,7 @@
 //! A new protocol is one file here and its two list entries: the `mod` line below and its typed
 //! socket in `socket/public/`.
 
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -49,6 +50,15 @@ pub(crate) trait Port {
     /// Puts one SP message, `header` then `body`, into the pipe's send queue.
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError>;
 
+    /// As `push`, but a full send queue makes room by dropping its oldest messages; yields how many
+    /// those were. They are counted as [`DropReason::SendQueueFull`] already. Never `Full`.
+    fn push_evicting(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<u64, PushError>;
+
     /// Whether everything pushed into the pipe has been handed to its transport.
     ///
     /// When not, `writable` follows as soon as it has. A pipe that is gone counts as drained.
@@ -58,6 +68,12 @@ pub(crate) trait Port {
     ///
     /// Also serves a pipe that is already detached, until it is empty.
     fn pop(&mut self, pipe: PipeId) -> Option<Frame>;
+
+    /// The pipe's place among the others. Does not change while the pipe lives.
+    fn priorities(&self, pipe: PipeId) -> Priorities;
+
+    /// Closes the pipe. `detach` follows when the protocol has been left.
+    fn disconnect(&mut self, pipe: PipeId);
 
     /// Says that whoever waits for `interest` should look again.
     fn wake(&mut self, interest: Interest);
@@ -69,6 +85,63 @@ pub(crate) trait Port {
 
     /// Counts one request that is sent again.
     fn resent(&mut self);
+
+    /// Counts the copies of one received message that go to more than one context, beyond the first.
+    fn copied(&mut self, copies: u64);
+}
+
+/// The places of a pipe among the others of its socket: 1 is served first, 16 last.
+///
+/// Nothing of it is visible on the wire. Semantics specification, section 3.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Priorities {
+    /// For PUSH and REQ, which choose one pipe for each message. A broadcast ignores it.
+    pub(crate) send: u8,
+    /// For every fair queue.
+    pub(crate) recv: u8,
+}
+
+impl Priorities {
+    /// What a priority may be.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the options of endpoints"))]
+    pub(crate) const RANGE: RangeInclusive<u8> = 1..=16;
+}
+
+impl Default for Priorities {
+    fn default() -> Self {
+        Self { send: 8, recv: 8 }
+    }
+}
+
+/// What becomes of a message for which a peer, or with PUSH every peer, has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Overflow {
+    /// The send waits for room.
+    Wait,
+    /// The message is dropped.
+    DropNewest,
+    /// The oldest message in the queue is dropped.
+    DropOldest,
+    /// The message is dropped and the slow peer disconnected.
+    Disconnect,
+}
+
+impl Overflow {
+    /// What a socket of protocol `id` may do, its default first; empty where the pattern has a rule
+    /// of its own.
+    ///
+    /// A broadcast never waits, since the slowest peer would hold up all others. A PUSH that finds a
+    /// slow peer takes another, so there is none to blame when all are full.
+    pub(crate) fn choices(id: ProtocolId) -> &'static [Self] {
+        match id {
+            ProtocolId::PUSH => &[Self::Wait, Self::DropNewest],
+            ProtocolId::PUB => &[Self::DropOldest, Self::DropNewest, Self::Disconnect],
+            ProtocolId::BUS | ProtocolId::SURVEYOR => {
+                &[Self::DropNewest, Self::DropOldest, Self::Disconnect]
+            }
+            _ => &[],
+        }
+    }
 }
 
 /// Why [`Port::push`] took nothing.
@@ -101,6 +174,10 @@ pub(crate) enum SendRefusal {
     WouldBlock,
     /// The conversation is not in a state in which it can send.
     State,
+    /// The header is not one that this kind of raw socket can send.
+    Invalid,
+    /// The header is not one that PAIR v1 allows on the wire.
+    Protocol,
 }
 
 /// Why a receive cannot be done now.
@@ -177,7 +254,9 @@ pub(crate) trait Protocol: Send + 'static {
 
     /// How many messages the protocol itself holds: requests not yet on any pipe and answers not yet
     /// received. For the conservation law.
-    fn held(&self) -> Held;
+    fn held(&self) -> Held {
+        Held::default()
+    }
 
     /// Whether a pipe that becomes ready gives the protocol something to do though no call waits for
     /// it.
@@ -185,11 +264,13 @@ pub(crate) trait Protocol: Send + 'static {
         false
     }
 
-    /// When `expire` wants to be called next.
-    fn deadline(&self) -> Option<Instant>;
+    /// When `expire` wants to be called next. A protocol without timers leaves both as they are.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 
     /// Does everything that is due at `now`.
-    fn expire(&mut self, now: Instant, io: &mut impl Port);
+    fn expire(&mut self, _now: Instant, _io: &mut impl Port) {}
 }
 
 /// Messages inside a protocol, neither in a pipe nor with the program.

@@ -12,8 +12,7 @@ use bytes::Bytes;
 
 use super::route::FairQueue;
 use super::{
-    Held, Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal,
-    backtrace,
+    Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal, backtrace,
 };
 use crate::message::{Message, PipeId};
 use crate::stats::DropReason;
@@ -111,7 +110,7 @@ impl<R: Role> Protocol for Answerer<R> {
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        self.requests.add(pipe);
+        self.requests.add(pipe, io.priorities(pipe).recv);
         io.wake(RECV);
     }
 
@@ -164,16 +163,6 @@ impl<R: Role> Protocol for Answerer<R> {
             Interest::Peers | Interest::Drained => false,
         }
     }
-
-    fn held(&self) -> Held {
-        Held::default()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn expire(&mut self, _now: Instant, _io: &mut impl Port) {}
 }
 
 fn room_in(pipe: PipeId) -> Interest {

@@ -208,7 +208,7 @@ impl Req {
         self.pipes.entry(pipe).or_default().insert(ticket, conversation);
         self.timers.extend(due.map(|due| (due, conversation)));
         if io.drained(pipe) {
-            self.drained.add(pipe);
+            self.drained.add(pipe, io.priorities(pipe).send);
         }
     }
 
@@ -279,7 +279,7 @@ impl Protocol for Req {
 
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
         self.pipes.insert(pipe, BTreeMap::new());
-        self.drained.add(pipe);
+        self.drained.add(pipe, io.priorities(pipe).send);
         self.dispatch(now, io);
         Ok(())
     }
@@ -304,7 +304,7 @@ impl Protocol for Req {
 
     fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
         if self.pipes.contains_key(&pipe) && io.drained(pipe) {
-            self.drained.add(pipe);
+            self.drained.add(pipe, io.priorities(pipe).send);
             self.dispatch(now, io);
         }
     }

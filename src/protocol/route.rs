@@ -1,30 +1,31 @@
 //! Routing parts: which pipe takes the next message, and which one gives it.
 //!
-//! Owns the orders in which pipes take their turns, and nothing about what the messages mean. All
-//! parts are built on [`Line`], one class of equal pipes; priorities, when they come, are several
-//! lines of which the best one that is not empty is used.
+//! Owns the orders in which pipes take their turns, and nothing about what the messages mean. Where
+//! priorities count, pipes of one priority stand in one [`Line`], and only the best line that is not
+//! empty is served ([`Classes`]).
 
 use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::{Port, PushError};
+use super::{Overflow, Port, PushError, SendRefusal};
 use crate::message::{Frame, PipeId};
 use crate::stats::DropReason;
 
-/// The load balancer: the pipes that can take a message now, the one that has been ready longest
-/// first.
+/// The load balancer: the pipes that can take a message now, by priority, and within a priority the
+/// one that has been ready longest first.
 ///
-/// Under even load that is round-robin; a pipe that comes or goes moves nobody else.
+/// Under even load that is round-robin; a pipe that comes or goes moves nobody else. A pipe of lower
+/// priority has its turn only while no better one is ready.
 #[derive(Debug, Default)]
 pub(super) struct Balance {
-    ready: Line,
+    ready: Classes,
 }
 
 impl Balance {
     /// The pipe can take a message from now on.
-    pub(super) fn add(&mut self, pipe: PipeId) {
-        self.ready.join(pipe);
+    pub(super) fn add(&mut self, pipe: PipeId, priority: u8) {
+        self.ready.join(pipe, priority);
     }
 
     /// The pipe can take no more messages.
@@ -34,22 +35,49 @@ impl Balance {
 
     /// Takes the pipe whose turn it is; it is not ready again until it is added again.
     pub(super) fn take(&mut self) -> Option<PipeId> {
-        let pipe = self.ready.front()?;
-        self.ready.leave_front();
+        let line = self.ready.best()?;
+        let pipe = line.front()?;
+        line.leave_front();
         Some(pipe)
+    }
+
+    /// Sends to the pipe whose turn it is. One found full or gone is not ready until it is added
+    /// again.
+    pub(super) fn send(
+        &mut self,
+        header: &[u8],
+        body: &Bytes,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        while let Some(line) = self.ready.best()
+            && let Some(pipe) = line.front()
+        {
+            if io.push(pipe, header, body).is_ok() {
+                line.rotate();
+                return Ok(());
+            }
+            line.leave_front();
+        }
+        Err(SendRefusal::WouldBlock)
+    }
+
+    /// Whether no pipe is ready.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
     }
 }
 
-/// The fair queue: the pipes that may have something to receive, one message from each in turn.
+/// The fair queue: the pipes that may have something to receive, by priority, and within a priority
+/// one message from each in turn.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
-    readable: Line,
+    readable: Classes,
 }
 
 impl FairQueue {
     /// The pipe may have something.
-    pub(super) fn add(&mut self, pipe: PipeId) {
-        self.readable.join(pipe);
+    pub(super) fn add(&mut self, pipe: PipeId, priority: u8) {
+        self.readable.join(pipe, priority);
     }
 
     /// Nothing is wanted from the pipe any more.
@@ -59,29 +87,41 @@ impl FairQueue {
 
     /// Takes the next message. A pipe found empty leaves the queue, until it is added again.
     pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
-        while let Some(pipe) = self.readable.front() {
+        loop {
+            let line = self.readable.best()?;
+            let pipe = line.front()?;
             if let Some(frame) = io.pop(pipe) {
-                self.readable.rotate();
+                line.rotate();
                 return Some((pipe, frame));
             }
-            self.readable.leave_front();
+            line.leave_front();
         }
-        None
     }
 
     /// Whether no pipe can have anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.readable.front().is_none()
+        self.readable.is_empty()
     }
 }
 
 /// The fan-out: a copy to every pipe, never waiting for any.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FanOut {
     pipes: Vec<PipeId>,
+    overflow: Overflow,
 }
 
 impl FanOut {
+    /// `overflow` says what becomes of a copy that finds no room.
+    pub(super) fn new(overflow: Overflow) -> Self {
+        Self { pipes: Vec::new(), overflow }
+    }
+
+    /// Holds for what is sent from now on.
+    pub(super) fn set_overflow(&mut self, overflow: Overflow) {
+        self.overflow = overflow;
+    }
+
     /// The pipe gets a copy of everything sent from now on.
     pub(super) fn add(&mut self, pipe: PipeId) {
         self.pipes.push(pipe);
@@ -92,24 +132,80 @@ impl FanOut {
         self.pipes.retain(|&other| other != pipe);
     }
 
-    /// Sends to every pipe with room and counts each copy for which there was none.
+    /// Sends to every pipe and counts each copy for which there was no room.
     ///
     /// A pipe that is gone, though we have not heard of it yet, counts as no peer at all.
     pub(super) fn send(&self, header: &[u8], body: &Bytes, io: &mut impl Port) {
+        self.send_except(None, header, body, io);
+    }
+
+    /// Sends to every pipe but `origin`.
+    pub(super) fn send_except(
+        &self,
+        origin: Option<PipeId>,
+        header: &[u8],
+        body: &Bytes,
+        io: &mut impl Port,
+    ) {
         let mut peers = 0;
-        for &pipe in &self.pipes {
-            match io.push(pipe, header, body) {
-                Ok(()) => peers += 1,
-                Err(PushError::Full) => {
-                    peers += 1;
-                    io.dropped(Some(pipe), DropReason::SendQueueFull);
-                }
-                Err(PushError::Gone) => {}
-            }
+        for &pipe in self.pipes.iter().filter(|&&pipe| Some(pipe) != origin) {
+            peers += usize::from(self.send_copy(pipe, header, body, io).is_ok());
         }
         if peers == 0 {
             io.dropped(None, DropReason::NoPeer);
         }
+    }
+
+    /// One copy, sent or counted. `Err` if there is no such peer.
+    fn send_copy(
+        &self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+        io: &mut impl Port,
+    ) -> Result<(), PushError> {
+        if self.overflow == Overflow::DropOldest {
+            return io.push_evicting(pipe, header, body).map(|_| ());
+        }
+        let pushed = io.push(pipe, header, body);
+        if pushed != Err(PushError::Full) {
+            return pushed;
+        }
+        io.dropped(Some(pipe), DropReason::SendQueueFull);
+        if self.overflow == Overflow::Disconnect {
+            io.disconnect(pipe);
+        }
+        Ok(())
+    }
+}
+
+/// Lines of pipes, the best priority first.
+#[derive(Debug, Default)]
+struct Classes {
+    /// At most one for each priority. One that runs empty stays, for it will be needed again.
+    lines: Vec<(u8, Line)>,
+}
+
+impl Classes {
+    fn join(&mut self, pipe: PipeId, priority: u8) {
+        let at = self.lines.partition_point(|&(other, _)| other < priority);
+        if self.lines.get(at).is_none_or(|&(other, _)| other != priority) {
+            self.lines.insert(at, (priority, Line::default()));
+        }
+        self.lines[at].1.join(pipe);
+    }
+
+    fn leave(&mut self, pipe: PipeId) {
+        self.lines.iter_mut().for_each(|(_, line)| line.leave(pipe));
+    }
+
+    /// The line to be served now.
+    fn best(&mut self) -> Option<&mut Line> {
+        self.lines.iter_mut().map(|(_, line)| line).find(|line| line.front().is_some())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.iter().all(|(_, line)| line.front().is_none())
     }
 }
 
@@ -157,6 +253,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Priorities;
     use super::super::manual::{ManualPort, pipe};
     use super::*;
 
@@ -164,10 +261,10 @@ mod tests {
     fn the_balancer_serves_pipes_in_the_order_they_became_ready() {
         let mut balance = Balance::default();
         for n in [3, 1, 2, 1] {
-            balance.add(pipe(n));
+            balance.add(pipe(n), 8);
         }
         assert_eq!(balance.take(), Some(pipe(3)));
-        balance.add(pipe(3));
+        balance.add(pipe(3), 8);
         let rest: Vec<_> = std::iter::from_fn(|| balance.take()).collect();
         assert_eq!(rest, [pipe(1), pipe(2), pipe(3)]);
     }
@@ -176,12 +273,12 @@ mod tests {
     fn a_pipe_that_comes_or_goes_does_not_restart_the_rotation() {
         let mut balance = Balance::default();
         for n in [1, 2, 3] {
-            balance.add(pipe(n));
+            balance.add(pipe(n), 8);
         }
         balance.take();
-        balance.add(pipe(4));
+        balance.add(pipe(4), 8);
         balance.remove(pipe(3));
-        balance.add(pipe(1));
+        balance.add(pipe(1), 8);
         let rest: Vec<_> = std::iter::from_fn(|| balance.take()).collect();
         assert_eq!(rest, [pipe(2), pipe(4), pipe(1)]);
     }
@@ -194,8 +291,8 @@ mod tests {
             io.arrives(pipe(1), body);
         }
         io.arrives(pipe(2), b"x");
-        queue.add(pipe(1));
-        queue.add(pipe(2));
+        queue.add(pipe(1), 8);
+        queue.add(pipe(2), 8);
         let got: Vec<_> = std::iter::from_fn(|| queue.pop(&mut io))
             .map(|(_, frame)| frame.into_bytes())
             .collect();
@@ -206,7 +303,7 @@ mod tests {
     #[test]
     fn a_broadcast_loses_only_the_copies_that_find_no_room() {
         let mut io = ManualPort::default();
-        let mut fan = FanOut::default();
+        let mut fan = FanOut::new(Overflow::DropNewest);
         for n in [1, 2, 3] {
             fan.add(pipe(n));
         }
@@ -215,5 +312,72 @@ mod tests {
         fan.send(b"h", &Bytes::from_static(b"x"), &mut io);
         assert_eq!(io.take_sent(), [(pipe(1), b"hx".to_vec())]);
         assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
+    }
+
+    fn broadcast(overflow: Overflow) -> ManualPort {
+        let mut io = ManualPort::default();
+        let mut fan = FanOut::new(overflow);
+        for n in [1, 2] {
+            fan.add(pipe(n));
+        }
+        fan.send(b"", &Bytes::from_static(b"old"), &mut io);
+        io.fill(pipe(2));
+        fan.send(b"", &Bytes::from_static(b"new"), &mut io);
+        io
+    }
+
+    // C154.
+    #[test]
+    fn a_broadcast_may_drop_the_oldest_copy_of_a_slow_peer() {
+        let mut io = broadcast(Overflow::DropOldest);
+        let expected = [(1, b"old"), (1, b"new"), (2, b"new")];
+        assert_eq!(io.take_sent(), expected.map(|(n, text)| (pipe(n), text.to_vec())));
+        assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
+    }
+
+    #[test]
+    fn a_broadcast_may_disconnect_a_slow_peer() {
+        let mut io = broadcast(Overflow::Disconnect);
+        assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
+        assert_eq!(io.take_disconnected(), [pipe(2)]);
+    }
+
+    // C118 to C120.
+    #[test]
+    fn the_balancer_serves_the_best_priority_that_is_ready() {
+        let mut balance = Balance::default();
+        balance.add(pipe(3), 16);
+        balance.add(pipe(1), 2);
+        balance.add(pipe(2), 2);
+        assert_eq!(balance.take(), Some(pipe(1)));
+        balance.add(pipe(1), 2);
+        assert_eq!([balance.take(), balance.take()], [2, 1].map(|n| Some(pipe(n))));
+        assert_eq!(balance.take(), Some(pipe(3)), "while nobody better is there");
+        balance.add(pipe(3), 16);
+        balance.add(pipe(4), 1);
+        assert_eq!([balance.take(), balance.take()], [4, 3].map(|n| Some(pipe(n))));
+        assert!(balance.is_empty());
+    }
+
+    // C121, C122.
+    #[test]
+    fn the_fair_queue_serves_the_best_priority_that_has_something() {
+        let mut io = ManualPort::default();
+        let mut queue = FairQueue::default();
+        for (n, priority) in [(1, 2), (2, 1), (3, 1)] {
+            io.arrives(pipe(n), b"a");
+            io.arrives(pipe(n), b"b");
+            queue.add(pipe(n), priority);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop(&mut io)).map(|(n, _)| n).collect();
+        assert_eq!(order, [2, 3, 2, 3, 1, 1].map(pipe));
+    }
+
+    // C123.
+    #[test]
+    fn priorities_go_from_1_to_16() {
+        assert_eq!(Priorities::default(), Priorities { send: 8, recv: 8 });
+        let allowed: Vec<u8> = (0..=255).filter(|n| Priorities::RANGE.contains(n)).collect();
+        assert_eq!((allowed[0], allowed[allowed.len() - 1]), (1, 16));
     }
 }

@@ -13,15 +13,15 @@
 //! At every moment, for each node:
 //!
 //! ```text
-//! offered + resent = pushed + held.outbound + dropped as NoPeer, SendQueueFull, PeerGone, Superseded
-//! popped           = delivered + held.inbound + dropped for any other reason
+//! offered + resent = pushed - evicted + held.outbound + dropped for a reason on the way out
+//! popped + copied  = delivered + held.inbound + dropped for a reason on the way in
 //! ```
 //!
-//! where a send that succeeded has offered one message, and a survey one copy for each peer but at
+//! where a send that succeeded has offered one message, and a broadcast one copy for each peer but at
 //! least one. For the network as a whole:
 //!
 //! ```text
-//! pushed = popped + queued in links + lost with links
+//! pushed = popped + queued in links + evicted from them or lost with them
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Held, Interest, Port, Protocol, PushError, Rejected};
+use super::{Held, Interest, Port, Priorities, Protocol, PushError, Rejected};
 use crate::message::{Frame, PipeId};
 use crate::stats::DropReason;
 
@@ -184,6 +184,8 @@ impl World {
                     Edge::Readable => node.readable(pipe, &mut io),
                     Edge::Writable => node.writable(pipe, &mut io),
                 }
+            } else if let Some(pipe) = self.net.disconnected.pop() {
+                self.disconnect(pipe);
             } else if let Some((node, interest)) = self.net.woken.pop_first() {
                 let (node, mut io) = self.enter(node);
                 node.woken(interest, &mut io);
@@ -228,6 +230,15 @@ impl World {
         self.net.schedule_within(Duration::from_millis(100), Event::Connect(link));
     }
 
+    /// Breaks the link of a pipe whose protocol wants no more of it; that node hears of it at once.
+    fn disconnect(&mut self, pipe: PipeId) {
+        let has = |link: &Link| link.pipes.is_some_and(|pipes| pipes.contains(&pipe));
+        if let Some(link) = self.links.iter().position(has) {
+            self.break_link(link);
+            self.tell(pipe);
+        }
+    }
+
     fn tell(&mut self, pipe: PipeId) {
         let end = self.net.end(pipe);
         if std::mem::take(&mut end.attached) {
@@ -240,8 +251,10 @@ impl World {
         for (node, tally) in self.nodes.iter().zip(&self.net.tallies) {
             let Held { outbound, inbound } = node.held();
             let (out, inward) = tally.drops();
-            assert_eq!(tally.offered + tally.resent, tally.pushed + outbound + out, "{tally:?}");
-            assert_eq!(tally.popped, tally.delivered + inbound + inward, "{tally:?}");
+            let pushed = tally.pushed - tally.evicted;
+            assert_eq!(tally.offered + tally.resent, pushed + outbound + out, "{tally:?}");
+            let received = tally.popped + tally.copied;
+            assert_eq!(received, tally.delivered + inbound + inward, "{tally:?}");
         }
         let pushed: u64 = self.net.tallies.iter().map(|tally| tally.pushed).sum();
         let popped: u64 = self.net.tallies.iter().map(|tally| tally.popped).sum();
@@ -255,7 +268,9 @@ struct Tally {
     offered: u64,
     resent: u64,
     pushed: u64,
+    evicted: u64,
     popped: u64,
+    copied: u64,
     delivered: u64,
     dropped: BTreeMap<DropReason, u64>,
 }
@@ -268,6 +283,7 @@ impl Tally {
             DropReason::SendQueueFull,
             DropReason::PeerGone,
             DropReason::Superseded,
+            DropReason::BadHeader,
         ];
         let total: u64 = self.dropped.values().sum();
         let out = outbound.iter().filter_map(|reason| self.dropped.get(reason)).sum();
@@ -285,8 +301,9 @@ struct Net {
     /// Edges that were ordered and are due.
     edges: Vec<(PipeId, Edge)>,
     woken: BTreeSet<(usize, Interest)>,
+    disconnected: Vec<PipeId>,
     tallies: Vec<Tally>,
-    /// Messages lost with the links that carried them.
+    /// Messages lost with the links that carried them, or evicted from them.
     lost: u64,
 }
 
@@ -309,6 +326,7 @@ struct End {
     sending: VecDeque<Bytes>,
     received: VecDeque<Bytes>,
     carrying: bool,
+    priorities: Priorities,
     wants_room: bool,
     wants_drained: bool,
     wants_data: bool,
@@ -324,6 +342,7 @@ impl Net {
             ends: BTreeMap::new(),
             edges: Vec::new(),
             woken: BTreeSet::new(),
+            disconnected: Vec::new(),
             tallies: Vec::new(),
             lost: 0,
         }
@@ -338,7 +357,9 @@ impl Net {
     fn add_ends(&mut self, nodes: [usize; 2], shape: Shape) -> [PipeId; 2] {
         let first = self.ends.len() as u32 + 1;
         let pipes = [first, first + 1].map(|n| PipeId::new(n).expect("runs are short"));
+        let priorities = [(); 2].map(|()| self.random.priorities());
         for (node, (pipe, far)) in nodes.into_iter().zip([(0, 1), (1, 0)]) {
+            let priorities = priorities[pipe];
             let end = End {
                 node,
                 far: pipes[far],
@@ -348,6 +369,7 @@ impl Net {
                 sending: VecDeque::new(),
                 received: VecDeque::new(),
                 carrying: false,
+                priorities,
                 wants_room: false,
                 wants_drained: false,
                 wants_data: true,
@@ -497,6 +519,31 @@ impl Port for SimPort<'_> {
         Ok(())
     }
 
+    /// As the ring does: the message on its way is kept, and where it is alone the queue grows beyond
+    /// its capacity by the new one.
+    fn push_evicting(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<u64, PushError> {
+        let end = self.net.end(pipe);
+        if !end.open {
+            return Err(PushError::Gone);
+        }
+        let full = end.sending.len() >= end.shape.capacity;
+        let oldest = usize::from(end.carrying);
+        let evicted = (full && end.sending.remove(oldest).is_some()).into();
+        end.sending.push_back([header, body].concat().into());
+        self.net.lost += evicted;
+        let tally = self.tally();
+        tally.pushed += 1;
+        tally.evicted += evicted;
+        (0..evicted).for_each(|_| self.dropped(Some(pipe), DropReason::SendQueueFull));
+        self.net.kick(pipe);
+        Ok(evicted)
+    }
+
     fn drained(&mut self, pipe: PipeId) -> bool {
         let end = self.net.end(pipe);
         end.wants_drained = end.open && !end.sending.is_empty();
@@ -517,6 +564,14 @@ impl Port for SimPort<'_> {
         Some(Frame::new(message.split_to(cut), message))
     }
 
+    fn priorities(&self, pipe: PipeId) -> Priorities {
+        self.net.ends[&pipe].priorities
+    }
+
+    fn disconnect(&mut self, pipe: PipeId) {
+        self.net.disconnected.push(pipe);
+    }
+
     fn wake(&mut self, interest: Interest) {
         self.net.woken.insert((self.node, interest));
     }
@@ -527,6 +582,10 @@ impl Port for SimPort<'_> {
 
     fn resent(&mut self) {
         self.tally().resent += 1;
+    }
+
+    fn copied(&mut self, copies: u64) {
+        self.tally().copied += copies;
     }
 }
 
@@ -611,6 +670,12 @@ impl Random {
 
     pub(super) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
+    }
+
+    /// Few different ones, so that pipes meet both equals and betters.
+    fn priorities(&mut self) -> Priorities {
+        let mut one = || 7 + self.below(3) as u8;
+        Priorities { send: one(), recv: one() }
     }
 
     fn fraction(&mut self) -> f64 {

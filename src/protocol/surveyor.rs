@@ -12,7 +12,9 @@ use slab::Slab;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Turn};
 use super::route::FanOut;
-use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
+};
 use crate::message::{Frame, Message, PipeId};
 use crate::stats::DropReason;
 
@@ -69,9 +71,15 @@ impl Surveyor {
         Self {
             ids: Ids::new(seed),
             conversations: Slab::new(),
-            pipes: FanOut::default(),
+            pipes: FanOut::new(Overflow::DropNewest),
             timers: BTreeSet::new(),
         }
+    }
+
+    /// What becomes of later surveys for which a respondent has no room.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the options of sockets"))]
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
+        self.pipes.set_overflow(overflow);
     }
 
     /// A new conversation whose surveys last for `deadline` and keep up to `storage` answers that

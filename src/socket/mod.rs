@@ -22,9 +22,9 @@ use crate::error::{OptionError, RuntimeError};
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Options;
 use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, PipeLease, SocketBell};
-use crate::protocol::{Held, Interest, Port, Protocol, ProtocolId, PushError};
+use crate::protocol::{Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError};
 use crate::reactor::Command;
-use crate::ring::{Bounds, PushRefusal, Ring};
+use crate::ring::{Bounds, PushRefusal, Ring, Wake};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
@@ -242,6 +242,7 @@ impl<P: Protocol> Core<P> {
         let mut entry = Entry { core: self, state: &mut state, now, effects: Effects::default() };
         entry.hand_over();
         let result = act(&mut entry);
+        entry.disconnect_slow();
         let mut effects = entry.effects;
         effects.timer = state.timer_to_set();
         if self.bell.set_busy(state.protocol.is_busy() && !state.closed) {
@@ -484,6 +485,8 @@ pub(crate) struct Effects {
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     lost: Vec<(Far, Arc<EndpointCore>)>,
     wakes: Vec<Interest>,
+    /// Pipes that the protocol wants closed. Empty again before the lock is given back.
+    unwanted: Vec<PipeId>,
     peers_changed: bool,
     queues_changed: bool,
     timer: Option<Instant>,
@@ -633,6 +636,13 @@ impl<P: Protocol> Entry<'_, P> {
         true
     }
 
+    /// Closes the pipes that the protocol wants no more.
+    fn disconnect_slow(&mut self) {
+        while let Some(pipe) = self.effects.unwanted.pop() {
+            self.unplug(pipe, DetachReason::ClosedHere);
+        }
+    }
+
     /// How many pipes can be used.
     pub(crate) fn peer_count(&self) -> usize {
         self.state.pipes.values().filter(|pipe| !pipe.is_gone()).count()
@@ -723,11 +733,16 @@ pub(crate) struct SocketPort<'a> {
     effects: &'a mut Effects,
 }
 
-impl Port for SocketPort<'_> {
-    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+impl SocketPort<'_> {
+    fn push_by<T>(
+        &mut self,
+        pipe: PipeId,
+        length: usize,
+        push: impl FnOnce(&Ring) -> Result<(Wake, T), PushRefusal>,
+    ) -> Result<T, PushError> {
         let pipe = self.pipes.get_mut(&pipe).ok_or(PushError::Gone)?;
         let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
-        let wake = pipe.send.push(header, body).map_err(|refusal| match refusal {
+        let (wake, pushed) = push(&pipe.send).map_err(|refusal| match refusal {
             PushRefusal::Full => PushError::Full,
             PushRefusal::Closed => PushError::Gone,
         })?;
@@ -739,8 +754,37 @@ impl Port for SocketPort<'_> {
             self.effects.bells.push((far.clone(), Edge::Readable));
         }
         pipe.messages_sent += 1;
-        pipe.bytes_sent += (header.len() + body.len()) as u64;
-        Ok(())
+        pipe.bytes_sent += length as u64;
+        Ok(pushed)
+    }
+
+    /// Counts what the ring has evicted. Inside the process it had been handed over already.
+    fn count_evicted(&self, pipe: PipeId, evicted: u64) {
+        self.counters.dropped(DropReason::SendQueueFull, evicted);
+        if self.pipes.get(&pipe).is_some_and(|pipe| matches!(pipe.far, Some(Far::Link(_)))) {
+            self.counters.copies_evicted.add(evicted);
+        }
+    }
+}
+
+impl Port for SocketPort<'_> {
+    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+        let length = header.len() + body.len();
+        self.push_by(pipe, length, |ring| ring.push(header, body).map(|wake| (wake, ())))
+    }
+
+    fn push_evicting(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<u64, PushError> {
+        let length = header.len() + body.len();
+        let evicted = self.push_by(pipe, length, |ring| ring.push_evicting(header, body))?;
+        if evicted > 0 {
+            self.count_evicted(pipe, evicted);
+        }
+        Ok(evicted)
     }
 
     fn drained(&mut self, pipe: PipeId) -> bool {
@@ -773,6 +817,15 @@ impl Port for SocketPort<'_> {
         Some(frame)
     }
 
+    /// The same for all pipes, until endpoints have options for it.
+    fn priorities(&self, _pipe: PipeId) -> Priorities {
+        Priorities::default()
+    }
+
+    fn disconnect(&mut self, pipe: PipeId) {
+        self.effects.unwanted.push(pipe);
+    }
+
     fn wake(&mut self, interest: Interest) {
         self.effects.wakes.push(interest);
     }
@@ -783,6 +836,10 @@ impl Port for SocketPort<'_> {
 
     fn resent(&mut self) {
         self.counters.resends.bump();
+    }
+
+    fn copied(&mut self, copies: u64) {
+        self.counters.copies_made.add(copies);
     }
 }
 
