@@ -61,6 +61,8 @@ impl fmt::Debug for PipeId {
 #[derive(Clone, Default)]
 pub struct Message {
     body: Bytes,
+    /// What a raw socket has received with it, or is to send before it; empty otherwise.
+    header: Bytes,
     pipe: Option<PipeId>,
 }
 
@@ -72,7 +74,18 @@ impl Message {
 
     /// A message as it arrived on `pipe`.
     pub(crate) fn received(body: Bytes, pipe: PipeId) -> Self {
-        Self { body, pipe: Some(pipe) }
+        Self { body, header: Bytes::new(), pipe: Some(pipe) }
+    }
+
+    /// The same message with the protocol header that a raw socket sees.
+    pub(crate) fn with_header(self, header: Bytes) -> Self {
+        Self { header, ..self }
+    }
+
+    /// The protocol header, where a raw socket has received the message.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for raw sockets"))]
+    pub(crate) fn header(&self) -> &Bytes {
+        &self.header
     }
 
     /// The bytes of the message.
@@ -135,7 +148,7 @@ macro_rules! message_from {
     ($($source:ty: $value:ident => $body:expr;)*) => {$(
         impl From<$source> for Message {
             fn from($value: $source) -> Self {
-                Self { body: $body, pipe: None }
+                Self { body: $body, ..Self::default() }
             }
         }
     )*};

@@ -24,8 +24,17 @@ const WORD: usize = 4;
 /// Splits what a REP or RESPONDENT has received into the backtrace, id included, and the body.
 ///
 /// A backtrace that does not end within `ttl` words is over the limit, whatever comes behind.
-pub(super) fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
-    for hop in 0..usize::from(ttl) {
+pub(super) fn split(frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
+    split_within(frame, usize::from(ttl))
+}
+
+/// Splits what a raw REQ or SURVEYOR has received, which has no limit but its own length.
+pub(super) fn split_all(frame: Frame) -> Result<(Bytes, Bytes), DropReason> {
+    split_within(frame, usize::MAX / WORD)
+}
+
+fn split_within(mut frame: Frame, limit: usize) -> Result<(Bytes, Bytes), DropReason> {
+    for hop in 0..limit {
         let word = frame.word(hop * WORD).ok_or(DropReason::Malformed)?;
         if word & END != 0 {
             let words = frame.take((hop + 1) * WORD).ok_or(DropReason::Malformed)?;
@@ -43,6 +52,11 @@ pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Bytes), DropReason>
     }
     frame.take(WORD).ok_or(DropReason::Malformed)?;
     Ok((RequestId(word & !END), frame.into_bytes()))
+}
+
+/// Whether a raw REQ or SURVEYOR may send with this header. What the words mean is the sender's affair.
+pub(super) fn is_whole_words(header: &[u8]) -> bool {
+    !header.is_empty() && header.len().is_multiple_of(WORD)
 }
 
 /// The id of one request or survey: 31 bits.

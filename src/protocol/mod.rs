@@ -18,10 +18,21 @@ use crate::message::{Frame, PipeId};
 use crate::stats::DropReason;
 
 mod backtrace;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod bus;
 mod conversation;
+mod exclusive;
 #[cfg(test)]
 mod manual;
 mod pair;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod publish;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod pull;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod push;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod raw;
 mod rep;
 mod req;
 mod respondent;
@@ -29,7 +40,6 @@ mod route;
 #[cfg(test)]
 mod sim;
 mod surveyor;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod topics;
 
 pub(crate) use conversation::{Conversation, Turn};
@@ -38,6 +48,18 @@ pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
 pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};
 pub(crate) use surveyor::Surveyor;
+
+#[cfg_attr(
+    not(test),
+    expect(unused_imports, reason = "their typed sockets are still to come")
+)]
+pub(crate) use self::{
+    bus::Bus,
+    publish::Publisher,
+    pull::Pull,
+    push::Push,
+    raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor},
+};
 
 /// A protocol's 16-bit number on the wire (wire specification, section 2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

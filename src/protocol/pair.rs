@@ -1,72 +1,25 @@
 //! PAIR: one peer, both ways, no header.
 //!
-//! The whole protocol is that there is at most one pipe. Nothing is queued here: without a peer, or
-//! with a full pipe, a send waits; what is received waits in its pipe and pushes back on the peer.
+//! The whole protocol is that there is at most one pipe: [`Exclusive`].
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
-use crate::message::{Frame, Message, PipeId};
+use super::exclusive::Exclusive;
+use super::raw::{self, Headed};
+use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Message, PipeId};
 
 /// The state of a PAIR socket.
-///
-/// ```text
-///            attach                      push full or gone
-///  ALONE --------------> PAIRED, room ----------------------> PAIRED, full
-///    ^                      |      ^                            |     |
-///    |        detach        |      +--------- writable ---------+     |
-///    +----------------------+-----------------------------------------+
-/// ```
-///
-/// Beside it stands the line of pipes whose last messages have not all been received.
 #[derive(Debug, Default)]
 pub(crate) struct Pair {
-    peer: Option<Peer>,
-    /// Pipes that are gone and may still hold messages, the oldest first.
-    departed: VecDeque<PipeId>,
+    peer: Exclusive,
 }
-
-#[derive(Debug)]
-struct Peer {
-    pipe: PipeId,
-    /// The send queue has room, as far as we know.
-    room: bool,
-    /// Something may have arrived.
-    readable: bool,
-}
-
-const SEND: Interest = Interest::Send(0);
-const RECV: Interest = Interest::Recv(0);
 
 impl Pair {
     pub(crate) fn new() -> Self {
         Self::default()
-    }
-
-    /// The peer, if `pipe` leads to it.
-    fn peer_at(&mut self, pipe: PipeId) -> Option<&mut Peer> {
-        self.peer.as_mut().filter(|peer| peer.pipe == pipe)
-    }
-
-    /// The oldest message of a pipe that is gone.
-    fn pop_departed(&mut self, io: &mut impl Port) -> Option<Message> {
-        while let Some(&pipe) = self.departed.front() {
-            if let Some(frame) = io.pop(pipe) {
-                return Some(message(frame, pipe));
-            }
-            self.departed.pop_front();
-        }
-        None
-    }
-
-    fn pop_peer(&mut self, io: &mut impl Port) -> Option<Message> {
-        let peer = self.peer.as_mut()?;
-        let frame = io.pop(peer.pipe);
-        peer.readable = frame.is_some();
-        Some(message(frame?, peer.pipe))
     }
 }
 
@@ -78,34 +31,19 @@ impl Protocol for Pair {
     type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
-        if self.peer.is_some() {
-            return Err(Rejected);
-        }
-        self.peer = Some(Peer { pipe, room: true, readable: false });
-        io.wake(SEND);
-        Ok(())
+        self.peer.attach(pipe, io)
     }
 
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        if self.peer_at(pipe).is_some() {
-            self.peer = None;
-            self.departed.push_back(pipe);
-            io.wake(RECV);
-        }
+        self.peer.detach(pipe, io);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        if let Some(peer) = self.peer_at(pipe) {
-            peer.readable = true;
-            io.wake(RECV);
-        }
+        self.peer.readable(pipe, io);
     }
 
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        if let Some(peer) = self.peer_at(pipe) {
-            peer.room = true;
-            io.wake(SEND);
-        }
+        self.peer.writable(pipe, io);
     }
 
     fn send(
@@ -115,41 +53,35 @@ impl Protocol for Pair {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        let peer = self.peer.as_mut().ok_or(SendRefusal::WouldBlock)?;
-        io.push(peer.pipe, &[], body).map_err(|_| {
-            peer.room = false;
-            SendRefusal::WouldBlock
-        })
+        self.peer.send(&[], body, io)
     }
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        self.pop_departed(io).or_else(|| self.pop_peer(io)).ok_or(RecvRefusal::WouldBlock)
+        let (pipe, frame) = self.peer.pop(io).ok_or(RecvRefusal::WouldBlock)?;
+        Ok(Message::received(frame.into_bytes(), pipe))
     }
 
     fn ready(&self, interest: Interest) -> bool {
-        let peer = self.peer.as_ref();
-        match interest {
-            Interest::Send(_) => peer.is_some_and(|peer| peer.room),
-            Interest::Recv(_) => {
-                !self.departed.is_empty() || peer.is_some_and(|peer| peer.readable)
-            }
-            Interest::Peers | Interest::Drained => false,
-        }
+        self.peer.ready(interest)
     }
-
-    fn held(&self) -> Held {
-        Held::default()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn expire(&mut self, _now: Instant, _io: &mut impl Port) {}
 }
 
-fn message(frame: Frame, pipe: PipeId) -> Message {
-    Message::received(frame.into_bytes(), pipe)
+/// Cooked and raw behave alike.
+impl Headed for Pair {
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        raw::no_header(header)?;
+        self.send(&(), body, now, io)
+    }
+
+    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        self.recv(&(), now, io)
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +89,9 @@ mod tests {
     use super::super::PushError;
     use super::super::manual::{ManualPort, body, pipe, start};
     use super::*;
+
+    const SEND: Interest = Interest::Send(0);
+    const RECV: Interest = Interest::Recv(0);
 
     fn paired() -> (Pair, ManualPort) {
         let (mut pair, mut io) = (Pair::new(), ManualPort::default());

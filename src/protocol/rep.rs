@@ -41,7 +41,7 @@ impl Route {
     }
 }
 
-/// The two numbers in which REP and RESPONDENT differ.
+/// The two numbers in which protocols with the same machine differ, such as REP and RESPONDENT.
 pub(crate) trait Role: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;

@@ -858,4 +858,26 @@ mod tests {
         let heads: Vec<_> = bench.io.take_sent().into_iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(heads, [[0xFF, 0xFF, 0xFF, 0xFE], [0xFF; 4], [0x80, 0, 0, 0]]);
     }
+
+    // C125.
+    #[test]
+    fn all_requests_go_to_the_best_priority_that_is_ready() {
+        let mut bench = Bench::new();
+        for (n, priority) in [(1, 2), (2, 1)] {
+            bench.io.rank(pipe(n), priority, 8);
+            bench.attach(n);
+        }
+        let conversation = bench.req.open(Some(60 * SECOND));
+        let went = |bench: &mut Bench| {
+            bench.send(conversation, "q");
+            bench.io.take_sent().into_iter().map(|(pipe, _)| pipe.get()).collect::<Vec<_>>()
+        };
+        assert_eq!([went(&mut bench), went(&mut bench)], [[2], [2]]);
+        bench.detach(2);
+        let moved = bench.io.take_sent();
+        assert_eq!(moved[0].0, pipe(1), "at once");
+        bench.io.rank(pipe(3), 1, 8);
+        bench.attach(3);
+        assert_eq!(went(&mut bench), [3], "and back");
+    }
 }

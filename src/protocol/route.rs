@@ -18,7 +18,7 @@ use crate::stats::DropReason;
 /// Under even load that is round-robin; a pipe that comes or goes moves nobody else. A pipe of lower
 /// priority has its turn only while no better one is ready.
 #[derive(Debug, Default)]
-pub(super) struct Balance {
+pub(crate) struct Balance {
     ready: Classes,
 }
 
@@ -106,7 +106,7 @@ impl FairQueue {
 
 /// The fan-out: a copy to every pipe, never waiting for any.
 #[derive(Debug)]
-pub(super) struct FanOut {
+pub(crate) struct FanOut {
     pipes: Vec<PipeId>,
     overflow: Overflow,
 }
@@ -176,6 +176,13 @@ impl FanOut {
             io.disconnect(pipe);
         }
         Ok(())
+    }
+}
+
+/// Takes and counts what a peer has sent that should only receive.
+pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
+    while io.pop(pipe).is_some() {
+        io.dropped(Some(pipe), DropReason::Unexpected);
     }
 }
 

@@ -539,4 +539,14 @@ mod tests {
         bench.pass(SECOND);
         assert!(bench.surveyor.ready(asker.interest()));
     }
+
+    #[test]
+    fn a_survey_may_cost_a_slow_peer_its_pipe() {
+        let (mut bench, asker) = Bench::new();
+        bench.surveyor.set_overflow(Overflow::Disconnect);
+        bench.io.fill(pipe(2));
+        bench.send(asker);
+        assert_eq!(bench.take_reasons(), [DropReason::SendQueueFull]);
+        assert_eq!(bench.io.take_disconnected(), [pipe(2)]);
+    }
 }

@@ -1,0 +1,214 @@
+//! BUS: to every peer, and from every peer; one hop, no forwarding.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::raw::Headed;
+use super::route::{FairQueue, FanOut};
+use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Message, PipeId};
+
+/// The state of a BUS socket.
+///
+/// What is received waits in its pipe. A reader that is too slow pushes back on its peers as far as
+/// their send queues, and there each message that finds no room is dropped: nobody waits.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    pipes: FanOut,
+    messages: FairQueue,
+}
+
+const RECV: Interest = Interest::Recv(0);
+
+impl Bus {
+    /// `overflow` is one of [`Overflow::choices`].
+    pub(crate) fn new(overflow: Overflow) -> Self {
+        Self { pipes: FanOut::new(overflow), messages: FairQueue::default() }
+    }
+
+    /// Holds for what is sent from now on.
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
+        self.pipes.set_overflow(overflow);
+    }
+}
+
+impl Protocol for Bus {
+    const ID: ProtocolId = ProtocolId::BUS;
+    const PEER: ProtocolId = ProtocolId::BUS;
+    type To = ();
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.add(pipe);
+        Ok(())
+    }
+
+    /// What had arrived by then can still be received.
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.remove(pipe);
+        self.readable(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.messages.add(pipe, io.priorities(pipe).recv);
+        io.wake(RECV);
+    }
+
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+
+    fn send(
+        &mut self,
+        (): &(),
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.pipes.send(&[], body, io);
+        Ok(())
+    }
+
+    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        let (pipe, frame) = self.messages.pop(io).ok_or(RecvRefusal::WouldBlock)?;
+        Ok(Message::received(frame.into_bytes(), pipe))
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => true,
+            Interest::Recv(_) => !self.messages.is_empty(),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+}
+
+/// The header names the pipe a message came from, and on its way out the one it does not go to. It
+/// never reaches the wire. Wire specification, section 8.4.
+impl Headed for Bus {
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        let origin = match header[..] {
+            [] => None,
+            [a, b, c, d] => PipeId::new(u32::from_be_bytes([a, b, c, d])),
+            _ => return Err(SendRefusal::Invalid),
+        };
+        self.pipes.send_except(origin, &[], body, io);
+        Ok(())
+    }
+
+    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        let message = self.recv(&(), now, io)?;
+        let origin = message.pipe().map(|pipe| Bytes::copy_from_slice(&pipe.get().to_be_bytes()));
+        Ok(message.with_header(origin.unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::raw::Raw;
+    use super::*;
+    use crate::stats::DropReason;
+
+    fn socket(pipes: u32) -> (Bus, ManualPort) {
+        let (mut bus, mut io) = (Bus::new(Overflow::DropNewest), ManualPort::default());
+        for n in 1..=pipes {
+            bus.attach(pipe(n), start(), &mut io).unwrap();
+        }
+        (bus, io)
+    }
+
+    fn recipients(io: &mut ManualPort) -> Vec<u32> {
+        io.take_sent().into_iter().map(|(pipe, _)| pipe.get()).collect()
+    }
+
+    /// C126 to C128.
+    #[test]
+    fn a_message_goes_to_every_peer_and_is_not_heard_here() {
+        let (mut bus, mut io) = socket(3);
+        bus.send(&(), &body("x"), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), [1, 2, 3].map(|n| (pipe(n), b"x".to_vec())));
+        assert_eq!(bus.recv(&(), start(), &mut io), Err(RecvRefusal::WouldBlock));
+        io.arrives(pipe(2), b"y");
+        bus.readable(pipe(2), &mut io);
+        assert!(io.take_woken(RECV));
+        assert_eq!(bus.recv(&(), start(), &mut io).unwrap(), "y");
+        assert_eq!(recipients(&mut io), [], "nothing is forwarded");
+    }
+
+    /// C129.
+    #[test]
+    fn a_send_without_peers_succeeds_and_is_counted() {
+        let (mut bus, mut io) = socket(0);
+        assert_eq!(bus.send(&(), &body("x"), start(), &mut io), Ok(()));
+        assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
+    }
+
+    /// C130.
+    #[test]
+    fn a_peer_that_never_reads_holds_up_nobody() {
+        let (mut bus, mut io) = socket(2);
+        io.fill(pipe(1));
+        assert!(bus.ready(Interest::Send(0)));
+        assert_eq!(bus.send(&(), &body("x"), start(), &mut io), Ok(()));
+        assert_eq!(recipients(&mut io), [2]);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);
+    }
+
+    #[test]
+    fn what_has_arrived_outlives_its_pipe() {
+        let (mut bus, mut io) = socket(1);
+        io.arrives(pipe(1), b"last words");
+        bus.detach(pipe(1), start(), &mut io);
+        assert_eq!(bus.recv(&(), start(), &mut io).unwrap(), "last words");
+    }
+
+    /// C133, C134.
+    #[test]
+    fn a_raw_bus_sends_a_message_to_all_but_its_origin() {
+        let (bus, mut io) = socket(3);
+        let mut raw = Raw::new(bus);
+        io.arrives(pipe(2), b"x");
+        raw.readable(pipe(2), &mut io);
+        let message = raw.recv(&(), start(), &mut io).unwrap();
+        assert_eq!(message.header(), &b"\0\0\0\x02"[..]);
+        raw.send(message.header(), message.body(), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), [1, 3].map(|n| (pipe(n), b"x".to_vec())));
+    }
+
+    /// Wire specification, section 8.4.
+    #[test]
+    fn a_raw_bus_takes_a_header_of_no_or_four_bytes() {
+        let (bus, mut io) = socket(1);
+        let mut raw = Raw::new(bus);
+        for (header, expected) in [
+            (&b""[..], Ok(())),
+            (b"\0\0\0\x09", Ok(())),
+            (b"\xFF\xFF\xFF\xFF", Ok(())),
+            (b"\0\0\x01", Err(SendRefusal::Invalid)),
+            (b"\0\0\0\0\x01", Err(SendRefusal::Invalid)),
+        ] {
+            let sent = raw.send(&Bytes::from_static(header), &body("x"), start(), &mut io);
+            assert_eq!(sent, expected, "{header:?}");
+        }
+        assert_eq!(recipients(&mut io), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_slow_peer_may_lose_the_oldest_message() {
+        let (mut bus, mut io) = socket(1);
+        bus.set_overflow(Overflow::DropOldest);
+        for text in ["1", "2"] {
+            bus.send(&(), &body(text), start(), &mut io).unwrap();
+            io.fill(pipe(1));
+        }
+        assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);
+    }
+}

@@ -1,0 +1,125 @@
+//! The routing part of PAIR: at most one pipe, both ways.
+//!
+//! Nothing is queued here: without a peer, or with a full pipe, a send waits; what is received waits
+//! in its pipe and pushes back on the peer.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Interest, Port, Rejected, SendRefusal};
+use crate::message::{Frame, PipeId};
+
+/// The one peer.
+///
+/// ```text
+///            attach                      push full or gone
+///  ALONE --------------> PAIRED, room ----------------------> PAIRED, full
+///    ^                      |      ^                            |     |
+///    |        detach        |      +--------- writable ---------+     |
+///    +----------------------+-----------------------------------------+
+/// ```
+///
+/// Beside it stands the line of pipes whose last messages have not all been received.
+#[derive(Debug, Default)]
+pub(super) struct Exclusive {
+    peer: Option<Peer>,
+    /// Pipes that are gone and may still hold messages, the oldest first.
+    departed: VecDeque<PipeId>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    pipe: PipeId,
+    /// The send queue has room, as far as we know.
+    room: bool,
+    /// Something may have arrived.
+    readable: bool,
+}
+
+const SEND: Interest = Interest::Send(0);
+const RECV: Interest = Interest::Recv(0);
+
+impl Exclusive {
+    pub(super) fn attach(&mut self, pipe: PipeId, io: &mut impl Port) -> Result<(), Rejected> {
+        if self.peer.is_some() {
+            return Err(Rejected);
+        }
+        self.peer = Some(Peer { pipe, room: true, readable: false });
+        io.wake(SEND);
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if self.peer_at(pipe).is_some() {
+            self.peer = None;
+            self.departed.push_back(pipe);
+            io.wake(RECV);
+        }
+    }
+
+    pub(super) fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if let Some(peer) = self.peer_at(pipe) {
+            peer.readable = true;
+            io.wake(RECV);
+        }
+    }
+
+    pub(super) fn writable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if let Some(peer) = self.peer_at(pipe) {
+            peer.room = true;
+            io.wake(SEND);
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        header: &[u8],
+        body: &Bytes,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        let peer = self.peer.as_mut().ok_or(SendRefusal::WouldBlock)?;
+        io.push(peer.pipe, header, body).map_err(|_| {
+            peer.room = false;
+            SendRefusal::WouldBlock
+        })
+    }
+
+    /// The next message, those of pipes that are gone first.
+    pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
+        self.pop_departed(io).or_else(|| self.pop_peer(io))
+    }
+
+    pub(super) fn ready(&self, interest: Interest) -> bool {
+        let peer = self.peer.as_ref();
+        match interest {
+            Interest::Send(_) => peer.is_some_and(|peer| peer.room),
+            Interest::Recv(_) => {
+                !self.departed.is_empty() || peer.is_some_and(|peer| peer.readable)
+            }
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    /// The peer, if `pipe` leads to it.
+    fn peer_at(&mut self, pipe: PipeId) -> Option<&mut Peer> {
+        self.peer.as_mut().filter(|peer| peer.pipe == pipe)
+    }
+
+    fn pop_departed(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
+        while let Some(&pipe) = self.departed.front() {
+            if let Some(frame) = io.pop(pipe) {
+                return Some((pipe, frame));
+            }
+            self.departed.pop_front();
+        }
+        None
+    }
+
+    fn pop_peer(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
+        let peer = self.peer.as_mut()?;
+        let frame = io.pop(peer.pipe);
+        peer.readable = frame.is_some();
+        Some((peer.pipe, frame?))
+    }
+}

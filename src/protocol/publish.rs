@@ -1,0 +1,173 @@
+//! PUB: to every peer. What they want of it they choose themselves.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::raw::{self, Headed};
+use super::route::{self, FanOut};
+use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Message, PipeId};
+
+/// The state of a PUB socket. Never waits, and has nothing but its peers to remember.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    pipes: FanOut,
+}
+
+impl Publisher {
+    /// `overflow` is one of [`Overflow::choices`].
+    pub(crate) fn new(overflow: Overflow) -> Self {
+        Self { pipes: FanOut::new(overflow) }
+    }
+
+    /// Holds for what is sent from now on.
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
+        self.pipes.set_overflow(overflow);
+    }
+}
+
+impl Protocol for Publisher {
+    const ID: ProtocolId = ProtocolId::PUB;
+    const PEER: ProtocolId = ProtocolId::SUB;
+    type To = ();
+    type From = Infallible;
+    type Received = Infallible;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.add(pipe);
+        Ok(())
+    }
+
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.remove(pipe);
+        self.readable(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        route::discard(pipe, io);
+    }
+
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+
+    fn send(
+        &mut self,
+        (): &(),
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.pipes.send(&[], body, io);
+        Ok(())
+    }
+
+    fn recv(
+        &mut self,
+        from: &Infallible,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<Infallible, RecvRefusal> {
+        match *from {}
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        matches!(interest, Interest::Send(_))
+    }
+}
+
+/// Cooked and raw behave alike.
+impl Headed for Publisher {
+    const RECEIVES: bool = false;
+
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        raw::no_header(header)?;
+        self.send(&(), body, now, io)
+    }
+
+    fn recv_raw(&mut self, _now: Instant, _io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        Err(RecvRefusal::State)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::*;
+    use crate::stats::DropReason;
+
+    fn socket(pipes: u32) -> (Publisher, ManualPort) {
+        let overflow = Overflow::choices(ProtocolId::PUB)[0];
+        let (mut publisher, mut io) = (Publisher::new(overflow), ManualPort::default());
+        for n in 1..=pipes {
+            publisher.attach(pipe(n), start(), &mut io).unwrap();
+        }
+        (publisher, io)
+    }
+
+    fn publish(publisher: &mut Publisher, io: &mut ManualPort, text: &'static str) {
+        publisher.send(&(), &body(text), start(), io).unwrap();
+    }
+
+    /// C138, C161.
+    #[test]
+    fn a_message_goes_to_every_subscriber_whatever_it_wants() {
+        let (mut publisher, mut io) = socket(2);
+        publish(&mut publisher, &mut io, "x");
+        assert_eq!(io.take_sent(), [1, 2].map(|n| (pipe(n), b"x".to_vec())));
+    }
+
+    /// C153.
+    #[test]
+    fn a_send_without_subscribers_succeeds_and_is_counted() {
+        let (mut publisher, mut io) = socket(0);
+        publish(&mut publisher, &mut io, "x");
+        assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
+    }
+
+    /// C154, C155.
+    #[test]
+    fn a_slow_subscriber_loses_its_oldest_message_and_a_fast_one_nothing() {
+        let (mut publisher, mut io) = socket(2);
+        publish(&mut publisher, &mut io, "1");
+        io.fill(pipe(2));
+        publish(&mut publisher, &mut io, "2");
+        let expected = [(1, b"1"), (1, b"2"), (2, b"2")];
+        assert_eq!(io.take_sent(), expected.map(|(n, text)| (pipe(n), text.to_vec())));
+        assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
+    }
+
+    /// C158, row 19 of the table of bad input.
+    #[test]
+    fn data_from_a_subscriber_is_counted_and_publishing_goes_on() {
+        let (mut publisher, mut io) = socket(1);
+        io.arrives(pipe(1), b"what?");
+        publisher.readable(pipe(1), &mut io);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
+        publish(&mut publisher, &mut io, "x");
+        assert_eq!(io.take_sent(), [(pipe(1), b"x".to_vec())]);
+        publisher.detach(pipe(1), start(), &mut io);
+        publish(&mut publisher, &mut io, "y");
+        assert_eq!(io.take_sent(), []);
+    }
+
+    #[test]
+    fn a_slow_subscriber_may_lose_the_newest_message_or_its_pipe() {
+        for overflow in [Overflow::DropNewest, Overflow::Disconnect] {
+            let (mut publisher, mut io) = socket(1);
+            publisher.set_overflow(overflow);
+            io.fill(pipe(1));
+            publish(&mut publisher, &mut io, "x");
+            assert_eq!(io.take_sent(), []);
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);
+            let disconnected = io.take_disconnected().len();
+            assert_eq!(disconnected, usize::from(overflow == Overflow::Disconnect));
+        }
+    }
+}

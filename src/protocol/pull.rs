@@ -1,0 +1,160 @@
+//! PULL: receives from every peer in turn. A raw SUB, which filters nothing, is the same machine.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::raw::Headed;
+use super::rep::Role;
+use super::route::FairQueue;
+use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Message, PipeId};
+
+/// A PULL socket.
+pub(crate) type Pull = Collector<FromPushes>;
+
+/// The role of a PULL.
+#[derive(Debug)]
+pub(crate) enum FromPushes {}
+
+impl Role for FromPushes {
+    const ID: ProtocolId = ProtocolId::PULL;
+    const PEER: ProtocolId = ProtocolId::PUSH;
+}
+
+/// The state of a socket that only receives.
+///
+/// Messages wait in their pipes, and push back on the peer when there are too many. What had arrived
+/// when a pipe was lost can still be received.
+#[derive(Debug)]
+pub(crate) struct Collector<R> {
+    messages: FairQueue,
+    role: PhantomData<R>,
+}
+
+const RECV: Interest = Interest::Recv(0);
+
+impl<R: Role> Collector<R> {
+    pub(crate) fn new() -> Self {
+        Self { messages: FairQueue::default(), role: PhantomData }
+    }
+}
+
+impl<R: Role> Protocol for Collector<R> {
+    const ID: ProtocolId = R::ID;
+    const PEER: ProtocolId = R::PEER;
+    type To = Infallible;
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, _pipe: PipeId, _: Instant, _io: &mut impl Port) -> Result<(), Rejected> {
+        Ok(())
+    }
+
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.readable(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.messages.add(pipe, io.priorities(pipe).recv);
+        io.wake(RECV);
+    }
+
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+
+    fn send(
+        &mut self,
+        to: &Infallible,
+        _body: &Bytes,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        match *to {}
+    }
+
+    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        let (pipe, frame) = self.messages.pop(io).ok_or(RecvRefusal::WouldBlock)?;
+        Ok(Message::received(frame.into_bytes(), pipe))
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        matches!(interest, Interest::Recv(_)) && !self.messages.is_empty()
+    }
+}
+
+/// Cooked and raw behave alike.
+impl<R: Role> Headed for Collector<R> {
+    const SENDS: bool = false;
+
+    fn send_raw(
+        &mut self,
+        _header: &Bytes,
+        _body: &Bytes,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        Err(SendRefusal::State)
+    }
+
+    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        self.recv(&(), now, io)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, pipe, start};
+    use super::*;
+
+    fn receive_all(pull: &mut Pull, io: &mut ManualPort) -> Vec<Message> {
+        std::iter::from_fn(|| pull.recv(&(), start(), io).ok()).collect()
+    }
+
+    fn arrives(pull: &mut Pull, io: &mut ManualPort, n: u32, texts: &[&str]) {
+        texts.iter().for_each(|text| io.arrives(pipe(n), text.as_bytes()));
+        pull.readable(pipe(n), io);
+    }
+
+    /// C101, C103, C122.
+    #[test]
+    fn pipes_take_turns_and_each_keeps_its_order() {
+        let (mut pull, mut io) = (Pull::new(), ManualPort::default());
+        arrives(&mut pull, &mut io, 1, &["a", "b", "c"]);
+        arrives(&mut pull, &mut io, 2, &["x", ""]);
+        assert!(pull.ready(RECV) && io.take_woken(RECV));
+        let got = receive_all(&mut pull, &mut io);
+        assert_eq!(got, ["a", "x", "b", "", "c"]);
+        assert_eq!(got[1].pipe(), Some(pipe(2)));
+        assert!(!pull.ready(RECV));
+    }
+
+    /// C121.
+    #[test]
+    fn the_better_receive_priority_comes_first() {
+        let (mut pull, mut io) = (Pull::new(), ManualPort::default());
+        io.rank(pipe(1), 8, 2);
+        io.rank(pipe(2), 8, 1);
+        arrives(&mut pull, &mut io, 1, &["a"]);
+        arrives(&mut pull, &mut io, 2, &["b"]);
+        assert_eq!(receive_all(&mut pull, &mut io), ["b", "a"]);
+    }
+
+    /// C110.
+    #[test]
+    fn a_receive_with_nothing_there_would_block() {
+        let (mut pull, mut io) = (Pull::new(), ManualPort::default());
+        assert_eq!(pull.recv(&(), start(), &mut io), Err(RecvRefusal::WouldBlock));
+    }
+
+    /// C111, D35.
+    #[test]
+    fn what_has_arrived_outlives_its_pipe() {
+        let (mut pull, mut io) = (Pull::new(), ManualPort::default());
+        io.arrives(pipe(1), b"last words");
+        pull.detach(pipe(1), start(), &mut io);
+        assert!(io.take_woken(RECV));
+        assert_eq!(receive_all(&mut pull, &mut io), ["last words"]);
+    }
+}

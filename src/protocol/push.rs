@@ -1,0 +1,246 @@
+//! PUSH: each message to one of the peers, in turn.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::raw::{self, Headed};
+use super::route::{self, Balance};
+use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Message, PipeId};
+use crate::stats::DropReason;
+
+/// The state of a PUSH socket.
+///
+/// ```text
+///             attach, writable                 push full
+///   a pipe: ---------------------> READY -----------------> FULL
+///                                  ^   |                      |
+///                     message sent |   | to the end           | writable
+///                                  +---+ <--------------------+ of its line
+/// ```
+///
+/// A message goes to the pipe of the best priority whose turn it is. When none is ready the send
+/// waits, or the message is dropped, as the socket was told.
+#[derive(Debug)]
+pub(crate) struct Push {
+    ready: Balance,
+    peers: usize,
+    overflow: Overflow,
+}
+
+const SEND: Interest = Interest::Send(0);
+
+impl Push {
+    /// `overflow` is one of [`Overflow::choices`].
+    pub(crate) fn new(overflow: Overflow) -> Self {
+        Self { ready: Balance::default(), peers: 0, overflow }
+    }
+
+    /// Holds for what is sent from now on.
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
+        self.overflow = overflow;
+    }
+
+    /// Why nobody takes a message now.
+    fn obstacle(&self) -> DropReason {
+        if self.peers == 0 { DropReason::NoPeer } else { DropReason::SendQueueFull }
+    }
+}
+
+impl Protocol for Push {
+    const ID: ProtocolId = ProtocolId::PUSH;
+    const PEER: ProtocolId = ProtocolId::PULL;
+    type To = ();
+    type From = Infallible;
+    type Received = Infallible;
+
+    fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+        self.peers += 1;
+        self.writable(pipe, now, io);
+        Ok(())
+    }
+
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.peers -= 1;
+        self.ready.remove(pipe);
+        self.readable(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        route::discard(pipe, io);
+    }
+
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.ready.add(pipe, io.priorities(pipe).send);
+        io.wake(SEND);
+    }
+
+    fn send(
+        &mut self,
+        (): &(),
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        let sent = self.ready.send(&[], body, io);
+        if sent.is_ok() || self.overflow == Overflow::Wait {
+            return sent;
+        }
+        io.dropped(None, self.obstacle());
+        Ok(())
+    }
+
+    fn recv(
+        &mut self,
+        from: &Infallible,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<Infallible, RecvRefusal> {
+        match *from {}
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => !self.ready.is_empty() || self.overflow != Overflow::Wait,
+            Interest::Recv(_) | Interest::Peers | Interest::Drained => false,
+        }
+    }
+}
+
+/// Cooked and raw behave alike.
+impl Headed for Push {
+    const RECEIVES: bool = false;
+
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        raw::no_header(header)?;
+        self.send(&(), body, now, io)
+    }
+
+    fn recv_raw(&mut self, _now: Instant, _io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        Err(RecvRefusal::State)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::*;
+
+    fn socket(pipes: u32) -> (Push, ManualPort) {
+        let (mut push, mut io) = (Push::new(Overflow::Wait), ManualPort::default());
+        for n in 1..=pipes {
+            push.attach(pipe(n), start(), &mut io).unwrap();
+        }
+        (push, io)
+    }
+
+    fn send(push: &mut Push, io: &mut ManualPort) -> Result<(), SendRefusal> {
+        push.send(&(), &body("x"), start(), io)
+    }
+
+    /// Sends that many and says where they went.
+    fn spread(push: &mut Push, io: &mut ManualPort, messages: usize) -> Vec<u32> {
+        (0..messages).for_each(|_| send(push, io).unwrap());
+        io.take_sent().into_iter().map(|(pipe, _)| pipe.get()).collect()
+    }
+
+    /// C102, C104.
+    #[test]
+    fn idle_peers_get_equal_shares() {
+        let (mut push, mut io) = socket(5);
+        let went = spread(&mut push, &mut io, 100);
+        for n in 1..=5 {
+            assert_eq!(went.iter().filter(|&&other| other == n).count(), 20);
+        }
+    }
+
+    /// C105 to C107, C116.
+    #[test]
+    fn a_send_waits_for_a_peer() {
+        let (mut push, mut io) = socket(0);
+        assert_eq!(send(&mut push, &mut io), Err(SendRefusal::WouldBlock));
+        assert!(!push.ready(SEND));
+        push.attach(pipe(1), start(), &mut io).unwrap();
+        assert!(io.take_woken(SEND) && push.ready(SEND));
+        assert_eq!(spread(&mut push, &mut io, 1), [1]);
+
+        push.detach(pipe(1), start(), &mut io);
+        assert_eq!(send(&mut push, &mut io), Err(SendRefusal::WouldBlock));
+        assert_eq!(io.take_drops(), []);
+    }
+
+    /// C115.
+    #[test]
+    fn a_slow_peer_is_passed_over_until_it_has_room() {
+        let (mut push, mut io) = socket(2);
+        io.fill(pipe(1));
+        assert_eq!(spread(&mut push, &mut io, 3), [2, 2, 2]);
+        io.fill(pipe(2));
+        assert_eq!(send(&mut push, &mut io), Err(SendRefusal::WouldBlock));
+        assert!(!push.ready(SEND));
+
+        io.take_woken(SEND);
+        io.drain(pipe(1));
+        push.writable(pipe(1), start(), &mut io);
+        assert!(io.take_woken(SEND) && push.ready(SEND));
+        assert_eq!(spread(&mut push, &mut io, 1), [1]);
+    }
+
+    /// C118 to C120.
+    #[test]
+    fn all_goes_to_the_best_priority_that_has_room() {
+        let (mut push, mut io) = socket(0);
+        for (n, priority) in [(1, 2), (2, 1), (3, 1)] {
+            io.rank(pipe(n), priority, 8);
+            push.attach(pipe(n), start(), &mut io).unwrap();
+        }
+        assert_eq!(spread(&mut push, &mut io, 4), [2, 3, 2, 3]);
+        io.fill(pipe(2));
+        push.detach(pipe(3), start(), &mut io);
+        assert_eq!(spread(&mut push, &mut io, 2), [1, 1], "failover");
+        io.drain(pipe(2));
+        push.writable(pipe(2), start(), &mut io);
+        assert_eq!(spread(&mut push, &mut io, 2), [2, 2], "and back");
+    }
+
+    /// C112, row 19 of the table of bad input.
+    #[test]
+    fn data_from_a_peer_is_counted_and_the_pipe_goes_on() {
+        let (mut push, mut io) = socket(1);
+        io.arrives(pipe(1), b"what?");
+        push.readable(pipe(1), &mut io);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
+        assert_eq!(spread(&mut push, &mut io, 1), [1]);
+        io.arrives(pipe(1), b"and on leaving");
+        push.detach(pipe(1), start(), &mut io);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
+    }
+
+    #[test]
+    fn a_push_that_does_not_wait_drops_what_nobody_takes() {
+        let (mut push, mut io) = socket(1);
+        push.set_overflow(Overflow::DropNewest);
+        io.fill(pipe(1));
+        assert_eq!(send(&mut push, &mut io), Ok(()));
+        push.detach(pipe(1), start(), &mut io);
+        assert_eq!(send(&mut push, &mut io), Ok(()));
+        let expected = [DropReason::SendQueueFull, DropReason::NoPeer].map(|why| (None, why));
+        assert_eq!(io.take_drops(), expected);
+        assert!(push.ready(SEND));
+    }
+
+    #[test]
+    fn a_pipe_that_is_gone_costs_no_message() {
+        let (mut push, mut io) = socket(2);
+        io.break_off(pipe(1));
+        assert_eq!(spread(&mut push, &mut io, 2), [2, 2]);
+    }
+}

@@ -1,0 +1,640 @@
+//! Raw sockets: the protocols without their conversations, for devices.
+//!
+//! A raw socket speaks to the same peers as its cooked twin and routes in the same way, but it keeps
+//! no state of a request and has no timer: what came before the body is handed up as the message's
+//! header, and a header is wanted with what is sent. Semantics specification, sections 5.3, 9.3, 10.
+//!
+//! | raw | header received | header to send |
+//! |---|---|---|
+//! | PAIR v0, PUB, SUB, PUSH, PULL | empty | empty |
+//! | PAIR v1 | the hop count | the same, below 255 |
+//! | BUS | pipe | pipe not to send to, or empty |
+//! | REQ, SURVEYOR | backtrace | backtrace |
+//! | REP, RESPONDENT | pipe, backtrace | pipe, backtrace |
+
+use std::collections::HashSet;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::backtrace;
+use super::rep::Role;
+use super::route::{Balance, FairQueue, FanOut};
+use super::{
+    Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
+    SendRefusal,
+};
+use crate::message::{Message, PipeId};
+use crate::stats::DropReason;
+
+/// A raw socket: a send names the header, a receive yields it with the message.
+pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message> {
+    /// Whether it can send; if not, every send is refused.
+    const SENDS: bool = true;
+    /// Whether it can receive; if not, every receive is refused.
+    const RECEIVES: bool = true;
+}
+
+/// A protocol that has a raw form with the same pipes and queues.
+pub(crate) trait Headed: Protocol {
+    const SENDS: bool = true;
+    const RECEIVES: bool = true;
+
+    /// Sends with a header given by the program.
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal>;
+
+    /// Receives a message with its header.
+    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal>;
+}
+
+/// The raw form of a protocol.
+#[derive(Debug)]
+pub(crate) struct Raw<P>(P);
+
+impl<P: Headed> Raw<P> {
+    pub(crate) fn new(protocol: P) -> Self {
+        Self(protocol)
+    }
+
+    /// The protocol itself, for its settings.
+    pub(crate) fn protocol(&mut self) -> &mut P {
+        &mut self.0
+    }
+}
+
+impl<P: Headed> RawProtocol for Raw<P> {
+    const SENDS: bool = P::SENDS;
+    const RECEIVES: bool = P::RECEIVES;
+}
+
+impl<P: Headed> Protocol for Raw<P> {
+    const ID: ProtocolId = P::ID;
+    const PEER: ProtocolId = P::PEER;
+    type To = Bytes;
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+        self.0.attach(pipe, now, io)
+    }
+
+    fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
+        self.0.detach(pipe, now, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.0.readable(pipe, io);
+    }
+
+    fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
+        self.0.writable(pipe, now, io);
+    }
+
+    fn send(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.0.send_raw(header, body, now, io)
+    }
+
+    fn recv(&mut self, (): &(), now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        self.0.recv_raw(now, io)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        self.0.ready(interest)
+    }
+
+    fn held(&self) -> Held {
+        self.0.held()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+
+    fn expire(&mut self, now: Instant, io: &mut impl Port) {
+        self.0.expire(now, io);
+    }
+}
+
+/// What a protocol without a header on the wire asks of the header of a raw send.
+pub(super) fn no_header(header: &Bytes) -> Result<(), SendRefusal> {
+    if header.is_empty() { Ok(()) } else { Err(SendRefusal::Invalid) }
+}
+
+/// A raw REQ socket.
+pub(crate) type RawReq = RawAsker<Balance>;
+
+/// A raw SURVEYOR socket.
+pub(crate) type RawSurveyor = RawAsker<FanOut>;
+
+/// How a socket that asks spreads its questions.
+pub(crate) trait Outlet: Send + 'static {
+    const ID: ProtocolId;
+    const PEER: ProtocolId;
+
+    /// The pipe is there.
+    fn add(&mut self, pipe: PipeId, io: &impl Port);
+
+    /// The pipe has room again.
+    fn restore(&mut self, pipe: PipeId, io: &impl Port);
+
+    fn remove(&mut self, pipe: PipeId);
+
+    fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal>;
+
+    /// Whether a send would not wait.
+    fn has_room(&self) -> bool;
+}
+
+/// To one peer in turn; waits until one has room.
+impl Outlet for Balance {
+    const ID: ProtocolId = ProtocolId::REQ;
+    const PEER: ProtocolId = ProtocolId::REP;
+
+    fn add(&mut self, pipe: PipeId, io: &impl Port) {
+        self.add(pipe, io.priorities(pipe).send);
+    }
+
+    fn restore(&mut self, pipe: PipeId, io: &impl Port) {
+        self.add(pipe, io.priorities(pipe).send);
+    }
+
+    fn remove(&mut self, pipe: PipeId) {
+        self.remove(pipe);
+    }
+
+    fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal> {
+        self.send(header, body, io)
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+/// To all peers; never waits.
+impl Outlet for FanOut {
+    const ID: ProtocolId = ProtocolId::SURVEYOR;
+    const PEER: ProtocolId = ProtocolId::RESPONDENT;
+
+    fn add(&mut self, pipe: PipeId, _io: &impl Port) {
+        self.add(pipe);
+    }
+
+    fn restore(&mut self, _pipe: PipeId, _io: &impl Port) {}
+
+    fn remove(&mut self, pipe: PipeId) {
+        self.remove(pipe);
+    }
+
+    fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal> {
+        Self::send(self, header, body, io);
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
+/// The state of a raw socket that asks: none but who has room and who has answers.
+#[derive(Debug)]
+pub(crate) struct RawAsker<O> {
+    pipes: O,
+    answers: FairQueue,
+}
+
+const SEND: Interest = Interest::Send(0);
+const RECV: Interest = Interest::Recv(0);
+
+impl RawReq {
+    pub(crate) fn new() -> Self {
+        Self { pipes: Balance::default(), answers: FairQueue::default() }
+    }
+}
+
+impl RawSurveyor {
+    /// `overflow` is one of [`Overflow::choices`].
+    pub(crate) fn new(overflow: Overflow) -> Self {
+        Self { pipes: FanOut::new(overflow), answers: FairQueue::default() }
+    }
+
+    /// Holds for what is sent from now on.
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
+        self.pipes.set_overflow(overflow);
+    }
+}
+
+impl<O: Outlet> RawProtocol for RawAsker<O> {}
+
+impl<O: Outlet> Protocol for RawAsker<O> {
+    const ID: ProtocolId = O::ID;
+    const PEER: ProtocolId = O::PEER;
+    type To = Bytes;
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.add(pipe, io);
+        io.wake(SEND);
+        Ok(())
+    }
+
+    /// Answers that had arrived by then are as good as any.
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.remove(pipe);
+        self.readable(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.answers.add(pipe, io.priorities(pipe).recv);
+        io.wake(RECV);
+    }
+
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.restore(pipe, io);
+        io.wake(SEND);
+    }
+
+    fn send(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        if !backtrace::is_whole_words(header) {
+            return Err(SendRefusal::Invalid);
+        }
+        self.pipes.send(header, body, io)
+    }
+
+    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        while let Some((pipe, frame)) = self.answers.pop(io) {
+            match backtrace::split_all(frame) {
+                Ok((header, body)) => {
+                    return Ok(Message::received(body, pipe).with_header(header));
+                }
+                Err(reason) => io.dropped(Some(pipe), reason),
+            }
+        }
+        Err(RecvRefusal::WouldBlock)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => self.pipes.has_room(),
+            Interest::Recv(_) => !self.answers.is_empty(),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+}
+
+/// The state of a raw REP or RESPONDENT.
+///
+/// ```text
+///  request in its pipe --recv--> with the program, its pipe in the header --send--> answer in the pipe
+///        |       |                                                           |
+///        |       +-- bad header: Malformed, TtlExceeded                      +-- pipe full: SendQueueFull
+///        +---------- pipe gone:  AskerGone                                   +-- no such pipe: PeerGone
+/// ```
+///
+/// A send never waits: a device must not stall everybody for one slow client.
+#[derive(Debug)]
+pub(crate) struct RawAnswerer<R> {
+    /// How many words of backtrace a request may have.
+    ttl: u8,
+    pipes: HashSet<PipeId>,
+    requests: FairQueue,
+    role: PhantomData<R>,
+}
+
+impl<R: Role> RawAnswerer<R> {
+    /// `ttl` is at least 1: a request without any hop does not exist.
+    pub(crate) fn new(ttl: u8) -> Self {
+        Self { ttl, pipes: HashSet::new(), requests: FairQueue::default(), role: PhantomData }
+    }
+
+    /// Holds for what is received from now on.
+    pub(crate) fn set_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+    }
+
+    /// Puts an answer into the pipe that the first word of its header names, without that word.
+    fn route(&self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), Lost> {
+        let (&word, rest) = header.split_first_chunk().ok_or((None, DropReason::BadHeader))?;
+        let pipe = PipeId::new(u32::from_be_bytes(word));
+        let pipe =
+            pipe.filter(|pipe| self.pipes.contains(pipe)).ok_or((None, DropReason::PeerGone))?;
+        io.push(pipe, rest, body).map_err(|error| match error {
+            PushError::Full => (Some(pipe), DropReason::SendQueueFull),
+            PushError::Gone => (Some(pipe), DropReason::PeerGone),
+        })
+    }
+}
+
+/// For whom a message was that goes nowhere, and why it does.
+type Lost = (Option<PipeId>, DropReason);
+
+impl<R: Role> RawProtocol for RawAnswerer<R> {}
+
+impl<R: Role> Protocol for RawAnswerer<R> {
+    const ID: ProtocolId = R::ID;
+    const PEER: ProtocolId = R::PEER;
+    type To = Bytes;
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.insert(pipe);
+        Ok(())
+    }
+
+    /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.remove(&pipe);
+        self.requests.remove(pipe);
+        while io.pop(pipe).is_some() {
+            io.dropped(Some(pipe), DropReason::AskerGone);
+        }
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.requests.add(pipe, io.priorities(pipe).recv);
+        io.wake(RECV);
+    }
+
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+
+    fn send(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        if let Err((pipe, reason)) = self.route(header, body, io) {
+            io.dropped(pipe, reason);
+        }
+        Ok(())
+    }
+
+    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        while let Some((pipe, frame)) = self.requests.pop(io) {
+            match backtrace::split(frame, self.ttl) {
+                Ok((words, body)) => {
+                    let header = prefixed(pipe, &words);
+                    return Ok(Message::received(body, pipe).with_header(header));
+                }
+                Err(reason) => io.dropped(Some(pipe), reason),
+            }
+        }
+        Err(RecvRefusal::WouldBlock)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => true,
+            Interest::Recv(_) => !self.requests.is_empty(),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+}
+
+/// A backtrace with one more hop in front.
+fn prefixed(pipe: PipeId, backtrace: &[u8]) -> Bytes {
+    let mut header = BytesMut::with_capacity(size_of::<u32>() + backtrace.len());
+    header.put_u32(pipe.get());
+    header.put_slice(backtrace);
+    header.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::pair::Pair;
+    use super::super::pair1::Pair1;
+    use super::super::publish::Publisher;
+    use super::super::pull::Pull;
+    use super::super::push::Push;
+    use super::super::rep::ToRequests;
+    use super::super::respondent::ToSurveys;
+    use super::super::subscribe::RawSubscriber;
+    use super::*;
+
+    const TRACE: &[u8] = b"\0\0\0\x07\x80\0\0\x01";
+
+    fn receive<P: RawProtocol>(raw: &mut P, io: &mut ManualPort, bytes: &[u8]) -> Option<Message> {
+        io.arrives(pipe(1), bytes);
+        raw.readable(pipe(1), io);
+        raw.recv(&(), start(), io).ok()
+    }
+
+    fn send<P: RawProtocol>(
+        raw: &mut P,
+        io: &mut ManualPort,
+        header: &[u8],
+    ) -> Result<(), SendRefusal> {
+        raw.send(&Bytes::copy_from_slice(header), &body("r"), start(), io)
+    }
+
+    fn attach<P: RawProtocol>(mut raw: P, pipes: u32) -> (P, ManualPort) {
+        let mut io = ManualPort::default();
+        for n in 1..=pipes {
+            raw.attach(pipe(n), start(), &mut io).unwrap();
+        }
+        (raw, io)
+    }
+
+    /// B18, B1, B12; C190.
+    #[test]
+    fn a_request_is_received_with_its_pipe_before_its_backtrace() {
+        fn check<R: Role>() {
+            let (mut rep, mut io) = attach(RawAnswerer::<R>::new(8), 1);
+            let message = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
+            assert_eq!(message.header()[..], *b"\0\0\0\x01\0\0\0\x07\x80\0\0\x01");
+            assert_eq!((&message[..], message.pipe()), (&b"a"[..], Some(pipe(1))));
+
+            let eight = [&[0; 28][..], b"\x80\0\0\x01a"].concat();
+            assert_eq!(receive(&mut rep, &mut io, &eight).unwrap().header().len(), 4 + 32);
+            assert_eq!(receive(&mut rep, &mut io, &[&[0; 4][..], &eight].concat()), None);
+            assert_eq!(receive(&mut rep, &mut io, b"\0\0\0\x01\x80"), None);
+            let expected = [DropReason::TtlExceeded, DropReason::Malformed];
+            assert_eq!(io.take_drops(), expected.map(|reason| (Some(pipe(1)), reason)));
+        }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
+
+    /// C089, C188: the answer goes to the pipe of its header, in any order.
+    #[test]
+    fn an_answer_goes_to_the_pipe_that_its_header_names() {
+        let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 2);
+        for n in [2, 1] {
+            send(&mut rep, &mut io, &[&[0, 0, 0, n], TRACE].concat()).unwrap();
+        }
+        let answer = [TRACE, b"r"].concat();
+        assert_eq!(io.take_sent(), [2, 1].map(|n| (pipe(n), answer.clone())));
+    }
+
+    /// C189, D36.
+    #[test]
+    fn an_answer_that_cannot_go_succeeds_and_is_counted() {
+        let (mut rep, mut io) = attach(RawAnswerer::<ToSurveys>::new(8), 3);
+        io.fill(pipe(1));
+        io.break_off(pipe(2));
+        rep.detach(pipe(3), start(), &mut io);
+        for first in
+            [&b"\0\0\0"[..], b"", b"\0\0\0\x03", b"\x80\0\0\x01", b"\0\0\0\x02", b"\0\0\0\x01"]
+        {
+            assert_eq!(send(&mut rep, &mut io, first), Ok(()));
+        }
+        assert_eq!(
+            io.take_drops(),
+            [
+                (None, DropReason::BadHeader),
+                (None, DropReason::BadHeader),
+                (None, DropReason::PeerGone),
+                (None, DropReason::PeerGone),
+                (Some(pipe(2)), DropReason::PeerGone),
+                (Some(pipe(1)), DropReason::SendQueueFull),
+            ]
+        );
+        assert_eq!(io.take_sent(), []);
+    }
+
+    #[test]
+    fn what_nobody_has_received_goes_with_its_asker() {
+        let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 1);
+        io.arrives(pipe(1), b"\x80\0\0\x01a");
+        rep.readable(pipe(1), &mut io);
+        rep.detach(pipe(1), start(), &mut io);
+        assert_eq!(rep.recv(&(), start(), &mut io), Err(RecvRefusal::WouldBlock));
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::AskerGone)]);
+    }
+
+    /// B28, B29; row 16 of the table of bad input.
+    #[test]
+    fn an_answer_is_received_with_its_whole_backtrace() {
+        fn check<O: Outlet>(raw: RawAsker<O>) {
+            let (mut raw, mut io) = attach(raw, 1);
+            let message = receive(&mut raw, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
+            assert_eq!((&message.header()[..], &message[..]), (TRACE, &b"a"[..]));
+            let long = [&[0; 400][..], b"\x80\0\0\x01a"].concat();
+            assert_eq!(receive(&mut raw, &mut io, &long).unwrap(), "a");
+            assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x07ab"), None);
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Malformed)]);
+        }
+        check(RawReq::new());
+        check(RawSurveyor::new(Overflow::DropNewest));
+    }
+
+    /// Semantics 5.3, C125.
+    #[test]
+    fn a_raw_req_balances_and_waits_for_room() {
+        let (mut req, mut io) = attach(RawReq::new(), 2);
+        (0..3).for_each(|_| send(&mut req, &mut io, TRACE).unwrap());
+        let request = [TRACE, b"r"].concat();
+        assert_eq!(io.take_sent(), [1, 2, 1].map(|n| (pipe(n), request.clone())));
+        io.fill(pipe(1));
+        io.fill(pipe(2));
+        assert_eq!(send(&mut req, &mut io, TRACE), Err(SendRefusal::WouldBlock));
+        assert!(!req.ready(SEND));
+        io.take_woken(SEND);
+        io.drain(pipe(2));
+        req.writable(pipe(2), start(), &mut io);
+        assert!(io.take_woken(SEND) && req.ready(SEND));
+        send(&mut req, &mut io, TRACE).unwrap();
+    }
+
+    /// C188, C187.
+    #[test]
+    fn a_raw_surveyor_asks_everybody_once() {
+        let (mut surveyor, mut io) = attach(RawSurveyor::new(Overflow::DropNewest), 2);
+        io.fill(pipe(2));
+        send(&mut surveyor, &mut io, TRACE).unwrap();
+        io.drain(pipe(2));
+        surveyor.writable(pipe(2), start(), &mut io);
+        send(&mut surveyor, &mut io, TRACE).unwrap();
+        let survey = [TRACE, b"r"].concat();
+        assert_eq!(io.take_sent(), [1, 1, 2].map(|n| (pipe(n), survey.clone())));
+    }
+
+    /// Semantics 10.
+    #[test]
+    fn a_header_to_ask_with_is_whole_words() {
+        let (mut req, mut io) = attach(RawReq::new(), 1);
+        for header in [&b""[..], b"\x80", b"\x80\0\0\x01\0"] {
+            assert_eq!(send(&mut req, &mut io, header), Err(SendRefusal::Invalid));
+        }
+        assert_eq!(io.take_sent(), []);
+    }
+
+    /// C117, C160; semantics 10.
+    #[test]
+    fn where_the_wire_has_no_header_none_is_taken() {
+        fn check<P: Headed>(protocol: P) {
+            let (mut raw, mut io) = attach(Raw::new(protocol), 1);
+            assert_eq!(send(&mut raw, &mut io, b"\0\0\0\x01"), Err(SendRefusal::Invalid));
+            assert_eq!(io.take_sent(), []);
+            send(&mut raw, &mut io, b"").unwrap();
+            assert_eq!(io.take_sent(), [(pipe(1), b"r".to_vec())]);
+        }
+        check(Pair::new());
+        check(Push::new(Overflow::Wait));
+        check(Publisher::new(Overflow::DropOldest));
+    }
+
+    #[test]
+    fn a_raw_surveyor_may_drop_the_oldest() {
+        let (mut surveyor, mut io) = attach(RawSurveyor::new(Overflow::DropNewest), 1);
+        surveyor.set_overflow(Overflow::DropOldest);
+        io.fill(pipe(1));
+        send(&mut surveyor, &mut io, TRACE).unwrap();
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);
+    }
+
+    /// C109, C152 for raw sockets; the cooked ones have no such calls.
+    #[test]
+    fn some_sockets_only_send_and_some_only_receive() {
+        fn check<P: RawProtocol>(mut raw: P, directions: (bool, bool)) {
+            assert_eq!((P::SENDS, P::RECEIVES), directions);
+            let mut io = ManualPort::default();
+            if !P::SENDS {
+                assert_eq!(send(&mut raw, &mut io, b""), Err(SendRefusal::State));
+            }
+            if !P::RECEIVES {
+                assert_eq!(raw.recv(&(), start(), &mut io), Err(RecvRefusal::State));
+            }
+        }
+        check(Raw::new(Push::new(Overflow::Wait)), (true, false));
+        check(Raw::new(Publisher::new(Overflow::DropOldest)), (true, false));
+        check(Raw::new(Pull::new()), (false, true));
+        check(Raw::new(RawSubscriber::new()), (false, true));
+        check(Raw::new(Pair::new()), (true, true));
+        check(RawReq::new(), (true, true));
+    }
+
+    #[test]
+    fn the_settings_of_a_raw_socket_are_those_of_its_protocol() {
+        let (mut raw, mut io) = attach(Raw::new(Pair1::new(1)), 1);
+        assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x02a"), None);
+        raw.protocol().set_ttl(2);
+        assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x02a").unwrap(), "a");
+        let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 1);
+        rep.set_ttl(1);
+        assert_eq!(receive(&mut rep, &mut io, &[TRACE, b"a"].concat()), None);
+    }
+}
