@@ -1,13 +1,13 @@
 //! Conversations: what lets many threads ask through one socket without getting in each other's way.
 //!
 //! A REQ or SURVEYOR keeps a table of them, and each has its own request or survey, its own timer
-//! and its own answers. A receive names what it waits for by a [`Turn`], so that it cannot be
+//! and its own answers; with a SUB each has its own topics and messages. A receive names what it waits for by a [`Turn`], so that it cannot be
 //! served with the answer to a question asked later.
 
 use super::Interest;
 use super::backtrace::RequestId;
 
-/// One conversation of a REQ or SURVEYOR. Its number is used again after it has been closed.
+/// One conversation of a REQ, SURVEYOR or SUB. Its number is used again after it has been closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Conversation(u32);
 

@@ -39,6 +39,8 @@ mod respondent;
 mod route;
 #[cfg(test)]
 mod sim;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod subscribe;
 mod surveyor;
 mod topics;
 
@@ -59,7 +61,11 @@ pub(crate) use self::{
     pull::Pull,
     push::Push,
     raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor},
+    subscribe::{RawSubscriber, Subscriber},
 };
+
+#[expect(unused_imports, reason = "its typed socket is still to come")]
+pub(crate) use subscribe::NotSubscribed;
 
 /// A protocol's 16-bit number on the wire (wire specification, section 2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
