@@ -26,6 +26,8 @@ mod exclusive;
 mod manual;
 mod pair;
 #[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
+mod pair1;
+#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod publish;
 #[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod pull;
@@ -57,6 +59,7 @@ pub(crate) use surveyor::Surveyor;
 )]
 pub(crate) use self::{
     bus::Bus,
+    pair1::{Pair1, Polyamorous},
     publish::Publisher,
     pull::Pull,
     push::Push,

@@ -1,0 +1,428 @@
+//! PAIR v1: PAIR with a hop count, and a mode in which one socket talks to many.
+//!
+//! ```text
+//! 00 00 00 hops  body
+//! ```
+//!
+//! The sender counts a hop as it transmits, so a message that came directly says 1, or 0 if mangos
+//! sent it; whoever receives drops what has made more hops than its TTL. Wire specification, sections
+//! 8.3 and 10.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::exclusive::Exclusive;
+use super::raw::Headed;
+use super::route::FairQueue;
+use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
+use crate::message::{Frame, Message, PipeId};
+use crate::stats::DropReason;
+
+/// The header of a message on its first hop.
+const FIRST_HOP: [u8; 4] = [0, 0, 0, 1];
+
+const SEND: Interest = Interest::Send(0);
+const RECV: Interest = Interest::Recv(0);
+
+/// Splits what has arrived into the header and the body.
+fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
+    let hops = frame.word(0).ok_or(DropReason::Malformed)?;
+    let hops = u8::try_from(hops).map_err(|_| DropReason::Malformed)?;
+    if hops > ttl {
+        return Err(DropReason::TtlExceeded);
+    }
+    let header = frame.take(FIRST_HOP.len()).ok_or(DropReason::Malformed)?;
+    Ok((header, frame.into_bytes()))
+}
+
+/// The header of a message that goes on, from the one with which it came.
+fn next_hop(header: &[u8]) -> Result<[u8; 4], SendRefusal> {
+    match *header {
+        [0, 0, 0, hops] => {
+            let hops = hops.checked_add(1).ok_or(SendRefusal::Protocol)?;
+            Ok([0, 0, 0, hops])
+        }
+        _ => Err(SendRefusal::Protocol),
+    }
+}
+
+/// The state of a PAIR v1 socket.
+#[derive(Debug)]
+pub(crate) struct Pair1 {
+    peer: Exclusive,
+    ttl: u8,
+}
+
+impl Pair1 {
+    /// `ttl` is at least 1: a message without any hop does not exist.
+    pub(crate) fn new(ttl: u8) -> Self {
+        Self { peer: Exclusive::default(), ttl }
+    }
+
+    /// Holds for what is received from now on.
+    pub(crate) fn set_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+    }
+
+    /// The next good message, with its header.
+    fn receive(&mut self, io: &mut impl Port) -> Result<(Bytes, Message), RecvRefusal> {
+        while let Some((pipe, frame)) = self.peer.pop(io) {
+            match split(frame, self.ttl) {
+                Ok((header, body)) => return Ok((header, Message::received(body, pipe))),
+                Err(reason) => io.dropped(Some(pipe), reason),
+            }
+        }
+        Err(RecvRefusal::WouldBlock)
+    }
+}
+
+impl Protocol for Pair1 {
+    const ID: ProtocolId = ProtocolId::PAIR1;
+    const PEER: ProtocolId = ProtocolId::PAIR1;
+    type To = ();
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+        self.peer.attach(pipe, io)
+    }
+
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.peer.detach(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.peer.readable(pipe, io);
+    }
+
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.peer.writable(pipe, io);
+    }
+
+    fn send(
+        &mut self,
+        (): &(),
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.peer.send(&FIRST_HOP, body, io)
+    }
+
+    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        self.receive(io).map(|(_, message)| message)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        self.peer.ready(interest)
+    }
+}
+
+/// The header is the word as it was received; on its way out it grows by one.
+impl Headed for Pair1 {
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.peer.send(&next_hop(header)?, body, io)
+    }
+
+    fn recv_raw(&mut self, _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        let (header, message) = self.receive(io)?;
+        Ok(message.with_header(header))
+    }
+}
+
+/// The state of a PAIR v1 socket in polyamorous mode: any number of ordinary PAIR v1 peers.
+///
+/// ```text
+///            attach
+///   WAITING --------> OPEN: a send goes to the pipe it names, or else to the oldest one;
+///                           where that is gone or full, it is dropped
+/// ```
+///
+/// Only the first peer is ever waited for. Semantics specification, section 4.3.
+#[derive(Debug)]
+pub(crate) struct Polyamorous {
+    /// The oldest first.
+    pipes: Vec<PipeId>,
+    messages: FairQueue,
+    /// There has been a peer.
+    open: bool,
+    ttl: u8,
+}
+
+impl Polyamorous {
+    /// `ttl` is at least 1.
+    pub(crate) fn new(ttl: u8) -> Self {
+        Self { pipes: Vec::new(), messages: FairQueue::default(), open: false, ttl }
+    }
+
+    /// Holds for what is received from now on.
+    pub(crate) fn set_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+    }
+
+    /// Sends or says why not.
+    fn transmit(
+        &self,
+        pipe: Option<PipeId>,
+        body: &Bytes,
+        io: &mut impl Port,
+    ) -> Result<(), DropReason> {
+        let pipe = match pipe {
+            None => *self.pipes.first().ok_or(DropReason::NoPeer)?,
+            Some(pipe) if self.pipes.contains(&pipe) => pipe,
+            Some(_) => return Err(DropReason::PeerGone),
+        };
+        io.push(pipe, &FIRST_HOP, body).map_err(|error| match error {
+            PushError::Full => DropReason::SendQueueFull,
+            PushError::Gone => DropReason::PeerGone,
+        })
+    }
+}
+
+impl Protocol for Polyamorous {
+    const ID: ProtocolId = ProtocolId::PAIR1;
+    const PEER: ProtocolId = ProtocolId::PAIR1;
+    /// The peer to send to; `None` leaves the choice to the socket.
+    type To = Option<PipeId>;
+    type From = ();
+    type Received = Message;
+
+    fn attach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+        self.pipes.push(pipe);
+        self.open = true;
+        io.wake(SEND);
+        Ok(())
+    }
+
+    /// What had arrived by then can still be received.
+    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.retain(|&other| other != pipe);
+        self.readable(pipe, io);
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.messages.add(pipe, io.priorities(pipe).recv);
+        io.wake(RECV);
+    }
+
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+
+    fn send(
+        &mut self,
+        &pipe: &Option<PipeId>,
+        body: &Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        if !self.open {
+            return Err(SendRefusal::WouldBlock);
+        }
+        if let Err(reason) = self.transmit(pipe, body, io) {
+            io.dropped(pipe, reason);
+        }
+        Ok(())
+    }
+
+    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        while let Some((pipe, frame)) = self.messages.pop(io) {
+            match split(frame, self.ttl) {
+                Ok((_, body)) => return Ok(Message::received(body, pipe)),
+                Err(reason) => io.dropped(Some(pipe), reason),
+            }
+        }
+        Err(RecvRefusal::WouldBlock)
+    }
+
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(_) => self.open,
+            Interest::Recv(_) => !self.messages.is_empty(),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::raw::Raw;
+    use super::*;
+
+    fn paired(ttl: u8) -> (Pair1, ManualPort) {
+        let (mut pair, mut io) = (Pair1::new(ttl), ManualPort::default());
+        pair.attach(pipe(1), start(), &mut io).unwrap();
+        (pair, io)
+    }
+
+    /// What a program gets when `bytes` arrive.
+    fn receive<P: Protocol<From = (), Received = Message>>(
+        pair: &mut P,
+        io: &mut ManualPort,
+        bytes: &[u8],
+    ) -> Option<Message> {
+        io.arrives(pipe(1), bytes);
+        pair.readable(pipe(1), io);
+        pair.recv(&(), start(), io).ok()
+    }
+
+    /// P1 to P3, P5; C047.
+    #[test]
+    fn the_body_is_what_follows_the_hop_count() {
+        let (mut pair, mut io) = paired(8);
+        for (bytes, text) in [
+            (&b"\0\0\0\x01a"[..], "a"),
+            (b"\0\0\0\0a", "a"),
+            (b"\0\0\0\x08a", "a"),
+            (b"\0\0\0\x01", ""),
+        ] {
+            let message = receive(&mut pair, &mut io, bytes).unwrap();
+            assert_eq!(message, text);
+            assert_eq!((message.pipe(), message.header()), (Some(pipe(1)), &Bytes::new()));
+        }
+    }
+
+    /// P6 to P8, P10; C049.
+    #[test]
+    fn a_malformed_header_is_counted_and_the_pipe_goes_on() {
+        let (mut pair, mut io) = paired(8);
+        for bytes in [&b"\0\0\x01"[..], b"\0\0\x01\0a", b"\x80\0\0\x01a", b""] {
+            assert_eq!(receive(&mut pair, &mut io, bytes), None);
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Malformed)]);
+        }
+        io.arrives(pipe(1), b"junk");
+        assert_eq!(receive(&mut pair, &mut io, b"\0\0\0\x01a").unwrap(), "a");
+    }
+
+    /// P4, P9; C048.
+    #[test]
+    fn a_message_that_has_come_too_far_is_counted() {
+        let (mut pair, mut io) = paired(8);
+        assert_eq!(receive(&mut pair, &mut io, b"\0\0\0\x09a"), None);
+        pair.set_ttl(4);
+        assert_eq!(receive(&mut pair, &mut io, b"\0\0\0\x05a"), None);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::TtlExceeded); 2]);
+        assert_eq!(receive(&mut pair, &mut io, b"\0\0\0\x02a").unwrap(), "a");
+        pair.set_ttl(255);
+        assert_eq!(receive(&mut pair, &mut io, b"\0\0\0\xFFa").unwrap(), "a");
+    }
+
+    /// C046, D6.
+    #[test]
+    fn what_is_sent_has_made_one_hop() {
+        let (mut pair, mut io) = paired(8);
+        pair.send(&(), &body("a"), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x01a".to_vec())]);
+    }
+
+    /// C052, C053; the rest of it in pair.rs.
+    #[test]
+    fn a_pair_has_one_peer_and_waits_for_it() {
+        let (mut pair, mut io) = (Pair1::new(8), ManualPort::default());
+        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        assert_eq!(refused, Err(SendRefusal::WouldBlock));
+        pair.attach(pipe(1), start(), &mut io).unwrap();
+        assert_eq!(pair.attach(pipe(2), start(), &mut io), Err(Rejected));
+        io.fill(pipe(1));
+        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        assert_eq!(refused, Err(SendRefusal::WouldBlock));
+        assert!(!pair.ready(SEND));
+        io.drain(pipe(1));
+        pair.writable(pipe(1), start(), &mut io);
+        assert!(pair.ready(SEND) && io.take_woken(SEND));
+    }
+
+    /// P11, C050, C220.
+    #[test]
+    fn a_raw_pair_sees_the_hops_and_counts_one_when_it_sends() {
+        let (pair, mut io) = paired(8);
+        let mut raw = Raw::new(pair);
+        let message = receive(&mut raw, &mut io, b"\0\0\0\x03a").unwrap();
+        assert_eq!((message.header(), &message[..]), (&body("\0\0\0\x03"), &b"a"[..]));
+        raw.send(message.header(), message.body(), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x04a".to_vec())]);
+    }
+
+    /// P9, C051.
+    #[test]
+    fn a_raw_pair_refuses_a_header_that_does_not_belong_on_the_wire() {
+        let (pair, mut io) = paired(255);
+        let mut raw = Raw::new(pair);
+        let far = receive(&mut raw, &mut io, b"\0\0\0\xFFa").unwrap();
+        let bad: [&[u8]; 5] = [b"", b"\0\0\x01", b"\0\0\x01\0", b"\0\0\0\0\0", far.header()];
+        for header in bad {
+            let header = Bytes::copy_from_slice(header);
+            let sent = raw.send(&header, &body("a"), start(), &mut io);
+            assert_eq!(sent, Err(SendRefusal::Protocol), "{header:?}");
+        }
+        assert_eq!(io.take_sent(), []);
+    }
+
+    fn polyamorous() -> (Polyamorous, ManualPort) {
+        let (mut poly, mut io) = (Polyamorous::new(8), ManualPort::default());
+        let early = poly.send(&None, &body("a"), start(), &mut io);
+        assert_eq!(early, Err(SendRefusal::WouldBlock));
+        assert!(!poly.ready(SEND));
+        for n in [1, 2] {
+            poly.attach(pipe(n), start(), &mut io).unwrap();
+        }
+        assert!(poly.ready(SEND) && io.take_woken(SEND));
+        (poly, io)
+    }
+
+    /// C055.
+    #[test]
+    fn a_message_goes_to_the_peer_it_names() {
+        let (mut poly, mut io) = polyamorous();
+        io.arrives(pipe(2), b"\0\0\0\x01q");
+        poly.readable(pipe(2), &mut io);
+        let question = poly.recv(&(), start(), &mut io).unwrap();
+        poly.send(&question.pipe(), &body("a"), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), [(pipe(2), b"\0\0\0\x01a".to_vec())]);
+
+        poly.send(&Some(pipe(7)), &body("a"), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), []);
+        assert_eq!(io.take_drops(), [(Some(pipe(7)), DropReason::PeerGone)]);
+    }
+
+    /// C056.
+    #[test]
+    fn a_message_that_names_nobody_goes_to_one_peer_and_never_waits() {
+        let (mut poly, mut io) = polyamorous();
+        poly.send(&None, &body("a"), start(), &mut io).unwrap();
+        assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x01a".to_vec())]);
+        io.fill(pipe(1));
+        (0..200).for_each(|_| poly.send(&None, &body("a"), start(), &mut io).unwrap());
+        assert_eq!(io.take_drops(), [(None, DropReason::SendQueueFull); 200]);
+    }
+
+    /// Semantics 4.3.
+    #[test]
+    fn a_socket_that_has_lost_all_its_peers_drops_what_it_sends() {
+        let (mut poly, mut io) = polyamorous();
+        io.arrives(pipe(1), b"\0\0\0\x01last words");
+        for n in [1, 2] {
+            poly.detach(pipe(n), start(), &mut io);
+        }
+        poly.send(&None, &body("a"), start(), &mut io).unwrap();
+        assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
+        assert_eq!(poly.recv(&(), start(), &mut io).unwrap(), "last words");
+    }
+
+    /// P4, P6 for this mode.
+    #[test]
+    fn every_peer_is_held_to_the_rules() {
+        let (mut poly, mut io) = polyamorous();
+        poly.set_ttl(1);
+        io.arrives(pipe(1), b"\0\0\0\x02a");
+        assert_eq!(receive(&mut poly, &mut io, b"\0"), None);
+        let expected = [DropReason::TtlExceeded, DropReason::Malformed];
+        assert_eq!(io.take_drops(), expected.map(|reason| (Some(pipe(1)), reason)));
+    }
+}
