@@ -29,8 +29,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Held, Interest, Port, Priorities, Protocol, PushError, Rejected};
-use crate::message::{Frame, PipeId};
+use super::{
+    Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError, RawProtocol, Rejected,
+    SendRefusal,
+};
+use crate::message::{Frame, Message, PipeId};
 use crate::stats::DropReason;
 
 mod properties;
@@ -94,6 +97,19 @@ impl World {
         program: impl Program<P> + 'static,
     ) -> usize {
         self.nodes.push(Box::new(Actor { protocol, program }));
+        self.net.tallies.push(Tally::default());
+        self.nodes.len() - 1
+    }
+
+    /// A node that passes on between two raw sockets: `right` has the links in which the node stands
+    /// first, `left` the others. At its first act it sends `injects` to the right.
+    pub(super) fn device<L: RawProtocol, R: RawProtocol>(
+        &mut self,
+        left: L,
+        right: R,
+        injects: Option<Message>,
+    ) -> usize {
+        self.nodes.push(Box::new(Device { left, right, stuck: [None, None], injects }));
         self.net.tallies.push(Tally::default());
         self.nodes.len() - 1
     }
@@ -463,6 +479,11 @@ impl SimPort<'_> {
         self.net.ends[&far].node as u8
     }
 
+    /// Whether the node stands first where its link was made.
+    pub(super) fn is_first_end(&self, pipe: PipeId) -> bool {
+        pipe < self.net.ends[&pipe].far
+    }
+
     /// How many pipes the protocol has.
     pub(super) fn attached(&self) -> usize {
         self.own_ends().count()
@@ -471,6 +492,13 @@ impl SimPort<'_> {
     /// How many of them can take a copy of a broadcast, or have no room for it.
     pub(super) fn peers(&self) -> usize {
         self.own_ends().filter(|end| end.open).count()
+    }
+
+    /// The same, for one side of a device.
+    fn peers_at(&self, first_end: bool) -> usize {
+        let own = self.net.ends.iter().filter(|(_, end)| end.node == self.node);
+        own.filter(|&(&pipe, end)| end.attached && end.open && self.is_first_end(pipe) == first_end)
+            .count()
     }
 
     /// Whether the connection stands.
@@ -648,6 +676,112 @@ impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
 
     fn check(&self) {
         self.program.check();
+    }
+}
+
+/// Two raw sockets, and what comes out of one goes into the other.
+struct Device<L, R> {
+    left: L,
+    right: R,
+    /// To the left and to the right: what waits for room.
+    stuck: [Option<Message>; 2],
+    /// What it sends to the right at its next act.
+    injects: Option<Message>,
+}
+
+impl<L: RawProtocol, R: RawProtocol> Device<L, R> {
+    fn forward(&mut self, io: &mut SimPort<'_>) {
+        let [to_left, to_right] = &mut self.stuck;
+        pass_on(&mut self.left, &mut self.right, true, to_right, io);
+        pass_on(&mut self.right, &mut self.left, false, to_left, io);
+    }
+}
+
+/// Passes on until there is nothing more or no room. What must not be sent on ends here.
+fn pass_on<T: RawProtocol>(
+    from: &mut impl RawProtocol,
+    to: &mut T,
+    to_right: bool,
+    stuck: &mut Option<Message>,
+    io: &mut SimPort<'_>,
+) {
+    loop {
+        if stuck.is_none() {
+            let Ok(message) = from.recv(&(), io.now(), io) else {
+                return;
+            };
+            io.delivered();
+            *stuck = Some(message);
+        }
+        let Some(message) = stuck.take() else {
+            return;
+        };
+        let copies = match T::ID {
+            ProtocolId::PUB | ProtocolId::BUS | ProtocolId::SURVEYOR => {
+                io.peers_at(to_right).max(1)
+            }
+            _ => 1,
+        };
+        match to.send(message.header(), message.body(), io.now(), io) {
+            Ok(()) => io.offered(copies),
+            Err(SendRefusal::WouldBlock) => return *stuck = Some(message),
+            Err(_) => {}
+        }
+    }
+}
+
+impl<L: RawProtocol, R: RawProtocol> Node for Device<L, R> {
+    fn attach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) -> Result<(), Rejected> {
+        match io.is_first_end(pipe) {
+            true => self.right.attach(pipe, io.now(), io),
+            false => self.left.attach(pipe, io.now(), io),
+        }
+    }
+
+    fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+        match io.is_first_end(pipe) {
+            true => self.right.detach(pipe, io.now(), io),
+            false => self.left.detach(pipe, io.now(), io),
+        }
+    }
+
+    fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+        match io.is_first_end(pipe) {
+            true => self.right.readable(pipe, io),
+            false => self.left.readable(pipe, io),
+        }
+    }
+
+    fn writable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+        match io.is_first_end(pipe) {
+            true => self.right.writable(pipe, io.now(), io),
+            false => self.left.writable(pipe, io.now(), io),
+        }
+    }
+
+    fn expire(&mut self, _io: &mut SimPort<'_>) {}
+
+    fn act(&mut self, io: &mut SimPort<'_>) {
+        if let Some(message) = self.injects.take() {
+            self.stuck[1] = Some(message);
+            self.forward(io);
+        }
+    }
+
+    fn woken(&mut self, _interest: Interest, io: &mut SimPort<'_>) {
+        self.forward(io);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn held(&self) -> Held {
+        Held::default()
+    }
+
+    fn check(&self) {
+        assert!(self.stuck.iter().all(Option::is_none), "links that hold take it all");
     }
 }
 

@@ -1,6 +1,8 @@
 //! What must hold on any network: the properties, and the programs that try to break them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,7 +10,11 @@ use proptest::prelude::*;
 
 use super::super::rep::{Answerer, Role, Route, ToRequests};
 use super::super::respondent::ToSurveys;
-use super::super::{Conversation, Interest, Pair, Protocol, RecvRefusal, Req, Surveyor, Turn};
+use super::super::{
+    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, ProtocolId,
+    Publisher, Pull, Push, Raw, RawAnswerer, RawReq, RawSubscriber, RawSurveyor, RecvRefusal, Req,
+    Subscriber, Surveyor, Turn,
+};
 use super::{Program, Shape, SimPort, World};
 use crate::message::{Message, PipeId};
 
@@ -22,17 +28,118 @@ proptest! {
 
     /// PAIR never has two pipes, keeps the order, and loses nothing while a link holds.
     #[test]
-    fn a_pair_is_a_pair(seed: u64, shape in shapes(), rivals in 1..3usize, breaks in 0..8usize) {
+    fn a_pair_is_a_pair(
+        seed: u64, shape in shapes(), rivals in 1..3usize, breaks in 0..8usize, version_1: bool,
+    ) {
         let mut world = World::new(seed);
-        let center = world.node(Pair::new(), Talker::new(rivals));
+        let node = |world: &mut World| match version_1 {
+            true => world.node(Pair1::new(1), Talker::new(rivals)),
+            false => world.node(Pair::new(), Talker::new(rivals)),
+        };
+        let center = node(&mut world);
         for _ in 0..rivals {
-            let rival = world.node(Pair::new(), Talker::new(rivals));
+            let rival = node(&mut world);
             world.link([center, rival], shape);
         }
         world.run(ACTS, breaks);
         if rivals == 1 {
             prop_assert_eq!(world.queued(), 0);
         }
+    }
+
+    /// A PUSH gives each message to one PULL, and the order holds within a pipe. Where links hold,
+    /// every message arrives.
+    #[test]
+    fn a_pipeline_neither_loses_nor_doubles(
+        seed: u64, shape in shapes(), pushes in 1..4usize, pulls in 1..4usize, breaks in 0..12usize,
+        across_a_device: bool,
+    ) {
+        let mut world = World::new(seed);
+        let ledger = Rc::<RefCell<Ledger>>::default();
+        let push = |world: &mut World| {
+            world.node(Push::new(Overflow::Wait), Feeder::new(&ledger))
+        };
+        let pushes: Vec<_> = (0..pushes).map(|_| push(&mut world)).collect();
+        let pulls: Vec<_> = (0..pulls).map(|_| {
+            world.node(Pull::new(), Worker::new(&ledger, across_a_device))
+        }).collect();
+        if across_a_device {
+            let right = Raw::new(Push::new(Overflow::Wait));
+            let device = world.device(Raw::new(Pull::new()), right, None);
+            pushes.iter().for_each(|&push| world.link([push, device], shape));
+            pulls.iter().for_each(|&pull| world.link([device, pull], shape));
+        } else {
+            for &push in &pushes {
+                pulls.iter().for_each(|&pull| world.link([push, pull], shape));
+            }
+        }
+        world.run(ACTS, breaks);
+        prop_assert_eq!(world.queued(), 0);
+        let Ledger { sent, received } = &*ledger.borrow();
+        prop_assert!(received.is_subset(sent));
+        prop_assert!(breaks > 0 || received == sent);
+    }
+
+    /// A context gets only what begins with one of its topics of this moment, and what comes from one
+    /// publisher over one pipe comes in order and once.
+    #[test]
+    fn a_subscriber_gets_what_it_wants(
+        seed: u64, shape in shapes(), publishers in 1..4usize, subscribers in 1..4usize,
+        breaks in 0..8usize, overflow in overflows(ProtocolId::PUB), across_a_device: bool,
+    ) {
+        let mut world = World::new(seed);
+        let sources: Vec<_> = (0..publishers)
+            .map(|_| world.node(Publisher::new(overflow), Herald::default()))
+            .collect();
+        let readers: Vec<_> =
+            (0..subscribers).map(|_| world.node(Subscriber::new(), Reader::new(across_a_device))).collect();
+        if across_a_device {
+            let right = Raw::new(Publisher::new(overflow));
+            let device = world.device(Raw::new(RawSubscriber::new()), right, None);
+            sources.iter().for_each(|&source| world.link([source, device], shape));
+            readers.iter().for_each(|&reader| world.link([device, reader], shape));
+        } else {
+            for &source in &sources {
+                readers.iter().for_each(|&reader| world.link([source, reader], shape));
+            }
+        }
+        world.run(ACTS, breaks);
+        prop_assert_eq!(world.queued(), 0);
+    }
+
+    /// Nobody hears himself, and what comes over one pipe comes in order and once.
+    #[test]
+    fn a_bus_is_heard_by_the_others(
+        seed: u64, shape in shapes(), nodes in 2..5usize, breaks in 0..8usize,
+        overflow in overflows(ProtocolId::BUS),
+    ) {
+        let mut world = World::new(seed);
+        let nodes: Vec<_> =
+            (0..nodes).map(|_| world.node(Bus::new(overflow), Chatter::default())).collect();
+        for (n, &one) in nodes.iter().enumerate() {
+            nodes[..n].iter().for_each(|&other| world.link([one, other], shape));
+        }
+        world.run(ACTS, breaks);
+        prop_assert_eq!(world.queued(), 0);
+    }
+
+    /// What runs round a ring of devices comes to an end by its TTL.
+    #[test]
+    fn a_ring_of_devices_comes_to_rest(
+        seed: u64, shape in shapes(), devices in 1..5usize, breaks in 0..3usize, ttl: u8,
+    ) {
+        let ttl = ttl.max(1);
+        let mut world = World::new(seed);
+        let first = Message::from("round").with_header(Bytes::from_static(&[0; 4]));
+        let mut injects = Some(first);
+        let pair = || Raw::new(Pair1::new(ttl));
+        let ring: Vec<_> =
+            (0..devices).map(|_| world.device(pair(), pair(), injects.take())).collect();
+        for (n, &device) in ring.iter().enumerate() {
+            world.link([device, ring[(n + 1) % devices]], shape);
+        }
+        world.run(1, breaks);
+        prop_assert_eq!(world.queued(), 0);
     }
 
     /// A request gets at most one reply, that of the conversation's last request; links that heal
@@ -94,7 +201,7 @@ proptest! {
     fn junk_is_accounted_for(seed: u64, shape in shapes(), breaks in 0..4usize) {
         let mut world = World::new(seed);
         let vandal = world.node(Pair::new(), Vandal);
-        let victim = match seed % 4 {
+        let victim = match seed % 15 {
             0 => world.node(Req::new(0), Witness::new(|req: &mut Req, io| {
                 let asker = req.open(Some(RESEND));
                 io.offered(1);
@@ -108,7 +215,22 @@ proptest! {
                 surveyor.turn(asker).expect("it has just asked")
             })),
             2 => world.node(Answerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
-            _ => world.node(Answerer::<ToSurveys>::new(2), Witness::new(|_, _| ())),
+            3 => world.node(Answerer::<ToSurveys>::new(2), Witness::new(|_, _| ())),
+            4 => world.node(Pull::new(), Witness::new(|_, _| ())),
+            5 => world.node(Bus::new(Overflow::DropNewest), Witness::new(|_, _| ())),
+            6 => world.node(Pair1::new(2), Witness::new(|_, _| ())),
+            7 => world.node(Push::new(Overflow::DropNewest), Sender),
+            8 => world.node(Publisher::new(Overflow::Disconnect), Sender),
+            9 => world.node(Polyamorous::new(2), Witness::new(|_, _| ())),
+            10 => world.node(Raw::new(Pair1::new(2)), Witness::new(|_, _| ())),
+            11 => world.node(RawAnswerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
+            12 => world.node(RawReq::new(), Witness::new(|_, _| ())),
+            13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
+            _ => world.node(Subscriber::new(), Witness::new(|sub: &mut Subscriber, _| {
+                let context = sub.open(2, true);
+                sub.subscribe(context, b"\0\0");
+                context
+            })),
         };
         world.link([vandal, victim], shape);
         world.run(ACTS, breaks);
@@ -130,6 +252,288 @@ fn label(node: u8, conversation: usize, number: u32) -> Bytes {
 
 const LABEL: usize = 6;
 
+/// A protocol that sends to and receives from nobody in particular.
+trait Exchange: Protocol<To = (), From = (), Received = Message> {}
+
+impl<P: Protocol<To = (), From = (), Received = Message>> Exchange for P {}
+
+/// What a broadcast may do with a copy that finds no room.
+fn overflows(id: ProtocolId) -> impl Strategy<Value = Overflow> {
+    prop::sample::select(Overflow::choices(id))
+}
+
+/// The number in a label.
+fn number(message: &[u8]) -> u32 {
+    let number = message.last_chunk().expect("a label");
+    u32::from_be_bytes(*number)
+}
+
+/// What is sent and what comes, on the whole network.
+#[derive(Default)]
+struct Ledger {
+    sent: BTreeSet<Bytes>,
+    received: BTreeSet<Bytes>,
+}
+
+/// The program at a PUSH.
+struct Feeder {
+    ledger: Rc<RefCell<Ledger>>,
+    wanted: u32,
+    sent: u32,
+}
+
+impl Feeder {
+    fn new(ledger: &Rc<RefCell<Ledger>>) -> Self {
+        Self { ledger: Rc::clone(ledger), wanted: 0, sent: 0 }
+    }
+
+    fn feed(&mut self, push: &mut Push, io: &mut SimPort<'_>) {
+        while self.sent < self.wanted {
+            let message = label(io.node(), 0, self.sent);
+            if push.send(&(), &message, io.now(), io).is_err() {
+                return;
+            }
+            io.offered(1);
+            self.sent += 1;
+            self.ledger.borrow_mut().sent.insert(message);
+        }
+    }
+}
+
+impl Program<Push> for Feeder {
+    fn act(&mut self, push: &mut Push, io: &mut SimPort<'_>) {
+        self.wanted += io.random().below(5) as u32;
+        self.feed(push, io);
+    }
+
+    fn woken(&mut self, _: Interest, push: &mut Push, io: &mut SimPort<'_>) {
+        self.feed(push, io);
+    }
+
+    fn check(&self) {
+        assert_eq!(self.sent, self.wanted, "links that heal take it all");
+    }
+}
+
+/// The program at a PULL.
+struct Worker {
+    ledger: Rc<RefCell<Ledger>>,
+    order: Order,
+    acts: usize,
+}
+
+impl Worker {
+    fn new(ledger: &Rc<RefCell<Ledger>>, across_a_device: bool) -> Self {
+        let order = Order::new(across_a_device);
+        Self { ledger: Rc::clone(ledger), order, acts: 0 }
+    }
+
+    fn work(&mut self, pull: &mut Pull, io: &mut SimPort<'_>) {
+        while let Ok(message) = pull.recv(&(), io.now(), io) {
+            io.delivered();
+            self.order.check(&message);
+            let new = self.ledger.borrow_mut().received.insert(message.into_bytes());
+            assert!(new, "nothing comes twice");
+        }
+    }
+}
+
+impl Program<Pull> for Worker {
+    fn act(&mut self, pull: &mut Pull, io: &mut SimPort<'_>) {
+        self.acts += 1;
+        self.work(pull, io);
+    }
+
+    fn woken(&mut self, _: Interest, pull: &mut Pull, io: &mut SimPort<'_>) {
+        if self.acts >= ACTS || !io.random().one_in(2) {
+            self.work(pull, io);
+        }
+    }
+
+    fn check(&self) {}
+}
+
+/// Remembers the last number of each sender on each pipe.
+#[derive(Default)]
+struct Order {
+    last: BTreeMap<(PipeId, u8), u32>,
+    /// There is a device on the way: it takes what it had received over a pipe that is lost in turn
+    /// with what comes over the next.
+    across_a_device: bool,
+}
+
+impl Order {
+    fn new(across_a_device: bool) -> Self {
+        Self { last: BTreeMap::new(), across_a_device }
+    }
+
+    fn check(&mut self, message: &Message) {
+        let pipe = message.pipe().expect("it was received");
+        let sender = message[message.len() - LABEL];
+        let number = number(message);
+        if let Some(last) = self.last.insert((pipe, sender), number) {
+            let good = number > last || self.across_a_device;
+            assert!(good, "nothing comes twice or late over one pipe");
+        }
+    }
+}
+
+/// What topics are made of, and what messages begin with.
+fn topic(io: &mut SimPort<'_>) -> Vec<u8> {
+    (0..io.random().below(3)).map(|_| io.random().below(2) as u8).collect()
+}
+
+/// The program at a PUB.
+#[derive(Default)]
+struct Herald {
+    sent: u32,
+}
+
+impl Program<Publisher> for Herald {
+    fn act(&mut self, publisher: &mut Publisher, io: &mut SimPort<'_>) {
+        for _ in 0..io.random().below(5) {
+            let message = [&topic(io)[..], &label(io.node(), 0, self.sent)].concat();
+            io.offered(io.peers().max(1));
+            let sent = publisher.send(&(), &message.into(), io.now(), io);
+            sent.expect("a PUB always sends");
+            self.sent += 1;
+        }
+    }
+
+    fn woken(&mut self, _: Interest, _: &mut Publisher, _: &mut SimPort<'_>) {}
+
+    fn check(&self) {}
+}
+
+/// The program at a SUB: a few contexts that change their minds.
+struct Reader {
+    contexts: Vec<Reading>,
+    across_a_device: bool,
+}
+
+struct Reading {
+    context: Conversation,
+    topics: BTreeSet<Vec<u8>>,
+    order: Order,
+}
+
+impl Reader {
+    const CONTEXTS: usize = 3;
+
+    fn new(across_a_device: bool) -> Self {
+        Self { contexts: Vec::new(), across_a_device }
+    }
+
+    fn read(&mut self, which: usize, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+        let Reading { context, topics, order } = &mut self.contexts[which];
+        while let Ok(message) = sub.recv(context, io.now(), io) {
+            io.delivered();
+            assert!(topics.iter().any(|topic| message.starts_with(topic)), "it was wanted");
+            order.check(&message);
+        }
+    }
+
+    fn change(&mut self, which: usize, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+        let Reading { context, topics, .. } = &mut self.contexts[which];
+        let topic = topic(io);
+        if io.random().one_in(2) {
+            sub.subscribe(*context, &topic);
+            topics.insert(topic);
+        } else {
+            let unsubscribed = sub.unsubscribe(*context, &topic, io);
+            assert_eq!(unsubscribed.is_ok(), topics.remove(&topic));
+        }
+    }
+}
+
+impl Program<Subscriber> for Reader {
+    fn act(&mut self, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+        while self.contexts.len() < Self::CONTEXTS {
+            let context = sub.open(3, io.random().one_in(2));
+            let (topics, order) = (BTreeSet::new(), Order::new(self.across_a_device));
+            self.contexts.push(Reading { context, topics, order });
+        }
+        let which = io.random().below(Self::CONTEXTS);
+        match io.random().below(8) {
+            0 => {
+                let Reading { context, topics, .. } = &mut self.contexts[which];
+                sub.close(*context, io);
+                *context = sub.open(3, true);
+                topics.clear();
+            }
+            1 | 2 => self.read(which, sub, io),
+            _ => self.change(which, sub, io),
+        }
+    }
+
+    fn woken(&mut self, interest: Interest, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+        let waits = |reading: &Reading| reading.context.interest() == interest;
+        // Some are left in the queue, for it to overflow.
+        if let Some(which) = self.contexts.iter().position(waits)
+            && !io.random().one_in(2)
+        {
+            self.read(which, sub, io);
+        }
+    }
+
+    fn check(&self) {}
+}
+
+/// The program at a BUS.
+#[derive(Default)]
+struct Chatter {
+    sent: u32,
+    acts: usize,
+    order: Order,
+}
+
+impl Chatter {
+    fn listen(&mut self, bus: &mut Bus, io: &mut SimPort<'_>) {
+        while let Ok(message) = bus.recv(&(), io.now(), io) {
+            io.delivered();
+            assert_ne!(message[0], io.node(), "nobody hears himself");
+            assert_eq!(message[0], io.node_behind(message.pipe().expect("it was received")));
+            self.order.check(&message);
+        }
+    }
+}
+
+impl Program<Bus> for Chatter {
+    fn act(&mut self, bus: &mut Bus, io: &mut SimPort<'_>) {
+        self.acts += 1;
+        let message = label(io.node(), 0, self.sent);
+        self.sent += 1;
+        io.offered(io.peers().max(1));
+        bus.send(&(), &message, io.now(), io).expect("a BUS always sends");
+        if self.acts == ACTS {
+            self.listen(bus, io);
+        }
+    }
+
+    fn woken(&mut self, _: Interest, bus: &mut Bus, io: &mut SimPort<'_>) {
+        if self.acts >= ACTS || !io.random().one_in(2) {
+            self.listen(bus, io);
+        }
+    }
+
+    fn check(&self) {}
+}
+
+/// A program that sends where it cannot receive.
+struct Sender;
+
+impl<P: Protocol<To = ()>> Program<P> for Sender {
+    fn act(&mut self, protocol: &mut P, io: &mut SimPort<'_>) {
+        if protocol.send(&(), &Bytes::new(), io.now(), io).is_ok() {
+            io.offered(1);
+        }
+    }
+
+    fn woken(&mut self, _: Interest, _: &mut P, _: &mut SimPort<'_>) {}
+
+    fn check(&self) {}
+}
+
 /// The program at a PAIR: sends numbers, and expects them.
 #[derive(Default)]
 struct Talker {
@@ -149,7 +553,7 @@ impl Talker {
         Self { rivals, ..Self::default() }
     }
 
-    fn talk(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+    fn talk(&mut self, pair: &mut impl Exchange, io: &mut SimPort<'_>) {
         while self.sent < self.wanted {
             let message = label(io.node(), 0, self.sent);
             if pair.send(&(), &message, io.now(), io).is_err() {
@@ -160,7 +564,7 @@ impl Talker {
         }
     }
 
-    fn listen(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+    fn listen(&mut self, pair: &mut impl Exchange, io: &mut SimPort<'_>) {
         while let Ok(message) = pair.recv(&(), io.now(), io) {
             io.delivered();
             let pipe = message.pipe().expect("it was received");
@@ -175,8 +579,8 @@ impl Talker {
     }
 }
 
-impl Program<Pair> for Talker {
-    fn act(&mut self, pair: &mut Pair, io: &mut SimPort<'_>) {
+impl<P: Exchange> Program<P> for Talker {
+    fn act(&mut self, pair: &mut P, io: &mut SimPort<'_>) {
         assert!(io.attached() <= 1, "a pair is a pair");
         self.acts += 1;
         self.wanted += io.random().below(5) as u32;
@@ -184,7 +588,7 @@ impl Program<Pair> for Talker {
         self.listen(pair, io);
     }
 
-    fn woken(&mut self, interest: Interest, pair: &mut Pair, io: &mut SimPort<'_>) {
+    fn woken(&mut self, interest: Interest, pair: &mut P, io: &mut SimPort<'_>) {
         match interest {
             Interest::Send(_) => self.talk(pair, io),
             _ if self.acts < ACTS && io.random().one_in(2) => {}
