@@ -79,14 +79,27 @@ impl Topics {
             if node.subscribed {
                 return true;
             }
-            let Some(child) = rest.first().and_then(|&byte| self.child(node, byte)) else {
+            let Some((&byte, behind)) = rest.split_first() else {
+                return false;
+            };
+            let Some(child) = self.child(node, byte) else {
                 return false;
             };
             node = self.nodes.at(child);
-            let Some(behind) = rest.strip_prefix(self.label(node)) else {
+            let Some(behind) = self.strip_tail(behind, node) else {
                 return false;
             };
             rest = behind;
+        }
+    }
+
+    /// What follows the label in a body that is known to go on with its first byte.
+    ///
+    /// Where topics are many most labels are that one byte, and another cache line is not touched.
+    fn strip_tail<'a>(&self, behind: &'a [u8], node: &Node) -> Option<&'a [u8]> {
+        match node.len {
+            1 => Some(behind),
+            _ => behind.strip_prefix(&self.label(node)[1..]),
         }
     }
 
