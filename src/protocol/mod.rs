@@ -60,11 +60,11 @@ pub(crate) use surveyor::Surveyor;
 pub(crate) use self::{
     bus::Bus,
     pair1::{Pair1, Polyamorous},
-    publish::Publisher,
+    publish::Pub,
     pull::Pull,
     push::Push,
     raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor},
-    subscribe::{RawSubscriber, Subscriber},
+    subscribe::{RawSub, Sub},
 };
 
 #[expect(unused_imports, reason = "its typed socket is still to come")]

@@ -12,11 +12,11 @@ use crate::message::{Message, PipeId};
 
 /// The state of a PUB socket. Never waits, and has nothing but its peers to remember.
 #[derive(Debug)]
-pub(crate) struct Publisher {
+pub(crate) struct Pub {
     pipes: FanOut,
 }
 
-impl Publisher {
+impl Pub {
     /// `overflow` is one of [`Overflow::choices`].
     pub(crate) fn new(overflow: Overflow) -> Self {
         Self { pipes: FanOut::new(overflow) }
@@ -28,7 +28,7 @@ impl Publisher {
     }
 }
 
-impl Protocol for Publisher {
+impl Protocol for Pub {
     const ID: ProtocolId = ProtocolId::PUB;
     const PEER: ProtocolId = ProtocolId::SUB;
     type To = ();
@@ -77,7 +77,7 @@ impl Protocol for Publisher {
 }
 
 /// Cooked and raw behave alike.
-impl Headed for Publisher {
+impl Headed for Pub {
     const RECEIVES: bool = false;
 
     fn send_raw(
@@ -102,16 +102,16 @@ mod tests {
     use super::*;
     use crate::stats::DropReason;
 
-    fn socket(pipes: u32) -> (Publisher, ManualPort) {
+    fn socket(pipes: u32) -> (Pub, ManualPort) {
         let overflow = Overflow::choices(ProtocolId::PUB)[0];
-        let (mut publisher, mut io) = (Publisher::new(overflow), ManualPort::default());
+        let (mut publisher, mut io) = (Pub::new(overflow), ManualPort::default());
         for n in 1..=pipes {
             publisher.attach(pipe(n), start(), &mut io).unwrap();
         }
         (publisher, io)
     }
 
-    fn publish(publisher: &mut Publisher, io: &mut ManualPort, text: &'static str) {
+    fn publish(publisher: &mut Pub, io: &mut ManualPort, text: &'static str) {
         publisher.send(&(), &body(text), start(), io).unwrap();
     }
 

@@ -426,12 +426,12 @@ mod tests {
     use super::super::manual::{ManualPort, body, pipe, start};
     use super::super::pair::Pair;
     use super::super::pair1::Pair1;
-    use super::super::publish::Publisher;
+    use super::super::publish::Pub;
     use super::super::pull::Pull;
     use super::super::push::Push;
     use super::super::rep::ToRequests;
     use super::super::respondent::ToSurveys;
-    use super::super::subscribe::RawSubscriber;
+    use super::super::subscribe::RawSub;
     use super::*;
 
     const TRACE: &[u8] = b"\0\0\0\x07\x80\0\0\x01";
@@ -594,7 +594,7 @@ mod tests {
         }
         check(Pair::new());
         check(Push::new(Overflow::Wait));
-        check(Publisher::new(Overflow::DropOldest));
+        check(Pub::new(Overflow::DropOldest));
     }
 
     #[test]
@@ -620,9 +620,9 @@ mod tests {
             }
         }
         check(Raw::new(Push::new(Overflow::Wait)), (true, false));
-        check(Raw::new(Publisher::new(Overflow::DropOldest)), (true, false));
+        check(Raw::new(Pub::new(Overflow::DropOldest)), (true, false));
         check(Raw::new(Pull::new()), (false, true));
-        check(Raw::new(RawSubscriber::new()), (false, true));
+        check(Raw::new(RawSub::new()), (false, true));
         check(Raw::new(Pair::new()), (true, true));
         check(RawReq::new(), (true, true));
     }

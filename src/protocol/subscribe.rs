@@ -20,7 +20,7 @@ use crate::message::{Message, PipeId};
 use crate::stats::DropReason;
 
 /// A raw SUB socket: everything is delivered, there is nothing to subscribe to.
-pub(crate) type RawSubscriber = Collector<FromPublishers>;
+pub(crate) type RawSub = Collector<FromPublishers>;
 
 /// The role of a raw SUB.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Role for FromPublishers {
 ///                                     +-- full: RecvQueueFull
 /// ```
 #[derive(Debug, Default)]
-pub(crate) struct Subscriber {
+pub(crate) struct Sub {
     contexts: Slab<Context>,
 }
 
@@ -59,7 +59,7 @@ struct Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotSubscribed;
 
-impl Subscriber {
+impl Sub {
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -166,7 +166,7 @@ impl Context {
     }
 }
 
-impl Protocol for Subscriber {
+impl Protocol for Sub {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
     type To = Infallible;
@@ -234,14 +234,14 @@ mod tests {
 
     /// A SUB with a port.
     struct Bench {
-        sub: Subscriber,
+        sub: Sub,
         io: ManualPort,
     }
 
     impl Bench {
         /// One with a context for these topics.
         fn new(topics: &[&str]) -> (Self, Conversation) {
-            let mut bench = Self { sub: Subscriber::new(), io: ManualPort::default() };
+            let mut bench = Self { sub: Sub::new(), io: ManualPort::default() };
             let context = bench.open(topics);
             (bench, context)
         }
@@ -397,7 +397,7 @@ mod tests {
     /// C159, D16.
     #[test]
     fn a_raw_sub_receives_everything() {
-        let (mut raw, mut io) = (Raw::new(RawSubscriber::new()), ManualPort::default());
+        let (mut raw, mut io) = (Raw::new(RawSub::new()), ManualPort::default());
         io.arrives(pipe(1), b"anything");
         raw.readable(pipe(1), &mut io);
         let message = raw.recv(&(), start(), &mut io).unwrap();

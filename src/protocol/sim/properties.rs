@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use super::super::rep::{Answerer, Role, Route, ToRequests};
 use super::super::respondent::ToSurveys;
 use super::super::{
-    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, ProtocolId,
-    Publisher, Pull, Push, Raw, RawAnswerer, RawReq, RawSubscriber, RawSurveyor, RecvRefusal, Req,
-    Subscriber, Surveyor, Turn,
+    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, ProtocolId, Pub,
+    Pull, Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
+    Turn,
 };
 use super::{Program, Shape, SimPort, World};
 use crate::message::{Message, PipeId};
@@ -89,13 +89,13 @@ proptest! {
     ) {
         let mut world = World::new(seed);
         let sources: Vec<_> = (0..publishers)
-            .map(|_| world.node(Publisher::new(overflow), Herald::default()))
+            .map(|_| world.node(Pub::new(overflow), Herald::default()))
             .collect();
         let readers: Vec<_> =
-            (0..subscribers).map(|_| world.node(Subscriber::new(), Reader::new(across_a_device))).collect();
+            (0..subscribers).map(|_| world.node(Sub::new(), Reader::new(across_a_device))).collect();
         if across_a_device {
-            let right = Raw::new(Publisher::new(overflow));
-            let device = world.device(Raw::new(RawSubscriber::new()), right, None);
+            let right = Raw::new(Pub::new(overflow));
+            let device = world.device(Raw::new(RawSub::new()), right, None);
             sources.iter().for_each(|&source| world.link([source, device], shape));
             readers.iter().for_each(|&reader| world.link([device, reader], shape));
         } else {
@@ -220,13 +220,13 @@ proptest! {
             5 => world.node(Bus::new(Overflow::DropNewest), Witness::new(|_, _| ())),
             6 => world.node(Pair1::new(2), Witness::new(|_, _| ())),
             7 => world.node(Push::new(Overflow::DropNewest), Sender),
-            8 => world.node(Publisher::new(Overflow::Disconnect), Sender),
+            8 => world.node(Pub::new(Overflow::Disconnect), Sender),
             9 => world.node(Polyamorous::new(2), Witness::new(|_, _| ())),
             10 => world.node(Raw::new(Pair1::new(2)), Witness::new(|_, _| ())),
             11 => world.node(RawAnswerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
             12 => world.node(RawReq::new(), Witness::new(|_, _| ())),
             13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
-            _ => world.node(Subscriber::new(), Witness::new(|sub: &mut Subscriber, _| {
+            _ => world.node(Sub::new(), Witness::new(|sub: &mut Sub, _| {
                 let context = sub.open(2, true);
                 sub.subscribe(context, b"\0\0");
                 context
@@ -389,8 +389,8 @@ struct Herald {
     sent: u32,
 }
 
-impl Program<Publisher> for Herald {
-    fn act(&mut self, publisher: &mut Publisher, io: &mut SimPort<'_>) {
+impl Program<Pub> for Herald {
+    fn act(&mut self, publisher: &mut Pub, io: &mut SimPort<'_>) {
         for _ in 0..io.random().below(5) {
             let message = [&topic(io)[..], &label(io.node(), 0, self.sent)].concat();
             io.offered(io.peers().max(1));
@@ -400,7 +400,7 @@ impl Program<Publisher> for Herald {
         }
     }
 
-    fn woken(&mut self, _: Interest, _: &mut Publisher, _: &mut SimPort<'_>) {}
+    fn woken(&mut self, _: Interest, _: &mut Pub, _: &mut SimPort<'_>) {}
 
     fn check(&self) {}
 }
@@ -424,7 +424,7 @@ impl Reader {
         Self { contexts: Vec::new(), across_a_device }
     }
 
-    fn read(&mut self, which: usize, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+    fn read(&mut self, which: usize, sub: &mut Sub, io: &mut SimPort<'_>) {
         let Reading { context, topics, order } = &mut self.contexts[which];
         while let Ok(message) = sub.recv(context, io.now(), io) {
             io.delivered();
@@ -433,7 +433,7 @@ impl Reader {
         }
     }
 
-    fn change(&mut self, which: usize, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+    fn change(&mut self, which: usize, sub: &mut Sub, io: &mut SimPort<'_>) {
         let Reading { context, topics, .. } = &mut self.contexts[which];
         let topic = topic(io);
         if io.random().one_in(2) {
@@ -446,8 +446,8 @@ impl Reader {
     }
 }
 
-impl Program<Subscriber> for Reader {
-    fn act(&mut self, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+impl Program<Sub> for Reader {
+    fn act(&mut self, sub: &mut Sub, io: &mut SimPort<'_>) {
         while self.contexts.len() < Self::CONTEXTS {
             let context = sub.open(3, io.random().one_in(2));
             let (topics, order) = (BTreeSet::new(), Order::new(self.across_a_device));
@@ -466,7 +466,7 @@ impl Program<Subscriber> for Reader {
         }
     }
 
-    fn woken(&mut self, interest: Interest, sub: &mut Subscriber, io: &mut SimPort<'_>) {
+    fn woken(&mut self, interest: Interest, sub: &mut Sub, io: &mut SimPort<'_>) {
         let waits = |reading: &Reading| reading.context.interest() == interest;
         // Some are left in the queue, for it to overflow.
         if let Some(which) = self.contexts.iter().position(waits)
