@@ -145,6 +145,11 @@ impl World {
         self.net.queued()
     }
 
+    /// How many messages were sent, by programs and devices, with a copy for each peer.
+    pub(super) fn offered(&self) -> u64 {
+        self.net.tallies.iter().map(|tally| tally.offered).sum()
+    }
+
     fn run_until(&mut self, end: Instant) {
         loop {
             self.settle();
