@@ -461,7 +461,10 @@ fn send_error(failure: &Failure<SendRefusal>, message: Message) -> SendError {
         Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
             SendError::WouldBlock(message)
         }
-        Failure::Refused(SendRefusal::State) => SendError::State(message),
+        // The last two are for raw sockets, which no typed socket is yet.
+        Failure::Refused(SendRefusal::State | SendRefusal::Invalid | SendRefusal::Protocol) => {
+            SendError::State(message)
+        }
     }
 }
 
