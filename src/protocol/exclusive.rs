@@ -79,10 +79,10 @@ impl Exclusive {
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         let peer = self.peer.as_mut().ok_or(SendRefusal::WouldBlock)?;
-        io.push(peer.pipe, header, body).map_err(|_| {
-            peer.room = false;
-            SendRefusal::WouldBlock
-        })
+        // A push that succeeds calls off the order that an earlier one left behind: whoever waits for
+        // `writable` must be told by this send that it may look again.
+        peer.room = io.push(peer.pipe, header, body).is_ok();
+        if peer.room { Ok(()) } else { Err(SendRefusal::WouldBlock) }
     }
 
     /// The next message, those of pipes that are gone first.

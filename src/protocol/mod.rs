@@ -76,7 +76,8 @@ pub struct ProtocolId(u16);
 
 /// What a protocol can do with its pipes: everything it has of the world outside.
 ///
-/// All calls return at once. `push` that finds a pipe full, `drained` that finds it not yet empty
+/// All calls return at once. A `push` that succeeds calls off the order of one that did not: the
+/// protocol must then tell whoever waits for room that there may be some. `push` that finds a pipe full, `drained` that finds it not yet empty
 /// and `pop` that finds nothing leave an order behind: the protocol is entered again by `writable`
 /// or `readable` when that has changed.
 pub(crate) trait Port {

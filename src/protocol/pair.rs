@@ -133,6 +133,18 @@ mod tests {
         pair.send(&(), &body("a"), start(), &mut io).unwrap();
     }
 
+    /// The push that succeeds has called off the order for `writable`: of two senders the one that
+    /// waits would otherwise never be told.
+    #[test]
+    fn a_send_that_finds_room_speaks_for_those_that_wait_for_it() {
+        let (mut pair, mut io) = paired();
+        io.fill(pipe(1));
+        pair.send(&(), &body("a"), start(), &mut io).unwrap_err();
+        io.drain(pipe(1));
+        pair.send(&(), &body("b"), start(), &mut io).unwrap();
+        assert!(pair.ready(SEND));
+    }
+
     // C039, C040.
     #[test]
     fn a_second_peer_is_rejected_until_the_first_has_gone() {

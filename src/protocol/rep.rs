@@ -127,7 +127,12 @@ impl<R: Role> Protocol for Answerer<R> {
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         match io.push(to.pipe, &to.backtrace, body) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // The push calls off the order that an earlier one left behind: whoever waits for
+                // `writable` must be told by this send that it may look again.
+                self.full.remove(&to.pipe);
+                Ok(())
+            }
             Err(PushError::Gone) => {
                 io.dropped(Some(to.pipe), DropReason::PeerGone);
                 Ok(())
@@ -321,6 +326,17 @@ mod tests {
             rep.writable(pipe(1), start(), &mut io);
             assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
             rep.send(&route, &body("r"), start(), &mut io).unwrap();
+        }
+
+        /// The push that succeeds has called off the order for `writable`.
+        fn an_answer_that_finds_room_speaks_for_those_that_wait_for_it<R>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+            io.fill(pipe(1));
+            rep.send(&route, &body("r"), start(), &mut io).unwrap_err();
+            io.drain(pipe(1));
+            rep.send(&route, &body("s"), start(), &mut io).unwrap();
+            assert!(rep.ready(route.interest()));
         }
 
         /// C088.
