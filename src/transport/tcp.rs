@@ -920,6 +920,7 @@ mod tests {
         assert_eq!(kit::read(&mut *far).unwrap(), vec![b'x'; written]);
     }
 
+    /// C303.
     #[test]
     fn the_options_reach_the_socket() {
         let socket = new_socket(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
