@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::thread::Thread;
 
@@ -71,7 +72,13 @@ impl Sleeper {
                     log::error!("cannot wake the event loop: {error}");
                 }
             }
-            Self::Task(waker) => waker.wake(),
+            // Foreign code: what it does wrong must not end the thread that wakes, which may be the
+            // one that serves all other sockets.
+            Self::Task(waker) => {
+                if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                    log::error!("a task's waker panicked");
+                }
+            }
         }
     }
 }

@@ -209,3 +209,28 @@ fn listener_in_want() {
     println!("errors: {}", pair.stats().accept_errors - before);
     thread::sleep(6 * SOON); // until killed
 }
+
+/// Reliability G12: foreign code that panics on the I/O thread ends with itself.
+#[test]
+fn a_waker_that_panics_does_not_end_the_io_thread() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker's own fault");
+        }
+    }
+    let runtime = Runtime::new().unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    let peer = Pair::new();
+    let _address = join!(pair, peer, kit::Transport::Tcp);
+    let waker = Waker::from(Arc::new(Bomb));
+    let mut waiting = Box::pin(pair.recv_async());
+    let mut cx = Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    peer.send("wakes it").unwrap();
+    eventually("it has arrived", || pair.stats().recv_queue == 1);
+    drop(waiting);
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), "wakes it");
+    peer.send("another").unwrap();
+    assert_eq!(pair.recv_timeout(SOON).expect("the I/O thread lives"), "another");
+}
