@@ -27,6 +27,9 @@ pub enum SendError {
     /// The context has nothing to answer, or has answered already.
     #[error("there is no request to answer")]
     State(Message),
+    /// The header of the message is not one that this raw socket can send.
+    #[error("the socket cannot send a header of {} bytes: {:02x?}", .0.header().len(), &.0.header()[..])]
+    Header(Message),
     /// The message is longer than `Options::max_send_size` allows.
     #[error("the message is {} bytes long, the limit is {limit}", message.len())]
     TooLarge {
@@ -45,6 +48,7 @@ impl SendError {
             | Self::TimedOut(message)
             | Self::WouldBlock(message)
             | Self::State(message)
+            | Self::Header(message)
             | Self::TooLarge { message, .. } => message,
         }
     }
@@ -57,6 +61,7 @@ impl fmt::Debug for SendError {
             Self::TimedOut(message) => ("TimedOut", message),
             Self::WouldBlock(message) => ("WouldBlock", message),
             Self::State(message) => ("State", message),
+            Self::Header(message) => ("Header", message),
             Self::TooLarge { message, limit } => {
                 return f
                     .debug_struct("TooLarge")
@@ -338,6 +343,18 @@ pub enum OptionError {
         /// The kind of socket.
         socket: ProtocolId,
     },
+}
+
+/// A SUB socket or context could not end a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsubscribeError {
+    /// There is no such subscription; the others stay as they are.
+    #[error("not subscribed to that")]
+    NotSubscribed,
+    /// The socket or context is closed.
+    #[error("the socket is closed")]
+    Closed,
 }
 
 /// The event loop or its thread could not be started.

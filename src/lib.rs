@@ -78,17 +78,17 @@ mod wire;
 
 pub use error::{
     AddressError, AttemptError, BindError, ConnectError, HeaderError, OptionError, RecvError,
-    RequestError, RuntimeError, SendError, WaitError,
+    RequestError, RuntimeError, SendError, UnsubscribeError, WaitError,
 };
 pub use message::{Message, PipeId};
 pub use options::{EndpointOptions, Options};
-pub use protocol::ProtocolId;
+pub use protocol::{Overflow, ProtocolId};
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use socket::{
-    Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events, NoSuchPipe,
-    Pair, Peer, PeerStatus, PipeEvent, PipeEventKind, Question, QueueStatus, Rep, RepContext,
-    ReplyError, Req, ReqContext, Request, Respondent, RespondentContext, Survey, Surveyor,
-    SurveyorContext,
+    Bus, Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events,
+    NoSuchPipe, Pair, Pair1, Peer, PeerStatus, PipeEvent, PipeEventKind, PolyPair1, Pub, Pull,
+    Push, Question, QueueStatus, Rep, RepContext, ReplyError, Req, ReqContext, Request, Respondent,
+    RespondentContext, Sub, SubContext, Survey, Surveyor, SurveyorContext, raw,
 };
 pub use stats::{DropReason, Stats};
 pub use transport::PeerCredentials;

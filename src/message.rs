@@ -77,14 +77,16 @@ impl Message {
         Self { body, header: Bytes::new(), pipe: Some(pipe) }
     }
 
-    /// The same message with the protocol header that a raw socket sees.
-    pub(crate) fn with_header(self, header: Bytes) -> Self {
-        Self { header, ..self }
+    /// The same message with another protocol header, for a raw socket to send.
+    ///
+    /// All other sockets ignore it. What a header looks like: [`raw`](crate::raw).
+    #[must_use]
+    pub fn with_header(self, header: impl Into<Bytes>) -> Self {
+        Self { header: header.into(), ..self }
     }
 
-    /// The protocol header, where a raw socket has received the message.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for raw sockets"))]
-    pub(crate) fn header(&self) -> &Bytes {
+    /// The protocol header with which a raw socket has received the message; empty otherwise.
+    pub fn header(&self) -> &Bytes {
         &self.header
     }
 

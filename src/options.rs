@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::OptionError;
-use crate::protocol::ProtocolId;
+use crate::protocol::{Overflow, Priorities, Protocol, ProtocolId};
 use crate::socket::Peer;
 
 /// Messages a queue may be told to hold.
 const QUEUE: RangeInclusive<usize> = 1..=8192;
+
+/// What a priority may be.
+const PRIORITY: RangeInclusive<usize> =
+    *Priorities::RANGE.start() as usize..=*Priorities::RANGE.end() as usize;
 
 /// The options of a socket.
 ///
@@ -38,7 +42,8 @@ pub struct Options {
     pub(crate) name: Option<String>,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) recv_timeout: Option<Duration>,
-    pub(crate) send_queue: usize,
+    /// Depends on the protocol when not set.
+    send_queue: Option<usize>,
     pub(crate) send_queue_bytes: usize,
     pub(crate) recv_queue: usize,
     pub(crate) recv_queue_bytes: usize,
@@ -50,6 +55,10 @@ pub struct Options {
     pub(crate) resend_interval: Option<Option<Duration>>,
     pub(crate) survey_deadline: Option<Option<Duration>>,
     pub(crate) survey_storage: Option<usize>,
+    /// `None`: the default of the protocol.
+    overflow: Option<Overflow>,
+    sub_queue: Option<usize>,
+    prefer_new: Option<bool>,
 }
 
 /// The callback that lets a peer in or not.
@@ -61,7 +70,7 @@ impl Default for Options {
             name: None,
             send_timeout: None,
             recv_timeout: None,
-            send_queue: 128,
+            send_queue: None,
             send_queue_bytes: 8 << 20,
             recv_queue: 128,
             recv_queue_bytes: 8 << 20,
@@ -73,6 +82,9 @@ impl Default for Options {
             resend_interval: None,
             survey_deadline: None,
             survey_storage: None,
+            overflow: None,
+            sub_queue: None,
+            prefer_new: None,
         }
     }
 }
@@ -82,6 +94,11 @@ const TTL: u8 = 8;
 const RESEND_INTERVAL: Duration = Duration::from_secs(60);
 const SURVEY_DEADLINE: Duration = Duration::from_secs(1);
 const SURVEY_STORAGE: usize = 128;
+const SUB_QUEUE: usize = 128;
+const PREFER_NEW: bool = true;
+
+/// What `send_queue` is, but for the sockets that have a default of their own.
+const SEND_QUEUE: usize = 128;
 
 impl Options {
     /// The defaults.
@@ -112,11 +129,12 @@ impl Options {
         self
     }
 
-    /// How many messages may wait in the send queue of one pipe, 1 to 8192. Default 128.
+    /// How many messages may wait in the send queue of one pipe, 1 to 8192. Default 128; 64 for raw
+    /// REP and RESPONDENT.
     ///
     /// One message always fits, whatever its size. Takes effect for pipes made later.
     pub fn send_queue(mut self, messages: usize) -> Self {
-        self.send_queue = messages;
+        self.send_queue = Some(messages);
         self
     }
 
@@ -229,7 +247,7 @@ impl Options {
     /// Over how many hops a message may have come, 1 to 255. Default 8.
     ///
     /// 1 admits direct peers only, 2 one device in between. Has effect on what is received later.
-    /// Only for REP and RESPONDENT.
+    /// Only for REP, RESPONDENT and PAIR v1.
     pub fn ttl(mut self, hops: u16) -> Self {
         self.ttl = Some(hops);
         self
@@ -259,6 +277,53 @@ impl Options {
         self
     }
 
+    /// What becomes of a message for which a peer has no room. For the default see [`Overflow`].
+    ///
+    /// Has effect on what is sent later. Only for PUSH, PUB, BUS and SURVEYOR.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = Some(overflow);
+        self
+    }
+
+    /// How many messages may wait to be received, 1 to 8192, for the socket and for each context.
+    /// Default 128. What is over is dropped and counted as
+    /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); see [`prefer_new`](Self::prefer_new).
+    ///
+    /// When it is made smaller, what does not fit any more is dropped. Only for SUB.
+    pub fn sub_queue(mut self, messages: usize) -> Self {
+        self.sub_queue = Some(messages);
+        self
+    }
+
+    /// Whether a full [`sub_queue`](Self::sub_queue) drops its oldest message rather than the new one.
+    /// Default true. Has effect on what arrives later. Only for SUB.
+    pub fn prefer_new(mut self, yes: bool) -> Self {
+        self.prefer_new = Some(yes);
+        self
+    }
+
+    /// The place of an endpoint's peers among all to whom a message can be sent, 1 to 16; 1 is served
+    /// first. Default 8.
+    ///
+    /// Strict: a peer gets messages only while none in a better place can take one, and peers in the
+    /// same place take turns. Taken when an endpoint is made. Only for PUSH and REQ, which choose one
+    /// peer for each message. Nothing of it is on the wire. Source: semantics specification, 3.4.
+    pub fn send_priority(mut self, priority: u8) -> Self {
+        self.endpoint.send_priority = Some(priority);
+        self
+    }
+
+    /// The place of an endpoint's peers among all from whom messages wait, 1 to 16; 1 is served first.
+    /// Default 8.
+    ///
+    /// As strict as [`send_priority`](Self::send_priority). Taken when an endpoint is made. Only for
+    /// sockets that choose between peers: PULL, SUB, BUS, REP, RESPONDENT, PAIR v1 with many peers,
+    /// and the raw forms of these, of REQ and of SURVEYOR.
+    pub fn recv_priority(mut self, priority: u8) -> Self {
+        self.endpoint.recv_priority = Some(priority);
+        self
+    }
+
     /// What `send_timeout` was set to.
     pub fn get_send_timeout(&self) -> Option<Duration> {
         self.send_timeout
@@ -269,9 +334,9 @@ impl Options {
         self.recv_timeout
     }
 
-    /// What `send_queue` was set to.
+    /// What `send_queue` was set to, or its default.
     pub fn get_send_queue(&self) -> usize {
-        self.send_queue
+        self.send_queue.unwrap_or(SEND_QUEUE)
     }
 
     /// What `send_queue_bytes` was set to.
@@ -349,27 +414,65 @@ impl Options {
         self.survey_storage.unwrap_or(SURVEY_STORAGE)
     }
 
+    /// What `overflow` was set to; `None`: the socket's default.
+    pub fn get_overflow(&self) -> Option<Overflow> {
+        self.overflow
+    }
+
+    /// What `sub_queue` was set to, or its default.
+    pub fn get_sub_queue(&self) -> usize {
+        self.sub_queue.unwrap_or(SUB_QUEUE)
+    }
+
+    /// What `prefer_new` was set to, or its default.
+    pub fn get_prefer_new(&self) -> bool {
+        self.prefer_new.unwrap_or(PREFER_NEW)
+    }
+
+    /// What `send_priority` was set to, or its default.
+    pub fn get_send_priority(&self) -> u8 {
+        self.endpoint.priorities().send
+    }
+
+    /// What `recv_priority` was set to, or its default.
+    pub fn get_recv_priority(&self) -> u8 {
+        self.endpoint.priorities().recv
+    }
+
+    /// What a socket of protocol `P` does when a peer has no room, in a protocol that has a choice.
+    pub(crate) fn overflow_of<P: Protocol>(&self) -> Overflow {
+        self.overflow.or(P::OVERFLOW.first().copied()).unwrap_or(Overflow::Wait)
+    }
+
+    /// The same options with the defaults in place that depend on the protocol.
+    pub(crate) fn settled<P: Protocol>(mut self) -> Self {
+        self.send_queue.get_or_insert(P::SEND_QUEUE);
+        self.overflow = self.overflow.or(P::OVERFLOW.first().copied());
+        self
+    }
+
     /// Checks every value, and that no option belongs to another kind of socket.
-    pub(crate) fn check(&self, socket: ProtocolId) -> Result<(), OptionError> {
+    pub(crate) fn check<P: Protocol>(&self) -> Result<(), OptionError> {
         let queue = "1 to 8192 messages";
-        in_range("send_queue", self.send_queue, &QUEUE, queue)?;
+        in_range("send_queue", self.get_send_queue(), &QUEUE, queue)?;
         in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
         in_range("send_queue_bytes", self.send_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
         in_range("recv_queue_bytes", self.recv_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
-        self.endpoint.check()?;
-        self.check_for_protocol(socket)
+        self.endpoint.check::<P>()?;
+        self.check_own::<P>()
     }
 
-    fn check_for_protocol(&self, socket: ProtocolId) -> Result<(), OptionError> {
-        let only =
-            |option, set: bool, sockets: &[ProtocolId]| match set && !sockets.contains(&socket) {
-                true => Err(OptionError::NoSuchOption { option, socket }),
-                false => Ok(()),
-            };
-        only("ttl", self.ttl.is_some(), &[ProtocolId::REP, ProtocolId::RESPONDENT])?;
-        only("resend_interval", self.resend_interval.is_some(), &[ProtocolId::REQ])?;
-        only("survey_deadline", self.survey_deadline.is_some(), &[ProtocolId::SURVEYOR])?;
-        only("survey_storage", self.survey_storage.is_some(), &[ProtocolId::SURVEYOR])?;
+    fn check_own<P: Protocol>(&self) -> Result<(), OptionError> {
+        let set = [
+            (Own::Ttl, self.ttl.is_some()),
+            (Own::ResendInterval, self.resend_interval.is_some()),
+            (Own::SurveyDeadline, self.survey_deadline.is_some()),
+            (Own::SurveyStorage, self.survey_storage.is_some()),
+            (Own::Overflow, self.overflow.is_some()),
+            (Own::SubQueue, self.sub_queue.is_some()),
+            (Own::PreferNew, self.prefer_new.is_some()),
+        ];
+        set.into_iter().filter(|&(_, set)| set).try_for_each(|(own, _)| own.check::<P>())?;
         if let Some(ttl) = self.ttl {
             in_range("ttl", usize::from(ttl), &(1..=255), "1 to 255 hops")?;
         }
@@ -379,10 +482,67 @@ impl Options {
         if let Some(Some(deadline)) = self.survey_deadline {
             not_zero("survey_deadline", deadline)?;
         }
-        match self.survey_storage {
-            Some(answers) => in_range("survey_storage", answers, &QUEUE, "1 to 8192 answers"),
-            None => Ok(()),
+        in_range("survey_storage", self.get_survey_storage(), &QUEUE, "1 to 8192 answers")?;
+        in_range("sub_queue", self.get_sub_queue(), &QUEUE, "1 to 8192 messages")?;
+        self.overflow.map_or(Ok(()), check_overflow::<P>)
+    }
+}
+
+/// The options that not every socket has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    Ttl,
+    ResendInterval,
+    SurveyDeadline,
+    SurveyStorage,
+    Overflow,
+    SubQueue,
+    PreferNew,
+    SendPriority,
+    RecvPriority,
+}
+
+impl Own {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ttl => "ttl",
+            Self::ResendInterval => "resend_interval",
+            Self::SurveyDeadline => "survey_deadline",
+            Self::SurveyStorage => "survey_storage",
+            Self::Overflow => "overflow",
+            Self::SubQueue => "sub_queue",
+            Self::PreferNew => "prefer_new",
+            Self::SendPriority => "send_priority",
+            Self::RecvPriority => "recv_priority",
         }
+    }
+
+    /// Whether a socket of protocol `P` has it.
+    fn check<P: Protocol>(self) -> Result<(), OptionError> {
+        match P::OPTIONS.contains(&self) {
+            true => Ok(()),
+            false => Err(OptionError::NoSuchOption { option: self.name(), socket: P::ID }),
+        }
+    }
+}
+
+fn check_overflow<P: Protocol>(overflow: Overflow) -> Result<(), OptionError> {
+    match P::OVERFLOW.contains(&overflow) {
+        true => Ok(()),
+        false => Err(OptionError::Invalid {
+            option: Own::Overflow.name(),
+            value: format!("{overflow:?}"),
+            allowed: overflows(P::ID),
+        }),
+    }
+}
+
+/// [`Protocol::OVERFLOW`] in words.
+fn overflows(socket: ProtocolId) -> &'static str {
+    match socket {
+        ProtocolId::PUSH => "Wait or DropNewest",
+        ProtocolId::PUB => "DropOldest, DropNewest or Disconnect",
+        _ => "DropNewest, DropOldest or Disconnect",
     }
 }
 
@@ -404,6 +564,9 @@ impl fmt::Debug for Options {
             .field("resend_interval", &self.resend_interval)
             .field("survey_deadline", &self.survey_deadline)
             .field("survey_storage", &self.survey_storage)
+            .field("overflow", &self.overflow)
+            .field("sub_queue", &self.sub_queue)
+            .field("prefer_new", &self.prefer_new)
             .finish()
     }
 }
@@ -421,6 +584,8 @@ pub struct EndpointOptions {
     tcp_nodelay: Option<bool>,
     tcp_keepalive: Option<Option<Duration>>,
     ipc_mode: Option<u32>,
+    send_priority: Option<u8>,
+    recv_priority: Option<u8>,
 }
 
 impl EndpointOptions {
@@ -476,8 +641,23 @@ impl EndpointOptions {
         self
     }
 
-    /// The settings of one endpoint of a socket that has `base`.
-    pub(crate) fn over(&self, base: &EndpointSettings) -> Result<EndpointSettings, OptionError> {
+    /// See [`Options::send_priority`]. All peers of a bound endpoint have its priority.
+    pub fn send_priority(mut self, priority: u8) -> Self {
+        self.send_priority = Some(priority);
+        self
+    }
+
+    /// See [`Options::recv_priority`]. All peers of a bound endpoint have its priority.
+    pub fn recv_priority(mut self, priority: u8) -> Self {
+        self.recv_priority = Some(priority);
+        self
+    }
+
+    /// The settings of one endpoint of a socket of protocol `P` that has `base`.
+    pub(crate) fn over<P: Protocol>(
+        &self,
+        base: &EndpointSettings,
+    ) -> Result<EndpointSettings, OptionError> {
         let settings = EndpointSettings {
             max_recv_size: self.max_recv_size.unwrap_or(base.max_recv_size),
             reconnect_interval: self.reconnect_interval.unwrap_or(base.reconnect_interval),
@@ -486,8 +666,10 @@ impl EndpointOptions {
             tcp_nodelay: self.tcp_nodelay.unwrap_or(base.tcp_nodelay),
             tcp_keepalive: self.tcp_keepalive.unwrap_or(base.tcp_keepalive),
             ipc_mode: self.ipc_mode.or(base.ipc_mode),
+            send_priority: self.send_priority.or(base.send_priority),
+            recv_priority: self.recv_priority.or(base.recv_priority),
         };
-        settings.check()?;
+        settings.check::<P>()?;
         Ok(settings)
     }
 }
@@ -502,6 +684,8 @@ pub(crate) struct EndpointSettings {
     pub(crate) tcp_nodelay: bool,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) ipc_mode: Option<u32>,
+    pub(crate) send_priority: Option<u8>,
+    pub(crate) recv_priority: Option<u8>,
 }
 
 impl Default for EndpointSettings {
@@ -514,12 +698,30 @@ impl Default for EndpointSettings {
             tcp_nodelay: true,
             tcp_keepalive: None,
             ipc_mode: None,
+            send_priority: None,
+            recv_priority: None,
         }
     }
 }
 
 impl EndpointSettings {
-    fn check(&self) -> Result<(), OptionError> {
+    /// The places of the endpoint's pipes among the others of the socket.
+    pub(crate) fn priorities(&self) -> Priorities {
+        let default = Priorities::default();
+        Priorities {
+            send: self.send_priority.unwrap_or(default.send),
+            recv: self.recv_priority.unwrap_or(default.recv),
+        }
+    }
+
+    fn check<P: Protocol>(&self) -> Result<(), OptionError> {
+        let priorities =
+            [(Own::SendPriority, self.send_priority), (Own::RecvPriority, self.recv_priority)];
+        for (own, priority) in priorities {
+            let Some(priority) = priority else { continue };
+            own.check::<P>()?;
+            in_range(own.name(), usize::from(priority), &PRIORITY, "1 to 16")?;
+        }
         not_zero("reconnect_interval", self.reconnect_interval)?;
         not_zero("handshake_timeout", self.handshake_timeout)?;
         if let Some(idle) = self.tcp_keepalive {

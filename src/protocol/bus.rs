@@ -8,6 +8,7 @@ use super::raw::Headed;
 use super::route::{FairQueue, FanOut};
 use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 
 /// The state of a BUS socket.
 ///
@@ -22,7 +23,7 @@ pub(crate) struct Bus {
 const RECV: Interest = Interest::Recv(0);
 
 impl Bus {
-    /// `overflow` is one of [`Overflow::choices`].
+    /// `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(overflow: Overflow) -> Self {
         Self { pipes: FanOut::new(overflow), messages: FairQueue::default() }
     }
@@ -36,6 +37,9 @@ impl Bus {
 impl Protocol for Bus {
     const ID: ProtocolId = ProtocolId::BUS;
     const PEER: ProtocolId = ProtocolId::BUS;
+    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::RecvPriority];
+    const OVERFLOW: &'static [Overflow] =
+        &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
     type To = ();
     type From = ();
     type Received = Message;
@@ -96,7 +100,7 @@ impl Headed for Bus {
         let origin = match header[..] {
             [] => None,
             [a, b, c, d] => PipeId::new(u32::from_be_bytes([a, b, c, d])),
-            _ => return Err(SendRefusal::Invalid),
+            _ => return Err(SendRefusal::Header),
         };
         self.pipes.send_except(origin, &[], body, io);
         Ok(())
@@ -191,8 +195,8 @@ mod tests {
             (&b""[..], Ok(())),
             (b"\0\0\0\x09", Ok(())),
             (b"\xFF\xFF\xFF\xFF", Ok(())),
-            (b"\0\0\x01", Err(SendRefusal::Invalid)),
-            (b"\0\0\0\0\x01", Err(SendRefusal::Invalid)),
+            (b"\0\0\x01", Err(SendRefusal::Header)),
+            (b"\0\0\0\0\x01", Err(SendRefusal::Header)),
         ] {
             let sent = raw.send(&Bytes::from_static(header), &body("x"), start(), &mut io);
             assert_eq!(sent, expected, "{header:?}");

@@ -15,25 +15,20 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::message::{Frame, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 mod backtrace;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod bus;
 mod conversation;
 mod exclusive;
 #[cfg(test)]
 mod manual;
 mod pair;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod pair1;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod publish;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod pull;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod push;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod raw;
 mod rep;
 mod req;
@@ -41,34 +36,25 @@ mod respondent;
 mod route;
 #[cfg(test)]
 mod sim;
-#[cfg_attr(not(test), expect(dead_code, reason = "its typed sockets are still to come"))]
 mod subscribe;
 mod surveyor;
 mod topics;
 
+pub(crate) use bus::Bus;
 pub(crate) use conversation::{Conversation, Turn};
 pub(crate) use pair::Pair;
+pub(crate) use pair1::{Pair1, Polyamorous};
+pub(crate) use publish::Pub;
+pub(crate) use pull::Pull;
+pub(crate) use push::Push;
+#[cfg_attr(not(test), expect(unused_imports, reason = "devices are still to come"))]
+pub(crate) use raw::RawProtocol;
+pub(crate) use raw::{Raw, RawAnswerer, RawReq, RawSurveyor};
 pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
 pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};
+pub(crate) use subscribe::{NotSubscribed, RawSub, Sub};
 pub(crate) use surveyor::Surveyor;
-
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "their typed sockets are still to come")
-)]
-pub(crate) use self::{
-    bus::Bus,
-    pair1::{Pair1, Polyamorous},
-    publish::Pub,
-    pull::Pull,
-    push::Push,
-    raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor},
-    subscribe::{RawSub, Sub},
-};
-
-#[expect(unused_imports, reason = "its typed socket is still to come")]
-pub(crate) use subscribe::NotSubscribed;
 
 /// A protocol's 16-bit number on the wire (wire specification, section 2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,7 +123,6 @@ pub(crate) struct Priorities {
 
 impl Priorities {
     /// What a priority may be.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the options of endpoints"))]
     pub(crate) const RANGE: RangeInclusive<u8> = 1..=16;
 }
 
@@ -148,35 +133,38 @@ impl Default for Priorities {
 }
 
 /// What becomes of a message for which a peer, or with PUSH every peer, has no room.
+///
+/// Every drop is counted, under [`DropReason::SendQueueFull`] for the peer it was meant for. A
+/// broadcast never waits, since the slowest peer would hold up all others; a PUSH that finds a slow
+/// peer takes another, so there is none to blame when all are full.
+///
+/// | socket | default | choices |
+/// |---|---|---|
+/// | PUSH | `Wait` | `DropNewest` |
+/// | PUB | `DropOldest` | `DropNewest`, `Disconnect` |
+/// | BUS, SURVEYOR | `DropNewest` | `DropOldest`, `Disconnect` |
+/// | all others | a rule of their own | none |
+///
+/// ```
+/// use sinew::{Options, Overflow, Pub, Push};
+/// let push = Push::with_options(Options::new().overflow(Overflow::DropNewest))?;
+/// push.send("nobody is there, nobody waits").unwrap();
+/// let error = Pub::with_options(Options::new().overflow(Overflow::Wait)).unwrap_err();
+/// assert_eq!(error.to_string(), "option overflow is Wait, allowed is DropOldest, DropNewest or Disconnect");
+/// # Ok::<(), sinew::OptionError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Overflow {
+#[non_exhaustive]
+pub enum Overflow {
     /// The send waits for room.
     Wait,
-    /// The message is dropped.
+    /// The message is dropped. With PUSH also when there is no peer.
     DropNewest,
     /// The oldest message in the queue is dropped.
     DropOldest,
-    /// The message is dropped and the slow peer disconnected.
+    /// The message is dropped and the slow peer disconnected. One that had connected to us comes
+    /// back by itself; one that we connected to is connected again.
     Disconnect,
-}
-
-impl Overflow {
-    /// What a socket of protocol `id` may do, its default first; empty where the pattern has a rule
-    /// of its own.
-    ///
-    /// A broadcast never waits, since the slowest peer would hold up all others. A PUSH that finds a
-    /// slow peer takes another, so there is none to blame when all are full.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the options of sockets"))]
-    pub(crate) fn choices(id: ProtocolId) -> &'static [Self] {
-        match id {
-            ProtocolId::PUSH => &[Self::Wait, Self::DropNewest],
-            ProtocolId::PUB => &[Self::DropOldest, Self::DropNewest, Self::Disconnect],
-            ProtocolId::BUS | ProtocolId::SURVEYOR => {
-                &[Self::DropNewest, Self::DropOldest, Self::Disconnect]
-            }
-            _ => &[],
-        }
-    }
 }
 
 /// Why [`Port::push`] took nothing.
@@ -210,9 +198,7 @@ pub(crate) enum SendRefusal {
     /// The conversation is not in a state in which it can send.
     State,
     /// The header is not one that this kind of raw socket can send.
-    Invalid,
-    /// The header is not one that PAIR v1 allows on the wire.
-    Protocol,
+    Header,
 }
 
 /// Why a receive cannot be done now.
@@ -245,6 +231,15 @@ pub(crate) trait Protocol: Send + 'static {
     const ID: ProtocolId;
     /// The number a peer must announce.
     const PEER: ProtocolId;
+    /// Whether the program sees the protocol's header, and the protocol keeps no conversations.
+    const RAW: bool = false;
+    /// The options that not every socket has.
+    const OPTIONS: &'static [Own] = &[];
+    /// What may become of a message for which there is no room, the default first; empty where the
+    /// pattern has a rule of its own.
+    const OVERFLOW: &'static [Overflow] = &[];
+    /// How many messages may wait in the send queue of a pipe, unless the program says otherwise.
+    const SEND_QUEUE: usize = 128;
     /// What a send is addressed to: `()`, a conversation, or the route of an answer.
     type To;
     /// What a receive asks for: `()`, or a turn of a conversation.

@@ -17,6 +17,7 @@ use super::raw::Headed;
 use super::route::FairQueue;
 use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Frame, Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// The header of a message on its first hop.
@@ -40,10 +41,10 @@ fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
 fn next_hop(header: &[u8]) -> Result<[u8; 4], SendRefusal> {
     match *header {
         [0, 0, 0, hops] => {
-            let hops = hops.checked_add(1).ok_or(SendRefusal::Protocol)?;
+            let hops = hops.checked_add(1).ok_or(SendRefusal::Header)?;
             Ok([0, 0, 0, hops])
         }
-        _ => Err(SendRefusal::Protocol),
+        _ => Err(SendRefusal::Header),
     }
 }
 
@@ -80,6 +81,7 @@ impl Pair1 {
 impl Protocol for Pair1 {
     const ID: ProtocolId = ProtocolId::PAIR1;
     const PEER: ProtocolId = ProtocolId::PAIR1;
+    const OPTIONS: &'static [Own] = &[Own::Ttl];
     type To = ();
     type From = ();
     type Received = Message;
@@ -189,6 +191,7 @@ impl Polyamorous {
 impl Protocol for Polyamorous {
     const ID: ProtocolId = ProtocolId::PAIR1;
     const PEER: ProtocolId = ProtocolId::PAIR1;
+    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
     /// The peer to send to; `None` leaves the choice to the socket.
     type To = Option<PipeId>;
     type From = ();
@@ -359,7 +362,7 @@ mod tests {
         for header in bad {
             let header = Bytes::copy_from_slice(header);
             let sent = raw.send(&header, &body("a"), start(), &mut io);
-            assert_eq!(sent, Err(SendRefusal::Protocol), "{header:?}");
+            assert_eq!(sent, Err(SendRefusal::Header), "{header:?}");
         }
         assert_eq!(io.take_sent(), []);
     }

@@ -9,6 +9,7 @@ use super::raw::{self, Headed};
 use super::route::{self, FanOut};
 use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 
 /// The state of a PUB socket. Never waits, and has nothing but its peers to remember.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct Pub {
 }
 
 impl Pub {
-    /// `overflow` is one of [`Overflow::choices`].
+    /// `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(overflow: Overflow) -> Self {
         Self { pipes: FanOut::new(overflow) }
     }
@@ -31,6 +32,9 @@ impl Pub {
 impl Protocol for Pub {
     const ID: ProtocolId = ProtocolId::PUB;
     const PEER: ProtocolId = ProtocolId::SUB;
+    const OPTIONS: &'static [Own] = &[Own::Overflow];
+    const OVERFLOW: &'static [Overflow] =
+        &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect];
     type To = ();
     type From = Infallible;
     type Received = Infallible;
@@ -103,7 +107,7 @@ mod tests {
     use crate::stats::DropReason;
 
     fn socket(pipes: u32) -> (Pub, ManualPort) {
-        let overflow = Overflow::choices(ProtocolId::PUB)[0];
+        let overflow = Pub::OVERFLOW[0];
         let (mut publisher, mut io) = (Pub::new(overflow), ManualPort::default());
         for n in 1..=pipes {
             publisher.attach(pipe(n), start(), &mut io).unwrap();

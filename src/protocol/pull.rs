@@ -11,6 +11,7 @@ use super::rep::Role;
 use super::route::FairQueue;
 use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 
 /// A PULL socket.
 pub(crate) type Pull = Collector<FromPushes>;
@@ -45,6 +46,7 @@ impl<R: Role> Collector<R> {
 impl<R: Role> Protocol for Collector<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
+    const OPTIONS: &'static [Own] = &[Own::RecvPriority];
     type To = Infallible;
     type From = ();
     type Received = Message;

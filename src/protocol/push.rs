@@ -9,6 +9,7 @@ use super::raw::{self, Headed};
 use super::route::{self, Balance};
 use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// The state of a PUSH socket.
@@ -33,7 +34,7 @@ pub(crate) struct Push {
 const SEND: Interest = Interest::Send(0);
 
 impl Push {
-    /// `overflow` is one of [`Overflow::choices`].
+    /// `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(overflow: Overflow) -> Self {
         Self { ready: Balance::default(), peers: 0, overflow }
     }
@@ -52,6 +53,8 @@ impl Push {
 impl Protocol for Push {
     const ID: ProtocolId = ProtocolId::PUSH;
     const PEER: ProtocolId = ProtocolId::PULL;
+    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::SendPriority];
+    const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
     type To = ();
     type From = Infallible;
     type Received = Infallible;

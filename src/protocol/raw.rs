@@ -21,14 +21,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::backtrace;
 use super::rep::Role;
 use super::route::{Balance, FairQueue, FanOut};
+use super::surveyor::Surveyor;
 use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
     SendRefusal,
 };
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// A raw socket: a send names the header, a receive yields it with the message.
+#[cfg_attr(not(test), expect(dead_code, reason = "devices are still to come"))]
 pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message> {
     /// Whether it can send; if not, every send is refused.
     const SENDS: bool = true;
@@ -77,6 +80,9 @@ impl<P: Headed> RawProtocol for Raw<P> {
 impl<P: Headed> Protocol for Raw<P> {
     const ID: ProtocolId = P::ID;
     const PEER: ProtocolId = P::PEER;
+    const RAW: bool = true;
+    const OPTIONS: &'static [Own] = P::OPTIONS;
+    const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
     type To = Bytes;
     type From = ();
     type Received = Message;
@@ -130,7 +136,7 @@ impl<P: Headed> Protocol for Raw<P> {
 
 /// What a protocol without a header on the wire asks of the header of a raw send.
 pub(super) fn no_header(header: &Bytes) -> Result<(), SendRefusal> {
-    if header.is_empty() { Ok(()) } else { Err(SendRefusal::Invalid) }
+    if header.is_empty() { Ok(()) } else { Err(SendRefusal::Header) }
 }
 
 /// A raw REQ socket.
@@ -143,6 +149,8 @@ pub(crate) type RawSurveyor = RawAsker<FanOut>;
 pub(crate) trait Outlet: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;
+    const OPTIONS: &'static [Own];
+    const OVERFLOW: &'static [Overflow] = &[];
 
     /// The pipe is there.
     fn add(&mut self, pipe: PipeId, io: &impl Port);
@@ -162,6 +170,7 @@ pub(crate) trait Outlet: Send + 'static {
 impl Outlet for Balance {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
+    const OPTIONS: &'static [Own] = &[Own::SendPriority, Own::RecvPriority];
 
     fn add(&mut self, pipe: PipeId, io: &impl Port) {
         self.add(pipe, io.priorities(pipe).send);
@@ -188,6 +197,8 @@ impl Outlet for Balance {
 impl Outlet for FanOut {
     const ID: ProtocolId = ProtocolId::SURVEYOR;
     const PEER: ProtocolId = ProtocolId::RESPONDENT;
+    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::RecvPriority];
+    const OVERFLOW: &'static [Overflow] = Surveyor::OVERFLOW;
 
     fn add(&mut self, pipe: PipeId, _io: &impl Port) {
         self.add(pipe);
@@ -226,7 +237,7 @@ impl RawReq {
 }
 
 impl RawSurveyor {
-    /// `overflow` is one of [`Overflow::choices`].
+    /// `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(overflow: Overflow) -> Self {
         Self { pipes: FanOut::new(overflow), answers: FairQueue::default() }
     }
@@ -242,6 +253,9 @@ impl<O: Outlet> RawProtocol for RawAsker<O> {}
 impl<O: Outlet> Protocol for RawAsker<O> {
     const ID: ProtocolId = O::ID;
     const PEER: ProtocolId = O::PEER;
+    const RAW: bool = true;
+    const OPTIONS: &'static [Own] = O::OPTIONS;
+    const OVERFLOW: &'static [Overflow] = O::OVERFLOW;
     type To = Bytes;
     type From = ();
     type Received = Message;
@@ -276,7 +290,7 @@ impl<O: Outlet> Protocol for RawAsker<O> {
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         if !backtrace::is_whole_words(header) {
-            return Err(SendRefusal::Invalid);
+            return Err(SendRefusal::Header);
         }
         self.pipes.send(header, body, io)
     }
@@ -353,6 +367,10 @@ impl<R: Role> RawProtocol for RawAnswerer<R> {}
 impl<R: Role> Protocol for RawAnswerer<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
+    const RAW: bool = true;
+    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
+    /// Semantics specification, section 5.3.
+    const SEND_QUEUE: usize = 64;
     type To = Bytes;
     type From = ();
     type Received = Message;
@@ -577,7 +595,7 @@ mod tests {
     fn a_header_to_ask_with_is_whole_words() {
         let (mut req, mut io) = attach(RawReq::new(), 1);
         for header in [&b""[..], b"\x80", b"\x80\0\0\x01\0"] {
-            assert_eq!(send(&mut req, &mut io, header), Err(SendRefusal::Invalid));
+            assert_eq!(send(&mut req, &mut io, header), Err(SendRefusal::Header));
         }
         assert_eq!(io.take_sent(), []);
     }
@@ -587,7 +605,7 @@ mod tests {
     fn where_the_wire_has_no_header_none_is_taken() {
         fn check<P: Headed>(protocol: P) {
             let (mut raw, mut io) = attach(Raw::new(protocol), 1);
-            assert_eq!(send(&mut raw, &mut io, b"\0\0\0\x01"), Err(SendRefusal::Invalid));
+            assert_eq!(send(&mut raw, &mut io, b"\0\0\0\x01"), Err(SendRefusal::Header));
             assert_eq!(io.take_sent(), []);
             send(&mut raw, &mut io, b"").unwrap();
             assert_eq!(io.take_sent(), [(pipe(1), b"r".to_vec())]);

@@ -15,6 +15,7 @@ use super::{
     Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal, backtrace,
 };
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// A REP socket.
@@ -91,6 +92,7 @@ impl<R: Role> Answerer<R> {
 impl<R: Role> Protocol for Answerer<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
+    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
     type To = Route;
     type From = ();
     type Received = (Route, Message);

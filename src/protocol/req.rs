@@ -16,6 +16,7 @@ use super::conversation::{Conversation, Turn};
 use super::route::Balance;
 use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Frame, Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// The state of a REQ socket: its conversations, and what their requests wait for.
@@ -273,6 +274,7 @@ impl Req {
 impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
+    const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::SendPriority];
     type To = Conversation;
     type From = Turn;
     type Received = Message;

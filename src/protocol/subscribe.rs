@@ -17,6 +17,7 @@ use super::rep::Role;
 use super::topics::Topics;
 use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// A raw SUB socket: everything is delivered, there is nothing to subscribe to.
@@ -169,6 +170,7 @@ impl Context {
 impl Protocol for Sub {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
+    const OPTIONS: &'static [Own] = &[Own::SubQueue, Own::PreferNew, Own::RecvPriority];
     type To = Infallible;
     type From = Conversation;
     type Received = Message;

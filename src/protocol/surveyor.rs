@@ -16,6 +16,7 @@ use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::message::{Frame, Message, PipeId};
+use crate::options::Own;
 use crate::stats::DropReason;
 
 /// The state of a SURVEYOR socket.
@@ -77,7 +78,6 @@ impl Surveyor {
     }
 
     /// What becomes of later surveys for which a respondent has no room.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the options of sockets"))]
     pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
         self.pipes.set_overflow(overflow);
     }
@@ -141,6 +141,9 @@ impl Surveyor {
 impl Protocol for Surveyor {
     const ID: ProtocolId = ProtocolId::SURVEYOR;
     const PEER: ProtocolId = ProtocolId::RESPONDENT;
+    const OPTIONS: &'static [Own] = &[Own::SurveyDeadline, Own::SurveyStorage, Own::Overflow];
+    const OVERFLOW: &'static [Overflow] =
+        &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
     type To = Conversation;
     type From = Turn;
     type Received = Message;

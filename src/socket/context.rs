@@ -12,36 +12,48 @@ use std::time::{Duration, Instant};
 use super::public::{ONLY_RECV, recv_error};
 use super::wait::{Failure, Patience, Waiting};
 use super::{Closed, Core, Handle, SocketPort};
-use crate::error::{OptionError, RecvError, SendError};
+use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
 use crate::protocol::{
-    self, Answerer, Conversation, Port, Protocol, RecvRefusal, Role, Route, Turn,
+    self, Answerer, Conversation, NotSubscribed, Port, Protocol, RecvRefusal, Role, Route, Turn,
 };
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// A protocol with a table of conversations.
-pub(crate) trait Converses:
-    Protocol<To = Conversation, From = Turn, Received = Message>
-{
-    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal>;
+pub(crate) trait Converses: Protocol<Received = Message> {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port);
 }
 
-impl Converses for protocol::Req {
+/// A protocol whose conversations ask.
+pub(crate) trait Asks: Converses<To = Conversation, From = Turn> {
+    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal>;
+}
+
+impl Asks for protocol::Req {
     fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
         Self::turn(self, conversation)
     }
+}
 
+impl Asks for protocol::Surveyor {
+    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+        Self::turn(self, conversation)
+    }
+}
+
+impl Converses for protocol::Req {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         Self::close(self, conversation, io);
     }
 }
 
 impl Converses for protocol::Surveyor {
-    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
-        Self::turn(self, conversation)
+    fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
+        Self::close(self, conversation, io);
     }
+}
 
+impl Converses for protocol::Sub {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         Self::close(self, conversation, io);
     }
@@ -66,7 +78,7 @@ impl<P: Converses> Conversing<P> {
     /// Receives what ends the conversation, and closes it in the same breath.
     pub(crate) fn last_recv(
         &self,
-        turn: Turn,
+        turn: P::From,
     ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> + use<P>
     {
         let conversation = self.conversation;
@@ -84,10 +96,11 @@ impl<P: Converses> Conversing<P> {
 
     /// Changes how the conversation goes on. Nothing happens once it is closed: its number may belong
     /// to another one by then.
-    fn configure(&self, change: impl FnOnce(&mut P, Conversation)) {
+    fn configure(&self, change: impl FnOnce(&mut P, Conversation, &mut SocketPort<'_>)) {
         self.core.enter(|entry| {
             if self.open.load(Ordering::Acquire) {
-                change(entry.parts().0, self.conversation);
+                let (protocol, mut io, _) = entry.parts();
+                change(protocol, self.conversation, &mut io);
             }
         });
     }
@@ -335,7 +348,7 @@ macro_rules! asking_context {
 }
 
 /// Receives for what the conversation has asked when the receive begins; a newer question cancels it.
-fn recv_turn<P: Converses>(
+fn recv_turn<P: Asks>(
     conversation: Conversation,
     common: Arc<Common>,
 ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> {
@@ -380,8 +393,8 @@ impl ReqContext {
         interval: impl Into<Option<Duration>>,
     ) -> Result<(), OptionError> {
         let interval = interval.into();
-        crate::Options::new().resend_interval(interval).check(<protocol::Req as Protocol>::ID)?;
-        self.conversing.configure(|req, conversation| req.set_resend(conversation, interval));
+        crate::Options::new().resend_interval(interval).check::<protocol::Req>()?;
+        self.conversing.configure(|req, conversation, _| req.set_resend(conversation, interval));
         Ok(())
     }
 }
@@ -407,13 +420,195 @@ impl SurveyorContext {
         deadline: impl Into<Option<Duration>>,
     ) -> Result<(), OptionError> {
         let deadline = deadline.into();
-        crate::Options::new()
-            .survey_deadline(deadline)
-            .check(<protocol::Surveyor as Protocol>::ID)?;
-        self.conversing.configure(|surveyor, conversation| {
+        crate::Options::new().survey_deadline(deadline).check::<protocol::Surveyor>()?;
+        self.conversing.configure(|surveyor, conversation, _| {
             surveyor.set_deadline(conversation, deadline);
         });
         Ok(())
+    }
+}
+
+/// Subscriptions of their own on a [`Sub`](crate::Sub), with their own queue of messages.
+///
+/// Begins without topics, and with the timeouts and queue of the socket as they are then; what is
+/// changed later on either does not reach the other. Any number of threads may receive at once.
+/// Source: semantics specification, sections 8.1 and 12.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let (publisher, subscriber) = (sinew::Pub::new(), sinew::Sub::new());
+/// let (weather, all) = (subscriber.context(), subscriber.context());
+/// weather.subscribe("weather.")?;
+/// all.subscribe("")?;
+/// subscriber.bind("inproc://sub-context-doc")?;
+/// publisher.connect("inproc://sub-context-doc")?;
+/// publisher.wait_for_peers(1, Duration::from_secs(1))?;
+/// publisher.send("traffic.quiet")?;
+/// publisher.send("weather.sunny")?;
+/// assert_eq!(weather.recv()?, "weather.sunny");
+/// assert_eq!(all.recv()?, "traffic.quiet");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SubContext {
+    conversing: Conversing<protocol::Sub>,
+    common: Arc<Common>,
+}
+
+context_calls!(SubContext);
+
+impl SubContext {
+    pub(super) fn new(core: &Handle<protocol::Sub>) -> Self {
+        let options = core.options();
+        let (limit, prefer_new) = (options.get_sub_queue(), options.get_prefer_new());
+        let conversation = core.enter(|entry| entry.parts().0.open(limit, prefer_new));
+        let common = Common::new(core, Receivers::Many);
+        // A context of a closed socket is a closed context.
+        common.closed.store(core.is_closed(), Ordering::Release);
+        Self { conversing: Conversing::new(core, conversation), common }
+    }
+
+    /// As [`Sub::subscribe`](crate::Sub::subscribe), for this context.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`].
+    pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Closed> {
+        let Conversing { core, conversation, .. } = &self.conversing;
+        core.subscribe_while(|| !self.common.is_closed(), *conversation, topic.as_ref())
+    }
+
+    /// As [`Sub::unsubscribe`](crate::Sub::unsubscribe), for this context.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsubscribeError::NotSubscribed`]: there is no such subscription, and nothing changes; or
+    /// the context is closed.
+    pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), UnsubscribeError> {
+        let Conversing { core, conversation, .. } = &self.conversing;
+        core.unsubscribe_while(|| !self.common.is_closed(), *conversation, topic.as_ref())
+    }
+
+    /// How many messages of this context may wait to be received; see
+    /// [`Options::sub_queue`](crate::Options::sub_queue).
+    ///
+    /// # Errors
+    ///
+    /// The number is out of range.
+    pub fn set_sub_queue(&self, messages: usize) -> Result<(), OptionError> {
+        crate::Options::new().sub_queue(messages).check::<protocol::Sub>()?;
+        self.conversing.configure(|sub, conversation, io| {
+            sub.set_limit(conversation, messages, io);
+        });
+        Ok(())
+    }
+
+    /// Whether a full queue drops its oldest message; see
+    /// [`Options::prefer_new`](crate::Options::prefer_new).
+    pub fn set_prefer_new(&self, yes: bool) {
+        self.conversing.configure(|sub, conversation, _| sub.set_prefer_new(conversation, yes));
+    }
+
+    /// Receives as a task. Has no timeout of its own.
+    ///
+    /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`.
+    pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+        let core = self.conversing.core.clone();
+        let conversation = self.conversing.conversation;
+        let common = Arc::clone(&self.common);
+        async move {
+            let _receiving = common.receive()?;
+            let attempt = recv_matching(conversation, Arc::clone(&common));
+            let waiting = Waiting::new(&core, conversation.interest(), attempt);
+            let message = waiting.await.map_err(|failure| common.recv_error(failure))?;
+            core.count_received(&message);
+            Ok(message)
+        }
+    }
+
+    /// Closes the context: calls that wait end with `Closed`, what was not received is dropped and
+    /// counted. Other contexts go on. Dropping it does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if it was closed before.
+    pub fn close(&self) -> Result<(), Closed> {
+        self.common.close()?;
+        self.conversing.close();
+        Ok(())
+    }
+
+    fn take(&self, patience: Patience) -> Result<Message, RecvError> {
+        let _receiving = self.common.receive()?;
+        let Conversing { core, conversation, .. } = &self.conversing;
+        let attempt = recv_matching(*conversation, Arc::clone(&self.common));
+        let message = core
+            .wait(conversation.interest(), patience, attempt)
+            .map_err(|failure| self.common.recv_error(failure))?;
+        core.count_received(&message);
+        Ok(message)
+    }
+}
+
+/// Receives what the context has subscribed to, unless it has been closed.
+fn recv_matching(
+    conversation: Conversation,
+    common: Arc<Common>,
+) -> impl FnMut(&mut protocol::Sub, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> {
+    move |sub, io, now| match common.is_closed() {
+        true => Err(RecvRefusal::Canceled),
+        false => sub.recv(&conversation, now, io),
+    }
+}
+
+impl Core<protocol::Sub> {
+    pub(super) fn subscribe(&self, of: Conversation, topic: &[u8]) -> Result<(), Closed> {
+        self.subscribe_while(|| true, of, topic)
+    }
+
+    pub(super) fn unsubscribe(
+        &self,
+        of: Conversation,
+        topic: &[u8],
+    ) -> Result<(), UnsubscribeError> {
+        self.unsubscribe_while(|| true, of, topic)
+    }
+
+    /// Subscribes, unless the socket is closed or `open` says no, which is asked under the lock: the
+    /// number of a context that is closed may belong to another one.
+    fn subscribe_while(
+        &self,
+        open: impl Fn() -> bool,
+        of: Conversation,
+        topic: &[u8],
+    ) -> Result<(), Closed> {
+        self.enter(|entry| match open() && !entry.is_closed() {
+            true => {
+                entry.parts().0.subscribe(of, topic);
+                Ok(())
+            }
+            false => Err(Closed),
+        })
+    }
+
+    fn unsubscribe_while(
+        &self,
+        open: impl Fn() -> bool,
+        of: Conversation,
+        topic: &[u8],
+    ) -> Result<(), UnsubscribeError> {
+        self.enter(|entry| match open() && !entry.is_closed() {
+            true => {
+                let (sub, mut io, _) = entry.parts();
+                sub.unsubscribe(of, topic, &mut io)
+                    .map_err(|NotSubscribed| UnsubscribeError::NotSubscribed)
+            }
+            false => Err(UnsubscribeError::Closed),
+        })
     }
 }
 

@@ -36,12 +36,15 @@ mod events;
 mod public;
 mod wait;
 
-pub use context::{RepContext, ReqContext, RespondentContext, SurveyorContext};
+pub use context::{RepContext, ReqContext, RespondentContext, SubContext, SurveyorContext};
 pub use endpoint::{
     Endpoint, EndpointId, EndpointState, EndpointStatus, Peer, PeerStatus, QueueStatus,
 };
 pub use events::{DetachReason, Events, PipeEvent, PipeEventKind};
-pub use public::{Pair, Question, Rep, ReplyError, Req, Request, Respondent, Survey, Surveyor};
+pub use public::{
+    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, ReplyError, Req, Request,
+    Respondent, Sub, Survey, Surveyor, raw,
+};
 
 pub(crate) use endpoint::EndpointCore;
 
@@ -70,7 +73,8 @@ impl<P: Protocol> Handle<P> {
         options: Options,
         runtime: Option<Runtime>,
     ) -> Result<Self, OptionError> {
-        options.check(P::ID)?;
+        options.check::<P>()?;
+        let options = options.settled::<P>();
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let name = options.name.clone().unwrap_or_else(|| {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -168,6 +172,7 @@ struct Pipe {
     /// hold on to its far end, which has a descriptor.
     far: Option<Far>,
     endpoint: Arc<EndpointCore>,
+    priorities: Priorities,
     messages_sent: u64,
     bytes_sent: u64,
     messages_received: u64,
@@ -200,9 +205,19 @@ impl<P: Protocol> Core<P> {
         self.options.lock().clone()
     }
 
-    pub(crate) fn set_options(&self, options: Options) -> Result<(), OptionError> {
-        options.check(P::ID)?;
-        *self.options.lock() = options;
+    /// Sets the options and has the protocol follow them.
+    pub(crate) fn set_options(
+        &self,
+        options: Options,
+        apply: impl FnOnce(&mut P, &Options, &mut SocketPort<'_>),
+    ) -> Result<(), OptionError> {
+        options.check::<P>()?;
+        let options = options.settled::<P>();
+        self.enter(|entry| {
+            let (protocol, mut port, _) = entry.parts();
+            apply(protocol, &options, &mut port);
+            *self.options.lock() = options;
+        });
         Ok(())
     }
 
@@ -257,7 +272,7 @@ impl<P: Protocol> Core<P> {
         self.state.lock().closed
     }
 
-    pub(crate) fn subscribe(&self) -> Events {
+    pub(crate) fn events(&self) -> Events {
         let events = self.hub.subscribe();
         if self.is_closed() {
             self.hub.close();
@@ -377,7 +392,7 @@ impl<P: Protocol> Host for Core<P> {
 
     fn bounds(&self) -> (Bounds, Bounds) {
         let options = self.options.lock();
-        let send = Bounds { messages: options.send_queue, bytes: options.send_queue_bytes };
+        let send = Bounds { messages: options.get_send_queue(), bytes: options.send_queue_bytes };
         let recv = Bounds { messages: options.recv_queue, bytes: options.recv_queue_bytes };
         (send, recv)
     }
@@ -687,6 +702,7 @@ impl Pipe {
             send: new.send,
             recv: new.recv,
             far: Some(new.far),
+            priorities: new.endpoint.settings.priorities(),
             endpoint: new.endpoint,
             messages_sent: 0,
             bytes_sent: 0,
@@ -817,9 +833,8 @@ impl Port for SocketPort<'_> {
         Some(frame)
     }
 
-    /// The same for all pipes, until endpoints have options for it.
-    fn priorities(&self, _pipe: PipeId) -> Priorities {
-        Priorities::default()
+    fn priorities(&self, pipe: PipeId) -> Priorities {
+        self.pipes.get(&pipe).map_or_else(Priorities::default, |pipe| pipe.priorities)
     }
 
     fn disconnect(&mut self, pipe: PipeId) {

@@ -11,9 +11,8 @@ use proptest::prelude::*;
 use super::super::rep::{Answerer, Role, Route, ToRequests};
 use super::super::respondent::ToSurveys;
 use super::super::{
-    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, ProtocolId, Pub,
-    Pull, Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
-    Turn,
+    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, Pub, Pull, Push,
+    Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor, Turn,
 };
 use super::{Program, Shape, SimPort, World};
 use crate::message::{Message, PipeId};
@@ -85,7 +84,7 @@ proptest! {
     #[test]
     fn a_subscriber_gets_what_it_wants(
         seed: u64, shape in shapes(), publishers in 1..4usize, subscribers in 1..4usize,
-        breaks in 0..8usize, overflow in overflows(ProtocolId::PUB), across_a_device: bool,
+        breaks in 0..8usize, overflow in overflows::<Pub>(), across_a_device: bool,
     ) {
         let mut world = World::new(seed);
         let sources: Vec<_> = (0..publishers)
@@ -111,7 +110,7 @@ proptest! {
     #[test]
     fn a_bus_is_heard_by_the_others(
         seed: u64, shape in shapes(), nodes in 2..5usize, breaks in 0..8usize,
-        overflow in overflows(ProtocolId::BUS),
+        overflow in overflows::<Bus>(),
     ) {
         let mut world = World::new(seed);
         let nodes: Vec<_> =
@@ -290,8 +289,8 @@ trait Exchange: Protocol<To = (), From = (), Received = Message> {}
 impl<P: Protocol<To = (), From = (), Received = Message>> Exchange for P {}
 
 /// What a broadcast may do with a copy that finds no room.
-fn overflows(id: ProtocolId) -> impl Strategy<Value = Overflow> {
-    prop::sample::select(Overflow::choices(id))
+fn overflows<P: Protocol>() -> impl Strategy<Value = Overflow> {
+    prop::sample::select(P::OVERFLOW)
 }
 
 /// The number in a label.

@@ -19,14 +19,14 @@ macro_rules! answering_socket {
             core: Handle<$protocol>,
         }
 
-        socket_calls!($socket, $protocol, |options| <$protocol>::new(options.get_ttl()));
+        socket_calls!(
+            $socket,
+            $protocol,
+            |options| <$protocol>::new(options.get_ttl()),
+            |answerer, options, _| answerer.set_ttl(options.get_ttl())
+        );
 
         impl $socket {
-            fn apply_options(&self) {
-                let ttl = self.core.options().get_ttl();
-                self.core.enter(|entry| entry.parts().0.set_ttl(ttl));
-            }
-
             /// Receives the next one from any peer, each peer in turn, waiting up to the receive
             /// timeout. Any number of threads may do so at once.
             ///

@@ -22,7 +22,9 @@ mod prelude {
 
     pub(super) use super::super::establish::Dial;
     pub(super) use super::super::wait::Patience;
-    pub(super) use super::super::{Closed, Endpoint, Events, Handle, NoSuchPipe, PeerStatus};
+    pub(super) use super::super::{
+        Closed, Endpoint, Events, Handle, NoSuchPipe, PeerStatus, SocketPort,
+    };
     pub(super) use crate::error::{
         BindError, ConnectError, OptionError, RecvError, SendError, WaitError,
     };
@@ -34,8 +36,13 @@ mod prelude {
 }
 
 /// The calls that every socket has.
+///
+/// `$new` makes the protocol from the options, `$apply` changes it by options that are set later.
 macro_rules! socket_calls {
     ($socket:ident, $protocol:ty, $new:expr) => {
+        socket_calls!($socket, $protocol, $new, |_, _, _| ());
+    };
+    ($socket:ident, $protocol:ty, $new:expr, $apply:expr) => {
         impl $socket {
             /// A socket with default options, on the global runtime.
             ///
@@ -161,7 +168,7 @@ macro_rules! socket_calls {
 
             /// Subscribes to pipe events from now on. Ends when the value is dropped.
             pub fn events(&self) -> Events {
-                self.core.subscribe()
+                self.core.events()
             }
 
             /// What the socket has done so far. Also after close.
@@ -189,9 +196,8 @@ macro_rules! socket_calls {
             ///
             /// An option is out of range, or this kind of socket does not have it; nothing changes.
             pub fn set_options(&self, options: Options) -> Result<(), OptionError> {
-                self.core.set_options(options)?;
-                self.apply_options();
-                Ok(())
+                let apply: fn(&mut $protocol, &Options, &mut SocketPort<'_>) = $apply;
+                self.core.set_options(options, apply)
             }
 
             /// Closes one pipe. The peer sees its connection end; if we had connected, we do so again.
@@ -215,6 +221,11 @@ macro_rules! socket_calls {
                 self.core.close()
             }
 
+            /// Whether it is a raw socket: one whose messages have headers, for devices.
+            pub fn is_raw(&self) -> bool {
+                <$protocol as crate::protocol::Protocol>::RAW
+            }
+
             /// Whether the socket has been closed.
             pub fn is_closed(&self) -> bool {
                 self.core.is_closed()
@@ -235,9 +246,13 @@ macro_rules! socket_calls {
     };
 }
 
-/// The calls of a socket that sends, to whomever its protocol chooses.
+/// The calls of a socket that sends, to whomever its protocol chooses. `$to` says to which address of
+/// the protocol a message goes.
 macro_rules! send_calls {
     ($socket:ident) => {
+        send_calls!($socket, |_: &Message| ());
+    };
+    ($socket:ident, $to:expr) => {
         impl $socket {
             /// Sends a message, waiting for room up to the send timeout.
             ///
@@ -245,8 +260,9 @@ macro_rules! send_calls {
             ///
             /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
             pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                let patience = Patience::timeout(self.core.send_timeout());
-                self.core.send(ONLY_SEND, patience, &(), message.into())
+                let (message, patience) =
+                    (message.into(), Patience::timeout(self.core.send_timeout()));
+                self.core.send(ONLY_SEND, patience, &$to(&message), message)
             }
 
             /// Sends a message if there is room now.
@@ -255,7 +271,8 @@ macro_rules! send_calls {
             ///
             /// `WouldBlock`, `Closed` or `TooLarge`, with the message inside.
             pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                self.core.send(ONLY_SEND, Patience::None, &(), message.into())
+                let message = message.into();
+                self.core.send(ONLY_SEND, Patience::None, &$to(&message), message)
             }
 
             /// Sends a message, waiting for room up to `timeout`.
@@ -268,7 +285,8 @@ macro_rules! send_calls {
                 message: impl Into<Message>,
                 timeout: Duration,
             ) -> Result<(), SendError> {
-                self.core.send(ONLY_SEND, Patience::timeout(Some(timeout)), &(), message.into())
+                let (message, patience) = (message.into(), Patience::timeout(Some(timeout)));
+                self.core.send(ONLY_SEND, patience, &$to(&message), message)
             }
 
             /// Sends a message, waiting for room as a task. Has no timeout of its own.
@@ -282,7 +300,8 @@ macro_rules! send_calls {
                 &self,
                 message: M,
             ) -> impl Future<Output = Result<(), SendError>> + Send + use<M> {
-                self.core.send_async(ONLY_SEND, (), message.into())
+                let message = message.into();
+                self.core.send_async(ONLY_SEND, $to(&message), message)
             }
         }
     };
@@ -291,6 +310,9 @@ macro_rules! send_calls {
 /// The calls of a socket that receives, from whomever its protocol chooses.
 macro_rules! recv_calls {
     ($socket:ident) => {
+        recv_calls!($socket, ONLY_RECV, ());
+    };
+    ($socket:ident, $interest:expr, $from:expr) => {
         impl $socket {
             /// Receives a message, waiting up to the receive timeout.
             ///
@@ -298,7 +320,7 @@ macro_rules! recv_calls {
             ///
             /// `TimedOut` or `Closed`.
             pub fn recv(&self) -> Result<Message, RecvError> {
-                self.core.recv(ONLY_RECV, Patience::timeout(self.core.recv_timeout()), &())
+                self.core.recv($interest, Patience::timeout(self.core.recv_timeout()), &$from)
             }
 
             /// Receives a message if one is there.
@@ -307,7 +329,7 @@ macro_rules! recv_calls {
             ///
             /// `WouldBlock` or `Closed`.
             pub fn try_recv(&self) -> Result<Message, RecvError> {
-                self.core.recv(ONLY_RECV, Patience::None, &())
+                self.core.recv($interest, Patience::None, &$from)
             }
 
             /// Receives a message, waiting up to `timeout`.
@@ -316,7 +338,7 @@ macro_rules! recv_calls {
             ///
             /// `TimedOut` or `Closed`.
             pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-                self.core.recv(ONLY_RECV, Patience::timeout(Some(timeout)), &())
+                self.core.recv($interest, Patience::timeout(Some(timeout)), &$from)
             }
 
             /// Receives a message, waiting as a task. Has no timeout of its own.
@@ -329,7 +351,7 @@ macro_rules! recv_calls {
             pub fn recv_async(
                 &self,
             ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-                self.core.recv_async(ONLY_RECV, ())
+                self.core.recv_async($interest, $from)
             }
         }
     };
@@ -337,13 +359,26 @@ macro_rules! recv_calls {
 
 // After the macros, which they use.
 mod answer;
+mod bus;
 mod pair;
+mod pair1;
+mod publish;
+mod pull;
+mod push;
+pub mod raw;
 mod req;
+mod subscribe;
 mod surveyor;
 
 pub use answer::{Question, Rep, ReplyError, Request, Respondent};
+pub use bus::Bus;
 pub use pair::Pair;
+pub use pair1::{Pair1, PolyPair1};
+pub use publish::Pub;
+pub use pull::Pull;
+pub use push::Push;
 pub use req::Req;
+pub use subscribe::Sub;
 pub use surveyor::{Survey, Surveyor};
 
 /// What is waited for where there is only one thing to wait for.
@@ -461,10 +496,8 @@ fn send_error(failure: &Failure<SendRefusal>, message: Message) -> SendError {
         Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
             SendError::WouldBlock(message)
         }
-        // The last two are for raw sockets, which no typed socket is yet.
-        Failure::Refused(SendRefusal::State | SendRefusal::Invalid | SendRefusal::Protocol) => {
-            SendError::State(message)
-        }
+        Failure::Refused(SendRefusal::State) => SendError::State(message),
+        Failure::Refused(SendRefusal::Header) => SendError::Header(message),
     }
 }
 

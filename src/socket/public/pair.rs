@@ -31,7 +31,3 @@ pub struct Pair {
 socket_calls!(Pair, protocol::Pair, |_| protocol::Pair::new());
 send_calls!(Pair);
 recv_calls!(Pair);
-
-impl Pair {
-    fn apply_options(&self) {}
-}

@@ -35,8 +35,6 @@ pub struct Req {
 socket_calls!(Req, protocol::Req, |_| protocol::Req::new(random_u32()));
 
 impl Req {
-    fn apply_options(&self) {}
-
     /// Sends a request and waits for its reply, up to the receive timeout.
     ///
     /// # Errors

@@ -31,11 +31,18 @@ pub struct Surveyor {
     core: Handle<protocol::Surveyor>,
 }
 
-socket_calls!(Surveyor, protocol::Surveyor, |_| protocol::Surveyor::new(random_u32()));
+socket_calls!(
+    Surveyor,
+    protocol::Surveyor,
+    |options| {
+        let mut surveyor = protocol::Surveyor::new(random_u32());
+        surveyor.set_overflow(options.overflow_of::<protocol::Surveyor>());
+        surveyor
+    },
+    |surveyor, options, _| surveyor.set_overflow(options.overflow_of::<protocol::Surveyor>())
+);
 
 impl Surveyor {
-    fn apply_options(&self) {}
-
     /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there.
     ///
     /// # Errors

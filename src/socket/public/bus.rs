@@ -1,0 +1,43 @@
+//! BUS.
+
+use super::prelude::*;
+use super::{ONLY_RECV, ONLY_SEND};
+
+/// BUS: each message to every peer that is directly connected.
+///
+/// A send never waits, and succeeds with nobody there. A peer whose queue is full misses the message,
+/// which is counted ([`Options::overflow`] has other choices). Nobody receives what they sent
+/// themselves, and nothing is passed on: who wants everyone to hear everyone connects each with each.
+/// A program that does not receive holds up its peers' queues for it, not the peers. Source: semantics
+/// specification, section 7.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let (here, there) = (sinew::Bus::new(), sinew::Bus::new());
+/// here.bind("inproc://bus-doc")?;
+/// there.connect("inproc://bus-doc")?;
+/// here.wait_for_peers(1, Duration::from_secs(1))?;
+/// here.send("to all")?;
+/// assert_eq!(there.recv()?, "to all");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It has no contexts (C192):
+///
+/// ```compile_fail,E0599
+/// sinew::Bus::new().context();
+/// ```
+#[derive(Clone)]
+pub struct Bus {
+    core: Handle<protocol::Bus>,
+}
+
+socket_calls!(
+    Bus,
+    protocol::Bus,
+    |options| protocol::Bus::new(options.overflow_of::<protocol::Bus>()),
+    |bus, options, _| bus.set_overflow(options.overflow_of::<protocol::Bus>())
+);
+send_calls!(Bus);
+recv_calls!(Bus);

@@ -1,0 +1,45 @@
+//! PUB.
+
+use super::ONLY_SEND;
+use super::prelude::*;
+
+/// PUB: each message to every subscriber, who picks what it wants.
+///
+/// A send never waits, and succeeds with nobody there. A subscriber whose queue is full loses the
+/// oldest message in it, which is counted ([`Options::overflow`] has other choices). Who connects
+/// later misses what was sent before; nothing is repeated. Source: semantics specification, section 8.2.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let (publisher, subscriber) = (sinew::Pub::new(), sinew::Sub::new());
+/// publisher.bind("inproc://pub-doc")?;
+/// subscriber.subscribe("weather.")?;
+/// subscriber.connect("inproc://pub-doc")?;
+/// publisher.wait_for_peers(1, Duration::from_secs(1))?;
+/// publisher.send("traffic.quiet")?;
+/// publisher.send("weather.sunny")?;
+/// assert_eq!(subscriber.recv()?, "weather.sunny");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It cannot receive, and has no contexts (C152, C192):
+///
+/// ```compile_fail,E0599
+/// sinew::Pub::new().recv();
+/// ```
+/// ```compile_fail,E0599
+/// sinew::Pub::new().context();
+/// ```
+#[derive(Clone)]
+pub struct Pub {
+    core: Handle<protocol::Pub>,
+}
+
+socket_calls!(
+    Pub,
+    protocol::Pub,
+    |options| protocol::Pub::new(options.overflow_of::<protocol::Pub>()),
+    |publisher, options, _| publisher.set_overflow(options.overflow_of::<protocol::Pub>())
+);
+send_calls!(Pub);

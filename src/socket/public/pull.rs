@@ -1,0 +1,35 @@
+//! PULL.
+
+use super::ONLY_RECV;
+use super::prelude::*;
+
+/// PULL: receives what PUSH peers send, each peer in turn.
+///
+/// While nobody receives, a full queue holds up its peer; nothing is dropped. What had arrived
+/// completely before a peer was lost can still be received. Source: semantics specification,
+/// sections 3.2 and 6.
+///
+/// ```
+/// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
+/// push.bind("inproc://pull-doc")?;
+/// pull.connect("inproc://pull-doc")?;
+/// push.send("work")?;
+/// assert_eq!(pull.recv()?, "work");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It cannot send, and has no contexts (C109, C192):
+///
+/// ```compile_fail,E0599
+/// sinew::Pull::new().send("work");
+/// ```
+/// ```compile_fail,E0599
+/// sinew::Pull::new().context();
+/// ```
+#[derive(Clone)]
+pub struct Pull {
+    core: Handle<protocol::Pull>,
+}
+
+socket_calls!(Pull, protocol::Pull, |_| protocol::Pull::new());
+recv_calls!(Pull);
