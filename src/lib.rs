@@ -27,14 +27,23 @@
 //! | type | speaks to | does |
 //! |---|---|---|
 //! | [`Pair`] | one [`Pair`] | messages both ways |
+//! | [`Pair1`] | one [`Pair1`] | the same, with a count of hops |
+//! | [`PolyPair1`] | any number of [`Pair1`] | messages both ways, each to a peer by name |
 //! | [`Req`] | any number of [`Rep`] | requests, balanced; each gets its reply |
 //! | [`Rep`] | any number of [`Req`] | receives requests, answers each once |
+//! | [`Push`] | any number of [`Pull`] | work, balanced; waits until somebody can take it |
+//! | [`Pull`] | any number of [`Push`] | receives work |
+//! | [`Pub`] | all its [`Sub`] | news to all; never waits |
+//! | [`Sub`] | any number of [`Pub`] | receives what begins with a topic |
+//! | [`Bus`] | all its [`Bus`] | a message to all, from all; never waits |
 //! | [`Surveyor`] | all its [`Respondent`] | one question to all, answers until a deadline |
 //! | [`Respondent`] | any number of [`Surveyor`] | receives surveys, answers or not |
 //!
 //! Sockets are handles: `Clone + Send + Sync`, every call takes `&self`, dropping the last one closes.
 //! Every operation comes as a blocking call with the socket's timeout, as `try_…`, as `…_timeout` and
 //! as `…_async` (a plain future that needs no runtime), with the same meaning.
+//!
+//! [`raw`] has the same sockets without their conversations, for devices that forward.
 //!
 //! # Addresses
 //!
