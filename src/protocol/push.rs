@@ -165,6 +165,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// However many, whenever they come and go: who stays gets the same as the others that stay.
+        #[test]
+        fn equal_peers_get_equal_shares(peers in 1..20u32, rounds in 1..20usize, leaves in 0..20u32) {
+            let (mut push, mut io) = socket(peers);
+            let share = |went: &[u32], n| went.iter().filter(|&&other| other == n).count();
+            let went = spread(&mut push, &mut io, rounds * peers as usize);
+            proptest::prop_assert!((1..=peers).all(|n| share(&went, n) == rounds));
+            let gone = 1 + leaves % peers;
+            push.detach(pipe(gone), start(), &mut io);
+            let staying = peers as usize - 1;
+            let went = spread(&mut push, &mut io, rounds * staying);
+            let stayed = (1..=peers).filter(|&n| n != gone);
+            proptest::prop_assert!(stayed.into_iter().all(|n| share(&went, n) == rounds));
+        }
+    }
+
     /// C105 to C107, C116.
     #[test]
     fn a_send_waits_for_a_peer() {
