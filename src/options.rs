@@ -57,6 +57,7 @@ pub struct Options {
     pub(crate) survey_storage: Option<usize>,
     /// `None`: the default of the protocol.
     overflow: Option<Overflow>,
+    requeue: Option<bool>,
     sub_queue: Option<usize>,
     prefer_new: Option<bool>,
 }
@@ -83,6 +84,7 @@ impl Default for Options {
             survey_deadline: None,
             survey_storage: None,
             overflow: None,
+            requeue: None,
             sub_queue: None,
             prefer_new: None,
         }
@@ -285,6 +287,19 @@ impl Options {
         self
     }
 
+    /// Whether messages that were queued for a peer that is lost go to another one. Default false:
+    /// they are dropped and counted as [`PipeLost`](crate::DropReason::PipeLost).
+    ///
+    /// Only what has not even in part been written to the connection comes back, so nothing is
+    /// delivered twice because of it; what the kernel had taken is lost as before. What has come back
+    /// goes before anything new; until there is room for it, sends wait. Holds for connections that
+    /// are lost later. For inproc nothing changes: there a message is the peer's as soon as it is
+    /// sent. Only for PUSH.
+    pub fn requeue(mut self, yes: bool) -> Self {
+        self.requeue = Some(yes);
+        self
+    }
+
     /// How many messages may wait to be received, 1 to 8192, for the socket and for each context.
     /// Default 128. What is over is dropped and counted as
     /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); see [`prefer_new`](Self::prefer_new).
@@ -419,6 +434,11 @@ impl Options {
         self.overflow
     }
 
+    /// What `requeue` was set to, or its default.
+    pub fn get_requeue(&self) -> bool {
+        self.requeue.unwrap_or(false)
+    }
+
     /// What `sub_queue` was set to, or its default.
     pub fn get_sub_queue(&self) -> usize {
         self.sub_queue.unwrap_or(SUB_QUEUE)
@@ -469,6 +489,7 @@ impl Options {
             (Own::SurveyDeadline, self.survey_deadline.is_some()),
             (Own::SurveyStorage, self.survey_storage.is_some()),
             (Own::Overflow, self.overflow.is_some()),
+            (Own::Requeue, self.requeue.is_some()),
             (Own::SubQueue, self.sub_queue.is_some()),
             (Own::PreferNew, self.prefer_new.is_some()),
         ];
@@ -496,6 +517,7 @@ pub(crate) enum Own {
     SurveyDeadline,
     SurveyStorage,
     Overflow,
+    Requeue,
     SubQueue,
     PreferNew,
     SendPriority,
@@ -510,6 +532,7 @@ impl Own {
             Self::SurveyDeadline => "survey_deadline",
             Self::SurveyStorage => "survey_storage",
             Self::Overflow => "overflow",
+            Self::Requeue => "requeue",
             Self::SubQueue => "sub_queue",
             Self::PreferNew => "prefer_new",
             Self::SendPriority => "send_priority",
@@ -565,6 +588,7 @@ impl fmt::Debug for Options {
             .field("survey_deadline", &self.survey_deadline)
             .field("survey_storage", &self.survey_storage)
             .field("overflow", &self.overflow)
+            .field("requeue", &self.requeue)
             .field("sub_queue", &self.sub_queue)
             .field("prefer_new", &self.prefer_new)
             .finish()

@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::message::PipeId;
+use crate::message::{Frame, PipeId};
 use crate::protocol::ProtocolId;
 use crate::reactor::Link;
 use crate::ring::{Bounds, Ring};
@@ -209,6 +209,12 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 
     /// Says that a pipe is gone. What its receive ring holds stays readable.
     fn detach(&self, pipe: PipeId, reason: DetachReason);
+
+    /// Whether messages that a lost pipe has not transmitted are to be given back.
+    fn wants_unsent(&self) -> bool;
+
+    /// Gives back messages that a lost pipe has not transmitted, not even in part.
+    fn take_back(&self, pipe: PipeId, unsent: Vec<Frame>);
 
     /// Closes all pipes that an endpoint has made.
     fn drop_endpoint(&self, endpoint: EndpointId);

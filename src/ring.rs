@@ -517,6 +517,23 @@ impl Consumer<'_> {
         evicted.messages
     }
 
+    /// Takes out every whole message, and leaves what [`consume`](Self::consume) has begun. For a
+    /// closed ring, whose messages are to go another way.
+    pub(crate) fn reclaim(&mut self) -> Vec<Frame> {
+        self.take_over();
+        let framing = self.ring.framing;
+        let (mut frames, mut taken) = (Vec::new(), Taken::default());
+        self.half.behind_begun(|half| {
+            while let Some(Begun { payload, .. }) = half.first(framing) {
+                half.advance(framing.prefix_len());
+                frames.push(half.cut(payload));
+                taken.add(payload);
+            }
+        });
+        let Taken { room: _nobody_waits_at_a_closed_ring, .. } = self.account(taken);
+        frames
+    }
+
     /// Counts what was consumed. Looks under the shared lock only when the producer waits, and when
     /// what was taken over has been used up.
     fn account(&mut self, mut taken: Taken) -> Taken {
@@ -844,6 +861,24 @@ mod tests {
         assert_eq!(overshot, Ok((Wake(false), 0)));
         assert_eq!(ring.queued(), queued(2, 2));
         assert_eq!(consumer.consume(9).messages, 1);
+    }
+
+    #[test]
+    fn what_is_reclaimed_is_whole_and_what_was_begun_stays() {
+        let ring = ring(NO_BOUNDS);
+        let large = body(100_000);
+        push(&ring, "begun").unwrap();
+        push(&ring, "whole").unwrap();
+        ring.push(b"head", &large).unwrap();
+        read(&ring, 10);
+        ring.close();
+        let frames = ring.consumer().reclaim();
+        let frames: Vec<Bytes> = frames.into_iter().map(Frame::into_bytes).collect();
+        assert_eq!(frames, [&b"whole"[..], &[b"head", &large[..]].concat()]);
+        assert_eq!(ring.queued(), queued(1, 5));
+        assert_eq!(read(&ring, 100).0, b"gun");
+        assert_eq!(ring.queued(), queued(0, 0));
+        assert!(ring.consumer().reclaim().is_empty());
     }
 
     #[test]

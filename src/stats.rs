@@ -196,6 +196,8 @@ counters! {
     copies_written,
     /// Messages dropped from a send queue to make room for newer ones.
     copies_evicted,
+    /// Messages taken back from the send queue of a lost pipe, to go to another peer.
+    copies_reclaimed,
     /// Messages taken out of the receive queue of a pipe.
     copies_taken,
     /// Copies of received messages that went to more than one context, beyond the first.
@@ -277,8 +279,8 @@ impl Stats {
 
     /// Checks the conservation law: nothing has vanished without a counted reason.
     ///
-    /// Every message put into a send queue was handed to the transport, is still queued, or was
-    /// dropped with its pipe or socket or for a newer one; every message taken out of a receive queue,
+    /// Every message put into a send queue was handed to the transport, is still queued, was taken
+    /// back, or was dropped with its pipe or socket or for a newer one; every message taken out of a receive queue,
     /// and every copy made of it, was delivered, is held for a conversation, or was dropped for a reason. Holds whenever nobody is in the middle
     /// of a call on the socket.
     ///
@@ -289,11 +291,11 @@ impl Stats {
         let sum =
             |reasons: &[DropReason]| reasons.iter().map(|&reason| self.drops(reason)).sum::<u64>();
         let left = sum(&LEFT_IN_SEND_QUEUE);
-        let left = left + self.copies_evicted;
+        let left = left + self.copies_evicted + self.copies_reclaimed;
         let out = self.copies_written + self.send_queue + left;
         if self.copies_pushed != out {
             return Err(format!(
-                "{} pushed, but {} written + {} queued + {left} dropped",
+                "{} pushed, but {} written + {} queued + {left} taken back or dropped",
                 self.copies_pushed, self.copies_written, self.send_queue
             ));
         }

@@ -282,6 +282,12 @@ pub(crate) trait Protocol: Send + 'static {
     /// yes too often, only wasteful.
     fn ready(&self, interest: Interest) -> bool;
 
+    /// A message that `send` had put into a pipe, which was lost before it was transmitted. Comes
+    /// after `detach`, and only where the program has asked for it by an option of the protocol.
+    fn take_back(&mut self, pipe: PipeId, _unsent: Frame, io: &mut impl Port) {
+        io.dropped(Some(pipe), DropReason::PipeLost);
+    }
+
     /// How many messages the protocol itself holds: requests not yet on any pipe and answers not yet
     /// received. For the conservation law.
     fn held(&self) -> Held {

@@ -1,5 +1,6 @@
 //! PUSH: each message to one of the peers, in turn.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Instant;
 
@@ -7,8 +8,10 @@ use bytes::Bytes;
 
 use super::raw::{self, Headed};
 use super::route::{self, Balance};
-use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
-use crate::message::{Message, PipeId};
+use super::{
+    Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
+};
+use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
 
@@ -23,12 +26,15 @@ use crate::stats::DropReason;
 /// ```
 ///
 /// A message goes to the pipe of the best priority whose turn it is. When none is ready the send
-/// waits, or the message is dropped, as the socket was told.
+/// waits, or the message is dropped, as the socket was told. A message that a lost pipe has not
+/// transmitted comes back, if the program wants that, and goes to another pipe before any new one.
 #[derive(Debug)]
 pub(crate) struct Push {
     ready: Balance,
     peers: usize,
     overflow: Overflow,
+    /// What lost pipes have not transmitted; goes before anything else.
+    returned: VecDeque<Bytes>,
 }
 
 const SEND: Interest = Interest::Send(0);
@@ -36,12 +42,22 @@ const SEND: Interest = Interest::Send(0);
 impl Push {
     /// `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(overflow: Overflow) -> Self {
-        Self { ready: Balance::default(), peers: 0, overflow }
+        Self { ready: Balance::default(), peers: 0, overflow, returned: VecDeque::new() }
     }
 
     /// Holds for what is sent from now on.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
         self.overflow = overflow;
+    }
+
+    /// Sends what was taken back, as far as there is room.
+    fn send_returned(&mut self, io: &mut impl Port) {
+        while let Some(body) = self.returned.front() {
+            if self.ready.send(&[], body, io).is_err() {
+                return;
+            }
+            self.returned.pop_front();
+        }
     }
 
     /// Why nobody takes a message now.
@@ -53,7 +69,7 @@ impl Push {
 impl Protocol for Push {
     const ID: ProtocolId = ProtocolId::PUSH;
     const PEER: ProtocolId = ProtocolId::PULL;
-    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::SendPriority];
+    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Requeue, Own::SendPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
     type To = ();
     type From = Infallible;
@@ -77,6 +93,7 @@ impl Protocol for Push {
 
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.ready.add(pipe, io.priorities(pipe).send);
+        self.send_returned(io);
         io.wake(SEND);
     }
 
@@ -87,7 +104,10 @@ impl Protocol for Push {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        let sent = self.ready.send(&[], body, io);
+        let sent = match self.returned.is_empty() {
+            true => self.ready.send(&[], body, io),
+            false => Err(SendRefusal::WouldBlock),
+        };
         if sent.is_ok() || self.overflow == Overflow::Wait {
             return sent;
         }
@@ -106,9 +126,21 @@ impl Protocol for Push {
 
     fn ready(&self, interest: Interest) -> bool {
         match interest {
-            Interest::Send(_) => !self.ready.is_empty() || self.overflow != Overflow::Wait,
+            Interest::Send(_) => {
+                let room = self.returned.is_empty() && !self.ready.is_empty();
+                room || self.overflow != Overflow::Wait
+            }
             Interest::Recv(_) | Interest::Peers | Interest::Drained => false,
         }
+    }
+
+    fn take_back(&mut self, _pipe: PipeId, unsent: Frame, io: &mut impl Port) {
+        self.returned.push_back(unsent.into_bytes());
+        self.send_returned(io);
+    }
+
+    fn held(&self) -> Held {
+        Held { outbound: self.returned.len() as u64, inbound: 0 }
     }
 }
 
@@ -242,6 +274,22 @@ mod tests {
         io.arrives(pipe(1), b"and on leaving");
         push.detach(pipe(1), start(), &mut io);
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
+    }
+
+    #[test]
+    fn what_a_lost_pipe_gives_back_goes_first() {
+        let (mut push, mut io) = socket(1);
+        push.detach(pipe(1), start(), &mut io);
+        for text in ["one", "two"] {
+            push.take_back(pipe(1), Frame::new(Bytes::new(), body(text)), &mut io);
+        }
+        assert_eq!(push.held().outbound, 2);
+        assert_eq!(send(&mut push, &mut io), Err(SendRefusal::WouldBlock));
+        push.attach(pipe(2), start(), &mut io).unwrap();
+        assert!(io.take_woken(SEND) && push.ready(SEND) && push.held() == Held::default());
+        send(&mut push, &mut io).unwrap();
+        let sent = ["one", "two", "x"].map(|text| (pipe(2), text.as_bytes().to_vec()));
+        assert_eq!(io.take_sent(), sent);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
     SendRefusal,
 };
-use crate::message::{Message, PipeId};
+use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
 
@@ -119,6 +119,10 @@ impl<P: Headed> Protocol for Raw<P> {
 
     fn ready(&self, interest: Interest) -> bool {
         self.0.ready(interest)
+    }
+
+    fn take_back(&mut self, pipe: PipeId, unsent: Frame, io: &mut impl Port) {
+        self.0.take_back(pipe, unsent, io);
     }
 
     fn held(&self) -> Held {

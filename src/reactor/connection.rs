@@ -262,6 +262,7 @@ impl Connection {
             return Fate::Keep;
         };
         *drained = true;
+        link.give_back(&self.host);
         link.drop_queued(DropReason::ClosedUnsent);
         link.shut_down();
         cx.set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token));
@@ -319,10 +320,12 @@ impl Connection {
                     }
                     host.detach(open.pipe, reason);
                 }
+                open.link.give_back(&self.host);
                 open.link.drop_queued(DropReason::PipeLost);
                 open.link.shut_down();
             }
             Phase::Closing { link, .. } => {
+                link.give_back(&self.host);
                 link.drop_queued(DropReason::ClosedUnsent);
                 link.shut_down();
             }
@@ -618,6 +621,16 @@ impl Link {
             self.bell.ring(self.pipe, Edge::Writable);
         }
         outcome
+    }
+
+    /// Offers what is still queued to the socket, which may have another way for it.
+    fn give_back(&self, host: &Weak<dyn Host>) {
+        if let Some(host) = host.upgrade().filter(|host| host.wants_unsent()) {
+            let unsent = self.send.consumer().reclaim();
+            if !unsent.is_empty() {
+                host.take_back(self.pipe, unsent);
+            }
+        }
     }
 
     /// Drops and counts what is still queued.

@@ -439,6 +439,25 @@ impl<P: Protocol> Host for Core<P> {
         self.enter(|entry| entry.unplug(pipe, reason));
     }
 
+    fn wants_unsent(&self) -> bool {
+        self.options.lock().get_requeue()
+    }
+
+    fn take_back(&self, pipe: PipeId, unsent: Vec<Frame>) {
+        self.enter(|entry| {
+            if entry.state.closed {
+                let messages = unsent.len() as u64;
+                return self.counters.dropped(DropReason::ClosedUnsent, messages);
+            }
+            self.counters.copies_reclaimed.add(unsent.len() as u64);
+            entry.effects.queues_changed = true;
+            let (protocol, mut port, _) = entry.parts();
+            for frame in unsent {
+                protocol.take_back(pipe, frame, &mut port);
+            }
+        });
+    }
+
     fn drop_endpoint(&self, endpoint: EndpointId) {
         self.enter(|entry| {
             entry.state.endpoints.retain(|other| other.id != endpoint);
@@ -672,7 +691,11 @@ impl<P: Protocol> Entry<'_, P> {
             .filter(|pipe| !pipe.is_gone() && !pipe.send.drained())
             .map(|pipe| pipe.send.queued().messages)
             .sum();
-        queued + self.state.protocol.held().outbound
+        let returning = match self.core.wants_unsent() {
+            true => self.state.leaving.iter().map(|ring| ring.queued().messages).sum(),
+            false => 0,
+        };
+        queued + returning + self.state.protocol.held().outbound
     }
 }
 

@@ -1,0 +1,105 @@
+//! PUSH with `requeue`: what a lost connection has not transmitted goes to another peer.
+
+mod kit;
+
+use std::time::Duration;
+
+use kit::{Raw, SOON, Transport, conserved, detached, eventually};
+use sinew::{DropReason, Options, Pull, Push};
+
+/// The length of a message: enough of them fill what the kernel takes, and still fit into a queue.
+const LEN: usize = 64 << 10;
+
+/// A message that says which one it is.
+fn numbered(n: u32) -> Vec<u8> {
+    let mut message = n.to_be_bytes().to_vec();
+    message.resize(LEN, b'.');
+    message
+}
+
+fn number(message: &[u8]) -> u32 {
+    assert_eq!(message.len(), LEN);
+    u32::from_be_bytes(*message.first_chunk().expect("it is longer"))
+}
+
+/// Sends to a peer that does not read until nothing more fits; says how many messages did.
+fn fill(push: &Push) -> u32 {
+    let mut sent = 0;
+    while push.send_timeout(numbered(sent), Duration::from_millis(200)).is_ok() {
+        sent += 1;
+    }
+    sent
+}
+
+fn push(requeue: bool) -> Push {
+    Push::with_options(Options::new().requeue(requeue)).expect("the options are good")
+}
+
+/// Semantics specification, section 6.
+#[test]
+fn what_a_lost_peer_has_not_got_goes_to_another_in_order() {
+    for transport in Transport::STREAMS {
+        let (push, address) = (push(true), transport.address());
+        let endpoint = push.bind(&address.url).unwrap();
+        let stalled = Raw::greet(&endpoint.url(), 0x51, 0x50);
+        push.wait_for_peers(1, SOON).unwrap();
+        let sent = fill(&push);
+        let events = push.events();
+        assert!(push.stats().send_queue > 1, "something is there to come back");
+        drop(stalled);
+        detached(&events);
+        eventually("all has come back but what was begun", || {
+            let stats = push.stats();
+            let unsent = stats.copies_pushed - stats.copies_written;
+            stats.copies_reclaimed + stats.drops(DropReason::PipeLost) == unsent
+        });
+        let stats = push.stats();
+        assert!(stats.drops(DropReason::PipeLost) <= 1, "{stats}");
+        assert_eq!(stats.held_outbound, stats.copies_reclaimed);
+        assert!(push.try_send("new").is_err(), "the old ones go first");
+
+        let pull = Pull::new();
+        pull.connect(&endpoint.url()).unwrap();
+        let first = sent - u32::try_from(stats.copies_reclaimed).unwrap();
+        for n in first..sent {
+            assert_eq!(number(&pull.recv_timeout(SOON).unwrap()), n);
+        }
+        push.send_timeout("new", SOON).unwrap();
+        assert_eq!(pull.recv_timeout(SOON).unwrap(), "new");
+        assert_eq!(push.drain(SOON), 0);
+        conserved(&push.stats());
+        conserved(&pull.stats());
+    }
+}
+
+#[test]
+fn without_it_they_are_lost_and_counted() {
+    let push = push(false);
+    let endpoint = push.bind("tcp://127.0.0.1:0").unwrap();
+    let stalled = Raw::greet(&endpoint.url(), 0x51, 0x50);
+    push.wait_for_peers(1, SOON).unwrap();
+    fill(&push);
+    let queued = push.stats().send_queue;
+    stalled.reset();
+    eventually("they are counted", || push.stats().drops(DropReason::PipeLost) == queued);
+    assert_eq!(push.stats().copies_reclaimed, 0);
+    conserved(&push.stats());
+}
+
+#[test]
+fn a_closed_socket_takes_nothing_back() {
+    let push = push(true);
+    let endpoint = push.bind("tcp://127.0.0.1:0").unwrap();
+    let stalled = Raw::greet(&endpoint.url(), 0x51, 0x50);
+    push.wait_for_peers(1, SOON).unwrap();
+    fill(&push);
+    push.close().unwrap();
+    drop(stalled);
+    eventually("they are counted", || {
+        let stats = push.stats();
+        let dropped = stats.drops(DropReason::ClosedUnsent) + stats.drops(DropReason::PipeLost);
+        stats.copies_written + dropped == stats.copies_pushed
+    });
+    assert_eq!(push.stats().copies_reclaimed, 0);
+    conserved(&push.stats());
+}
