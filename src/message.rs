@@ -231,6 +231,28 @@ impl<const N: usize> PartialEq<&[u8; N]> for Message {
     }
 }
 
+/// What is to become of a message that is looked at where it lies in a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is wanted.
+    Take,
+    /// Nobody wants it: it is dropped, and was never copied.
+    Skip,
+    /// It stays where it is.
+    Leave,
+}
+
+/// What looking through a pipe has come to.
+#[derive(Debug)]
+pub(crate) enum Picked {
+    /// The first message that was wanted.
+    Taken(Frame),
+    /// The first one that was not skipped stays.
+    Left,
+    /// There is none that was not skipped.
+    Nothing,
+}
+
 /// One SP message as a pipe carries it: `head` followed by `body`, cut at an arbitrary place.
 ///
 /// A stream transport delivers all of it in `body`. A large message inside the process arrives as

@@ -3,7 +3,8 @@
 //! What crosses a ring is bytes as they stand on the wire, not messages: the producer frames each
 //! message into a block, and the consumer takes whole ranges of blocks over, either byte by byte for
 //! the kernel ([`Consumer::slices`], [`Consumer::consume`]) or frame by frame for a socket
-//! ([`Consumer::pop`]). Large bodies are not copied but queued by reference.
+//! ([`Consumer::pop`], or [`Consumer::pop_if`] to look before anything is copied). Large bodies are
+//! not copied but queued by reference.
 //!
 //! Owns the bytes in between, their number, and two sleep-and-wake handshakes: the consumer that has
 //! found nothing ([`Consumer::arm`], answered by [`Wake`]) and the producer that has found no room
@@ -22,7 +23,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 use crossbeam_utils::CachePadded;
 
-use crate::message::Frame;
+use crate::message::{Frame, Picked, Verdict};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 use crate::wire::frame::{Framing, widen};
 
@@ -466,18 +467,50 @@ impl Consumer<'_> {
     /// The next message, without its prefix; `None` when there is none, or when it was begun by
     /// [`consume`](Self::consume).
     pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
+        let payload = self.next_payload()?;
+        let frame = self.half.take(self.ring.framing, payload);
+        let mut taken = Taken::default();
+        taken.add(payload);
+        Some((frame, self.account(taken)))
+    }
+
+    /// Skips messages until `judge` wants one taken or left, or until there are no more.
+    ///
+    /// `judge` is shown each message where it lies, in two parts of which the first is nearly always
+    /// empty. What is skipped costs no copy and is told with the rest: `Taken` has all that has left.
+    pub(crate) fn pop_if(
+        &mut self,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> (Picked, Taken) {
+        let framing = self.ring.framing;
+        let mut taken = Taken::default();
+        let picked = loop {
+            let Some(payload) = self.next_payload() else {
+                break Picked::Nothing;
+            };
+            let (head, body) = self.half.message(framing, payload);
+            match judge(head, body) {
+                Verdict::Leave => break Picked::Left,
+                Verdict::Skip => self.half.advance(framing.prefix_len() + payload),
+                Verdict::Take => {
+                    taken.add(payload);
+                    break Picked::Taken(self.half.take(framing, payload));
+                }
+            }
+            taken.add(payload);
+        };
+        (picked, self.account(taken))
+    }
+
+    /// Length of the next message, if there is one and it was not begun.
+    fn next_payload(&mut self) -> Option<usize> {
         if self.half.segments.is_empty() {
             self.take_over();
         }
         if self.half.begun.is_some() {
             return None;
         }
-        let payload = self.half.first(self.ring.framing)?.payload;
-        self.half.advance(self.ring.framing.prefix_len());
-        let frame = self.half.cut(payload);
-        let mut taken = Taken::default();
-        taken.add(payload);
-        Some((frame, self.account(taken)))
+        Some(self.half.first(self.ring.framing)?.payload)
     }
 
     /// Goes to sleep if the ring is empty: the next push then says [`Wake`]. `false` when there is
@@ -593,6 +626,24 @@ impl Half {
             }
             rest -= step;
         }
+    }
+
+    /// The first message, which is `payload` bytes long, where it lies.
+    fn message(&self, framing: Framing, payload: usize) -> (&[u8], &[u8]) {
+        let front = &self.segments.front().expect(TAKEN_OVER_WHOLE).bytes[framing.prefix_len()..];
+        match front.get(..payload) {
+            Some(whole) => (&[], whole),
+            None => {
+                let body = &self.segments.get(1).expect(TAKEN_OVER_WHOLE).bytes;
+                (front, &body[..payload - front.len()])
+            }
+        }
+    }
+
+    /// Takes off the first message, which is `payload` bytes long.
+    fn take(&mut self, framing: Framing, payload: usize) -> Frame {
+        self.advance(framing.prefix_len());
+        self.cut(payload)
     }
 
     /// The first `payload` bytes, which are those behind a prefix, as a message.
@@ -982,6 +1033,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_is_neither_copied_nor_moved() {
+        let ring = ring(NO_BOUNDS);
+        let large = body(BY_REFERENCE);
+        let _ = push(&ring, "small").unwrap();
+        let _ = ring.push(b"", &large).unwrap();
+        let _ = ring.push(b"head", &large).unwrap();
+        let mut seen = Vec::new();
+        let (picked, taken) = ring.consumer().pop_if(|head, body| {
+            seen.push((head.len(), body.as_ptr() == large.as_ptr()));
+            if head.is_empty() { Verdict::Skip } else { Verdict::Leave }
+        });
+        assert!(matches!(picked, Picked::Left));
+        assert_eq!(seen, [(0, false), (0, true), (4, true)]);
+        assert_eq!(taken, Taken { messages: 2, bytes: 5 + large.len() as u64, room: false });
+        let (frame, _) = ring.consumer().pop().unwrap();
+        assert_eq!(frame.len(), 4 + large.len(), "what was left is there");
+    }
+
+    #[test]
     fn slices_fill_as_many_places_as_there_are() {
         let ring = ring(NO_BOUNDS);
         let _ = ring.push(&[], &body(BY_REFERENCE)).unwrap();
@@ -1092,6 +1162,23 @@ mod tests {
             Some((payload, taken))
         }
 
+        fn pop_if(&mut self) -> (Option<Vec<u8>>, Taken) {
+            let (mut messages, mut bytes) = (0, 0);
+            while let Some(first) = self.messages.front().filter(|first| !first.begun) {
+                let verdict = verdict(&first.payload);
+                if verdict == Verdict::Leave {
+                    break;
+                }
+                messages += 1;
+                bytes += first.payload.len();
+                let message = self.messages.pop_front().unwrap();
+                if verdict == Verdict::Take {
+                    return (Some(message.payload), self.taken(messages, bytes));
+                }
+            }
+            (None, self.taken(messages, bytes))
+        }
+
         fn wire(&self) -> Vec<u8> {
             self.messages.iter().flat_map(|message| message.left.clone()).collect()
         }
@@ -1132,6 +1219,7 @@ mod tests {
         AppendBody(usize),
         Consume(Index),
         Pop,
+        PopIf,
         Arm,
         HasRoom,
         Drained,
@@ -1155,12 +1243,23 @@ mod tests {
             10 => prop::collection::vec(lengths(), 1..6).prop_map(Append),
             5 => lengths().prop_map(AppendBody),
             25 => any::<Index>().prop_map(Consume),
-            25 => Just(Pop),
+            20 => Just(Pop),
+            15 => Just(PopIf),
             10 => Just(Arm),
             5 => Just(HasRoom),
             5 => Just(Drained),
             1 => Just(Close),
         ]
+    }
+
+    /// Something that differs from message to message, and is not the same at its two ends.
+    fn verdict(message: &[u8]) -> Verdict {
+        let last = message.last().copied().unwrap_or_default();
+        match (message.len() + usize::from(last)) % 8 {
+            0..3 => Verdict::Take,
+            3..7 => Verdict::Skip,
+            _ => Verdict::Leave,
+        }
     }
 
     /// Does the same to the ring and to the model; they must answer alike.
@@ -1202,6 +1301,15 @@ mod tests {
                 let popped = ring.consumer().pop();
                 let popped = popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken));
                 assert!(popped == model.pop());
+            }
+            Operation::PopIf => {
+                let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
+                let (picked, taken) = ring.consumer().pop_if(judge);
+                let picked = match picked {
+                    Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
+                    Picked::Left | Picked::Nothing => None,
+                };
+                assert!((picked, taken) == model.pop_if());
             }
             Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
             Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Interest, Port, Priorities, PushError};
-use crate::message::{Frame, PipeId};
+use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
 
 pub(super) fn pipe(n: u32) -> PipeId {
@@ -40,6 +40,8 @@ pub(super) struct ManualPort {
     drops: Vec<(Option<PipeId>, DropReason)>,
     priorities: BTreeMap<PipeId, Priorities>,
     disconnected: Vec<PipeId>,
+    /// How many messages were taken out of pipes, other than by dropping them there.
+    pub(super) popped: u64,
     /// Copies that went to more contexts than one.
     pub(super) copied: u64,
     pub(super) resent: u64,
@@ -138,7 +140,31 @@ impl Port for ManualPort {
     }
 
     fn pop(&mut self, pipe: PipeId) -> Option<Frame> {
-        self.arrived.get_mut(&pipe)?.pop_front()
+        let frame = self.arrived.get_mut(&pipe)?.pop_front();
+        self.popped += u64::from(frame.is_some());
+        frame
+    }
+
+    fn pop_if(
+        &mut self,
+        pipe: PipeId,
+        reason: DropReason,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> Picked {
+        while let Some(frame) = self.arrived.get_mut(&pipe).and_then(VecDeque::pop_front) {
+            match judge(&[], &frame.clone().into_bytes()) {
+                Verdict::Take => {
+                    self.popped += 1;
+                    return Picked::Taken(frame);
+                }
+                Verdict::Skip => self.dropped(Some(pipe), reason),
+                Verdict::Leave => {
+                    self.arrived.entry(pipe).or_default().push_front(frame);
+                    return Picked::Left;
+                }
+            }
+        }
+        Picked::Nothing
     }
 
     fn priorities(&self, pipe: PipeId) -> Priorities {

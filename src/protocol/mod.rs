@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::message::{Frame, PipeId};
+use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::options::Own;
 use crate::stats::DropReason;
 
@@ -88,6 +88,18 @@ pub(crate) trait Port {
     ///
     /// Also serves a pipe that is already detached, until it is empty.
     fn pop(&mut self, pipe: PipeId) -> Option<Frame>;
+
+    /// Takes the first message that `judge` wants, and drops those before it for `reason`.
+    ///
+    /// `judge` is shown each where it lies, cut in two at an arbitrary place: nothing is copied of a
+    /// message before it is taken. What has to be said of `pop` holds here as well: only
+    /// [`Picked::Nothing`] leaves an order behind.
+    fn pop_if(
+        &mut self,
+        pipe: PipeId,
+        reason: DropReason,
+        judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> Picked;
 
     /// The pipe's place among the others. Does not change while the pipe lives.
     fn priorities(&self, pipe: PipeId) -> Priorities;

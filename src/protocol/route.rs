@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use bytes::Bytes;
 
 use super::{Overflow, Port, PushError, SendRefusal};
-use crate::message::{Frame, PipeId};
+use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
 
 /// The load balancer: the pipes that can take a message now, by priority, and within a priority the
@@ -95,6 +95,28 @@ impl FairQueue {
                 return Some((pipe, frame));
             }
             line.leave_front();
+        }
+    }
+
+    /// As `pop`, for the next message that `judge` wants; drops those before it for `reason`. `None`
+    /// also when `judge` has one left: its pipe keeps its turn.
+    pub(super) fn pop_if(
+        &mut self,
+        reason: DropReason,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+        io: &mut impl Port,
+    ) -> Option<(PipeId, Frame)> {
+        loop {
+            let line = self.readable.best()?;
+            let pipe = line.front()?;
+            match io.pop_if(pipe, reason, &mut judge) {
+                Picked::Taken(frame) => {
+                    line.rotate();
+                    return Some((pipe, frame));
+                }
+                Picked::Left => return None,
+                Picked::Nothing => line.leave_front(),
+            }
         }
     }
 

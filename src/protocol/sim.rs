@@ -33,7 +33,7 @@ use super::{
     Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError, RawProtocol, Rejected,
     SendRefusal,
 };
-use crate::message::{Frame, Message, PipeId};
+use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
 
 mod properties;
@@ -595,6 +595,30 @@ impl Port for SimPort<'_> {
         self.tally().popped += 1;
         let cut = self.net.random.below(message.len() + 1);
         Some(Frame::new(message.split_to(cut), message))
+    }
+
+    fn pop_if(
+        &mut self,
+        pipe: PipeId,
+        reason: DropReason,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> Picked {
+        loop {
+            let first = self.net.end(pipe).received.front().cloned().unwrap_or_default();
+            let (head, body) = first.split_at(self.net.random.below(first.len() + 1));
+            let verdict = match self.net.end(pipe).received.is_empty() {
+                true => Verdict::Take,
+                false => judge(head, body),
+            };
+            if verdict == Verdict::Leave {
+                return Picked::Left;
+            }
+            match self.pop(pipe) {
+                None => return Picked::Nothing,
+                Some(frame) if verdict == Verdict::Take => return Picked::Taken(frame),
+                Some(_) => self.dropped(Some(pipe), reason),
+            }
+        }
     }
 
     fn priorities(&self, pipe: PipeId) -> Priorities {

@@ -1,12 +1,29 @@
 //! SUB: of all that the publishers send, what begins with a topic.
 //!
-//! Every message is matched as it is taken out of its pipe. It goes to each context that has a topic
-//! for it, as one more reference to the same bytes; what nobody has subscribed to is gone before
-//! anyone hears of it.
+//! Every message is matched where it lies in its pipe, and only what somebody has subscribed to is
+//! taken out: it goes to each context that wants it, as one more reference to the same bytes. The rest
+//! is gone before anyone is woken or anything copied for it.
+//!
+//! # Who waits for whom
+//!
+//! Messages come into the contexts' queues as soon as they arrive, and when a receive finds its own
+//! queue empty. When a queue is full the program may be away, or about to go on reading. If it has
+//! received lately, intake pauses: the rest stays in the pipes, and the publishers feel it. If not,
+//! the queue drops what its rule says and intake goes on. So a program that keeps reading loses
+//! nothing here in a burst, and one that does not finds the newest messages, or the oldest.
+//!
+//! A pause lasts until somebody pulls the next message out of the pipes or for as long as
+//! [`PATIENCE`], counted anew while the program receives; then the rule of the full queue holds, also
+//! for what has waited in the pipes. And there is no pause while some context with an empty queue has
+//! asked for more: a full context never holds up another that could go on. With several contexts a
+//! burst for one of them may therefore overflow its queue however fast it is read.
+//!
+//! Matching a message costs one look into the topics of each context: with thousands of contexts on
+//! one socket, that is what a message costs.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -14,11 +31,21 @@ use slab::Slab;
 use super::conversation::Conversation;
 use super::pull::Collector;
 use super::rep::Role;
+use super::route::FairQueue;
 use super::topics::Topics;
 use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
-use crate::message::{Message, PipeId};
+use crate::message::{Message, PipeId, Verdict};
 use crate::options::Own;
 use crate::stats::DropReason;
+
+/// For how long a full queue waits for a program that has received before. Long enough for a thread
+/// to be scheduled on a busy machine; the program's next receive after a longer pause finds what the
+/// queue's rule has left.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often topics are looked into before the socket's lock is given back: some hundred
+/// microseconds. Publishers may send what nobody wants faster than it can be skipped.
+const EFFORT: usize = 8192;
 
 /// A raw SUB socket: everything is delivered, there is nothing to subscribe to.
 pub(crate) type RawSub = Collector<FromPublishers>;
@@ -32,17 +59,38 @@ impl Role for FromPublishers {
     const PEER: ProtocolId = ProtocolId::PUB;
 }
 
-/// The state of a SUB socket: its contexts.
+/// The state of a SUB socket: its contexts, and how far it has come with what its pipes hold.
 ///
 /// ```text
 ///  message in its pipe --matches--> queue of each context that wants it --recv--> program
-///           |                         |          |
-///           +-- nobody: NotSubscribed |          +-- unsubscribed: NotSubscribed
-///                                     +-- full: RecvQueueFull
+///      |         |                      |          |
+///      |         +-- stays, see above   |          +-- unsubscribed: NotSubscribed
+///      +-- nobody: NotSubscribed        +-- full: RecvQueueFull
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Sub {
     contexts: Slab<Context>,
+    /// The pipes that may hold something.
+    pipes: FairQueue,
+    intake: Intake,
+    /// Who wants the message that was looked at last. Has a place for each context, so that matching
+    /// takes no memory.
+    takers: Vec<usize>,
+    /// The time when it was last told.
+    now: Option<Instant>,
+}
+
+/// Why messages are left in the pipes, if any are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Intake {
+    /// They are not, or only because the last receive needed no more.
+    #[default]
+    Open,
+    /// A full queue waits for its program. Arrivals are announced without the time, so that the first
+    /// [`Protocol::expire`] starts the clock; it follows at once.
+    Paused { until: Option<Instant> },
+    /// It was enough for one entry; to be continued at once.
+    Unfinished,
 }
 
 /// A set of topics, and what has come of them. Contexts share nothing.
@@ -54,6 +102,20 @@ struct Context {
     limit: usize,
     /// Whether a full queue drops its oldest message rather than the new one.
     prefer_new: bool,
+    /// Whether the program has ever asked for a message.
+    asked: bool,
+    program: Program,
+}
+
+/// What the program that receives from a context seems to be doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// It does not receive.
+    Away,
+    /// It has received, or was waiting and is woken, since that was last doubted.
+    Reading,
+    /// The intake has paused for it.
+    Awaited,
 }
 
 /// There is no such topic in the context.
@@ -67,8 +129,10 @@ impl Sub {
 
     /// A new context without topics, in which up to `limit` messages may wait to be received.
     pub(crate) fn open(&mut self, limit: usize, prefer_new: bool) -> Conversation {
-        let context = Context { topics: Topics::new(), queue: VecDeque::new(), limit, prefer_new };
-        Conversation::from_index(self.contexts.insert(context))
+        let index = self.contexts.insert(Context::new(limit, prefer_new));
+        self.takers.clear();
+        self.takers.reserve(self.contexts.len());
+        Conversation::from_index(index)
     }
 
     /// Ends the context, with its topics and its messages.
@@ -80,6 +144,7 @@ impl Sub {
             io.dropped(message.pipe(), DropReason::Unread);
         }
         io.wake(context.interest());
+        self.take_in(None, io);
     }
 
     /// From now on the context receives what begins with `topic`. Twice is as good as once.
@@ -102,6 +167,7 @@ impl Sub {
             return Err(NotSubscribed);
         }
         context.purge(io);
+        self.take_in(None, io);
         Ok(())
     }
 
@@ -112,6 +178,7 @@ impl Sub {
             context.limit = limit;
             context.shorten(io);
         }
+        self.take_in(None, io);
     }
 
     /// Changes which message a full queue drops.
@@ -121,26 +188,138 @@ impl Sub {
         }
     }
 
-    /// Gives a message to each context that wants it.
-    fn distribute(&mut self, message: &Message, io: &mut impl Port) {
-        let mut takers = 0;
-        for (index, context) in &mut self.contexts {
-            if context.topics.matches(message) {
-                takers += 1;
-                context.accept(message.clone(), io);
-                io.wake(Conversation::from_index(index).interest());
+    /// Moves messages from the pipes to the contexts: for a receive that has found its queue empty,
+    /// until it is served; else until a full queue pauses it. Drops what nobody wants.
+    fn take_in(&mut self, receiver: Option<Conversation>, io: &mut impl Port) {
+        let receiver = receiver.map(Conversation::index);
+        let mut effort = EFFORT;
+        loop {
+            let Self { contexts, takers, pipes, .. } = &mut *self;
+            let mut judge = Judge { contexts, takers, effort, full: None };
+            let look = |head: &[u8], body: &[u8]| judge.judge(head, body);
+            let popped = pipes.pop_if(DropReason::NotSubscribed, look, io);
+            effort = judge.effort;
+            match (popped, judge.full) {
+                (Some((pipe, frame)), _) => {
+                    let message = Message::received(frame.into_bytes(), pipe);
+                    self.distribute(message, receiver, io);
+                }
+                (None, Some(context)) => return self.pause(context),
+                (None, None) if self.pipes.is_empty() => return self.intake = Intake::Open,
+                (None, None) => return self.intake = Intake::Unfinished,
+            }
+            if receiver.is_some_and(|receiver| !self.contexts[receiver].queue.is_empty()) {
+                return;
             }
         }
-        match takers {
-            0 => io.dropped(message.pipe(), DropReason::NotSubscribed),
-            1 => {}
-            _ => io.copied(takers - 1),
+    }
+
+    /// Gives a message to each context that wants it, and wakes those that had nothing; but not the
+    /// `receiver`, who is awake.
+    fn distribute(&mut self, message: Message, receiver: Option<usize>, io: &mut impl Port) {
+        let Some((&last, others)) = self.takers.split_last() else { return };
+        if !others.is_empty() {
+            io.copied(others.len() as u64);
+        }
+        let contexts = &mut self.contexts;
+        let mut give = |taker: usize, message| {
+            let context = &mut contexts[taker];
+            if context.queue.is_empty() && receiver != Some(taker) {
+                io.wake(Conversation::from_index(taker).interest());
+            }
+            context.accept(message, io);
+        };
+        others.iter().for_each(|&taker| give(taker, message.clone()));
+        give(last, message);
+    }
+
+    /// Leaves the rest in the pipes for now, because this context is full.
+    fn pause(&mut self, context: usize) {
+        if !matches!(self.intake, Intake::Paused { .. }) {
+            self.contexts[context].program = Program::Awaited;
+            self.intake = Intake::Paused { until: None };
+        }
+    }
+
+    /// Gives up those who have not received since the pause began, if it is over.
+    fn doubt(&mut self, now: Instant) {
+        if let Intake::Paused { until: Some(until) } = self.intake
+            && until <= now
+        {
+            self.intake = Intake::Open;
+            for (_, context) in &mut self.contexts {
+                if context.program == Program::Awaited {
+                    context.program = Program::Away;
+                }
+            }
         }
     }
 }
 
+/// Decides about messages that lie in their pipes.
+struct Judge<'a> {
+    contexts: &'a Slab<Context>,
+    takers: &'a mut Vec<usize>,
+    effort: usize,
+    /// For which context a message was left in its pipe.
+    full: Option<usize>,
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, head: &[u8], body: &[u8]) -> Verdict {
+        if self.effort == 0 {
+            return Verdict::Leave;
+        }
+        self.effort = self.effort.saturating_sub(self.contexts.len().max(1));
+        match head {
+            [] => self.find_takers(body),
+            // A PUB sends no header, so that none of ours comes in two pieces.
+            _ => self.find_takers(&[head, body].concat()),
+        }
+        self.full = self.takers.iter().copied().find(|&taker| self.contexts[taker].is_waited_for());
+        if self.full.is_some() && self.contexts.iter().any(|(_, context)| context.is_hungry()) {
+            self.full = None;
+        }
+        match (self.takers.is_empty(), self.full) {
+            (true, _) => Verdict::Skip,
+            (false, None) => Verdict::Take,
+            (false, Some(_)) => Verdict::Leave,
+        }
+    }
+
+    fn find_takers(&mut self, message: &[u8]) {
+        let wanting = self.contexts.iter().filter(|(_, context)| context.topics.matches(message));
+        self.takers.clear();
+        self.takers.extend(wanting.map(|(index, _)| index));
+    }
+}
+
 impl Context {
+    fn new(limit: usize, prefer_new: bool) -> Self {
+        Self {
+            topics: Topics::new(),
+            queue: VecDeque::new(),
+            limit,
+            prefer_new,
+            asked: false,
+            program: Program::Away,
+        }
+    }
+
+    /// Whether its program may be waiting. Whoever has asked once will ask again.
+    fn is_hungry(&self) -> bool {
+        self.asked && self.queue.is_empty()
+    }
+
+    /// Whether it has no room but will soon.
+    fn is_waited_for(&self) -> bool {
+        self.queue.len() >= self.limit && self.program != Program::Away
+    }
+
     fn accept(&mut self, message: Message, io: &mut impl Port) {
+        if self.is_hungry() {
+            self.program = Program::Reading;
+        }
         self.queue.push_back(message);
         self.shorten(io);
     }
@@ -175,7 +354,8 @@ impl Protocol for Sub {
     type From = Conversation;
     type Received = Message;
 
-    fn attach(&mut self, _pipe: PipeId, _: Instant, _io: &mut impl Port) -> Result<(), Rejected> {
+    fn attach(&mut self, _pipe: PipeId, now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
+        self.now = Some(now);
         Ok(())
     }
 
@@ -185,9 +365,8 @@ impl Protocol for Sub {
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        while let Some(frame) = io.pop(pipe) {
-            self.distribute(&Message::received(frame.into_bytes(), pipe), io);
-        }
+        self.pipes.add(pipe, io.priorities(pipe).recv);
+        self.take_in(None, io);
     }
 
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
@@ -204,19 +383,27 @@ impl Protocol for Sub {
 
     fn recv(
         &mut self,
-        context: &Conversation,
-        _now: Instant,
-        _io: &mut impl Port,
+        from: &Conversation,
+        now: Instant,
+        io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
-        let context = self.contexts.get_mut(context.index()).ok_or(RecvRefusal::Canceled)?;
-        context.queue.pop_front().ok_or(RecvRefusal::WouldBlock)
+        self.now = Some(now);
+        let context = self.contexts.get_mut(from.index()).ok_or(RecvRefusal::Canceled)?;
+        context.asked = true;
+        context.program = Program::Reading;
+        if context.queue.is_empty() {
+            self.take_in(Some(*from), io);
+        }
+        let received = self.contexts[from.index()].queue.pop_front();
+        received.ok_or(RecvRefusal::WouldBlock)
     }
 
+    /// What the pipes hold may be for anyone.
     fn ready(&self, interest: Interest) -> bool {
         match interest {
             Interest::Recv(n) => {
                 let context = self.contexts.get(n as usize);
-                context.is_none_or(|context| !context.queue.is_empty())
+                context.is_none_or(|context| !context.queue.is_empty()) || !self.pipes.is_empty()
             }
             Interest::Send(_) | Interest::Peers | Interest::Drained => false,
         }
@@ -225,6 +412,25 @@ impl Protocol for Sub {
     fn held(&self) -> Held {
         let queues = self.contexts.iter().map(|(_, context)| context.queue.len() as u64);
         Held { outbound: 0, inbound: queues.sum() }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.intake {
+            Intake::Open => None,
+            Intake::Paused { until: Some(until) } => Some(until),
+            Intake::Paused { until: None } | Intake::Unfinished => self.now,
+        }
+    }
+
+    fn expire(&mut self, now: Instant, io: &mut impl Port) {
+        self.now = Some(now);
+        self.doubt(now);
+        if !matches!(self.intake, Intake::Paused { .. }) {
+            self.take_in(None, io);
+        }
+        if let Intake::Paused { until } = &mut self.intake {
+            until.get_or_insert(now + PATIENCE);
+        }
     }
 }
 

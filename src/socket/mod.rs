@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::error::{OptionError, RuntimeError};
-use crate::message::{Frame, Message, PipeId};
+use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::options::Options;
 use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, PipeLease, SocketBell};
 use crate::protocol::{Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError};
 use crate::reactor::Command;
-use crate::ring::{Bounds, PushRefusal, Ring, Wake};
+use crate::ring::{Bounds, PushRefusal, Ring, Taken, Wake};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
@@ -748,6 +748,17 @@ impl Pipe {
         }
     }
 
+    /// Counts what was taken out of the receive ring, and sees to it that the far end is told of
+    /// room.
+    fn count_taken(&mut self, taken: Taken, counters: &Counters, effects: &mut Effects) {
+        counters.copies_taken.add(taken.messages);
+        self.messages_received += taken.messages;
+        self.bytes_received += taken.bytes;
+        if let Some(far) = self.far.as_ref().filter(|_| taken.room) {
+            effects.bells.push((far.clone(), Edge::Writable));
+        }
+    }
+
     fn status(&self) -> PeerStatus {
         let queue = |ring: &Ring| {
             let queued = ring.queued();
@@ -847,13 +858,35 @@ impl Port for SocketPort<'_> {
             }
         };
         drop(consumer);
-        self.counters.copies_taken.bump();
-        pipe.messages_received += 1;
-        pipe.bytes_received += frame.len() as u64;
-        if let Some(far) = pipe.far.as_ref().filter(|_| taken.room) {
-            self.effects.bells.push((far.clone(), Edge::Writable));
-        }
+        pipe.count_taken(taken, self.counters, self.effects);
         Some(frame)
+    }
+
+    fn pop_if(
+        &mut self,
+        id: PipeId,
+        reason: DropReason,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> Picked {
+        let Some(pipe) = self.pipes.get_mut(&id) else { return Picked::Nothing };
+        loop {
+            let mut consumer = pipe.recv.consumer();
+            let (picked, taken) = consumer.pop_if(&mut judge);
+            let is_empty = matches!(picked, Picked::Nothing) && consumer.arm();
+            drop(consumer);
+            let wanted = u64::from(matches!(picked, Picked::Taken(_)));
+            if taken.messages > wanted {
+                self.counters.dropped(reason, taken.messages - wanted);
+            }
+            pipe.count_taken(taken, self.counters, self.effects);
+            if is_empty && pipe.is_gone() {
+                self.pipes.remove(&id);
+                return picked;
+            }
+            if is_empty || !matches!(picked, Picked::Nothing) {
+                return picked;
+            }
+        }
     }
 
     fn priorities(&self, pipe: PipeId) -> Priorities {
