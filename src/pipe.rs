@@ -124,13 +124,17 @@ pub(crate) struct SocketBell {
     pending: AtomicBool,
     /// The protocol has something to do when a pipe is ready, whether anybody waits or not.
     busy: AtomicBool,
+    /// The protocol decides who is woken by what has arrived.
+    filters: bool,
     pub(crate) signal: Signal,
 }
 
 impl SocketBell {
-    pub(crate) fn new(host: Weak<dyn Host>) -> Self {
+    /// `filters`: see [`Protocol::FILTERS`](crate::protocol::Protocol::FILTERS).
+    pub(crate) fn new(host: Weak<dyn Host>, filters: bool) -> Self {
         Self {
             host,
+            filters,
             edges: Mutex::default(),
             pending: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -138,11 +142,19 @@ impl SocketBell {
         }
     }
 
+    /// Announces `edge`. Never called under a socket's lock: a socket that filters is entered.
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
         let mut edges = self.edges.lock();
         edges.push((pipe, edge));
         self.pending.store(true, Ordering::Release);
         drop(edges);
+        if self.filters && edge == Edge::Readable {
+            // No further: the far end of what filters hears of room, and is not entered for that.
+            if let Some(host) = self.host.upgrade() {
+                host.visit();
+            }
+            return;
+        }
         // Not from here: we may be the end of a long chain of sockets that ring each other.
         let attend = match self.signal.wake_any() {
             Visitor::Sure => false,

@@ -259,6 +259,11 @@ pub(crate) trait Protocol: Send + 'static {
     /// What a receive yields.
     type Received;
 
+    /// Whether the protocol looks at what has arrived before anyone is woken for it, and wakes only
+    /// whom it concerns: whoever brings the news then enters the protocol himself. Its peers must be
+    /// entered by nobody who brings them news of room, which is so for all that do not filter.
+    const FILTERS: bool = false;
+
     /// A new pipe. Nothing has been received on it yet; it is empty and drained.
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected>;
 

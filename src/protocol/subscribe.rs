@@ -353,6 +353,7 @@ impl Protocol for Sub {
     type To = Infallible;
     type From = Conversation;
     type Received = Message;
+    const FILTERS: bool = true;
 
     fn attach(&mut self, _pipe: PipeId, now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         self.now = Some(now);

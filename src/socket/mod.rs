@@ -94,7 +94,7 @@ impl<P: Protocol> Handle<P> {
             holds: AtomicUsize::new(1),
             name,
             state: Mutex::new(state),
-            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>)),
+            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
             direct: DirectWrites::new(),
             counters: Arc::new(Counters::new()),
             hub: EventHub::default(),
