@@ -5,14 +5,27 @@
 use crate::error::AddressError;
 
 /// An address as the program gave it, cut at `://`.
+///
+/// ```
+/// use sinew::transport::Address;
+///
+/// let address = Address::parse("tcp://127.0.0.1:80")?;
+/// assert_eq!((address.scheme(), address.rest()), ("tcp", "127.0.0.1:80"));
+/// # Ok::<(), sinew::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
+pub struct Address {
     url: String,
     scheme: usize,
 }
 
 impl Address {
-    pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
+    /// Cuts an address at the first `://`. A transport is given addresses that are cut already.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError::NoScheme`]: there is no `://`, or nothing before it.
+    pub fn parse(url: &str) -> Result<Self, AddressError> {
         match url.find("://") {
             Some(scheme) if scheme > 0 => Ok(Self { url: url.to_owned(), scheme }),
             _ => Err(AddressError::NoScheme { url: url.to_owned() }),
@@ -20,27 +33,27 @@ impl Address {
     }
 
     /// The whole address as given.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// The part before `://`, compared exactly.
-    pub(crate) fn scheme(&self) -> &str {
+    pub fn scheme(&self) -> &str {
         &self.url[..self.scheme]
     }
 
     /// The part after `://`.
-    pub(crate) fn rest(&self) -> &str {
+    pub fn rest(&self) -> &str {
         &self.url[self.scheme + "://".len()..]
     }
 
-    /// The error that says `reason` of this address.
-    pub(crate) fn malformed(&self, reason: &'static str) -> AddressError {
+    /// The error that says `reason`, a phrase such as `there is no port`, of this address.
+    pub fn malformed(&self, reason: &'static str) -> AddressError {
         AddressError::Malformed { url: self.url.clone(), reason }
     }
 
     /// The error for a name of `len` bytes where `limit` are allowed.
-    pub(crate) fn too_long(&self, len: usize, limit: usize) -> AddressError {
+    pub fn too_long(&self, len: usize, limit: usize) -> AddressError {
         AddressError::TooLong { url: self.url.clone(), len, limit }
     }
 

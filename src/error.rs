@@ -228,6 +228,19 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// What a failed bind of `url` is called: an address in use, a permission denied, or any other
+    /// error. For transports.
+    pub fn from_io(url: impl Into<String>, source: io::Error) -> Self {
+        let url = url.into();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse { url },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { url },
+            _ => Self::Io { url, source },
+        }
+    }
+}
+
 /// A `connect` or `connect_now` failed, and no attempt goes on in the background.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -357,13 +370,25 @@ pub enum UnsubscribeError {
     Closed,
 }
 
-/// The event loop or its thread could not be started.
+/// A runtime could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("the runtime cannot be started: {source}")]
-pub struct RuntimeError {
-    /// The error of the operating system.
-    #[from]
-    source: io::Error,
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The event loop or its thread could not be started.
+    #[error("the runtime cannot be started: {source}")]
+    Start {
+        /// The error of the operating system.
+        #[from]
+        source: io::Error,
+    },
+    /// A transport that was added cannot be used.
+    #[error("the transport for {scheme:?} cannot be added: {reason}")]
+    Transport {
+        /// The scheme that is the matter; empty if the transport has none.
+        scheme: String,
+        /// What is wrong, as a phrase.
+        reason: &'static str,
+    },
 }
 
 /// A wait ended without what was waited for.

@@ -53,6 +53,8 @@
 //! | `ipc` | `ipc:///run/name.sock` | between processes, unix domain sockets |
 //! | `inproc` | `inproc://name` | inside the process, without the I/O thread |
 //!
+//! A program can add transports of its own: [`transport`].
+//!
 //! # What happens to a message
 //!
 //! A message that was accepted is delivered, or it is queued, or it is counted under the reason for
@@ -82,7 +84,7 @@ mod signal;
 mod socket;
 mod stats;
 mod sync;
-mod transport;
+pub mod transport;
 mod wire;
 
 pub use error::{

@@ -698,9 +698,14 @@ impl EndpointOptions {
     }
 }
 
-/// The settings of one endpoint, complete.
+/// What a transport is told of how the program wants an endpoint to be: the socket's
+/// [`Options`](crate::Options), with the [`EndpointOptions`](crate::EndpointOptions) over them.
+///
+/// Only what a transport can act on is shown. A transport is free to ignore what means nothing to
+/// it. What it needs beyond that it carries itself, or takes from the address. The default is that of
+/// the options, for testing a transport by itself.
 #[derive(Clone, Debug)]
-pub(crate) struct EndpointSettings {
+pub struct EndpointSettings {
     pub(crate) max_recv_size: Option<usize>,
     pub(crate) reconnect_interval: Duration,
     pub(crate) reconnect_max: Option<Duration>,
@@ -729,6 +734,21 @@ impl Default for EndpointSettings {
 }
 
 impl EndpointSettings {
+    /// See [`Options::tcp_nodelay`].
+    pub fn tcp_nodelay(&self) -> bool {
+        self.tcp_nodelay
+    }
+
+    /// See [`Options::tcp_keepalive`].
+    pub fn tcp_keepalive(&self) -> Option<Duration> {
+        self.tcp_keepalive
+    }
+
+    /// See [`EndpointOptions::ipc_mode`].
+    pub fn ipc_mode(&self) -> Option<u32> {
+        self.ipc_mode
+    }
+
     /// The places of the endpoint's pipes among the others of the socket.
     pub(crate) fn priorities(&self) -> Priorities {
         let default = Priorities::default();

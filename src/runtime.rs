@@ -13,7 +13,7 @@ use crate::error::RuntimeError;
 use crate::reactor::{Command, Driver, Mailbox};
 use crate::signal::{Signal, Sleeper, Ticket};
 use crate::sync::{Arc, Mutex};
-use crate::transport::Transports;
+use crate::transport::{StreamTransport, Transports};
 
 /// Where sockets run: the event loop and, usually, its thread.
 ///
@@ -70,7 +70,7 @@ impl Runtime {
 
     /// For runtimes that differ from the default.
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder { manual: false, name: "sinew-io".to_owned() }
+        RuntimeBuilder { manual: false, name: "sinew-io".to_owned(), transports: Vec::new() }
     }
 
     /// Does everything that is due, after waiting for at most `timeout` (`None`: for as long as it
@@ -226,6 +226,7 @@ impl Drop for Inner {
 pub struct RuntimeBuilder {
     manual: bool,
     name: String,
+    transports: Vec<Arc<dyn StreamTransport>>,
 }
 
 impl RuntimeBuilder {
@@ -241,12 +242,29 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Adds a transport of the program's own, next to tcp, ipc and inproc.
+    ///
+    /// Sockets on this runtime then understand its schemes. Where several transports have the same
+    /// scheme, the one added last has it: tcp and ipc can be replaced, or wrapped, and other
+    /// transports added before as well. inproc cannot. See [`transport`](crate::transport) for how
+    /// one is written.
+    pub fn transport(mut self, transport: impl StreamTransport + 'static) -> Self {
+        self.transports.push(Arc::new(transport));
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
     ///
-    /// The event loop or its thread could not be started.
+    /// [`RuntimeError::Start`]: the event loop or its thread could not be started.
+    /// [`RuntimeError::Transport`]: a transport that was added has no scheme, one that no address
+    /// could have, or `inproc`.
     pub fn build(self) -> Result<Runtime, RuntimeError> {
+        let mut transports = Transports::standard();
+        for transport in self.transports {
+            transports.add(transport)?;
+        }
         let driver = Driver::new()?;
         let mailbox = Arc::clone(driver.mailbox());
         let shared =
@@ -258,7 +276,6 @@ impl RuntimeBuilder {
                 Some(thread::Builder::new().name(self.name).spawn(move || shared.run())?)
             }
         };
-        let transports = Transports::standard();
         Ok(Runtime { inner: Arc::new(Inner { shared, transports, thread }) })
     }
 }

@@ -374,21 +374,22 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
             Err(error) => return Fate::End(Ending::Failed(error.into())),
         };
-        let full = n == cx.buffer.len();
+        let more = n == cx.buffer.len() || !stream.short_read_is_last();
         let mut bytes = &cx.buffer[..n];
         match parser.parse(&mut bytes) {
-            None if self.read_closed => Fate::Again,
+            None if more || self.read_closed => Fate::Again,
             None => Fate::Keep,
             Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
             Some(Ok(())) => {
                 let rest = bytes.to_vec();
-                self.open(&rest, full, token, cx)
+                self.open(&rest, more, token, cx)
             }
         }
     }
 
     /// The header was right: offers the pipe to the socket and takes in what came with the header.
-    fn open(&mut self, rest: &[u8], full: bool, token: Token, cx: &mut Context) -> Fate {
+    /// There may be `more` that the poll will not announce.
+    fn open(&mut self, rest: &[u8], more: bool, token: Token, cx: &mut Context) -> Fate {
         let (Some(host), Phase::Greeting { stream, .. }) =
             (self.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
         else {
@@ -433,7 +434,7 @@ impl Connection {
         let taken = open.take_in(rest);
         self.phase = Phase::Open(open);
         match taken {
-            Ok(()) if full || self.read_closed => Fate::Again,
+            Ok(()) if more || self.read_closed => Fate::Again,
             Ok(()) => Fate::Opened,
             Err(error) => {
                 let reason = DetachReason::from(error);
@@ -475,11 +476,12 @@ impl Open {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
             Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
         };
+        let more = n == buffer.len() || !self.link.stream.short_read_is_last();
         match self.take_in(&buffer[..n]) {
             Err(error) => Fate::End(Ending::Lost(error.into())),
             // A short read has emptied the kernel's buffer, unless the end of the stream waits
             // behind it: that was announced already and will not be announced again.
-            Ok(()) if n == buffer.len() || read_closed || self.broken.is_some() => Fate::Again,
+            Ok(()) if more || read_closed || self.broken.is_some() => Fate::Again,
             Ok(()) => Fate::Keep,
         }
     }

@@ -18,9 +18,7 @@ use std::path::{self, Path, PathBuf};
 use mio::event::Source;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::{
-    Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, bind_error, send,
-};
+use super::{Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, send};
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
@@ -35,12 +33,23 @@ const PATH_MAX: usize = 107;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const PATH_MAX: usize = 103;
 
-/// The ipc transport.
-#[derive(Debug)]
-pub(crate) struct Ipc;
+/// ipc: `ipc://` and `unix://`, over unix domain sockets.
+///
+/// Every runtime has it. Public for transports that do something to the bytes on the way, or before
+/// a connection stands, and leave the rest to it.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Ipc;
+
+impl Ipc {
+    /// The transport; it has no settings of its own.
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl StreamTransport for Ipc {
-    fn schemes(&self) -> &'static [&'static str] {
+    fn schemes(&self) -> &[&str] {
         &["ipc", "unix"]
     }
 
@@ -67,7 +76,7 @@ impl StreamTransport for Ipc {
             }
             done => done,
         }
-        .map_err(|error| bind_error(address, error))?;
+        .map_err(|error| BindError::from_io(address.url(), error))?;
         Ok(Box::new(IpcListener {
             file,
             inner: mio::net::UnixListener::from_std(socket.into()),
@@ -83,7 +92,7 @@ impl StreamTransport for Ipc {
     fn connect(&self, place: &Place, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
         match place {
             Place::Path(path) => Ok(Box::new(IpcStream(mio::net::UnixStream::connect(path)?))),
-            Place::Inet { .. } => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path")),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path")),
         }
     }
 }
@@ -253,6 +262,10 @@ impl Stream for IpcStream {
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.0).read(buffer)
+    }
+
+    fn short_read_is_last(&self) -> bool {
+        true
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

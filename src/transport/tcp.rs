@@ -17,9 +17,7 @@ use std::time::Duration;
 use mio::event::Source;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{
-    Family, Listener, Place, Stream, StreamPeer, StreamTransport, Target, bind_error, send,
-};
+use super::{Family, Listener, Place, Stream, StreamPeer, StreamTransport, Target, send};
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
@@ -32,12 +30,23 @@ const BACKLOG: i32 = 1024;
 /// The longest idle time that Linux takes for `TCP_KEEPIDLE`, in seconds (`MAX_TCP_KEEPIDLE`).
 const KEEPALIVE_MAX: u64 = 32_767;
 
-/// The tcp transport.
-#[derive(Debug)]
-pub(crate) struct Tcp;
+/// tcp: `tcp://`, `tcp4://` and `tcp6://`.
+///
+/// Every runtime has it. Public for transports that do something to the bytes on the way, or before
+/// a connection stands, and leave the rest to it.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Tcp;
+
+impl Tcp {
+    /// The transport; it has no settings of its own.
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl StreamTransport for Tcp {
-    fn schemes(&self) -> &'static [&'static str] {
+    fn schemes(&self) -> &[&str] {
         &["tcp", "tcp4", "tcp6"]
     }
 
@@ -58,7 +67,7 @@ impl StreamTransport for Tcp {
         let bound = local_addresses(&parts, family(address))
             .and_then(|addresses| listen_on_first(&addresses))
             .and_then(|listener| TcpListener::new(listener, &parts, address.scheme(), settings))
-            .map_err(|error| bind_error(address, error))?;
+            .map_err(|error| BindError::from_io(address.url(), error))?;
         Ok(Box::new(bound))
     }
 
@@ -461,6 +470,10 @@ impl Stream for TcpStream {
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.0).read(buffer)
+    }
+
+    fn short_read_is_last(&self) -> bool {
+        true
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

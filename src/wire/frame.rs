@@ -30,12 +30,17 @@ const MAX_PREFIX: usize = 9;
 /// bytes arrive. So a peer pays with sent bytes for all memory but this.
 const UNPAID: usize = 4096;
 
-/// What stands in front of each payload.
+/// How messages follow one another on the streams of a transport: what stands before each.
+///
+/// In both framings each side first sends the eight bytes of the connection header
+/// (`00 53 50 00`, the protocol as 16 bits, `00 00`); then come the messages. Lengths are big-endian.
+/// A transport that another implementation is to speak with has the framing that it has there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// The length alone: tcp.
+#[non_exhaustive]
+pub enum Framing {
+    /// The length in 8 bytes, then the message: as on tcp and on TLS. The usual choice.
     Length,
-    /// A type byte, then the length: ipc.
+    /// A byte 1, the length in 8 bytes, then the message: as on ipc.
     TypeAndLength,
 }
 

@@ -19,5 +19,6 @@
 pub(crate) mod frame;
 pub(crate) mod header;
 
-pub(crate) use frame::{Decoder, FrameError, Framing, Piece};
+pub use frame::Framing;
+pub(crate) use frame::{Decoder, FrameError, Piece};
 pub(crate) use header::HeaderParser;
