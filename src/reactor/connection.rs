@@ -60,7 +60,13 @@ enum Phase {
     /// We dialed; the stream does not stand yet.
     Opening(Box<dyn Stream>),
     /// Header bytes are on their way.
-    Greeting { stream: Box<dyn Stream>, parser: HeaderParser, unsent: Vec<u8> },
+    Greeting {
+        stream: Box<dyn Stream>,
+        parser: HeaderParser,
+        unsent: Vec<u8>,
+        /// Why ours cannot be written. What the peer sent before is still being read.
+        broken: Option<io::Error>,
+    },
     /// A pipe of the socket.
     Open(Open),
     /// The socket is done with it; what is queued may still be written until the deadline.
@@ -151,6 +157,7 @@ impl Connection {
             stream,
             parser: HeaderParser::new(theirs),
             unsent: header::encode(ours).to_vec(),
+            broken: None,
         };
         self.send_greeting()
     }
@@ -348,7 +355,7 @@ impl Connection {
     }
 
     fn send_greeting(&mut self) -> Fate {
-        let Phase::Greeting { stream, unsent, .. } = &mut self.phase else {
+        let Phase::Greeting { stream, unsent, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
         while !unsent.is_empty() {
@@ -357,27 +364,36 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // What the peer had sent before it went is worth reading: it may say why.
-                Err(_) => unsent.clear(),
+                Err(error) => {
+                    unsent.clear();
+                    *broken = Some(error);
+                    return Fate::Again;
+                }
             }
         }
         Fate::Keep
     }
 
     fn read_greeting(&mut self, token: Token, cx: &mut Context) -> Fate {
-        let Phase::Greeting { stream, parser, .. } = &mut self.phase else {
+        let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
         let n = match stream.read(&mut cx.buffer) {
             Ok(0) => return Fate::End(Ending::Failed(AttemptError::Closed)),
             Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return match broken.take() {
+                    Some(error) => Fate::End(Ending::Failed(error.into())),
+                    None => Fate::Keep,
+                };
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
             Err(error) => return Fate::End(Ending::Failed(error.into())),
         };
         let more = n == cx.buffer.len() || !stream.short_read_is_last();
         let mut bytes = &cx.buffer[..n];
         match parser.parse(&mut bytes) {
-            None if more || self.read_closed => Fate::Again,
+            None if more || self.read_closed || broken.is_some() => Fate::Again,
             None => Fate::Keep,
             Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
             Some(Ok(())) => {
