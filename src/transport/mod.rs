@@ -48,10 +48,11 @@
 //!
 //! # When a transport misbehaves
 //!
-//! What a transport of the program's own returns is checked before it is used, and a panic is caught.
-//! A stream that claims to have read or written more than it was given, that writes nothing without
-//! an error, or that panics has failed: its connection ends as with any other error, the socket and
-//! its other connections live on. What cannot be caught is a call that does not return.
+//! What a transport of the program's own returns is checked before it is used, and a panic is caught,
+//! except in `bind`, `target` and `url`, where it reaches the program's own call. A stream that claims
+//! to have read or written more than it was given, that writes nothing without an error, or that
+//! panics has failed: its connection ends as with any other error, the socket and its other
+//! connections live on. What cannot be caught is a call that does not return.
 
 use std::fmt;
 use std::io::{self, IoSlice};
