@@ -1,4 +1,5 @@
-//! Endpoints and URLs: conformance group 13 (C239 to C274).
+//! Endpoints and URLs: conformance group 13 (C239 to C274). What all transports have in
+//! common is in transports.rs.
 
 mod kit;
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kit::{QUIET, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually};
 use sinew::{
-    AddressError, AttemptError, BindError, Closed, ConnectError, DetachReason, EndpointOptions,
+    AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions,
     EndpointState, Options, Pair, Rep, Req,
 };
 
@@ -195,44 +196,6 @@ fn an_address_of_another_host_cannot_be_bound() {
     pair.bind("tcp://127.0.0.1:0").expect("the socket is none the worse for it");
 }
 
-/// C244, C259, C267.
-#[test]
-fn an_address_is_bound_once_and_the_first_is_not_disturbed() {
-    for transport in Transport::ALL {
-        let (first, second, peer) = (Pair::new(), Pair::new(), Pair::new());
-        let address = transport.address();
-        let endpoint = first.bind(&address.url).unwrap();
-        in_use(first.bind(&endpoint.url()));
-        in_use(second.bind(&endpoint.url()));
-        peer.connect_now(&endpoint.url()).unwrap();
-        exchange(&first, &peer);
-
-        endpoint.close().unwrap();
-        second.bind(&endpoint.url()).expect("free once the first has closed");
-    }
-}
-
-/// C245.
-#[test]
-fn an_address_can_be_bound_again_at_once_after_close() {
-    for transport in Transport::ALL {
-        let address = transport.address();
-        let mut url = address.url.clone();
-        for round in 0..20 {
-            let (left, right) = (Pair::new(), Pair::new());
-            let endpoint = left.bind(&url).unwrap_or_else(|error| panic!("round {round}: {error}"));
-            url = endpoint.url();
-            right.connect_with(&url, &often()).unwrap();
-            left.wait_for_peers(1, SOON).unwrap();
-            match round % 3 {
-                0 => left.close().unwrap(),
-                1 => endpoint.close().unwrap(),
-                _ => drop(left),
-            }
-        }
-    }
-}
-
 /// The same for a socket whose last handle is dropped while the I/O thread is busy with it.
 #[test]
 fn dropping_the_last_handle_frees_the_address_at_once() {
@@ -291,16 +254,6 @@ fn the_local_address_of_a_connection_can_be_chosen() {
     assert!(left.peers()[0].remote.starts_with("tcp://127.0.0.2:"), "{:?}", left.peers());
 }
 
-/// C250, C262.
-#[test]
-fn connect_now_to_nobody_is_refused() {
-    for transport in Transport::ALL {
-        let pair = Pair::new();
-        refused(pair.connect_now(&deserted(transport).url));
-        assert_eq!(pair.stats().connect_errors, 1);
-    }
-}
-
 /// C250, C258: a socket file without an owner.
 #[test]
 fn connect_now_to_a_file_whose_owner_has_died_is_refused() {
@@ -308,23 +261,6 @@ fn connect_now_to_a_file_whose_owner_has_died_is_refused() {
     let path = dir.path("stale");
     drop(UnixListener::bind(&path).unwrap());
     refused(Pair::new().connect_now(&ipc(&path)));
-}
-
-/// C251, C262, C268.
-#[test]
-fn connect_comes_through_once_somebody_listens() {
-    for transport in Transport::ALL {
-        let address = deserted(transport);
-        let (left, right) = (Pair::new(), Pair::new());
-        let endpoint = right.connect_with(&address.url, &often()).unwrap();
-        if transport != Transport::Inproc {
-            eventually("two attempts", || endpoint.status().attempts >= 2);
-            assert_eq!(endpoint.status().last_error, Some(AttemptError::Refused));
-        }
-        left.bind(&address.url).unwrap();
-        exchange(&left, &right);
-        assert_eq!(endpoint.status().state, EndpointState::Connected);
-    }
 }
 
 /// C268.
@@ -374,28 +310,6 @@ fn a_failed_connect_now_leaves_nothing_behind_and_can_be_repeated() {
         assert_eq!(right.peers().len(), 0, "nothing waits for the name");
         right.connect_now(&address.url).unwrap();
         exchange(&left, &right);
-    }
-}
-
-/// C253, as far as there are things to start.
-#[test]
-fn an_endpoint_is_closed_once() {
-    for transport in Transport::ALL {
-        let pair = Pair::new();
-        let address = transport.address();
-        let listener = pair.bind(&address.url).unwrap();
-        let dialer = pair.connect(&deserted(transport).url).unwrap();
-        for endpoint in [listener, dialer] {
-            assert_eq!(endpoint.close(), Ok(()));
-            assert_eq!(endpoint.status().state, EndpointState::Closed);
-            assert_eq!(endpoint.close(), Err(Closed));
-        }
-        let left = pair.bind(&address.url).unwrap();
-        pair.close().unwrap();
-        assert_eq!(left.close(), Err(Closed), "closed with its socket");
-        assert!(matches!(pair.bind(&address.url), Err(BindError::Closed)));
-        assert!(matches!(pair.connect(&address.url), Err(ConnectError::Closed)));
-        assert!(matches!(pair.connect_now(&address.url), Err(ConnectError::Closed)));
     }
 }
 

@@ -1,4 +1,5 @@
 //! Framing and sizes: conformance group 2 (C016 to C034), wire vectors E12 to E28 and F1 to F22.
+//! What all transports have in common is in transports.rs.
 
 mod kit;
 
@@ -6,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use kit::{Raw, SOON, Transport, attached, detached, eventually, header};
-use sinew::{DetachReason, EndpointOptions, Events, Options, Pair, RecvError, Rep, Req, Surveyor};
+use sinew::{DetachReason, Events, Options, Pair, RecvError, Rep, Req, Surveyor};
 
 const MIB: usize = 1 << 20;
 
@@ -149,76 +150,6 @@ fn a_survey_goes_to_every_peer_in_the_same_bytes() {
     assert!(frames.iter().all(|frame| *frame == frames[0]));
 }
 
-/// C016.
-#[test]
-fn an_empty_message_is_a_message() {
-    for transport in Transport::ALL {
-        let (left, right) = (Pair::new(), Pair::new());
-        let _joined = join!(left, right, transport);
-        left.send("").unwrap();
-        right.send("").unwrap();
-        assert_eq!(right.recv_timeout(SOON).unwrap().len(), 0);
-        assert_eq!(left.recv_timeout(SOON).unwrap().len(), 0);
-    }
-}
-
-/// C017.
-#[test]
-fn messages_of_all_sizes_arrive_intact() {
-    for transport in Transport::ALL {
-        let (left, right) = (Pair::new(), Pair::new());
-        let _joined = join!(left, right, transport);
-        let up_and_down = || (0..20).chain((0..19).rev()).map(|power| 1_usize << power);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                for size in up_and_down() {
-                    left.send_timeout(pattern(size, size), SOON).unwrap();
-                }
-            });
-            for size in up_and_down() {
-                let message = right.recv_timeout(SOON).unwrap();
-                assert!(message == pattern(size, size), "{transport:?}: {size} bytes");
-            }
-        });
-        kit::conserved(&left.stats());
-        kit::conserved(&right.stats());
-    }
-}
-
-/// C018, F7, F8, F5, F6.
-#[test]
-fn a_message_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
-    for transport in Transport::STREAMS {
-        for (limit, options) in [
-            (MIB, EndpointOptions::new()),
-            (100, EndpointOptions::new().max_recv_size(100)),
-            (4, EndpointOptions::new().max_recv_size(4)),
-        ] {
-            let (ear, mouth) = (Pair::new(), Pair::new());
-            let events = ear.events();
-            let address = transport.address();
-            let url = ear.bind_with(&address.url, &options).unwrap().url();
-            let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(10));
-            mouth.connect_with(&url, &often).unwrap();
-            attached(&events);
-            for size in [limit - 1, limit] {
-                mouth.send_timeout(pattern(size, 7), SOON).unwrap();
-                assert!(ear.recv_timeout(SOON).unwrap() == pattern(size, 7), "{size} bytes");
-            }
-            // C019 and C020: the pipe is lost, the dialer comes again, and all is well.
-            mouth.send_timeout(pattern(limit + 1, 7), SOON).unwrap();
-            let (announced, limit) = (limit as u64 + 1, limit as u64);
-            assert_eq!(detached(&events), DetachReason::Oversize { announced, limit });
-            attached(&events);
-            eventually("the mouth has its new pipe", || mouth.stats().established_connections == 2);
-            mouth.send_timeout("few", SOON).unwrap();
-            assert_eq!(ear.recv_timeout(SOON).unwrap(), "few");
-            assert_eq!(ear.stats().oversize, 1);
-            kit::conserved(&ear.stats());
-        }
-    }
-}
-
 /// C021.
 #[test]
 fn without_a_limit_more_than_the_default_is_taken() {
@@ -229,16 +160,6 @@ fn without_a_limit_more_than_the_default_is_taken() {
             ear.hears(&pattern(size, size));
         }
     }
-}
-
-/// C022.
-#[test]
-fn inproc_knows_no_limit() {
-    let ear = Pair::with_options(Options::new().max_recv_size(10)).unwrap();
-    let mouth = Pair::new();
-    let _joined = join!(ear, mouth, Transport::Inproc);
-    mouth.send(pattern(100, 1)).unwrap();
-    assert_eq!(ear.recv_timeout(SOON).unwrap(), pattern(100, 1));
 }
 
 /// C023, F1, F2, F4, F16, F19.
@@ -377,61 +298,6 @@ fn the_limit_counts_the_protocol_header() {
         } else {
             assert_eq!(raw.read_to_end(), []);
             assert_eq!(rep.stats().oversize, 1);
-        }
-    }
-}
-
-/// C032.
-#[test]
-fn sixty_four_mebibytes_arrive_intact() {
-    for transport in Transport::STREAMS {
-        let right = Pair::with_options(Options::new().max_recv_size(None)).unwrap();
-        let left = Pair::new();
-        let _joined = join!(left, right, transport);
-        let body = sinew::Message::from(pattern(64 * MIB, 3));
-        left.send(&body).unwrap();
-        assert!(right.recv_timeout(SOON).unwrap() == body, "the content differs");
-        kit::conserved(&left.stats());
-        kit::conserved(&right.stats());
-    }
-}
-
-/// C033.
-#[test]
-fn a_thousand_messages_of_random_size_cross_each_way_in_order() {
-    const COUNT: usize = 1000;
-    /// A fixed sequence without a pattern: the upper bits of a linear congruential generator.
-    fn sizes(seed: u64) -> impl Iterator<Item = usize> {
-        let next =
-            |x: &u64| Some(x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407));
-        std::iter::successors(Some(seed), next)
-            .skip(1)
-            .map(|x| (x >> 33) as usize % 70_001)
-            .take(COUNT)
-    }
-    let master = pattern(70_000, 0);
-    for transport in Transport::ALL {
-        let (left, right) = (Pair::new(), Pair::new());
-        let _joined = join!(left, right, transport);
-        thread::scope(|scope| {
-            for (from, to, seed) in [(&left, &right, 1), (&right, &left, 2)] {
-                let master = &master;
-                scope.spawn(move || {
-                    for size in sizes(seed) {
-                        from.send_timeout(&master[..size], SOON).unwrap();
-                    }
-                });
-                scope.spawn(move || {
-                    for size in sizes(seed) {
-                        let message = to.recv_timeout(SOON).unwrap();
-                        assert!(*message == master[..size], "{size} expected, {}", message.len());
-                    }
-                });
-            }
-        });
-        for pair in [&left, &right] {
-            assert_eq!(pair.stats().messages_received, COUNT as u64);
-            kit::conserved(&pair.stats());
         }
     }
 }

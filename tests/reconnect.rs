@@ -1,5 +1,5 @@
 //! Reconnecting: conformance group 14 (C275 to C284). The arithmetic of the backoff is tested beside
-//! it, in src/reactor/dial.rs.
+//! it, in src/reactor/dial.rs; C275 is in transports.rs.
 
 mod kit;
 
@@ -23,31 +23,6 @@ fn ms(ms: u64) -> Duration {
 
 fn often() -> EndpointOptions {
     EndpointOptions::new().reconnect_interval(ms(10))
-}
-
-/// C275.
-#[test]
-fn traffic_goes_on_when_the_listener_returns() {
-    for transport in Transport::ALL {
-        let address = transport.address();
-        let mut url = address.url.clone();
-        let dialer = Pair::new();
-        for round in 0..5 {
-            let listener = Pair::new();
-            url = listener.bind(&url).unwrap().url();
-            if round == 0 {
-                dialer.connect_with(&url, &often()).unwrap();
-            }
-            listener.send_timeout(format!("{round}"), SOON).unwrap();
-            assert_eq!(dialer.recv_timeout(SOON).unwrap(), format!("{round}"));
-            dialer.send_timeout("back", SOON).unwrap();
-            assert_eq!(listener.recv_timeout(SOON).unwrap(), "back");
-            listener.close().unwrap();
-            eventually("the loss is noticed without traffic", || dialer.peers().is_empty());
-        }
-        assert_eq!(dialer.stats().established_connections, 5);
-        kit::conserved(&dialer.stats());
-    }
 }
 
 /// The gaps between the attempts that reach `server`, each of which is ended at once.
