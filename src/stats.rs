@@ -251,6 +251,21 @@ impl Counters {
     }
 }
 
+/// What was dropped of one pipe. Takes memory with the first drop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PipeDrops(Option<Box<[u64; DropReason::ALL.len()]>>);
+
+impl PipeDrops {
+    pub(crate) fn count(&mut self, reason: DropReason, messages: u64) {
+        let drops = self.0.get_or_insert_with(|| Box::new([0; DropReason::ALL.len()]));
+        drops[reason as usize] += messages;
+    }
+
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
+        self.0.as_ref().map_or(0, |drops| drops[reason as usize])
+    }
+}
+
 /// The reasons that concern messages in a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
 /// The reasons that concern messages after they were taken out of a receive queue.

@@ -146,9 +146,11 @@ impl Default for Priorities {
 
 /// What becomes of a message for which a peer, or with PUSH every peer, has no room.
 ///
-/// Every drop is counted, under [`DropReason::SendQueueFull`] for the peer it was meant for. A
-/// broadcast never waits, since the slowest peer would hold up all others; a PUSH that finds a slow
-/// peer takes another, so there is none to blame when all are full.
+/// Every drop is counted as [`DropReason::SendQueueFull`], for the socket
+/// ([`Stats::drops`](crate::Stats::drops)) and for the peer it was meant for
+/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A broadcast never waits, since the slowest peer
+/// would hold up all others; a PUSH that finds a slow peer takes another, so there is none to blame
+/// when all are full.
 ///
 /// | socket | default | choices |
 /// |---|---|---|
@@ -174,8 +176,9 @@ pub enum Overflow {
     DropNewest,
     /// The oldest message in the queue is dropped.
     DropOldest,
-    /// The message is dropped and the slow peer disconnected. One that had connected to us comes
-    /// back by itself; one that we connected to is connected again.
+    /// The message is dropped and the slow peer disconnected, as
+    /// [`TooSlow`](crate::DetachReason::TooSlow). One that had connected to us comes back by itself,
+    /// once it has read what came before; one that we connected to is connected again.
     Disconnect,
 }
 

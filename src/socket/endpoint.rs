@@ -10,6 +10,7 @@ use crate::options::EndpointSettings;
 use crate::pipe::Host;
 use crate::protocol::ProtocolId;
 use crate::reactor::{Command, ListenerSlot, Mailbox};
+use crate::stats::{DropReason, PipeDrops};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 use crate::transport::{PeerCredentials, StreamPeer, inproc};
 
@@ -173,6 +174,22 @@ pub struct PeerStatus {
     pub messages_received: u64,
     /// Bytes of those, protocol headers included.
     pub bytes_received: u64,
+    pub(super) drops: PipeDrops,
+}
+
+impl PeerStatus {
+    /// How many messages to or from this peer were dropped for `reason` while it was connected.
+    ///
+    /// Drops for which no single peer stands are only in [`Stats::drops`](crate::Stats::drops): a
+    /// message that no PUSH peer took, an answer to a peer that is gone.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops.drops(reason)
+    }
+
+    /// Every reason with its count, the zeros included.
+    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.drops(reason)))
+    }
 }
 
 impl std::ops::Deref for PeerStatus {

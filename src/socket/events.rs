@@ -58,6 +58,9 @@ pub enum DetachReason {
     /// `disconnect` was called for it.
     #[error("closed by disconnect")]
     ClosedHere,
+    /// It was too slow for [`Overflow::Disconnect`](crate::Overflow::Disconnect).
+    #[error("the peer was too slow")]
+    TooSlow,
     /// Its endpoint was closed.
     #[error("the endpoint was closed")]
     EndpointClosed,

@@ -26,7 +26,7 @@ use crate::protocol::{Held, Interest, Port, Priorities, Protocol, ProtocolId, Pu
 use crate::reactor::Command;
 use crate::ring::{Bounds, PushRefusal, Ring, Taken, Wake};
 use crate::runtime::Runtime;
-use crate::stats::{Counters, DropReason, Stats};
+use crate::stats::{Counters, DropReason, PipeDrops, Stats};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
 
 mod context;
@@ -177,6 +177,7 @@ struct Pipe {
     bytes_sent: u64,
     messages_received: u64,
     bytes_received: u64,
+    drops: PipeDrops,
     _lease: PipeLease,
 }
 
@@ -673,7 +674,7 @@ impl<P: Protocol> Entry<'_, P> {
     /// Closes the pipes that the protocol wants no more.
     fn disconnect_slow(&mut self) {
         while let Some(pipe) = self.effects.unwanted.pop() {
-            self.unplug(pipe, DetachReason::ClosedHere);
+            self.unplug(pipe, DetachReason::TooSlow);
         }
     }
 
@@ -714,7 +715,7 @@ impl<P: Protocol> Core<P> {
 impl DetachReason {
     /// Whether the far end has yet to be told.
     fn is_closed_by_us(&self) -> bool {
-        matches!(self, Self::ClosedHere | Self::EndpointClosed | Self::SocketClosed)
+        matches!(self, Self::ClosedHere | Self::TooSlow | Self::EndpointClosed | Self::SocketClosed)
     }
 }
 
@@ -731,6 +732,7 @@ impl Pipe {
             bytes_sent: 0,
             messages_received: 0,
             bytes_received: 0,
+            drops: PipeDrops::default(),
             _lease: new.lease,
         }
     }
@@ -772,6 +774,7 @@ impl Pipe {
             bytes_sent: self.bytes_sent,
             messages_received: self.messages_received,
             bytes_received: self.bytes_received,
+            drops: self.drops.clone(),
         }
     }
 }
@@ -809,10 +812,17 @@ impl SocketPort<'_> {
     }
 
     /// Counts what the ring has evicted. Inside the process it had been handed over already.
-    fn count_evicted(&self, pipe: PipeId, evicted: u64) {
-        self.counters.dropped(DropReason::SendQueueFull, evicted);
+    fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
+        self.count_dropped(Some(pipe), DropReason::SendQueueFull, evicted);
         if self.pipes.get(&pipe).is_some_and(|pipe| matches!(pipe.far, Some(Far::Link(_)))) {
             self.counters.copies_evicted.add(evicted);
+        }
+    }
+
+    fn count_dropped(&mut self, pipe: Option<PipeId>, reason: DropReason, messages: u64) {
+        self.counters.dropped(reason, messages);
+        if let Some(pipe) = pipe.and_then(|pipe| self.pipes.get_mut(&pipe)) {
+            pipe.drops.count(reason, messages);
         }
     }
 }
@@ -901,8 +911,8 @@ impl Port for SocketPort<'_> {
         self.effects.wakes.push(interest);
     }
 
-    fn dropped(&mut self, _pipe: Option<PipeId>, reason: DropReason) {
-        self.counters.dropped(reason, 1);
+    fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason) {
+        self.count_dropped(pipe, reason, 1);
     }
 
     fn resent(&mut self) {

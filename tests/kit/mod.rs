@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use sinew::{DetachReason, Events, PipeEventKind, Stats};
 
+pub mod sockets;
+
 /// How long a test waits for what must happen. Generous: only a failure takes that long.
 pub const SOON: Duration = Duration::from_secs(10);
 /// How long a test waits to see that something does not happen, where no event can tell.
