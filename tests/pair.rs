@@ -5,23 +5,36 @@ mod kit;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::sockets::{Receives, Sends, Socket};
 use kit::{QUIET, Raw, SOON, Transport, conserved, eventually};
-use sinew::{Options, Pair, RecvError, SendError};
+use sinew::{Options, Pair, Pair1, RecvError, SendError, raw};
 
-const PAIR: u8 = 0x10;
+/// Runs a generic test for every kind of PAIR that sends without a header.
+macro_rules! for_every_pair {
+    ($test:ident) => {
+        $test::<Pair>();
+        $test::<raw::Pair>();
+        $test::<Pair1>();
+    };
+}
+
+/// How many bytes of header a PAIR puts before the body.
+fn header_length<P: Socket>() -> usize {
+    if P::IDS.0 == Pair1::IDS.0 { 4 } else { 0 }
+}
 
 /// A socket with queues of `messages` messages and 64 KiB.
-fn narrow(messages: usize) -> Pair {
+fn narrow<P: Socket>(messages: usize) -> P {
     let options = Options::new()
         .send_queue(messages)
         .recv_queue(messages)
         .send_queue_bytes(1 << 16)
         .recv_queue_bytes(1 << 16);
-    Pair::with_options(options).unwrap()
+    P::with(options).unwrap()
 }
 
 /// Sends numbered messages until there has been no room for a while; says how many were taken.
-fn fill(pair: &Pair, size: usize) -> u32 {
+fn fill<P: Sends>(pair: &P, size: usize) -> u32 {
     for n in 0u32.. {
         let mut body = vec![0; size];
         body[..4].copy_from_slice(&n.to_be_bytes());
@@ -34,19 +47,22 @@ fn fill(pair: &Pair, size: usize) -> u32 {
     unreachable!("some queue is endless")
 }
 
-/// C036.
+/// C036, C046.
 #[test]
 fn messages_go_both_ways() {
-    for transport in Transport::ALL {
-        let (left, right) = (Pair::new(), Pair::new());
-        let _joined = join!(left, right, transport);
-        left.send("ping").unwrap();
-        assert_eq!(right.recv_timeout(SOON).unwrap(), "ping");
-        right.send("").unwrap();
-        assert_eq!(left.recv_timeout(SOON).unwrap(), "");
-        conserved(&left.stats());
-        conserved(&right.stats());
+    fn check<P: Sends + Receives>() {
+        for transport in Transport::ALL {
+            let (left, right) = (P::new(), P::new());
+            let _joined = join!(left, right, transport);
+            left.send("ping").unwrap();
+            assert_eq!(right.recv_timeout(SOON).unwrap(), "ping");
+            right.send("").unwrap();
+            assert_eq!(left.recv_timeout(SOON).unwrap(), "");
+            conserved(&left.stats());
+            conserved(&right.stats());
+        }
     }
+    for_every_pair!(check);
 }
 
 /// C037.
@@ -62,104 +78,123 @@ fn a_send_without_a_peer_times_out_and_gives_the_message_back() {
     conserved(&pair.stats());
 }
 
-/// C038, C042.
+/// C038, C042, C053.
 #[test]
 fn a_socket_without_a_peer_queues_nothing() {
-    let pair = narrow(1);
-    assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
-    assert_eq!(pair.stats().messages_sent, 0);
-    conserved(&pair.stats());
-}
-
-/// C042.
-#[test]
-fn a_peer_that_does_not_read_fills_pipe_and_kernel_and_no_more() {
-    for transport in Transport::STREAMS {
-        let pair = narrow(1);
-        let address = transport.address();
-        let endpoint = pair.bind(&address.url).unwrap();
-        let mut peer = Raw::greet(&endpoint.url(), PAIR, PAIR);
-        pair.wait_for_peers(1, SOON).unwrap();
-        let taken = fill(&pair, 50_000);
-        assert!(taken > 0);
+    fn check<P: Sends + Receives>() {
+        let pair: P = narrow(1);
         assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
-        for n in 0..taken {
-            assert_eq!(peer.read_frame()[..4], n.to_be_bytes());
-        }
-        eventually("there is room again", || pair.try_send("x").is_ok());
-        assert_eq!(peer.read_frame(), b"x");
+        assert_eq!(pair.stats().messages_sent, 0);
         conserved(&pair.stats());
     }
+    for_every_pair!(check);
 }
 
-/// C039, C040.
+/// C042, C053.
+#[test]
+fn a_peer_that_does_not_read_fills_pipe_and_kernel_and_no_more() {
+    fn check<P: Sends + Receives>() {
+        for transport in Transport::STREAMS {
+            let pair: P = narrow(1);
+            let address = transport.address();
+            let endpoint = pair.bind(&address.url).unwrap();
+            let mut peer = Raw::greet(&endpoint.url(), P::IDS.1, P::IDS.0);
+            pair.wait_for_peers(1, SOON).unwrap();
+            let taken = fill(&pair, 50_000);
+            assert!(taken > 0);
+            assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
+            let mut next = || peer.read_frame().split_off(header_length::<P>());
+            for n in 0..taken {
+                assert_eq!(next()[..4], n.to_be_bytes());
+            }
+            eventually("there is room again", || pair.try_send("x").is_ok());
+            assert_eq!(next(), b"x");
+            conserved(&pair.stats());
+        }
+    }
+    for_every_pair!(check);
+}
+
+/// C039, C040, C052.
 #[test]
 fn a_second_peer_waits_until_the_first_has_gone() {
-    for transport in Transport::ALL {
-        let quick = || {
-            let retry = Duration::from_millis(10);
-            Pair::with_options(Options::new().reconnect_interval(retry)).unwrap()
-        };
-        let (server, first, second) = (Pair::new(), quick(), quick());
-        let (_address, endpoint) = join!(server, first, transport);
-        second.connect(&endpoint.url()).unwrap();
-        eventually("the second is turned away", || server.stats().rejected_pipes > 0);
-        for _ in 0..100 {
-            server.send("to the first").unwrap();
-            assert_eq!(first.recv_timeout(SOON).unwrap(), "to the first");
-            first.send("from the first").unwrap();
-            assert_eq!(server.recv_timeout(SOON).unwrap(), "from the first");
-        }
-        assert_eq!(second.try_recv(), Err(RecvError::WouldBlock));
-        assert_eq!(server.peers().len(), 1);
+    fn check<P: Sends + Receives>() {
+        for transport in Transport::ALL {
+            let quick = || {
+                let retry = Duration::from_millis(10);
+                P::with(Options::new().reconnect_interval(retry)).unwrap()
+            };
+            let (server, first, second) = (P::new(), quick(), quick());
+            let (_address, endpoint) = join!(server, first, transport);
+            second.connect(&endpoint.url()).unwrap();
+            eventually("the second is turned away", || server.stats().rejected_pipes > 0);
+            for _ in 0..100 {
+                server.send("to the first").unwrap();
+                assert_eq!(first.recv_timeout(SOON).unwrap(), "to the first");
+                first.send("from the first").unwrap();
+                assert_eq!(server.recv_timeout(SOON).unwrap(), "from the first");
+            }
+            assert_eq!(second.try_recv(), Err(RecvError::WouldBlock));
+            assert_eq!(server.peers().len(), 1);
 
-        first.close().unwrap();
-        eventually("the second is let in", || server.stats().accepted_connections == 2);
-        server.send("to the second").unwrap();
-        assert_eq!(second.recv_timeout(SOON).unwrap(), "to the second");
-        second.send("from the second").unwrap();
-        assert_eq!(server.recv_timeout(SOON).unwrap(), "from the second");
-        for pair in [&server, &first, &second] {
-            eventually("all is accounted for", || pair.stats().check_conservation().is_ok());
+            first.close().unwrap();
+            eventually("the second is let in", || server.stats().accepted_connections == 2);
+            server.send("to the second").unwrap();
+            assert_eq!(second.recv_timeout(SOON).unwrap(), "to the second");
+            second.send("from the second").unwrap();
+            assert_eq!(server.recv_timeout(SOON).unwrap(), "from the second");
+            for pair in [&server, &first, &second] {
+                eventually("all is accounted for", || pair.stats().check_conservation().is_ok());
+            }
         }
     }
+    for_every_pair!(check);
 }
 
-/// C041.
+/// C041, C053.
 #[test]
 fn a_slow_receiver_holds_the_sender_up_and_loses_nothing() {
-    for transport in Transport::ALL {
-        let (sender, receiver) = (narrow(4), narrow(4));
-        let _joined = join!(sender, receiver, transport);
-        let taken = fill(&sender, 10_000);
-        for n in 0..taken {
-            let message = receiver.recv_timeout(SOON).unwrap();
-            assert_eq!(message[..4], n.to_be_bytes(), "over {transport:?}");
+    fn check<P: Sends + Receives>() {
+        for transport in Transport::ALL {
+            let (sender, receiver) = (narrow::<P>(4), narrow::<P>(4));
+            let _joined = join!(sender, receiver, transport);
+            let taken = fill(&sender, 10_000);
+            for n in 0..taken {
+                let message = receiver.recv_timeout(SOON).unwrap();
+                assert_eq!(message[..4], n.to_be_bytes(), "over {transport:?}");
+            }
+            assert_eq!(receiver.try_recv(), Err(RecvError::WouldBlock));
+            conserved(&sender.stats());
+            conserved(&receiver.stats());
         }
-        assert_eq!(receiver.try_recv(), Err(RecvError::WouldBlock));
-        conserved(&sender.stats());
-        conserved(&receiver.stats());
     }
+    for_every_pair!(check);
 }
 
-/// C043.
+/// C043, C053.
 #[test]
 fn a_receive_queue_holds_1_to_8192_messages() {
-    for (messages, allowed) in [(0, false), (1, true), (8192, true), (8193, false)] {
-        let options = Options::new().recv_queue(messages);
-        assert_eq!(Pair::with_options(options).is_ok(), allowed, "{messages}");
+    fn check<P: Sends + Receives>() {
+        for (messages, allowed) in [(0, false), (1, true), (8192, true), (8193, false)] {
+            let options = Options::new().recv_queue(messages);
+            assert_eq!(P::with(options).is_ok(), allowed, "{messages}");
+        }
     }
+    for_every_pair!(check);
 }
 
-/// C043. Inside the process, where no kernel has buffers of its own.
+/// C043, C053. Inside the process, where no kernel has buffers of its own.
 #[test]
 fn a_deeper_receive_queue_takes_more() {
-    let taken = [2, 32].map(|depth| {
-        let (sender, receiver) = (narrow(2), narrow(depth));
-        let _joined = join!(sender, receiver, Transport::Inproc);
-        fill(&sender, 4)
-    });
-    assert!(taken[1] >= taken[0] + 16, "{taken:?}");
+    fn check<P: Sends + Receives>() {
+        let taken = [2, 32].map(|depth| {
+            let (sender, receiver) = (narrow::<P>(2), narrow::<P>(depth));
+            let _joined = join!(sender, receiver, Transport::Inproc);
+            fill(&sender, 4)
+        });
+        assert!(taken[1] >= taken[0] + 16, "{taken:?}");
+    }
+    for_every_pair!(check);
 }
 
 /// C044.
@@ -203,7 +238,7 @@ fn pairs_on_different_names_are_independent() {
 fn two_threads_play_ping_pong() {
     const ROUNDS: u32 = 10_000;
     for transport in Transport::ALL {
-        let (left, right) = (narrow(1), narrow(1));
+        let (left, right) = (narrow::<Pair>(1), narrow::<Pair>(1));
         let _joined = join!(left, right, transport);
         let player = thread::spawn({
             let right = right.clone();
@@ -229,7 +264,7 @@ fn two_threads_play_ping_pong() {
 fn a_blocked_sender_does_not_stop_the_receiver() {
     const MESSAGES: u32 = 10_000;
     for transport in Transport::ALL {
-        let (left, right) = (narrow(1), narrow(1));
+        let (left, right) = (narrow::<Pair>(1), narrow::<Pair>(1));
         let _joined = join!(left, right, transport);
         thread::scope(|scope| {
             for pair in [&left, &right] {
