@@ -5,6 +5,7 @@ mod kit;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::sockets::{Socket, for_every_socket};
 use kit::{SOON, Transport, eventually};
 use sinew::{
     BindError, ConnectError, EndpointOptions, OptionError, Options, Pair, ProtocolId, Rep, Req,
@@ -76,6 +77,35 @@ fn values_out_of_range_are_refused_by_name() {
     for good in [1, 255] {
         assert_eq!(Rep::with_options(new().ttl(good)).unwrap().options().get_ttl(), good as u8);
     }
+}
+
+/// C043, C108, C132, C151.
+#[test]
+fn a_queue_of_any_socket_holds_1_to_8192_messages() {
+    fn check<S: Socket>() {
+        type Queue = (&'static str, fn(Options, usize) -> Options, fn(&Options) -> usize);
+        let mut queues: Vec<Queue> = vec![
+            ("send_queue", Options::send_queue, Options::get_send_queue),
+            ("recv_queue", Options::recv_queue, Options::get_recv_queue),
+        ];
+        if S::IDS.0 == sinew::Sub::IDS.0 && !S::new().is_raw() {
+            queues.push(("sub_queue", Options::sub_queue, Options::get_sub_queue));
+        }
+        for (option, set, get) in queues {
+            for messages in [0, 1, 8192, 8193] {
+                let options = set(Options::new(), messages);
+                let made = S::with(options.clone());
+                assert_eq!(made.as_ref().err(), S::new().set_options(options).as_ref().err());
+                if (1..=8192).contains(&messages) {
+                    assert_eq!(get(&made.unwrap().options()), messages);
+                } else {
+                    let (value, allowed) = (messages.to_string(), "1 to 8192 messages");
+                    assert_eq!(made.unwrap_err(), OptionError::Invalid { option, value, allowed });
+                }
+            }
+        }
+    }
+    for_every_socket!(check);
 }
 
 /// C300, C305.
