@@ -43,7 +43,8 @@
 //! Every operation comes as a blocking call with the socket's timeout, as `try_…`, as `…_timeout` and
 //! as `…_async` (a plain future that needs no runtime), with the same meaning.
 //!
-//! [`raw`] has the same sockets without their conversations, for devices that forward.
+//! The sockets in [`raw`] show the protocol's header and keep no conversations; a [`Device`] forwards
+//! between two of them.
 //!
 //! # Addresses
 //!
@@ -95,11 +96,12 @@ pub use message::{Message, PipeId};
 pub use options::{EndpointOptions, Options};
 pub use protocol::{Overflow, ProtocolId};
 pub use runtime::{Runtime, RuntimeBuilder};
+pub use socket::device::{Device, DeviceError, DeviceHandle};
 pub use socket::{
     Bus, Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events,
     NoSuchPipe, Pair, Pair1, Peer, PeerStatus, PipeEvent, PipeEventKind, PolyPair1, Pub, Pull,
     Push, Question, QueueStatus, Rep, RepContext, ReplyError, Req, ReqContext, Request, Respondent,
-    RespondentContext, Sub, SubContext, Survey, Surveyor, SurveyorContext, raw,
+    RespondentContext, Sub, SubContext, Survey, Surveyor, SurveyorContext, device, raw,
 };
 pub use stats::{DropReason, Stats};
 pub use transport::PeerCredentials;

@@ -49,8 +49,13 @@ drop_reasons! {
     Superseded = "superseded";
     /// Outbound: the socket was closed with the message still queued.
     ClosedUnsent = "closed_unsent";
-    /// Outbound: the header given to a raw socket is too short to name a pipe.
+    /// Outbound: the header given to a raw socket is too short to name a pipe; or it is one that the
+    /// sending socket of a device cannot send, such as a count of 255 hops.
     BadHeader = "bad_header";
+    /// Outbound: the message was over the `max_send_size` of the sending socket of a device.
+    TooLarge = "too_large";
+    /// Outbound: a device had received the message, and ended before this socket could take it.
+    DeviceStopped = "device_stopped";
     /// Inbound: an answer to no request or survey that is still open: late, duplicate or invented.
     Stale = "stale";
     /// Inbound: a good message that nobody received before its request or survey was given up, or its

@@ -47,9 +47,7 @@ pub(crate) use pair1::{Pair1, Polyamorous};
 pub(crate) use publish::Pub;
 pub(crate) use pull::Pull;
 pub(crate) use push::Push;
-#[cfg_attr(not(test), expect(unused_imports, reason = "devices are still to come"))]
-pub(crate) use raw::RawProtocol;
-pub(crate) use raw::{Raw, RawAnswerer, RawReq, RawSurveyor};
+pub(crate) use raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor};
 pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
 pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};

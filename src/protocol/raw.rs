@@ -31,7 +31,6 @@ use crate::options::Own;
 use crate::stats::DropReason;
 
 /// A raw socket: a send names the header, a receive yields it with the message.
-#[cfg_attr(not(test), expect(dead_code, reason = "devices are still to come"))]
 pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message> {
     /// Whether it can send; if not, every send is refused.
     const SENDS: bool = true;

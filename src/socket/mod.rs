@@ -30,6 +30,7 @@ use crate::stats::{Counters, DropReason, PipeDrops, Stats};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
 
 mod context;
+pub mod device;
 mod endpoint;
 mod establish;
 mod events;
@@ -103,6 +104,18 @@ impl<P: Protocol> Handle<P> {
             runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
         });
         Ok(Self(core))
+    }
+}
+
+impl<P: Protocol> Handle<P> {
+    /// Whether nobody else has a hold. True for good then: a hold comes only from a hold.
+    fn is_last(&self) -> bool {
+        self.0.holds.load(Ordering::Acquire) == 1
+    }
+
+    /// Whether both are holds on one socket.
+    fn is_same<Q: Protocol>(&self, other: &Handle<Q>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
     }
 }
 
