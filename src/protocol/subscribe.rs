@@ -471,6 +471,15 @@ mod tests {
             std::iter::from_fn(|| self.sub.recv(&context, start(), io).ok()).collect()
         }
 
+        fn receive(&mut self, context: Conversation) -> Result<Message, RecvRefusal> {
+            self.sub.recv(&context, start(), &mut self.io)
+        }
+
+        /// A program that waits finds nothing, for now.
+        fn waits(&mut self, context: Conversation) {
+            assert_eq!(self.receive(context), Err(RecvRefusal::WouldBlock));
+        }
+
         fn unsubscribe(&mut self, context: Conversation, topic: &str) -> Result<(), NotSubscribed> {
             self.sub.unsubscribe(context, topic.as_bytes(), &mut self.io)
         }
@@ -502,7 +511,137 @@ mod tests {
         assert!(!bench.sub.ready(context.interest()) && !bench.sub.ready(other.interest()));
         assert!(!bench.io.take_woken(context.interest()));
         assert_eq!(bench.take_reasons(), [DropReason::NotSubscribed; 2]);
+        assert_eq!(bench.io.popped, 0, "it was dropped where it lay");
         assert_eq!(bench.receive_all(context), [""; 0]);
+    }
+
+    #[test]
+    fn only_who_gets_something_is_woken() {
+        let (mut bench, context) = Bench::new(&["a"]);
+        let other = bench.open(&["b"]);
+        bench.waits(context);
+        bench.waits(other);
+        bench.arrives(1, &["b", "c"]);
+        assert!(!bench.io.take_woken(context.interest()));
+        bench.arrives(1, &["a"]);
+        assert!(bench.io.take_woken(context.interest()));
+    }
+
+    const SIX: [&str; 6] = ["1", "2", "3", "4", "5", "6"];
+
+    /// One with a context that holds two messages, whose program was waiting when six arrived.
+    fn burst() -> (Bench, Conversation) {
+        let (mut bench, context) = Bench::new(&[""]);
+        bench.sub.set_limit(context, 2, &mut bench.io);
+        bench.waits(context);
+        bench.arrives(1, &SIX);
+        (bench, context)
+    }
+
+    #[test]
+    fn a_burst_waits_in_its_pipe_for_a_program_that_reads() {
+        let (mut bench, context) = burst();
+        assert!(bench.io.take_woken(context.interest()));
+        assert_eq!(bench.io.popped, 2, "the rest pushes back");
+        assert_eq!(bench.receive_all(context), SIX);
+        assert_eq!(bench.take_reasons(), []);
+        assert_eq!(bench.sub.deadline(), None);
+    }
+
+    #[test]
+    fn a_program_that_has_stopped_reading_is_given_up() {
+        let (mut bench, context) = burst();
+        let first = bench.sub.deadline().expect("the clock is to be started");
+        bench.sub.expire(first, &mut bench.io);
+        let last = first + PATIENCE;
+        assert_eq!(bench.sub.deadline(), Some(last));
+        bench.arrives(2, &["7"]);
+        bench.sub.expire(last - Duration::from_millis(1), &mut bench.io);
+        assert_eq!(bench.take_reasons(), [], "not before its time");
+        bench.sub.expire(last, &mut bench.io);
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 5]);
+        assert_eq!(bench.receive_all(context).len(), 2);
+    }
+
+    #[test]
+    fn a_program_that_reads_on_is_waited_for_again() {
+        let (mut bench, context) = burst();
+        let first = bench.sub.deadline().expect("the clock is to be started");
+        bench.sub.expire(first, &mut bench.io);
+        assert_eq!(bench.receive(context).unwrap(), "1");
+        bench.sub.expire(first + PATIENCE, &mut bench.io);
+        assert_eq!(bench.io.popped, 3, "into the room it has made");
+        assert_eq!(bench.sub.deadline(), Some(first + 2 * PATIENCE));
+        bench.sub.expire(first + 2 * PATIENCE, &mut bench.io);
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 3]);
+        assert_eq!(bench.receive_all(context), ["5", "6"]);
+    }
+
+    /// C155, within one socket.
+    #[test]
+    fn a_full_context_does_not_hold_up_one_that_waits() {
+        let (mut bench, quick) = Bench::new(&["q"]);
+        let slow = bench.sub.open(1, true);
+        bench.sub.subscribe(slow, b"s");
+        bench.waits(slow);
+        bench.waits(quick);
+        bench.arrives(1, &["s1", "s2", "s3", "q"]);
+        assert!(bench.io.take_woken(quick.interest()));
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 2]);
+        assert_eq!(bench.receive_all(quick), ["q"]);
+        assert_eq!(bench.receive_all(slow), ["s3"]);
+    }
+
+    #[test]
+    fn a_receive_goes_past_what_is_held_for_another_context() {
+        let (mut bench, context) = burst();
+        let other = bench.open(&["5"]);
+        assert!(bench.sub.ready(other.interest()), "for all one knows");
+        assert_eq!(bench.receive(other).unwrap(), "5");
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 3]);
+        assert_eq!(bench.receive_all(context), ["4", "5", "6"]);
+    }
+
+    #[test]
+    fn who_is_closed_or_wants_less_holds_up_nothing() {
+        let (mut bench, context) = burst();
+        let other = bench.open(&["6"]);
+        bench.sub.close(context, &mut bench.io);
+        assert!(bench.io.take_woken(other.interest()));
+        assert_eq!(bench.receive_all(other), ["6"]);
+
+        let (mut bench, context) = burst();
+        bench.sub.subscribe(context, b"6");
+        bench.unsubscribe(context, "").unwrap();
+        assert_eq!(bench.take_reasons(), [DropReason::NotSubscribed; 5]);
+        assert_eq!(bench.receive_all(context), ["6"]);
+
+        let (mut bench, context) = burst();
+        bench.sub.set_limit(context, 128, &mut bench.io);
+        assert_eq!(bench.io.popped, 6);
+    }
+
+    #[test]
+    fn pipes_take_turns_however_much_one_has() {
+        let (mut bench, context) = burst();
+        bench.arrives(2, &["x", "y"]);
+        let got = bench.receive_all(context);
+        assert_eq!(got, ["1", "2", "3", "x", "4", "y", "5", "6"]);
+    }
+
+    #[test]
+    fn a_flood_that_nobody_wants_is_skipped_in_steps() {
+        let (mut bench, context) = Bench::new(&["wanted"]);
+        bench.waits(context);
+        (0..EFFORT).for_each(|_| bench.io.arrives(pipe(1), b"unwanted"));
+        bench.arrives(1, &["wanted"]);
+        assert!(!bench.io.take_woken(context.interest()) && bench.sub.ready(context.interest()));
+        let at_once = bench.sub.deadline().expect("it goes on");
+        assert!(at_once <= start());
+        bench.sub.expire(at_once, &mut bench.io);
+        assert!(bench.io.take_woken(context.interest()));
+        assert_eq!(bench.sub.deadline(), None);
+        assert_eq!(bench.receive_all(context), ["wanted"]);
     }
 
     /// C141.

@@ -446,6 +446,8 @@ struct Reading {
     context: Conversation,
     topics: BTreeSet<Vec<u8>>,
     order: Order,
+    /// It has found nothing and was not woken since.
+    waits: bool,
 }
 
 impl Reader {
@@ -456,12 +458,18 @@ impl Reader {
     }
 
     fn read(&mut self, which: usize, sub: &mut Sub, io: &mut SimPort<'_>) {
-        let Reading { context, topics, order } = &mut self.contexts[which];
+        let Reading { context, topics, order, waits } = &mut self.contexts[which];
         while let Ok(message) = sub.recv(context, io.now(), io) {
             io.delivered();
+            assert!(!*waits, "it should have been woken");
             assert!(topics.iter().any(|topic| message.starts_with(topic)), "it was wanted");
             order.check(&message);
+            // Who does not read to the end is not waiting.
+            if io.random().one_in(4) {
+                return;
+            }
         }
+        *waits = true;
     }
 
     fn change(&mut self, which: usize, sub: &mut Sub, io: &mut SimPort<'_>) {
@@ -482,15 +490,16 @@ impl Program<Sub> for Reader {
         while self.contexts.len() < Self::CONTEXTS {
             let context = sub.open(3, io.random().one_in(2));
             let (topics, order) = (BTreeSet::new(), Order::new(self.across_a_device));
-            self.contexts.push(Reading { context, topics, order });
+            self.contexts.push(Reading { context, topics, order, waits: false });
         }
         let which = io.random().below(Self::CONTEXTS);
         match io.random().below(8) {
             0 => {
-                let Reading { context, topics, .. } = &mut self.contexts[which];
+                let Reading { context, topics, waits, .. } = &mut self.contexts[which];
                 sub.close(*context, io);
                 *context = sub.open(3, true);
                 topics.clear();
+                *waits = false;
             }
             1 | 2 => self.read(which, sub, io),
             _ => self.change(which, sub, io),
@@ -500,10 +509,11 @@ impl Program<Sub> for Reader {
     fn woken(&mut self, interest: Interest, sub: &mut Sub, io: &mut SimPort<'_>) {
         let waits = |reading: &Reading| reading.context.interest() == interest;
         // Some are left in the queue, for it to overflow.
-        if let Some(which) = self.contexts.iter().position(waits)
-            && !io.random().one_in(2)
-        {
-            self.read(which, sub, io);
+        if let Some(which) = self.contexts.iter().position(waits) {
+            self.contexts[which].waits = false;
+            if !io.random().one_in(2) {
+                self.read(which, sub, io);
+            }
         }
     }
 
