@@ -2,7 +2,7 @@
 //!
 //! For each of their roles, over tcp and ipc, with either side binding: exchanges of exact content,
 //! their process killed and started again, and, where we bind, our socket closed and bound again
-//! under their feet. Then one REQ of ours over both of them at once.
+//! under their feet. Then ours and both of theirs in one topology.
 //!
 //! Debian and its descendants have the tools in `nanomsg-utils` and `nng-utils`. Where one is
 //! missing its tests say so and pass, except with `CI=true` in the environment: then they fail.
@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 mod kit;
 
-use kit::{Address, SOON, Transport, eventually};
+use kit::{Address, SOON, Transport, conserved, eventually};
 use sinew::{
-    BindError, Events, Message, Options, Pair, PipeEventKind, Rep, Req, Respondent, Surveyor,
+    BindError, Bus, DropReason, Events, Message, Options, Pair, Pair1, PipeEventKind, PolyPair1,
+    Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor,
 };
 use socket2::{Domain, Type};
 
@@ -58,6 +59,26 @@ interop! {
     nanocat_pair_binds_ipc:            NANOCAT TheirPair        They    Ipc;
     nanocat_pair_connects_tcp:         NANOCAT TheirPair        We      Tcp;
     nanocat_pair_connects_ipc:         NANOCAT TheirPair        We      Ipc;
+    nanocat_push_binds_tcp:            NANOCAT TheirPush        They    Tcp;
+    nanocat_push_binds_ipc:            NANOCAT TheirPush        They    Ipc;
+    nanocat_push_connects_tcp:         NANOCAT TheirPush        We      Tcp;
+    nanocat_push_connects_ipc:         NANOCAT TheirPush        We      Ipc;
+    nanocat_pull_binds_tcp:            NANOCAT TheirPull        They    Tcp;
+    nanocat_pull_binds_ipc:            NANOCAT TheirPull        They    Ipc;
+    nanocat_pull_connects_tcp:         NANOCAT TheirPull        We      Tcp;
+    nanocat_pull_connects_ipc:         NANOCAT TheirPull        We      Ipc;
+    nanocat_pub_binds_tcp:             NANOCAT TheirPub         They    Tcp;
+    nanocat_pub_binds_ipc:             NANOCAT TheirPub         They    Ipc;
+    nanocat_pub_connects_tcp:          NANOCAT TheirPub         We      Tcp;
+    nanocat_pub_connects_ipc:          NANOCAT TheirPub         We      Ipc;
+    nanocat_sub_binds_tcp:             NANOCAT TheirSub         They    Tcp;
+    nanocat_sub_binds_ipc:             NANOCAT TheirSub         They    Ipc;
+    nanocat_sub_connects_tcp:          NANOCAT TheirSub         We      Tcp;
+    nanocat_sub_connects_ipc:          NANOCAT TheirSub         We      Ipc;
+    nanocat_bus_binds_tcp:             NANOCAT TheirBus         They    Tcp;
+    nanocat_bus_binds_ipc:             NANOCAT TheirBus         They    Ipc;
+    nanocat_bus_connects_tcp:          NANOCAT TheirBus         We      Tcp;
+    nanocat_bus_connects_ipc:          NANOCAT TheirBus         We      Ipc;
     nngcat_rep_binds_tcp:              NNGCAT  TheirRep         They    Tcp;
     nngcat_rep_binds_ipc:              NNGCAT  TheirRep         They    Ipc;
     nngcat_rep_connects_tcp:           NNGCAT  TheirRep         We      Tcp;
@@ -78,6 +99,30 @@ interop! {
     nngcat_pair_binds_ipc:             NNGCAT  TheirPair        They    Ipc;
     nngcat_pair_connects_tcp:          NNGCAT  TheirPair        We      Tcp;
     nngcat_pair_connects_ipc:          NNGCAT  TheirPair        We      Ipc;
+    nngcat_push_binds_tcp:             NNGCAT  TheirPush        They    Tcp;
+    nngcat_push_binds_ipc:             NNGCAT  TheirPush        They    Ipc;
+    nngcat_push_connects_tcp:          NNGCAT  TheirPush        We      Tcp;
+    nngcat_push_connects_ipc:          NNGCAT  TheirPush        We      Ipc;
+    nngcat_pull_binds_tcp:             NNGCAT  TheirPull        They    Tcp;
+    nngcat_pull_binds_ipc:             NNGCAT  TheirPull        They    Ipc;
+    nngcat_pull_connects_tcp:          NNGCAT  TheirPull        We      Tcp;
+    nngcat_pull_connects_ipc:          NNGCAT  TheirPull        We      Ipc;
+    nngcat_pub_binds_tcp:              NNGCAT  TheirPub         They    Tcp;
+    nngcat_pub_binds_ipc:              NNGCAT  TheirPub         They    Ipc;
+    nngcat_pub_connects_tcp:           NNGCAT  TheirPub         We      Tcp;
+    nngcat_pub_connects_ipc:           NNGCAT  TheirPub         We      Ipc;
+    nngcat_sub_binds_tcp:              NNGCAT  TheirSub         They    Tcp;
+    nngcat_sub_binds_ipc:              NNGCAT  TheirSub         They    Ipc;
+    nngcat_sub_connects_tcp:           NNGCAT  TheirSub         We      Tcp;
+    nngcat_sub_connects_ipc:           NNGCAT  TheirSub         We      Ipc;
+    nngcat_bus_binds_tcp:              NNGCAT  TheirBus         They    Tcp;
+    nngcat_bus_binds_ipc:              NNGCAT  TheirBus         They    Ipc;
+    nngcat_bus_connects_tcp:           NNGCAT  TheirBus         We      Tcp;
+    nngcat_bus_connects_ipc:           NNGCAT  TheirBus         We      Ipc;
+    nngcat_pair1_binds_tcp:            NNGCAT  TheirPair1       They    Tcp;
+    nngcat_pair1_binds_ipc:            NNGCAT  TheirPair1       They    Ipc;
+    nngcat_pair1_connects_tcp:         NNGCAT  TheirPair1       We      Tcp;
+    nngcat_pair1_connects_ipc:         NNGCAT  TheirPair1       We      Ipc;
 }
 
 /// What we send, by meeting: text and bytes that a careless tool would trip over, then nothing at
@@ -101,9 +146,6 @@ fn meet<R: Role>(tool: &Tool, binds: Side, transport: Transport) {
     let place = Place::new(transport);
     let start = || Cat::start(tool, &R::arguments(tool), binds, &place.url, &data());
     let [first, second, third] = bodies();
-    let exchange = |ours: &R::Ours, cat: &Cat, bodies: &[Vec<u8>]| {
-        bodies.iter().for_each(|body| R::exchange(ours, cat, body));
-    };
 
     let ours = R::Ours::make();
     let events = ours.events();
@@ -113,26 +155,26 @@ fn meet<R: Role>(tool: &Tool, binds: Side, transport: Transport) {
     }
     let cat = start();
     ours.wait_for_peers(1);
-    exchange(&ours, &cat, &first);
+    R::exchange(&ours, &cat, &first);
 
     drop(cat);
     wait_for_loss(&events);
     let cat = start();
     ours.wait_for_peers(1);
-    exchange(&ours, &cat, &second);
+    R::exchange(&ours, &cat, &second);
 
     if let Side::We = binds {
         ours.close();
         let ours = R::Ours::make();
         ours.bind(&place.url);
         ours.wait_for_peers(1);
-        exchange(&ours, &cat, &third);
+        R::exchange(&ours, &cat, &third);
     }
 }
 
 #[test]
 fn one_req_balances_over_nanocat_and_nngcat() {
-    if !(NANOCAT.is_installed() && NNGCAT.is_installed()) {
+    if !both_are_installed() {
         return;
     }
     let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
@@ -164,7 +206,7 @@ fn ask_20_times(req: &Req) -> Vec<Message> {
 
 #[test]
 fn a_request_moves_on_when_the_rep_that_has_it_is_killed() {
-    if !(NANOCAT.is_installed() && NNGCAT.is_installed()) {
+    if !both_are_installed() {
         return;
     }
     let place = Place::new(Transport::Tcp);
@@ -184,6 +226,169 @@ fn a_request_moves_on_when_the_rep_that_has_it_is_killed() {
     });
 }
 
+#[test]
+fn a_nanocat_sub_and_an_nngcat_sub_pick_from_one_pub() {
+    if !both_are_installed() {
+        return;
+    }
+    let publisher = Pub::new();
+    let [tcp, ipc] = bound_twice(&publisher);
+    let a_and_c = ["--sub", "--subscribe", "a", "--subscribe", "c."];
+    let b_and_c = ["--sub", "--subscribe", "b", "--subscribe", "c."];
+    let nanocat = Cat::start_mute(&NANOCAT, &a_and_c, Side::We, &tcp.url);
+    let nngcat = Cat::start_mute(&NNGCAT, &b_and_c, Side::We, &ipc.url);
+    publisher.wait_for_peers(2, SOON).unwrap();
+
+    for topic in ["a", "b", "", "x", "c", "c.", "ba", "ab", "c.c"] {
+        publisher.send(topic).unwrap();
+    }
+    assert_eq!(nanocat.texts(4), ["a", "c.", "ab", "c.c"]);
+    assert_eq!(nngcat.texts(4), ["b", "c.", "ba", "c.c"]);
+}
+
+#[test]
+fn one_sub_picks_from_a_nanocat_pub_and_an_nngcat_pub() {
+    if !both_are_installed() {
+        return;
+    }
+    let sub = Sub::new();
+    sub.subscribe("wanted").unwrap();
+    let [tcp, ipc] = bound_twice(&sub);
+    let start = |tool, place: &Place, data: &str| {
+        Cat::start(tool, &TheirPub::arguments(tool), Side::We, &place.url, data.as_bytes())
+    };
+    let _cats = [
+        start(&NANOCAT, &ipc, "unwanted by us"),
+        start(&NANOCAT, &tcp, "wanted of nanocat"),
+        start(&NNGCAT, &ipc, "wanted of nngcat"),
+    ];
+
+    let mut wanted = vec!["wanted of nanocat", "wanted of nngcat"];
+    while !wanted.is_empty() || sub.stats().drops(DropReason::NotSubscribed) == 0 {
+        let message = sub.recv_timeout(SOON).unwrap();
+        assert!(message.to_text().starts_with("wanted"), "{message}");
+        wanted.retain(|text| message != *text);
+    }
+    sub.subscribe("unwanted").unwrap();
+    sub.unsubscribe("wanted").unwrap();
+    assert_eq!(sub.recv_timeout(SOON).unwrap(), "unwanted by us");
+}
+
+#[test]
+fn one_pull_is_fed_by_nanocat_and_nngcat() {
+    if !both_are_installed() {
+        return;
+    }
+    let pull = Pull::new();
+    let [tcp, ipc] = bound_twice(&pull);
+    let _nanocat =
+        Cat::start(&NANOCAT, &TheirPush::arguments(&NANOCAT), Side::We, &tcp.url, b"nanocat");
+    let _nngcat =
+        Cat::start(&NNGCAT, &TheirPush::arguments(&NNGCAT), Side::We, &ipc.url, b"nngcat");
+    let (mut of_nanocat, mut of_nngcat) = (0, 0);
+    while of_nanocat < 2 || of_nngcat < 2 {
+        match pull.recv_timeout(SOON).unwrap().to_text().as_ref() {
+            "nanocat" => of_nanocat += 1,
+            "nngcat" => of_nngcat += 1,
+            other => panic!("nobody pushed {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_bus_between_nanocat_and_nngcat_passes_nothing_on() {
+    if !both_are_installed() {
+        return;
+    }
+    let bus = Bus::new();
+    let [tcp, ipc] = bound_twice(&bus);
+    let cats = [(&NANOCAT, &tcp), (&NNGCAT, &ipc)].map(|(tool, place)| {
+        let data = tool.name.as_bytes();
+        Cat::start(tool, &TheirBus::arguments(tool), Side::We, &place.url, data)
+    });
+    for round in ["one", "two"] {
+        let mut silent = vec!["nanocat", "nngcat"];
+        while !silent.is_empty() {
+            let message = bus.recv_timeout(SOON).unwrap();
+            silent.retain(|name| message != *name);
+        }
+        // Had we passed on what they sent, that would come first.
+        bus.send(round).unwrap();
+        assert_eq!(cats.each_ref().map(|cat| cat.texts(1)), [[round], [round]]);
+    }
+}
+
+#[test]
+fn a_polyamorous_hub_answers_each_nngcat() {
+    if !NNGCAT.is_installed() {
+        return;
+    }
+    let hub = PolyPair1::new();
+    let [tcp, ipc] = bound_twice(&hub);
+    let cats = [("alice", &tcp), ("bob", &ipc)].map(|(name, place)| {
+        let arguments = TheirPair1::arguments(&NNGCAT);
+        Cat::start(&NNGCAT, &arguments, Side::We, &place.url, name.as_bytes())
+    });
+    let mut strangers = vec!["alice", "bob"];
+    while !strangers.is_empty() {
+        let hello = hub.recv_timeout(SOON).unwrap();
+        let known = strangers.len();
+        strangers.retain(|name| hello != *name);
+        if strangers.len() < known {
+            let pipe = hello.pipe().expect("it came on one");
+            hub.send_to(pipe, format!("hello {hello}")).unwrap();
+        }
+    }
+    assert_eq!(cats.each_ref().map(|cat| cat.texts(1)), [["hello alice"], ["hello bob"]]);
+}
+
+#[test]
+fn push_goes_on_when_its_nanocat_pull_is_killed() {
+    push_goes_on_when_its_pull_is_killed(&NANOCAT);
+}
+
+#[test]
+fn push_goes_on_when_its_nngcat_pull_is_killed() {
+    push_goes_on_when_its_pull_is_killed(&NNGCAT);
+}
+
+/// What is under way is lost then. Nothing else is, nothing comes twice or in another order.
+fn push_goes_on_when_its_pull_is_killed(tool: &Tool) {
+    if !tool.is_installed() {
+        return;
+    }
+    let place = Place::new(Transport::Tcp);
+    let push = Push::new();
+    push.connect(&place.url).unwrap();
+    let pusher = push.clone();
+    let pushing = thread::spawn(move || (0..).find(|n: &u64| pusher.send(n.to_string()).is_err()));
+    let start = || Cat::start_mute(tool, &["--pull"], Side::They, &place.url);
+    let number = |cat: &Cat| cat.texts(1)[0].parse::<u64>().unwrap();
+
+    let first = start();
+    (0..100).for_each(|n| assert_eq!(number(&first), n));
+    drop(first);
+    let second = start();
+    let resumed = number(&second);
+    assert!(resumed >= 100);
+    (resumed + 1..resumed + 100).for_each(|n| assert_eq!(number(&second), n));
+
+    push.close().unwrap();
+    assert!(pushing.join().unwrap() > Some(resumed));
+    conserved(&push.stats());
+}
+
+fn both_are_installed() -> bool {
+    NANOCAT.is_installed() && NNGCAT.is_installed()
+}
+
+/// Binds a socket over tcp and over ipc.
+fn bound_twice(socket: &impl Socket) -> [Place; 2] {
+    let places = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    places.iter().for_each(|place| socket.bind(&place.url));
+    places
+}
+
 /// One of their roles, and our part opposite.
 trait Role {
     type Ours: Socket;
@@ -191,8 +396,8 @@ trait Role {
     /// What makes `tool` play the role.
     fn arguments(tool: &Tool) -> Vec<&'static str>;
 
-    /// `body` goes from us to them, and their data comes to us.
-    fn exchange(ours: &Self::Ours, cat: &Cat, body: &[u8]);
+    /// The bodies go from us to them, if the role receives, and their data comes to us, if it sends.
+    fn exchange(ours: &Self::Ours, cat: &Cat, bodies: &[Vec<u8>]);
 }
 
 struct TheirRep;
@@ -204,9 +409,11 @@ impl Role for TheirRep {
         vec!["--rep"]
     }
 
-    fn exchange(req: &Req, cat: &Cat, body: &[u8]) {
-        assert_eq!(req.request_timeout(body, SOON).unwrap(), data());
-        assert_eq!(cat.message(), body);
+    fn exchange(req: &Req, cat: &Cat, bodies: &[Vec<u8>]) {
+        for body in bodies {
+            assert_eq!(req.request_timeout(body, SOON).unwrap(), data());
+            assert_eq!(cat.message(), *body);
+        }
     }
 }
 
@@ -219,12 +426,14 @@ impl Role for TheirReq {
         vec!["--req", "--interval", tool.interval]
     }
 
-    fn exchange(rep: &Rep, cat: &Cat, body: &[u8]) {
-        until_printed(cat, body, || {
-            let request = rep.recv_timeout(SOON).unwrap();
-            assert_eq!(*request, data());
-            request.reply(body).unwrap();
-        });
+    fn exchange(rep: &Rep, cat: &Cat, bodies: &[Vec<u8>]) {
+        for body in bodies {
+            until_printed(cat, body, || {
+                let request = rep.recv_timeout(SOON).unwrap();
+                assert_eq!(*request, data());
+                request.reply(body).unwrap();
+            });
+        }
     }
 }
 
@@ -237,10 +446,12 @@ impl Role for TheirRespondent {
         vec!["--respondent"]
     }
 
-    fn exchange(surveyor: &Surveyor, cat: &Cat, body: &[u8]) {
-        let survey = surveyor.survey(body).unwrap();
-        assert_eq!(survey.recv().unwrap(), data());
-        assert_eq!(cat.message(), body);
+    fn exchange(surveyor: &Surveyor, cat: &Cat, bodies: &[Vec<u8>]) {
+        for body in bodies {
+            let survey = surveyor.survey(body).unwrap();
+            assert_eq!(survey.recv().unwrap(), data());
+            assert_eq!(cat.message(), *body);
+        }
     }
 }
 
@@ -253,12 +464,14 @@ impl Role for TheirSurveyor {
         vec!["--surveyor", "--interval", tool.survey_interval]
     }
 
-    fn exchange(respondent: &Respondent, cat: &Cat, body: &[u8]) {
-        until_printed(cat, body, || {
-            let question = respondent.recv_timeout(SOON).unwrap();
-            assert_eq!(*question, data());
-            question.reply(body).unwrap();
-        });
+    fn exchange(respondent: &Respondent, cat: &Cat, bodies: &[Vec<u8>]) {
+        for body in bodies {
+            until_printed(cat, body, || {
+                let question = respondent.recv_timeout(SOON).unwrap();
+                assert_eq!(*question, data());
+                question.reply(body).unwrap();
+            });
+        }
     }
 }
 
@@ -271,10 +484,110 @@ impl Role for TheirPair {
         vec![tool.pair, "--interval", tool.interval]
     }
 
-    fn exchange(pair: &Pair, cat: &Cat, body: &[u8]) {
+    fn exchange(pair: &Pair, cat: &Cat, bodies: &[Vec<u8>]) {
         assert_eq!(pair.recv_timeout(SOON).unwrap(), data());
-        pair.send_timeout(body, SOON).unwrap();
-        assert_eq!(cat.message(), body);
+        for body in bodies {
+            pair.send_timeout(body, SOON).unwrap();
+            assert_eq!(cat.message(), *body);
+        }
+    }
+}
+
+struct TheirPair1;
+
+impl Role for TheirPair1 {
+    type Ours = Pair1;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec!["--pair1", "--interval", tool.interval]
+    }
+
+    fn exchange(pair: &Pair1, cat: &Cat, bodies: &[Vec<u8>]) {
+        assert_eq!(pair.recv_timeout(SOON).unwrap(), data());
+        for body in bodies {
+            pair.send_timeout(body, SOON).unwrap();
+            assert_eq!(cat.message(), *body);
+        }
+    }
+}
+
+struct TheirBus;
+
+impl Role for TheirBus {
+    type Ours = Bus;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec!["--bus", "--interval", tool.interval]
+    }
+
+    fn exchange(bus: &Bus, cat: &Cat, bodies: &[Vec<u8>]) {
+        assert_eq!(bus.recv_timeout(SOON).unwrap(), data());
+        for body in bodies {
+            bus.send_timeout(body, SOON).unwrap();
+            assert_eq!(cat.message(), *body);
+        }
+    }
+}
+
+struct TheirPush;
+
+impl Role for TheirPush {
+    type Ours = Pull;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec!["--push", "--interval", tool.interval]
+    }
+
+    fn exchange(pull: &Pull, _: &Cat, _: &[Vec<u8>]) {
+        assert_eq!(pull.recv_timeout(SOON).unwrap(), data());
+    }
+}
+
+struct TheirPull;
+
+impl Role for TheirPull {
+    type Ours = Push;
+
+    fn arguments(_: &Tool) -> Vec<&'static str> {
+        vec!["--pull"]
+    }
+
+    fn exchange(push: &Push, cat: &Cat, bodies: &[Vec<u8>]) {
+        for body in bodies {
+            push.send_timeout(body, SOON).unwrap();
+            assert_eq!(cat.message(), *body);
+        }
+    }
+}
+
+struct TheirPub;
+
+impl Role for TheirPub {
+    type Ours = Sub;
+
+    fn arguments(tool: &Tool) -> Vec<&'static str> {
+        vec!["--pub", "--interval", tool.interval]
+    }
+
+    fn exchange(sub: &Sub, _: &Cat, _: &[Vec<u8>]) {
+        assert_eq!(sub.recv_timeout(SOON).unwrap(), data());
+    }
+}
+
+struct TheirSub;
+
+impl Role for TheirSub {
+    type Ours = Pub;
+
+    fn arguments(_: &Tool) -> Vec<&'static str> {
+        vec!["--sub"]
+    }
+
+    fn exchange(publisher: &Pub, cat: &Cat, bodies: &[Vec<u8>]) {
+        for body in bodies {
+            publisher.send_timeout(body, SOON).unwrap();
+            assert_eq!(cat.message(), *body);
+        }
     }
 }
 
@@ -342,6 +655,17 @@ socket! {
     Surveyor: Self::with_options(Options::new().survey_deadline(SOON)).unwrap();
     Respondent: Self::new();
     Pair: Self::new();
+    Pair1: Self::new();
+    PolyPair1: Self::new();
+    Bus: Self::new();
+    Push: Self::new();
+    Pull: Self::new();
+    Pub: Self::new();
+    Sub: {
+        let sub = Self::new();
+        sub.subscribe("").unwrap(); // everything
+        sub
+    };
 }
 
 fn wait_for_loss(events: &Events) {
@@ -448,6 +772,9 @@ struct Cat {
 impl Cat {
     /// Starts `tool`; it sends `data` when its role sends.
     fn start(tool: &Tool, role: &[&str], binds: Side, url: &str, data: &[u8]) -> Self {
+        if ONLY_RECEIVE.contains(&role[0]) {
+            return Self::start_mute(tool, role, binds, url);
+        }
         let mut process = command(tool, role, binds, url)
             .args(["--file", "-"])
             .stdin(Stdio::piped())
@@ -478,6 +805,11 @@ impl Cat {
         self.message_within(SOON).expect("the tool receives a message")
     }
 
+    /// The next `n` messages, which must be text.
+    fn texts(&self, n: usize) -> Vec<String> {
+        (0..n).map(|_| String::from_utf8(self.message()).expect("it is text")).collect()
+    }
+
     fn message_within(&self, time: Duration) -> Option<Vec<u8>> {
         self.messages.recv_timeout(time).ok()
     }
@@ -496,9 +828,17 @@ fn command(tool: &Tool, role: &[&str], binds: Side, url: &str) -> Command {
         Side::We => "--connect",
     };
     let mut command = Command::new(tool.name);
-    command.args(role).args([direction, url, "--msgpack"]).stdout(Stdio::piped());
+    command.args(role).args([direction, url]).stdout(Stdio::piped());
+    if !ONLY_SEND.contains(&role[0]) {
+        command.arg("--msgpack");
+    }
     command
 }
+
+/// Roles in which the tools refuse data to send.
+const ONLY_RECEIVE: [&str; 2] = ["--pull", "--sub"];
+/// Roles in which the tools refuse a format to print in.
+const ONLY_SEND: [&str; 2] = ["--push", "--pub"];
 
 /// Reads one MessagePack bin 8, 16 or 32: of the tools' formats the one that loses nothing.
 fn next_message(output: &mut impl Read) -> io::Result<Vec<u8>> {
