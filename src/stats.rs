@@ -74,6 +74,9 @@ drop_reasons! {
     Unexpected = "unexpected";
     /// Inbound: a request whose asker had gone before anyone received it.
     AskerGone = "asker_gone";
+    /// Inbound: the peer had left before anyone received it, and all that peers have left behind was
+    /// more than one receive queue may hold; the oldest was dropped.
+    PeerLeft = "peer_left";
     /// Inbound: the socket was closed with the message unread.
     ClosedUnread = "closed_unread";
 }
@@ -274,7 +277,7 @@ impl PipeDrops {
 /// The reasons that concern messages in a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
 /// The reasons that concern messages after they were taken out of a receive queue.
-const AFTER_ARRIVAL: [DropReason; 9] = [
+const AFTER_ARRIVAL: [DropReason; 10] = [
     DropReason::Stale,
     DropReason::Unread,
     DropReason::Malformed,
@@ -283,6 +286,7 @@ const AFTER_ARRIVAL: [DropReason; 9] = [
     DropReason::NotSubscribed,
     DropReason::Unexpected,
     DropReason::AskerGone,
+    DropReason::PeerLeft,
     DropReason::ClosedUnread,
 ];
 

@@ -60,6 +60,10 @@ impl Protocol for Bus {
         io.wake(RECV);
     }
 
+    fn forget(&mut self, pipe: PipeId) {
+        self.messages.remove(pipe);
+    }
+
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
     fn send(

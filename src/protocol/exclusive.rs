@@ -58,6 +58,14 @@ impl Exclusive {
         }
     }
 
+    /// The pipe, which is gone, has nothing left to read.
+    pub(super) fn forget(&mut self, pipe: PipeId) {
+        match self.departed.front() == Some(&pipe) {
+            true => _ = self.departed.pop_front(),
+            false => self.departed.retain(|&other| other != pipe),
+        }
+    }
+
     pub(super) fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         if let Some(peer) = self.peer_at(pipe) {
             peer.readable = true;

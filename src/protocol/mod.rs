@@ -273,6 +273,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// never mentioned again.
     fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port);
 
+    /// What the pipe still held when it was detached has been dropped: there is nothing to pop there.
+    fn forget(&mut self, _pipe: PipeId) {}
+
     /// Something may be there to pop. May be called when there is nothing.
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port);
 

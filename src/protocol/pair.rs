@@ -42,6 +42,10 @@ impl Protocol for Pair {
         self.peer.readable(pipe, io);
     }
 
+    fn forget(&mut self, pipe: PipeId) {
+        self.peer.forget(pipe);
+    }
+
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.peer.writable(pipe, io);
     }

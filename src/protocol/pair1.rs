@@ -98,6 +98,10 @@ impl Protocol for Pair1 {
         self.peer.readable(pipe, io);
     }
 
+    fn forget(&mut self, pipe: PipeId) {
+        self.peer.forget(pipe);
+    }
+
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.peer.writable(pipe, io);
     }
@@ -213,6 +217,10 @@ impl Protocol for Polyamorous {
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.messages.add(pipe, io.priorities(pipe).recv);
         io.wake(RECV);
+    }
+
+    fn forget(&mut self, pipe: PipeId) {
+        self.messages.remove(pipe);
     }
 
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}

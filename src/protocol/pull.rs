@@ -64,6 +64,10 @@ impl<R: Role> Protocol for Collector<R> {
         io.wake(RECV);
     }
 
+    fn forget(&mut self, pipe: PipeId) {
+        self.messages.remove(pipe);
+    }
+
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
     fn send(

@@ -98,6 +98,10 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.readable(pipe, io);
     }
 
+    fn forget(&mut self, pipe: PipeId) {
+        self.0.forget(pipe);
+    }
+
     fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
         self.0.writable(pipe, now, io);
     }
@@ -278,6 +282,10 @@ impl<O: Outlet> Protocol for RawAsker<O> {
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.answers.add(pipe, io.priorities(pipe).recv);
         io.wake(RECV);
+    }
+
+    fn forget(&mut self, pipe: PipeId) {
+        self.answers.remove(pipe);
     }
 
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {

@@ -370,6 +370,10 @@ impl Protocol for Sub {
         self.take_in(None, io);
     }
 
+    fn forget(&mut self, pipe: PipeId) {
+        self.pipes.remove(pipe);
+    }
+
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
     fn send(

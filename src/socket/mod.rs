@@ -2,15 +2,13 @@
 //!
 //! Owns [`Core`], which is everything a socket is: the protocol under a lock, the pipes, the waiters,
 //! the endpoints, the counters. The protocol runs here in the calling thread. Waiting, timeouts,
-//! async and close are written once, in `wait.rs`; the typed sockets in `public.rs` are thin.
+//! async and close are written once, in `wait.rs`; the typed sockets in `public/` are thin.
 //!
 //! Lock order: a socket's state, then its signal, bell, events or an endpoint's status. No code takes
 //! two sockets' states. Bells are rung, waiters woken, callbacks run and system calls made after the
 //! state is unlocked: an entry collects them in [`Effects`] and performs them on its way out.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -19,21 +17,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::error::{OptionError, RuntimeError};
-use crate::message::{Frame, Message, Picked, PipeId, Verdict};
+use crate::message::{Frame, Message, PipeId};
 use crate::options::Options;
-use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, PipeLease, SocketBell};
-use crate::protocol::{Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError};
+use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, SocketBell};
+use crate::protocol::{Held, Protocol, ProtocolId};
 use crate::reactor::Command;
-use crate::ring::{Bounds, PushRefusal, Ring, Taken, Wake};
+use crate::ring::{Bounds, Ring};
 use crate::runtime::Runtime;
-use crate::stats::{Counters, DropReason, PipeDrops, Stats};
+use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
 
 mod context;
 pub mod device;
 mod endpoint;
+mod entry;
 mod establish;
 mod events;
+mod pipes;
+mod port;
 mod public;
 mod wait;
 
@@ -49,7 +50,10 @@ pub use public::{
 
 pub(crate) use endpoint::EndpointCore;
 
+use entry::{Effects, Entry};
 use events::EventHub;
+use pipes::{Pipe, Pipes};
+use port::SocketPort;
 
 /// The object was closed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,26 +178,6 @@ struct State<P> {
     edges: Vec<(PipeId, Edge)>,
 }
 
-type Pipes = HashMap<PipeId, Pipe, BuildHasherDefault<PipeHasher>>;
-
-/// One pipe, from the socket's side.
-struct Pipe {
-    peer: Peer,
-    send: Arc<Ring>,
-    recv: Arc<Ring>,
-    /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
-    /// hold on to its far end, which has a descriptor.
-    far: Option<Far>,
-    endpoint: Arc<EndpointCore>,
-    priorities: Priorities,
-    messages_sent: u64,
-    bytes_sent: u64,
-    messages_received: u64,
-    bytes_received: u64,
-    drops: PipeDrops,
-    _lease: PipeLease,
-}
-
 impl<P: Protocol> Core<P> {
     /// The runtime, started if need be.
     pub(crate) fn runtime(&self) -> Result<&Runtime, RuntimeError> {
@@ -296,7 +280,7 @@ impl<P: Protocol> Core<P> {
 
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
         let state = self.state.lock();
-        state.pipes.values().filter(|pipe| !pipe.is_gone()).map(Pipe::status).collect()
+        state.pipes.usable().map(Pipe::status).collect()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -306,7 +290,7 @@ impl<P: Protocol> Core<P> {
         (stats.held_outbound, stats.held_inbound) = (outbound, inbound);
         state.leaving.retain(|ring| ring.queued().messages > 0);
         stats.send_queue = state.leaving.iter().map(|ring| ring.queued().messages).sum();
-        for pipe in state.pipes.values() {
+        for pipe in state.pipes.all() {
             stats.recv_queue += pipe.recv.queued().messages;
             if !pipe.is_gone() {
                 stats.current_connections += 1;
@@ -357,7 +341,7 @@ impl<P: Protocol> Core<P> {
     /// Takes all pipes away from the protocol and counts what nobody will receive any more.
     fn drop_pipes(&self, state: &mut State<P>) -> Vec<Far> {
         let mut fars = Vec::new();
-        for (_, pipe) in state.pipes.drain() {
+        for pipe in state.pipes.drain() {
             pipe.send.close();
             let unread = crate::pipe::discard(&pipe.recv);
             self.counters.copies_taken.add(unread);
@@ -478,8 +462,8 @@ impl<P: Protocol> Host for Core<P> {
             let pipes: Vec<PipeId> = entry
                 .state
                 .pipes
-                .values()
-                .filter(|pipe| !pipe.is_gone() && pipe.peer.endpoint == endpoint)
+                .usable()
+                .filter(|pipe| pipe.peer.endpoint == endpoint)
                 .map(|pipe| pipe.peer.pipe)
                 .collect();
             for pipe in pipes {
@@ -525,55 +509,6 @@ impl<P: Protocol> State<P> {
     }
 }
 
-/// What is to be done once the lock is given back.
-#[derive(Default)]
-pub(crate) struct Effects {
-    bells: Vec<(Far, Edge)>,
-    closed: Vec<(Far, Arc<EndpointCore>)>,
-    /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
-    lost: Vec<(Far, Arc<EndpointCore>)>,
-    wakes: Vec<Interest>,
-    /// Pipes that the protocol wants closed. Empty again before the lock is given back.
-    unwanted: Vec<PipeId>,
-    peers_changed: bool,
-    queues_changed: bool,
-    timer: Option<Instant>,
-    /// Somebody is to enter again.
-    visit: bool,
-}
-
-impl Effects {
-    fn perform<P: Protocol>(self, core: &Core<P>) {
-        let signal = &core.bell.signal;
-        for interest in self.wakes {
-            signal.wake(interest);
-        }
-        if self.peers_changed {
-            signal.wake_every(Interest::Peers);
-        }
-        if self.queues_changed {
-            signal.wake_every(Interest::Drained);
-        }
-        for (far, edge) in self.bells {
-            far.ring(edge, &core.direct);
-        }
-        if !self.closed.is_empty() {
-            let linger = core.options.lock().linger;
-            for (far, endpoint) in self.closed {
-                far.close(linger);
-                endpoint.pipe_lost();
-            }
-        }
-        self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
-        if let Some(at) = self.timer {
-            core.set_timer(at);
-        }
-        if self.visit {
-            core.attend();
-        }
-    }
-}
-
 impl<P: Protocol> Core<P> {
     fn set_timer(&self, at: Instant) {
         self.post(Command::Expire(self.host(), Some(at)));
@@ -588,131 +523,6 @@ impl<P: Protocol> Core<P> {
     }
 }
 
-/// One entry into the protocol, under the socket's lock.
-pub(crate) struct Entry<'a, P: Protocol> {
-    core: &'a Core<P>,
-    state: &'a mut State<P>,
-    pub(crate) now: Instant,
-    effects: Effects,
-}
-
-impl<P: Protocol> Entry<'_, P> {
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state.closed
-    }
-
-    /// The protocol, and the port it acts through.
-    pub(crate) fn parts(&mut self) -> (&mut P, SocketPort<'_>, Instant) {
-        let port = SocketPort {
-            pipes: &mut self.state.pipes,
-            counters: &self.core.counters,
-            effects: &mut self.effects,
-        };
-        (&mut self.state.protocol, port, self.now)
-    }
-
-    /// Tells the protocol what has happened to its pipes since somebody was last in here.
-    fn hand_over(&mut self) {
-        let mut edges = std::mem::take(&mut self.state.edges);
-        self.core.bell.take(&mut edges);
-        for (pipe, edge) in edges.drain(..) {
-            self.effects.queues_changed |= edge == Edge::Writable;
-            if !self.state.pipes.contains_key(&pipe) {
-                continue;
-            }
-            let (protocol, mut port, now) = self.parts();
-            match edge {
-                Edge::Readable => protocol.readable(pipe, &mut port),
-                Edge::Writable => protocol.writable(pipe, now, &mut port),
-            }
-        }
-        self.state.edges = edges;
-        let (protocol, mut port, now) = self.parts();
-        if protocol.deadline().is_some_and(|deadline| deadline <= now) {
-            protocol.expire(now, &mut port);
-        }
-    }
-
-    /// Offers a new pipe to the protocol.
-    fn plug(&mut self, new: NewPipe) -> Result<(), DetachReason> {
-        if self.state.closed {
-            return Err(DetachReason::SocketClosed);
-        }
-        if new.endpoint.is_closed() {
-            return Err(DetachReason::EndpointClosed);
-        }
-        let id = new.lease.id();
-        self.state.pipes.insert(id, Pipe::new(new));
-        let (protocol, mut port, now) = self.parts();
-        if protocol.attach(id, now, &mut port).is_err() {
-            self.state.pipes.remove(&id);
-            return Err(DetachReason::Rejected);
-        }
-        // The far end may have sent before we knew the pipe, and rung in vain.
-        protocol.readable(id, &mut port);
-        self.effects.peers_changed = true;
-        if let Some(pipe) = self.state.pipes.get(&id) {
-            self.core.pipe_is_there(pipe);
-        }
-        Ok(())
-    }
-
-    /// Takes a pipe away from the protocol. `false`: there is no such pipe.
-    fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
-        let Some(pipe) = self.state.pipes.get_mut(&id) else { return false };
-        let Some(far) = pipe.far.take() else { return false };
-        pipe.send.close();
-        self.core.pipe_is_gone(pipe, reason.clone());
-        if let Far::Link(_) = far {
-            // Only when it is about to grow: a thousand pipes may leave at once.
-            if self.state.leaving.len() == self.state.leaving.capacity() {
-                self.state.leaving.retain(|ring| ring.queued().messages > 0);
-            }
-            self.state.leaving.push(Arc::clone(&pipe.send));
-        }
-        match reason.is_closed_by_us() {
-            true => self.effects.closed.push((far, Arc::clone(&pipe.endpoint))),
-            false => self.effects.lost.push((far, Arc::clone(&pipe.endpoint))),
-        }
-        self.effects.peers_changed = true;
-        self.effects.queues_changed = true;
-        let (protocol, mut port, now) = self.parts();
-        protocol.detach(id, now, &mut port);
-        if self.state.pipes.get(&id).is_some_and(|pipe| pipe.recv.queued().messages == 0) {
-            self.state.pipes.remove(&id);
-        }
-        true
-    }
-
-    /// Closes the pipes that the protocol wants no more.
-    fn disconnect_slow(&mut self) {
-        while let Some(pipe) = self.effects.unwanted.pop() {
-            self.unplug(pipe, DetachReason::TooSlow);
-        }
-    }
-
-    /// How many pipes can be used.
-    pub(crate) fn peer_count(&self) -> usize {
-        self.state.pipes.values().filter(|pipe| !pipe.is_gone()).count()
-    }
-
-    /// How many messages have been accepted and not yet handed over; asks to be told of changes.
-    pub(crate) fn unsent(&self) -> u64 {
-        let queued: u64 = self
-            .state
-            .pipes
-            .values()
-            .filter(|pipe| !pipe.is_gone() && !pipe.send.drained())
-            .map(|pipe| pipe.send.queued().messages)
-            .sum();
-        let returning = match self.core.wants_unsent() {
-            true => self.state.leaving.iter().map(|ring| ring.queued().messages).sum(),
-            false => 0,
-        };
-        queued + returning + self.state.protocol.held().outbound
-    }
-}
-
 impl<P: Protocol> Core<P> {
     fn pipe_is_there(&self, pipe: &Pipe) {
         match pipe.peer.outgoing {
@@ -722,238 +532,5 @@ impl<P: Protocol> Core<P> {
         log::debug!("{}: {} is there", self.name, pipe.peer);
         pipe.endpoint.pipe_is_there();
         self.emit(PipeEventKind::Attached, &pipe.peer);
-    }
-}
-
-impl DetachReason {
-    /// Whether the far end has yet to be told.
-    fn is_closed_by_us(&self) -> bool {
-        matches!(self, Self::ClosedHere | Self::TooSlow | Self::EndpointClosed | Self::SocketClosed)
-    }
-}
-
-impl Pipe {
-    fn new(new: NewPipe) -> Self {
-        Self {
-            peer: new.peer,
-            send: new.send,
-            recv: new.recv,
-            far: Some(new.far),
-            priorities: new.endpoint.settings.priorities(),
-            endpoint: new.endpoint,
-            messages_sent: 0,
-            bytes_sent: 0,
-            messages_received: 0,
-            bytes_received: 0,
-            drops: PipeDrops::default(),
-            _lease: new.lease,
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.far.is_none()
-    }
-
-    /// Messages that are ours to account for: inside the process a message belongs to the receiver
-    /// once it is in the ring.
-    fn own_send_queue(&self) -> u64 {
-        match self.far {
-            Some(Far::Link(_)) => self.send.queued().messages,
-            Some(Far::Socket(_)) | None => 0,
-        }
-    }
-
-    /// Counts what was taken out of the receive ring, and sees to it that the far end is told of
-    /// room.
-    fn count_taken(&mut self, taken: Taken, counters: &Counters, effects: &mut Effects) {
-        counters.copies_taken.add(taken.messages);
-        self.messages_received += taken.messages;
-        self.bytes_received += taken.bytes;
-        if let Some(far) = self.far.as_ref().filter(|_| taken.room) {
-            effects.bells.push((far.clone(), Edge::Writable));
-        }
-    }
-
-    fn status(&self) -> PeerStatus {
-        let queue = |ring: &Ring| {
-            let queued = ring.queued();
-            QueueStatus { messages: queued.messages, bytes: queued.bytes }
-        };
-        PeerStatus {
-            peer: self.peer.clone(),
-            send_queue: queue(&self.send),
-            recv_queue: queue(&self.recv),
-            messages_sent: self.messages_sent,
-            bytes_sent: self.bytes_sent,
-            messages_received: self.messages_received,
-            bytes_received: self.bytes_received,
-            drops: self.drops.clone(),
-        }
-    }
-}
-
-/// What a protocol sees of the socket's pipes.
-pub(crate) struct SocketPort<'a> {
-    pipes: &'a mut Pipes,
-    counters: &'a Counters,
-    effects: &'a mut Effects,
-}
-
-impl SocketPort<'_> {
-    fn push_by<T>(
-        &mut self,
-        pipe: PipeId,
-        length: usize,
-        push: impl FnOnce(&Ring) -> Result<(Wake, T), PushRefusal>,
-    ) -> Result<T, PushError> {
-        let pipe = self.pipes.get_mut(&pipe).ok_or(PushError::Gone)?;
-        let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
-        let (wake, pushed) = push(&pipe.send).map_err(|refusal| match refusal {
-            PushRefusal::Full => PushError::Full,
-            PushRefusal::Closed => PushError::Gone,
-        })?;
-        self.counters.copies_pushed.bump();
-        if let Far::Socket(_) = far {
-            self.counters.copies_written.bump();
-        }
-        if wake.0 {
-            self.effects.bells.push((far.clone(), Edge::Readable));
-        }
-        pipe.messages_sent += 1;
-        pipe.bytes_sent += length as u64;
-        Ok(pushed)
-    }
-
-    /// Counts what the ring has evicted. Inside the process it had been handed over already.
-    fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
-        self.count_dropped(Some(pipe), DropReason::SendQueueFull, evicted);
-        if self.pipes.get(&pipe).is_some_and(|pipe| matches!(pipe.far, Some(Far::Link(_)))) {
-            self.counters.copies_evicted.add(evicted);
-        }
-    }
-
-    fn count_dropped(&mut self, pipe: Option<PipeId>, reason: DropReason, messages: u64) {
-        self.counters.dropped(reason, messages);
-        if let Some(pipe) = pipe.and_then(|pipe| self.pipes.get_mut(&pipe)) {
-            pipe.drops.count(reason, messages);
-        }
-    }
-}
-
-impl Port for SocketPort<'_> {
-    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
-        let length = header.len() + body.len();
-        self.push_by(pipe, length, |ring| ring.push(header, body).map(|wake| (wake, ())))
-    }
-
-    fn push_evicting(
-        &mut self,
-        pipe: PipeId,
-        header: &[u8],
-        body: &Bytes,
-    ) -> Result<u64, PushError> {
-        let length = header.len() + body.len();
-        let evicted = self.push_by(pipe, length, |ring| ring.push_evicting(header, body))?;
-        if evicted > 0 {
-            self.count_evicted(pipe, evicted);
-        }
-        Ok(evicted)
-    }
-
-    fn drained(&mut self, pipe: PipeId) -> bool {
-        self.pipes.get(&pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
-    }
-
-    fn pop(&mut self, id: PipeId) -> Option<Frame> {
-        let pipe = self.pipes.get_mut(&id)?;
-        let mut consumer = pipe.recv.consumer();
-        let (frame, taken) = loop {
-            match consumer.pop() {
-                Some(popped) => break popped,
-                None if consumer.arm() => {
-                    drop(consumer);
-                    if pipe.is_gone() {
-                        self.pipes.remove(&id);
-                    }
-                    return None;
-                }
-                None => {}
-            }
-        };
-        drop(consumer);
-        pipe.count_taken(taken, self.counters, self.effects);
-        Some(frame)
-    }
-
-    fn pop_if(
-        &mut self,
-        id: PipeId,
-        reason: DropReason,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> Picked {
-        let Some(pipe) = self.pipes.get_mut(&id) else { return Picked::Nothing };
-        loop {
-            let mut consumer = pipe.recv.consumer();
-            let (picked, taken) = consumer.pop_if(&mut judge);
-            let is_empty = matches!(picked, Picked::Nothing) && consumer.arm();
-            drop(consumer);
-            let wanted = u64::from(matches!(picked, Picked::Taken(_)));
-            if taken.messages > wanted {
-                self.counters.dropped(reason, taken.messages - wanted);
-            }
-            pipe.count_taken(taken, self.counters, self.effects);
-            if is_empty && pipe.is_gone() {
-                self.pipes.remove(&id);
-                return picked;
-            }
-            if is_empty || !matches!(picked, Picked::Nothing) {
-                return picked;
-            }
-        }
-    }
-
-    fn priorities(&self, pipe: PipeId) -> Priorities {
-        self.pipes.get(&pipe).map_or_else(Priorities::default, |pipe| pipe.priorities)
-    }
-
-    fn disconnect(&mut self, pipe: PipeId) {
-        self.effects.unwanted.push(pipe);
-    }
-
-    fn wake(&mut self, interest: Interest) {
-        self.effects.wakes.push(interest);
-    }
-
-    fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason) {
-        self.count_dropped(pipe, reason, 1);
-    }
-
-    fn resent(&mut self) {
-        self.counters.resends.bump();
-    }
-
-    fn copied(&mut self, copies: u64) {
-        self.counters.copies_made.add(copies);
-    }
-}
-
-/// Pipe ids are consecutive numbers: spreading them is all a table of them needs.
-#[derive(Default)]
-pub(crate) struct PipeHasher(u64);
-
-impl Hasher for PipeHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // The golden ratio in 64 bits: consecutive numbers land far apart.
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }

@@ -1,0 +1,207 @@
+//! One entry into a socket: what happens under its lock, and what is done about it afterwards.
+//!
+//! Owns the order of things. Under the lock the protocol is told what has happened to its pipes, and
+//! acts; bells, wake-ups, closes and drops of descriptors are only noted, and performed when the lock
+//! has been given back.
+
+use std::time::Instant;
+
+use super::pipes::Pipe;
+use super::port::SocketPort;
+use super::{Core, DetachReason, EndpointCore, State};
+use crate::message::PipeId;
+use crate::pipe::{Edge, Far, Host, NewPipe};
+use crate::protocol::{Interest, Protocol};
+use crate::stats::DropReason;
+use crate::sync::Arc;
+
+/// One entry into the protocol, under the socket's lock.
+pub(crate) struct Entry<'a, P: Protocol> {
+    pub(super) core: &'a Core<P>,
+    pub(super) state: &'a mut State<P>,
+    pub(crate) now: Instant,
+    pub(super) effects: Effects,
+}
+
+impl<P: Protocol> Entry<'_, P> {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.closed
+    }
+
+    /// The protocol, and the port it acts through.
+    pub(crate) fn parts(&mut self) -> (&mut P, SocketPort<'_>, Instant) {
+        let port = SocketPort {
+            pipes: &mut self.state.pipes,
+            counters: &self.core.counters,
+            effects: &mut self.effects,
+        };
+        (&mut self.state.protocol, port, self.now)
+    }
+
+    /// Tells the protocol what has happened to its pipes since somebody was last in here.
+    pub(super) fn hand_over(&mut self) {
+        let mut edges = std::mem::take(&mut self.state.edges);
+        self.core.bell.take(&mut edges);
+        for (pipe, edge) in edges.drain(..) {
+            self.effects.queues_changed |= edge == Edge::Writable;
+            if self.state.pipes.get(pipe).is_none() {
+                continue;
+            }
+            let (protocol, mut port, now) = self.parts();
+            match edge {
+                Edge::Readable => protocol.readable(pipe, &mut port),
+                Edge::Writable => protocol.writable(pipe, now, &mut port),
+            }
+        }
+        self.state.edges = edges;
+        let (protocol, mut port, now) = self.parts();
+        if protocol.deadline().is_some_and(|deadline| deadline <= now) {
+            protocol.expire(now, &mut port);
+        }
+    }
+
+    /// Offers a new pipe to the protocol.
+    pub(super) fn plug(&mut self, new: NewPipe) -> Result<(), DetachReason> {
+        if self.state.closed {
+            return Err(DetachReason::SocketClosed);
+        }
+        if new.endpoint.is_closed() {
+            return Err(DetachReason::EndpointClosed);
+        }
+        let id = new.lease.id();
+        self.state.pipes.insert(id, Pipe::new(new));
+        let (protocol, mut port, now) = self.parts();
+        if protocol.attach(id, now, &mut port).is_err() {
+            self.state.pipes.remove(id);
+            return Err(DetachReason::Rejected);
+        }
+        // The far end may have sent before we knew the pipe, and rung in vain.
+        protocol.readable(id, &mut port);
+        self.effects.peers_changed = true;
+        if let Some(pipe) = self.state.pipes.get(id) {
+            self.core.pipe_is_there(pipe);
+        }
+        Ok(())
+    }
+
+    /// Takes a pipe away from the protocol. `false`: there is no such pipe.
+    pub(super) fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
+        let Some(pipe) = self.state.pipes.get_mut(id) else { return false };
+        let Some(far) = pipe.far.take() else { return false };
+        pipe.send.close();
+        self.core.pipe_is_gone(pipe, reason.clone());
+        if let Far::Link(_) = far {
+            // Only when it is about to grow: a thousand pipes may leave at once.
+            if self.state.leaving.len() == self.state.leaving.capacity() {
+                self.state.leaving.retain(|ring| ring.queued().messages > 0);
+            }
+            self.state.leaving.push(Arc::clone(&pipe.send));
+        }
+        match reason.is_closed_by_us() {
+            true => self.effects.closed.push((far, Arc::clone(&pipe.endpoint))),
+            false => self.effects.lost.push((far, Arc::clone(&pipe.endpoint))),
+        }
+        self.effects.peers_changed = true;
+        self.effects.queues_changed = true;
+        let (protocol, mut port, now) = self.parts();
+        protocol.detach(id, now, &mut port);
+        self.state.pipes.depart(id);
+        self.drop_surplus();
+        true
+    }
+
+    /// Drops what peers that have left have left behind, beyond what one peer may.
+    fn drop_surplus(&mut self) {
+        let limit = self.core.options.lock().recv_queue_bytes;
+        while let Some((id, pipe)) = self.state.pipes.take_surplus(limit) {
+            let unread = crate::pipe::discard(&pipe.recv);
+            self.core.counters.copies_taken.add(unread);
+            self.core.counters.dropped(DropReason::PeerLeft, unread);
+            self.state.protocol.forget(id);
+        }
+    }
+
+    /// Closes the pipes that the protocol wants no more.
+    pub(super) fn disconnect_slow(&mut self) {
+        while let Some(pipe) = self.effects.unwanted.pop() {
+            self.unplug(pipe, DetachReason::TooSlow);
+        }
+    }
+
+    /// How many pipes can be used.
+    pub(crate) fn peer_count(&self) -> usize {
+        self.state.pipes.usable().count()
+    }
+
+    /// How many messages have been accepted and not yet handed over; asks to be told of changes.
+    pub(crate) fn unsent(&self) -> u64 {
+        let queued: u64 = self
+            .state
+            .pipes
+            .usable()
+            .filter(|pipe| !pipe.send.drained())
+            .map(|pipe| pipe.send.queued().messages)
+            .sum();
+        let returning = match self.core.wants_unsent() {
+            true => self.state.leaving.iter().map(|ring| ring.queued().messages).sum(),
+            false => 0,
+        };
+        queued + returning + self.state.protocol.held().outbound
+    }
+}
+
+/// What is to be done once the lock is given back.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(super) bells: Vec<(Far, Edge)>,
+    pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
+    /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
+    pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
+    pub(super) wakes: Vec<Interest>,
+    /// Pipes that the protocol wants closed. Empty again before the lock is given back.
+    pub(super) unwanted: Vec<PipeId>,
+    pub(super) peers_changed: bool,
+    pub(super) queues_changed: bool,
+    pub(super) timer: Option<Instant>,
+    /// Somebody is to enter again.
+    pub(super) visit: bool,
+}
+
+impl Effects {
+    pub(super) fn perform<P: Protocol>(self, core: &Core<P>) {
+        let signal = &core.bell.signal;
+        for interest in self.wakes {
+            signal.wake(interest);
+        }
+        if self.peers_changed {
+            signal.wake_every(Interest::Peers);
+        }
+        if self.queues_changed {
+            signal.wake_every(Interest::Drained);
+        }
+        for (far, edge) in self.bells {
+            far.ring(edge, &core.direct);
+        }
+        if !self.closed.is_empty() {
+            let linger = core.options.lock().linger;
+            for (far, endpoint) in self.closed {
+                far.close(linger);
+                endpoint.pipe_lost();
+            }
+        }
+        self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
+        if let Some(at) = self.timer {
+            core.set_timer(at);
+        }
+        if self.visit {
+            core.attend();
+        }
+    }
+}
+
+impl DetachReason {
+    /// Whether the far end has yet to be told.
+    pub(super) fn is_closed_by_us(&self) -> bool {
+        matches!(self, Self::ClosedHere | Self::TooSlow | Self::EndpointClosed | Self::SocketClosed)
+    }
+}

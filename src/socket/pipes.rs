@@ -1,0 +1,207 @@
+//! The pipes of one socket, those included that are gone but have something left to read.
+//!
+//! Owns what a socket knows of each pipe, and the bound on what peers that have left may leave behind.
+
+use std::collections::{BTreeMap, HashMap, hash_map};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::entry::Effects;
+use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
+use crate::message::PipeId;
+use crate::pipe::{Edge, Far, NewPipe, PipeLease};
+use crate::protocol::Priorities;
+use crate::ring::{Ring, Taken};
+use crate::stats::{Counters, PipeDrops};
+use crate::sync::Arc;
+
+/// All pipes of a socket.
+///
+/// A pipe that is gone stays until it has been read to its end. All of them together may hold as much
+/// as one pipe may, in bytes: a peer that comes, sends, leaves and comes again must not fill the
+/// memory of a program that does not receive.
+#[derive(Default)]
+pub(super) struct Pipes {
+    table: HashMap<PipeId, Pipe, BuildHasherDefault<PipeHasher>>,
+    /// The pipes that are gone, the oldest first.
+    departed: BTreeMap<u64, PipeId>,
+    /// What they hold, in bytes.
+    left_behind: u64,
+    departures: u64,
+}
+
+/// What a pipe that is gone is taken to cost beside its messages, in bytes: there may be many with
+/// very little.
+const PIPE: u64 = 1024;
+
+/// When a pipe has gone, and what it held then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departure {
+    number: u64,
+    bytes: u64,
+}
+
+impl Pipes {
+    pub(super) fn get(&self, pipe: PipeId) -> Option<&Pipe> {
+        self.table.get(&pipe)
+    }
+
+    pub(super) fn get_mut(&mut self, pipe: PipeId) -> Option<&mut Pipe> {
+        self.table.get_mut(&pipe)
+    }
+
+    pub(super) fn insert(&mut self, id: PipeId, pipe: Pipe) {
+        self.table.insert(id, pipe);
+    }
+
+    /// All of them, those that are gone included.
+    pub(super) fn all(&self) -> hash_map::Values<'_, PipeId, Pipe> {
+        self.table.values()
+    }
+
+    /// Those that can be used.
+    pub(super) fn usable(&self) -> impl Iterator<Item = &Pipe> {
+        self.all().filter(|pipe| !pipe.is_gone())
+    }
+
+    pub(super) fn remove(&mut self, id: PipeId) -> Option<Pipe> {
+        let pipe = self.table.remove(&id)?;
+        if let Some(departure) = pipe.departure {
+            self.departed.remove(&departure.number);
+            self.left_behind -= departure.bytes;
+        }
+        Some(pipe)
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Pipe> {
+        let Self { table, .. } = std::mem::take(self);
+        table.into_values()
+    }
+
+    /// The pipe is gone: forgets it, unless it has something left to read.
+    pub(super) fn depart(&mut self, id: PipeId) {
+        let Some(pipe) = self.table.get_mut(&id) else { return };
+        let queued = pipe.recv.queued();
+        if queued.messages == 0 {
+            self.table.remove(&id);
+            return;
+        }
+        let departure = Departure { number: self.departures, bytes: queued.bytes + PIPE };
+        pipe.departure = Some(departure);
+        self.departures += 1;
+        self.departed.insert(departure.number, id);
+        self.left_behind += departure.bytes;
+    }
+
+    /// Takes out the pipe that has been gone longest, if those that are gone hold more than `limit`
+    /// bytes. Never the last one.
+    pub(super) fn take_surplus(&mut self, limit: usize) -> Option<(PipeId, Pipe)> {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        if self.left_behind <= limit || self.departed.len() < 2 {
+            return None;
+        }
+        let (_, &oldest) = self.departed.first_key_value()?;
+        self.remove(oldest).map(|pipe| (oldest, pipe))
+    }
+}
+
+/// One pipe, from the socket's side.
+pub(super) struct Pipe {
+    pub(super) peer: Peer,
+    pub(super) send: Arc<Ring>,
+    pub(super) recv: Arc<Ring>,
+    /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
+    /// hold on to its far end, which has a descriptor.
+    pub(super) far: Option<Far>,
+    pub(super) endpoint: Arc<EndpointCore>,
+    pub(super) priorities: Priorities,
+    pub(super) messages_sent: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) messages_received: u64,
+    pub(super) bytes_received: u64,
+    pub(super) drops: PipeDrops,
+    /// Once it is gone and has something left to read.
+    departure: Option<Departure>,
+    _lease: PipeLease,
+}
+
+impl Pipe {
+    pub(super) fn new(new: NewPipe) -> Self {
+        Self {
+            peer: new.peer,
+            send: new.send,
+            recv: new.recv,
+            far: Some(new.far),
+            priorities: new.endpoint.settings.priorities(),
+            endpoint: new.endpoint,
+            messages_sent: 0,
+            bytes_sent: 0,
+            messages_received: 0,
+            bytes_received: 0,
+            drops: PipeDrops::default(),
+            departure: None,
+            _lease: new.lease,
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.far.is_none()
+    }
+
+    /// Messages that are ours to account for: inside the process a message belongs to the receiver
+    /// once it is in the ring.
+    pub(super) fn own_send_queue(&self) -> u64 {
+        match self.far {
+            Some(Far::Link(_)) => self.send.queued().messages,
+            Some(Far::Socket(_)) | None => 0,
+        }
+    }
+
+    /// Counts what was taken out of the receive ring, and sees to it that the far end is told of
+    /// room.
+    pub(super) fn count_taken(&mut self, taken: Taken, counters: &Counters, effects: &mut Effects) {
+        counters.copies_taken.add(taken.messages);
+        self.messages_received += taken.messages;
+        self.bytes_received += taken.bytes;
+        if let Some(far) = self.far.as_ref().filter(|_| taken.room) {
+            effects.bells.push((far.clone(), Edge::Writable));
+        }
+    }
+
+    pub(super) fn status(&self) -> PeerStatus {
+        let queue = |ring: &Ring| {
+            let queued = ring.queued();
+            QueueStatus { messages: queued.messages, bytes: queued.bytes }
+        };
+        PeerStatus {
+            peer: self.peer.clone(),
+            send_queue: queue(&self.send),
+            recv_queue: queue(&self.recv),
+            messages_sent: self.messages_sent,
+            bytes_sent: self.bytes_sent,
+            messages_received: self.messages_received,
+            bytes_received: self.bytes_received,
+            drops: self.drops.clone(),
+        }
+    }
+}
+
+/// Pipe ids are consecutive numbers: spreading them is all a table of them needs.
+#[derive(Default)]
+pub(super) struct PipeHasher(u64);
+
+impl Hasher for PipeHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // The golden ratio in 64 bits: consecutive numbers land far apart.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}

@@ -1,0 +1,165 @@
+//! The port through which a protocol acts on the pipes of its socket.
+//!
+//! Owns nothing: puts messages into rings and takes them out, counts both, and notes in the [`Effects`]
+//! of the entry who is to be told.
+
+use bytes::Bytes;
+
+use super::entry::Effects;
+use super::pipes::Pipes;
+use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::pipe::{Edge, Far};
+use crate::protocol::{Interest, Port, Priorities, PushError};
+use crate::ring::{PushRefusal, Ring, Wake};
+use crate::stats::{Counters, DropReason};
+
+/// What a protocol sees of the socket's pipes.
+pub(crate) struct SocketPort<'a> {
+    pub(super) pipes: &'a mut Pipes,
+    pub(super) counters: &'a Counters,
+    pub(super) effects: &'a mut Effects,
+}
+
+impl SocketPort<'_> {
+    pub(super) fn push_by<T>(
+        &mut self,
+        pipe: PipeId,
+        length: usize,
+        push: impl FnOnce(&Ring) -> Result<(Wake, T), PushRefusal>,
+    ) -> Result<T, PushError> {
+        let pipe = self.pipes.get_mut(pipe).ok_or(PushError::Gone)?;
+        let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
+        let (wake, pushed) = push(&pipe.send).map_err(|refusal| match refusal {
+            PushRefusal::Full => PushError::Full,
+            PushRefusal::Closed => PushError::Gone,
+        })?;
+        self.counters.copies_pushed.bump();
+        if let Far::Socket(_) = far {
+            self.counters.copies_written.bump();
+        }
+        if wake.0 {
+            self.effects.bells.push((far.clone(), Edge::Readable));
+        }
+        pipe.messages_sent += 1;
+        pipe.bytes_sent += length as u64;
+        Ok(pushed)
+    }
+
+    /// Counts what the ring has evicted. Inside the process it had been handed over already.
+    pub(super) fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
+        self.count_dropped(Some(pipe), DropReason::SendQueueFull, evicted);
+        if self.pipes.get(pipe).is_some_and(|pipe| matches!(pipe.far, Some(Far::Link(_)))) {
+            self.counters.copies_evicted.add(evicted);
+        }
+    }
+
+    pub(super) fn count_dropped(
+        &mut self,
+        pipe: Option<PipeId>,
+        reason: DropReason,
+        messages: u64,
+    ) {
+        self.counters.dropped(reason, messages);
+        if let Some(pipe) = pipe.and_then(|pipe| self.pipes.get_mut(pipe)) {
+            pipe.drops.count(reason, messages);
+        }
+    }
+}
+
+impl Port for SocketPort<'_> {
+    fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+        let length = header.len() + body.len();
+        self.push_by(pipe, length, |ring| ring.push(header, body).map(|wake| (wake, ())))
+    }
+
+    fn push_evicting(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<u64, PushError> {
+        let length = header.len() + body.len();
+        let evicted = self.push_by(pipe, length, |ring| ring.push_evicting(header, body))?;
+        if evicted > 0 {
+            self.count_evicted(pipe, evicted);
+        }
+        Ok(evicted)
+    }
+
+    fn drained(&mut self, pipe: PipeId) -> bool {
+        self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
+    }
+
+    fn pop(&mut self, id: PipeId) -> Option<Frame> {
+        let pipe = self.pipes.get_mut(id)?;
+        let mut consumer = pipe.recv.consumer();
+        let (frame, taken) = loop {
+            match consumer.pop() {
+                Some(popped) => break popped,
+                None if consumer.arm() => {
+                    drop(consumer);
+                    if pipe.is_gone() {
+                        self.pipes.remove(id);
+                    }
+                    return None;
+                }
+                None => {}
+            }
+        };
+        drop(consumer);
+        pipe.count_taken(taken, self.counters, self.effects);
+        Some(frame)
+    }
+
+    fn pop_if(
+        &mut self,
+        id: PipeId,
+        reason: DropReason,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> Picked {
+        let Some(pipe) = self.pipes.get_mut(id) else { return Picked::Nothing };
+        loop {
+            let mut consumer = pipe.recv.consumer();
+            let (picked, taken) = consumer.pop_if(&mut judge);
+            let is_empty = matches!(picked, Picked::Nothing) && consumer.arm();
+            drop(consumer);
+            let wanted = u64::from(matches!(picked, Picked::Taken(_)));
+            if taken.messages > wanted {
+                self.counters.dropped(reason, taken.messages - wanted);
+                pipe.drops.count(reason, taken.messages - wanted);
+            }
+            pipe.count_taken(taken, self.counters, self.effects);
+            if is_empty && pipe.is_gone() {
+                self.pipes.remove(id);
+                return picked;
+            }
+            if is_empty || !matches!(picked, Picked::Nothing) {
+                return picked;
+            }
+        }
+    }
+
+    fn priorities(&self, pipe: PipeId) -> Priorities {
+        self.pipes.get(pipe).map_or_else(Priorities::default, |pipe| pipe.priorities)
+    }
+
+    fn disconnect(&mut self, pipe: PipeId) {
+        self.effects.unwanted.push(pipe);
+    }
+
+    fn wake(&mut self, interest: Interest) {
+        self.effects.wakes.push(interest);
+    }
+
+    fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason) {
+        self.count_dropped(pipe, reason, 1);
+    }
+
+    fn resent(&mut self) {
+        self.counters.resends.bump();
+    }
+
+    fn copied(&mut self, copies: u64) {
+        self.counters.copies_made.add(copies);
+    }
+}
