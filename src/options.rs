@@ -304,6 +304,11 @@ impl Options {
     /// Default 128. What is over is dropped and counted as
     /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); see [`prefer_new`](Self::prefer_new).
     ///
+    /// While the program goes on receiving, nothing need be dropped: a full queue then leaves the rest
+    /// in the pipes, and the publishers feel it, until nothing has been received for 100 to 200 ms. But
+    /// what one context leaves there must not keep others waiting: as soon as a context that has
+    /// received before has an empty queue, those that are full drop.
+    ///
     /// When it is made smaller, what does not fit any more is dropped. Only for SUB.
     pub fn sub_queue(mut self, messages: usize) -> Self {
         self.sub_queue = Some(messages);
