@@ -173,21 +173,21 @@ impl Polyamorous {
         self.ttl = ttl;
     }
 
-    /// Sends or says why not.
+    /// Sends, or says for whom the message was and why it goes nowhere.
     fn transmit(
         &self,
         pipe: Option<PipeId>,
         body: &Bytes,
         io: &mut impl Port,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), (Option<PipeId>, DropReason)> {
         let pipe = match pipe {
-            None => *self.pipes.first().ok_or(DropReason::NoPeer)?,
+            None => *self.pipes.first().ok_or((None, DropReason::NoPeer))?,
             Some(pipe) if self.pipes.contains(&pipe) => pipe,
-            Some(_) => return Err(DropReason::PeerGone),
+            Some(_) => return Err((pipe, DropReason::PeerGone)),
         };
         io.push(pipe, &FIRST_HOP, body).map_err(|error| match error {
-            PushError::Full => DropReason::SendQueueFull,
-            PushError::Gone => DropReason::PeerGone,
+            PushError::Full => (Some(pipe), DropReason::SendQueueFull),
+            PushError::Gone => (Some(pipe), DropReason::PeerGone),
         })
     }
 }
@@ -235,7 +235,7 @@ impl Protocol for Polyamorous {
         if !self.open {
             return Err(SendRefusal::WouldBlock);
         }
-        if let Err(reason) = self.transmit(pipe, body, io) {
+        if let Err((pipe, reason)) = self.transmit(pipe, body, io) {
             io.dropped(pipe, reason);
         }
         Ok(())
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x01a".to_vec())]);
         io.fill(pipe(1));
         (0..200).for_each(|_| poly.send(&None, &body("a"), start(), &mut io).unwrap());
-        assert_eq!(io.take_drops(), [(None, DropReason::SendQueueFull); 200]);
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull); 200]);
     }
 
     /// Semantics 4.3.
