@@ -2,7 +2,7 @@
 
 mod kit;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -344,4 +344,60 @@ fn what_was_queued_for_a_lost_pull_is_counted() {
         eventually("the loss is counted", || push.stats().drops(DropReason::PipeLost) > 0);
         eventually("and all of it", || push.stats().check_conservation().is_ok());
     }
+}
+
+/// Workers come and go in the middle of the work: what one of them had taken and not yet received is
+/// counted where it was dropped, and everything else is received once.
+#[test]
+fn with_pulls_that_come_and_go_every_message_is_received_once_or_counted() {
+    const EACH: u32 = 20_000;
+    let address = Transport::Inproc.address();
+    let push = Push::with_options(narrow(4)).unwrap();
+    push.bind(&address.url).unwrap();
+    let done = AtomicBool::new(false);
+    let work = || {
+        let (mut got, mut dropped) = (Vec::new(), 0);
+        while !done.load(Ordering::Relaxed) {
+            let pull = Pull::with_options(narrow(4)).unwrap();
+            let endpoint = pull.connect(&address.url).unwrap();
+            for _ in 0..50 {
+                match pull.recv_timeout(QUIET) {
+                    Ok(message) => got.push(number(&message)),
+                    Err(_) => break,
+                }
+            }
+            // Every other one is careful, and receives what it has taken.
+            if got.len() % 2 == 0 {
+                endpoint.close().unwrap();
+                got.extend(std::iter::from_fn(|| pull.try_recv().ok()).map(|left| number(&left)));
+            }
+            pull.close().unwrap();
+            let stats = pull.stats();
+            dropped += stats.drops(DropReason::ClosedUnread);
+            conserved(&stats);
+        }
+        (got, dropped)
+    };
+    let (mut got, dropped) = thread::scope(|scope| {
+        let workers = [(); 4].map(|()| scope.spawn(work));
+        let senders = [0, 1].map(|half| {
+            let push = &push;
+            scope.spawn(move || {
+                for n in half * EACH..(half + 1) * EACH {
+                    push.send_timeout(numbered(n, 4), SOON).unwrap();
+                }
+            })
+        });
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+        let worked = workers.map(|worker| worker.join().unwrap());
+        let dropped: u64 = worked.iter().map(|(_, dropped)| dropped).sum();
+        (worked.into_iter().flat_map(|(got, _)| got).collect::<Vec<_>>(), dropped)
+    });
+    let received = got.len();
+    got.sort_unstable();
+    got.dedup();
+    assert_eq!(got.len(), received, "none twice");
+    assert_eq!(received as u64 + dropped, u64::from(2 * EACH), "{}", push.stats());
+    conserved(&push.stats());
 }

@@ -88,7 +88,7 @@ impl<P: Protocol> Entry<'_, P> {
     pub(super) fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
         let Some(pipe) = self.state.pipes.get_mut(id) else { return false };
         let Some(far) = pipe.far.take() else { return false };
-        pipe.send.close();
+        pipe.shut();
         self.core.pipe_is_gone(pipe, reason.clone());
         if let Far::Link(_) = far {
             // Only when it is about to grow: a thousand pipes may leave at once.

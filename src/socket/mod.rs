@@ -342,7 +342,7 @@ impl<P: Protocol> Core<P> {
     fn drop_pipes(&self, state: &mut State<P>) -> Vec<Far> {
         let mut fars = Vec::new();
         for pipe in state.pipes.drain() {
-            pipe.send.close();
+            pipe.shut();
             let unread = crate::pipe::discard(&pipe.recv);
             self.counters.copies_taken.add(unread);
             self.counters.dropped(DropReason::ClosedUnread, unread);

@@ -147,6 +147,14 @@ impl Pipe {
         self.far.is_none()
     }
 
+    /// Lets nothing more in at either end. Inside the process the receive queue is the send queue of
+    /// the other socket, which does not know yet that we leave: what it still put in, nobody would
+    /// receive or count.
+    pub(super) fn shut(&self) {
+        self.send.close();
+        self.recv.close();
+    }
+
     /// Messages that are ours to account for: inside the process a message belongs to the receiver
     /// once it is in the ring.
     pub(super) fn own_send_queue(&self) -> u64 {
