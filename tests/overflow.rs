@@ -8,8 +8,8 @@ use kit::sockets::{Receives, Sends, Socket, for_every_socket};
 use kit::{SOON, Transport, conserved, detached, eventually};
 use sinew::Overflow::{Disconnect, DropNewest, DropOldest, Wait};
 use sinew::{
-    Bus, DetachReason, DropReason, Message, OptionError, Options, Overflow, Pub, Pull, Push,
-    RecvError, Respondent, SendError, Surveyor, raw,
+    Bus, DetachReason, DropReason, Message, OptionError, Options, Overflow, Pair1, PolyPair1, Pub,
+    Pull, Push, RecvError, Respondent, SendError, Surveyor, raw,
 };
 
 /// More than queues and kernel can take of a peer that does not read.
@@ -180,6 +180,52 @@ fn a_slow_peer_costs_the_others_nothing() {
         assert!(blamed.contains(&0), "{choice:?}: {blamed:?}");
         conserved(&fast.stats());
     }
+}
+
+/// Whoever closes first, and whatever is on its way then.
+#[test]
+fn closing_in_the_middle_of_a_flood_leaves_nothing_uncounted() {
+    fn check<S: Sends, R: Receives>() {
+        for transport in Transport::ALL {
+            for sender_first in [true, false] {
+                let (sender, receiver) = (S::new(), R::new());
+                let _joined = join!(sender, receiver, transport);
+                for n in 0..100 {
+                    sender.send(numbered(n)).unwrap();
+                }
+                assert_eq!(number(&receiver.recv_timeout(SOON).unwrap()), 0);
+                match sender_first {
+                    true => sender.close().unwrap(),
+                    false => receiver.close().unwrap(),
+                }
+                eventually("they have parted", || {
+                    sender.peers().is_empty() && receiver.peers().is_empty()
+                });
+                let _ = (sender.close(), receiver.close());
+                eventually("all is accounted for", || {
+                    let both = [sender.stats(), receiver.stats()];
+                    both.iter().all(|stats| {
+                        stats.check_conservation().is_ok()
+                            && (stats.send_queue, stats.recv_queue) == (0, 0)
+                    })
+                });
+                let (sent, got) = (sender.stats(), receiver.stats());
+                if transport == Transport::Inproc {
+                    let lost = sent.drops(DropReason::ClosedUnsent)
+                        + sent.drops(DropReason::PipeLost)
+                        + got.drops(DropReason::ClosedUnread)
+                        + got.drops(DropReason::AskerGone);
+                    assert_eq!(got.messages_received + lost, 100, "{sent}\n{got}");
+                }
+            }
+        }
+    }
+    check::<Push, Pull>();
+    check::<Bus, Bus>();
+    check::<Pub, raw::Sub>();
+    check::<Surveyor, Respondent>();
+    check::<PolyPair1, Pair1>();
+    check::<Pair1, PolyPair1>();
 }
 
 #[test]
