@@ -144,6 +144,27 @@ proptest! {
         prop_assert!(world.offered() == hops || (breaks > 0 && world.offered() < hops));
     }
 
+    /// The same for a request, whose backtrace grows by a word in each device. Nobody answers it.
+    #[test]
+    fn a_request_in_a_ring_of_devices_comes_to_rest(
+        seed: u64, shape in shapes(), devices in 1..5usize, breaks in 0..3usize, ttl in 1..20u8,
+    ) {
+        let mut world = World::new(seed);
+        let id = Bytes::from_static(&[0x80, 0, 0, 1]);
+        let mut injects = Some(Message::from("round").with_header(id));
+        let front = || RawAnswerer::<ToRequests>::new(ttl);
+        let ring: Vec<_> = (0..devices)
+            .map(|_| world.device(front(), RawReq::new(), injects.take()))
+            .collect();
+        for (n, &device) in ring.iter().enumerate() {
+            world.link([device, ring[(n + 1) % devices]], shape);
+        }
+        world.run(1, breaks);
+        prop_assert_eq!(world.queued(), 0);
+        let hops = u64::from(ttl) + 1;
+        prop_assert!(world.offered() == hops || (breaks > 0 && world.offered() < hops));
+    }
+
     /// A request gets at most one reply, that of the conversation's last request; links that heal
     /// see to it that it gets one; no REP answers the wrong pipe.
     ///
