@@ -9,21 +9,18 @@
 
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::process::{self, Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 mod kit;
 
-use kit::{Address, SOON, Transport, conserved, eventually};
+use kit::{Address, SOON, Transport, conserved, eventually, free_tcp_url};
 use sinew::{
     BindError, Bus, DropReason, Events, Message, Options, Pair, Pair1, PipeEventKind, PolyPair1,
     Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor,
 };
-use socket2::{Domain, Type};
 
 /// The tests, `interop!` below being `fn test() { meet::<Role>(TOOL, Side, Transport) }`.
 macro_rules! interop {
@@ -743,24 +740,6 @@ impl Place {
             }
         }
     }
-}
-
-/// A port that was free a moment ago. On Linux also an address of 127/8 that is this test's own, so
-/// that nobody takes the port in the meantime, or while a peer is being restarted.
-fn free_tcp_url() -> String {
-    static TEST: AtomicU8 = AtomicU8::new(1);
-    let number = TEST.fetch_add(1, Ordering::Relaxed);
-    let [_, _, high, low] = process::id().to_be_bytes();
-    let host = match cfg!(target_os = "linux") {
-        true => Ipv4Addr::new(127, high, low, number),
-        false => Ipv4Addr::LOCALHOST,
-    };
-    // Bound but not listening, it is in nobody's way, even where a forked child still has it.
-    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&SocketAddrV4::new(host, 0).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().expect("it is an IPv4 socket");
-    format!("tcp://{address}")
 }
 
 /// A running tool and the messages it receives. Dropping it kills it (SIGKILL).

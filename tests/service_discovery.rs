@@ -1,7 +1,6 @@
 //! The service discovery example, as its users run it: the whole scene by itself, and the roles by
 //! hand, configured by environment variables alone.
 
-use std::env;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -9,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+mod kit;
 #[path = "../examples/service_discovery/stage.rs"]
 #[expect(dead_code, reason = "only the scene itself is interrupted")]
 mod stage;
@@ -23,17 +23,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const LIMIT: Duration = Duration::from_secs(30);
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
-/// The example as `cargo test` has built it, next to this test.
 fn example() -> PathBuf {
-    let test = env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
-    let example = profile.join("examples").join("service_discovery");
-    assert!(
-        example.exists(),
-        "{} is missing: run all of `cargo test`, or `cargo build --example service_discovery` first",
-        example.display()
-    );
-    example
+    kit::example("service_discovery")
 }
 
 fn stage() -> Stage {

@@ -3,13 +3,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sinew::{DetachReason, Events, PipeEventKind, Stats};
+use socket2::{Domain, Type};
 
 pub mod sockets;
 
@@ -76,6 +77,37 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A port that was free a moment ago. On Linux also an address of 127/8 that is this test's own, so
+/// that nobody takes the port in the meantime, or while a peer is being restarted.
+pub fn free_tcp_url() -> String {
+    static TEST: AtomicU8 = AtomicU8::new(1);
+    let number = TEST.fetch_add(1, Ordering::Relaxed);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let host = match cfg!(target_os = "linux") {
+        true => Ipv4Addr::new(127, high, low, number),
+        false => Ipv4Addr::LOCALHOST,
+    };
+    // Bound but not listening, it is in nobody's way, even where a forked child still has it.
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddrV4::new(host, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().expect("it is an IPv4 socket");
+    format!("tcp://{address}")
+}
+
+/// An example as `cargo test` has built it, next to the tests.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
+    let example = profile.join("examples").join(name);
+    assert!(
+        example.exists(),
+        "{} is missing: run all of `cargo test`, or `cargo build --example {name}` first",
+        example.display()
+    );
+    example
 }
 
 /// Binds one socket and connects another to it, over any transport, and waits until both know.
