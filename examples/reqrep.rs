@@ -11,14 +11,13 @@ use std::error::Error;
 
 use sinew::{Rep, Req};
 
-const URL: &str = "tcp://127.0.0.1:7711";
-
 fn main() -> Result<(), Box<dyn Error>> {
+    let url = std::env::var("SINEW_URL").unwrap_or("tcp://127.0.0.1:7711".to_owned());
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["server"] => {
             let rep = Rep::new();
-            rep.bind(URL)?;
+            rep.bind(&url)?;
             loop {
                 let request = rep.recv()?;
                 println!("{request}");
@@ -27,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         ["client", question] => {
             let req = Req::new();
-            req.connect(URL)?;
+            req.connect(&url)?;
             println!("{}", req.request(question)?);
             Ok(())
         }

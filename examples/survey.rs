@@ -10,14 +10,13 @@ use std::error::Error;
 
 use sinew::{Respondent, Surveyor};
 
-const URL: &str = "tcp://127.0.0.1:7712";
-
 fn main() -> Result<(), Box<dyn Error>> {
+    let url = std::env::var("SINEW_URL").unwrap_or("tcp://127.0.0.1:7712".to_owned());
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["surveyor"] => {
             let surveyor = Surveyor::new();
-            surveyor.bind(URL)?;
+            surveyor.bind(&url)?;
             loop {
                 let answers: Vec<String> =
                     surveyor.survey("who is there?")?.map(|answer| answer.to_string()).collect();
@@ -26,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         ["respondent", name] => {
             let respondent = Respondent::new();
-            respondent.connect(URL)?;
+            respondent.connect(&url)?;
             loop {
                 respondent.recv()?.reply(name)?;
             }
