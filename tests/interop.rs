@@ -18,8 +18,8 @@ mod kit;
 
 use kit::{Address, SOON, Transport, conserved, eventually, free_tcp_url};
 use sinew::{
-    BindError, Bus, DropReason, Events, Message, Options, Pair, Pair1, PipeEventKind, PolyPair1,
-    Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor,
+    BindError, Bus, Device, DropReason, Events, Message, Options, Pair, Pair1, PipeEventKind,
+    PolyPair1, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor, raw,
 };
 
 /// The tests, `interop!` below being `fn test() { meet::<Role>(TOOL, Side, Transport) }`.
@@ -373,6 +373,75 @@ fn push_goes_on_when_its_pull_is_killed(tool: &Tool) {
     push.close().unwrap();
     assert!(pushing.join().unwrap() > Some(resumed));
     conserved(&push.stats());
+}
+
+#[test]
+fn a_device_brokers_between_a_nanocat_req_and_an_nngcat_rep() {
+    broker_between(&NANOCAT, &NNGCAT);
+}
+
+#[test]
+fn a_device_brokers_between_an_nngcat_req_and_a_nanocat_rep() {
+    broker_between(&NNGCAT, &NANOCAT);
+}
+
+fn broker_between(asks: &Tool, answers: &Tool) {
+    if !both_are_installed() {
+        return;
+    }
+    let (front, back) = (raw::Rep::new(), raw::Req::new());
+    let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    front.bind(&tcp.url).unwrap();
+    back.bind(&ipc.url).unwrap();
+    let _device = Device::new(front, back).unwrap().spawn().unwrap();
+    let start_answering =
+        |answer: &[u8]| Cat::start(answers, &["--rep"], Side::We, &ipc.url, answer);
+
+    let req = Cat::start(asks, &TheirReq::arguments(asks), Side::We, &tcp.url, b"question");
+    let rep = start_answering(b"answer");
+    assert_eq!(rep.texts(1), ["question"]);
+    assert_eq!(req.texts(1), ["answer"]);
+
+    drop(rep);
+    let rep = start_answering(b"other answer");
+    assert_eq!(rep.texts(1), ["question"]);
+    while req.texts(1) == ["answer"] {}
+    assert_eq!(req.texts(1), ["other answer"]);
+}
+
+#[test]
+fn a_device_stands_between_their_push_and_their_pull() {
+    if !both_are_installed() {
+        return;
+    }
+    for (pushes, pulls) in [(&NANOCAT, &NNGCAT), (&NNGCAT, &NANOCAT)] {
+        let (front, back) = (raw::Pull::new(), raw::Push::new());
+        let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+        front.bind(&tcp.url).unwrap();
+        back.bind(&ipc.url).unwrap();
+        let _device = Device::new(front, back).unwrap().spawn().unwrap();
+        let _push = Cat::start(pushes, &TheirPush::arguments(pushes), Side::We, &tcp.url, &data());
+        let pull = Cat::start_mute(pulls, &["--pull"], Side::We, &ipc.url);
+        assert_eq!([pull.message(), pull.message()], [data(), data()]);
+    }
+}
+
+#[test]
+fn a_device_stands_between_their_pubs_and_their_subs() {
+    if !both_are_installed() {
+        return;
+    }
+    let (front, back) = (raw::Sub::new(), raw::Pub::new());
+    let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    front.bind(&tcp.url).unwrap();
+    back.bind(&ipc.url).unwrap();
+    let _device = Device::new(front, back).unwrap().spawn().unwrap();
+    let _pubs = [(&NANOCAT, b"a: nanocat".as_slice()), (&NNGCAT, b"b: nngcat")]
+        .map(|(tool, data)| Cat::start(tool, &TheirPub::arguments(tool), Side::We, &tcp.url, data));
+    for (tool, topic, expected) in [(&NNGCAT, "a", "a: nanocat"), (&NANOCAT, "b", "b: nngcat")] {
+        let sub = Cat::start_mute(tool, &["--sub", "--subscribe", topic], Side::We, &ipc.url);
+        assert_eq!(sub.texts(2), [expected; 2]);
+    }
 }
 
 fn both_are_installed() -> bool {
