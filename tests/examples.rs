@@ -112,6 +112,22 @@ fn a_pair1_hub_answers_each_spoke() {
 }
 
 #[test]
+fn a_device_finds_another_worker_when_one_is_killed() {
+    let (front, back) = (free_tcp_url(), free_tcp_url());
+    let start = |args: &[&str]| {
+        let mut command = Command::new(kit::example("device"));
+        let urls = [("SINEW_FRONT_URL", &front), ("SINEW_BACK_URL", &back)];
+        Program::spawn(command.args(args).envs(urls))
+    };
+    let _broker = start(&["broker"]);
+    let alice = start(&["worker", "alice"]);
+    assert_eq!(start(&["client", "what is it?"]).line(), "42, says alice");
+    drop(alice);
+    let _bob = start(&["worker", "bob"]);
+    assert_eq!(start(&["client", "and now?"]).line(), "42, says bob");
+}
+
+#[test]
 fn priority_leaves_the_near_worker_only_while_it_is_dead() {
     let (near, far) = (free_tcp_url(), free_tcp_url());
     let start = |role| Program::start("priority", &[role, &near, &far]);
