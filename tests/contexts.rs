@@ -2,13 +2,17 @@
 
 mod kit;
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::sockets::{Context, Converses, Receives};
 use kit::{Raw, SOON, Transport, conserved};
-use sinew::{Closed, DropReason, Options, RecvError, Rep, Req, Respondent, SendError, Surveyor};
+use sinew::{
+    Closed, DropReason, Options, RecvError, Rep, Req, Respondent, SendError, Sub, Surveyor,
+};
 
 const REQ: u8 = 0x30;
 const REP: u8 = 0x31;
@@ -389,4 +393,60 @@ fn a_context_that_is_closed_while_it_begins_to_wait_hears_of_it() {
         }
     });
     assert!(!slept_on.into_inner());
+}
+
+/// A task that says when it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Ten calls wait on a context, then something happens that ends them all. Each is looked at only
+/// when it was woken.
+fn ends_all_calls<R: Receives>(receiver: R, happens: impl FnOnce(R), ends: RecvError) {
+    let mut tasks: Vec<_> = (0..10)
+        .map(|_| {
+            let woken = Arc::new(Woken::default());
+            (receiver.recv_async(), Arc::clone(&woken), Waker::from(woken))
+        })
+        .collect();
+    for (task, _, waker) in &mut tasks {
+        let polled = task.as_mut().poll(&mut std::task::Context::from_waker(waker));
+        assert!(polled.is_pending());
+    }
+    happens(receiver);
+    while !tasks.is_empty() {
+        let before = tasks.len();
+        tasks.retain_mut(|(task, woken, waker)| {
+            if !woken.0.swap(false, Ordering::SeqCst) {
+                return true;
+            }
+            let polled = task.as_mut().poll(&mut std::task::Context::from_waker(waker));
+            assert_eq!(polled, Poll::Ready(Err(ends)));
+            false
+        });
+        assert_ne!(tasks.len(), before, "nobody wakes the others");
+    }
+}
+
+/// A wake that is passed on from call to call must not end at a context that has the number now.
+#[test]
+fn closing_a_context_ends_all_its_calls_though_its_number_is_taken_at_once() {
+    fn check<S: Converses>(socket: &S) {
+        let context = socket.context();
+        context.begin();
+        let mut successor = None;
+        let happens = |context: S::Context| {
+            context.close().unwrap();
+            successor.insert(socket.context()).begin();
+        };
+        ends_all_calls(context, happens, RecvError::Closed);
+    }
+    // The others have one call at a time.
+    check(&Sub::new());
+    check(&Surveyor::new());
 }

@@ -109,13 +109,24 @@ impl<P: Converses> Conversing<P> {
     fn close(&self) {
         // Under the lock, so that nobody who has it meets the number of somebody else.
         if self.open.load(Ordering::Acquire) {
-            self.core.enter(|entry| {
-                if self.open.swap(false, Ordering::AcqRel) {
+            let was_open = self.core.enter(|entry| {
+                let was_open = self.open.swap(false, Ordering::AcqRel);
+                if was_open {
                     let (protocol, mut io, _) = entry.parts();
                     protocol.close(self.conversation, &mut io);
                 }
+                was_open
             });
+            // All of them: who is woken alone passes that on only as long as the number is nobody's.
+            if was_open {
+                self.wake_every();
+            }
         }
+    }
+
+    /// Has every call that waits on the conversation look again.
+    fn wake_every(&self) {
+        self.core.bell.signal.wake_every(self.conversation.interest());
     }
 }
 
