@@ -450,3 +450,17 @@ fn closing_a_context_ends_all_its_calls_though_its_number_is_taken_at_once() {
     check(&Sub::new());
     check(&Surveyor::new());
 }
+
+/// C171, with many.
+#[test]
+fn a_new_survey_cancels_all_calls_that_wait_for_the_old_one() {
+    let surveyor = Surveyor::new();
+    let context = surveyor.context();
+    context.begin();
+    let mut kept = None;
+    let happens = |context: sinew::SurveyorContext| {
+        context.send("and now?").unwrap();
+        kept = Some(context);
+    };
+    ends_all_calls(context, happens, RecvError::Canceled);
+}

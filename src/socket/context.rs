@@ -306,7 +306,10 @@ macro_rules! asking_context {
                     Patience::None,
                     conversation,
                     message.into(),
-                )
+                )?;
+                // All calls that wait, wait for what is given up now; there may be many.
+                self.conversing.wake_every();
+                Ok(())
             }
 
             /// Receives as a task. Has no timeout of its own.
