@@ -44,8 +44,8 @@ drop_reasons! {
     NoPeer = "no_peer";
     /// Outbound: the peer that asked is no longer connected, so its answer had nowhere to go.
     PeerGone = "peer_gone";
-    /// Outbound: a newer request took the place of this one before it reached any peer, or its
-    /// conversation was closed.
+    /// Outbound: before the message had reached any peer a newer request took its place, or its
+    /// conversation or socket was closed.
     Superseded = "superseded";
     /// Outbound: the socket was closed with the message still queued.
     ClosedUnsent = "closed_unsent";

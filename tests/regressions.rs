@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use kit::{Raw, SOON, TempDir, conserved, descriptors, eventually, ipc_frame};
-use sinew::{DropReason, Options, Pair, Pull, Runtime};
+use kit::{Raw, SOON, TempDir, Transport, conserved, descriptors, eventually, ipc_frame};
+use sinew::{DropReason, Options, Pair, Pub, Pull, Respondent, Runtime, Sub, Surveyor};
 
 const PAIR: u8 = 0x10;
 
@@ -269,4 +269,35 @@ fn peers_that_leave_cannot_fill_the_memory() {
     assert!(pull.try_recv().is_err() && pair.try_recv().is_err());
     conserved(&pull.stats());
     conserved(&pair.stats());
+}
+
+/// C296. What a protocol had taken out of its pipes used to stay in the accounts as held for ever.
+#[test]
+fn closing_counts_what_contexts_have_not_received() {
+    let (publisher, subscriber) = (Pub::new(), Sub::new());
+    subscriber.subscribe("").unwrap();
+    let context = subscriber.context();
+    context.subscribe("").unwrap();
+    let _address = join!(publisher, subscriber, Transport::Tcp);
+    publisher.send("one").unwrap();
+    eventually("both have it", || subscriber.stats().held_inbound == 2);
+    subscriber.close().unwrap();
+    let stats = subscriber.stats();
+    assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 2));
+    conserved(&stats);
+    drop(context);
+    conserved(&subscriber.stats());
+
+    let (surveyor, respondent) = (Surveyor::new(), Respondent::new());
+    let _address = join!(surveyor, respondent, Transport::Tcp);
+    let survey = surveyor.survey("who?").unwrap();
+    respondent.recv_timeout(SOON).unwrap().reply("me").unwrap();
+    eventually("it has arrived", || surveyor.stats().recv_queue == 1);
+    let _other = surveyor.survey("takes in what has arrived").unwrap();
+    assert_eq!(surveyor.stats().held_inbound, 1);
+    surveyor.close().unwrap();
+    let stats = surveyor.stats();
+    assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 1));
+    drop(survey);
+    conserved(&surveyor.stats());
 }

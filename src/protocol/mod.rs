@@ -309,6 +309,10 @@ pub(crate) trait Protocol: Send + 'static {
         io.dropped(Some(pipe), DropReason::PipeLost);
     }
 
+    /// The socket is closed: drops, and counts, what the protocol holds and nobody can get any more.
+    /// What a conversation holds may stay until that is closed.
+    fn shut(&mut self, _io: &mut impl Port) {}
+
     /// How many messages the protocol itself holds: requests not yet on any pipe and answers not yet
     /// received. For the conservation law.
     fn held(&self) -> Held {

@@ -139,6 +139,10 @@ impl Protocol for Push {
         self.send_returned(io);
     }
 
+    fn shut(&mut self, io: &mut impl Port) {
+        self.returned.drain(..).for_each(|_| io.dropped(None, DropReason::Superseded));
+    }
+
     fn held(&self) -> Held {
         Held { outbound: self.returned.len() as u64, inbound: 0 }
     }

@@ -124,6 +124,10 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.ready(interest)
     }
 
+    fn shut(&mut self, io: &mut impl Port) {
+        self.0.shut(io);
+    }
+
     fn take_back(&mut self, pipe: PipeId, unsent: Frame, io: &mut impl Port) {
         self.0.take_back(pipe, unsent, io);
     }

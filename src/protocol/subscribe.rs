@@ -415,6 +415,14 @@ impl Protocol for Sub {
         }
     }
 
+    fn shut(&mut self, io: &mut impl Port) {
+        for (_, context) in &mut self.contexts {
+            for message in context.queue.drain(..) {
+                io.dropped(message.pipe(), DropReason::ClosedUnread);
+            }
+        }
+    }
+
     fn held(&self) -> Held {
         let queues = self.contexts.iter().map(|(_, context)| context.queue.len() as u64);
         Held { outbound: 0, inbound: queues.sum() }

@@ -209,6 +209,13 @@ impl Protocol for Surveyor {
         }
     }
 
+    fn shut(&mut self, io: &mut impl Port) {
+        let surveys = self.conversations.iter_mut().filter_map(|(_, asker)| asker.survey.as_mut());
+        for answer in surveys.flat_map(|survey| survey.answers.drain(..)) {
+            io.dropped(answer.pipe(), DropReason::ClosedUnread);
+        }
+    }
+
     fn held(&self) -> Held {
         let surveys = self.conversations.iter().filter_map(|(_, asker)| asker.survey.as_ref());
         Held { outbound: 0, inbound: surveys.map(|survey| survey.answers.len() as u64).sum() }

@@ -315,6 +315,10 @@ impl<P: Protocol> Core<P> {
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
             }
+            let State { protocol, pipes, .. } = &mut *state;
+            let mut effects = Effects::default(); // everybody is woken below
+            let counters = &self.counters;
+            protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects });
             let fars = self.drop_pipes(&mut state);
             (std::mem::take(&mut state.endpoints), fars, state.armed.take())
         };
