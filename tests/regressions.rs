@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use kit::{Raw, SOON, TempDir, Transport, conserved, descriptors, eventually, ipc_frame};
-use sinew::{DropReason, Options, Pair, Pub, Pull, Respondent, Runtime, Sub, Surveyor};
+use sinew::{DropReason, Options, Pair, Pub, Pull, Push, Respondent, Runtime, Sub, Surveyor};
 
 const PAIR: u8 = 0x10;
 
@@ -300,4 +300,29 @@ fn closing_counts_what_contexts_have_not_received() {
     assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 1));
     drop(survey);
     conserved(&surveyor.stats());
+}
+
+/// C112, C158. What a peer that must not send had sent used to lie there until the next send; once it
+/// filled the queue, nobody heard the peer leave.
+#[test]
+fn an_idle_sender_throws_away_what_it_hears_and_sees_its_peer_leave() {
+    let (push, publisher) = (Push::new(), Pub::new());
+    let events = [push.events(), publisher.events()];
+    let pushes = push.bind("tcp://127.0.0.1:0").unwrap();
+    let pubs = publisher.bind("tcp://127.0.0.1:0").unwrap();
+    for (endpoint, id, ours, events) in
+        [(&pushes, 0x51, 0x50, &events[0]), (&pubs, 0x21, 0x20, &events[1])]
+    {
+        let mut peer = Raw::greet(&endpoint.url(), id, ours);
+        kit::attached(events);
+        for _ in 0..300 {
+            peer.send_frame(&[0; 64 << 10]);
+        }
+        peer.finish();
+        kit::detached(events);
+    }
+    for stats in [push.stats(), publisher.stats()] {
+        assert_eq!(stats.drops(DropReason::Unexpected), 300);
+        conserved(&stats);
+    }
 }

@@ -35,6 +35,8 @@ impl Protocol for Pub {
     const OPTIONS: &'static [Own] = &[Own::Overflow];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect];
+    /// What a peer sends is thrown away as it comes, whether or not anybody calls.
+    const FILTERS: bool = true;
     type To = ();
     type From = Infallible;
     type Received = Infallible;

@@ -71,6 +71,8 @@ impl Protocol for Push {
     const PEER: ProtocolId = ProtocolId::PULL;
     const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Requeue, Own::SendPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
+    /// What a peer sends is thrown away as it comes, whether or not anybody calls.
+    const FILTERS: bool = true;
     type To = ();
     type From = Infallible;
     type Received = Infallible;

@@ -80,6 +80,7 @@ impl<P: Headed> Protocol for Raw<P> {
     const ID: ProtocolId = P::ID;
     const PEER: ProtocolId = P::PEER;
     const RAW: bool = true;
+    const FILTERS: bool = P::FILTERS;
     const OPTIONS: &'static [Own] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
     type To = Bytes;
