@@ -8,18 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{QUIET, SOON, Transport, block_on, conserved, eventually, poll_once};
+use kit::{Dice, QUIET, SOON, Transport, block_on, conserved, eventually, poll_once};
 use sinew::{DropReason, Options, Pair, RecvError, Rep, Req, Respondent, Surveyor};
-
-/// A number that is different every time and the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
-}
 
 /// Counts how often it is woken.
 #[derive(Default)]

@@ -5,7 +5,7 @@ mod kit;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::sockets::{Socket, for_every_socket};
+use kit::sockets::{Socket, every_socket, one_by_one};
 use kit::{SOON, Transport, eventually};
 use sinew::{
     BindError, ConnectError, EndpointOptions, OptionError, Options, Pair, ProtocolId, Rep, Req,
@@ -94,7 +94,7 @@ fn a_queue_of_any_socket_holds_1_to_8192_messages() {
         for (option, set, get) in queues {
             for messages in [0, 1, 8192, 8193] {
                 let options = set(Options::new(), messages);
-                let made = S::with(options.clone());
+                let made = S::try_with(options.clone());
                 assert_eq!(made.as_ref().err(), S::new().set_options(options).as_ref().err());
                 if (1..=8192).contains(&messages) {
                     assert_eq!(get(&made.unwrap().options()), messages);
@@ -105,7 +105,7 @@ fn a_queue_of_any_socket_holds_1_to_8192_messages() {
             }
         }
     }
-    for_every_socket!(check);
+    one_by_one(every_socket!(check));
 }
 
 /// C300, C305.

@@ -4,7 +4,7 @@ mod kit;
 
 use std::time::Duration;
 
-use kit::sockets::{Receives, Sends, Socket, for_every_socket};
+use kit::sockets::{Receives, Sends, Socket, every_socket, one_by_one};
 use kit::{SOON, Transport, conserved, detached, eventually};
 use sinew::Overflow::{Disconnect, DropNewest, DropOldest, Wait};
 use sinew::{
@@ -32,9 +32,8 @@ fn number(message: &Message) -> u32 {
 }
 
 /// Floods a peer that does not read, and yields the numbers of what it got in the end.
-fn flood<S: Sends, R: Receives>(choice: Overflow, transport: Transport) -> Vec<u32> {
-    let (sender, receiver) =
-        (S::with(narrow().overflow(choice)).unwrap(), R::with(narrow()).unwrap());
+fn flood<S: Sends, R: Socket + Receives>(choice: Overflow, transport: Transport) -> Vec<u32> {
+    let (sender, receiver) = (S::with(narrow().overflow(choice)), R::with(narrow()));
     let _joined = join!(sender, receiver, transport);
     for n in 0..FLOOD {
         sender.try_send(numbered(n)).expect("it never waits");
@@ -63,7 +62,7 @@ fn flood<S: Sends, R: Receives>(choice: Overflow, transport: Transport) -> Vec<u
 /// C131.
 #[test]
 fn dropping_the_newest_keeps_what_came_first() {
-    fn check<S: Sends, R: Receives>() {
+    fn check<S: Sends, R: Socket + Receives>() {
         for transport in Transport::ALL {
             let got = flood::<S, R>(DropNewest, transport);
             assert_eq!(got[..4], [0, 1, 2, 3], "as many as the send queue holds");
@@ -78,7 +77,7 @@ fn dropping_the_newest_keeps_what_came_first() {
 /// C154.
 #[test]
 fn dropping_the_oldest_keeps_what_came_last() {
-    fn check<S: Sends, R: Receives>() {
+    fn check<S: Sends, R: Socket + Receives>() {
         for transport in Transport::ALL {
             let got = flood::<S, R>(DropOldest, transport);
             let newest: Vec<u32> = (FLOOD - 3..FLOOD).collect();
@@ -111,9 +110,9 @@ fn a_push_that_waits_drops_nothing() {
 }
 
 /// The slow peer is cut off, comes back, and is served again.
-fn cut_off<S: Sends, R: Receives>(sender_listens: bool, transport: Transport) {
-    let sender = S::with(narrow().overflow(Disconnect)).unwrap();
-    let receiver = R::with(narrow()).unwrap();
+fn cut_off<S: Sends, R: Socket + Receives>(sender_listens: bool, transport: Transport) {
+    let sender = S::with(narrow().overflow(Disconnect));
+    let receiver = R::with(narrow());
     let _joined = match sender_listens {
         true => join!(sender, receiver, transport),
         false => join!(receiver, sender, transport),
@@ -185,7 +184,7 @@ fn a_slow_peer_costs_the_others_nothing() {
 /// Whoever closes first, and whatever is on its way then.
 #[test]
 fn closing_in_the_middle_of_a_flood_leaves_nothing_uncounted() {
-    fn check<S: Sends, R: Receives>() {
+    fn check<S: Sends, R: Socket + Receives>() {
         for transport in Transport::ALL {
             for sender_first in [true, false] {
                 let (sender, receiver) = (S::new(), R::new());
@@ -256,7 +255,7 @@ fn every_socket_takes_the_choices_it_has_and_no_others() {
         let allowed = choices(S::IDS.0);
         assert_eq!(S::new().options().get_overflow(), allowed.first().copied());
         for choice in [Wait, DropNewest, DropOldest, Disconnect] {
-            let made = S::with(Options::new().overflow(choice));
+            let made = S::try_with(Options::new().overflow(choice));
             let set = S::new().set_options(Options::new().overflow(choice));
             assert_eq!(made.as_ref().err(), set.as_ref().err());
             match made {
@@ -273,5 +272,5 @@ fn every_socket_takes_the_choices_it_has_and_no_others() {
             assert_eq!(set.is_ok(), allowed.contains(&choice), "{:x} {choice:?}", S::IDS.0);
         }
     }
-    for_every_socket!(check);
+    one_by_one(every_socket!(check));
 }

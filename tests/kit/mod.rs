@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sinew::{DetachReason, Events, PipeEventKind, Stats};
@@ -135,12 +135,43 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// A number that is different every time and the same in every run.
+#[derive(Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Tells other threads that a test is over, also when it fails.
+#[derive(Debug)]
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Nothing has vanished from a socket.
 #[track_caller]
 pub fn conserved(stats: &Stats) {
     if let Err(broken) = stats.check_conservation() {
         panic!("{broken}\n{stats}");
     }
+}
+
+/// Waits until `messages` have come through the pipes of a socket, whether or not it has taken them
+/// out of there.
+#[track_caller]
+pub fn arrived(stats: impl Fn() -> Stats, messages: u64) {
+    eventually("they have arrived", || {
+        let stats = stats();
+        stats.copies_taken + stats.recv_queue >= messages
+    });
 }
 
 /// The eight bytes that a peer of protocol `id` sends first.

@@ -1,31 +1,51 @@
-//! The typed sockets by what they can do, for tests that hold for several kinds.
+//! Every kind of socket under one roof: what they have in common as traits, and lists of them.
+//!
+//! `every_socket!(check)` is an array of `check::<Pair>`, `check::<raw::Pair>` and so on, to be given
+//! to [`one_by_one`] or [`at_once`]; likewise `every_sender!`, `every_receiver!` and
+//! `every_conversant!`, those that have contexts.
 
 use std::fmt::Debug;
+use std::pin::Pin;
+use std::thread;
 use std::time::Duration;
 
 use sinew::{
     BindError, Closed, ConnectError, Endpoint, EndpointOptions, Events, Message, OptionError,
-    Options, PeerStatus, RecvError, SendError, Stats, WaitError,
+    Options, PeerStatus, RecvError, RepContext, ReqContext, RespondentContext, SendError, Stats,
+    SubContext, SurveyorContext, WaitError,
 };
 
-/// A socket of any kind.
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What every socket has.
 pub trait Socket: Clone + Debug + Send + Sync + 'static {
+    const NAME: &'static str;
     /// What it announces, and what its peers must announce.
     const IDS: (u8, u8);
-    fn with(options: Options) -> Result<Self, OptionError>;
+    /// The options that not every socket has and this one has.
+    const OPTIONS: &'static [&'static str];
+
+    fn try_with(options: Options) -> Result<Self, OptionError>;
     fn bind_with(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError>;
     fn connect_with(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, ConnectError>;
+    fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError>;
     fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError>;
     fn peers(&self) -> Vec<PeerStatus>;
     fn events(&self) -> Events;
     fn stats(&self) -> Stats;
+    fn drain(&self, timeout: Duration) -> usize;
     fn options(&self) -> Options;
     fn set_options(&self, options: Options) -> Result<(), OptionError>;
     fn close(&self) -> Result<(), Closed>;
+    fn is_closed(&self) -> bool;
     fn is_raw(&self) -> bool;
 
+    fn with(options: Options) -> Self {
+        Self::try_with(options).expect("good options")
+    }
+
     fn new() -> Self {
-        Self::with(Options::new()).expect("the defaults are in range")
+        Self::with(Options::new())
     }
 
     fn bind(&self, url: &str) -> Result<Endpoint, BindError> {
@@ -37,28 +57,76 @@ pub trait Socket: Clone + Debug + Send + Sync + 'static {
     }
 }
 
-/// A socket that sends without being asked.
+/// Four ways to send.
 pub trait Sends: Socket {
+    /// Whether a send with nobody there waits; otherwise it succeeds.
+    const WAITS: bool;
+    fn send(&self, message: impl Into<Message>) -> Result<(), SendError>;
+    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError>;
     fn send_timeout(&self, message: impl Into<Message>, timeout: Duration)
     -> Result<(), SendError>;
-    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError>;
-
-    fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.send_timeout(message, super::SOON)
-    }
+    fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>>;
+    /// `body` as a message that can be sent: raw sockets want a header.
+    fn message(body: &'static str) -> Message;
 }
 
-/// A socket that receives without having asked.
-pub trait Receives: Socket {
-    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError>;
+/// Four ways to receive; what comes is the message, with the right to answer given up.
+pub trait Receives: Send + Sync + 'static {
+    fn recv(&self) -> Result<Message, RecvError>;
     fn try_recv(&self) -> Result<Message, RecvError>;
+    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError>;
+    fn recv_async(&self) -> Task<Result<Message, RecvError>>;
+}
+
+/// A socket with contexts.
+pub trait Converses: Socket {
+    type Context: Context;
+    fn context(&self) -> Self::Context;
+}
+
+/// What every context has.
+pub trait Context: Receives {
+    /// Does what must be done before a receive can wait.
+    fn begin(&self);
+    fn close(&self) -> Result<(), Closed>;
+    fn set_recv_timeout(&self, timeout: Duration);
+}
+
+/// Runs tests one after the other.
+pub fn one_by_one(tests: impl IntoIterator<Item = fn()>) {
+    tests.into_iter().for_each(|test| test());
+}
+
+/// Runs tests at the same time, for those that mostly wait.
+pub fn at_once(tests: impl IntoIterator<Item = fn()>) {
+    thread::scope(|scope| {
+        tests.into_iter().for_each(|test| {
+            scope.spawn(test);
+        });
+    });
+}
+
+macro_rules! list {
+    ($list:ident: $($socket:ty,)*) => {
+        #[allow(unused_macros, reason = "each test binary uses its own part")]
+        macro_rules! $list {
+            ($test:ident) => {
+                [$($test::<$socket>,)*]
+            };
+        }
+        #[allow(unused_imports, reason = "each test binary uses its own part")]
+        pub(crate) use $list;
+    };
 }
 
 macro_rules! sockets {
-    ($($socket:ty: $ids:expr, $($can:ident)*;)*) => {
+    ($($socket:ty: $ids:expr, $options:expr;)*) => {
         $(impl Socket for $socket {
+            const NAME: &'static str = stringify!($socket);
             const IDS: (u8, u8) = $ids;
-            fn with(options: Options) -> Result<Self, OptionError> {
+            const OPTIONS: &'static [&'static str] = &$options;
+
+            fn try_with(options: Options) -> Result<Self, OptionError> {
                 Self::with_options(options)
             }
             fn bind_with(&self, url: &str, with: &EndpointOptions) -> Result<Endpoint, BindError> {
@@ -70,6 +138,9 @@ macro_rules! sockets {
                 with: &EndpointOptions,
             ) -> Result<Endpoint, ConnectError> {
                 Self::connect_with(self, url, with)
+            }
+            fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
+                Self::connect_now(self, url)
             }
             fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
                 Self::wait_for_peers(self, peers, timeout)
@@ -83,6 +154,9 @@ macro_rules! sockets {
             fn stats(&self) -> Stats {
                 Self::stats(self)
             }
+            fn drain(&self, timeout: Duration) -> usize {
+                Self::drain(self, timeout)
+            }
             fn options(&self) -> Options {
                 Self::options(self)
             }
@@ -92,22 +166,54 @@ macro_rules! sockets {
             fn close(&self) -> Result<(), Closed> {
                 Self::close(self)
             }
+            fn is_closed(&self) -> bool {
+                Self::is_closed(self)
+            }
             fn is_raw(&self) -> bool {
                 Self::is_raw(self)
             }
-        }
-        $(sockets!(@$can $socket);)*)*
-
-        /// Runs a generic test for every kind of socket, cooked and raw.
-        #[allow(unused_macros, reason = "each test binary uses its own part")]
-        macro_rules! for_every_socket {
-            ($test:ident) => { $($test::<$socket>();)* };
-        }
-        #[allow(unused_imports, reason = "each test binary uses its own part")]
-        pub(crate) use for_every_socket;
+        })*
+        list!(every_socket: $($socket,)*);
     };
-    (@sends $socket:ty) => {
-        impl Sends for $socket {
+}
+
+sockets! {
+    sinew::Pair: (0x10, 0x10), [];
+    sinew::Pair1: (0x11, 0x11), ["ttl"];
+    sinew::PolyPair1: (0x11, 0x11), ["ttl", "recv_priority"];
+    sinew::Pub: (0x20, 0x21), ["overflow"];
+    sinew::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "recv_priority"];
+    sinew::Req: (0x30, 0x31), ["resend_interval", "send_priority"];
+    sinew::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
+    sinew::Push: (0x50, 0x51), ["overflow", "send_priority"];
+    sinew::Pull: (0x51, 0x50), ["recv_priority"];
+    sinew::Surveyor: (0x62, 0x63), ["survey_deadline", "survey_storage", "overflow"];
+    sinew::Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
+    sinew::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
+    sinew::raw::Pair: (0x10, 0x10), [];
+    sinew::raw::Pair1: (0x11, 0x11), ["ttl"];
+    sinew::raw::Pub: (0x20, 0x21), ["overflow"];
+    sinew::raw::Sub: (0x21, 0x20), ["recv_priority"];
+    sinew::raw::Req: (0x30, 0x31), ["send_priority", "recv_priority"];
+    sinew::raw::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
+    sinew::raw::Push: (0x50, 0x51), ["overflow", "send_priority"];
+    sinew::raw::Pull: (0x51, 0x50), ["recv_priority"];
+    sinew::raw::Surveyor: (0x62, 0x63), ["overflow", "recv_priority"];
+    sinew::raw::Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
+    sinew::raw::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
+}
+
+macro_rules! senders {
+    ($($socket:ty: $waits:expr, $header:expr;)*) => {
+        $(impl Sends for $socket {
+            const WAITS: bool = $waits;
+
+            fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                Self::send(self, message)
+            }
+            fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+                Self::try_send(self, message)
+            }
             fn send_timeout(
                 &self,
                 message: impl Into<Message>,
@@ -115,70 +221,150 @@ macro_rules! sockets {
             ) -> Result<(), SendError> {
                 Self::send_timeout(self, message, timeout)
             }
-            fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                Self::try_send(self, message)
+            fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>> {
+                Box::pin(Self::send_async(self, message.into()))
             }
-        }
-    };
-    (@receives $socket:ty) => {
-        impl Receives for $socket {
-            fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-                Self::recv_timeout(self, timeout)
+            fn message(body: &'static str) -> Message {
+                let header: &[u8] = &$header;
+                Message::from(body).with_header(header.to_vec())
             }
-            fn try_recv(&self) -> Result<Message, RecvError> {
-                Self::try_recv(self)
-            }
-        }
-    };
-    (@is_asked $socket:ty) => {
-        impl Receives for $socket {
-            fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-                Self::recv_timeout(self, timeout).map(|asked| asked.into_message())
-            }
-            fn try_recv(&self) -> Result<Message, RecvError> {
-                Self::try_recv(self).map(|asked| asked.into_message())
-            }
-        }
+        })*
+        list!(every_sender: $($socket,)*);
     };
 }
 
-sockets! {
-    sinew::Pair: (0x10, 0x10), sends receives;
-    sinew::Pair1: (0x11, 0x11), sends receives;
-    sinew::PolyPair1: (0x11, 0x11), sends receives;
-    sinew::Pub: (0x20, 0x21), sends;
-    sinew::Sub: (0x21, 0x20), receives;
-    sinew::Req: (0x30, 0x31),;
-    sinew::Rep: (0x31, 0x30), is_asked;
-    sinew::Push: (0x50, 0x51), sends;
-    sinew::Pull: (0x51, 0x50), receives;
-    sinew::Surveyor: (0x62, 0x63),;
-    sinew::Respondent: (0x63, 0x62), is_asked;
-    sinew::Bus: (0x70, 0x70), sends receives;
-    sinew::raw::Pair: (0x10, 0x10), sends receives;
-    sinew::raw::Pair1: (0x11, 0x11), sends receives;
-    sinew::raw::Pub: (0x20, 0x21), sends;
-    sinew::raw::Sub: (0x21, 0x20), receives;
-    sinew::raw::Req: (0x30, 0x31), sends receives;
-    sinew::raw::Rep: (0x31, 0x30), sends receives;
-    sinew::raw::Push: (0x50, 0x51), sends;
-    sinew::raw::Pull: (0x51, 0x50), receives;
-    sinew::raw::Surveyor: (0x62, 0x63), sends receives;
-    sinew::raw::Respondent: (0x63, 0x62), sends receives;
-    sinew::raw::Bus: (0x70, 0x70), sends receives;
+const WAITS: bool = true;
+const SUCCEEDS: bool = false;
+
+senders! {
+    sinew::Pair: WAITS, [];
+    sinew::Pair1: WAITS, [];
+    sinew::PolyPair1: WAITS, [];
+    sinew::Push: WAITS, [];
+    sinew::Pub: SUCCEEDS, [];
+    sinew::Bus: SUCCEEDS, [];
+    sinew::raw::Pair: WAITS, [];
+    sinew::raw::Pair1: WAITS, [0, 0, 0, 1];
+    sinew::raw::Push: WAITS, [];
+    sinew::raw::Pub: SUCCEEDS, [];
+    sinew::raw::Bus: SUCCEEDS, [];
+    sinew::raw::Req: WAITS, [0x80, 0, 0, 1];
+    sinew::raw::Rep: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
+    sinew::raw::Surveyor: SUCCEEDS, [0x80, 0, 0, 1];
+    sinew::raw::Respondent: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
 }
 
-/// A survey whose answers nobody wants.
+/// A survey whose answers nobody wants. It is not among the senders: it has no forms of a send.
 impl Sends for sinew::Surveyor {
-    fn send_timeout(
-        &self,
-        message: impl Into<Message>,
-        _timeout: Duration,
-    ) -> Result<(), SendError> {
-        self.survey(message).map(drop)
-    }
+    const WAITS: bool = SUCCEEDS;
 
-    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+    fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.survey(message).map(drop)
     }
+    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        Sends::send(self, message)
+    }
+    fn send_timeout(&self, message: impl Into<Message>, _: Duration) -> Result<(), SendError> {
+        Sends::send(self, message)
+    }
+    fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>> {
+        Box::pin(std::future::ready(Sends::send(self, message)))
+    }
+    fn message(body: &'static str) -> Message {
+        body.into()
+    }
+}
+
+macro_rules! receivers {
+    ($($receiver:ty),*; $open:expr) => {
+        $(impl Receives for $receiver {
+            fn recv(&self) -> Result<Message, RecvError> {
+                Self::recv(self).map($open)
+            }
+            fn try_recv(&self) -> Result<Message, RecvError> {
+                Self::try_recv(self).map($open)
+            }
+            fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+                Self::recv_timeout(self, timeout).map($open)
+            }
+            fn recv_async(&self) -> Task<Result<Message, RecvError>> {
+                let receiving = Self::recv_async(self);
+                Box::pin(async move { receiving.await.map($open) })
+            }
+        })*
+    };
+}
+
+receivers! { sinew::Rep; sinew::Request::into_message }
+receivers! { sinew::Respondent; sinew::Question::into_message }
+receivers! {
+    sinew::Pair, sinew::Pair1, sinew::PolyPair1, sinew::Pull, sinew::Sub, sinew::Bus,
+    sinew::raw::Pair, sinew::raw::Pair1, sinew::raw::Pull, sinew::raw::Sub, sinew::raw::Bus,
+    sinew::raw::Req, sinew::raw::Rep, sinew::raw::Surveyor, sinew::raw::Respondent, ReqContext,
+    RepContext, SubContext, SurveyorContext, RespondentContext;
+    std::convert::identity
+}
+
+list! { every_receiver:
+    sinew::Pair, sinew::Pair1, sinew::PolyPair1, sinew::Pull, sinew::Sub, sinew::Bus, sinew::Rep,
+    sinew::Respondent, sinew::raw::Pair, sinew::raw::Pair1, sinew::raw::Pull, sinew::raw::Sub,
+    sinew::raw::Bus, sinew::raw::Req, sinew::raw::Rep, sinew::raw::Surveyor, sinew::raw::Respondent,
+}
+
+macro_rules! contexts {
+    ($($socket:ty: $context:ty, $begin:expr;)*) => {
+        $(impl Converses for $socket {
+            type Context = $context;
+
+            fn context(&self) -> $context {
+                Self::context(self)
+            }
+        }
+
+        impl Context for $context {
+            fn begin(&self) {
+                let begin: fn(&Self) = $begin;
+                begin(self);
+            }
+            fn close(&self) -> Result<(), Closed> {
+                Self::close(self)
+            }
+            fn set_recv_timeout(&self, timeout: Duration) {
+                Self::set_recv_timeout(self, timeout);
+            }
+        })*
+        list!(every_conversant: $($socket,)*);
+    };
+}
+
+contexts! {
+    sinew::Req: ReqContext, |context| context.send("held").expect("it is open");
+    sinew::Rep: RepContext, |_| ();
+    sinew::Sub: SubContext, |context| context.subscribe("").expect("it is open");
+    sinew::Surveyor: SurveyorContext, |context| {
+        context.set_survey_deadline(None).expect("in range");
+        context.send("anyone?").expect("it is open");
+    };
+    sinew::Respondent: RespondentContext, |_| ();
+}
+
+/// A call that waits, by name.
+pub type Form<S, T> = (&'static str, fn(&S) -> T);
+
+/// The forms of a send that wait; the one with a timeout waits for `6 * SOON`.
+pub fn waiting_sends<S: Sends>() -> [Form<S, Result<(), SendError>>; 3] {
+    [
+        ("send", |socket| socket.send(S::message("mine"))),
+        ("send_timeout", |socket| socket.send_timeout(S::message("mine"), 6 * super::SOON)),
+        ("send_async", |socket| super::block_on(socket.send_async(S::message("mine")))),
+    ]
+}
+
+/// The forms of a receive that wait; the one with a timeout waits for `6 * SOON`.
+pub fn waiting_recvs<S: Receives>() -> [Form<S, Result<Message, RecvError>>; 3] {
+    [
+        ("recv", |socket| socket.recv()),
+        ("recv_timeout", |socket| socket.recv_timeout(6 * super::SOON)),
+        ("recv_async", |socket| super::block_on(socket.recv_async())),
+    ]
 }
