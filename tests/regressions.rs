@@ -86,7 +86,7 @@ fn what_a_peer_sent_before_it_went_is_received_though_a_send_failed() {
         runtime.turn(Some(Duration::ZERO)).unwrap();
         pair.peers().is_empty()
     });
-    kit::conserved(&pair.stats());
+    conserved(&pair.stats());
 }
 
 /// `connect_now` used to wait for the loop, which another thread turned all the while.
@@ -222,7 +222,7 @@ fn a_waker_that_panics_does_not_end_the_io_thread() {
     let runtime = Runtime::new().unwrap();
     let pair = Pair::on(&runtime, Options::new()).unwrap();
     let peer = Pair::new();
-    let _address = join!(pair, peer, kit::Transport::Tcp);
+    let _address = join!(pair, peer, Transport::Tcp);
     let waker = Waker::from(Arc::new(Bomb));
     let mut waiting = Box::pin(pair.recv_async());
     let mut cx = Context::from_waker(&waker);
