@@ -8,10 +8,11 @@ use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::sockets::{Context, Converses, Receives};
-use kit::{Raw, SOON, Transport, conserved};
+use kit::sockets::{self, Context, Converses, Receives, every_conversant, one_by_one};
+use kit::{Raw, SOON, Transport, arrived, conserved};
 use sinew::{
-    Closed, DropReason, Options, RecvError, Rep, Req, Respondent, SendError, Sub, Surveyor,
+    Closed, DropReason, Options, Pub, RecvError, Rep, Req, Respondent, SendError, Sub, Surveyor,
+    UnsubscribeError,
 };
 
 const REQ: u8 = 0x30;
@@ -109,25 +110,28 @@ fn closing_a_context_ends_its_calls_and_no_others() {
 /// C196.
 #[test]
 fn closing_the_socket_ends_the_calls_of_every_context() {
-    let (req, rep) = (Req::new(), Rep::new());
-    let asking = [(); 10].map(|()| req.context());
-    let answering = [(); 10].map(|()| rep.context());
-    thread::scope(|scope| {
-        let waiting: Vec<_> = asking
-            .iter()
-            .map(|context| {
-                context.send("held").unwrap();
-                scope.spawn(|| context.recv())
-            })
-            .chain(answering.iter().map(|context| scope.spawn(|| context.recv())))
-            .collect();
-        req.close().unwrap();
-        rep.close().unwrap();
-        for thread in waiting {
-            assert_eq!(thread.join().unwrap(), Err(RecvError::Closed));
+    fn check<S: Converses>() {
+        for _ in 0..20 {
+            let socket = S::with(Options::new());
+            let contexts = [(); 10].map(|()| socket.context());
+            contexts.iter().for_each(Context::begin);
+            thread::scope(|scope| {
+                let forms = sockets::waiting_recvs().into_iter().cycle();
+                let waiting: Vec<_> = contexts
+                    .iter()
+                    .zip(forms)
+                    .map(|(context, (name, recv))| (name, scope.spawn(move || recv(context))))
+                    .collect();
+                socket.close().unwrap();
+                for (name, thread) in waiting {
+                    let outcome = thread.join().unwrap();
+                    assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", S::NAME);
+                }
+            });
+            conserved(&socket.stats());
         }
-    });
-    conserved(&req.stats());
+    }
+    one_by_one(every_conversant!(check));
 }
 
 /// C197.
@@ -152,6 +156,68 @@ fn a_closed_context_stays_closed() {
     check!(Rep::new());
     check!(Surveyor::new());
     check!(Respondent::new());
+
+    fn receives_nothing<S: Converses>() {
+        let socket = S::with(Options::new());
+        let (closed, open) = (socket.context(), socket.context());
+        closed.close().unwrap();
+        assert_eq!(closed.close(), Err(Closed), "{}", S::NAME);
+        all_closed::<S>(&closed);
+        socket.close().unwrap();
+        for context in [open, socket.context()] {
+            all_closed::<S>(&context);
+        }
+        conserved(&socket.stats());
+    }
+    fn all_closed<S: Converses>(context: &S::Context) {
+        assert_eq!(context.try_recv(), Err(RecvError::Closed), "{}", S::NAME);
+        for (name, recv) in sockets::waiting_recvs() {
+            assert_eq!(recv(context), Err(RecvError::Closed), "{} {name}", S::NAME);
+        }
+    }
+    one_by_one(every_conversant!(receives_nothing));
+}
+
+/// C197: what a context of a SUB has besides.
+#[test]
+fn a_closed_context_takes_no_subscriptions() {
+    let sub = Sub::new();
+    let closed = sub.context();
+    closed.subscribe("x").unwrap();
+    closed.close().unwrap();
+    assert_eq!(closed.subscribe("y"), Err(Closed));
+    assert_eq!(closed.unsubscribe("x"), Err(UnsubscribeError::Closed));
+    // Not even if another one has its number now.
+    let open = sub.context();
+    assert_eq!(closed.subscribe("y"), Err(Closed));
+    closed.set_sub_queue(1).unwrap();
+    assert_eq!(open.unsubscribe("y"), Err(UnsubscribeError::NotSubscribed));
+    sub.close().unwrap();
+    assert_eq!(open.subscribe("x"), Err(Closed));
+    assert_eq!(sub.subscribe("x"), Err(Closed));
+    assert_eq!(sub.unsubscribe("x"), Err(UnsubscribeError::Closed));
+}
+
+/// C192. A call that a socket does not have is found in the trait instead.
+#[test]
+fn other_sockets_have_no_contexts() {
+    struct NoContext;
+    trait Without {
+        fn context(&self) -> NoContext {
+            NoContext
+        }
+    }
+    impl<T> Without for T {}
+    macro_rules! check {
+        ($($socket:ident)*; $($raw:ident)*) => {
+            $(let NoContext = sinew::$socket::new().context();)*
+            $(let NoContext = sinew::raw::$raw::new().context();)*
+        };
+    }
+    check! {
+        Pair Pair1 PolyPair1 Push Pull Pub Bus;
+        Pair Pair1 Push Pull Pub Sub Bus Req Rep Surveyor Respondent
+    }
 }
 
 /// C198.
@@ -235,6 +301,28 @@ fn timeouts_are_taken_from_the_socket_and_independent_afterwards() {
     assert_eq!(asking.recv(), Err(RecvError::TimedOut));
 }
 
+/// C204: what every kind of context has.
+#[test]
+fn the_receive_timeout_of_a_context_is_its_own() {
+    fn check<S: Converses>() {
+        let (short, long) = (Duration::from_millis(20), 6 * SOON);
+        let socket = S::with(Options::new().recv_timeout(short));
+        let (taken, set) = (socket.context(), socket.context());
+        socket.set_options(socket.options().recv_timeout(long)).unwrap();
+        let later = socket.context();
+        later.set_recv_timeout(short);
+        set.set_recv_timeout(short / 2);
+        for context in [&taken, &later, &set] {
+            context.begin();
+            let start = Instant::now();
+            assert_eq!(context.recv(), Err(RecvError::TimedOut), "{}", S::NAME);
+            assert!(start.elapsed() >= short / 2);
+        }
+        conserved(&socket.stats());
+    }
+    sockets::at_once(every_conversant!(check));
+}
+
 /// C205.
 #[test]
 fn closing_a_context_ends_a_send_to_a_stalled_peer() {
@@ -271,14 +359,12 @@ fn closing_a_context_ends_a_send_to_a_stalled_peer() {
 /// C206.
 #[test]
 fn try_recv_with_nothing_there_would_block() {
-    let (req, surveyor) = (Req::new(), Surveyor::new());
-    let (asking, surveying) = (req.context(), surveyor.context());
-    asking.send("q").unwrap();
-    surveying.send("q").unwrap();
-    assert_eq!(asking.try_recv(), Err(RecvError::WouldBlock));
-    assert_eq!(surveying.try_recv(), Err(RecvError::WouldBlock));
-    assert_eq!(Rep::new().context().try_recv(), Err(RecvError::WouldBlock));
-    assert_eq!(Respondent::new().context().try_recv(), Err(RecvError::WouldBlock));
+    fn check<S: Converses>() {
+        let context = S::with(Options::new()).context();
+        context.begin();
+        assert_eq!(context.try_recv(), Err(RecvError::WouldBlock), "{}", S::NAME);
+    }
+    one_by_one(every_conversant!(check));
 }
 
 /// C207.
@@ -463,4 +549,163 @@ fn a_new_survey_cancels_all_calls_that_wait_for_the_old_one() {
         kept = Some(context);
     };
     ends_all_calls(context, happens, RecvError::Canceled);
+}
+
+/// C201, C202.
+#[test]
+fn each_context_gets_what_it_has_subscribed_to() {
+    for transport in Transport::ALL {
+        let (publisher, subscriber) = (Pub::new(), Sub::new());
+        subscriber.subscribe("of the socket").unwrap();
+        let contexts = [["even", "both"], ["odd", "both"]].map(|topics| {
+            let context = subscriber.context();
+            topics.iter().for_each(|topic| context.subscribe(topic).unwrap());
+            context
+        });
+        let idle = subscriber.context();
+        let _joined = join!(publisher, subscriber, transport);
+        let topics = ["even", "odd"];
+        (0..100).for_each(|n| publisher.send(format!("{}/{n}", topics[n % 2])).unwrap());
+        publisher.send("both").unwrap();
+        publisher.send("of the socket").unwrap();
+        for (parity, context) in contexts.iter().enumerate() {
+            for n in (parity..100).step_by(2) {
+                let expected = format!("{}/{n}", topics[parity]);
+                assert_eq!(context.recv_timeout(SOON).unwrap(), expected, "{transport:?}");
+            }
+            assert_eq!(context.recv_timeout(SOON).unwrap(), "both");
+        }
+        assert_eq!(subscriber.recv_timeout(SOON).unwrap(), "of the socket");
+        for context in contexts.iter().chain([&idle]) {
+            assert_eq!(context.try_recv(), Err(RecvError::WouldBlock));
+        }
+        assert_eq!(subscriber.try_recv(), Err(RecvError::WouldBlock));
+        assert_eq!(subscriber.stats().messages_received, 103);
+        conserved(&subscriber.stats());
+    }
+}
+
+const MANY: usize = 10_000;
+
+/// Semantics 12: thousands of contexts per socket. Here for those that ask one peer.
+#[test]
+fn ten_thousand_requests_are_outstanding_and_answered() {
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let contexts: Vec<_> = (0..MANY).map(|_| req.context()).collect();
+        for (n, context) in contexts.iter().enumerate() {
+            context.send(n.to_string()).unwrap();
+        }
+        // Only now, so that all are outstanding at once.
+        let server = echo(&rep);
+        for (n, context) in contexts.iter().enumerate().rev() {
+            assert_eq!(context.recv_timeout(SOON).unwrap(), n.to_string());
+        }
+        rep.close().unwrap();
+        server.join().unwrap();
+        conserved(&req.stats());
+        conserved(&rep.stats());
+    }
+}
+
+/// Semantics 12: for those that answer, who are served in the order of arrival.
+#[test]
+fn of_ten_thousand_answering_contexts_each_question_goes_to_one() {
+    fn check<S: Converses>(
+        socket: &S,
+        answer: fn(&S::Context, &str),
+        mut ask: impl FnMut(&str) -> Box<dyn Fn() -> sinew::Message>,
+    ) {
+        let contexts: Vec<_> = (0..MANY).map(|_| socket.context()).collect();
+        let mut waiting: Vec<_> = contexts.iter().map(|context| context.recv_async()).collect();
+        for task in &mut waiting {
+            assert!(kit::poll_once(task).is_none());
+        }
+        // The last to come is served as well as the first.
+        let (some, others) = (100, waiting.split_off(100));
+        for (n, (context, task)) in contexts.iter().zip(waiting).enumerate() {
+            let answered = ask(&n.to_string());
+            assert_eq!(kit::block_on(task).unwrap(), n.to_string(), "{}", S::NAME);
+            answer(context, &n.to_string());
+            assert_eq!(answered(), n.to_string());
+        }
+        let mut others = others;
+        let last = others.pop().unwrap();
+        drop(others);
+        let answered = ask("last");
+        assert_eq!(kit::block_on(last).unwrap(), "last");
+        answer(contexts.last().unwrap(), "answer");
+        assert_eq!(answered(), "answer");
+        assert_eq!(socket.stats().messages_received, some + 1);
+        conserved(&socket.stats());
+    }
+    let (req, rep) = (Req::new(), Rep::new());
+    let _joined = join!(rep, req, Transport::Inproc);
+    check(
+        &rep,
+        |context, text| context.send(text.to_owned()).unwrap(),
+        |text| {
+            let context = req.context();
+            context.send(text.to_owned()).unwrap();
+            Box::new(move || context.recv_timeout(SOON).unwrap())
+        },
+    );
+    let options = Options::new().survey_deadline(6 * SOON);
+    let (surveyor, respondent) = (Surveyor::with_options(options).unwrap(), Respondent::new());
+    let _joined = join!(surveyor, respondent, Transport::Inproc);
+    check(
+        &respondent,
+        |context, text| context.send(text.to_owned()).unwrap(),
+        |text| {
+            let survey = surveyor.survey(text.to_owned()).unwrap();
+            Box::new(move || survey.recv_timeout(SOON).unwrap())
+        },
+    );
+}
+
+/// Semantics 12: for those that are told.
+#[test]
+fn ten_thousand_subscribing_contexts_have_a_topic_each() {
+    let (publisher, subscriber) = (Pub::new(), Sub::new());
+    let contexts: Vec<_> = (0..MANY).map(|_| subscriber.context()).collect();
+    for (n, context) in contexts.iter().enumerate() {
+        context.subscribe(format!("{n}/")).unwrap();
+        context.subscribe("all").unwrap();
+    }
+    let _joined = join!(publisher, subscriber, Transport::Inproc);
+    let own: Vec<usize> = (0..MANY).step_by(MANY / 100).collect();
+    own.iter().for_each(|n| publisher.send(format!("{n}/")).unwrap());
+    publisher.send("all").unwrap();
+    arrived(|| subscriber.stats(), own.len() as u64 + 1);
+    for n in &own {
+        assert_eq!(contexts[*n].recv_timeout(SOON).unwrap(), format!("{n}/"));
+    }
+    for context in &contexts {
+        assert_eq!(context.recv_timeout(SOON).unwrap(), "all");
+        assert_eq!(context.try_recv(), Err(RecvError::WouldBlock));
+    }
+    conserved(&subscriber.stats());
+}
+
+/// Semantics 12: for those that ask everyone. All are open before the first is answered.
+#[test]
+fn ten_thousand_surveys_run_at_once() {
+    let options = Options::new().survey_deadline(6 * SOON);
+    let (surveyor, respondent) = (Surveyor::with_options(options).unwrap(), Respondent::new());
+    let _joined = join!(surveyor, respondent, Transport::Inproc);
+    let surveys: Vec<_> = (0..MANY)
+        .map(|n| {
+            // One after the other: a survey for which there is no room is dropped.
+            let survey = surveyor.survey(n.to_string()).unwrap();
+            (survey, respondent.recv_timeout(SOON).unwrap())
+        })
+        .collect();
+    for (n, (survey, question)) in surveys.into_iter().enumerate().rev() {
+        let answer = question.message().clone();
+        question.reply(answer).unwrap();
+        assert_eq!(survey.recv_timeout(SOON).unwrap(), n.to_string());
+    }
+    conserved(&surveyor.stats());
+    conserved(&respondent.stats());
 }
