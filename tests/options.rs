@@ -1,4 +1,5 @@
-//! Options: defaults, ranges, and when a change takes effect.
+//! Options: defaults, ranges, and when a change takes effect. The choices of overflow are in
+//! overflow.rs, the priorities of endpoints in priorities.rs.
 
 mod kit;
 
@@ -8,8 +9,8 @@ use std::time::{Duration, Instant};
 use kit::sockets::{Socket, every_socket, one_by_one};
 use kit::{SOON, Transport, eventually};
 use sinew::{
-    BindError, ConnectError, EndpointOptions, OptionError, Options, Pair, ProtocolId, Rep, Req,
-    Respondent, SendError, Surveyor,
+    BindError, ConnectError, EndpointOptions, OptionError, Options, Overflow, Pair, Rep, SendError,
+    Sub,
 };
 
 /// C299, C304: semantics specification, section 17.
@@ -36,94 +37,163 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(options.get_resend_interval(), Some(minute));
     assert_eq!(options.get_survey_deadline(), Some(second));
     assert_eq!(options.get_survey_storage(), 128);
+    assert_eq!((options.get_sub_queue(), options.get_prefer_new()), (128, true));
+    assert_eq!((options.get_send_priority(), options.get_recv_priority()), (8, 8));
+    assert_eq!(options.get_overflow(), None);
 }
 
-/// C043, C086, C176, C282, C299.
+/// C299, D36: the answers of a raw socket are dropped when there is no room, all else may wait.
 #[test]
-fn values_out_of_range_are_refused_by_name() {
-    let refused = |options: Options, kind: ProtocolId| -> &'static str {
-        let made = match kind {
-            ProtocolId::REQ => Req::with_options(options).map(drop),
-            ProtocolId::REP => Rep::with_options(options).map(drop),
-            ProtocolId::SURVEYOR => Surveyor::with_options(options).map(drop),
-            _ => Pair::with_options(options).map(drop),
-        };
-        match made {
-            Err(OptionError::Invalid { option, .. }) => option,
-            other => panic!("{other:?}"),
-        }
-    };
-    let (new, zero) = (Options::new, Duration::ZERO);
-    use ProtocolId as Id;
-    assert_eq!(refused(new().send_queue(0), Id::PAIR), "send_queue");
-    assert_eq!(refused(new().send_queue(8193), Id::PAIR), "send_queue");
-    assert_eq!(refused(new().recv_queue(0), Id::PAIR), "recv_queue");
-    assert_eq!(refused(new().recv_queue(8193), Id::PAIR), "recv_queue");
-    assert_eq!(refused(new().send_queue_bytes(0), Id::PAIR), "send_queue_bytes");
-    assert_eq!(refused(new().recv_queue_bytes(0), Id::PAIR), "recv_queue_bytes");
-    assert_eq!(refused(new().reconnect_interval(zero), Id::PAIR), "reconnect_interval");
-    assert_eq!(refused(new().handshake_timeout(zero), Id::PAIR), "handshake_timeout");
-    assert_eq!(refused(new().tcp_keepalive(zero), Id::PAIR), "tcp_keepalive");
-    assert_eq!(refused(new().ttl(0), Id::REP), "ttl");
-    assert_eq!(refused(new().ttl(256), Id::REP), "ttl");
-    assert_eq!(refused(new().resend_interval(zero), Id::REQ), "resend_interval");
-    assert_eq!(refused(new().survey_deadline(zero), Id::SURVEYOR), "survey_deadline");
-    assert_eq!(refused(new().survey_storage(0), Id::SURVEYOR), "survey_storage");
-    assert_eq!(refused(new().survey_storage(8193), Id::SURVEYOR), "survey_storage");
-    for good in [1, 8192] {
-        Pair::with_options(new().send_queue(good).recv_queue(good)).unwrap();
-        Surveyor::with_options(new().survey_storage(good)).unwrap();
-    }
-    for good in [1, 255] {
-        assert_eq!(Rep::with_options(new().ttl(good)).unwrap().options().get_ttl(), good as u8);
-    }
-}
-
-/// C043, C108, C132, C151.
-#[test]
-fn a_queue_of_any_socket_holds_1_to_8192_messages() {
+fn a_socket_that_drops_answers_has_a_send_queue_of_its_own() {
     fn check<S: Socket>() {
-        type Queue = (&'static str, fn(Options, usize) -> Options, fn(&Options) -> usize);
-        let mut queues: Vec<Queue> = vec![
-            ("send_queue", Options::send_queue, Options::get_send_queue),
-            ("recv_queue", Options::recv_queue, Options::get_recv_queue),
-        ];
-        if S::IDS.0 == sinew::Sub::IDS.0 && !S::new().is_raw() {
-            queues.push(("sub_queue", Options::sub_queue, Options::get_sub_queue));
-        }
-        for (option, set, get) in queues {
-            for messages in [0, 1, 8192, 8193] {
-                let options = set(Options::new(), messages);
-                let made = S::try_with(options.clone());
-                assert_eq!(made.as_ref().err(), S::new().set_options(options).as_ref().err());
-                if (1..=8192).contains(&messages) {
-                    assert_eq!(get(&made.unwrap().options()), messages);
-                } else {
-                    let (value, allowed) = (messages.to_string(), "1 to 8192 messages");
-                    assert_eq!(made.unwrap_err(), OptionError::Invalid { option, value, allowed });
-                }
-            }
-        }
+        let socket = S::new();
+        let answers = [0x31, 0x63].contains(&S::IDS.0);
+        let expected = if answers && socket.is_raw() { 64 } else { 128 };
+        assert_eq!(socket.options().get_send_queue(), expected, "{}", S::NAME);
     }
     one_by_one(every_socket!(check));
 }
 
-/// C300, C305.
+/// The name of the option that `S` finds out of range, when it is made and when it is changed.
+#[track_caller]
+fn refused<S: Socket>(options: Options) -> &'static str {
+    let made = S::try_with(options.clone()).map(drop);
+    assert_eq!(made, S::new().set_options(options), "{}", S::NAME);
+    match made {
+        Err(OptionError::Invalid { option, .. }) => option,
+        other => panic!("{}: {other:?}", S::NAME),
+    }
+}
+
+/// C043, C108, C132, C282, C299, C304: what every socket has.
 #[test]
-fn an_option_of_another_kind_of_socket_is_refused() {
-    let no_such = |made: Result<(), OptionError>, name: &str| match made {
-        Err(OptionError::NoSuchOption { option, .. }) => assert_eq!(option, name),
-        other => panic!("{other:?}"),
-    };
-    let second = Duration::from_secs(1);
-    let new = Options::new;
-    no_such(Pair::with_options(new().ttl(8)).map(drop), "ttl");
-    no_such(Req::with_options(new().ttl(8)).map(drop), "ttl");
-    no_such(Rep::with_options(new().resend_interval(second)).map(drop), "resend_interval");
-    no_such(Req::with_options(new().survey_deadline(second)).map(drop), "survey_deadline");
-    no_such(Respondent::with_options(new().survey_storage(8)).map(drop), "survey_storage");
-    let error = Pair::with_options(new().ttl(8)).unwrap_err();
+fn common_values_out_of_range_are_refused_by_name() {
+    fn check<S: Socket>() {
+        let (new, zero) = (Options::new, Duration::ZERO);
+        for messages in [0, 8193, usize::MAX] {
+            assert_eq!(refused::<S>(new().send_queue(messages)), "send_queue");
+            assert_eq!(refused::<S>(new().recv_queue(messages)), "recv_queue");
+        }
+        assert_eq!(refused::<S>(new().send_queue_bytes(0)), "send_queue_bytes");
+        assert_eq!(refused::<S>(new().recv_queue_bytes(0)), "recv_queue_bytes");
+        assert_eq!(refused::<S>(new().reconnect_interval(zero)), "reconnect_interval");
+        assert_eq!(refused::<S>(new().handshake_timeout(zero)), "handshake_timeout");
+        assert_eq!(refused::<S>(new().tcp_keepalive(zero)), "tcp_keepalive");
+        for good in [1, 8192] {
+            let socket = S::with(new().send_queue(good).recv_queue(good));
+            let options = socket.options();
+            assert_eq!((options.get_send_queue(), options.get_recv_queue()), (good, good));
+            socket.set_options(options.send_queue(0)).unwrap_err();
+            assert_eq!(socket.options().get_send_queue(), good);
+        }
+        let most = new().send_queue_bytes(usize::MAX).recv_queue_bytes(usize::MAX);
+        assert_eq!(S::with(most).options().get_recv_queue_bytes(), usize::MAX);
+    }
+    one_by_one(every_socket!(check));
+    let error = Pair::with_options(Options::new().recv_queue(8193)).unwrap_err();
+    let (option, value, allowed) = ("recv_queue", "8193".to_owned(), "1 to 8192 messages");
+    assert_eq!(error, OptionError::Invalid { option, value, allowed });
+}
+
+/// One value of an option that not every socket has: one that is in range, or one that is not.
+type Setting = (&'static str, fn(Options) -> Options);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const IN_RANGE: [Setting; 17] = [
+    ("ttl", |options| options.ttl(1)),
+    ("ttl", |options| options.ttl(255)),
+    ("resend_interval", |options| options.resend_interval(SECOND)),
+    ("resend_interval", |options| options.resend_interval(None)),
+    ("survey_deadline", |options| options.survey_deadline(SECOND)),
+    ("survey_deadline", |options| options.survey_deadline(None)),
+    ("survey_storage", |options| options.survey_storage(1)),
+    ("survey_storage", |options| options.survey_storage(8192)),
+    ("overflow", |options| options.overflow(Overflow::DropNewest)),
+    ("sub_queue", |options| options.sub_queue(1)),
+    ("sub_queue", |options| options.sub_queue(8192)),
+    ("prefer_new", |options| options.prefer_new(true)),
+    ("prefer_new", |options| options.prefer_new(false)),
+    ("send_priority", |options| options.send_priority(1)),
+    ("send_priority", |options| options.send_priority(16)),
+    ("recv_priority", |options| options.recv_priority(1)),
+    ("recv_priority", |options| options.recv_priority(16)),
+];
+
+const OUT_OF_RANGE: [Setting; 13] = [
+    ("ttl", |options| options.ttl(0)),
+    ("ttl", |options| options.ttl(256)),
+    ("resend_interval", |options| options.resend_interval(Duration::ZERO)),
+    ("survey_deadline", |options| options.survey_deadline(Duration::ZERO)),
+    ("survey_storage", |options| options.survey_storage(0)),
+    ("survey_storage", |options| options.survey_storage(8193)),
+    ("sub_queue", |options| options.sub_queue(0)),
+    ("sub_queue", |options| options.sub_queue(8193)),
+    ("send_priority", |options| options.send_priority(0)),
+    ("send_priority", |options| options.send_priority(17)),
+    ("send_priority", |options| options.send_priority(255)),
+    ("recv_priority", |options| options.recv_priority(0)),
+    ("recv_priority", |options| options.recv_priority(17)),
+];
+
+/// C054, C086, C123, C151, C176, C282, C299, C300, C305.
+#[test]
+fn an_option_is_had_or_not_and_in_range_or_not() {
+    fn check<S: Socket>() {
+        for (name, set) in IN_RANGE.into_iter().chain(OUT_OF_RANGE) {
+            if S::OPTIONS.contains(&name) {
+                continue;
+            }
+            let socket = S::with(Options::new());
+            for error in [
+                S::try_with(set(Options::new())).unwrap_err(),
+                socket.set_options(set(socket.options())).unwrap_err(),
+            ] {
+                let OptionError::NoSuchOption { option, socket } = error else {
+                    panic!("{}: {error}", S::NAME);
+                };
+                assert_eq!((option, socket.number()), (name, u16::from(S::IDS.0)), "{}", S::NAME);
+            }
+        }
+        let own = |(name, _): &Setting| S::OPTIONS.contains(name);
+        for (name, set) in OUT_OF_RANGE.into_iter().filter(own) {
+            assert_eq!(refused::<S>(set(Options::new())), name, "{}", S::NAME);
+        }
+        for (_, set) in IN_RANGE.into_iter().filter(own) {
+            let made_with = S::with(set(Options::new()));
+            let set_later = S::with(Options::new());
+            set_later.set_options(set(set_later.options())).unwrap();
+            for socket in [made_with, set_later] {
+                // What was set is there, and nothing else has changed.
+                let expected = set(S::with(Options::new()).options());
+                assert_eq!(own_values(&socket.options()), own_values(&expected), "{}", S::NAME);
+            }
+        }
+    }
+    one_by_one(every_socket!(check));
+    let error = Pair::with_options(Options::new().ttl(8)).unwrap_err();
     assert_eq!(error.to_string(), "a pair socket has no option ttl");
+}
+
+/// What can be read back of the options that not every socket has.
+fn own_values(options: &Options) -> impl PartialEq + std::fmt::Debug + use<> {
+    (
+        options.get_ttl(),
+        (options.get_resend_interval(), options.get_survey_deadline()),
+        options.get_survey_storage(),
+        options.get_overflow(),
+        (options.get_sub_queue(), options.get_prefer_new()),
+        (options.get_send_priority(), options.get_recv_priority()),
+    )
+}
+
+/// C151, C299: the queue of a context, which is set there.
+#[test]
+fn the_queue_of_a_context_has_the_same_range() {
+    let context = Sub::new().context();
+    for (messages, allowed) in [(0, false), (1, true), (8192, true), (8193, false)] {
+        assert_eq!(context.set_sub_queue(messages).is_ok(), allowed, "{messages}");
+    }
 }
 
 /// The endpoint options are checked by the call that uses them.

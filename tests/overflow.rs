@@ -249,6 +249,7 @@ fn choices(ours: u8) -> &'static [Overflow] {
     }
 }
 
+/// C299, C300.
 #[test]
 fn every_socket_takes_the_choices_it_has_and_no_others() {
     fn check<S: Socket>() {
