@@ -7,12 +7,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::sockets::{
+    self, Form, Receives, Sends, Socket, at_once, every_receiver, every_sender, every_socket,
+    one_by_one,
+};
 use kit::{
     QUIET, Raw, SOON, TempDir, Transport, block_on, conserved, descriptors, eventually, threads,
 };
 use sinew::{
-    Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, RecvError, Rep, Req,
-    RequestError, Respondent, SendError, Surveyor, WaitError,
+    BindError, Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, PolyPair1,
+    RecvError, Rep, Req, RequestError, Respondent, SendError, Surveyor, WaitError,
 };
 
 type Waiter = Box<dyn FnOnce() + Send>;
@@ -175,6 +179,85 @@ fn close_releases_every_kind_of_call_that_waits() {
     eventually("descriptors and threads are back", || (descriptors(), threads()) <= before);
 }
 
+/// C114, C136, C162, C290: every socket that receives, ten calls each. Contexts are in contexts.rs.
+#[test]
+fn close_releases_every_receive_of_every_kind_of_socket() {
+    fn check<S: Socket + Receives>() {
+        for _ in 0..20 {
+            let socket = S::with(Options::new());
+            released(&socket, sockets::waiting_recvs(), |name, outcome| {
+                assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", S::NAME);
+            });
+            conserved(&socket.stats());
+        }
+    }
+    one_by_one(every_receiver!(check));
+}
+
+/// C113, C289: without a peer.
+#[test]
+fn close_releases_every_send_of_every_kind_of_socket() {
+    fn check<S: Socket + Sends>() {
+        for _ in 0..if S::WAITS { 20 } else { 0 } {
+            let socket = S::with(Options::new());
+            released(&socket, sockets::waiting_sends(), gives_back::<S>);
+            conserved(&socket.stats());
+        }
+    }
+    one_by_one(every_sender!(check));
+}
+
+/// C113, C289, C297: with a peer that does not read.
+#[test]
+fn close_releases_every_send_that_waits_for_a_stalled_peer() {
+    fn check<S: Socket + Sends>() {
+        // The polyamorous waits for nobody once there has been somebody.
+        if !S::WAITS || S::NAME == PolyPair1::NAME {
+            return;
+        }
+        for transport in Transport::STREAMS {
+            let socket = S::with(Options::new().send_queue(1));
+            let address = transport.address();
+            let endpoint = socket.bind(&address.url).unwrap();
+            let _stalled = Raw::greet(&endpoint.url(), S::IDS.1, S::IDS.0);
+            socket.wait_for_peers(1, SOON).unwrap();
+            let header = S::message("").header().clone();
+            let body = Message::from(vec![7; 1 << 20]).with_header(header);
+            while socket.send_timeout(body.clone(), QUIET).is_ok() {}
+            let start = Instant::now();
+            released(&socket, sockets::waiting_sends(), gives_back::<S>);
+            assert!(start.elapsed() < SOON, "{}: close does not wait", S::NAME);
+            eventually("all is counted", || socket.stats().check_conservation().is_ok());
+        }
+    }
+    at_once(every_sender!(check));
+}
+
+/// Ten calls wait on a socket that is closed then.
+fn released<S: Socket, T: Send, const N: usize>(
+    socket: &S,
+    forms: [Form<S, T>; N],
+    check: impl Fn(&str, T),
+) {
+    thread::scope(|scope| {
+        let calls: Vec<_> = forms
+            .into_iter()
+            .cycle()
+            .take(10)
+            .map(|(name, call)| (name, scope.spawn(move || call(socket))))
+            .collect();
+        socket.close().unwrap();
+        calls.into_iter().for_each(|(name, call)| check(name, call.join().unwrap()));
+    });
+}
+
+fn gives_back<S: Socket + Sends>(name: &str, outcome: Result<(), SendError>) {
+    match outcome {
+        Err(SendError::Closed(message)) => assert_eq!(message, S::message("mine")),
+        other => panic!("{} {name}: {other:?}", S::NAME),
+    }
+}
+
 /// C289: a reply that waits for a peer which does not read.
 #[test]
 fn close_releases_a_reply_that_waits_for_room() {
@@ -236,7 +319,7 @@ fn every_call_on_a_closed_socket_says_closed() {
     assert_eq!(pair.recv(), Err(RecvError::Closed));
     assert_eq!(pair.try_recv(), Err(RecvError::Closed));
     assert_eq!(block_on(pair.recv_async()), Err(RecvError::Closed));
-    assert!(matches!(pair.bind("inproc://closed"), Err(sinew::BindError::Closed)));
+    assert!(matches!(pair.bind("inproc://closed"), Err(BindError::Closed)));
     assert!(matches!(pair.connect("inproc://closed"), Err(ConnectError::Closed)));
     assert!(matches!(pair.connect_now("inproc://closed"), Err(ConnectError::Closed)));
     assert_eq!(pair.wait_for_peers(0, SOON), Err(WaitError::Closed));
@@ -251,6 +334,50 @@ fn every_call_on_a_closed_socket_says_closed() {
     assert!(matches!(surveyor.survey("x"), Err(SendError::Closed(_))));
     assert!(matches!(surveyor.context().send("x"), Err(SendError::Closed(_))));
     assert!(matches!(respondent.try_recv(), Err(RecvError::Closed)));
+}
+
+/// C291, C292: what all sockets have.
+#[test]
+fn every_kind_of_socket_says_closed() {
+    fn common<S: Socket>() {
+        let socket = S::with(Options::new());
+        let endpoint = socket.bind("tcp://127.0.0.1:0").unwrap();
+        socket.close().unwrap();
+        assert_eq!(socket.close(), Err(Closed));
+        assert!(socket.is_closed());
+        assert!(matches!(socket.bind("inproc://closed"), Err(BindError::Closed)));
+        assert!(matches!(socket.connect("inproc://closed"), Err(ConnectError::Closed)));
+        assert!(matches!(socket.connect_now("inproc://closed"), Err(ConnectError::Closed)));
+        assert_eq!(socket.wait_for_peers(0, SOON), Err(WaitError::Closed));
+        assert!(matches!(socket.events().recv(), Err(RecvError::Closed)));
+        assert_eq!(endpoint.close(), Err(Closed));
+        assert!(socket.peers().is_empty());
+        assert_eq!(socket.drain(SOON), 0);
+        conserved(&socket.stats());
+    }
+    fn sends<S: Socket + Sends>() {
+        let socket = S::with(Options::new());
+        socket.close().unwrap();
+        gives_back::<S>("try_send", socket.try_send(S::message("mine")));
+        for (name, send) in sockets::waiting_sends() {
+            gives_back::<S>(name, send(&socket));
+        }
+        // Before anything that is wrong with the message itself.
+        let odd = Message::from("mine").with_header(b"odd".to_vec());
+        assert!(matches!(socket.send(odd), Err(SendError::Closed(_))), "{}", S::NAME);
+        assert_eq!(socket.stats().messages_sent, 0);
+    }
+    fn receives<S: Socket + Receives>() {
+        let socket = S::with(Options::new());
+        socket.close().unwrap();
+        assert_eq!(socket.try_recv(), Err(RecvError::Closed), "{}", S::NAME);
+        for (name, recv) in sockets::waiting_recvs() {
+            assert_eq!(recv(&socket), Err(RecvError::Closed), "{} {name}", S::NAME);
+        }
+    }
+    one_by_one(every_socket!(common));
+    one_by_one(every_sender!(sends));
+    one_by_one(every_receiver!(receives));
 }
 
 /// C292.

@@ -4,8 +4,12 @@ mod kit;
 
 use std::time::{Duration, Instant};
 
+use kit::sockets::{
+    Context, Converses, Receives, Sends, Socket, at_once, every_conversant, every_receiver,
+    every_sender,
+};
 use kit::{SOON, Transport};
-use sinew::{Options, Pair, RecvError, Rep, Req, RequestError, Respondent, SendError, Surveyor};
+use sinew::{Options, Pair, RecvError, Req, RequestError, SendError, Surveyor};
 
 const SHORT: Duration = Duration::from_millis(100);
 /// Beyond which a timeout is not the one that was asked for.
@@ -20,31 +24,60 @@ fn takes_as_long_as_asked<T>(call: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// C285: both as an option and as an argument.
+/// C285, C110, C136: both as an option and as an argument, also by a task; contexts too.
 #[test]
 fn a_receive_with_nothing_there_times_out() {
-    let options = || Options::new().recv_timeout(SHORT);
-    let (pair, rep) =
-        (Pair::with_options(options()).unwrap(), Rep::with_options(options()).unwrap());
-    let respondent = Respondent::with_options(options()).unwrap();
-    assert_eq!(takes_as_long_as_asked(|| pair.recv()), Err(RecvError::TimedOut));
-    assert!(matches!(takes_as_long_as_asked(|| rep.recv()), Err(RecvError::TimedOut)));
-    assert!(matches!(takes_as_long_as_asked(|| respondent.recv()), Err(RecvError::TimedOut)));
-    let pair = Pair::new();
-    assert_eq!(takes_as_long_as_asked(|| pair.recv_timeout(SHORT)), Err(RecvError::TimedOut));
+    fn times_out<R: Receives>(receiver: &R, name: &str) {
+        let outcome = takes_as_long_as_asked(|| receiver.recv());
+        assert_eq!(outcome, Err(RecvError::TimedOut), "{name}");
+        let outcome = takes_as_long_as_asked(|| receiver.recv_timeout(SHORT));
+        assert_eq!(outcome, Err(RecvError::TimedOut), "{name}");
+        assert_eq!(receiver.recv_timeout(Duration::ZERO), Err(RecvError::TimedOut), "{name}");
+        assert_eq!(receiver.try_recv(), Err(RecvError::WouldBlock), "{name}");
+    }
+    fn socket<S: Socket + Receives>() {
+        times_out(&S::with(Options::new().recv_timeout(SHORT)), S::NAME);
+    }
+    fn context<S: Converses>() {
+        let socket = S::with(Options::new().recv_timeout(SHORT));
+        let context = socket.context();
+        context.begin();
+        times_out(&context, S::NAME);
+    }
+    at_once(every_receiver!(socket).into_iter().chain(every_conversant!(context)));
     let surveyor = Surveyor::new();
     let survey = surveyor.survey("anyone?").unwrap();
     assert_eq!(takes_as_long_as_asked(|| survey.recv_timeout(SHORT)), Err(RecvError::TimedOut));
 }
 
-/// C037 and C286.
+/// C037, C105, C106 and C286; C129, C153: those that do not wait do not time out either.
 #[test]
 fn a_send_with_nobody_there_times_out_and_gives_the_message_back() {
-    let pair = Pair::with_options(Options::new().send_timeout(SHORT)).unwrap();
-    match takes_as_long_as_asked(|| pair.send("mine")) {
-        Err(SendError::TimedOut(message)) => assert_eq!(message, "mine"),
-        other => panic!("{other:?}"),
+    fn check<S: Socket + Sends>() {
+        let socket = S::with(Options::new().send_timeout(SHORT));
+        let mine = || S::message("mine");
+        if !S::WAITS {
+            socket.send(mine()).unwrap();
+            socket.send_timeout(mine(), Duration::ZERO).unwrap();
+            socket.try_send(mine()).unwrap();
+            return;
+        }
+        for outcome in [
+            takes_as_long_as_asked(|| socket.send(mine())),
+            takes_as_long_as_asked(|| socket.send_timeout(mine(), SHORT)),
+            socket.send_timeout(mine(), Duration::ZERO),
+        ] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, SendError::TimedOut(_)), "{}: {error:?}", S::NAME);
+            assert_eq!(error.into_message(), mine());
+        }
+        let error = socket.try_send(mine()).unwrap_err();
+        assert!(matches!(error, SendError::WouldBlock(_)), "{}: {error:?}", S::NAME);
+        assert_eq!(error.into_message(), mine());
+        assert_eq!(socket.stats().messages_sent, 0);
+        kit::conserved(&socket.stats());
     }
+    at_once(every_sender!(check));
     let req = Req::new();
     match takes_as_long_as_asked(|| req.request_timeout("mine", SHORT)) {
         Err(RequestError::TimedOut(message)) => assert_eq!(message, "mine"),
