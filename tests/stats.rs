@@ -8,7 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use kit::{Raw, SOON, Transport, conserved, eventually};
-use sinew::{DropReason, Options, Pair, Rep, Req, Stats, Surveyor};
+use sinew::{
+    Bus, DropReason, Message, Options, Overflow, Pair, Pair1, PolyPair1, Pub, Pull, Push, Rep, Req,
+    Stats, Sub, Surveyor, raw,
+};
 
 /// C306.
 #[test]
@@ -155,6 +158,188 @@ fn every_drop_has_its_counter() {
     let surveyor = Surveyor::new();
     drop(surveyor.survey("anyone?").unwrap());
     assert_eq!(surveyor.stats().drops(DropReason::NoPeer), 1);
+}
+
+/// C313.
+#[test]
+fn a_broadcast_is_sent_once_and_copied_for_each_peer() {
+    for transport in Transport::ALL {
+        let publisher = Pub::new();
+        let address = transport.address();
+        let endpoint = publisher.bind(&address.url).unwrap();
+        let subscribers = [(); 3].map(|()| {
+            let subscriber = Sub::new();
+            subscriber.subscribe("").unwrap();
+            subscriber.connect(&endpoint.url()).unwrap();
+            subscriber
+        });
+        publisher.wait_for_peers(3, SOON).unwrap();
+        (0..10).for_each(|_| publisher.send("four").unwrap());
+        let stats = publisher.stats();
+        assert_eq!((stats.messages_sent, stats.bytes_sent, stats.copies_pushed), (10, 40, 30));
+        for subscriber in &subscribers {
+            (0..10).for_each(|_| drop(subscriber.recv_timeout(SOON).unwrap()));
+            let stats = subscriber.stats();
+            assert_eq!((stats.messages_received, stats.bytes_received), (10, 40));
+            conserved(&stats);
+        }
+        eventually("all is written", || publisher.stats().copies_written == 30);
+        conserved(&publisher.stats());
+    }
+}
+
+/// A peer of a socket bound over tcp that says `frames`, and waits until they have arrived.
+macro_rules! hears {
+    ($socket:expr, $ids:expr, $($frame:expr),*) => {{
+        let endpoint = $socket.bind("tcp://127.0.0.1:0").unwrap();
+        let (theirs, ours): (u8, u8) = $ids;
+        let mut peer = Raw::greet(&endpoint.url(), theirs, ours);
+        $socket.wait_for_peers(1, SOON).unwrap();
+        let frames: &[&[u8]] = &[$($frame),*];
+        frames.iter().for_each(|frame| peer.send_frame(frame));
+        kit::arrived(|| $socket.stats(), frames.len() as u64);
+        peer
+    }};
+}
+
+/// A SUB to which these messages have come, all of which begin with a t.
+fn told(options: Options, messages: &[&str]) -> Sub {
+    let (publisher, subscriber) = (Pub::new(), Sub::with_options(options).unwrap());
+    let _joined = join!(publisher, subscriber, Transport::Inproc);
+    messages.iter().for_each(|message| publisher.send(*message).unwrap());
+    kit::arrived(|| subscriber.stats(), messages.len() as u64);
+    subscriber
+}
+
+/// What a PUB or BUS counts that has sent three messages where there is room for two.
+macro_rules! too_many {
+    ($socket:ty, $peer:ty, $options:expr) => {{
+        let socket = <$socket>::with_options($options.send_queue(1)).unwrap();
+        let stalled = <$peer>::with_options(Options::new().recv_queue(1)).unwrap();
+        let _joined = join!(socket, stalled, Transport::Inproc);
+        ["1", "2", "3"].into_iter().for_each(|message| socket.send(message).unwrap());
+        socket.stats()
+    }};
+}
+
+/// C314: one drop, counted once, and under no other name.
+#[test]
+fn a_drop_is_counted_under_its_reason_and_no_other() {
+    use DropReason as Reason;
+    let with_header = |header: &'static [u8]| Message::from("x").with_header(header);
+    let scenarios: [(Reason, &dyn Fn() -> Stats); 18] = [
+        (Reason::NoPeer, &|| {
+            let publisher = Pub::new();
+            publisher.send("x").unwrap();
+            publisher.stats()
+        }),
+        (Reason::NoPeer, &|| {
+            let bus = Bus::new();
+            bus.send("x").unwrap();
+            bus.stats()
+        }),
+        (Reason::NoPeer, &|| {
+            let surveyor = raw::Surveyor::new();
+            surveyor.send(with_header(b"\x80\0\0\x01")).unwrap();
+            surveyor.stats()
+        }),
+        (Reason::PeerGone, &|| {
+            let rep = raw::Rep::new();
+            rep.send(with_header(b"\0\0\0\x01\x80\0\0\x01")).unwrap();
+            rep.stats()
+        }),
+        (Reason::PeerGone, &|| {
+            let (hub, spoke) = (PolyPair1::new(), Pair1::new());
+            let _joined = join!(hub, spoke, Transport::Inproc);
+            let pipe = hub.peers()[0].pipe;
+            spoke.close().unwrap();
+            eventually("it is gone", || hub.peers().is_empty());
+            hub.send_to(pipe, "x").unwrap();
+            hub.stats()
+        }),
+        (Reason::BadHeader, &|| {
+            let respondent = raw::Respondent::new();
+            respondent.send(with_header(b"\0\0\x01")).unwrap();
+            respondent.stats()
+        }),
+        (Reason::SendQueueFull, &|| too_many!(Pub, raw::Sub, Options::new())),
+        (Reason::SendQueueFull, &|| {
+            too_many!(Pub, raw::Sub, Options::new().overflow(Overflow::DropNewest))
+        }),
+        (Reason::SendQueueFull, &|| too_many!(Bus, Bus, Options::new())),
+        (Reason::SendQueueFull, &|| {
+            too_many!(Push, Pull, Options::new().overflow(Overflow::DropNewest))
+        }),
+        (Reason::Malformed, &|| {
+            let pair = Pair1::new();
+            let _peer = hears!(pair, (0x11, 0x11), b"\0\0\x01", b"\0\0\0\x01x");
+            assert_eq!(pair.recv_timeout(SOON).unwrap(), "x");
+            pair.stats()
+        }),
+        (Reason::TtlExceeded, &|| {
+            let pair = PolyPair1::with_options(Options::new().ttl(4)).unwrap();
+            let _peer = hears!(pair, (0x11, 0x11), b"\0\0\0\x05x", b"\0\0\0\x04y");
+            assert_eq!(pair.recv_timeout(SOON).unwrap(), "y");
+            pair.stats()
+        }),
+        (Reason::Unexpected, &|| {
+            let push = Push::new();
+            let mut peer = hears!(push, (0x51, 0x50), b"I only receive");
+            push.send_timeout("x", SOON).unwrap();
+            assert_eq!(peer.read_frame(), b"x");
+            eventually("it is written", || push.stats().copies_written == 1);
+            push.stats()
+        }),
+        (Reason::NotSubscribed, &|| {
+            let subscriber = told(Options::new(), &["t"]);
+            subscriber.try_recv().unwrap_err();
+            subscriber.stats()
+        }),
+        (Reason::RecvQueueFull, &|| {
+            let options = Options::new().sub_queue(1);
+            let (publisher, subscriber) = (Pub::new(), Sub::with_options(options).unwrap());
+            subscriber.subscribe("t").unwrap();
+            let _joined = join!(publisher, subscriber, Transport::Inproc);
+            ["t1", "t2"].into_iter().for_each(|message| publisher.send(message).unwrap());
+            kit::arrived(|| subscriber.stats(), 2);
+            assert_eq!(subscriber.recv_timeout(SOON).unwrap(), "t2");
+            subscriber.stats()
+        }),
+        (Reason::Unread, &|| {
+            let (publisher, subscriber) = (Pub::new(), Sub::new());
+            let (read, unread) = (subscriber.context(), subscriber.context());
+            read.subscribe("t").unwrap();
+            unread.subscribe("t").unwrap();
+            let _joined = join!(publisher, subscriber, Transport::Inproc);
+            publisher.send("t").unwrap();
+            read.recv_timeout(SOON).unwrap();
+            unread.close().unwrap();
+            subscriber.stats()
+        }),
+        (Reason::ClosedUnread, &|| {
+            let (push, pull) = (Push::new(), Pull::new());
+            let _joined = join!(push, pull, Transport::Inproc);
+            push.send("x").unwrap();
+            kit::arrived(|| pull.stats(), 1);
+            pull.close().unwrap();
+            pull.stats()
+        }),
+        (Reason::AskerGone, &|| {
+            let rep = raw::Rep::new();
+            drop(hears!(rep, (0x30, 0x31), b"\x80\0\0\x01x"));
+            eventually("it is gone", || rep.peers().is_empty());
+            rep.try_recv().unwrap_err();
+            rep.stats()
+        }),
+    ];
+    for (expected, scenario) in scenarios {
+        let stats = scenario();
+        for (reason, count) in stats.dropped() {
+            let name = reason.name();
+            assert_eq!(count, u64::from(reason == expected), "{name} for {}", expected.name());
+        }
+        conserved(&stats);
+    }
 }
 
 #[test]
