@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{SOON, Transport, conserved};
-use sinew::{Options, Pair, Rep, Req};
+use kit::sockets::{Receives, Sends, Socket};
+use kit::{Dice, SOON, Transport, conserved};
+use sinew::{Bus, Options, Pair, Pub, Pull, Push, RecvError, Rep, Req, Stats, Sub};
 
 /// Answers every request with what it said, until the socket is closed.
 fn serve(rep: &Rep) {
@@ -91,35 +92,193 @@ fn two_hundred_clients_are_all_answered_and_leave_nothing_behind() {
     server.join().unwrap();
 }
 
-/// C338.
+/// C338. BUS never waits, so there is room for all.
 #[test]
-fn many_senders_and_receivers_on_one_pair_pass_every_message_once() {
+fn many_senders_and_receivers_on_one_socket_pass_every_message_once() {
     const THREADS: u32 = 64;
-    const EACH: u32 = 200;
-    for transport in Transport::ALL {
-        let (left, right) = (Pair::new(), Pair::new());
-        let _address = join!(left, right, transport);
-        let received = Mutex::new(HashSet::new());
+    const EACH: u32 = 100;
+    fn check<S: Socket + Sends, R: Socket + Receives>(options: Options) {
+        for transport in Transport::ALL {
+            let (left, right) = (S::with(options.clone()), R::with(options.clone()));
+            let _address = join!(left, right, transport);
+            let received = Mutex::new(HashSet::new());
+            thread::scope(|scope| {
+                for sender in 0..THREADS {
+                    let left = &left;
+                    scope.spawn(move || {
+                        for n in 0..EACH {
+                            let message = (sender * EACH + n).to_be_bytes().to_vec();
+                            left.send(message).unwrap();
+                        }
+                    });
+                    scope.spawn(|| {
+                        for _ in 0..EACH {
+                            let message = right.recv_timeout(3 * SOON).unwrap();
+                            assert!(received.lock().unwrap().insert(message.into_bytes()));
+                        }
+                    });
+                }
+            });
+            let received = received.into_inner().unwrap();
+            assert_eq!(received.len() as u32, THREADS * EACH, "{} {transport:?}", S::NAME);
+            kit::eventually("all is counted", || left.stats().check_conservation().is_ok());
+            conserved(&right.stats());
+        }
+    }
+    check::<Pair, Pair>(Options::new());
+    check::<Push, Pull>(Options::new());
+    check::<Bus, Bus>(Options::new().send_queue(8192));
+}
+
+/// C337. In a debug build a tenth of them shows the same in a time that can be waited for.
+#[test]
+fn a_million_messages_arrive_in_order() {
+    const MESSAGES: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    for transport in [Transport::Inproc, Transport::Tcp] {
+        let (push, pull) = (Push::new(), Pull::new());
+        let _address = join!(push, pull, transport);
         thread::scope(|scope| {
-            for sender in 0..THREADS {
-                let left = &left;
-                scope.spawn(move || {
-                    for n in 0..EACH {
-                        left.send((sender * EACH + n).to_be_bytes().to_vec()).unwrap();
-                    }
-                });
-                scope.spawn(|| {
-                    for _ in 0..EACH {
-                        let message = right.recv_timeout(3 * SOON).unwrap();
-                        assert!(received.lock().unwrap().insert(message.into_bytes()));
-                    }
-                });
+            scope.spawn(|| {
+                for n in 0..MESSAGES {
+                    push.send_timeout(&n.to_be_bytes(), 3 * SOON).unwrap();
+                }
+            });
+            for n in 0..MESSAGES {
+                assert_eq!(pull.recv_timeout(3 * SOON).unwrap(), n.to_be_bytes(), "{transport:?}");
             }
         });
-        assert_eq!(received.lock().unwrap().len() as u32, THREADS * EACH, "{transport:?}");
-        conserved(&left.stats());
-        conserved(&right.stats());
+        assert_eq!(pull.try_recv(), Err(RecvError::WouldBlock));
+        assert_eq!(push.stats().messages_sent, u64::from(MESSAGES));
+        assert_eq!(pull.stats().messages_received, u64::from(MESSAGES));
+        kit::eventually("all is counted", || push.stats().check_conservation().is_ok());
+        conserved(&pull.stats());
     }
+}
+
+/// A socket of any kind in a crowd: does what it can without waiting.
+trait Member: Send {
+    fn bind(&self, url: &str) -> Option<String>;
+    fn connect(&self, url: &str);
+    fn act(&self);
+    fn close(&self);
+    fn stats(&self) -> Stats;
+}
+
+macro_rules! members {
+    ($($socket:ty: $act:expr;)*) => {
+        $(impl Member for $socket {
+            /// Somebody else may have the address.
+            fn bind(&self, url: &str) -> Option<String> {
+                Self::bind(self, url).ok().map(|endpoint| endpoint.url())
+            }
+            fn connect(&self, url: &str) {
+                Self::connect(self, url).expect("the address is good");
+            }
+            fn act(&self) {
+                let act: fn(&Self) = $act;
+                act(self);
+            }
+            fn close(&self) {
+                Self::close(self).expect("it was open");
+            }
+            fn stats(&self) -> Stats {
+                Self::stats(self)
+            }
+        })*
+
+        /// How one of each kind is made.
+        const KINDS: &[fn(Options) -> Box<dyn Member>] =
+            &[$(|options| Box::new(<$socket>::with_options(options).expect("in range")),)*];
+    };
+}
+
+members! {
+    Pair: |pair| {
+        let _ = (pair.try_send("pair"), pair.try_recv());
+    };
+    Bus: |bus| {
+        let _ = (bus.try_send(vec![7; 10_000]), bus.try_recv());
+    };
+    Req: |req| {
+        let _ = req.request_timeout("req", Duration::ZERO);
+    };
+    Rep: |rep| {
+        if let Ok(request) = rep.try_recv() {
+            let _ = request.try_reply("rep");
+        }
+    };
+    Pub: |publisher| publisher.send("pub").expect("it is open");
+    Sub: |subscriber| {
+        let _ = (subscriber.subscribe(""), subscriber.try_recv());
+    };
+    Push: |push| {
+        let _ = push.try_send("push");
+    };
+    Pull: |pull| {
+        let _ = pull.try_recv();
+    };
+}
+
+/// C335. Who connects to whom is left to chance: most do not fit, and keep trying.
+#[test]
+fn a_crowd_of_sockets_that_come_and_go_does_no_harm() {
+    const THREADS: u64 = 4;
+    const EACH: usize = 25;
+    const LASTS: Duration = Duration::from_secs(5);
+    let addresses: Vec<_> = (0..12).map(|n| Transport::ALL[n % 3].address()).collect();
+    let urls = Mutex::new(addresses.iter().map(|address| address.url.clone()).collect::<Vec<_>>());
+    let start = Instant::now();
+    let crowd = |seed: u64| {
+        let mut dice = Dice(seed);
+        let mut open: Vec<Box<dyn Member>> = Vec::new();
+        let mut closed = Vec::new();
+        let join = |dice: &mut Dice| {
+            let retry = Options::new().reconnect_interval(Duration::from_millis(5));
+            let member = KINDS[dice.roll(KINDS.len() as u64) as usize](retry);
+            let address = dice.roll(12) as usize;
+            let url = urls.lock().unwrap()[address].clone();
+            if dice.roll(2) == 0 {
+                if let Some(bound) = member.bind(&url) {
+                    // With tcp the port is known only now.
+                    urls.lock().unwrap()[address] = bound;
+                }
+            } else if !url.ends_with(":0") {
+                member.connect(&url);
+            }
+            member
+        };
+        while start.elapsed() < LASTS {
+            if open.len() < EACH {
+                open.push(join(&mut dice));
+            }
+            let chosen = dice.roll(open.len() as u64) as usize;
+            match dice.roll(50) {
+                0 => {
+                    let member = open.swap_remove(chosen);
+                    member.close();
+                    closed.push(member);
+                }
+                _ => open[chosen].act(),
+            }
+        }
+        open.iter().for_each(|member| member.close());
+        closed.extend(open);
+        closed
+    };
+    let members: Vec<_> = thread::scope(|scope| {
+        let crowd = &crowd;
+        let crowds: Vec<_> = (0..THREADS).map(|seed| scope.spawn(move || crowd(seed))).collect();
+        crowds.into_iter().flat_map(|crowd| crowd.join().unwrap()).collect()
+    });
+    assert!(members.len() > 4 * EACH, "{} sockets were closed", members.len());
+    for member in &members {
+        kit::eventually("nothing is left of it", || {
+            let stats = member.stats();
+            stats.check_conservation().is_ok()
+                && (stats.current_connections, stats.inprogress_connections) == (0, 0)
+        });
+    }
+    assert!(members.iter().map(|member| member.stats().messages_received).sum::<u64>() > 0);
 }
 
 /// C340: no thread per socket.
