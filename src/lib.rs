@@ -93,8 +93,8 @@ pub use error::{
     RequestError, RuntimeError, SendError, UnsubscribeError, WaitError,
 };
 pub use message::{Message, PipeId};
-pub use options::{EndpointOptions, Options};
-pub use protocol::{Overflow, ProtocolId};
+pub use options::{EndpointOptions, Options, Overflow};
+pub use protocol::ProtocolId;
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use socket::device::{Device, DeviceError, DeviceHandle};
 pub use socket::{

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::OptionError;
-use crate::protocol::{Overflow, Priorities, Protocol, ProtocolId};
+use crate::protocol::ProtocolId;
 use crate::socket::Peer;
 
 /// Messages a queue may be told to hold.
@@ -464,30 +464,30 @@ impl Options {
         self.endpoint.priorities().recv
     }
 
-    /// What a socket of protocol `P` does when a peer has no room, in a protocol that has a choice.
-    pub(crate) fn overflow_of<P: Protocol>(&self) -> Overflow {
-        self.overflow.or(P::OVERFLOW.first().copied()).unwrap_or(Overflow::Wait)
+    /// What a socket does when a peer has no room, in a protocol that has a choice.
+    pub(crate) fn overflow_of(&self, kind: &Kind) -> Overflow {
+        self.overflow.or(kind.overflow.first().copied()).unwrap_or(Overflow::Wait)
     }
 
     /// The same options with the defaults in place that depend on the protocol.
-    pub(crate) fn settled<P: Protocol>(mut self) -> Self {
-        self.send_queue.get_or_insert(P::SEND_QUEUE);
-        self.overflow = self.overflow.or(P::OVERFLOW.first().copied());
+    pub(crate) fn settled(mut self, kind: &Kind) -> Self {
+        self.send_queue.get_or_insert(kind.send_queue);
+        self.overflow = self.overflow.or(kind.overflow.first().copied());
         self
     }
 
     /// Checks every value, and that no option belongs to another kind of socket.
-    pub(crate) fn check<P: Protocol>(&self) -> Result<(), OptionError> {
+    pub(crate) fn check(&self, kind: &Kind) -> Result<(), OptionError> {
         let queue = "1 to 8192 messages";
         in_range("send_queue", self.get_send_queue(), &QUEUE, queue)?;
         in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
         in_range("send_queue_bytes", self.send_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
         in_range("recv_queue_bytes", self.recv_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
-        self.endpoint.check::<P>()?;
-        self.check_own::<P>()
+        self.endpoint.check(kind)?;
+        self.check_own(kind)
     }
 
-    fn check_own<P: Protocol>(&self) -> Result<(), OptionError> {
+    fn check_own(&self, kind: &Kind) -> Result<(), OptionError> {
         let set = [
             (Own::Ttl, self.ttl.is_some()),
             (Own::ResendInterval, self.resend_interval.is_some()),
@@ -498,7 +498,7 @@ impl Options {
             (Own::SubQueue, self.sub_queue.is_some()),
             (Own::PreferNew, self.prefer_new.is_some()),
         ];
-        set.into_iter().filter(|&(_, set)| set).try_for_each(|(own, _)| own.check::<P>())?;
+        set.into_iter().filter(|&(_, set)| set).try_for_each(|(own, _)| own.check(kind))?;
         if let Some(ttl) = self.ttl {
             in_range("ttl", usize::from(ttl), &(1..=255), "1 to 255 hops")?;
         }
@@ -510,8 +510,80 @@ impl Options {
         }
         in_range("survey_storage", self.get_survey_storage(), &QUEUE, "1 to 8192 answers")?;
         in_range("sub_queue", self.get_sub_queue(), &QUEUE, "1 to 8192 messages")?;
-        self.overflow.map_or(Ok(()), check_overflow::<P>)
+        self.overflow.map_or(Ok(()), |overflow| check_overflow(overflow, kind))
     }
+}
+
+/// What the options of a socket depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) id: ProtocolId,
+    /// Those it has and not every socket has.
+    pub(crate) own: &'static [Own],
+    /// The choices for [`Options::overflow`], the default first.
+    pub(crate) overflow: &'static [Overflow],
+    /// The default of [`Options::send_queue`].
+    pub(crate) send_queue: usize,
+}
+
+/// The places of a pipe among the others of its socket: 1 is served first, 16 last.
+///
+/// Nothing of it is visible on the wire. Semantics specification, section 3.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Priorities {
+    /// For PUSH and REQ, which choose one pipe for each message. A broadcast ignores it.
+    pub(crate) send: u8,
+    /// For every fair queue.
+    pub(crate) recv: u8,
+}
+
+impl Priorities {
+    /// What a priority may be.
+    pub(crate) const RANGE: RangeInclusive<u8> = 1..=16;
+}
+
+impl Default for Priorities {
+    fn default() -> Self {
+        Self { send: 8, recv: 8 }
+    }
+}
+
+/// What becomes of a message for which a peer, or with PUSH every peer, has no room.
+///
+/// Every drop is counted as [`DropReason::SendQueueFull`](crate::DropReason::SendQueueFull), for the socket
+/// ([`Stats::drops`](crate::Stats::drops)) and for the peer it was meant for
+/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A broadcast never waits, since the slowest peer
+/// would hold up all others; a PUSH that finds a slow peer takes another, so there is none to blame
+/// when all are full.
+///
+/// | socket | default | choices |
+/// |---|---|---|
+/// | PUSH | `Wait` | `DropNewest` |
+/// | PUB | `DropOldest` | `DropNewest`, `Disconnect` |
+/// | BUS, SURVEYOR | `DropNewest` | `DropOldest`, `Disconnect` |
+/// | all others | a rule of their own | none |
+///
+/// ```
+/// use sinew::{Options, Overflow, Pub, Push};
+/// let push = Push::with_options(Options::new().overflow(Overflow::DropNewest))?;
+/// push.send("nobody is there, nobody waits").unwrap();
+/// let error = Pub::with_options(Options::new().overflow(Overflow::Wait)).unwrap_err();
+/// assert_eq!(error.to_string(), "option overflow is Wait, allowed is DropOldest, DropNewest or Disconnect");
+/// # Ok::<(), sinew::OptionError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The send waits for room.
+    Wait,
+    /// The message is dropped. With PUSH also when there is no peer.
+    DropNewest,
+    /// The oldest message in the queue is dropped.
+    DropOldest,
+    /// The message is dropped and the slow peer disconnected, as
+    /// [`TooSlow`](crate::DetachReason::TooSlow). One that had connected to us comes back by itself,
+    /// once it has read what came before; one that we connected to is connected again.
+    Disconnect,
 }
 
 /// The options that not every socket has.
@@ -545,27 +617,27 @@ impl Own {
         }
     }
 
-    /// Whether a socket of protocol `P` has it.
-    fn check<P: Protocol>(self) -> Result<(), OptionError> {
-        match P::OPTIONS.contains(&self) {
+    /// Whether a socket of this kind has it.
+    fn check(self, kind: &Kind) -> Result<(), OptionError> {
+        match kind.own.contains(&self) {
             true => Ok(()),
-            false => Err(OptionError::NoSuchOption { option: self.name(), socket: P::ID }),
+            false => Err(OptionError::NoSuchOption { option: self.name(), socket: kind.id }),
         }
     }
 }
 
-fn check_overflow<P: Protocol>(overflow: Overflow) -> Result<(), OptionError> {
-    match P::OVERFLOW.contains(&overflow) {
+fn check_overflow(overflow: Overflow, kind: &Kind) -> Result<(), OptionError> {
+    match kind.overflow.contains(&overflow) {
         true => Ok(()),
         false => Err(OptionError::Invalid {
             option: Own::Overflow.name(),
             value: format!("{overflow:?}"),
-            allowed: overflows(P::ID),
+            allowed: overflows(kind.id),
         }),
     }
 }
 
-/// [`Protocol::OVERFLOW`] in words.
+/// The choices in words.
 fn overflows(socket: ProtocolId) -> &'static str {
     match socket {
         ProtocolId::PUSH => "Wait or DropNewest",
@@ -682,9 +754,10 @@ impl EndpointOptions {
         self
     }
 
-    /// The settings of one endpoint of a socket of protocol `P` that has `base`.
-    pub(crate) fn over<P: Protocol>(
+    /// The settings of one endpoint of a socket of this kind that has `base`.
+    pub(crate) fn over(
         &self,
+        kind: &Kind,
         base: &EndpointSettings,
     ) -> Result<EndpointSettings, OptionError> {
         let settings = EndpointSettings {
@@ -698,7 +771,7 @@ impl EndpointOptions {
             send_priority: self.send_priority.or(base.send_priority),
             recv_priority: self.recv_priority.or(base.recv_priority),
         };
-        settings.check::<P>()?;
+        settings.check(kind)?;
         Ok(settings)
     }
 }
@@ -763,12 +836,12 @@ impl EndpointSettings {
         }
     }
 
-    fn check<P: Protocol>(&self) -> Result<(), OptionError> {
+    fn check(&self, kind: &Kind) -> Result<(), OptionError> {
         let priorities =
             [(Own::SendPriority, self.send_priority), (Own::RecvPriority, self.recv_priority)];
         for (own, priority) in priorities {
             let Some(priority) = priority else { continue };
-            own.check::<P>()?;
+            own.check(kind)?;
             in_range(own.name(), usize::from(priority), &PRIORITY, "1 to 16")?;
         }
         not_zero("reconnect_interval", self.reconnect_interval)?;

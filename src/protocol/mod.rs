@@ -9,13 +9,12 @@
 //! A new protocol is one file here and its two list entries: the `mod` line below and its typed
 //! socket in `socket/public/`.
 
-use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::message::{Frame, Picked, PipeId, Verdict};
-use crate::options::Own;
+use crate::options::{Kind, Overflow, Own, Priorities};
 use crate::stats::DropReason;
 
 mod backtrace;
@@ -120,66 +119,6 @@ pub(crate) trait Port {
     fn copied(&mut self, copies: u64);
 }
 
-/// The places of a pipe among the others of its socket: 1 is served first, 16 last.
-///
-/// Nothing of it is visible on the wire. Semantics specification, section 3.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Priorities {
-    /// For PUSH and REQ, which choose one pipe for each message. A broadcast ignores it.
-    pub(crate) send: u8,
-    /// For every fair queue.
-    pub(crate) recv: u8,
-}
-
-impl Priorities {
-    /// What a priority may be.
-    pub(crate) const RANGE: RangeInclusive<u8> = 1..=16;
-}
-
-impl Default for Priorities {
-    fn default() -> Self {
-        Self { send: 8, recv: 8 }
-    }
-}
-
-/// What becomes of a message for which a peer, or with PUSH every peer, has no room.
-///
-/// Every drop is counted as [`DropReason::SendQueueFull`], for the socket
-/// ([`Stats::drops`](crate::Stats::drops)) and for the peer it was meant for
-/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A broadcast never waits, since the slowest peer
-/// would hold up all others; a PUSH that finds a slow peer takes another, so there is none to blame
-/// when all are full.
-///
-/// | socket | default | choices |
-/// |---|---|---|
-/// | PUSH | `Wait` | `DropNewest` |
-/// | PUB | `DropOldest` | `DropNewest`, `Disconnect` |
-/// | BUS, SURVEYOR | `DropNewest` | `DropOldest`, `Disconnect` |
-/// | all others | a rule of their own | none |
-///
-/// ```
-/// use sinew::{Options, Overflow, Pub, Push};
-/// let push = Push::with_options(Options::new().overflow(Overflow::DropNewest))?;
-/// push.send("nobody is there, nobody waits").unwrap();
-/// let error = Pub::with_options(Options::new().overflow(Overflow::Wait)).unwrap_err();
-/// assert_eq!(error.to_string(), "option overflow is Wait, allowed is DropOldest, DropNewest or Disconnect");
-/// # Ok::<(), sinew::OptionError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// The send waits for room.
-    Wait,
-    /// The message is dropped. With PUSH also when there is no peer.
-    DropNewest,
-    /// The oldest message in the queue is dropped.
-    DropOldest,
-    /// The message is dropped and the slow peer disconnected, as
-    /// [`TooSlow`](crate::DetachReason::TooSlow). One that had connected to us comes back by itself,
-    /// once it has read what came before; one that we connected to is connected again.
-    Disconnect,
-}
-
 /// Why [`Port::push`] took nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushError {
@@ -253,6 +192,13 @@ pub(crate) trait Protocol: Send + 'static {
     const OVERFLOW: &'static [Overflow] = &[];
     /// How many messages may wait in the send queue of a pipe, unless the program says otherwise.
     const SEND_QUEUE: usize = 128;
+    /// All of the above that the options of a socket depend on.
+    const KIND: Kind = Kind {
+        id: Self::ID,
+        own: Self::OPTIONS,
+        overflow: Self::OVERFLOW,
+        send_queue: Self::SEND_QUEUE,
+    };
     /// What a send is addressed to: `()`, a conversation, or the route of an answer.
     type To;
     /// What a receive asks for: `()`, or a turn of a conversation.

@@ -407,7 +407,7 @@ impl ReqContext {
         interval: impl Into<Option<Duration>>,
     ) -> Result<(), OptionError> {
         let interval = interval.into();
-        crate::Options::new().resend_interval(interval).check::<protocol::Req>()?;
+        crate::Options::new().resend_interval(interval).check(&protocol::Req::KIND)?;
         self.conversing.configure(|req, conversation, _| req.set_resend(conversation, interval));
         Ok(())
     }
@@ -434,7 +434,7 @@ impl SurveyorContext {
         deadline: impl Into<Option<Duration>>,
     ) -> Result<(), OptionError> {
         let deadline = deadline.into();
-        crate::Options::new().survey_deadline(deadline).check::<protocol::Surveyor>()?;
+        crate::Options::new().survey_deadline(deadline).check(&protocol::Surveyor::KIND)?;
         self.conversing.configure(|surveyor, conversation, _| {
             surveyor.set_deadline(conversation, deadline);
         });
@@ -510,7 +510,7 @@ impl SubContext {
     ///
     /// The number is out of range.
     pub fn set_sub_queue(&self, messages: usize) -> Result<(), OptionError> {
-        crate::Options::new().sub_queue(messages).check::<protocol::Sub>()?;
+        crate::Options::new().sub_queue(messages).check(&protocol::Sub::KIND)?;
         self.conversing.configure(|sub, conversation, io| {
             sub.set_limit(conversation, messages, io);
         });

@@ -34,7 +34,7 @@ impl<P: Protocol> Core<P> {
             return Err(BindError::Closed);
         }
         let address = Address::parse(url)?;
-        let settings = options.over::<P>(&self.options.lock().endpoint)?;
+        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let endpoint = match address.scheme() {
             inproc::SCHEME => self.bind_inproc(&address, settings)?,
             _ => self.bind_stream(&address, settings)?,
@@ -87,7 +87,7 @@ impl<P: Protocol> Core<P> {
             return Err(ConnectError::Closed);
         }
         let address = Address::parse(url)?;
-        let settings = options.over::<P>(&self.options.lock().endpoint)?;
+        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         match address.scheme() {
             inproc::SCHEME => self.connect_inproc(&address, settings, dial),
             _ => self.connect_stream(&address, settings, dial),

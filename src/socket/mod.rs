@@ -78,8 +78,8 @@ impl<P: Protocol> Handle<P> {
         options: Options,
         runtime: Option<Runtime>,
     ) -> Result<Self, OptionError> {
-        options.check::<P>()?;
-        let options = options.settled::<P>();
+        options.check(&P::KIND)?;
+        let options = options.settled(&P::KIND);
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let name = options.name.clone().unwrap_or_else(|| {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -209,8 +209,8 @@ impl<P: Protocol> Core<P> {
         options: Options,
         apply: impl FnOnce(&mut P, &Options, &mut SocketPort<'_>),
     ) -> Result<(), OptionError> {
-        options.check::<P>()?;
-        let options = options.settled::<P>();
+        options.check(&P::KIND)?;
+        let options = options.settled(&P::KIND);
         self.enter(|entry| {
             let (protocol, mut port, _) = entry.parts();
             apply(protocol, &options, &mut port);

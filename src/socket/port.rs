@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::entry::Effects;
 use super::pipes::Pipes;
 use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::options::Priorities;
 use crate::pipe::{Edge, Far};
-use crate::protocol::{Interest, Port, Priorities, PushError};
+use crate::protocol::{Interest, Port, PushError};
 use crate::ring::{PushRefusal, Ring, Wake};
 use crate::stats::{Counters, DropReason};
 

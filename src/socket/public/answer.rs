@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use super::{ONLY_RECV, recv_error};
-use crate::protocol::{Protocol, Role, Route};
+use crate::protocol::{Role, Route};
 use crate::socket::context::{RepContext, RespondentContext};
 use crate::socket::wait::Waiting;
 use crate::socket::{Core, SocketPort};

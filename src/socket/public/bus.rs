@@ -36,8 +36,8 @@ pub struct Bus {
 socket_calls!(
     Bus,
     protocol::Bus,
-    |options| protocol::Bus::new(options.overflow_of::<protocol::Bus>()),
-    |bus, options, _| bus.set_overflow(options.overflow_of::<protocol::Bus>())
+    |options| protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND)),
+    |bus, options, _| bus.set_overflow(options.overflow_of(&protocol::Bus::KIND))
 );
 send_calls!(Bus);
 recv_calls!(Bus);

@@ -30,7 +30,7 @@ mod prelude {
     };
     pub(super) use crate::message::{Message, PipeId};
     pub(super) use crate::options::{EndpointOptions, Options};
-    pub(super) use crate::protocol;
+    pub(super) use crate::protocol::{self, Protocol};
     pub(super) use crate::runtime::Runtime;
     pub(super) use crate::stats::Stats;
 }

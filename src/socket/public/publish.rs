@@ -39,7 +39,7 @@ pub struct Pub {
 socket_calls!(
     Pub,
     protocol::Pub,
-    |options| protocol::Pub::new(options.overflow_of::<protocol::Pub>()),
-    |publisher, options, _| publisher.set_overflow(options.overflow_of::<protocol::Pub>())
+    |options| protocol::Pub::new(options.overflow_of(&protocol::Pub::KIND)),
+    |publisher, options, _| publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND))
 );
 send_calls!(Pub);

@@ -37,7 +37,7 @@ pub struct Push {
 socket_calls!(
     Push,
     protocol::Push,
-    |options| protocol::Push::new(options.overflow_of::<protocol::Push>()),
-    |push, options, _| push.set_overflow(options.overflow_of::<protocol::Push>())
+    |options| protocol::Push::new(options.overflow_of(&protocol::Push::KIND)),
+    |push, options, _| push.set_overflow(options.overflow_of(&protocol::Push::KIND))
 );
 send_calls!(Push);

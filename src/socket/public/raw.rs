@@ -85,8 +85,8 @@ raw_socket! {
 raw_socket! {
     /// A raw PUSH. Behaves as [`Push`](crate::Push).
     Push, RawOf<protocol::Push>,
-    |options| RawOf::new(protocol::Push::new(options.overflow_of::<protocol::Push>())),
-    |push, options, _| push.protocol().set_overflow(options.overflow_of::<protocol::Push>()); sends
+    |options| RawOf::new(protocol::Push::new(options.overflow_of(&protocol::Push::KIND))),
+    |push, options, _| push.protocol().set_overflow(options.overflow_of(&protocol::Push::KIND)); sends
 }
 
 raw_socket! {
@@ -97,9 +97,9 @@ raw_socket! {
 raw_socket! {
     /// A raw PUB. Behaves as [`Pub`](crate::Pub).
     Pub, RawOf<protocol::Pub>,
-    |options| RawOf::new(protocol::Pub::new(options.overflow_of::<protocol::Pub>())),
+    |options| RawOf::new(protocol::Pub::new(options.overflow_of(&protocol::Pub::KIND))),
     |publisher, options, _| {
-        publisher.protocol().set_overflow(options.overflow_of::<protocol::Pub>());
+        publisher.protocol().set_overflow(options.overflow_of(&protocol::Pub::KIND));
     }; sends
 }
 
@@ -111,8 +111,8 @@ raw_socket! {
 raw_socket! {
     /// A raw BUS. The header says where a message came from, and where it is not to go.
     Bus, RawOf<protocol::Bus>,
-    |options| RawOf::new(protocol::Bus::new(options.overflow_of::<protocol::Bus>())),
-    |bus, options, _| bus.protocol().set_overflow(options.overflow_of::<protocol::Bus>());
+    |options| RawOf::new(protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND))),
+    |bus, options, _| bus.protocol().set_overflow(options.overflow_of(&protocol::Bus::KIND));
     sends, receives
 }
 
@@ -131,8 +131,8 @@ raw_socket! {
 raw_socket! {
     /// A raw SURVEYOR: surveys go out as they are, to all, and answers come in without an end.
     Surveyor, protocol::RawSurveyor,
-    |options| protocol::RawSurveyor::new(options.overflow_of::<protocol::RawSurveyor>()),
-    |surveyor, options, _| surveyor.set_overflow(options.overflow_of::<protocol::RawSurveyor>());
+    |options| protocol::RawSurveyor::new(options.overflow_of(&protocol::RawSurveyor::KIND)),
+    |surveyor, options, _| surveyor.set_overflow(options.overflow_of(&protocol::RawSurveyor::KIND));
     sends, receives
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::prelude::*;
 use super::recv_error;
 use crate::pipe::random_u32;
-use crate::protocol::{Protocol, RecvRefusal, Turn};
+use crate::protocol::{RecvRefusal, Turn};
 use crate::socket::SocketPort;
 use crate::socket::context::{Conversing, SurveyorContext};
 use crate::socket::wait::{Failure, Waiting};
@@ -36,10 +36,10 @@ socket_calls!(
     protocol::Surveyor,
     |options| {
         let mut surveyor = protocol::Surveyor::new(random_u32());
-        surveyor.set_overflow(options.overflow_of::<protocol::Surveyor>());
+        surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND));
         surveyor
     },
-    |surveyor, options, _| surveyor.set_overflow(options.overflow_of::<protocol::Surveyor>())
+    |surveyor, options, _| surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND))
 );
 
 impl Surveyor {
