@@ -270,6 +270,60 @@ macro_rules! context_calls {
     };
 }
 
+/// The calls of a context that is a conversation: `$attempt` makes what a receive tries.
+macro_rules! conversation_calls {
+    ($context:ident, $attempt:ident) => {
+        impl $context {
+            /// Receives as a task. Has no timeout of its own.
+            ///
+            /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+            ///
+            /// # Errors
+            ///
+            /// As [`recv`](Self::recv), without `TimedOut` for a timeout.
+            pub fn recv_async(
+                &self,
+            ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+                let core = self.conversing.core.clone();
+                let conversation = self.conversing.conversation;
+                let common = Arc::clone(&self.common);
+                async move {
+                    let _receiving = common.receive()?;
+                    let attempt = $attempt(conversation, Arc::clone(&common));
+                    let waiting = Waiting::new(&core, conversation.interest(), attempt);
+                    let message = waiting.await.map_err(|failure| common.recv_error(failure))?;
+                    core.count_received(&message);
+                    Ok(message)
+                }
+            }
+
+            /// Closes the context: calls that wait end with `Closed`, what it sent is given up, and
+            /// what it has not received dropped and counted. Other contexts go on. Dropping it does the
+            /// same.
+            ///
+            /// # Errors
+            ///
+            /// [`Closed`] if it was closed before.
+            pub fn close(&self) -> Result<(), Closed> {
+                self.common.close()?;
+                self.conversing.close();
+                Ok(())
+            }
+
+            fn take(&self, patience: Patience) -> Result<Message, RecvError> {
+                let _receiving = self.common.receive()?;
+                let Conversing { core, conversation, .. } = &self.conversing;
+                let attempt = $attempt(*conversation, Arc::clone(&self.common));
+                let message = core
+                    .wait(conversation.interest(), patience, attempt)
+                    .map_err(|failure| self.common.recv_error(failure))?;
+                core.count_received(&message);
+                Ok(message)
+            }
+        }
+    };
+}
+
 /// The contexts that ask: REQ and SURVEYOR.
 macro_rules! asking_context {
     ($(#[$doc:meta])* $context:ident, $protocol:ty, $receivers:expr, $open:expr) => {
@@ -280,6 +334,7 @@ macro_rules! asking_context {
         }
 
         context_calls!($context);
+        conversation_calls!($context, recv_turn);
 
         impl $context {
             pub(super) fn new(core: &Handle<$protocol>) -> Self {
@@ -310,52 +365,6 @@ macro_rules! asking_context {
                 // All calls that wait, wait for what is given up now; there may be many.
                 self.conversing.wake_every();
                 Ok(())
-            }
-
-            /// Receives as a task. Has no timeout of its own.
-            ///
-            /// Cancel-safe: a future that is dropped before it is ready has received nothing.
-            ///
-            /// # Errors
-            ///
-            /// As [`recv`](Self::recv), without `TimedOut` for a timeout.
-            pub fn recv_async(
-                &self,
-            ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-                let core = self.conversing.core.clone();
-                let conversation = self.conversing.conversation;
-                let common = Arc::clone(&self.common);
-                async move {
-                    let _receiving = common.receive()?;
-                    let attempt = recv_turn(conversation, Arc::clone(&common));
-                    let waiting = Waiting::new(&core, conversation.interest(), attempt);
-                    let message = waiting.await.map_err(|failure| common.recv_error(failure))?;
-                    core.count_received(&message);
-                    Ok(message)
-                }
-            }
-
-            /// Closes the context: calls that wait end with `Closed`, what it sent is given up. Other
-            /// contexts go on. Dropping it does the same.
-            ///
-            /// # Errors
-            ///
-            /// [`Closed`] if it was closed before.
-            pub fn close(&self) -> Result<(), Closed> {
-                self.common.close()?;
-                self.conversing.close();
-                Ok(())
-            }
-
-            fn take(&self, patience: Patience) -> Result<Message, RecvError> {
-                let _receiving = self.common.receive()?;
-                let Conversing { core, conversation, .. } = &self.conversing;
-                let attempt = recv_turn(*conversation, Arc::clone(&self.common));
-                let message = core
-                    .wait(conversation.interest(), patience, attempt)
-                    .map_err(|failure| self.common.recv_error(failure))?;
-                core.count_received(&message);
-                Ok(message)
             }
         }
     };
@@ -470,6 +479,7 @@ pub struct SubContext {
 }
 
 context_calls!(SubContext);
+conversation_calls!(SubContext, recv_matching);
 
 impl SubContext {
     pub(super) fn new(core: &Handle<protocol::Sub>) -> Self {
@@ -521,50 +531,6 @@ impl SubContext {
     /// [`Options::prefer_new`](crate::Options::prefer_new).
     pub fn set_prefer_new(&self, yes: bool) {
         self.conversing.configure(|sub, conversation, _| sub.set_prefer_new(conversation, yes));
-    }
-
-    /// Receives as a task. Has no timeout of its own.
-    ///
-    /// Cancel-safe: a future that is dropped before it is ready has received nothing.
-    ///
-    /// # Errors
-    ///
-    /// `Closed`.
-    pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-        let core = self.conversing.core.clone();
-        let conversation = self.conversing.conversation;
-        let common = Arc::clone(&self.common);
-        async move {
-            let _receiving = common.receive()?;
-            let attempt = recv_matching(conversation, Arc::clone(&common));
-            let waiting = Waiting::new(&core, conversation.interest(), attempt);
-            let message = waiting.await.map_err(|failure| common.recv_error(failure))?;
-            core.count_received(&message);
-            Ok(message)
-        }
-    }
-
-    /// Closes the context: calls that wait end with `Closed`, what was not received is dropped and
-    /// counted. Other contexts go on. Dropping it does the same.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`] if it was closed before.
-    pub fn close(&self) -> Result<(), Closed> {
-        self.common.close()?;
-        self.conversing.close();
-        Ok(())
-    }
-
-    fn take(&self, patience: Patience) -> Result<Message, RecvError> {
-        let _receiving = self.common.receive()?;
-        let Conversing { core, conversation, .. } = &self.conversing;
-        let attempt = recv_matching(*conversation, Arc::clone(&self.common));
-        let message = core
-            .wait(conversation.interest(), patience, attempt)
-            .map_err(|failure| self.common.recv_error(failure))?;
-        core.count_received(&message);
-        Ok(message)
     }
 }
 
