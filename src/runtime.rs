@@ -194,6 +194,9 @@ impl Shared {
                 Some(left) => thread::park_timeout(left),
             }
         }
+        // Whoever drives may do so for days, and we may come again each millisecond.
+        let this = thread::current().id();
+        self.relief.lock().retain(|thread| thread.id() != this);
     }
 
     /// Wakes those who waited for the driver.
@@ -283,7 +286,7 @@ impl RuntimeBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Options, Surveyor};
+    use crate::{Options, Pair, Surveyor};
 
     /// A timer keeps its socket's memory.
     #[test]
@@ -305,5 +308,26 @@ mod tests {
         surveyor.close().unwrap();
         assert_eq!(timers(), 0);
         drop(long);
+    }
+
+    /// A thread that waits in a call may drive for ever.
+    #[test]
+    fn turning_in_vain_leaves_nothing_behind() {
+        const MOMENT: Option<Duration> = Some(Duration::from_millis(1));
+        let runtime = Runtime::builder().manual(true).build().unwrap();
+        let pair = Pair::on(&runtime, Options::new()).unwrap();
+        let shared = &runtime.inner.shared;
+        thread::scope(|scope| {
+            scope.spawn(|| pair.recv());
+            while shared.driver.try_lock().is_some() {
+                runtime.turn(MOMENT).unwrap();
+            }
+            for _ in 0..10 {
+                runtime.turn(MOMENT).unwrap();
+            }
+            let waiting = shared.relief.lock().len();
+            pair.close().unwrap();
+            assert_eq!(waiting, 0);
+        });
     }
 }
