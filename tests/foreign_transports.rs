@@ -3,6 +3,8 @@
 
 mod kit;
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::iter;
 use std::sync::Arc;
@@ -28,6 +30,10 @@ enum Fault {
     WriteTooMuch,
     WriteNothing,
     WritePanics,
+    /// Every write is interrupted.
+    WriteInterrupted,
+    /// Reading fails with an error that panics when it is shown.
+    ErrorPanics,
     PeerPanics,
     ShutdownPanics,
     DropPanics,
@@ -70,6 +76,18 @@ impl Faulty {
         Box::new(FaultyStream { inner, faulty: self.clone(), calls: AtomicUsize::new(0) })
     }
 }
+
+/// An error that cannot be shown.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("as the test wants it");
+    }
+}
+
+impl Error for Unspeakable {}
 
 /// The same address for tcp.
 fn tcp(address: &Address) -> Address {
@@ -145,6 +163,9 @@ impl Stream for FaultyStream {
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.faulty.panics_if(Fault::ReadPanics);
+        if self.faulty.has(Fault::ErrorPanics) {
+            return Err(io::Error::other(Unspeakable));
+        }
         if self.faulty.has(Fault::Interruptions)
             && self.calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)
         {
@@ -165,6 +186,9 @@ impl Stream for FaultyStream {
         self.faulty.panics_if(Fault::WritePanics);
         if self.faulty.has(Fault::WriteNothing) {
             return Ok(0);
+        }
+        if self.faulty.has(Fault::WriteInterrupted) {
+            return Err(io::ErrorKind::Interrupted.into());
         }
         let written = self.inner.write(slices)?;
         match self.faulty.has(Fault::WriteTooMuch) {
@@ -243,6 +267,8 @@ fn a_connection_that_misbehaves_ends_and_nothing_else() {
         Fault::WriteTooMuch,
         Fault::WriteNothing,
         Fault::WritePanics,
+        Fault::WriteInterrupted,
+        Fault::ErrorPanics,
     ] {
         let scene = Scene::new(fault);
         let events = scene.left.events();
@@ -283,6 +309,8 @@ fn a_panic_on_the_way_to_a_connection_fails_the_attempt() {
         Fault::ReadTooMuch,
         Fault::WriteNothing,
         Fault::WritePanics,
+        Fault::WriteInterrupted,
+        Fault::ErrorPanics,
     ] {
         let scene = Scene::new(fault);
         let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();

@@ -17,13 +17,26 @@ use super::{
 };
 use crate::error::{AddressError, BindError};
 
+/// How often a write may be interrupted. With a system call it happens once, if ever; what goes on
+/// like that would keep whoever writes for ever.
+const INTERRUPTIONS: usize = 100;
+
 /// Runs foreign code on a thread that must survive it.
 fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let call = || call().map_err(in_our_words);
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         forget(panic);
         log::error!("a transport panicked");
         Err(io::Error::other("the transport panicked"))
     })
+}
+
+/// The same error with nothing foreign inside, which could panic where it is shown or dropped.
+fn in_our_words(error: io::Error) -> io::Error {
+    match error.get_ref() {
+        Some(foreign) => io::Error::new(error.kind(), foreign.to_string()),
+        None => error,
+    }
 }
 
 /// What was thrown may panic in turn when it is dropped.
@@ -146,7 +159,12 @@ impl Stream for Border<dyn Stream> {
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let there = slices.iter().map(|slice| slice.len()).sum();
-        match at_most(there, guarded(|| self.inner().write(slices))?)? {
+        let mut attempts = (0..INTERRUPTIONS).map(|_| guarded(|| self.inner().write(slices)));
+        let over = |written: &io::Result<usize>| !matches!(written, Err(error) if error.kind() == io::ErrorKind::Interrupted);
+        let written = attempts.find(over).unwrap_or_else(|| {
+            Err(io::Error::other("the transport is interrupted whenever it writes"))
+        });
+        match at_most(there, written?)? {
             // Whoever writes would try again for ever.
             0 if there > 0 => Err(io::ErrorKind::WriteZero.into()),
             written => Ok(written),

@@ -50,9 +50,11 @@
 //!
 //! What a transport of the program's own returns is checked before it is used, and a panic is caught,
 //! except in `bind`, `target` and `url`, where it reaches the program's own call. A stream that claims
-//! to have read or written more than it was given, that writes nothing without an error, or that
-//! panics has failed: its connection ends as with any other error, the socket and its other
-//! connections live on. What cannot be caught is a call that does not return.
+//! to have read or written more than it was given, that writes nothing without an error or is
+//! interrupted in every write, or that panics has failed: its connection ends as with any other error,
+//! the socket and its other connections live on. What cannot be caught is a call that does not return,
+//! and a listener that never says `WouldBlock`: it has its turn among the others, but whatever it makes
+//! up is held as a connection, for the handshake timeout at least.
 
 use std::fmt;
 use std::io::{self, IoSlice};
