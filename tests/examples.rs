@@ -119,10 +119,12 @@ fn a_device_finds_another_worker_when_one_is_killed() {
         let urls = [("SINEW_FRONT_URL", &front), ("SINEW_BACK_URL", &back)];
         Program::spawn(command.args(args).envs(urls))
     };
-    let _broker = start(&["broker"]);
+    let broker = start(&["broker"]);
     let alice = start(&["worker", "alice"]);
     assert_eq!(start(&["client", "what is it?"]).line(), "42, says alice");
     drop(alice);
+    // What comes before the broker knows of it goes to her, and is asked again after a minute only.
+    broker.see(|line| line.starts_with("Detached"));
     let _bob = start(&["worker", "bob"]);
     assert_eq!(start(&["client", "and now?"]).line(), "42, says bob");
 }
