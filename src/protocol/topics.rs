@@ -366,7 +366,7 @@ fn word_and_bit(byte: u8) -> (usize, u64) {
 /// A few topics in one piece of memory, so that to look among them is to wait for memory but once.
 ///
 /// ```text
-/// | topics: u8 | width: u8 | length of label: u32 | label | marks: u8 | starts: u16 | suffixes |
+/// | topics: u8 | width: u8 | length of label: u64 | label | marks: u8 | starts: u16 | suffixes |
 /// ```
 ///
 /// All topics begin with the label, and as much as possible is in it. A mark is a hash of the first
@@ -404,7 +404,7 @@ const LAST_START: usize = u16::MAX as usize;
 const LINE: usize = 64;
 
 /// The bytes before the label.
-const HEAD: usize = 6;
+const HEAD: usize = 2 + size_of::<u64>();
 /// Marks are looked through in words of this many bytes.
 const WORD: usize = 8;
 /// What is hashed is one word.
@@ -432,7 +432,7 @@ impl Bucket {
         let suffixes_at = HEAD + label + marks_len(count, width) + 2 * count;
         let mut bytes = Vec::with_capacity(suffixes_at + total);
         bytes.extend([count as u8, width as u8]);
-        bytes.extend(u32::try_from(label).expect("a topic is shorter than 4 GiB").to_le_bytes());
+        bytes.extend((label as u64).to_le_bytes());
         bytes.extend(topics.first()?.iter().copied().flatten().take(label));
         if width > 0 {
             bytes.extend(suffixes.iter().map(|suffix| mark(first_word(*suffix), width)));
@@ -448,9 +448,10 @@ impl Bucket {
     }
 
     fn view(&self) -> Option<View<'_>> {
-        let (&[count, width, a, b, c, d], rest) = self.0.split_first_chunk::<HEAD>()?;
+        let (&[count, width], rest) = self.0.split_first_chunk()?;
+        let (&label, rest) = rest.split_first_chunk()?;
         let (count, width) = (usize::from(count), usize::from(width));
-        let (label, rest) = rest.split_at(u32::from_le_bytes([a, b, c, d]) as usize);
+        let (label, rest) = rest.split_at(u64::from_le_bytes(label) as usize);
         let (marks, rest) = rest.split_at(marks_len(count, width));
         let (starts, suffixes) = rest.split_at(2 * count);
         Some(View {
