@@ -6,8 +6,8 @@
 //! [`Port`]. The same code runs under the socket's lock in a program and under virtual time in
 //! `sim.rs`.
 //!
-//! A new protocol is one file here and its two list entries: the `mod` line below and its typed
-//! socket in `socket/public/`.
+//! A new protocol is one file here, its entries below, and a typed socket in `socket/public/`;
+//! CONTRIBUTING.md lists all that goes with it.
 
 use std::time::Instant;
 

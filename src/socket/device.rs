@@ -83,17 +83,20 @@
 //!
 //! Nobody notices that devices form a ring. Every device adds a hop to what passes through `Rep`,
 //! `Respondent` and `Pair1`, and these sockets, raw or not, drop what has more hops than their
-//! [`Options::ttl`](crate::Options::ttl) (8 unless set): so a message gets past at most that many
-//! devices, and a path with more of them needs a higher TTL on its later sockets. `Pair`, `Bus`,
-//! `Sub` and `Pull` count no hops: what enters a ring of these goes round for as long as the ring stands.
+//! [`Options::ttl`](crate::Options::ttl) (8 unless set). The way from the last device to the one who
+//! receives is a hop as well: behind seven devices a message still arrives, behind eight it does not, and
+//! a longer path needs a higher TTL on its later sockets, those of the devices and the last one. `Pair`,
+//! `Bus`, `Sub` and `Pull` count no hops: what enters a ring of these goes round for as long as the ring
+//! stands.
 //!
 //! # Threads
 //!
 //! A device uses one thread for each direction, and that one waits in the ordinary calls of its sockets.
 //! So a direction that has to wait holds up nothing else, a reply crosses the device without a detour
 //! through an executor, and in a manual [`Runtime`](crate::Runtime) the waiting threads turn the event
-//! loop themselves. (With two manual runtimes, one for each socket, the application has to turn both: a
-//! direction that waits turns only the one it waits for.)
+//! loop themselves. (Where the sockets are on two runtimes, the application has to turn each that has no
+//! thread: a direction that waits turns only the one it waits for, and while the back takes nothing
+//! nobody would serve the front.)
 
 use std::fmt;
 use std::io;
