@@ -1,0 +1,69 @@
+//! The account of a device: what it has received is sent, dropped for a reason, or in its hand.
+
+use crate::stats::{DropReason, Stats};
+
+/// What the sockets of a device have done so far, and the device between them, at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeviceStats {
+    /// The socket given first, or the only one.
+    pub front: Stats,
+    /// The socket given second, or the only one.
+    pub back: Stats,
+    /// For each direction, what was received and is neither sent nor dropped.
+    pub(super) held: Vec<i64>,
+    pub(super) running: bool,
+}
+
+impl DeviceStats {
+    /// Gauge: messages that the device has received and waits to send; at most one for each direction.
+    pub fn held(&self) -> u64 {
+        self.held.iter().map(|&held| u64::try_from(held).unwrap_or(0)).sum()
+    }
+
+    /// Checks the conservation law: that of each socket, and that everything the device has received
+    /// was sent, was dropped for a counted reason, or is in its hand, which it is not after the end.
+    ///
+    /// Holds when the device has ended or is at rest. Figures read while messages pass through may be
+    /// off by what happened in between.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the figures that do not add up.
+    pub fn check_conservation(&self) -> Result<(), String> {
+        self.front.check_conservation().map_err(|broken| format!("front: {broken}"))?;
+        self.back.check_conservation().map_err(|broken| format!("back: {broken}"))?;
+        let most = i64::from(self.running);
+        match self.held.iter().find(|held| !(0..=most).contains(*held)) {
+            Some(held) => Err(format!("{held} received more than sent or dropped, of {most}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The account of one direction.
+pub(super) struct Flow {
+    from: usize,
+    to: usize,
+    /// How far the sockets' counts were apart when the device got them.
+    begin: i64,
+}
+
+impl Flow {
+    pub(super) fn new(from: usize, to: usize) -> Self {
+        Self { from, to, begin: 0 }
+    }
+
+    pub(super) fn begin(&mut self, stats: &[Stats; 2]) {
+        self.begin = self.held(stats);
+    }
+
+    /// What was received and is neither sent nor dropped.
+    pub(super) fn held(&self, stats: &[Stats; 2]) -> i64 {
+        let to = &stats[self.to];
+        let dropped = [DropReason::DeviceStopped, DropReason::TooLarge, DropReason::BadHeader];
+        let dropped: u64 = dropped.iter().map(|&reason| to.drops(reason)).sum();
+        let gone = to.messages_sent.wrapping_add(dropped);
+        stats[self.from].messages_received.wrapping_sub(gone).cast_signed() - self.begin
+    }
+}
