@@ -72,6 +72,26 @@ fn what_a_lost_peer_has_not_got_goes_to_another_in_order() {
     }
 }
 
+/// The program may be done with sending by then.
+#[test]
+fn what_has_come_back_goes_out_though_nobody_calls() {
+    for transport in Transport::STREAMS {
+        let (push, address) = (push(true), transport.address());
+        let endpoint = push.bind(&address.url).unwrap();
+        let stalled = Raw::greet(&endpoint.url(), 0x51, 0x50);
+        let mut slow = Raw::greet(&endpoint.url(), 0x51, 0x50);
+        push.wait_for_peers(2, SOON).unwrap();
+        fill(&push);
+        drop(stalled);
+        eventually("something has come back and waits", || push.stats().held_outbound > 0);
+        let reading = std::thread::spawn(move || slow.read_to_end());
+        eventually("all has gone out", || push.stats().held_outbound == 0);
+        assert_eq!(push.drain(SOON), 0);
+        push.close().unwrap();
+        reading.join().unwrap();
+    }
+}
+
 #[test]
 fn without_it_they_are_lost_and_counted() {
     let push = push(false);

@@ -145,6 +145,11 @@ impl Protocol for Push {
         self.returned.drain(..).for_each(|_| io.dropped(None, DropReason::Superseded));
     }
 
+    /// What was taken back waits for a pipe, whether anybody sends or not.
+    fn is_busy(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
     fn held(&self) -> Held {
         Held { outbound: self.returned.len() as u64, inbound: 0 }
     }
@@ -290,9 +295,11 @@ mod tests {
             push.take_back(pipe(1), Frame::new(Bytes::new(), body(text)), &mut io);
         }
         assert_eq!(push.held().outbound, 2);
+        assert!(push.is_busy(), "a pipe that is ready has work, though nobody sends");
         assert_eq!(send(&mut push, &mut io), Err(SendRefusal::WouldBlock));
         push.attach(pipe(2), start(), &mut io).unwrap();
         assert!(io.take_woken(SEND) && push.ready(SEND) && push.held() == Held::default());
+        assert!(!push.is_busy());
         send(&mut push, &mut io).unwrap();
         let sent = ["one", "two", "x"].map(|text| (pipe(2), text.as_bytes().to_vec()));
         assert_eq!(io.take_sent(), sent);

@@ -137,6 +137,10 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.held()
     }
 
+    fn is_busy(&self) -> bool {
+        self.0.is_busy()
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
     }
