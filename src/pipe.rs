@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::message::{Frame, PipeId};
+use crate::message::PipeId;
 use crate::protocol::ProtocolId;
 use crate::reactor::Link;
 use crate::ring::{Bounds, Ring};
@@ -225,8 +225,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Whether messages that a lost pipe has not transmitted are to be given back.
     fn wants_unsent(&self) -> bool;
 
-    /// Gives back messages that a lost pipe has not transmitted, not even in part.
-    fn take_back(&self, pipe: PipeId, unsent: Vec<Frame>);
+    /// Takes back the messages that a lost pipe has not transmitted, not even in part, out of its
+    /// send ring.
+    fn take_back(&self, pipe: PipeId, send: &Ring);
 
     /// Closes all pipes that an endpoint has made.
     fn drop_endpoint(&self, endpoint: EndpointId);

@@ -563,7 +563,7 @@ impl Consumer<'_> {
                 taken.add(payload);
             }
         });
-        let Taken { room: _nobody_waits_at_a_closed_ring, .. } = self.account(taken);
+        let Taken { room: _told_by_the_caller, .. } = self.account(taken);
         frames
     }
 

@@ -2,9 +2,9 @@
 
 mod kit;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kit::{Raw, SOON, Transport, conserved, detached, eventually};
+use kit::{QUIET, Raw, SOON, Transport, conserved, detached, eventually};
 use sinew::{DropReason, Options, Pull, Push};
 
 /// The length of a message: enough of them fill what the kernel takes, and still fit into a queue.
@@ -90,6 +90,30 @@ fn what_has_come_back_goes_out_though_nobody_calls() {
         push.close().unwrap();
         reading.join().unwrap();
     }
+}
+
+/// What a pipe that we have closed still writes may yet come back, so a drain waits for it.
+#[test]
+fn a_drain_ends_when_a_pipe_that_lingers_has_nothing_left() {
+    // So large that no send finds it full, and asks to be told of room.
+    let options = Options::new().requeue(true).linger(6 * SOON).send_queue_bytes(1 << 30);
+    let push = Push::with_options(options).expect("the options are good");
+    let endpoint = push.bind("tcp://127.0.0.1:0").unwrap();
+    let mut slow = Raw::greet(&endpoint.url(), 0x51, 0x50);
+    push.wait_for_peers(1, SOON).unwrap();
+    let sent = 120;
+    (0..sent).for_each(|n| push.try_send(numbered(n)).unwrap());
+    push.disconnect(push.peers()[0].pipe).unwrap();
+    let reading = std::thread::spawn(move || {
+        std::thread::sleep(QUIET); // by then the drain waits
+        (0..sent).for_each(|n| assert_eq!(number(&slow.read_frame()), n));
+    });
+    assert!(push.stats().send_queue > 0, "the peer has yet to read");
+    let start = Instant::now();
+    assert_eq!(push.drain(3 * SOON), 0);
+    assert!(start.elapsed() < SOON, "it was not told");
+    reading.join().unwrap();
+    conserved(&push.stats());
 }
 
 #[test]

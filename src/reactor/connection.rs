@@ -643,17 +643,21 @@ impl Link {
 
     /// Offers what is still queued to the socket, which may have another way for it.
     fn give_back(&self, host: &Weak<dyn Host>) {
-        if let Some(host) = host.upgrade().filter(|host| host.wants_unsent()) {
-            let unsent = self.send.consumer().reclaim();
-            if !unsent.is_empty() {
-                host.take_back(self.pipe, unsent);
-            }
+        if let Some(host) = host.upgrade().filter(|host| host.wants_unsent())
+            && self.send.queued().messages > 0
+        {
+            host.take_back(self.pipe, &self.send);
         }
     }
 
     /// Drops and counts what is still queued.
     fn drop_queued(&self, reason: DropReason) {
-        self.counters.dropped(reason, crate::pipe::discard(&self.send));
+        let dropped = crate::pipe::discard(&self.send);
+        self.counters.dropped(reason, dropped);
+        if dropped > 0 {
+            // A drain may wait for them.
+            self.bell.ring(self.pipe, Edge::Writable);
+        }
     }
 
     fn shut_down(&self) {

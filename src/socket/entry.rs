@@ -12,6 +12,7 @@ use super::{Core, DetachReason, EndpointCore, State};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe};
 use crate::protocol::{Interest, Protocol};
+use crate::ring::Ring;
 use crate::stats::DropReason;
 use crate::sync::Arc;
 
@@ -135,15 +136,10 @@ impl<P: Protocol> Entry<'_, P> {
 
     /// How many messages have been accepted and not yet handed over; asks to be told of changes.
     pub(crate) fn unsent(&self) -> u64 {
-        let queued: u64 = self
-            .state
-            .pipes
-            .usable()
-            .filter(|pipe| !pipe.send.drained())
-            .map(|pipe| pipe.send.queued().messages)
-            .sum();
+        let left_in = |ring: &Ring| if ring.drained() { 0 } else { ring.queued().messages };
+        let queued: u64 = self.state.pipes.usable().map(|pipe| left_in(&pipe.send)).sum();
         let returning = match self.core.wants_unsent() {
-            true => self.state.leaving.iter().map(|ring| ring.queued().messages).sum(),
+            true => self.state.leaving.iter().map(|ring| left_in(ring)).sum(),
             false => 0,
         };
         queued + returning + self.state.protocol.held().outbound

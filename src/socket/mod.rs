@@ -4,9 +4,9 @@
 //! the endpoints, the counters. The protocol runs here in the calling thread. Waiting, timeouts,
 //! async and close are written once, in `wait.rs`; the typed sockets in `public/` are thin.
 //!
-//! Lock order: a socket's state, then its signal, bell, events or an endpoint's status. No code takes
-//! two sockets' states. Bells are rung, waiters woken, callbacks run and system calls made after the
-//! state is unlocked: an entry collects them in [`Effects`] and performs them on its way out.
+//! Lock order: a socket's state, then its options, signal, bell, events or an endpoint's status. No
+//! code takes two sockets' states. Bells are rung, waiters woken, callbacks run and system calls made
+//! after the state is unlocked: an entry collects them in [`Effects`] and performs them on its way out.
 
 use std::fmt;
 use std::ops::Deref;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::error::{OptionError, RuntimeError};
-use crate::message::{Frame, Message, PipeId};
+use crate::message::{Message, PipeId};
 use crate::options::Options;
 use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, SocketBell};
 use crate::protocol::{Held, Protocol, ProtocolId};
@@ -445,8 +445,13 @@ impl<P: Protocol> Host for Core<P> {
         self.options.lock().get_requeue()
     }
 
-    fn take_back(&self, pipe: PipeId, unsent: Vec<Frame>) {
-        self.enter(|entry| {
+    fn take_back(&self, pipe: PipeId, send: &Ring) {
+        // The half before the state: nobody waits for a send ring's half who has the state.
+        let mut consumer = send.consumer();
+        self.enter(move |entry| {
+            // Under the lock, so that nobody finds the messages neither in the ring nor here.
+            let unsent = consumer.reclaim();
+            drop(consumer);
             if entry.state.closed {
                 let messages = unsent.len() as u64;
                 return self.counters.dropped(DropReason::ClosedUnsent, messages);
