@@ -219,7 +219,7 @@ pub(crate) trait Protocol: Send + 'static {
     /// never mentioned again.
     fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port);
 
-    /// What the pipe still held when it was detached has been dropped: there is nothing to pop there.
+    /// A pipe that was detached has nothing to pop, or no longer: what it held has been dropped.
     fn forget(&mut self, _pipe: PipeId) {}
 
     /// Something may be there to pop. May be called when there is nothing.

@@ -106,7 +106,9 @@ impl<P: Protocol> Entry<'_, P> {
         self.effects.queues_changed = true;
         let (protocol, mut port, now) = self.parts();
         protocol.detach(id, now, &mut port);
-        self.state.pipes.depart(id);
+        if !self.state.pipes.depart(id) {
+            self.state.protocol.forget(id);
+        }
         self.drop_surplus();
         true
     }
@@ -199,5 +201,41 @@ impl DetachReason {
     /// Whether the far end has yet to be told.
     pub(super) fn is_closed_by_us(&self) -> bool {
         matches!(self, Self::ClosedHere | Self::TooSlow | Self::EndpointClosed | Self::SocketClosed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Handle;
+    use super::super::establish::Dial;
+    use super::*;
+    use crate::options::{EndpointOptions, Options};
+    use crate::protocol::{Bus, Overflow, Pair, Pull, Push};
+
+    fn socket<P: Protocol>(protocol: P) -> Handle<P> {
+        Handle::new(protocol, Options::new(), None).expect("the options are good")
+    }
+
+    /// Has peers come, say nothing and leave, and looks whether the protocol remembers one.
+    fn assert_forgets<P: Protocol, Q: Protocol>(name: &str, here: P, peer: impl Fn() -> Q) {
+        let (here, url) = (socket(here), format!("inproc://{name}"));
+        here.bind(&url, &EndpointOptions::new()).unwrap();
+        for _ in 0..3 {
+            let peer = socket(peer());
+            peer.connect(&url, &EndpointOptions::new(), Dial::Now).unwrap();
+            here.wait_for_peers(1, Duration::ZERO).unwrap();
+        }
+        assert!(!here.enter(|entry| entry.parts().0.ready(Interest::Recv(0))), "{name}");
+    }
+
+    /// A program that only sends never looks there.
+    #[test]
+    fn who_has_left_nothing_behind_is_forgotten() {
+        assert_forgets("forgotten-push", Pull::new(), || Push::new(Overflow::Wait));
+        assert_forgets("forgotten-pair", Pair::new(), Pair::new);
+        let bus = || Bus::new(Overflow::DropNewest);
+        assert_forgets("forgotten-bus", bus(), bus);
     }
 }

@@ -77,19 +77,20 @@ impl Pipes {
         table.into_values()
     }
 
-    /// The pipe is gone: forgets it, unless it has something left to read.
-    pub(super) fn depart(&mut self, id: PipeId) {
-        let Some(pipe) = self.table.get_mut(&id) else { return };
+    /// The pipe is gone: forgets it, unless it has something left to read. Says whether it has.
+    pub(super) fn depart(&mut self, id: PipeId) -> bool {
+        let Some(pipe) = self.table.get_mut(&id) else { return false };
         let queued = pipe.recv.queued();
         if queued.messages == 0 {
             self.table.remove(&id);
-            return;
+            return false;
         }
         let departure = Departure { number: self.departures, bytes: queued.bytes + PIPE };
         pipe.departure = Some(departure);
         self.departures += 1;
         self.departed.insert(departure.number, id);
         self.left_behind += departure.bytes;
+        true
     }
 
     /// Takes out the pipe that has been gone longest, if those that are gone hold more than `limit`
