@@ -3,6 +3,7 @@
 
 mod kit;
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,28 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!((options.get_sub_queue(), options.get_prefer_new()), (128, true));
     assert_eq!((options.get_send_priority(), options.get_recv_priority()), (8, 8));
     assert_eq!(options.get_overflow(), None);
+}
+
+/// What the program has given away with a callback is dropped with no lock held.
+#[test]
+fn options_are_replaced_though_their_callback_holds_the_socket() {
+    struct LooksBack(Pair);
+    impl Drop for LooksBack {
+        fn drop(&mut self) {
+            self.0.peers();
+            self.0.options();
+        }
+    }
+    let pair = Pair::new();
+    let held = LooksBack(pair.clone());
+    let admit = move |_: &_| held.0.is_closed();
+    pair.set_options(Options::new().admit(admit)).unwrap();
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        pair.set_options(Options::new()).unwrap();
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(SOON).expect("it returns");
 }
 
 /// C299, D36: the answers of a raw socket are dropped when there is no room, all else may wait.

@@ -211,11 +211,13 @@ impl<P: Protocol> Core<P> {
     ) -> Result<(), OptionError> {
         options.check(&P::KIND)?;
         let options = options.settled(&P::KIND);
-        self.enter(|entry| {
+        let before = self.enter(|entry| {
             let (protocol, mut port, _) = entry.parts();
             apply(protocol, &options, &mut port);
-            *self.options.lock() = options;
+            std::mem::replace(&mut *self.options.lock(), options)
         });
+        // With no lock held: the callback in them may be the last to hold a socket.
+        drop(before);
         Ok(())
     }
 
