@@ -196,18 +196,18 @@ impl Sub {
         let mut effort = EFFORT;
         loop {
             let Self { contexts, takers, pipes, .. } = &mut *self;
-            let mut judge = Judge { contexts, takers, effort, full: None };
+            let mut judge = Judge { contexts, takers, effort, holds_up: false };
             let look = |head: &[u8], body: &[u8]| judge.judge(head, body);
             let popped = pipes.pop_if(DropReason::NotSubscribed, look, io);
             effort = judge.effort;
-            match (popped, judge.full) {
+            match (popped, judge.holds_up) {
                 (Some((pipe, frame)), _) => {
                     let message = Message::received(frame.into_bytes(), pipe);
                     self.distribute(message, receiver, io);
                 }
-                (None, Some(context)) => return self.pause(context),
-                (None, None) if self.pipes.is_empty() => return self.intake = Intake::Open,
-                (None, None) => return self.intake = Intake::Unfinished,
+                (None, true) => return self.pause(),
+                (None, false) if self.pipes.is_empty() => return self.intake = Intake::Open,
+                (None, false) => return self.intake = Intake::Unfinished,
             }
             if receiver.is_some_and(|receiver| !self.contexts[receiver].queue.is_empty()) {
                 return;
@@ -234,10 +234,13 @@ impl Sub {
         give(last, message);
     }
 
-    /// Leaves the rest in the pipes for now, because this context is full.
-    fn pause(&mut self, context: usize) {
+    /// Leaves the rest in the pipes for now, because a context is full. All that are full are waited
+    /// for together: one after the other, many could hold up the publishers for long.
+    fn pause(&mut self) {
         if !matches!(self.intake, Intake::Paused { .. }) {
-            self.contexts[context].program = Program::Awaited;
+            for (_, context) in self.contexts.iter_mut().filter(|(_, it)| it.is_waited_for()) {
+                context.program = Program::Awaited;
+            }
             self.intake = Intake::Paused { until: None };
         }
     }
@@ -262,8 +265,8 @@ struct Judge<'a> {
     contexts: &'a Slab<Context>,
     takers: &'a mut Vec<usize>,
     effort: usize,
-    /// For which context a message was left in its pipe.
-    full: Option<usize>,
+    /// Whether a message was left in its pipe because a context is full.
+    holds_up: bool,
 }
 
 impl Judge<'_> {
@@ -277,14 +280,12 @@ impl Judge<'_> {
             // A PUB sends no header, so that none of ours comes in two pieces.
             _ => self.find_takers(&[head, body].concat()),
         }
-        self.full = self.takers.iter().copied().find(|&taker| self.contexts[taker].is_waited_for());
-        if self.full.is_some() && self.contexts.iter().any(|(_, context)| context.is_hungry()) {
-            self.full = None;
-        }
-        match (self.takers.is_empty(), self.full) {
+        self.holds_up = self.takers.iter().any(|&taker| self.contexts[taker].is_waited_for())
+            && !self.contexts.iter().any(|(_, context)| context.is_hungry());
+        match (self.takers.is_empty(), self.holds_up) {
             (true, _) => Verdict::Skip,
-            (false, None) => Verdict::Take,
-            (false, Some(_)) => Verdict::Leave,
+            (false, false) => Verdict::Take,
+            (false, true) => Verdict::Leave,
         }
     }
 
@@ -588,6 +589,22 @@ mod tests {
         bench.sub.expire(first + 2 * PATIENCE, &mut bench.io);
         assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 3]);
         assert_eq!(bench.receive_all(context), ["5", "6"]);
+    }
+
+    #[test]
+    fn all_that_are_full_are_waited_for_together() {
+        let (mut bench, _) = Bench::new(&[]);
+        let contexts = [(); 3].map(|()| bench.sub.open(1, true));
+        for context in contexts {
+            bench.sub.subscribe(context, b"");
+            bench.waits(context);
+        }
+        bench.arrives(1, &["1", "2"]);
+        let first = bench.sub.deadline().expect("the clock is to be started");
+        bench.sub.expire(first, &mut bench.io);
+        bench.sub.expire(first + PATIENCE, &mut bench.io);
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 3]);
+        assert_eq!(bench.sub.deadline(), None);
     }
 
     /// C155, within one socket.
