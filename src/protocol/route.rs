@@ -120,6 +120,13 @@ impl FairQueue {
         }
     }
 
+    /// Has the pipe whose turn it is wait for the others of its priority.
+    pub(super) fn pass_turn(&mut self) {
+        if let Some(line) = self.readable.best() {
+            line.rotate();
+        }
+    }
+
     /// Whether no pipe can have anything.
     pub(super) fn is_empty(&self) -> bool {
         self.readable.is_empty()

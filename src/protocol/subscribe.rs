@@ -207,7 +207,11 @@ impl Sub {
                 }
                 (None, true) => return self.pause(),
                 (None, false) if self.pipes.is_empty() => return self.intake = Intake::Open,
-                (None, false) => return self.intake = Intake::Unfinished,
+                (None, false) => {
+                    // What is skipped takes time as well: it must not cost others their turn.
+                    self.pipes.pass_turn();
+                    return self.intake = Intake::Unfinished;
+                }
             }
             if receiver.is_some_and(|receiver| !self.contexts[receiver].queue.is_empty()) {
                 return;
@@ -672,6 +676,16 @@ mod tests {
         assert!(bench.io.take_woken(context.interest()));
         assert_eq!(bench.sub.deadline(), None);
         assert_eq!(bench.receive_all(context), ["wanted"]);
+    }
+
+    #[test]
+    fn a_flood_that_nobody_wants_costs_no_other_pipe_its_turn() {
+        let (mut bench, context) = Bench::new(&["wanted"]);
+        (0..4 * EFFORT).for_each(|_| bench.io.arrives(pipe(1), b"unwanted"));
+        bench.arrives(1, &[]);
+        bench.arrives(2, &["wanted"]);
+        bench.sub.expire(start(), &mut bench.io);
+        assert!(bench.io.take_woken(context.interest()));
     }
 
     /// C141.
