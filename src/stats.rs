@@ -304,9 +304,9 @@ impl Stats {
     /// Checks the conservation law: nothing has vanished without a counted reason.
     ///
     /// Every message put into a send queue was handed to the transport, is still queued, was taken
-    /// back, or was dropped with its pipe or socket or for a newer one; every message taken out of a receive queue,
-    /// and every copy made of it, was delivered, is held for a conversation, or was dropped for a reason. Holds whenever nobody is in the middle
-    /// of a call on the socket.
+    /// back, or was dropped with its pipe or socket or for a newer one; every message taken out of a
+    /// receive queue, and every copy made of it, was delivered, is held for a conversation, or was
+    /// dropped for a reason. Holds whenever nobody is in the middle of a call on the socket.
     ///
     /// # Errors
     ///

@@ -60,9 +60,9 @@ pub struct ProtocolId(u16);
 /// What a protocol can do with its pipes: everything it has of the world outside.
 ///
 /// All calls return at once. A `push` that succeeds calls off the order of one that did not: the
-/// protocol must then tell whoever waits for room that there may be some. `push` that finds a pipe full, `drained` that finds it not yet empty
-/// and `pop` that finds nothing leave an order behind: the protocol is entered again by `writable`
-/// or `readable` when that has changed.
+/// protocol must then tell whoever waits for room that there may be some. `push` that finds a pipe
+/// full, `drained` that finds it not yet empty and `pop` that finds nothing leave an order behind: the
+/// protocol is entered again by `writable` or `readable` when that has changed.
 pub(crate) trait Port {
     /// Puts one SP message, `header` then `body`, into the pipe's send queue.
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError>;

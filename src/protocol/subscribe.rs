@@ -15,9 +15,10 @@
 //! A pause lasts until somebody pulls the next message out of the pipes or for as long as
 //! [`PATIENCE`], counted anew while the program receives; then the rule of the full queue holds, also
 //! for what has waited in the pipes. Until then, and for what still waits in the transport, a program
-//! that stops in the middle of a burst finds older messages than the newest. And there is no pause while some context with an empty queue has
-//! asked for more: a full context never holds up another that could go on. With several contexts a
-//! burst for one of them may therefore overflow its queue however fast it is read.
+//! that stops in the middle of a burst finds older messages than the newest. And there is no pause
+//! while some context with an empty queue has asked for more: a full context never holds up another
+//! that could go on. With several contexts a burst for one of them may therefore overflow its queue
+//! however fast it is read.
 //!
 //! Matching a message costs one look into the topics of each context: with thousands of contexts on
 //! one socket, that is what a message costs.

@@ -592,8 +592,7 @@ impl Link {
     }
 
     /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
-    /// the write half:
-    /// whoever finds it taken leaves, and sees to it that the driver looks again.
+    /// the write half: whoever finds it taken leaves, and sees to it that the driver looks again.
     fn flush(&self) -> Flushed {
         let Some(mut pen) = self.send.try_consumer() else {
             return Flushed::Later;

@@ -189,8 +189,9 @@ macro_rules! socket_calls {
                 self.core.options()
             }
 
-            /// Changes options. Each says what it has effect on; a call that waits already keeps its
-            /// timeout.
+            /// Puts other options in place of all that are in force: what `options` does not set has
+            /// its default again. To change some, begin with those of [`options`](Self::options).
+            /// Each says what it has effect on; a call that waits already keeps its timeout.
             ///
             /// # Errors
             ///

@@ -11,8 +11,6 @@ use super::prelude::*;
 /// as one of them can take it. Source: semantics specification, sections 3.1 and 6.
 ///
 /// ```
-/// use std::time::Duration;
-///
 /// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
 /// pull.bind("inproc://push-doc")?;
 /// push.connect("inproc://push-doc")?;
