@@ -348,6 +348,9 @@ pub enum OptionError {
         /// What is allowed, in words.
         allowed: &'static str,
     },
+    /// The socket is closed.
+    #[error("the socket is closed")]
+    Closed,
     /// This kind of socket has no such option.
     #[error("a {socket} socket has no option {option}")]
     NoSuchOption {

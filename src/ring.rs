@@ -195,7 +195,7 @@ impl Ring {
     }
 
     /// Appends the message `header` then `body`, and makes room by dropping the oldest; yields how
-    /// many those were.
+    /// many those were, which may be some though the ring was closed meanwhile.
     ///
     /// The message that is partly consumed is kept. When the consumer is at work, room is near:
     /// then nothing is dropped and the ring exceeds its bounds by this one message.
@@ -203,18 +203,17 @@ impl Ring {
         &self,
         header: &[u8],
         body: &Bytes,
-    ) -> Result<(Wake, u64), PushRefusal> {
+    ) -> (Result<Wake, PushRefusal>, u64) {
         let full = {
             let mut shared = self.shared.lock();
-            if shared.closed {
-                return Err(PushRefusal::Closed);
-            }
-            self.is_full(&mut shared)
+            !shared.closed && self.is_full(&mut shared)
         };
         let evicted = if full { self.evict() } else { 0 };
-        // A close in between comes too late: what was evicted has to be accounted for.
-        let wake = self.shared.lock().push(self.framing, header, body);
-        Ok((wake, evicted))
+        let mut shared = self.shared.lock();
+        match shared.closed {
+            true => (Err(PushRefusal::Closed), evicted),
+            false => (Ok(shared.push(self.framing, header, body)), evicted),
+        }
     }
 
     /// Appends `count` whole frames as they stand on the wire.
@@ -892,7 +891,7 @@ mod tests {
         ring.close();
         assert!(ring.is_closed());
         assert_eq!(push(&ring, "b"), Err(PushRefusal::Closed));
-        assert_eq!(ring.push_evicting(&[], &body(1)), Err(PushRefusal::Closed));
+        assert_eq!(ring.push_evicting(&[], &body(1)), (Err(PushRefusal::Closed), 0));
         let _ = ring.append_body(body(7));
         assert_eq!(ring.queued(), queued(2, 8), "what a reader has read is not lost unseen");
         assert_eq!(pop(&ring).unwrap(), "a");
@@ -909,7 +908,7 @@ mod tests {
         assert_eq!(listed(&mut consumer).len(), 9);
         assert_eq!(push(&ring, "b"), Err(PushRefusal::Full));
         let overshot = ring.push_evicting(&[], &Bytes::from_static(b"b"));
-        assert_eq!(overshot, Ok((Wake(false), 0)));
+        assert_eq!(overshot, (Ok(Wake(false)), 0));
         assert_eq!(ring.queued(), queued(2, 2));
         assert_eq!(consumer.consume(9).messages, 1);
     }
@@ -938,10 +937,10 @@ mod tests {
         for text in ["aaaa", "bbbb", "cccc"] {
             let _ = push(&ring, text).unwrap();
         }
-        let (_, evicted) = ring.push_evicting(b"d", &body(0)).unwrap();
+        let (_, evicted) = ring.push_evicting(b"d", &body(0));
         assert_eq!(evicted, 1);
         assert_eq!(ring.queued(), queued(3, 9));
-        assert_eq!(ring.push_evicting(b"e", &body(0)).unwrap().1, 0, "there is room");
+        assert_eq!(ring.push_evicting(b"e", &body(0)).1, 0, "there is room");
         for text in ["bbbb", "cccc", "d", "e"] {
             assert_eq!(pop(&ring).unwrap(), text);
         }
@@ -957,7 +956,7 @@ mod tests {
             let _ = ring.push(b"head", &body(BY_REFERENCE)).unwrap();
             let _ = push(&ring, "old").unwrap();
             let (mut bytes, _) = read(&ring, begun);
-            assert_eq!(ring.push_evicting(b"new", &body(0)).unwrap().1, 1);
+            assert_eq!(ring.push_evicting(b"new", &body(0)).1, 1);
             assert_eq!(ring.consumer().pop().map(|(_, taken)| taken), None);
             bytes.extend(read(&ring, usize::MAX).0);
             let first = wire(Length, b"head", &body(BY_REFERENCE));
@@ -970,8 +969,8 @@ mod tests {
         let ring = ring(bounds(1, usize::MAX));
         let _ = push(&ring, "a").unwrap();
         let _ = read(&ring, 1);
-        assert_eq!(ring.push_evicting(b"b", &body(0)).unwrap().1, 0);
-        assert_eq!(ring.push_evicting(b"c", &body(0)).unwrap().1, 1);
+        assert_eq!(ring.push_evicting(b"b", &body(0)).1, 0);
+        assert_eq!(ring.push_evicting(b"c", &body(0)).1, 1);
         assert_eq!(ring.queued(), queued(2, 2));
     }
 
@@ -980,7 +979,7 @@ mod tests {
         let ring = ring(bounds(1, usize::MAX));
         let _ = push(&ring, "a").unwrap();
         assert!(!ring.drained());
-        assert_eq!(ring.push_evicting(b"b", &body(0)).unwrap().1, 1);
+        assert_eq!(ring.push_evicting(b"b", &body(0)).1, 1);
         assert!(read(&ring, 9).1.room);
     }
 
@@ -1125,9 +1124,9 @@ mod tests {
             Ok(self.add(payload))
         }
 
-        fn push_evicting(&mut self, payload: &[u8]) -> Result<(Wake, u64), PushRefusal> {
+        fn push_evicting(&mut self, payload: &[u8]) -> (Result<Wake, PushRefusal>, u64) {
             if self.closed {
-                return Err(PushRefusal::Closed);
+                return (Err(PushRefusal::Closed), 0);
             }
             let kept = usize::from(self.messages.front().is_some_and(|message| message.begun));
             let mut evicted = 0;
@@ -1135,7 +1134,7 @@ mod tests {
                 self.messages.remove(kept);
                 evicted += 1;
             }
-            Ok((self.add(payload), evicted))
+            (Ok(self.add(payload)), evicted)
         }
 
         fn has_room(&mut self) -> bool {
@@ -1502,7 +1501,8 @@ mod tests {
             let producer = scope.spawn(|| {
                 let mut evicted = 0;
                 for n in 0..STRESS {
-                    let (wake, dropped) = stress.ring.push_evicting(&[], &numbered(n)).unwrap();
+                    let (wake, dropped) = stress.ring.push_evicting(&[], &numbered(n));
+                    let wake = wake.unwrap();
                     stress.consumer.ring_if(wake.0);
                     evicted += dropped;
                 }
@@ -1599,10 +1599,11 @@ mod loom {
             let _ = ring.push(&[], &MESSAGE).unwrap();
             let producer = {
                 let ring = ring.clone();
-                thread::spawn(move || ring.push_evicting(&[], &MESSAGE).unwrap())
+                thread::spawn(move || ring.push_evicting(&[], &MESSAGE))
             };
             let popped = u64::from(ring.consumer().pop().is_some());
-            let (_, evicted) = producer.join().unwrap();
+            let (pushed, evicted) = producer.join().unwrap();
+            assert!(pushed.is_ok());
             assert_eq!(popped + evicted + ring.queued().messages, 2);
             let mut left = 0;
             while ring.consumer().pop().is_some() {

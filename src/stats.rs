@@ -77,7 +77,7 @@ drop_reasons! {
     /// Inbound: the peer had left before anyone received it, and all that peers have left behind was
     /// more than one receive queue may hold; the oldest was dropped.
     PeerLeft = "peer_left";
-    /// Inbound: the socket was closed with the message unread.
+    /// Inbound: the socket was closed, or turned the peer away, with the message unread.
     ClosedUnread = "closed_unread";
 }
 

@@ -295,3 +295,15 @@ fn the_hop_limit_can_be_changed_while_the_socket_is_in_use() {
     assert_eq!(*rep.recv_timeout(SOON).unwrap(), "y");
     eventually("counted", || rep.stats().drops(sinew::DropReason::TtlExceeded) == 1);
 }
+
+/// Semantics specification, section 17.
+#[test]
+fn a_closed_socket_takes_no_options() {
+    fn check<S: Socket>() {
+        let socket = S::new();
+        socket.close().unwrap();
+        let error = socket.set_options(Options::new().send_queue(7)).unwrap_err();
+        assert_eq!((error, socket.options().get_send_queue() == 7), (OptionError::Closed, false));
+    }
+    one_by_one(every_socket!(check));
+}

@@ -252,7 +252,7 @@ pub(crate) trait Protocol: Send + 'static {
     /// A message that `send` had put into a pipe, which was lost before it was transmitted. Comes
     /// after `detach`, and only where the program has asked for it by an option of the protocol.
     fn take_back(&mut self, pipe: PipeId, _unsent: Frame, io: &mut impl Port) {
-        io.dropped(Some(pipe), DropReason::PipeLost);
+        io.dropped(Some(pipe), DropReason::Superseded);
     }
 
     /// The socket is closed: drops, and counts, what the protocol holds and nobody can get any more.

@@ -216,8 +216,9 @@ macro_rules! context_calls {
             ///
             /// # Errors
             ///
-            /// `State` when there is nothing to receive for, or (except for SURVEYOR, which has many
-            /// answers) another call is receiving already;
+            /// `State` when there is nothing to receive for, or another call is receiving already (not
+            /// with SURVEYOR and SUB, where any number of calls may receive at once, nor is there ever
+            /// nothing to receive for with SUB);
             /// `TimedOut`; `Closed`; for REQ and SURVEYOR `Canceled` when a newer send takes over, and
             /// for REQ `ConnectionReset` with resending switched off.
             pub fn recv(&self) -> Result<Message, RecvError> {

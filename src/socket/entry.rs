@@ -211,8 +211,9 @@ mod tests {
     use super::super::Handle;
     use super::super::establish::Dial;
     use super::*;
+    use crate::options::Overflow;
     use crate::options::{EndpointOptions, Options};
-    use crate::protocol::{Bus, Overflow, Pair, Pull, Push};
+    use crate::protocol::{Bus, Pair, Pull, Push};
 
     fn socket<P: Protocol>(protocol: P) -> Handle<P> {
         Handle::new(protocol, Options::new(), None).expect("the options are good")

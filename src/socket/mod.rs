@@ -212,10 +212,13 @@ impl<P: Protocol> Core<P> {
         options.check(&P::KIND)?;
         let options = options.settled(&P::KIND);
         let before = self.enter(|entry| {
+            if entry.is_closed() {
+                return Err(OptionError::Closed);
+            }
             let (protocol, mut port, _) = entry.parts();
             apply(protocol, &options, &mut port);
-            std::mem::replace(&mut *self.options.lock(), options)
-        });
+            Ok(std::mem::replace(&mut *self.options.lock(), options))
+        })?;
         // With no lock held: the callback in them may be the last to hold a socket.
         drop(before);
         Ok(())

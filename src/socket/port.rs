@@ -80,11 +80,16 @@ impl Port for SocketPort<'_> {
         body: &Bytes,
     ) -> Result<u64, PushError> {
         let length = header.len() + body.len();
-        let evicted = self.push_by(pipe, length, |ring| ring.push_evicting(header, body))?;
+        let mut evicted = 0;
+        let pushed = self.push_by(pipe, length, |ring| {
+            let (pushed, dropped) = ring.push_evicting(header, body);
+            evicted = dropped;
+            pushed.map(|wake| (wake, ()))
+        });
         if evicted > 0 {
             self.count_evicted(pipe, evicted);
         }
-        Ok(evicted)
+        pushed.map(|()| evicted)
     }
 
     fn drained(&mut self, pipe: PipeId) -> bool {

@@ -12,10 +12,11 @@ use std::time::Instant;
 use crate::address::Address;
 use crate::error::{AddressError, AttemptError, BindError, HeaderError};
 use crate::options::EndpointSettings;
-use crate::pipe::{Far, FarSocket, Host, NewPipe, PipeLease};
+use crate::pipe::{self, Far, FarSocket, Host, NewPipe, PipeLease};
 use crate::reactor::{Backoff, Command, Mailbox, after};
 use crate::ring::{Bounds, Ring};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
+use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, Weak};
 use crate::wire::Framing;
 
@@ -296,6 +297,11 @@ fn join(
     far.offer(near_far, &back, &forth).map_err(|_| AttemptError::Rejected)?;
     near.offer(far_far, &forth, &back).map_err(|_| {
         far_host.detach(far_pipe, DetachReason::PeerClosed);
+        // What the far end has sent meanwhile is ours, and we do not want it.
+        back.close();
+        let unread = pipe::discard(&back);
+        near_host.counters().copies_taken.add(unread);
+        near_host.counters().dropped(DropReason::ClosedUnread, unread);
         AttemptError::Rejected
     })?;
     // If the far end left before the near end was there to be told, it has at least closed its ring.

@@ -195,7 +195,8 @@ macro_rules! socket_calls {
             ///
             /// # Errors
             ///
-            /// An option is out of range, or this kind of socket does not have it; nothing changes.
+            /// An option is out of range, this kind of socket does not have it, or the socket is
+            /// closed; nothing changes.
             pub fn set_options(&self, options: Options) -> Result<(), OptionError> {
                 let apply: fn(&mut $protocol, &Options, &mut SocketPort<'_>) = $apply;
                 self.core.set_options(options, apply)
