@@ -130,6 +130,13 @@ fn a_device_finds_another_worker_when_one_is_killed() {
 }
 
 #[test]
+fn a_transport_of_ones_own_carries_a_request() {
+    let mut program = Program::start("custom_transport", &[]);
+    program.see(|line| line == "caller: told \"rain, later sun\"");
+    assert!(program.process.wait().unwrap().success());
+}
+
+#[test]
 fn priority_leaves_the_near_worker_only_while_it_is_dead() {
     let (near, far) = (free_tcp_url(), free_tcp_url());
     let start = |role| Program::start("priority", &[role, &near, &far]);
