@@ -39,9 +39,11 @@ fn in_our_words(error: io::Error) -> io::Error {
     }
 }
 
-/// What was thrown may panic in turn when it is dropped.
+/// What was thrown may throw in turn when it is dropped; then the second is let go for good.
 fn forget(panic: Box<dyn Any + Send>) {
-    std::mem::forget(panic);
+    if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(worse);
+    }
 }
 
 /// Refuses a claim to have moved more than there was.
