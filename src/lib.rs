@@ -60,7 +60,8 @@
 //!
 //! A message that was accepted is delivered, or it is queued, or it is counted under the reason for
 //! which it was dropped ([`DropReason`]); [`Stats::check_conservation`] checks it. Only REQ repeats
-//! what is lost; everything else that is in a connection when it breaks is gone. Nothing is delivered
+//! what is lost; everything else that is in a connection when it breaks is gone, unless a PUSH is told
+//! to give what was still queued to another peer ([`Options::requeue`]). Nothing is delivered
 //! in part, and what comes over one pipe comes in the order in which it was sent.
 //!
 //! # Threads
