@@ -87,6 +87,10 @@ macro_rules! counters {
         #[derive(Debug)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
+            /// Part of `copies_written`: what went straight to another socket of this process.
+            pub(crate) copies_handed_over: Counter,
+            /// Part of `copies_taken`: what a socket found in a pipe that it turned away.
+            pub(crate) copies_turned_away: Counter,
             in_progress: Counter,
             drops: [Counter; DropReason::ALL.len()],
         }
@@ -95,6 +99,8 @@ macro_rules! counters {
             pub(crate) fn new() -> Self {
                 Self {
                     $($name: Counter::new(),)*
+                    copies_handed_over: Counter::new(),
+                    copies_turned_away: Counter::new(),
                     in_progress: Counter::new(),
                     drops: std::array::from_fn(|_| Counter::new()),
                 }
@@ -102,7 +108,7 @@ macro_rules! counters {
 
             /// What the counters read now; the gauges are for the caller to fill in.
             pub(crate) fn read(&self) -> Stats {
-                Stats {
+                let mut stats = Stats {
                     $($name: self.$name.get(),)*
                     current_connections: 0,
                     inprogress_connections: self.in_progress.get(),
@@ -111,7 +117,10 @@ macro_rules! counters {
                     held_outbound: 0,
                     held_inbound: 0,
                     drops: std::array::from_fn(|i| self.drops[i].get()),
-                }
+                };
+                stats.copies_written += self.copies_handed_over.get();
+                stats.copies_taken += self.copies_turned_away.get();
+                stats
             }
         }
 
@@ -215,6 +224,9 @@ counters! {
 }
 
 /// One monotonic number.
+///
+/// Either everybody adds to it with [`add`](Self::add), or only who holds the socket's lock, with
+/// [`count`](Self::count), which costs next to nothing: never both.
 #[derive(Debug)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -229,6 +241,11 @@ impl Counter {
 
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds `n` under the socket's lock.
+    pub(crate) fn count(&self, n: u64) {
+        self.0.store(self.get() + n, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

@@ -275,6 +275,7 @@ impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
     const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::SendPriority];
+    const KEEPS_TIME: bool = true;
     type To = Conversation;
     type From = Turn;
     type Received = Message;

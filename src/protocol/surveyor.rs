@@ -144,6 +144,7 @@ impl Protocol for Surveyor {
     const OPTIONS: &'static [Own] = &[Own::SurveyDeadline, Own::SurveyStorage, Own::Overflow];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
+    const KEEPS_TIME: bool = true;
     type To = Conversation;
     type From = Turn;
     type Received = Message;

@@ -292,9 +292,7 @@ macro_rules! conversation_calls {
                     let _receiving = common.receive()?;
                     let attempt = $attempt(conversation, Arc::clone(&common));
                     let waiting = Waiting::new(&core, conversation.interest(), attempt);
-                    let message = waiting.await.map_err(|failure| common.recv_error(failure))?;
-                    core.count_received(&message);
-                    Ok(message)
+                    waiting.await.map_err(|failure| common.recv_error(failure))
                 }
             }
 
@@ -315,11 +313,8 @@ macro_rules! conversation_calls {
                 let _receiving = self.common.receive()?;
                 let Conversing { core, conversation, .. } = &self.conversing;
                 let attempt = $attempt(*conversation, Arc::clone(&self.common));
-                let message = core
-                    .wait(conversation.interest(), patience, attempt)
-                    .map_err(|failure| self.common.recv_error(failure))?;
-                core.count_received(&message);
-                Ok(message)
+                core.wait(conversation.interest(), patience, attempt)
+                    .map_err(|failure| self.common.recv_error(failure))
             }
         }
     };
@@ -615,7 +610,6 @@ impl<R: Role> Answering<R> {
             .core
             .wait(ONLY_RECV, patience, attempt)
             .map_err(|failure| self.common.recv_error(failure))?;
-        self.core.count_received(&message);
         *self.current.lock() = Some(route);
         Ok(message)
     }
@@ -629,7 +623,6 @@ impl<R: Role> Answering<R> {
             let attempt = recv_open::<R>(Arc::clone(&common));
             let waiting = Waiting::new(&core, ONLY_RECV, attempt);
             let (route, message) = waiting.await.map_err(|failure| common.recv_error(failure))?;
-            core.count_received(&message);
             *current.lock() = Some(route);
             Ok(message)
         }

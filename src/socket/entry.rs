@@ -118,7 +118,7 @@ impl<P: Protocol> Entry<'_, P> {
         let limit = self.core.options.lock().recv_queue_bytes;
         while let Some((id, pipe)) = self.state.pipes.take_surplus(limit) {
             let unread = crate::pipe::discard(&pipe.recv);
-            self.core.counters.copies_taken.add(unread);
+            self.core.counters.copies_taken.count(unread);
             self.core.counters.dropped(DropReason::PeerLeft, unread);
             self.state.protocol.forget(id);
         }

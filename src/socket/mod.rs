@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::error::{OptionError, RuntimeError};
-use crate::message::{Message, PipeId};
+use crate::message::PipeId;
 use crate::options::Options;
 use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, SocketBell};
 use crate::protocol::{Held, Protocol, ProtocolId};
@@ -33,6 +33,7 @@ mod endpoint;
 mod entry;
 mod establish;
 mod events;
+mod limits;
 mod pipes;
 mod port;
 mod public;
@@ -52,6 +53,7 @@ pub(crate) use endpoint::EndpointCore;
 
 use entry::{Effects, Entry};
 use events::EventHub;
+use limits::Limits;
 use pipes::{Pipe, Pipes};
 use port::SocketPort;
 
@@ -98,10 +100,12 @@ impl<P: Protocol> Handle<P> {
             this: this.clone(),
             holds: AtomicUsize::new(1),
             name,
+            birth: Instant::now(),
             state: Mutex::new(state),
             bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
             direct: DirectWrites::new(),
             counters: Arc::new(Counters::new()),
+            limits: Limits::new(&options),
             hub: EventHub::default(),
             deciding: AtomicUsize::new(0),
             options: Mutex::new(options),
@@ -153,10 +157,13 @@ pub(crate) struct Core<P: Protocol> {
     /// How many handles there are.
     holds: AtomicUsize,
     name: String,
+    /// What time it is for a protocol that does not care.
+    birth: Instant,
     state: Mutex<State<P>>,
     bell: Arc<SocketBell>,
     direct: DirectWrites,
     counters: Arc<Counters>,
+    limits: Limits,
     hub: EventHub,
     /// Peers that are being decided about; their events come even when the socket is closed.
     deciding: AtomicUsize,
@@ -217,7 +224,9 @@ impl<P: Protocol> Core<P> {
             }
             let (protocol, mut port, _) = entry.parts();
             apply(protocol, &options, &mut port);
-            Ok(std::mem::replace(&mut *self.options.lock(), options))
+            let mut in_force = self.options.lock();
+            self.limits.follow(&options);
+            Ok(std::mem::replace(&mut *in_force, options))
         })?;
         // With no lock held: the callback in them may be the last to hold a socket.
         drop(before);
@@ -225,37 +234,23 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn send_timeout(&self) -> Option<Duration> {
-        self.options.lock().send_timeout
+        self.limits.send_timeout()
     }
 
     pub(crate) fn recv_timeout(&self) -> Option<Duration> {
-        self.options.lock().recv_timeout
+        self.limits.recv_timeout()
     }
 
     /// Whether a body of that length may be sent; the limit if not.
     pub(crate) fn check_size(&self, body: &Bytes) -> Result<(), usize> {
-        match self.options.lock().max_send_size {
-            Some(limit) if body.len() > limit => Err(limit),
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts a message that the socket has accepted from the program.
-    pub(crate) fn count_sent(&self, body: &Bytes) {
-        self.counters.messages_sent.bump();
-        self.counters.bytes_sent.add(body.len() as u64);
-    }
-
-    /// Counts a message that the program has received.
-    pub(crate) fn count_received(&self, message: &Message) {
-        self.counters.messages_received.bump();
-        self.counters.bytes_received.add(message.len() as u64);
+        let limit = self.limits.max_send_size();
+        if body.len() <= limit { Ok(()) } else { Err(limit) }
     }
 
     /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
     /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
     pub(crate) fn enter<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
-        let now = Instant::now();
+        let now = if P::KEEPS_TIME { Instant::now() } else { self.birth };
         let mut state = self.state.lock();
         let mut entry = Entry { core: self, state: &mut state, now, effects: Effects::default() };
         entry.hand_over();
@@ -353,7 +348,7 @@ impl<P: Protocol> Core<P> {
         for pipe in state.pipes.drain() {
             pipe.shut();
             let unread = crate::pipe::discard(&pipe.recv);
-            self.counters.copies_taken.add(unread);
+            self.counters.copies_taken.count(unread);
             self.counters.dropped(DropReason::ClosedUnread, unread);
             let Some(far) = &pipe.far else { continue };
             self.pipe_is_gone(&pipe, DetachReason::SocketClosed);

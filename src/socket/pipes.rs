@@ -168,7 +168,7 @@ impl Pipe {
     /// Counts what was taken out of the receive ring, and sees to it that the far end is told of
     /// room.
     pub(super) fn count_taken(&mut self, taken: Taken, counters: &Counters, effects: &mut Effects) {
-        counters.copies_taken.add(taken.messages);
+        counters.copies_taken.count(taken.messages);
         self.messages_received += taken.messages;
         self.bytes_received += taken.bytes;
         if let Some(far) = self.far.as_ref().filter(|_| taken.room) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::entry::Effects;
 use super::pipes::Pipes;
-use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::options::Priorities;
 use crate::pipe::{Edge, Far};
 use crate::protocol::{Interest, Port, PushError};
@@ -34,9 +34,9 @@ impl SocketPort<'_> {
             PushRefusal::Full => PushError::Full,
             PushRefusal::Closed => PushError::Gone,
         })?;
-        self.counters.copies_pushed.bump();
+        self.counters.copies_pushed.count(1);
         if let Far::Socket(_) = far {
-            self.counters.copies_written.bump();
+            self.counters.copies_handed_over.count(1);
         }
         if wake.0 {
             self.effects.bells.push((far.clone(), Edge::Readable));
@@ -44,6 +44,18 @@ impl SocketPort<'_> {
         pipe.messages_sent += 1;
         pipe.bytes_sent += length as u64;
         Ok(pushed)
+    }
+
+    /// Counts a message that the socket has accepted from the program.
+    pub(super) fn accepted(&mut self, body: &Bytes) {
+        self.counters.messages_sent.count(1);
+        self.counters.bytes_sent.count(body.len() as u64);
+    }
+
+    /// Counts a message that goes to the program.
+    pub(super) fn delivered(&mut self, message: &Message) {
+        self.counters.messages_received.count(1);
+        self.counters.bytes_received.count(message.len() as u64);
     }
 
     /// Counts what the ring has evicted. Inside the process it had been handed over already.

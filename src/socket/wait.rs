@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::WaitError;
+use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::runtime;
 use crate::signal::{Sleeper, Ticket};
@@ -63,12 +64,33 @@ impl Refusal for RecvRefusal {
     }
 }
 
-/// Says how to be woken; asked for only when there is something to wait for.
-type Bed<'a> = Option<(Ticket, &'a dyn Fn() -> Sleeper)>;
+/// What an operation yields: counted in the moment in which it happens, under the socket's lock.
+pub(crate) trait Outcome {
+    fn count(&self, _port: &mut SocketPort<'_>) {}
+}
+
+/// What is sent has been counted by whoever had the body.
+impl Outcome for () {}
+
+impl Outcome for Message {
+    fn count(&self, port: &mut SocketPort<'_>) {
+        port.delivered(self);
+    }
+}
+
+impl<T> Outcome for (T, Message) {
+    fn count(&self, port: &mut SocketPort<'_>) {
+        port.delivered(&self.1);
+    }
+}
+
+/// Where a call that has to wait is put to bed: its place in the queue, taken when it first needs
+/// one, and how it is woken.
+type Bed<'a> = Option<(&'a mut Option<Ticket>, &'a dyn Fn() -> Sleeper)>;
 
 impl<P: Protocol> Core<P> {
     /// Repeats `attempt` until it is over. The one place where threads wait.
-    pub(crate) fn wait<T, E: Refusal>(
+    pub(crate) fn wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         patience: Patience,
@@ -82,7 +104,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// As `wait`, for attempts that need more than the protocol.
-    fn wait_in_entry<T, E: Refusal>(
+    fn wait_in_entry<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         patience: Patience,
@@ -102,10 +124,7 @@ impl<P: Protocol> Core<P> {
             let last = until.is_some_and(|until| Instant::now() >= until);
             let bed: Bed<'_> = match last {
                 true => None,
-                false => Some((
-                    *ticket.get_or_insert_with(|| self.bell.signal.ticket(interest)),
-                    &sleeper,
-                )),
+                false => Some((&mut ticket, &sleeper)),
             };
             let timers = match self.attempt(interest, bed, attempt) {
                 Attempt::Over(outcome) => return outcome,
@@ -132,7 +151,7 @@ impl<P: Protocol> Core<P> {
 
     /// One attempt. Where it would have to wait it is put to bed, under the lock under which it found
     /// nothing: whoever changes that later finds it there.
-    fn attempt<T, E: Refusal>(
+    fn attempt<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         bed: Bed<'_>,
@@ -144,12 +163,15 @@ impl<P: Protocol> Core<P> {
             }
             match attempt(entry) {
                 Ok(value) => {
+                    value.count(&mut entry.parts().1);
                     entry.pass_on(interest);
                     Attempt::Over(Ok(value))
                 }
                 Err(refusal) if refusal.is_for_now() => {
                     if let Some((ticket, sleeper)) = bed {
-                        self.bell.signal.register(ticket, sleeper());
+                        let signal = &self.bell.signal;
+                        let place = *ticket.get_or_insert_with(|| signal.ticket(interest));
+                        signal.register(place, sleeper());
                     }
                     Attempt::Waits(entry.state.protocol.deadline())
                 }
@@ -234,6 +256,7 @@ where
 impl<P, F, T, E> Future for Waiting<P, F>
 where
     P: Protocol,
+    T: Outcome,
     E: Refusal,
     F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
 {
@@ -246,16 +269,18 @@ where
             let (protocol, mut port, now) = entry.parts();
             attempt(protocol, &mut port, now)
         };
-        let place = *ticket.get_or_insert_with(|| signal.ticket(*interest));
         // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
         // take anything with it.
-        signal.cancel(place);
+        if let Some(place) = *ticket {
+            signal.cancel(place);
+        }
         let sleeper = || Sleeper::Task(cx.waker().clone());
         loop {
-            match core.attempt(*interest, Some((place, &sleeper)), &mut attempt) {
+            match core.attempt(*interest, Some((ticket, &sleeper)), &mut attempt) {
                 Attempt::Over(outcome) => {
-                    signal.cancel(place);
-                    *ticket = None;
+                    if let Some(place) = ticket.take() {
+                        signal.cancel(place);
+                    }
                     return Poll::Ready(outcome);
                 }
                 Attempt::Waits(_) if core.bell.is_pending() => {}

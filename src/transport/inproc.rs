@@ -300,7 +300,7 @@ fn join(
         // What the far end has sent meanwhile is ours, and we do not want it.
         back.close();
         let unread = pipe::discard(&back);
-        near_host.counters().copies_taken.add(unread);
+        near_host.counters().copies_turned_away.add(unread);
         near_host.counters().dropped(DropReason::ClosedUnread, unread);
         AttemptError::Rejected
     })?;

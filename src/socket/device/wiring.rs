@@ -142,23 +142,20 @@ fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
 
 /// The next message; `None` when there will be none.
 fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
-    let message =
-        from.wait(Interest::Recv(0), Patience::Until(None), |p, io, now| p.recv(&(), now, io));
-    let message = message.ok()?;
-    from.count_received(&message);
-    Some(message)
+    from.wait(Interest::Recv(0), Patience::Until(None), |p, io, now| p.recv(&(), now, io)).ok()
 }
 
 /// Sends a message with the header it came with, however long that takes.
 fn pass_on<P: RawProtocol>(to: &Core<P>, message: &Message) -> Result<(), DropReason> {
     let (header, body) = (message.header(), message.body());
     to.check_size(body).map_err(|_| DropReason::TooLarge)?;
-    let sent = to
-        .wait(Interest::Send(0), Patience::Until(None), |p, io, now| p.send(header, body, now, io));
+    let sent = to.wait(Interest::Send(0), Patience::Until(None), |p, io, now| {
+        p.send(header, body, now, io)?;
+        io.accepted(body);
+        Ok(())
+    });
     sent.map_err(|failure| match failure {
         Failure::Refused(SendRefusal::Header) => DropReason::BadHeader,
         _ => DropReason::DeviceStopped,
-    })?;
-    to.count_sent(body);
-    Ok(())
+    })
 }

@@ -70,7 +70,6 @@ macro_rules! answering_socket {
                     let attempt = |p: &mut $protocol, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
                     let received = Waiting::new(&core, ONLY_RECV, attempt).await;
                     let (route, message) = received.map_err(recv_error)?;
-                    core.count_received(&message);
                     Ok($asked(Asked { core, route, message }))
                 }
             }
@@ -287,8 +286,6 @@ impl<R: Role> Core<protocol::Answerer<R>> {
     pub(super) fn recv_asked(&self, patience: Patience) -> Result<(Route, Message), RecvError> {
         let attempt =
             |p: &mut protocol::Answerer<R>, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
-        let (route, message) = self.wait(ONLY_RECV, patience, attempt).map_err(recv_error)?;
-        self.count_received(&message);
-        Ok((route, message))
+        self.wait(ONLY_RECV, patience, attempt).map_err(recv_error)
     }
 }

@@ -412,14 +412,15 @@ impl<P: Protocol> Core<P> {
             return Err(SendError::TooLarge { message, limit });
         }
         let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| match open() {
-            true => p.send(to, message.body(), now, io),
+            true => {
+                p.send(to, message.body(), now, io)?;
+                io.accepted(message.body());
+                Ok(())
+            }
             false => Err(SendRefusal::State),
         };
         match self.wait(interest, patience, attempt) {
-            Ok(()) => {
-                self.count_sent(message.body());
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(_) if !open() => Err(SendError::Closed(message)),
             Err(failure) => Err(send_error(&failure, message)),
         }
@@ -435,9 +436,7 @@ impl<P: Protocol<Received = Message>> Core<P> {
         from: &P::From,
     ) -> Result<Message, RecvError> {
         let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(from, now, io);
-        let message = self.wait(interest, patience, attempt).map_err(recv_error)?;
-        self.count_received(&message);
-        Ok(message)
+        self.wait(interest, patience, attempt).map_err(recv_error)
     }
 }
 
@@ -454,9 +453,7 @@ impl<P: Protocol<Received = Message>> Handle<P> {
         let core = self.clone();
         async move {
             let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(&from, now, io);
-            let message = Waiting::new(&core, interest, attempt).await.map_err(recv_error)?;
-            core.count_received(&message);
-            Ok(message)
+            Waiting::new(&core, interest, attempt).await.map_err(recv_error)
         }
     }
 }
@@ -478,15 +475,13 @@ impl<P: Protocol> Handle<P> {
                 return Err(SendError::TooLarge { message, limit });
             }
             let body: Bytes = message.body().clone();
-            let attempt =
-                move |p: &mut P, io: &mut SocketPort<'_>, now| p.send(&to, &body, now, io);
-            match Waiting::new(&core, interest, attempt).await {
-                Ok(()) => {
-                    core.count_sent(message.body());
-                    Ok(())
-                }
-                Err(failure) => Err(send_error(&failure, message)),
-            }
+            let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| {
+                p.send(&to, &body, now, io)?;
+                io.accepted(&body);
+                Ok(())
+            };
+            let sent = Waiting::new(&core, interest, attempt).await;
+            sent.map_err(|failure| send_error(&failure, message))
         }
     }
 }

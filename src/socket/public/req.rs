@@ -78,7 +78,6 @@ impl Req {
                 .await
                 .map_err(|failure| request_error(failure, message))?;
             asked.is_over();
-            core.count_received(&reply);
             Ok(reply)
         }
     }
@@ -96,7 +95,6 @@ impl Req {
             .wait(turn.interest(), patience, attempt)
             .map_err(|failure| request_error(failure, message))?;
         asked.is_over();
-        self.core.count_received(&reply);
         Ok(reply)
     }
 }
@@ -118,10 +116,10 @@ fn open_request(
         let conversation = req.open(resend);
         // A REQ takes every request: it holds what it cannot send.
         req.send(&conversation, body, now, &mut io).ok()?;
+        io.accepted(body);
         Some((conversation, req.turn(conversation).ok()?))
     });
     let (conversation, turn) = opened.ok_or_else(|| RequestError::Closed(message.clone()))?;
-    core.count_sent(body);
     Ok((Conversing::new(core, conversation), turn))
 }
 

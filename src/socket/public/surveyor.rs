@@ -64,13 +64,13 @@ impl Surveyor {
             let conversation = surveyor.open(deadline, storage);
             // A SURVEYOR takes every survey: whom it cannot reach does not get it.
             surveyor.send(&conversation, body, now, &mut io).ok()?;
+            io.accepted(body);
             let ends = deadline.and_then(|deadline| now.checked_add(deadline));
             Some((conversation, surveyor.turn(conversation).ok()?, ends))
         });
         let Some((conversation, turn, deadline)) = opened else {
             return Err(SendError::Closed(message));
         };
-        self.core.count_sent(body);
         let conversing = Conversing::new(&self.core, conversation);
         Ok(Survey { conversing, turn, deadline })
     }
@@ -137,10 +137,7 @@ impl Survey {
             let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
                 p.recv(&turn, now, io)
             };
-            let received = Waiting::new(&core, turn.interest(), attempt).await;
-            let message = received.map_err(survey_error)?;
-            core.count_received(&message);
-            Ok(message)
+            Waiting::new(&core, turn.interest(), attempt).await.map_err(survey_error)
         }
     }
 
@@ -148,9 +145,7 @@ impl Survey {
         let (core, turn) = (self.conversing.core(), self.turn);
         let attempt =
             |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
-        let message = core.wait(turn.interest(), patience, attempt).map_err(survey_error)?;
-        core.count_received(&message);
-        Ok(message)
+        core.wait(turn.interest(), patience, attempt).map_err(survey_error)
     }
 }
 

@@ -1,0 +1,87 @@
+//! The options that every call asks for, where they can be read without a lock.
+
+use std::time::Duration;
+
+use crate::options::Options;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+
+/// How long calls wait and how much a message may hold. Follows the socket's options.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// In nanoseconds; [`NO_TIMEOUT`] for none.
+    send_timeout: AtomicU64,
+    /// As `send_timeout`.
+    recv_timeout: AtomicU64,
+    /// In bytes; `usize::MAX`, which no body can have, for any size.
+    max_send_size: AtomicUsize,
+}
+
+/// A timeout of more than half a millennium is none.
+const NO_TIMEOUT: u64 = u64::MAX;
+
+impl Limits {
+    pub(super) fn new(options: &Options) -> Self {
+        let limits = Self {
+            send_timeout: AtomicU64::new(0),
+            recv_timeout: AtomicU64::new(0),
+            max_send_size: AtomicUsize::new(0),
+        };
+        limits.follow(options);
+        limits
+    }
+
+    /// Called under the lock of the options.
+    pub(super) fn follow(&self, options: &Options) {
+        self.send_timeout.store(nanoseconds(options.send_timeout), Ordering::Relaxed);
+        self.recv_timeout.store(nanoseconds(options.recv_timeout), Ordering::Relaxed);
+        let size = options.max_send_size.unwrap_or(usize::MAX);
+        self.max_send_size.store(size, Ordering::Relaxed);
+    }
+
+    pub(super) fn send_timeout(&self) -> Option<Duration> {
+        timeout(&self.send_timeout)
+    }
+
+    pub(super) fn recv_timeout(&self) -> Option<Duration> {
+        timeout(&self.recv_timeout)
+    }
+
+    pub(super) fn max_send_size(&self) -> usize {
+        self.max_send_size.load(Ordering::Relaxed)
+    }
+}
+
+fn nanoseconds(timeout: Option<Duration>) -> u64 {
+    timeout.map_or(NO_TIMEOUT, |time| u64::try_from(time.as_nanos()).unwrap_or(NO_TIMEOUT))
+}
+
+fn timeout(nanoseconds: &AtomicU64) -> Option<Duration> {
+    match nanoseconds.load(Ordering::Relaxed) {
+        NO_TIMEOUT => None,
+        time => Some(Duration::from_nanos(time)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_read_back_as_the_options_say() {
+        for time in [None, Some(Duration::ZERO), Some(Duration::from_nanos(1_500_000_001))] {
+            for size in [None, Some(0), Some(7)] {
+                let options = Options::new().send_timeout(time).max_send_size(size);
+                let limits = Limits::new(&options.recv_timeout(time.map(|time| time * 2)));
+                assert_eq!(limits.send_timeout(), time);
+                assert_eq!(limits.recv_timeout(), time.map(|time| time * 2));
+                assert_eq!(limits.max_send_size(), size.unwrap_or(usize::MAX));
+            }
+        }
+    }
+
+    #[test]
+    fn a_timeout_beyond_all_measure_is_none() {
+        let limits = Limits::new(&Options::new().send_timeout(Duration::MAX));
+        assert_eq!(limits.send_timeout(), None);
+    }
+}
