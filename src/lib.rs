@@ -74,6 +74,7 @@
 
 mod address;
 mod error;
+mod leader;
 mod message;
 mod options;
 mod pipe;
@@ -87,6 +88,7 @@ mod socket;
 mod stats;
 mod sync;
 pub mod transport;
+mod tuning;
 mod wire;
 
 pub use error::{

@@ -21,6 +21,7 @@ use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak, fence};
+use crate::tuning::{self, Choice};
 
 /// What can be announced of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +93,6 @@ pub(crate) struct DirectWrites {
     start: Instant,
 }
 
-/// Measured: from 0.2 to 100 microseconds throughput does not depend on it; above 1 microsecond
-/// replies begin to take the way through the I/O thread.
-const APART: Duration = Duration::from_nanos(500);
-
 impl DirectWrites {
     pub(crate) fn new() -> Self {
         Self { last: AtomicU64::new(0), start: Instant::now() }
@@ -104,7 +101,13 @@ impl DirectWrites {
     /// Whether the caller may write now.
     fn begin(&self) -> bool {
         let last = self.last.load(Ordering::Relaxed);
-        last == 0 || self.start.elapsed() >= Duration::from_nanos(last) + APART
+        match tuning::CALLER_WRITES {
+            Choice::Never => false,
+            Choice::Always => true,
+            Choice::Measured => {
+                last == 0 || self.start.elapsed() >= Duration::from_nanos(last) + tuning::APART
+            }
+        }
     }
 
     fn end(&self) {

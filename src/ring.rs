@@ -264,6 +264,21 @@ impl Ring {
         self.look(&mut self.shared.lock())
     }
 
+    /// How many messages have ever left.
+    pub(crate) fn departed(&self) -> u64 {
+        self.departed.messages.load(Ordering::Relaxed)
+    }
+
+    /// Whether the producer may wait for something to leave.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.departed.ordered.load(Ordering::Relaxed)
+    }
+
+    /// How much it holds before it is full.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// The consumer's half, unless somebody else has it. Never waits.
     pub(crate) fn try_consumer(&self) -> Option<Consumer<'_>> {
         let half = self.half.try_lock()?;
@@ -307,7 +322,7 @@ impl Bounds {
             && (queued.messages >= widen(self.messages) || queued.bytes >= widen(self.bytes))
     }
 
-    fn at_most_half(self, queued: Queued) -> bool {
+    pub(crate) fn at_most_half(self, queued: Queued) -> bool {
         queued.messages <= widen(self.messages / 2) && queued.bytes <= widen(self.bytes / 2)
     }
 }

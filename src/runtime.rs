@@ -1,18 +1,17 @@
 //! Runtimes: who turns the reactor.
 //!
-//! Owns the driver and its thread. Most programs never mention a runtime: sockets use the global
+//! Owns the I/O thread; [`Leader`] says when it turns the loop. Most programs never mention a runtime: sockets use the global
 //! one, which starts with their first `bind` or `connect` and has one I/O thread. A runtime made by
 //! hand has a thread of its own, for isolation, or none at all: then the application turns it, and
 //! so does any thread that waits in one of its sockets.
 
-use std::io;
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::RuntimeError;
+use crate::leader::Leader;
 use crate::reactor::{Command, Driver, Mailbox};
-use crate::signal::{Signal, Sleeper, Ticket};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use crate::transport::{StreamTransport, Transports};
 
 /// Where sockets run: the event loop and, usually, its thread.
@@ -28,19 +27,10 @@ pub struct Runtime {
 
 #[derive(Debug)]
 struct Inner {
-    shared: Arc<Shared>,
+    leader: Arc<Leader>,
     transports: Transports,
     /// `None`: the application turns the loop.
     thread: Option<JoinHandle<()>>,
-}
-
-/// What the I/O thread and the handles share.
-#[derive(Debug)]
-struct Shared {
-    driver: Mutex<Driver>,
-    mailbox: Arc<Mailbox>,
-    /// Threads that wait for their turn to drive, in a runtime without a thread.
-    relief: Mutex<Vec<Thread>>,
 }
 
 static GLOBAL: std::sync::Mutex<Option<Runtime>> = std::sync::Mutex::new(None);
@@ -88,11 +78,11 @@ impl Runtime {
             return Ok(());
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(self.inner.shared.turn(until)?)
+        Ok(self.inner.leader.turn(until)?)
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
-        &self.inner.shared.mailbox
+        self.inner.leader.mailbox()
     }
 
     /// Whether a thread turns the loop.
@@ -104,117 +94,15 @@ impl Runtime {
         &self.inner.transports
     }
 
-    /// How the calling thread is to be woken when it waits in [`park`](Self::park).
-    pub(crate) fn sleeper(&self) -> Sleeper {
-        let thread = thread::current();
-        match self.inner.thread {
-            Some(_) => Sleeper::Thread(thread),
-            None => Sleeper::Driving(thread, Arc::clone(self.mailbox().waker())),
-        }
+    /// Who turns its loop.
+    pub(crate) fn leader(&self) -> &Arc<Leader> {
+        &self.inner.leader
     }
-
-    /// Waits until `ticket` is woken, or until the time given. Drives meanwhile where there is no
-    /// thread that does.
-    pub(crate) fn park(&self, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
-        match self.inner.thread {
-            Some(_) => park(signal, ticket, until),
-            None => self.inner.shared.drive(signal, ticket, until),
-        }
-    }
-}
-
-/// Waits until `ticket` is woken, or until the time given.
-pub(crate) fn park(signal: &Signal, ticket: Ticket, until: Option<Instant>) {
-    while signal.is_asleep(ticket) {
-        match time_left(until) {
-            None => thread::park(),
-            Some(Duration::ZERO) => return,
-            Some(left) => thread::park_timeout(left),
-        }
-    }
-}
-
-fn time_left(until: Option<Instant>) -> Option<Duration> {
-    until.map(|until| until.saturating_duration_since(Instant::now()))
-}
-
-impl Shared {
-    /// The I/O thread.
-    fn run(&self) {
-        let mut driver = self.driver.lock();
-        while !driver.is_stopped() {
-            if let Err(error) = driver.turn(None) {
-                cannot_poll(&error);
-            }
-        }
-    }
-
-    /// One turn, once nobody else drives.
-    fn turn(&self, until: Option<Instant>) -> io::Result<()> {
-        loop {
-            if let Some(mut driver) = self.driver.try_lock() {
-                let turned = driver.turn(time_left(until));
-                drop(driver);
-                self.relieve();
-                return turned;
-            }
-            if time_left(until) == Some(Duration::ZERO) {
-                return Ok(());
-            }
-            self.wait_for_the_driver(until, || true);
-        }
-    }
-
-    fn drive(&self, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
-        while signal.is_asleep(ticket) && time_left(until) != Some(Duration::ZERO) {
-            match self.driver.try_lock() {
-                Some(mut driver) => {
-                    // Once more: the wake-up of the poll that belongs to ours may have been taken
-                    // by whoever drove until now. From here on nobody else takes it.
-                    if signal.is_asleep(ticket)
-                        && let Err(error) = driver.turn(time_left(until))
-                    {
-                        cannot_poll(&error);
-                    }
-                }
-                None => self.wait_for_the_driver(until, || signal.is_asleep(ticket)),
-            }
-        }
-        self.relieve();
-    }
-
-    /// Another thread drives: waits until it leaves, or until we are woken. Not if there is no need
-    /// to, as seen once we can be woken.
-    fn wait_for_the_driver(&self, until: Option<Instant>, need: impl FnOnce() -> bool) {
-        self.relief.lock().push(thread::current());
-        // It may have left before it could see us.
-        if self.driver.try_lock().is_none() && need() {
-            match time_left(until) {
-                None => thread::park(),
-                Some(left) => thread::park_timeout(left),
-            }
-        }
-        // Whoever drives may do so for days, and we may come again each millisecond.
-        let this = thread::current().id();
-        self.relief.lock().retain(|thread| thread.id() != this);
-    }
-
-    /// Wakes those who waited for the driver.
-    fn relieve(&self) {
-        let waiting = std::mem::take(&mut *self.relief.lock());
-        waiting.iter().for_each(Thread::unpark);
-    }
-}
-
-/// Only a bug or a machine out of memory gets here; a core is not to be burnt over it.
-fn cannot_poll(error: &io::Error) {
-    log::error!("the event loop cannot poll: {error}");
-    thread::sleep(Duration::from_millis(10));
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.mailbox.post(Command::Stop);
+        self.leader.mailbox().post(Command::Stop);
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
@@ -268,18 +156,15 @@ impl RuntimeBuilder {
         for transport in self.transports {
             transports.add(transport)?;
         }
-        let driver = Driver::new()?;
-        let mailbox = Arc::clone(driver.mailbox());
-        let shared =
-            Arc::new(Shared { driver: Mutex::new(driver), mailbox, relief: Mutex::default() });
+        let leader = Arc::new(Leader::new(Driver::new()?));
         let thread = match self.manual {
             true => None,
             false => {
-                let shared = Arc::clone(&shared);
-                Some(thread::Builder::new().name(self.name).spawn(move || shared.run())?)
+                let leader = Arc::clone(&leader);
+                Some(thread::Builder::new().name(self.name).spawn(move || leader.serve())?)
             }
         };
-        Ok(Runtime { inner: Arc::new(Inner { shared, transports, thread }) })
+        Ok(Runtime { inner: Arc::new(Inner { leader, transports, thread }) })
     }
 }
 
@@ -294,7 +179,7 @@ mod tests {
         let runtime = Runtime::builder().manual(true).build().unwrap();
         let timers = || {
             runtime.turn(Some(Duration::ZERO)).unwrap();
-            runtime.inner.shared.driver.lock().timers()
+            runtime.inner.leader.timers()
         };
         let surveyor = Surveyor::on(&runtime, Options::new()).unwrap();
         let lasts = |time| surveyor.set_options(Options::new().survey_deadline(time)).unwrap();
@@ -316,16 +201,16 @@ mod tests {
         const MOMENT: Option<Duration> = Some(Duration::from_millis(1));
         let runtime = Runtime::builder().manual(true).build().unwrap();
         let pair = Pair::on(&runtime, Options::new()).unwrap();
-        let shared = &runtime.inner.shared;
+        let leader = &runtime.inner.leader;
         thread::scope(|scope| {
             scope.spawn(|| pair.recv());
-            while shared.driver.try_lock().is_some() {
+            while !leader.is_led() {
                 runtime.turn(MOMENT).unwrap();
             }
             for _ in 0..10 {
                 runtime.turn(MOMENT).unwrap();
             }
-            let waiting = shared.relief.lock().len();
+            let waiting = leader.in_relief();
             pair.close().unwrap();
             assert_eq!(waiting, 0);
         });

@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::thread::Thread;
 
+use crate::leader::Leader;
 use crate::protocol::Interest;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
 
@@ -45,8 +46,8 @@ pub(crate) struct Ticket {
 pub(crate) enum Sleeper {
     /// A parked thread.
     Thread(Thread),
-    /// A thread that turns the event loop while it waits: it must be got out of the poll as well.
-    Driving(Thread, Arc<mio::Waker>),
+    /// A thread that may turn an event loop while it waits.
+    Member(Thread, Arc<Leader>),
     /// A task.
     Task(Waker),
 }
@@ -66,12 +67,7 @@ impl Sleeper {
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Driving(thread, poll) => {
-                thread.unpark();
-                if let Err(error) = poll.wake() {
-                    log::error!("cannot wake the event loop: {error}");
-                }
-            }
+            Self::Member(thread, leader) => leader.wake(&thread),
             // Foreign code: what it does wrong must not end the thread that wakes, which may be the
             // one that serves all other sockets.
             Self::Task(waker) => {
@@ -147,7 +143,7 @@ impl Signal {
             return Visitor::Nobody;
         };
         let visitor = match sleeper {
-            Sleeper::Thread(_) | Sleeper::Driving(..) => Visitor::Sure,
+            Sleeper::Thread(_) | Sleeper::Member(..) => Visitor::Sure,
             Sleeper::Task(_) if self.registered.load(Ordering::Relaxed) > 0 => Visitor::Doubtful,
             Sleeper::Task(_) => Visitor::Nobody,
         };

@@ -21,20 +21,20 @@ use super::{Command, Context, Due, Mailbox};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
-use crate::ring::Ring;
+use crate::ring::{Consumer, Ring};
 use crate::socket::{DetachReason, EndpointCore, Peer};
 use crate::stats::{Counters, DropReason, InProgress};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
 use crate::transport::Stream;
+use crate::tuning::{self, Choice};
 use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
 
 /// How many slices go into one write: enough for a batch of large messages, small enough for the
 /// stack.
 const SLICES: usize = 64;
-/// How much is written in one go while others may add to it. Without an end, a sender could be kept
-/// writing what others send, and the I/O thread be kept from all other connections. Several times
-/// what a kernel's buffer takes, so it seldom counts.
-const WRITE: usize = 4 << 20;
+/// How often is written in one go while others may add to it. Without an end, a sender could be kept
+/// writing what others send, and the I/O thread be kept from all other connections.
+const WRITES: usize = 16;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const PARTING: Duration = Duration::from_secs(1);
@@ -94,6 +94,9 @@ pub(crate) enum Fate {
     Keep,
     /// It goes on, and has more to do than this turn allowed.
     Again,
+    /// It goes on, and what is queued is to be written a little later, unless callers do so; so many
+    /// messages had left its send ring.
+    HoldBack(u64),
     /// It has just become a pipe. More may be there to read.
     Opened,
     /// It is over.
@@ -175,14 +178,24 @@ impl Connection {
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             };
         }
-        if event.writable
-            && let fate @ (Fate::End(_) | Fate::Again) = self.on_writable(token, cx)
-        {
-            return fate;
-        }
-        match event.readable || event.read_closed {
-            true => self.read(token, cx),
+        let wrote = match event.writable {
+            true => self.on_writable(token, cx),
             false => Fate::Keep,
+        };
+        match wrote {
+            // The poll says it only once: again means that reading comes after it.
+            Fate::End(_) | Fate::Again => wrote,
+            _ if event.readable || event.read_closed => self.read_besides(wrote, token, cx),
+            _ => wrote,
+        }
+    }
+
+    /// Reads, and says what is to become of the connection after that and after writing.
+    fn read_besides(&mut self, wrote: Fate, token: Token, cx: &mut Context) -> Fate {
+        match self.read(token, cx) {
+            Fate::Keep => wrote,
+            // What was held back is written in the next turn.
+            read => read,
         }
     }
 
@@ -212,11 +225,9 @@ impl Connection {
     /// Does what was left undone in an earlier turn: writing must not keep from reading.
     pub(crate) fn go_on(&mut self, token: Token, cx: &mut Context) -> Fate {
         match self.flush(token, cx) {
-            Fate::Keep => self.read(token, cx),
-            Fate::Again => match self.read(token, cx) {
-                Fate::Keep => Fate::Again,
-                fate => fate,
-            },
+            fate @ (Fate::Keep | Fate::Again | Fate::HoldBack(_)) => {
+                self.read_besides(fate, token, cx)
+            }
             fate => fate,
         }
     }
@@ -236,18 +247,27 @@ impl Connection {
     pub(crate) fn flush(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
             Phase::Open(open) if open.broken.is_some() => Fate::Keep,
-            Phase::Open(open) => match open.link.flush() {
-                Flushed::Later => Fate::Again,
-                Flushed::Broken(error) => open.write_failed(error),
-                Flushed::Idle | Flushed::Blocked => Fate::Keep,
-            },
-            Phase::Closing { link, drained: false } => match link.flush() {
-                Flushed::Later => Fate::Again,
+            Phase::Open(open) => {
+                let flushed = open.link.flush(Writer::Driver);
+                open.flushed(flushed)
+            }
+            Phase::Closing { link, drained: false } => match link.flush(Writer::Driver) {
+                Flushed::Later | Flushed::HeldBack => Fate::Again,
                 Flushed::Broken(_) => Fate::End(Ending::Parted),
                 Flushed::Blocked => Fate::Keep,
                 Flushed::Idle => self.take_leave(token, cx),
             },
             _ => Fate::Keep,
+        }
+    }
+
+    /// Writes what is queued if no caller has written since `departed` messages had left.
+    pub(crate) fn sweep(&mut self, departed: u64, token: Token, cx: &mut Context) -> Fate {
+        match &mut self.phase {
+            Phase::Open(open) if open.link.send.departed() != departed => {
+                open.flushed(Flushed::HeldBack)
+            }
+            _ => self.flush(token, cx),
         }
     }
 
@@ -502,6 +522,15 @@ impl Open {
         }
     }
 
+    fn flushed(&mut self, flushed: Flushed) -> Fate {
+        match flushed {
+            Flushed::Later => Fate::Again,
+            Flushed::HeldBack => Fate::HoldBack(self.link.send.departed()),
+            Flushed::Broken(error) => self.write_failed(error),
+            Flushed::Idle | Flushed::Blocked => Fate::Keep,
+        }
+    }
+
     /// There is nothing to read, or no room for it.
     fn idle(&mut self) -> Fate {
         match self.broken.take() {
@@ -552,11 +581,39 @@ pub(crate) struct Link {
     blocked: AtomicBool,
 }
 
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// A thread that has sent something on an idle connection.
+    Caller,
+    /// Whoever leads.
+    Driver,
+}
+
+/// What came of one write.
+#[derive(Debug)]
+enum Wrote {
+    /// There was nothing.
+    Nothing,
+    /// The kernel took some of what was queued.
+    Part,
+    /// The kernel took everything that was queued when the write began.
+    All,
+    /// The kernel took nothing, and had not been known to be full.
+    Refused,
+    /// The kernel is still full; the poll will say when it is not.
+    RefusedAgain,
+    /// The stream is broken.
+    Failed(io::Error),
+}
+
 /// How an attempt to write everything ended.
 #[derive(Debug)]
 enum Flushed {
     /// All is written; the next push rings.
     Idle,
+    /// More has come while the driver wrote than is worth a write of its own: somebody streams.
+    HeldBack,
     /// The kernel takes no more now.
     Blocked,
     /// Somebody else is writing, or it was enough for one go: the driver is to look again.
@@ -568,9 +625,9 @@ enum Flushed {
 impl Link {
     /// Writes what is queued in this very thread, or has the I/O thread do it.
     pub(crate) fn flush_or_post(&self) {
-        match self.flush() {
+        match self.flush(Writer::Caller) {
             Flushed::Idle | Flushed::Blocked => {}
-            Flushed::Later => self.post_flush(),
+            Flushed::Later | Flushed::HeldBack => self.post_flush(),
             Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
         }
     }
@@ -591,53 +648,105 @@ impl Link {
         self.mailbox.post(Command::Close(self.token, linger));
     }
 
+    /// Writes what is queued, once: a caller has seen that it is enough for a write. Whoever has the
+    /// duty to write keeps it.
+    pub(crate) fn write_batch(&self) {
+        if self.blocked.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(mut pen) = self.send.try_consumer() else { return };
+        let mut room = false;
+        let wrote = self.write(&mut pen, &mut room);
+        drop(pen);
+        self.tell_of(room);
+        match wrote {
+            Wrote::Failed(error) => self.mailbox.post(Command::Broken(self.token, error)),
+            // The first refusal: somebody has to try again before the poll can be relied upon.
+            Wrote::Refused => self.post_flush(),
+            Wrote::Nothing | Wrote::Part | Wrote::All | Wrote::RefusedAgain => {}
+        }
+    }
+
     /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
     /// the write half: whoever finds it taken leaves, and sees to it that the driver looks again.
-    fn flush(&self) -> Flushed {
+    fn flush(&self, writer: Writer) -> Flushed {
         let Some(mut pen) = self.send.try_consumer() else {
             return Flushed::Later;
         };
         let mut room = false;
-        let mut total = 0;
+        let mut writes = 0;
         let outcome = loop {
-            let written = {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                match pen.slices(&mut slices) {
-                    0 => None,
-                    n => Some(self.stream.write(&slices[..n])),
-                }
-            };
-            match written {
-                None if pen.arm() => break Flushed::Idle,
-                None => {}
-                Some(Ok(n)) => {
-                    self.blocked.store(false, Ordering::Release);
-                    let taken = pen.consume(n);
-                    self.counters.copies_written.add(taken.messages);
-                    room |= taken.room;
-                    total += n;
+            let wrote = self.write(&mut pen, &mut room);
+            match wrote {
+                Wrote::Nothing if pen.arm() => break Flushed::Idle,
+                Wrote::Nothing | Wrote::Refused => {}
+                Wrote::RefusedAgain => break Flushed::Blocked,
+                Wrote::Failed(error) => break Flushed::Broken(error),
+                Wrote::Part | Wrote::All => {
+                    // Not for who writes a single batch: that leaves the rest to the report that the
+                    // driver may rely upon, and the driver takes it only while this is set.
+                    if self.blocked.load(Ordering::Relaxed) {
+                        self.blocked.store(false, Ordering::Release);
+                    }
+                    writes += 1;
+                    let all = matches!(wrote, Wrote::All);
+                    if all && writer == Writer::Driver && self.is_streamed_to() {
+                        break Flushed::HeldBack;
+                    }
                     // Nobody adds to a closed ring, and there may be no later for it.
-                    if total >= WRITE && !self.send.is_closed() {
+                    if writes >= WRITES && !self.send.is_closed() {
                         break Flushed::Later;
                     }
                 }
-                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                // The poll reports only changes: say that we are blocked, then try once more, and
-                // only after a second refusal rely on a report to come.
-                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    let refused_before = self.blocked.swap(true, Ordering::AcqRel);
-                    if refused_before {
-                        break Flushed::Blocked;
-                    }
-                }
-                Some(Err(error)) => break Flushed::Broken(error),
             }
         };
         drop(pen);
+        self.tell_of(room);
+        outcome
+    }
+
+    /// One write of what is queued.
+    fn write(&self, pen: &mut Consumer<'_>, room: &mut bool) -> Wrote {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let listed = pen.slices(&mut slices);
+        if listed == 0 {
+            return Wrote::Nothing;
+        }
+        let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
+        match self.stream.write(&slices[..listed]) {
+            Ok(n) => {
+                let taken = pen.consume(n);
+                self.counters.copies_written.add(taken.messages);
+                *room |= taken.room;
+                if n == queued && listed < SLICES { Wrote::All } else { Wrote::Part }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
+            // The poll reports only changes: say that we are blocked, then try once more, and only
+            // after a second refusal rely on a report to come.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                match self.blocked.swap(true, Ordering::AcqRel) {
+                    true => Wrote::RefusedAgain,
+                    false => Wrote::Refused,
+                }
+            }
+            Err(error) => Wrote::Failed(error),
+        }
+    }
+
+    /// Whether so much has come during the last write that the next one had better wait for more:
+    /// not if somebody waits for it.
+    fn is_streamed_to(&self) -> bool {
+        let queued = self.send.queued();
+        (queued.messages >= tuning::STREAM_MESSAGES || queued.bytes >= tuning::STREAM_BYTES)
+            && !self.send.is_awaited()
+            && !self.send.is_closed()
+            && tuning::CALLER_WRITES != Choice::Never
+    }
+
+    fn tell_of(&self, room: bool) {
         if room {
             self.bell.ring(self.pipe, Edge::Writable);
         }
-        outcome
     }
 
     /// Offers what is still queued to the socket, which may have another way for it.

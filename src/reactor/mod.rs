@@ -10,7 +10,9 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::sync::OnceLock;
 use std::sync::mpsc::SyncSender;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -35,9 +37,10 @@ use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak, fence};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak, fence};
 use crate::transport::inproc;
 use crate::transport::{Place, Stream, StreamTransport, Target};
+use crate::tuning;
 use crate::wire::Framing;
 
 /// One read takes at most this much. Measured: 256 KiB reads carry twice as much as 16 KiB ones.
@@ -92,42 +95,87 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     commands: Mutex<Vec<Command>>,
-    /// The driver is in the poll, or about to be, and has not been woken yet.
-    asleep: AtomicBool,
+    /// What the driver's leader does: one of the three below.
+    leader: AtomicUsize,
     waker: Arc<mio::Waker>,
+    /// Who is called when there is no leader.
+    io_thread: OnceLock<Thread>,
 }
+
+/// It is at work, or has been called, and looks for commands before it sleeps.
+const AWAKE: usize = 0;
+/// It is in the poll, or about to be.
+const POLLING: usize = 1;
+/// There is none.
+const NONE: usize = 2;
 
 impl Mailbox {
     pub(crate) fn post(&self, command: Command) {
         self.commands.lock().push(command);
-        // Pairs with the fence in `prepare_to_sleep`: either the driver sees the command, or we see
-        // that it sleeps.
+        self.rouse(|_| true);
+    }
+
+    /// Gets whoever leads out of the poll: it may have what it waits for.
+    pub(crate) fn interrupt(&self) {
+        self.rouse(|leader| leader == POLLING);
+    }
+
+    /// Has what was changed before looked at by the leader, if `concerns` says so of its state.
+    fn rouse(&self, concerns: impl FnOnce(usize) -> bool) {
+        // Pairs with the fences where the leader says that it sleeps or leaves, and then looks once
+        // more: either it sees what was changed, or we see what it does.
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            self.wake();
+        let leader = self.leader.load(Ordering::Relaxed);
+        if leader == AWAKE
+            || !concerns(leader)
+            || self
+                .leader
+                .compare_exchange(leader, AWAKE, Ordering::AcqRel, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        match self.io_thread.get() {
+            _ if leader == POLLING => {
+                if let Err(error) = self.waker.wake() {
+                    log::error!("cannot wake the event loop: {error}");
+                }
+            }
+            Some(io_thread) => io_thread.unpark(),
+            None => {} // the next one to lead will look
         }
     }
 
-    /// The wake-up itself, for waiters that drive.
-    pub(crate) fn waker(&self) -> &Arc<mio::Waker> {
-        &self.waker
+    /// Announces the poll; `false`: there is something to do first, or `idle` says that there is no
+    /// need to wait.
+    fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
+        self.leader.store(POLLING, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // pairs with the one in `rouse`
+        let nothing = self.is_empty() && idle();
+        if !nothing {
+            self.is_at_work();
+        }
+        nothing
     }
 
-    fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
-            log::error!("cannot wake the event loop: {error}");
-        }
+    fn is_at_work(&self) {
+        self.leader.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Announces sleep; `false`: there is something to do first.
-    fn prepare_to_sleep(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let empty = self.commands.lock().is_empty();
-        if !empty {
-            self.asleep.store(false, Ordering::Relaxed);
-        }
-        empty
+    /// Nobody turns the loop for now. The caller makes a fence and then looks whether something has
+    /// been posted before that.
+    pub(crate) fn leaderless(&self) {
+        self.leader.store(NONE, Ordering::Relaxed);
+    }
+
+    /// Whether nothing has been posted that was not taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.lock().is_empty()
+    }
+
+    /// Says who is to be called when there is no leader. Once.
+    pub(crate) fn set_io_thread(&self, thread: Thread) {
+        let _ = self.io_thread.set(thread);
     }
 }
 
@@ -187,6 +235,14 @@ impl Slot {
     }
 }
 
+/// A connection on which somebody streams: what is left of it is written now and then.
+#[derive(Debug)]
+struct Held {
+    token: Token,
+    /// How many messages had left its send ring at the last sweep.
+    departed: u64,
+}
+
 #[derive(Debug)]
 struct Entry {
     /// Tells this entry from an earlier one in the same place: an event may come late.
@@ -208,6 +264,10 @@ pub(crate) struct Driver {
     /// Connections and listeners that have more to do without being told so again.
     ready: VecDeque<Token>,
     resolver: Arc<Resolver>,
+    /// Connections whose rest is held back while callers write full batches.
+    streams: Vec<Held>,
+    /// When the next sweep is due; there are streams.
+    sweep_at: Instant,
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
     cx: Context,
@@ -218,8 +278,12 @@ impl Driver {
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
-        let mailbox =
-            Mailbox { commands: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), waker };
+        let mailbox = Mailbox {
+            commands: Mutex::default(),
+            leader: AtomicUsize::new(NONE),
+            waker,
+            io_thread: OnceLock::new(),
+        };
         let cx = Context {
             registry: poll.registry().try_clone()?,
             mailbox: Arc::new(mailbox),
@@ -234,6 +298,8 @@ impl Driver {
             generation: 0,
             ready: VecDeque::new(),
             resolver: Arc::default(),
+            streams: Vec::new(),
+            sweep_at: Instant::now(),
             expiries: HashMap::new(),
             cx,
             stopped: false,
@@ -254,10 +320,16 @@ impl Driver {
         self.stopped
     }
 
-    /// Does everything that is due, after waiting for at most `timeout` until something is.
-    pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Does everything that is due, after waiting for at most `timeout` until something is; or not
+    /// at all, if `idle` says no once the driver can be woken.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        idle: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        self.cx.mailbox.is_at_work();
         self.run_commands();
-        self.poll_once(timeout)?;
+        self.poll_once(timeout, idle)?;
         self.run_events();
         self.run_commands();
         self.run_ready();
@@ -265,20 +337,63 @@ impl Driver {
         Ok(())
     }
 
-    fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let idle = self.ready.is_empty() && !self.stopped && self.cx.mailbox.prepare_to_sleep();
-        let timeout = match idle {
+    fn poll_once(
+        &mut self,
+        timeout: Option<Duration>,
+        idle: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        let waits = self.ready.is_empty()
+            && self.streams.is_empty()
+            && !self.stopped
+            && timeout != Some(Duration::ZERO)
+            && self.cx.mailbox.prepare_to_poll(idle);
+        let timeout = match waits {
             true => self.until_due(timeout),
             false => Some(Duration::ZERO),
         };
         let polled = self.poll.poll(&mut self.events, timeout);
-        self.cx.mailbox.asleep.store(false, Ordering::Relaxed);
+        self.cx.mailbox.is_at_work();
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Ok(())
             }
             polled => polled,
+        }
+    }
+
+    /// Whether there are streams that somebody has to sweep after.
+    pub(crate) fn is_streaming(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// How long to wait for the next sweep; `None`: there is nothing to sweep.
+    pub(crate) fn until_sweep(&self) -> Option<Duration> {
+        match (self.streams.is_empty(), self.ready.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(self.sweep_at.saturating_duration_since(Instant::now())),
+            (false, false) => Some(Duration::ZERO),
+        }
+    }
+
+    /// Writes the rest of every stream that nobody has written to since the last time, if it is time.
+    pub(crate) fn sweep(&mut self) {
+        if self.streams.is_empty() || Instant::now() < self.sweep_at {
+            return;
+        }
+        self.sweep_at = Instant::now() + tuning::HOLD_BACK;
+        for Held { token, departed } in std::mem::take(&mut self.streams) {
+            self.drive(token, |connection, cx| connection.sweep(departed, token, cx));
+        }
+    }
+
+    /// Remembers to sweep after a connection.
+    fn hold_back(&mut self, held: Held) {
+        if self.streams.is_empty() {
+            self.sweep_at = Instant::now() + tuning::HOLD_BACK;
+        }
+        if self.streams.iter().all(|other| other.token != held.token) {
+            self.streams.push(held);
         }
     }
 
@@ -560,6 +675,7 @@ impl Driver {
             Fate::Keep => {}
             Fate::Again => self.go_on(token),
             Fate::Opened => self.opened(token),
+            Fate::HoldBack(departed) => self.hold_back(Held { token, departed }),
             Fate::End(ending) => self.end(token, ending),
         }
     }

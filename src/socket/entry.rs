@@ -12,9 +12,11 @@ use super::{Core, DetachReason, EndpointCore, State};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe};
 use crate::protocol::{Interest, Protocol};
+use crate::reactor::Link;
 use crate::ring::Ring;
 use crate::stats::DropReason;
 use crate::sync::Arc;
+use crate::tuning::{self, Choice};
 
 /// One entry into the protocol, under the socket's lock.
 pub(crate) struct Entry<'a, P: Protocol> {
@@ -152,6 +154,8 @@ impl<P: Protocol> Entry<'_, P> {
 #[derive(Default)]
 pub(crate) struct Effects {
     pub(super) bells: Vec<(Far, Edge)>,
+    /// Connections that have enough for a write.
+    pub(super) batches: Vec<Arc<Link>>,
     pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
@@ -179,6 +183,9 @@ impl Effects {
         }
         for (far, edge) in self.bells {
             far.ring(edge, &core.direct);
+        }
+        if tuning::CALLER_WRITES != Choice::Never {
+            self.batches.iter().for_each(|link| link.write_batch());
         }
         if !self.closed.is_empty() {
             let linger = core.options.lock().linger;

@@ -13,6 +13,7 @@ use crate::pipe::{Edge, Far, NewPipe, PipeLease};
 use crate::ring::{Ring, Taken};
 use crate::stats::{Counters, PipeDrops};
 use crate::sync::Arc;
+use crate::tuning;
 
 /// All pipes of a socket.
 ///
@@ -105,6 +106,12 @@ impl Pipes {
     }
 }
 
+#[derive(Default)]
+struct Unseen {
+    messages: usize,
+    bytes: usize,
+}
+
 /// One pipe, from the socket's side.
 pub(super) struct Pipe {
     pub(super) peer: Peer,
@@ -120,6 +127,8 @@ pub(super) struct Pipe {
     pub(super) messages_received: u64,
     pub(super) bytes_received: u64,
     pub(super) drops: PipeDrops,
+    /// What was sent since it was last looked at whether it is enough for a write.
+    unseen: Unseen,
     /// Once it is gone and has something left to read.
     departure: Option<Departure>,
     _lease: PipeLease,
@@ -139,6 +148,7 @@ impl Pipe {
             messages_received: 0,
             bytes_received: 0,
             drops: PipeDrops::default(),
+            unseen: Unseen::default(),
             departure: None,
             _lease: new.lease,
         }
@@ -154,6 +164,25 @@ impl Pipe {
     pub(super) fn shut(&self) {
         self.send.close();
         self.recv.close();
+    }
+
+    /// Whether, with a message of that length, so much waits that the caller had better write it:
+    /// a full batch, or half of what the ring holds. Does not look each time.
+    pub(super) fn has_a_batch(&mut self, length: usize) -> bool {
+        self.unseen.messages += 1;
+        self.unseen.bytes += length;
+        let looks =
+            self.unseen.messages >= tuning::LOOK_MESSAGES || self.unseen.bytes >= tuning::LOOK;
+        if !looks {
+            return false;
+        }
+        self.unseen = Unseen::default();
+        let (queued, bounds) = (self.send.queued(), self.send.bounds());
+        let batch = match queued.bytes >= tuning::LONG * queued.messages {
+            true => tuning::LONG_BATCH,
+            false => tuning::BATCH,
+        };
+        queued.bytes >= batch || !bounds.at_most_half(queued)
     }
 
     /// Messages that are ours to account for: inside the process a message belongs to the receiver

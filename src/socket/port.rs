@@ -13,6 +13,7 @@ use crate::pipe::{Edge, Far};
 use crate::protocol::{Interest, Port, PushError};
 use crate::ring::{PushRefusal, Ring, Wake};
 use crate::stats::{Counters, DropReason};
+use crate::sync::Arc;
 
 /// What a protocol sees of the socket's pipes.
 pub(crate) struct SocketPort<'a> {
@@ -30,10 +31,17 @@ impl SocketPort<'_> {
     ) -> Result<T, PushError> {
         let pipe = self.pipes.get_mut(pipe).ok_or(PushError::Gone)?;
         let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
-        let (wake, pushed) = push(&pipe.send).map_err(|refusal| match refusal {
-            PushRefusal::Full => PushError::Full,
-            PushRefusal::Closed => PushError::Gone,
-        })?;
+        let (wake, pushed) = match push(&pipe.send) {
+            Ok(pushed) => pushed,
+            Err(PushRefusal::Closed) => return Err(PushError::Gone),
+            Err(PushRefusal::Full) => {
+                // What is held back must not be waited for.
+                if let Far::Link(link) = far {
+                    self.effects.batches.push(Arc::clone(link));
+                }
+                return Err(PushError::Full);
+            }
+        };
         self.counters.copies_pushed.count(1);
         if let Far::Socket(_) = far {
             self.counters.copies_handed_over.count(1);
@@ -43,6 +51,11 @@ impl SocketPort<'_> {
         }
         pipe.messages_sent += 1;
         pipe.bytes_sent += length as u64;
+        if pipe.has_a_batch(length)
+            && let Some(Far::Link(link)) = &pipe.far
+        {
+            self.effects.batches.push(Arc::clone(link));
+        }
         Ok(pushed)
     }
 

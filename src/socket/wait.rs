@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::WaitError;
+use crate::leader::{self, Guest, Leader};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
-use crate::runtime;
 use crate::signal::{Sleeper, Ticket};
+use crate::sync::Arc;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -116,9 +117,10 @@ impl<P: Protocol> Core<P> {
                 Attempt::Waits(_) => Err(Failure::WouldBlock),
             };
         };
-        let runtime = self.runtime.get();
-        let sleeper =
-            || runtime.map_or_else(|| Sleeper::Thread(thread::current()), |r| r.sleeper());
+        let sleeper = || match self.leader() {
+            Some(leader) => Sleeper::Member(thread::current(), Arc::clone(leader)),
+            None => Sleeper::Thread(thread::current()),
+        };
         let mut ticket = None;
         loop {
             let last = until.is_some_and(|until| Instant::now() >= until);
@@ -137,13 +139,18 @@ impl<P: Protocol> Core<P> {
         }
     }
 
+    /// Who turns the loop that our connections are on, if we ever had any.
+    fn leader(&self) -> Option<&Arc<Leader>> {
+        Some(self.runtime.get()?.leader())
+    }
+
     /// Sleeps until woken or until the time given, and leaves the queue.
     fn sleep(&self, ticket: Ticket, until: Option<Instant>) {
         let signal = &self.bell.signal;
         if !self.bell.is_pending() {
-            match self.runtime.get() {
-                Some(runtime) => runtime.park(signal, ticket, until),
-                None => runtime::park(signal, ticket, until),
+            match self.leader() {
+                Some(leader) => leader.wait(signal, ticket, until),
+                None => leader::park(signal, ticket, until),
             }
         }
         signal.cancel(ticket);
@@ -240,6 +247,8 @@ pub(crate) struct Waiting<P: Protocol, F> {
     interest: Interest,
     attempt: F,
     ticket: Option<Ticket>,
+    /// While it waits.
+    guest: Option<Guest>,
 }
 
 impl<P, F, T, E> Waiting<P, F>
@@ -249,7 +258,7 @@ where
     F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
 {
     pub(crate) fn new(core: &Handle<P>, interest: Interest, attempt: F) -> Self {
-        Self { core: core.clone(), interest, attempt, ticket: None }
+        Self { core: core.clone(), interest, attempt, ticket: None, guest: None }
     }
 }
 
@@ -263,7 +272,7 @@ where
     type Output = Result<T, Failure<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { core, interest, attempt, ticket } = &mut *self;
+        let Self { core, interest, attempt, ticket, guest } = &mut *self;
         let signal = &core.bell.signal;
         let mut attempt = |entry: &mut Entry<'_, P>| {
             let (protocol, mut port, now) = entry.parts();
@@ -281,10 +290,16 @@ where
                     if let Some(place) = ticket.take() {
                         signal.cancel(place);
                     }
+                    *guest = None;
                     return Poll::Ready(outcome);
                 }
                 Attempt::Waits(_) if core.bell.is_pending() => {}
-                Attempt::Waits(_) => return Poll::Pending,
+                Attempt::Waits(_) => {
+                    if guest.is_none() {
+                        *guest = core.leader().map(Leader::receive_guest);
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }

@@ -1,0 +1,345 @@
+//! Leader: which thread turns the event loop.
+//!
+//! Owns the driver, and the rule by which it changes hands. At any time at most one thread, the
+//! leader, turns it. By default that is the runtime's I/O thread. But a thread that waits for a
+//! message and is the only one to wait does better to turn the loop itself: then the message reaches
+//! it without a switch of threads. In a runtime without an I/O thread whoever waits leads.
+//!
+//! ```text
+//!             I/O thread                                       a thread that waits, alone
+//!   leads: turn, turn, turn ...
+//!   wakes it, and nobody else waits: gives the loop up   ----> is woken, takes its message,
+//!   stays out for a nap                                        comes back, leads: turn, turn
+//!   looks again: turns were made: a longer nap                 is woken by its own turn: leaves
+//!   looks again: none were made                                ...
+//!      and nobody has the loop: leads
+//!      and it is held: sleeps until the other leaves     <---- leaves: wakes the I/O thread only if
+//!                                                              it sleeps so, or there is need of it
+//! ```
+//!
+//! So while one thread asks and receives, nobody is woken per message; when it goes away for good,
+//! the I/O thread notices after at most [`LONGEST_NAP`]. What happens to other connections meanwhile
+//! waits as long. When a second thread or any task waits, the I/O thread leads.
+
+use std::io;
+use std::sync::OnceLock;
+use std::thread::{self, Thread, ThreadId};
+use std::time::{Duration, Instant};
+
+use crate::reactor::{Driver, Mailbox};
+use crate::signal::{Signal, Ticket};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+use crate::tuning::{self, Choice};
+
+/// How long the I/O thread stays out at first.
+const SHORTEST_NAP: Duration = Duration::from_micros(50);
+/// How long it stays out at most while another thread leads. Also the longest time for which nobody
+/// may lead, and timers may be late, when that thread goes away.
+const LONGEST_NAP: Duration = Duration::from_millis(5);
+
+/// The driver, and who has it.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    driver: Mutex<Driver>,
+    mailbox: Arc<Mailbox>,
+    /// Threads that wait in calls of sockets which have connections here.
+    waiting: AtomicUsize,
+    /// Tasks that wait in such calls.
+    tasks: AtomicUsize,
+    /// Turns made by threads that wait. Only the leader stores here.
+    turns: AtomicU64,
+    /// A thread that waits has been woken since the I/O thread last looked.
+    woken: AtomicBool,
+    /// The I/O thread sleeps until a leader leaves.
+    wants_to_lead: AtomicBool,
+    io_thread: OnceLock<Thread>,
+    /// Threads that wait for their turn to lead, in a runtime without an I/O thread.
+    relief: Mutex<Vec<Thread>>,
+}
+
+/// One more task waits, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Guest(Arc<Leader>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.tasks.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Leader {
+    pub(crate) fn new(driver: Driver) -> Self {
+        Self {
+            mailbox: Arc::clone(driver.mailbox()),
+            driver: Mutex::new(driver),
+            waiting: AtomicUsize::new(0),
+            tasks: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            woken: AtomicBool::new(false),
+            wants_to_lead: AtomicBool::new(false),
+            io_thread: OnceLock::new(),
+            relief: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Says that a task waits.
+    pub(crate) fn receive_guest(self: &Arc<Self>) -> Guest {
+        self.tasks.fetch_add(1, Ordering::Relaxed);
+        Guest(Arc::clone(self))
+    }
+
+    /// Wakes a thread that waits here, whether it leads or not.
+    pub(crate) fn wake(&self, thread: &Thread) {
+        if thread.id() == current() {
+            return; // it leads, and sees for itself
+        }
+        self.woken.store(true, Ordering::Relaxed);
+        thread.unpark();
+        self.mailbox.interrupt();
+    }
+
+    /// Waits until `ticket` is woken, or until the time given; leads meanwhile if that is best.
+    pub(crate) fn wait(&self, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
+        let asleep = || signal.is_asleep(ticket);
+        if self.io_thread.get().is_none() {
+            return self.lead_in_turn(until, &asleep);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.is_alone() && tuning::WAITER_LEADS != Choice::Never {
+            self.lead_for_now(until, &asleep);
+        }
+        park(signal, ticket, until);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether no more than one call waits.
+    fn is_alone(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) <= 1 && self.tasks.load(Ordering::Relaxed) == 0
+    }
+
+    /// Leads for as long as the calling thread has to wait and is alone, if nobody else leads.
+    fn lead_for_now(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
+        let Some(mut driver) = self.driver.try_lock() else { return };
+        while asleep()
+            && self.is_alone()
+            && !driver.is_streaming()
+            && time_left(until) != Some(Duration::ZERO)
+        {
+            if let Err(error) = driver.turn(time_left(until), asleep) {
+                cannot_poll(&error);
+            }
+            self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        let needed = driver.is_streaming();
+        self.give_up(driver);
+        if needed || self.wants_to_lead.swap(false, Ordering::Relaxed) || self.is_needed() {
+            self.call_io_thread();
+        }
+    }
+
+    /// Leaves the loop to nobody. Who posts something from now on calls the I/O thread; what was
+    /// posted before is to be looked for afterwards.
+    fn give_up(&self, driver: MutexGuard<'_, Driver>) {
+        self.mailbox.leaderless();
+        drop(driver);
+        fence(Ordering::SeqCst); // pairs with those in `serve_later` and `Mailbox::rouse`
+    }
+
+    /// Whether the I/O thread must lead, if nobody else does.
+    fn is_needed(&self) -> bool {
+        !self.is_alone() || !self.mailbox.is_empty()
+    }
+
+    fn call_io_thread(&self) {
+        if let Some(io_thread) = self.io_thread.get() {
+            io_thread.unpark();
+        }
+    }
+}
+
+/// The I/O thread.
+impl Leader {
+    /// Makes the calling thread the I/O thread until the runtime ends.
+    pub(crate) fn serve(&self) {
+        tuning::sharpen_timers();
+        // Nobody else has done so: there is one such thread.
+        let _ = self.io_thread.set(thread::current());
+        self.mailbox.set_io_thread(thread::current());
+        let mut driver = Some(self.driver.lock());
+        while let Some(leading) = driver {
+            if self.lead(leading) {
+                return;
+            }
+            driver = Some(self.stay_out());
+        }
+    }
+
+    /// Turns until the runtime has stopped, which is `true`, or a thread that waits had better lead.
+    fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
+        loop {
+            let outcome = match driver.is_streaming() {
+                false => driver.turn(None, || true),
+                true => driver.turn(Some(Duration::ZERO), || true),
+            };
+            if let Err(error) = outcome {
+                cannot_poll(&error);
+            }
+            if driver.is_stopped() {
+                return true;
+            }
+            if let Some(pause) = driver.until_sweep() {
+                // Posts find nobody polling, and wake us by name.
+                self.mailbox.leaderless();
+                fence(Ordering::SeqCst);
+                if self.mailbox.is_empty() {
+                    thread::park_timeout(pause);
+                }
+                driver.sweep();
+            } else if self.woken.swap(false, Ordering::Relaxed)
+                && self.is_alone()
+                && !driver.is_streaming()
+                && tuning::WAITER_LEADS != Choice::Never
+            {
+                self.give_up(driver);
+                return false;
+            }
+        }
+    }
+
+    /// Leaves the loop to threads that wait, until none of them turns it any more or they cannot be
+    /// left alone with it.
+    fn stay_out(&self) -> MutexGuard<'_, Driver> {
+        let mut nap = SHORTEST_NAP;
+        loop {
+            let seen = self.turns.load(Ordering::Relaxed);
+            if !self.is_needed() {
+                thread::park_timeout(nap);
+            }
+            let moved = self.turns.load(Ordering::Relaxed) != seen;
+            if !moved || self.is_needed() {
+                if let Some(driver) = self.driver.try_lock().or_else(|| self.serve_later()) {
+                    return driver;
+                }
+            }
+            nap = (nap * 3 / 2).min(LONGEST_NAP);
+        }
+    }
+
+    /// Another thread leads: sleeps until it leaves. The loop, if it has done so just now.
+    fn serve_later(&self) -> Option<MutexGuard<'_, Driver>> {
+        self.wants_to_lead.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // pairs with the one in `give_up`
+        let driver = self.driver.try_lock();
+        if driver.is_none() {
+            thread::park();
+        }
+        self.wants_to_lead.store(false, Ordering::Relaxed);
+        driver
+    }
+}
+
+/// Runtimes without an I/O thread.
+impl Leader {
+    /// One turn, once nobody else leads. For the application.
+    pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
+        loop {
+            if let Some(mut driver) = self.driver.try_lock() {
+                let turned = driver.turn(time_left(until), || true);
+                driver.sweep();
+                self.give_up(driver);
+                self.relieve();
+                return turned;
+            }
+            if time_left(until) == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            self.wait_for_the_driver(until, || true);
+        }
+    }
+
+    /// Leads while `asleep`, in turn with others.
+    fn lead_in_turn(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
+        while asleep() && time_left(until) != Some(Duration::ZERO) {
+            match self.driver.try_lock() {
+                Some(mut driver) => {
+                    if let Err(error) = driver.turn(time_left(until), asleep) {
+                        cannot_poll(&error);
+                    }
+                    driver.sweep();
+                    self.give_up(driver);
+                }
+                None => self.wait_for_the_driver(until, asleep),
+            }
+        }
+        self.relieve();
+    }
+
+    /// Another thread leads: waits until it leaves, or until we are woken. Not if there is no need
+    /// to, as seen once we can be woken.
+    fn wait_for_the_driver(&self, until: Option<Instant>, need: impl Fn() -> bool) {
+        self.relief.lock().push(thread::current());
+        // It may have left before it could see us.
+        if self.driver.try_lock().is_none() && need() {
+            match time_left(until) {
+                None => thread::park(),
+                Some(left) => thread::park_timeout(left),
+            }
+        }
+        // Whoever leads may do so for days, and we may come again each millisecond.
+        let this = current();
+        self.relief.lock().retain(|thread| thread.id() != this);
+    }
+
+    /// Wakes those who waited for the driver.
+    fn relieve(&self) {
+        let waiting = std::mem::take(&mut *self.relief.lock());
+        waiting.iter().for_each(Thread::unpark);
+    }
+
+    /// How many threads wait for their turn to lead.
+    #[cfg(test)]
+    pub(crate) fn in_relief(&self) -> usize {
+        self.relief.lock().len()
+    }
+
+    /// Whether somebody leads now.
+    #[cfg(test)]
+    pub(crate) fn is_led(&self) -> bool {
+        self.driver.try_lock().is_none()
+    }
+
+    /// How many timers are set.
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.driver.lock().timers()
+    }
+}
+
+/// Waits until `ticket` is woken, or until the time given.
+pub(crate) fn park(signal: &Signal, ticket: Ticket, until: Option<Instant>) {
+    while signal.is_asleep(ticket) {
+        match time_left(until) {
+            None => thread::park(),
+            Some(Duration::ZERO) => return,
+            Some(left) => thread::park_timeout(left),
+        }
+    }
+}
+
+fn time_left(until: Option<Instant>) -> Option<Duration> {
+    until.map(|until| until.saturating_duration_since(Instant::now()))
+}
+
+fn current() -> ThreadId {
+    thread::current().id()
+}
+
+/// Only a bug or a machine out of memory gets here; a core is not to be burnt over it.
+fn cannot_poll(error: &io::Error) {
+    log::error!("the event loop cannot poll: {error}");
+    thread::sleep(Duration::from_millis(10));
+}

@@ -1,0 +1,64 @@
+//! The figures and switches of the data path, in one place.
+//!
+//! Each was measured; docs/performance.md says how and what else was tried. The switches are for tests:
+//! built with `--cfg sinew_fast_paths="never"` or `"always"` the crate never takes a short way, or takes
+//! it wherever it can, so that the slow ways are tested under all conditions and not only in a rush.
+
+use std::time::Duration;
+
+/// Whether a short way is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// It is not.
+    Never,
+    /// Where it pays.
+    Measured,
+    /// Wherever it can be.
+    Always,
+}
+
+const CHOICE: Choice = if cfg!(sinew_fast_paths = "never") {
+    Choice::Never
+} else if cfg!(sinew_fast_paths = "always") {
+    Choice::Always
+} else {
+    Choice::Measured
+};
+
+/// Whether the sole thread that waits turns the event loop itself.
+pub(crate) const WAITER_LEADS: Choice = CHOICE;
+
+/// Whether callers write to the kernel themselves.
+pub(crate) const CALLER_WRITES: Choice = CHOICE;
+
+/// A caller writes directly if its socket has not written for this long. From 0.2 to 100 microseconds
+/// throughput does not depend on it; above 1 microsecond replies begin to take the way through the
+/// I/O thread.
+pub(crate) const APART: Duration = Duration::from_nanos(500);
+
+/// How long the I/O thread holds back the rest of a stream, so that callers can write full batches.
+pub(crate) const HOLD_BACK: Duration = Duration::from_micros(50);
+
+/// It is a stream, and held back, if this many messages have come during one write, or ...
+pub(crate) const STREAM_MESSAGES: u64 = 8;
+/// ... this many bytes.
+pub(crate) const STREAM_BYTES: u64 = 8 << 10;
+
+/// How many bytes a caller adds to a pipe before it looks again whether a batch is full.
+pub(crate) const LOOK: usize = 8 << 10;
+/// How many messages it adds.
+pub(crate) const LOOK_MESSAGES: usize = 64;
+/// How many bytes a batch has that a caller writes itself.
+pub(crate) const BATCH: u64 = 64 << 10;
+/// The same for messages of at least [`LONG`] bytes on average.
+pub(crate) const LONG_BATCH: u64 = 256 << 10;
+/// See [`LONG_BATCH`].
+pub(crate) const LONG: u64 = 512;
+
+/// Has the calling thread's sleeps end on time, where the system rounds them up.
+pub(crate) fn sharpen_timers() {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = nix::sys::prctl::set_timerslack(1000) {
+        log::debug!("sleeps may be late: {error}");
+    }
+}
