@@ -220,10 +220,10 @@ impl Leader {
                 thread::park_timeout(nap);
             }
             let moved = self.turns.load(Ordering::Relaxed) != seen;
-            if !moved || self.is_needed() {
-                if let Some(driver) = self.driver.try_lock().or_else(|| self.serve_later()) {
-                    return driver;
-                }
+            if (!moved || self.is_needed())
+                && let Some(driver) = self.driver.try_lock().or_else(|| self.serve_later())
+            {
+                return driver;
             }
             nap = (nap * 3 / 2).min(LONGEST_NAP);
         }

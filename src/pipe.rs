@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::message::PipeId;
 use crate::protocol::ProtocolId;
 use crate::reactor::Link;
-use crate::ring::{Bounds, Ring};
+use crate::ring::{Bounds, Producer, Ring};
 use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
@@ -254,7 +254,7 @@ pub(crate) struct NewPipe {
     pub(crate) lease: PipeLease,
     pub(crate) peer: Peer,
     /// What we send; the far end consumes it.
-    pub(crate) send: Arc<Ring>,
+    pub(crate) send: Producer,
     /// What we receive; the far end produces it.
     pub(crate) recv: Arc<Ring>,
     pub(crate) far: Far,

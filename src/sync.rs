@@ -2,25 +2,78 @@
 //!
 //! Owns the choice, and one habit: a lock whose holder panicked is taken over, not poisoned. What
 //! our locks guard is put right before any foreign code can run, so there is nothing to distrust.
-//! `Arc` is always std's: counting references is not what the models are about.
+//! `Arc` is always std's: counting references is not what most models are about. Where a count
+//! decides who may write, it is a [`Counted`].
 
 pub(crate) use std::sync::{Arc, Weak};
 
+#[cfg(not(loom))]
+pub(crate) use crossbeam_utils::Backoff;
+#[cfg(not(loom))]
+pub(crate) use std::sync::Arc as Counted;
 #[cfg(not(loom))]
 use std::sync::Mutex as Inner;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     MutexGuard,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
+#[cfg(loom)]
+pub(crate) use loom::cell::{MutPtr, UnsafeCell};
+#[cfg(loom)]
+pub(crate) use loom::sync::Arc as Counted;
 #[cfg(loom)]
 use loom::sync::Mutex as Inner;
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     MutexGuard,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
+
+/// A place that loom watches: std's, with loom's way to borrow.
+#[cfg(not(loom))]
+#[derive(Debug, Default)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    /// The place, for as long as the pointer lives: loom reports who else looks meanwhile.
+    pub(crate) fn get_mut(&self) -> MutPtr<T> {
+        MutPtr(self.0.get())
+    }
+}
+
+/// Where an [`UnsafeCell`] has its value.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct MutPtr<T>(*mut T);
+
+#[cfg(not(loom))]
+impl<T> MutPtr<T> {
+    pub(crate) fn with<R>(&self, look: impl FnOnce(*mut T) -> R) -> R {
+        look(self.0)
+    }
+}
+
+/// Waits a moment; loom lets the others run.
+#[cfg(loom)]
+pub(crate) struct Backoff;
+
+#[cfg(loom)]
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) fn snooze(&self) {
+        loom::thread::yield_now();
+    }
+}
 
 /// A mutex that is not poisoned by a panic.
 #[derive(Debug, Default)]

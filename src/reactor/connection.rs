@@ -21,7 +21,7 @@ use super::{Command, Context, Due, Mailbox};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
-use crate::ring::{Consumer, Ring};
+use crate::ring::{self, Consumer, Producer, Ring};
 use crate::socket::{DetachReason, EndpointCore, Peer};
 use crate::stats::{Counters, DropReason, InProgress};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
@@ -79,7 +79,7 @@ enum Phase {
 struct Open {
     link: Arc<Link>,
     decoder: Decoder,
-    recv: Arc<Ring>,
+    recv: Producer,
     pipe: PipeId,
     /// The receive ring is full; its consumer resumes us.
     paused: bool,
@@ -264,7 +264,7 @@ impl Connection {
     /// Writes what is queued if no caller has written since `departed` messages had left.
     pub(crate) fn sweep(&mut self, departed: u64, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
-            Phase::Open(open) if open.link.send.departed() != departed => {
+            Phase::Open(open) if open.link.send.departed().messages != departed => {
                 open.flushed(Flushed::HeldBack)
             }
             _ => self.flush(token, cx),
@@ -438,15 +438,15 @@ impl Connection {
         let pipe = lease.id();
         let peer = Peer::of_stream(pipe, &self.endpoint, host.identity().1, stream.peer());
         let (send_bounds, recv_bounds) = host.bounds();
-        let send = Arc::new(Ring::new(self.framing, send_bounds));
-        let recv = Arc::new(Ring::new(self.framing, recv_bounds));
+        let (send, sent) = ring::new(self.framing, send_bounds);
+        let (received, recv) = ring::new(self.framing, recv_bounds);
         // The first push is to ring.
-        send.consumer().arm();
+        sent.consumer().arm();
         let link = Arc::new(Link {
             stream,
             token,
             mailbox: Arc::clone(&cx.mailbox),
-            send: Arc::clone(&send),
+            send: sent,
             bell: Arc::clone(host.bell()),
             counters: Arc::clone(host.counters()),
             pipe,
@@ -456,7 +456,7 @@ impl Connection {
         let mut open = Open {
             link: Arc::clone(&link),
             decoder: Decoder::new(self.framing, limit),
-            recv: Arc::clone(&recv),
+            recv: received,
             pipe,
             paused: false,
             broken: None,
@@ -525,7 +525,7 @@ impl Open {
     fn flushed(&mut self, flushed: Flushed) -> Fate {
         match flushed {
             Flushed::Later => Fate::Again,
-            Flushed::HeldBack => Fate::HoldBack(self.link.send.departed()),
+            Flushed::HeldBack => Fate::HoldBack(self.link.send.departed().messages),
             Flushed::Broken(error) => self.write_failed(error),
             Flushed::Idle | Flushed::Blocked => Fate::Keep,
         }

@@ -98,7 +98,7 @@ impl<P: Protocol> Entry<'_, P> {
             if self.state.leaving.len() == self.state.leaving.capacity() {
                 self.state.leaving.retain(|ring| ring.queued().messages > 0);
             }
-            self.state.leaving.push(Arc::clone(&pipe.send));
+            self.state.leaving.push(Arc::clone(pipe.send.ring()));
         }
         match reason.is_closed_by_us() {
             true => self.effects.closed.push((far, Arc::clone(&pipe.endpoint))),

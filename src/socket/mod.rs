@@ -353,7 +353,7 @@ impl<P: Protocol> Core<P> {
             let Some(far) = &pipe.far else { continue };
             self.pipe_is_gone(&pipe, DetachReason::SocketClosed);
             if let Far::Link(_) = far {
-                state.leaving.push(pipe.send);
+                state.leaving.push(Arc::clone(pipe.send.ring()));
             }
             fars.extend(pipe.far);
         }

@@ -10,7 +10,7 @@ use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
 use crate::options::Priorities;
 use crate::pipe::{Edge, Far, NewPipe, PipeLease};
-use crate::ring::{Ring, Taken};
+use crate::ring::{Producer, Ring, Taken};
 use crate::stats::{Counters, PipeDrops};
 use crate::sync::Arc;
 use crate::tuning;
@@ -115,7 +115,7 @@ struct Unseen {
 /// One pipe, from the socket's side.
 pub(super) struct Pipe {
     pub(super) peer: Peer,
-    pub(super) send: Arc<Ring>,
+    pub(super) send: Producer,
     pub(super) recv: Arc<Ring>,
     /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
     /// hold on to its far end, which has a descriptor.

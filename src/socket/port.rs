@@ -11,7 +11,7 @@ use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::options::Priorities;
 use crate::pipe::{Edge, Far};
 use crate::protocol::{Interest, Port, PushError};
-use crate::ring::{PushRefusal, Ring, Wake};
+use crate::ring::{Producer, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
 use crate::sync::Arc;
 
@@ -27,11 +27,11 @@ impl SocketPort<'_> {
         &mut self,
         pipe: PipeId,
         length: usize,
-        push: impl FnOnce(&Ring) -> Result<(Wake, T), PushRefusal>,
+        push: impl FnOnce(&mut Producer) -> Result<(Wake, T), PushRefusal>,
     ) -> Result<T, PushError> {
         let pipe = self.pipes.get_mut(pipe).ok_or(PushError::Gone)?;
         let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
-        let (wake, pushed) = match push(&pipe.send) {
+        let (wake, pushed) = match push(&mut pipe.send) {
             Ok(pushed) => pushed,
             Err(PushRefusal::Closed) => return Err(PushError::Gone),
             Err(PushRefusal::Full) => {

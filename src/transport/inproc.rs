@@ -14,7 +14,7 @@ use crate::error::{AddressError, AttemptError, BindError, HeaderError};
 use crate::options::EndpointSettings;
 use crate::pipe::{self, Far, FarSocket, Host, NewPipe, PipeLease};
 use crate::reactor::{Backoff, Command, Mailbox, after};
-use crate::ring::{Bounds, Ring};
+use crate::ring::{self, Bounds, Producer, Ring};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, Weak};
@@ -261,14 +261,14 @@ impl<'a> End<'a> {
         }))
     }
 
-    fn offer(self, far: Far, send: &Arc<Ring>, recv: &Arc<Ring>) -> Result<(), DetachReason> {
+    fn offer(self, far: Far, send: Producer, recv: &Arc<Ring>) -> Result<(), DetachReason> {
         let protocol = self.host.identity().1;
         let url = self.endpoint.url();
         let peer = Peer::of_inproc(self.lease.id(), self.endpoint, protocol, url);
         self.host.attach(NewPipe {
             lease: self.lease,
             peer,
-            send: Arc::clone(send),
+            send,
             recv: Arc::clone(recv),
             far,
             endpoint: Arc::clone(self.endpoint),
@@ -289,13 +289,13 @@ fn join(
         far.host.counters().handshake_errors.bump();
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
-    let forth = between(&near.host, &far.host);
-    let back = between(&far.host, &near.host);
+    let (send_forth, forth) = between(&near.host, &far.host);
+    let (send_back, back) = between(&far.host, &near.host);
     let (near_far, far_far) = (near.seen_from_afar(), far.seen_from_afar());
     let (near_host, near_pipe) = (Arc::clone(&near.host), near.lease.id());
     let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
-    far.offer(near_far, &back, &forth).map_err(|_| AttemptError::Rejected)?;
-    near.offer(far_far, &forth, &back).map_err(|_| {
+    far.offer(near_far, send_back, &forth).map_err(|_| AttemptError::Rejected)?;
+    near.offer(far_far, send_forth, &back).map_err(|_| {
         far_host.detach(far_pipe, DetachReason::PeerClosed);
         // What the far end has sent meanwhile is ours, and we do not want it.
         back.close();
@@ -313,11 +313,11 @@ fn join(
 
 /// The ring for what `from` sends to `to`: it serves as the send queue of one and the receive queue
 /// of the other, and is as large as both.
-fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> Arc<Ring> {
+fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, Arc<Ring>) {
     let (send, recv) = (from.bounds().0, to.bounds().1);
     let bounds = Bounds {
         messages: send.messages.saturating_add(recv.messages),
         bytes: send.bytes.saturating_add(recv.bytes),
     };
-    Arc::new(Ring::new(Framing::Length, bounds))
+    ring::new(Framing::Length, bounds)
 }

@@ -1,0 +1,332 @@
+//! The consumer's half of a ring: by bytes for a connection, by frames for a socket.
+//!
+//! Owns where the consumer is within a frame, what is kept of a frame when those behind it are taken
+//! out of turn, and when it looks for what the producer waits for.
+//!
+//! That look needs a fence, which would cost more than all the rest of a small message. So it is not
+//! made for each one, but when all that is known to be published is used up, and whenever an eighth
+//! of either bound has departed since the last. No order is missed for that:
+//!
+//! * An order for silence is met by the departure of the last message, and then all is used up.
+//! * An order for room is placed by a producer which, after its own fence, finds the ring full by the
+//!   departures it sees. Those are at least the ones before the consumer's last look that came before
+//!   that fence in the order of all fences. From there to half full it is half a bound at least, so a
+//!   later look falls into it, or upon its end: and that look sees the order. Once seen, an order is
+//!   compared with what is queued at each departure, by a load without a fence.
+
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use super::{Bounds, Held, Outlet, Queued, ROOM, SILENCE, TAKEN_OVER_WHOLE, Taken};
+use crate::message::{Frame, Picked, Verdict};
+use crate::sync::Ordering;
+use crate::wire::frame::{Framing, widen};
+
+/// A producer's order is looked for whenever this part of a bound has departed.
+const LOOK: usize = 8;
+
+/// What only the consumer touches.
+#[derive(Default)]
+pub(super) struct Half {
+    pub(super) outlet: Outlet,
+    /// The first frame, if some of its bytes are consumed.
+    begun: Option<Begun>,
+    /// What is left of the first frame, if those behind it were taken out of turn.
+    kept: Vec<Bytes>,
+    /// How much may depart until the next look for orders.
+    unlooked: Queued,
+}
+
+/// A frame that is consumed in part.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// Bytes on the wire yet to be consumed.
+    left: usize,
+    /// Length of its SP message.
+    payload: usize,
+}
+
+impl Half {
+    /// Whether all before `position` is consumed.
+    pub(super) fn has_consumed(&self, position: u64) -> bool {
+        self.outlet.position == position && self.kept.is_empty()
+    }
+}
+
+/// The consumer's half, held.
+///
+/// A ring is read by bytes or by frames. Who must change from bytes to frames does so between two
+/// frames: there is nothing to pop while one is partly consumed.
+pub(crate) struct Consumer<'r> {
+    held: Held<'r>,
+}
+
+impl<'r> Consumer<'r> {
+    pub(super) fn new(held: Held<'r>) -> Self {
+        Self { held }
+    }
+
+    /// Lists the first published bytes exactly as they go on the wire, in as many slices as `out`
+    /// has places; yields the number of slices.
+    pub(crate) fn slices<'a>(&'a mut self, out: &mut [IoSlice<'a>]) -> usize {
+        let more = self.held.refresh();
+        let kept = &self.held.peek().kept;
+        let listed = kept.len().min(out.len());
+        for (place, bytes) in out.iter_mut().zip(kept) {
+            *place = IoSlice::new(bytes);
+        }
+        listed + if more { self.held.list(&mut out[listed..]) } else { 0 }
+    }
+
+    /// Takes off the first `n` bytes of what [`slices`](Self::slices) has listed.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub(crate) fn consume(&mut self, n: usize) -> Taken {
+        let mut taken = Taken::default();
+        let mut rest = n;
+        while rest > 0 {
+            let frame = self.first().expect("consumed bytes were listed before");
+            let step = rest.min(frame.left);
+            self.skip(step);
+            rest -= step;
+            self.held.half().begun = (step < frame.left)
+                .then_some(Begun { left: frame.left - step, payload: frame.payload });
+            if step == frame.left {
+                taken.add(frame.payload);
+            }
+        }
+        self.account(taken)
+    }
+
+    /// The next message, without its prefix; `None` when there is none, or when it was begun by
+    /// [`consume`](Self::consume).
+    pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
+        let payload = self.next_payload()?;
+        let frame = self.take(payload);
+        let mut taken = Taken::default();
+        taken.add(payload);
+        Some((frame, self.account(taken)))
+    }
+
+    /// Skips messages until `judge` wants one taken or left, or until there are no more.
+    ///
+    /// `judge` is shown each message where it lies, in two parts of which the first is nearly always
+    /// empty. What is skipped costs no copy and is told with the rest: `Taken` has all that has left.
+    pub(crate) fn pop_if(
+        &mut self,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> (Picked, Taken) {
+        let mut taken = Taken::default();
+        let picked = loop {
+            let Some(payload) = self.next_payload() else {
+                break Picked::Nothing;
+            };
+            let (head, body) = self.message(payload);
+            match judge(head, body) {
+                Verdict::Leave => break Picked::Left,
+                Verdict::Skip => self.held.advance(self.framing().prefix_len() + payload),
+                Verdict::Take => {
+                    taken.add(payload);
+                    break Picked::Taken(self.take(payload));
+                }
+            }
+            taken.add(payload);
+        };
+        (picked, self.account(taken))
+    }
+
+    /// Goes to sleep if the ring is empty: the next push then says [`Wake`](super::Wake). `false`
+    /// when there is something, and the caller goes on.
+    pub(crate) fn arm(&mut self) -> bool {
+        self.held.half().kept.is_empty() && self.held.sleep()
+    }
+
+    /// Takes out every whole message, and leaves what [`consume`](Self::consume) has begun. For a
+    /// closed ring, whose messages are to go another way.
+    pub(crate) fn reclaim(&mut self) -> Vec<Frame> {
+        let (mut frames, mut taken) = (Vec::new(), Taken::default());
+        self.behind_begun(|this| {
+            while let Some(Begun { payload, .. }) = this.first() {
+                frames.push(this.take(payload));
+                taken.add(payload);
+            }
+        });
+        let Taken { room: _told_by_the_caller, .. } = self.account(taken);
+        frames
+    }
+
+    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`;
+    /// yields how many.
+    ///
+    /// The orders of the producer stay: it is the one that calls, and a push follows.
+    pub(super) fn evict(&mut self, bounds: Bounds, pushed: Queued) -> u64 {
+        let ring = self.held.ring;
+        let mut queued = pushed.since(ring.departed());
+        let mut evicted = Taken::default();
+        self.behind_begun(|this| {
+            while bounds.reached_by(queued)
+                && let Some(frame) = this.first()
+            {
+                this.skip(frame.left);
+                evicted.add(frame.payload);
+                queued.messages -= 1;
+                queued.bytes -= widen(frame.payload);
+            }
+        });
+        ring.head.depart(evicted.messages, evicted.bytes);
+        evicted.messages
+    }
+
+    fn framing(&self) -> Framing {
+        self.held.ring.head.framing
+    }
+
+    /// Length of the next message, if there is one and it was not begun.
+    fn next_payload(&mut self) -> Option<usize> {
+        if self.held.half().begun.is_some() || !self.held.refill() {
+            return None;
+        }
+        self.framing().payload_len(self.held.front())
+    }
+
+    /// The first frame: what was begun, or what the prefix at the front says.
+    fn first(&mut self) -> Option<Begun> {
+        if let Some(begun) = self.held.half().begun {
+            return Some(begun);
+        }
+        let payload = self.next_payload()?;
+        Some(Begun { left: self.framing().prefix_len() + payload, payload })
+    }
+
+    /// Drops the first `n` bytes, which all belong to one frame.
+    fn skip(&mut self, n: usize) {
+        let kept = &mut self.held.half().kept;
+        if kept.is_empty() {
+            return self.held.advance(n);
+        }
+        let mut rest = n;
+        while rest > 0 {
+            let front = kept.first_mut().expect(TAKEN_OVER_WHOLE);
+            let step = rest.min(front.len());
+            front.advance(step);
+            if front.is_empty() {
+                kept.remove(0);
+            }
+            rest -= step;
+        }
+    }
+
+    /// The first message, which is `payload` bytes long, where it lies.
+    fn message(&self, payload: usize) -> (&[u8], &[u8]) {
+        let front = &self.held.front()[self.framing().prefix_len()..];
+        match front.get(..payload) {
+            Some(whole) => (&[], whole),
+            None => (front, &self.held.second()[..payload - front.len()]),
+        }
+    }
+
+    /// Takes off the first message, which is `payload` bytes long.
+    fn take(&mut self, payload: usize) -> Frame {
+        let prefix = self.framing().prefix_len();
+        self.held.advance(prefix);
+        if payload == 0 {
+            return Frame::default();
+        }
+        assert!(self.held.refill(), "{TAKEN_OVER_WHOLE}");
+        let here = self.held.front().len();
+        if payload <= here {
+            return Frame::new(Bytes::new(), self.cut(payload));
+        }
+        let header = Bytes::copy_from_slice(self.held.front());
+        self.held.advance(here);
+        assert!(self.held.refill(), "{TAKEN_OVER_WHOLE}");
+        Frame::new(header, self.cut(payload - here))
+    }
+
+    /// Takes the first `len` bytes of the front off as a body.
+    fn cut(&mut self, len: usize) -> Bytes {
+        let body = self.held.body(len);
+        self.held.advance(len);
+        body
+    }
+
+    /// Runs `skip` as if the frame that is begun were not there.
+    fn behind_begun(&mut self, skip: impl FnOnce(&mut Self)) {
+        let Some(begun) = self.held.half().begun.take() else {
+            return skip(self);
+        };
+        let mut kept = std::mem::take(&mut self.held.half().kept);
+        if kept.is_empty() {
+            kept = self.set_aside(begun.left);
+        }
+        skip(self);
+        let half = self.held.half();
+        half.kept = kept;
+        half.begun = Some(begun);
+    }
+
+    /// The first `n` bytes, apart from the rest.
+    fn set_aside(&mut self, n: usize) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        let mut rest = n;
+        while rest > 0 {
+            assert!(self.held.refill(), "{TAKEN_OVER_WHOLE}");
+            let len = rest.min(self.held.front().len());
+            pieces.push(self.cut(len));
+            rest -= len;
+        }
+        pieces
+    }
+
+    /// Counts what was consumed, and looks for orders when it is time.
+    fn account(&mut self, mut taken: Taken) -> Taken {
+        if taken.messages > 0 {
+            let ring = self.held.ring;
+            ring.head.depart(taken.messages, taken.bytes);
+            let ordered = match self.is_due(taken) {
+                true => ring.head.has_orders(),
+                false => ring.head.orders.load(Ordering::Relaxed) != 0,
+            };
+            taken.room = ordered && self.meet_orders();
+        }
+        taken
+    }
+
+    /// Whether it is time to look for orders, as the head of this file has it.
+    fn is_due(&mut self, taken: Taken) -> bool {
+        let half = self.held.half();
+        let is_empty = half.has_consumed(half.outlet.known);
+        let left = &mut half.unlooked;
+        if taken.messages < left.messages && taken.bytes < left.bytes {
+            left.messages -= taken.messages;
+            left.bytes -= taken.bytes;
+            return is_empty;
+        }
+        let bounds = self.held.ring.tail.bounds;
+        let part = |bound: usize| widen(bound / LOOK);
+        self.held.half().unlooked =
+            Queued { messages: part(bounds.messages), bytes: part(bounds.bytes) };
+        true
+    }
+
+    /// Whether an order of the producer is met by what is queued. It is told once.
+    fn meet_orders(&self) -> bool {
+        let ring = self.held.ring;
+        let queued = ring.queued();
+        let room = if ring.tail.bounds.at_most_half(queued) { ROOM } else { 0 };
+        let silence = if queued.messages == 0 { SILENCE } else { 0 };
+        let met = room | silence;
+        ring.head.orders.load(Ordering::Relaxed) & met != 0
+            && ring.head.orders.fetch_and(!met, Ordering::AcqRel) & met != 0
+    }
+}
+
+impl Taken {
+    fn add(&mut self, payload: usize) {
+        self.messages += 1;
+        self.bytes += widen(payload);
+    }
+}

@@ -1,0 +1,179 @@
+//! Messages that are framed once and queued in many rings.
+//!
+//! Owns the blocks that a broadcaster fills and its subscribers' rings refer to. Each ring bounds the
+//! bytes it queues, not the blocks it pins by them; but it refers only to messages that follow the
+//! one before in the encoder's own order, and copies those that stand alone. So it never pins more
+//! than one block for every two messages, and one that takes all messages pins little more than what
+//! it queues.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::{BY_REFERENCE, Block, Filled, Writer, next_size};
+use crate::sync::Counted;
+use crate::wire::frame::Framing;
+
+/// As many blocks that were full an encoder remembers, to fill them again: what queues of two
+/// megabytes hold.
+const REMEMBERED: usize = 32;
+/// How many of them it looks at for one that is free: the oldest are, unless somebody is slow.
+const LOOKED_AT: usize = 4;
+/// Of those that are free it keeps so many.
+const SPARE: usize = 2;
+
+/// What frames messages for many rings at once.
+pub(crate) struct Encoder {
+    /// Differs between encoders.
+    id: u64,
+    writer: Option<Writer>,
+    /// Blocks that are full and that rings may still refer to, the oldest first.
+    full: VecDeque<Counted<Block>>,
+    /// How many messages there were.
+    messages: u64,
+}
+
+/// A message as it goes on the wire, for [`push_encoded`](super::Producer::push_encoded).
+pub(crate) struct Encoded<'e> {
+    pub(super) framing: Framing,
+    /// Length of the SP message.
+    pub(super) payload: usize,
+    /// Its bytes, except for a large body.
+    filled: Filled<'e>,
+    pub(super) parts: Parts<'e>,
+    /// Which message of which encoder it is.
+    pub(super) number: Number,
+}
+
+/// What a message was made of.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'e> {
+    pub(super) header: &'e [u8],
+    pub(super) body: &'e Bytes,
+}
+
+/// The place of a message in the order of its encoder.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Number {
+    encoder: u64,
+    message: u64,
+}
+
+impl Number {
+    pub(super) fn next(self) -> Self {
+        Self { message: self.message + 1, ..self }
+    }
+}
+
+impl Encoded<'_> {
+    /// Address of the block it is in.
+    #[cfg(test)]
+    pub(super) fn block(&self) -> usize {
+        self.filled.block.bytes.as_ptr().addr()
+    }
+
+    /// Whether the body is queued by a reference of its own.
+    fn is_large(&self) -> bool {
+        self.parts.body.len() >= BY_REFERENCE
+    }
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Encoder({} messages)", self.messages)
+    }
+}
+
+impl Encoder {
+    /// Takes memory when there is something to frame.
+    pub(crate) fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { id, writer: None, full: VecDeque::new(), messages: 0 }
+    }
+
+    /// Frames the message `header` then `body` for rings of `framing`. Those of another framing take
+    /// it too, by a copy.
+    pub(crate) fn encode<'e>(
+        &'e mut self,
+        framing: Framing,
+        header: &'e [u8],
+        body: &'e Bytes,
+    ) -> Encoded<'e> {
+        let payload = header.len() + body.len();
+        let inline: &[u8] = if body.len() < BY_REFERENCE { body } else { &[] };
+        let prefix = framing.prefix(payload);
+        let len = prefix.len() + header.len() + inline.len();
+        self.messages += 1;
+        let number = Number { encoder: self.id, message: self.messages };
+        let writer = self.writer_of(len);
+        let filled = writer.write(&[&prefix, header, inline]);
+        Encoded { framing, payload, filled, parts: Parts { header, body }, number }
+    }
+
+    /// Gives up the memory to which no ring refers any more.
+    pub(crate) fn rest(&mut self) {
+        self.writer = None;
+        self.full.clear();
+    }
+
+    /// The writer, with room for `len` bytes.
+    fn writer_of(&mut self, len: usize) -> &mut Writer {
+        let writer = match self.writer.take() {
+            Some(writer) if writer.room() >= len => writer,
+            Some(full) => self.change_block(full, len),
+            None => Writer::new(Block::new(next_size(0).max(len))),
+        };
+        self.writer.insert(writer)
+    }
+
+    /// Goes on in another block: the full one itself, if no ring refers to it any more.
+    fn change_block(&mut self, full: Writer, len: usize) -> Writer {
+        let mut block = full.block;
+        if block.size >= len && Counted::get_mut(&mut block).is_some() {
+            return Writer::new(block);
+        }
+        let size = next_size(block.size).max(len);
+        self.full.push_back(block);
+        if self.full.len() > REMEMBERED {
+            self.full.pop_front();
+        }
+        Writer::new(self.recycled(size).unwrap_or_else(|| Block::new(size)))
+    }
+
+    /// One of the full blocks, if it is of `size` and no ring refers to it any more.
+    fn recycled(&mut self, size: usize) -> Option<Counted<Block>> {
+        let free = |block: &mut Counted<Block>| Counted::get_mut(block).is_some();
+        let at = self.full.iter_mut().take(LOOKED_AT).position(free)?;
+        let block = self.full.remove(at)?;
+        while self.full.len() > SPARE && self.full.front_mut().is_some_and(free) {
+            self.full.pop_front();
+        }
+        (block.size >= size).then_some(block)
+    }
+}
+
+impl super::Inlet {
+    /// Appends a message that is framed already: by reference if the last one here was the one
+    /// before it, else by a copy.
+    pub(super) fn write_encoded(&mut self, encoded: &Encoded<'_>, follows: bool) {
+        if follows || self.goes_on(&encoded.filled) {
+            self.refer(&encoded.filled);
+        } else {
+            let prefix = encoded.framing.prefix(encoded.payload);
+            let Parts { header, body } = encoded.parts;
+            let inline: &[u8] = if encoded.is_large() { &[] } else { body };
+            self.write(&[&prefix, header, inline]);
+        }
+        if encoded.is_large() {
+            self.share(encoded.parts.body.clone());
+        }
+    }
+}

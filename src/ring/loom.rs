@@ -1,0 +1,216 @@
+//! Every interleaving of the handshakes, and of who may touch which bytes.
+//!
+//! loom watches each byte of a block, the half, and who counts a block. Models have two threads and
+//! as few messages as show the case. A block holds two messages here.
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib ring::loom`
+
+use std::io::IoSlice;
+
+use ::loom::{model, thread};
+
+use super::*;
+
+static MESSAGE: Bytes = Bytes::from_static(b"m");
+
+fn ring(messages: usize) -> (Producer, Arc<Ring>) {
+    new(Framing::Length, Bounds { messages, bytes: usize::MAX })
+}
+
+fn push(ring: &mut Producer) -> bool {
+    let Wake(wake) = ring.push(&[], &MESSAGE).unwrap();
+    wake
+}
+
+fn pop(ring: &Ring) -> Option<Taken> {
+    let (frame, taken) = ring.consumer().pop()?;
+    assert_eq!(frame.into_bytes(), MESSAGE);
+    Some(taken)
+}
+
+fn pop_all(ring: &Ring) -> u64 {
+    let mut popped = 0;
+    while pop(ring).is_some() {
+        popped += 1;
+    }
+    popped
+}
+
+#[test]
+fn a_consumer_that_sleeps_is_woken() {
+    model(|| {
+        let (mut producer, ring) = ring(1);
+        let producer = thread::spawn(move || push(&mut producer));
+        let popped = pop(&ring).is_some();
+        let asleep = !popped && ring.consumer().arm();
+        assert_eq!(producer.join().unwrap(), asleep);
+        assert_eq!(pop(&ring).is_some(), !popped);
+    });
+}
+
+#[test]
+fn a_producer_that_waits_for_room_or_silence_is_told() {
+    for look in [Producer::has_room, |ring: &mut Producer| ring.drained()] {
+        model(move || {
+            let (mut producer, ring) = ring(1);
+            push(&mut producer);
+            let producer = thread::spawn(move || (look(&mut producer), producer));
+            let taken = pop(&ring).unwrap();
+            let (found, mut producer) = producer.join().unwrap();
+            assert!(found || taken.room);
+            assert!(look(&mut producer));
+        });
+    }
+}
+
+/// Of sixteen messages the consumer looks for an order at every second only: the rule at the head of
+/// `consumer.rs`.
+#[test]
+fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
+    let mut builder = ::loom::model::Builder::new();
+    // Without a bound the interleavings of so many messages are out of reach.
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let (mut producer, ring) = ring(16);
+        for _ in 0..16 {
+            push(&mut producer);
+        }
+        let producer = thread::spawn(move || (producer.has_room(), producer));
+        let mut told = false;
+        // One is left, so all that is known is never used up.
+        for _ in 0..15 {
+            told |= pop(&ring).unwrap().room;
+        }
+        let (found, mut producer) = producer.join().unwrap();
+        assert!(found || told);
+        assert!(producer.has_room());
+    });
+}
+
+#[test]
+fn a_producer_is_told_of_room_while_the_consumer_has_more() {
+    model(|| {
+        let (mut producer, ring) = ring(2);
+        push(&mut producer);
+        push(&mut producer);
+        let producer = thread::spawn(move || producer.has_room());
+        let taken = pop(&ring).unwrap();
+        assert!(producer.join().unwrap() || taken.room);
+    });
+}
+
+#[test]
+fn a_message_is_either_received_or_evicted_or_queued() {
+    model(|| {
+        let (mut producer, ring) = ring(1);
+        push(&mut producer);
+        let producer = thread::spawn(move || producer.push_evicting(&[], &MESSAGE));
+        let popped = u64::from(pop(&ring).is_some());
+        let (pushed, evicted) = producer.join().unwrap();
+        assert!(pushed.is_ok());
+        assert_eq!(popped + evicted + ring.queued().messages, 2);
+        assert_eq!(popped + evicted + pop_all(&ring), 2);
+    });
+}
+
+/// Three messages are two blocks, and the second may be the first one, rewound.
+#[test]
+fn messages_of_two_segments_arrive_whole() {
+    model(|| {
+        let (mut producer, ring) = ring(9);
+        push(&mut producer);
+        let producer = thread::spawn(move || {
+            push(&mut producer);
+            push(&mut producer);
+        });
+        let popped = pop_all(&ring);
+        producer.join().unwrap();
+        assert_eq!(popped + pop_all(&ring), 3);
+        assert_eq!(ring.queued(), Queued::default());
+    });
+}
+
+#[test]
+fn what_is_listed_is_whole() {
+    model(|| {
+        let (mut producer, ring) = ring(9);
+        push(&mut producer);
+        let producer = thread::spawn(move || {
+            let _ = producer.append_shared(Bytes::from_static(b"\0\0\0\0\0\0\0\x01m"), 1);
+            push(&mut producer);
+        });
+        let mut consumer = ring.consumer();
+        let mut out = [IoSlice::new(&[]); 4];
+        let listed = consumer.slices(&mut out);
+        let bytes = out[..listed].iter().map(|slice| slice.len()).sum::<usize>();
+        assert!(bytes > 0 && bytes.is_multiple_of(9));
+        let taken = consumer.consume(bytes);
+        drop(consumer);
+        producer.join().unwrap();
+        assert_eq!(taken.messages + pop_all(&ring), 3);
+    });
+}
+
+/// A push that meets a close is refused, or there for who has closed the ring to find.
+#[test]
+fn a_push_that_meets_a_close_is_refused_or_counted() {
+    for before in 0..3 {
+        model(move || {
+            let (mut producer, ring) = ring(9);
+            (0..before).for_each(|_| drop(push(&mut producer)));
+            let producer = thread::spawn(move || {
+                let pushed = u64::from(producer.push(&[], &MESSAGE).is_ok());
+                (pushed, producer)
+            });
+            ring.close();
+            let found = pop_all(&ring);
+            let (pushed, mut producer) = producer.join().unwrap();
+            assert_eq!(found, before + pushed);
+            assert_eq!(ring.queued(), Queued::default());
+            let _ = producer.append(b"\0\0\0\0\0\0\0\x01m", 1);
+            assert_eq!(pop_all(&ring), 1);
+        });
+    }
+}
+
+#[test]
+fn two_rings_share_the_block_of_an_encoder() {
+    let mut builder = ::loom::model::Builder::new();
+    // Three threads: without a bound the number of interleavings is out of reach.
+    builder.preemption_bound = Some(1);
+    builder.check(|| {
+        let mut encoder = Encoder::new();
+        let mut producers = Vec::new();
+        let mut consumers = Vec::new();
+        for _ in 0..2 {
+            let (producer, ring) = ring(9);
+            producers.push(producer);
+            consumers.push(thread::spawn(move || (pop_all(&ring), ring)));
+        }
+        for _ in 0..3 {
+            let encoded = encoder.encode(Framing::Length, &[], &MESSAGE);
+            for producer in &mut producers {
+                let _ = producer.push_encoded(&encoded).unwrap();
+            }
+        }
+        for consumer in consumers {
+            let (popped, ring) = consumer.join().unwrap();
+            assert_eq!(popped + pop_all(&ring), 3);
+        }
+    });
+}
+
+#[test]
+fn a_ring_rests_only_when_nobody_uses_it() {
+    model(|| {
+        let (mut producer, ring) = ring(9);
+        push(&mut producer);
+        let producer = thread::spawn(move || {
+            producer.rest();
+            push(&mut producer);
+            producer.rest();
+        });
+        let popped = pop_all(&ring);
+        producer.join().unwrap();
+        assert_eq!(popped + pop_all(&ring), 2);
+    });
+}

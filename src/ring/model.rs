@@ -1,0 +1,350 @@
+//! A ring as a list of messages and a few flags, and the proof that a ring behaves like that.
+//!
+//! Owns the random operations that are done to both.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::tests::{NO_BOUNDS, body, bounds, listed, pop, queued, receive, ring, wire};
+use super::*;
+use crate::message::{Picked, Verdict};
+use crate::wire::frame::Decoder;
+use Framing::{Length, TypeAndLength};
+
+/// What a ring promises, said as simply as possible: a list of messages and a few flags.
+struct Model {
+    framing: Framing,
+    bounds: Bounds,
+    messages: VecDeque<ModelMessage>,
+    asleep: bool,
+    wants_room: bool,
+    wants_silence: bool,
+    closed: bool,
+}
+
+struct ModelMessage {
+    payload: Vec<u8>,
+    /// Its bytes on the wire yet to be consumed.
+    left: Vec<u8>,
+    begun: bool,
+}
+
+impl Model {
+    fn new(framing: Framing, bounds: Bounds) -> Self {
+        Self {
+            framing,
+            bounds,
+            messages: VecDeque::new(),
+            asleep: false,
+            wants_room: false,
+            wants_silence: false,
+            closed: false,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.messages.iter().map(|message| message.payload.len()).sum()
+    }
+
+    fn queued(&self) -> Queued {
+        queued(self.messages.len() as u64, self.bytes() as u64)
+    }
+
+    fn full(&self) -> bool {
+        let Bounds { messages, bytes } = self.bounds;
+        !self.messages.is_empty() && (self.messages.len() >= messages || self.bytes() >= bytes)
+    }
+
+    fn add(&mut self, payload: &[u8]) -> Wake {
+        self.messages.push_back(ModelMessage {
+            payload: payload.to_vec(),
+            left: wire(self.framing, &[], payload),
+            begun: false,
+        });
+        Wake(std::mem::take(&mut self.asleep))
+    }
+
+    fn push(&mut self, payload: &[u8]) -> Result<Wake, PushRefusal> {
+        if self.closed {
+            return Err(PushRefusal::Closed);
+        }
+        if !self.has_room() {
+            return Err(PushRefusal::Full);
+        }
+        Ok(self.add(payload))
+    }
+
+    fn push_evicting(&mut self, payload: &[u8]) -> (Result<Wake, PushRefusal>, u64) {
+        if self.closed {
+            return (Err(PushRefusal::Closed), 0);
+        }
+        let kept = usize::from(self.messages.front().is_some_and(|message| message.begun));
+        let mut evicted = 0;
+        while self.full() && self.messages.len() > kept {
+            self.messages.remove(kept);
+            evicted += 1;
+        }
+        (Ok(self.add(payload)), evicted)
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.wants_room = self.full();
+        !self.wants_room
+    }
+
+    fn drained(&mut self) -> bool {
+        self.wants_silence = !self.messages.is_empty();
+        !self.wants_silence
+    }
+
+    fn arm(&mut self) -> bool {
+        self.asleep = self.messages.is_empty();
+        self.asleep
+    }
+
+    fn pop(&mut self) -> Option<(Vec<u8>, Taken)> {
+        if self.messages.front()?.begun {
+            return None;
+        }
+        let payload = self.messages.pop_front()?.payload;
+        let taken = self.taken(1, payload.len());
+        Some((payload, taken))
+    }
+
+    fn pop_if(&mut self) -> (Option<Vec<u8>>, Taken) {
+        let (mut messages, mut bytes) = (0, 0);
+        while let Some(first) = self.messages.front().filter(|first| !first.begun) {
+            let verdict = verdict(&first.payload);
+            if verdict == Verdict::Leave {
+                break;
+            }
+            messages += 1;
+            bytes += first.payload.len();
+            let message = self.messages.pop_front().unwrap();
+            if verdict == Verdict::Take {
+                return (Some(message.payload), self.taken(messages, bytes));
+            }
+        }
+        (None, self.taken(messages, bytes))
+    }
+
+    fn wire(&self) -> Vec<u8> {
+        self.messages.iter().flat_map(|message| message.left.clone()).collect()
+    }
+
+    fn consume(&mut self, mut n: usize) -> Taken {
+        let (mut messages, mut bytes) = (0, 0);
+        while n > 0 {
+            let message = &mut self.messages[0];
+            let step = n.min(message.left.len());
+            message.left.drain(..step);
+            message.begun = true;
+            n -= step;
+            if message.left.is_empty() {
+                messages += 1;
+                bytes += message.payload.len();
+                self.messages.pop_front();
+            }
+        }
+        self.taken(messages, bytes)
+    }
+
+    fn taken(&mut self, messages: u64, bytes: usize) -> Taken {
+        let half = self.messages.len() <= self.bounds.messages / 2
+            && self.bytes() <= self.bounds.bytes / 2;
+        let room = messages > 0 && self.wants_room && half;
+        let silence = messages > 0 && self.wants_silence && self.messages.is_empty();
+        self.wants_room &= !room;
+        self.wants_silence &= !silence;
+        Taken { messages, bytes: bytes as u64, room: room || silence }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Push {
+        header: usize,
+        body: usize,
+    },
+    PushEvicting {
+        header: usize,
+        body: usize,
+    },
+    /// Framed by an encoder; what is `skipped` goes to other rings only.
+    PushEncoded {
+        skipped: bool,
+        evicting: bool,
+        header: usize,
+        body: usize,
+    },
+    Append(Vec<usize>),
+    AppendShared(Vec<usize>),
+    Rest,
+    AppendBody(usize),
+    Consume(Index),
+    Pop,
+    PopIf,
+    Arm,
+    HasRoom,
+    Drained,
+    Close,
+}
+
+fn lengths() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        8 => 0..20_usize,
+        2 => 1000..5000_usize,
+        1 => BY_REFERENCE - 2..BY_REFERENCE + 2,
+        1 => 60_000..70_000_usize,
+    ]
+}
+
+fn operations() -> impl Strategy<Value = Operation> {
+    use Operation::*;
+    prop_oneof![
+        40 => (0..12_usize, lengths()).prop_map(|(header, body)| Push { header, body }),
+        10 => (0..12_usize, lengths()).prop_map(|(header, body)| PushEvicting { header, body }),
+        30 => (prop::bool::weighted(0.1), any::<bool>(), 0..12_usize, lengths()).prop_map(
+            |(skipped, evicting, header, body)| PushEncoded { skipped, evicting, header, body }),
+        10 => prop::collection::vec(lengths(), 1..6).prop_map(Append),
+        5 => prop::collection::vec(lengths(), 1..6).prop_map(AppendShared),
+        5 => Just(Rest),
+        5 => lengths().prop_map(AppendBody),
+        25 => any::<Index>().prop_map(Consume),
+        20 => Just(Pop),
+        15 => Just(PopIf),
+        10 => Just(Arm),
+        5 => Just(HasRoom),
+        5 => Just(Drained),
+        1 => Just(Close),
+    ]
+}
+
+/// Something that differs from message to message, and is not the same at its two ends.
+fn verdict(message: &[u8]) -> Verdict {
+    let last = message.last().copied().unwrap_or_default();
+    match (message.len() + usize::from(last)) % 8 {
+        0..3 => Verdict::Take,
+        3..7 => Verdict::Skip,
+        _ => Verdict::Leave,
+    }
+}
+
+/// Does the same to the ring and to the model; they must answer alike.
+fn compare(
+    encoder: &mut Encoder,
+    ring: &mut Producer,
+    model: &mut Model,
+    seed: usize,
+    operation: Operation,
+) {
+    let bytes = |len: usize| -> Vec<u8> { (0..len).map(|i| (seed + i) as u8).collect() };
+    let split = |header, body| {
+        let whole = bytes(header + body);
+        (whole[..header].to_vec(), Bytes::copy_from_slice(&whole[header..]), whole)
+    };
+    match operation {
+        Operation::Push { header, body } => {
+            let (header, body, whole) = split(header, body);
+            assert_eq!(ring.push(&header, &body), model.push(&whole));
+        }
+        Operation::PushEvicting { header, body } => {
+            let (header, body, whole) = split(header, body);
+            assert_eq!(ring.push_evicting(&header, &body), model.push_evicting(&whole));
+        }
+        Operation::PushEncoded { skipped, evicting, header, body } => {
+            let (header, body, whole) = split(header, body);
+            let encoded = encoder.encode(Length, &header, &body);
+            match (skipped, evicting) {
+                (true, _) => {}
+                (_, true) => {
+                    assert_eq!(ring.push_encoded_evicting(&encoded), model.push_evicting(&whole))
+                }
+                _ => assert_eq!(ring.push_encoded(&encoded), model.push(&whole)),
+            }
+        }
+        Operation::Rest => assert_eq!(ring.rest(), model.messages.is_empty()),
+        Operation::Append(ref lens) | Operation::AppendShared(ref lens) => {
+            let frame = |len: &usize| wire(model.framing, &[], &bytes(*len));
+            let run: Vec<u8> = lens.iter().flat_map(frame).collect();
+            let mut woken = lens.iter().map(|len| model.add(&bytes(*len)).0);
+            let wake = woken.next().unwrap();
+            assert!(woken.all(|wake| !wake));
+            let appended = match operation {
+                Operation::Append(_) => ring.append(&run, lens.len()),
+                _ => ring.append_shared(run.into(), lens.len()),
+            };
+            assert_eq!(appended, Wake(wake));
+        }
+        Operation::AppendBody(len) => {
+            assert_eq!(ring.append_body(bytes(len).into()), model.add(&bytes(len)));
+        }
+        Operation::Consume(n) => {
+            let mut consumer = ring.consumer();
+            let (listed, expected) = (listed(&mut consumer), model.wire());
+            assert!(expected.starts_with(&listed), "the wire is as it should be");
+            assert_eq!(listed.is_empty(), expected.is_empty());
+            let n = n.index(listed.len() + 1);
+            assert_eq!(consumer.consume(n), model.consume(n));
+        }
+        Operation::Pop => {
+            let popped = ring.consumer().pop();
+            let popped = popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken));
+            assert!(popped == model.pop());
+        }
+        Operation::PopIf => {
+            let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
+            let (picked, taken) = ring.consumer().pop_if(judge);
+            let picked = match picked {
+                Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
+                Picked::Left | Picked::Nothing => None,
+            };
+            assert!((picked, taken) == model.pop_if());
+        }
+        Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
+        Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
+        Operation::Drained => assert_eq!(ring.drained(), model.drained()),
+        Operation::Close => {
+            ring.close();
+            model.closed = true;
+        }
+    }
+    assert_eq!(ring.queued(), model.queued());
+    assert_eq!(ring.is_closed(), model.closed);
+}
+
+proptest! {
+    #[test]
+    fn a_ring_behaves_like_a_list_of_messages(
+        framing in prop_oneof![Just(Length), Just(TypeAndLength)],
+        bounds in prop_oneof![
+            (0..6_usize, 0..40_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
+            (1..30_usize, 1..200_000_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
+        ],
+        operations in prop::collection::vec(operations(), 0..60),
+    ) {
+        let (mut ring, _) = new(framing, bounds);
+        let mut model = Model::new(framing, bounds);
+        let mut encoder = Encoder::new();
+        for (seed, operation) in operations.into_iter().enumerate() {
+            compare(&mut encoder, &mut ring, &mut model, seed, operation);
+        }
+    }
+
+    #[test]
+    fn whatever_a_stream_decodes_to_passes_through(
+        payloads in prop::collection::vec(lengths().prop_map(body), 0..10),
+        read in 1..50_000_usize,
+    ) {
+        let stream: Vec<u8> = payloads.iter().flat_map(|p| wire(Length, &[], p)).collect();
+        let mut ring = ring(NO_BOUNDS);
+        receive(&mut ring, &mut Decoder::new(Length, None), &stream, read);
+        for payload in payloads {
+            prop_assert!(pop(&ring).unwrap() == payload);
+        }
+        prop_assert_eq!(pop(&ring), None);
+    }
+}

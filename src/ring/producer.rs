@@ -1,0 +1,248 @@
+//! The producer of a ring: the one that pushes.
+//!
+//! Owns what was ever pushed, and what it knows of what has left: it looks at the consumer's cache
+//! line only when the ring seems full without.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use super::encoder::Number;
+use super::{BY_REFERENCE, Bounds, Encoded, Inlet, PushRefusal, Queued, ROOM, Ring, Wake};
+use crate::sync::Arc;
+use crate::wire::frame::{Framing, widen};
+
+/// An empty ring for frames of `framing`, and its one producer. It takes memory for bytes only when
+/// there are some.
+pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
+    let ring = Arc::new(Ring::with(framing, bounds));
+    let producer = Producer {
+        inlet: Inlet::new(Arc::clone(&ring)),
+        pushed: Queued::default(),
+        departed: Queued::default(),
+        bounds,
+        framing,
+        ordered: false,
+        heard: Number::default(),
+    };
+    (producer, ring)
+}
+
+/// The end of a ring that pushes. There is one for each ring.
+///
+/// Reads as the ring itself.
+pub(crate) struct Producer {
+    inlet: Inlet,
+    /// All that was ever pushed.
+    pushed: Queued,
+    /// All that has ever left, when last looked at. It never shrinks, so by it the ring is at least
+    /// as full as it is.
+    departed: Queued,
+    /// The ring's own, here since they are needed for each push.
+    bounds: Bounds,
+    framing: Framing,
+    /// The order for room may stand.
+    ordered: bool,
+    /// The last message of an encoder that was pushed.
+    heard: Number,
+}
+
+impl Deref for Producer {
+    type Target = Ring;
+
+    fn deref(&self) -> &Ring {
+        &self.inlet.ring
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Producer").field(&self.inlet.ring).finish()
+    }
+}
+
+impl Producer {
+    /// The ring.
+    pub(crate) fn ring(&self) -> &Arc<Ring> {
+        &self.inlet.ring
+    }
+
+    /// Appends the message `header` then `body`. Finding room withdraws the order for it.
+    pub(crate) fn push(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
+        self.admit()?;
+        self.add(header.len() + body.len(), |this| this.write(header, body))
+    }
+
+    /// Appends the message `header` then `body`, and makes room by dropping the oldest; yields how
+    /// many those were, which may be some though the ring was closed meanwhile.
+    ///
+    /// The message that is partly consumed is kept. When the consumer is at work, room is near:
+    /// then nothing is dropped and the ring exceeds its bounds by this one message.
+    pub(crate) fn push_evicting(
+        &mut self,
+        header: &[u8],
+        body: &Bytes,
+    ) -> (Result<Wake, PushRefusal>, u64) {
+        let evicted = self.make_room();
+        let len = header.len() + body.len();
+        (self.add(len, |this| this.write(header, body)), evicted)
+    }
+
+    /// Appends a message that was framed for many rings, of which none need be copied.
+    #[allow(dead_code)] // not yet used by the protocols that broadcast
+    pub(crate) fn push_encoded(&mut self, encoded: &Encoded<'_>) -> Result<Wake, PushRefusal> {
+        self.admit()?;
+        self.add(encoded.payload, |this| this.write_encoded(encoded))
+    }
+
+    /// What [`push_encoded`](Self::push_encoded) does, in the way of
+    /// [`push_evicting`](Self::push_evicting).
+    #[allow(dead_code)] // not yet used by the protocols that broadcast
+    pub(crate) fn push_encoded_evicting(
+        &mut self,
+        encoded: &Encoded<'_>,
+    ) -> (Result<Wake, PushRefusal>, u64) {
+        let evicted = self.make_room();
+        (self.add(encoded.payload, |this| this.write_encoded(encoded)), evicted)
+    }
+
+    /// Appends `count` whole frames as they stand on the wire.
+    ///
+    /// They are taken in any case, even by a full or closed ring: they have left the kernel, so
+    /// there is no way back. The reader asks [`has_room`](Self::has_room) before it reads; what a
+    /// closed ring is left with shows in [`queued`](Ring::queued).
+    pub(crate) fn append(&mut self, frames: &[u8], count: usize) -> Wake {
+        self.inlet.write(&[frames]);
+        self.force(count, self.payload_of(frames.len(), count))
+    }
+
+    /// What [`append`](Self::append) does, without a copy. For the frames of a large read: they keep
+    /// alive all the memory that `frames` does, until the last of them is consumed.
+    #[allow(dead_code)] // not yet used by connections
+    pub(crate) fn append_shared(&mut self, frames: Bytes, count: usize) -> Wake {
+        let payload = self.payload_of(frames.len(), count);
+        self.inlet.share(frames);
+        self.force(count, payload)
+    }
+
+    /// Appends one whole SP message, of which no part need be copied. Taken in any case, as
+    /// [`append`](Self::append) does.
+    pub(crate) fn append_body(&mut self, payload: Bytes) -> Wake {
+        self.write(&[], &payload);
+        self.force(1, payload.len())
+    }
+
+    /// Whether the ring is not full; if it is, [`Taken::room`](super::Taken::room) follows when it is
+    /// at most half full.
+    pub(crate) fn has_room(&mut self) -> bool {
+        if self.is_full() {
+            self.inlet.ring.head.order(ROOM);
+            self.ordered = true;
+            if self.is_full() {
+                return false;
+            }
+        }
+        if std::mem::take(&mut self.ordered) {
+            self.inlet.ring.head.withdraw(ROOM);
+        }
+        true
+    }
+
+    /// Gives up the blocks of a ring that is empty and whose consumer's half is free; says whether it
+    /// has. For a pipe that has had nothing to do for a while: an empty ring keeps its block, so that
+    /// messages that go singly need not take one each, and the spare ones.
+    #[allow(dead_code)] // for whoever sweeps over idle pipes
+    pub(crate) fn rest(&mut self) -> bool {
+        self.inlet.rest()
+    }
+
+    /// Size and address of the block that is being filled; 0 without.
+    #[cfg(test)]
+    pub(super) fn block(&self) -> (usize, usize) {
+        let writer = self.inlet.writer.as_ref();
+        writer.map_or((0, 0), |writer| (writer.block.size, writer.block.bytes.as_ptr().addr()))
+    }
+
+    fn admit(&mut self) -> Result<(), PushRefusal> {
+        if self.is_closed() {
+            return Err(PushRefusal::Closed);
+        }
+        if self.has_room() { Ok(()) } else { Err(PushRefusal::Full) }
+    }
+
+    /// Drops the oldest messages if the ring is full; says how many.
+    fn make_room(&mut self) -> u64 {
+        if self.is_closed() || !self.is_full() {
+            return 0;
+        }
+        let Self { inlet, bounds, pushed, .. } = self;
+        inlet.ring.try_consumer().map_or(0, |mut consumer| consumer.evict(*bounds, *pushed))
+    }
+
+    fn is_full(&mut self) -> bool {
+        if !self.bounds.reached_by(self.pushed.since(self.departed)) {
+            return false;
+        }
+        self.departed = self.inlet.ring.departed();
+        self.bounds.reached_by(self.pushed.since(self.departed))
+    }
+
+    /// Publishes the message of `len` bytes that `write` writes, unless the ring is closed by then.
+    fn add(&mut self, len: usize, write: impl FnOnce(&mut Self)) -> Result<Wake, PushRefusal> {
+        if self.is_closed() {
+            return Err(PushRefusal::Closed);
+        }
+        let mark = self.inlet.mark();
+        write(self);
+        let pushed = self.pushed.plus(1, len);
+        match self.inlet.publish(pushed, false) {
+            Some(slept) => {
+                self.pushed = pushed;
+                Ok(Wake(slept))
+            }
+            None => {
+                self.inlet.cut(mark, self.pushed);
+                Err(PushRefusal::Closed)
+            }
+        }
+    }
+
+    fn write(&mut self, header: &[u8], body: &Bytes) {
+        let prefix = self.framing.prefix(header.len() + body.len());
+        if body.len() < BY_REFERENCE {
+            self.inlet.write(&[&prefix, header, body]);
+        } else {
+            self.inlet.write(&[&prefix, header]);
+            self.inlet.share(body.clone());
+        }
+    }
+
+    fn write_encoded(&mut self, encoded: &Encoded<'_>) {
+        if encoded.framing != self.framing {
+            return self.write(encoded.parts.header, encoded.parts.body);
+        }
+        let follows = self.heard.next() == encoded.number;
+        self.inlet.write_encoded(encoded, follows);
+        self.heard = encoded.number;
+    }
+
+    /// Publishes what is written, whether the ring is closed or not.
+    fn force(&mut self, messages: usize, bytes: usize) -> Wake {
+        self.pushed = self.pushed.plus(messages, bytes);
+        Wake(self.inlet.publish(self.pushed, true) == Some(true))
+    }
+
+    /// Length of the SP messages in `count` frames of `len` bytes.
+    fn payload_of(&self, len: usize, count: usize) -> usize {
+        let prefixes = count * self.framing.prefix_len();
+        debug_assert!(prefixes <= len, "each frame has a prefix");
+        len.saturating_sub(prefixes)
+    }
+}
+
+impl Queued {
+    fn plus(self, messages: usize, bytes: usize) -> Self {
+        Self { messages: self.messages + widen(messages), bytes: self.bytes + widen(bytes) }
+    }
+}

@@ -1,0 +1,771 @@
+//! What a ring promises, tried out.
+
+use std::io::IoSlice;
+use std::sync::Condvar;
+use std::time::{Duration, Instant};
+use std::{sync, thread};
+
+use Framing::{Length, TypeAndLength};
+use bytes::BytesMut;
+
+use super::*;
+use crate::message::{Frame, Picked, Verdict};
+use crate::wire::frame::{Decoder, Piece};
+
+pub(super) const NO_BOUNDS: Bounds = bounds(usize::MAX, usize::MAX);
+
+pub(super) const fn bounds(messages: usize, bytes: usize) -> Bounds {
+    Bounds { messages, bytes }
+}
+
+/// The ring, by its producer.
+pub(super) fn ring(bounds: Bounds) -> Producer {
+    new(Length, bounds).0
+}
+
+pub(super) fn body(len: usize) -> Bytes {
+    (0..len).map(|i| (i % 251) as u8).collect()
+}
+
+pub(super) fn queued(messages: u64, bytes: u64) -> Queued {
+    Queued { messages, bytes }
+}
+
+fn push(ring: &mut Producer, text: &'static str) -> Result<Wake, PushRefusal> {
+    ring.push(&[], &Bytes::from_static(text.as_bytes()))
+}
+
+pub(super) fn pop(ring: &Ring) -> Option<Bytes> {
+    let (frame, _) = ring.consumer().pop()?;
+    Some(frame.into_bytes())
+}
+
+/// The first `n` bytes, consumed as a connection would.
+fn read(ring: &Ring, n: usize) -> (Vec<u8>, Taken) {
+    let mut consumer = ring.consumer();
+    let mut bytes = listed(&mut consumer);
+    bytes.truncate(n);
+    let taken = consumer.consume(bytes.len());
+    (bytes, taken)
+}
+
+pub(super) fn listed(consumer: &mut Consumer<'_>) -> Vec<u8> {
+    let mut out = [IoSlice::new(&[]); 64];
+    let slices = consumer.slices(&mut out);
+    out[..slices].iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
+pub(super) fn wire(framing: Framing, header: &[u8], body: &[u8]) -> Vec<u8> {
+    [&framing.prefix(header.len() + body.len()), header, body].concat()
+}
+
+#[test]
+fn bytes_come_out_as_they_go_on_the_wire() {
+    for framing in [Length, TypeAndLength] {
+        let mut ring = new(framing, NO_BOUNDS).0;
+        let mut expected = Vec::new();
+        for len in [0, 1, 3000, BY_REFERENCE - 1, BY_REFERENCE, 100_000, 5] {
+            let _ = ring.push(b"head", &body(len)).unwrap();
+            expected.extend(wire(framing, b"head", &body(len)));
+        }
+        let run = [wire(framing, b"", b"a"), wire(framing, b"", b"bc")].concat();
+        let _ = ring.append(&run, 2);
+        expected.extend(run);
+        let _ = ring.append_body(body(20_000));
+        expected.extend(wire(framing, b"", &body(20_000)));
+
+        assert_eq!(ring.queued().messages, 10);
+        let (bytes, taken) = read(&ring, usize::MAX);
+        assert!(bytes == expected);
+        assert_eq!(taken.messages, 10);
+        assert_eq!(ring.queued(), Queued::default());
+    }
+}
+
+#[test]
+fn a_message_counts_until_its_last_byte_is_consumed() {
+    let mut ring = ring(NO_BOUNDS);
+    let _ = ring.push(b"ab", &body(3)).unwrap();
+    let _ = push(&mut ring, "x").unwrap();
+    assert_eq!(ring.queued(), queued(2, 6));
+    assert_eq!(read(&ring, 12).1, Taken::default());
+    assert_eq!(ring.queued(), queued(2, 6));
+    assert_eq!(read(&ring, 2).1, Taken { messages: 1, bytes: 5, room: false });
+    assert_eq!(ring.queued(), queued(1, 1));
+}
+
+#[test]
+fn either_bound_makes_it_full() {
+    let mut few = ring(bounds(2, usize::MAX));
+    let mut short = ring(bounds(usize::MAX, 4));
+    for ring in [&mut few, &mut short] {
+        let _ = push(ring, "abc").unwrap();
+        assert!(ring.has_room());
+        let _ = push(ring, "abc").unwrap();
+        assert_eq!(push(ring, "abc"), Err(PushRefusal::Full));
+        assert!(!ring.has_room());
+    }
+}
+
+#[test]
+fn an_empty_ring_takes_a_message_of_any_size() {
+    for bounds in [bounds(0, 0), bounds(1, 1), bounds(9, 0), bounds(0, 9)] {
+        let mut ring = ring(bounds);
+        assert!(ring.has_room());
+        let _ = ring.push(&[], &body(100_000)).unwrap();
+        assert_eq!(push(&mut ring, ""), Err(PushRefusal::Full));
+        assert_eq!(pop(&ring).unwrap(), body(100_000));
+        let _ = push(&mut ring, "").unwrap();
+        assert_eq!(push(&mut ring, ""), Err(PushRefusal::Full));
+    }
+}
+
+#[test]
+fn a_refused_producer_is_told_once_when_the_ring_is_half_full() {
+    let mut ring = ring(bounds(4, usize::MAX));
+    for _ in 0..4 {
+        let _ = push(&mut ring, "abc").unwrap();
+    }
+    assert_eq!(push(&mut ring, "abc"), Err(PushRefusal::Full));
+    let room = |ring: &Ring| ring.consumer().pop().unwrap().1.room;
+    assert!(!room(&ring), "three quarters full");
+    assert!(room(&ring), "half full");
+    assert!(!room(&ring), "told already");
+    assert!(!room(&ring), "nobody waits");
+}
+
+#[test]
+fn half_full_means_bytes_as_well() {
+    let mut ring = ring(bounds(4, 100));
+    let _ = ring.push(&[], &body(90)).unwrap();
+    let _ = ring.push(&[], &body(90)).unwrap();
+    assert!(!ring.has_room());
+    assert!(!read(&ring, 98).1.room, "90 of 100 bytes left");
+    assert!(!read(&ring, 97).1.room, "one byte of the frame left");
+    assert!(read(&ring, 1).1.room);
+}
+
+#[test]
+fn a_producer_that_wants_silence_is_told_when_the_ring_is_empty() {
+    let mut ring = ring(NO_BOUNDS);
+    assert!(ring.drained());
+    let _ = push(&mut ring, "a").unwrap();
+    let _ = push(&mut ring, "b").unwrap();
+    assert!(!ring.drained());
+    assert!(!read(&ring, 17).1.room);
+    assert!(read(&ring, 1).1.room);
+    assert!(ring.drained());
+}
+
+#[test]
+fn a_sleeping_consumer_is_woken_by_the_first_push_only() {
+    let mut ring = ring(NO_BOUNDS);
+    assert_eq!(push(&mut ring, "a"), Ok(Wake(false)), "nobody sleeps yet");
+    assert!(!ring.consumer().arm(), "there is something");
+    assert_eq!(push(&mut ring, "b"), Ok(Wake(false)));
+    let _ = read(&ring, 17);
+    assert!(!ring.consumer().arm(), "one byte is left");
+    let _ = read(&ring, 1);
+    assert!(ring.consumer().arm());
+    assert_eq!(ring.append(&wire(Length, b"", b"c"), 1), Wake(true));
+    assert_eq!(ring.append_body(body(1)), Wake(false));
+}
+
+#[test]
+fn a_closed_ring_refuses_pushes_and_gives_out_what_it_has() {
+    let mut ring = ring(bounds(1, 1));
+    let _ = push(&mut ring, "a").unwrap();
+    ring.close();
+    assert!(ring.is_closed());
+    assert_eq!(push(&mut ring, "b"), Err(PushRefusal::Closed));
+    assert_eq!(ring.push_evicting(&[], &body(1)), (Err(PushRefusal::Closed), 0));
+    let _ = ring.append_body(body(7));
+    assert_eq!(ring.queued(), queued(2, 8), "what a reader has read is not lost unseen");
+    assert_eq!(pop(&ring).unwrap(), "a");
+    assert_eq!(pop(&ring).unwrap(), body(7));
+    assert_eq!(pop(&ring), None);
+}
+
+#[test]
+fn a_producer_never_waits_for_the_consumer() {
+    let mut ring = ring(bounds(1, 1));
+    let shared = Arc::clone(ring.ring());
+    let mut consumer = shared.consumer();
+    assert!(ring.try_consumer().is_none());
+    let _ = push(&mut ring, "a").unwrap();
+    assert_eq!(listed(&mut consumer).len(), 9);
+    assert_eq!(push(&mut ring, "b"), Err(PushRefusal::Full));
+    let overshot = ring.push_evicting(&[], &Bytes::from_static(b"b"));
+    assert_eq!(overshot, (Ok(Wake(false)), 0));
+    assert_eq!(ring.queued(), queued(2, 2));
+    assert_eq!(consumer.consume(9).messages, 1);
+}
+
+#[test]
+fn what_is_reclaimed_is_whole_and_what_was_begun_stays() {
+    let mut ring = ring(NO_BOUNDS);
+    let large = body(100_000);
+    let _ = push(&mut ring, "begun").unwrap();
+    let _ = push(&mut ring, "whole").unwrap();
+    let _ = ring.push(b"head", &large).unwrap();
+    assert_eq!(read(&ring, 10).1.messages, 0);
+    ring.close();
+    let frames = ring.consumer().reclaim();
+    let frames: Vec<Bytes> = frames.into_iter().map(Frame::into_bytes).collect();
+    assert_eq!(frames, [&b"whole"[..], &[b"head", &large[..]].concat()]);
+    assert_eq!(ring.queued(), queued(1, 5));
+    assert_eq!(read(&ring, 100).0, b"gun");
+    assert_eq!(ring.queued(), queued(0, 0));
+    assert!(ring.consumer().reclaim().is_empty());
+}
+
+#[test]
+fn eviction_drops_the_oldest_until_the_new_one_fits() {
+    let mut ring = ring(bounds(usize::MAX, 10));
+    for text in ["aaaa", "bbbb", "cccc"] {
+        let _ = push(&mut ring, text).unwrap();
+    }
+    let (_, evicted) = ring.push_evicting(b"d", &body(0));
+    assert_eq!(evicted, 1);
+    assert_eq!(ring.queued(), queued(3, 9));
+    assert_eq!(ring.push_evicting(b"e", &body(0)).1, 0, "there is room");
+    for text in ["bbbb", "cccc", "d", "e"] {
+        assert_eq!(pop(&ring).unwrap(), text);
+    }
+}
+
+#[test]
+fn eviction_never_cuts_the_message_that_is_begun() {
+    for begun in 1..4 + 8 + BY_REFERENCE {
+        if begun > 20 && begun % 1000 != 0 {
+            continue;
+        }
+        let mut ring = ring(bounds(2, usize::MAX));
+        let _ = ring.push(b"head", &body(BY_REFERENCE)).unwrap();
+        let _ = push(&mut ring, "old").unwrap();
+        let (mut bytes, _) = read(&ring, begun);
+        assert_eq!(ring.push_evicting(b"new", &body(0)).1, 1);
+        assert_eq!(ring.consumer().pop().map(|(_, taken)| taken), None);
+        bytes.extend(read(&ring, usize::MAX).0);
+        let first = wire(Length, b"head", &body(BY_REFERENCE));
+        assert!(bytes == [first, wire(Length, b"new", b"")].concat());
+    }
+}
+
+#[test]
+fn eviction_overshoots_by_one_when_only_the_begun_message_is_left() {
+    let mut ring = ring(bounds(1, usize::MAX));
+    let _ = push(&mut ring, "a").unwrap();
+    let _ = read(&ring, 1);
+    assert_eq!(ring.push_evicting(b"b", &body(0)).1, 0);
+    assert_eq!(ring.push_evicting(b"c", &body(0)).1, 1);
+    assert_eq!(ring.queued(), queued(2, 2));
+}
+
+#[test]
+fn eviction_leaves_the_orders_of_the_producer() {
+    let mut ring = ring(bounds(1, usize::MAX));
+    let _ = push(&mut ring, "a").unwrap();
+    assert!(!ring.drained());
+    assert_eq!(ring.push_evicting(b"b", &body(0)).1, 1);
+    assert!(read(&ring, 9).1.room);
+}
+
+#[test]
+fn a_body_by_reference_comes_back_as_it_was_with_its_header_apart() {
+    let mut ring = ring(NO_BOUNDS);
+    let large = body(BY_REFERENCE);
+    let _ = ring.push(b"head", &large).unwrap();
+    let _ = ring.append_body(large.clone());
+    let (mut frame, _) = ring.consumer().pop().unwrap();
+    assert_eq!(frame.take(4).unwrap(), "head");
+    assert_eq!(frame.into_bytes().as_ptr(), large.as_ptr());
+    assert_eq!(pop(&ring).unwrap().as_ptr(), large.as_ptr());
+}
+
+#[test]
+fn a_popped_body_pins_a_block_only_if_it_is_a_fair_part_of_it() {
+    let pins = |len: usize, beside: usize| {
+        let mut ring = ring(NO_BOUNDS);
+        let run = [wire(Length, b"", &body(len)), wire(Length, b"", &body(beside))].concat();
+        let _ = ring.append(&run, 2);
+        let mut consumer = ring.consumer();
+        let mut out = [IoSlice::new(&[])];
+        assert_eq!(consumer.slices(&mut out), 1);
+        let here = out[0][8..].as_ptr();
+        consumer.pop().unwrap().0.into_bytes().as_ptr() == here
+    };
+    assert!(!pins(COPY_OUT - 1, 0));
+    assert!(pins(COPY_OUT, 0));
+    assert!(pins(COPY_OUT, 60_000));
+    assert!(!pins(COPY_OUT, 70_000));
+    assert!(pins(20_000, 299_000));
+}
+
+#[test]
+fn blocks_start_small_grow_and_are_given_up_when_the_ring_rests() {
+    let mut ring = ring(NO_BOUNDS);
+    let mut blocks = vec![ring.block().0];
+    for _ in 0..200 {
+        let _ = ring.push(&[], &body(1000)).unwrap();
+        blocks.push(ring.block().0);
+    }
+    blocks.dedup();
+    assert_eq!(blocks, [0, 2048, 16_384, 65_536]);
+    assert!(!ring.rest(), "it is not empty");
+    let _ = read(&ring, 100);
+    assert!(!ring.rest());
+    let _ = read(&ring, usize::MAX);
+    let shared = Arc::clone(ring.ring());
+    let half = shared.consumer();
+    assert!(!ring.rest(), "somebody is at work");
+    drop(half);
+    assert!(ring.rest());
+    assert_eq!(ring.block().0, 0);
+    let _ = push(&mut ring, "a").unwrap();
+    assert_eq!(ring.block().0, FIRST_BLOCK);
+    assert_eq!(pop(&ring).unwrap(), "a");
+    assert!(ring.rest());
+    assert!(ring.rest());
+}
+
+#[test]
+fn messages_that_go_singly_use_one_small_block() {
+    let mut ring = ring(NO_BOUNDS);
+    let mut blocks = Vec::new();
+    for _ in 0..1000 {
+        let _ = ring.push(b"head", &body(100)).unwrap();
+        blocks.push(ring.block());
+        assert_eq!(pop(&ring).unwrap(), [b"head", &body(100)[..]].concat());
+    }
+    blocks.dedup();
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks[0].0, FIRST_BLOCK);
+}
+
+#[test]
+fn a_block_that_was_lent_is_not_written_again() {
+    let mut ring = ring(NO_BOUNDS);
+    let bodies: Vec<Bytes> = (5000..5100).map(body).collect();
+    let mut popped = Vec::new();
+    for body in &bodies {
+        let _ = ring.push(&[], body).unwrap();
+        popped.push(pop(&ring).unwrap());
+    }
+    assert!(popped == bodies);
+}
+
+#[test]
+fn a_stream_uses_its_blocks_again() {
+    let mut ring = ring(NO_BOUNDS);
+    let mut blocks = std::collections::BTreeSet::new();
+    let _ = ring.push(&[], &body(3000)).unwrap();
+    for _ in 0..1000 {
+        // One is always left, so no block is ever empty.
+        let _ = ring.push(&[], &body(3000)).unwrap();
+        assert_eq!(pop(&ring).unwrap().len(), 3000);
+        if ring.block().0 == LARGEST_BLOCK {
+            blocks.insert(ring.block().1);
+        }
+    }
+    assert!(blocks.len() <= 3, "{}", blocks.len());
+}
+
+/// What an idle pipe costs, twice.
+#[test]
+fn a_ring_at_rest_is_small() {
+    assert!(size_of::<Ring>() <= 192, "{}", size_of::<Ring>());
+}
+
+#[test]
+fn a_run_by_reference_comes_out_as_it_is() {
+    let mut ring = ring(NO_BOUNDS);
+    let run = [wire(Length, b"", &body(5)), wire(Length, b"", &body(9000))].concat();
+    let run = Bytes::from(run);
+    let _ = push(&mut ring, "first").unwrap();
+    let _ = ring.append_shared(run.clone(), 2);
+    let _ = push(&mut ring, "last").unwrap();
+    assert_eq!(ring.queued(), queued(4, 9014));
+    assert_eq!(pop(&ring).unwrap(), "first");
+    assert_eq!(pop(&ring).unwrap(), body(5));
+    assert_eq!(pop(&ring).unwrap().as_ptr(), run[21..].as_ptr());
+    assert_eq!(pop(&ring).unwrap(), "last");
+}
+
+#[test]
+fn what_is_framed_once_comes_out_of_every_ring() {
+    let (mut encoder, mut rings) = (Encoder::new(), [ring(NO_BOUNDS), ring(NO_BOUNDS)]);
+    let lens = [0, 1, 3000, BY_REFERENCE - 1, BY_REFERENCE, 100_000, 5, 60_000, 7];
+    let mut expected = Vec::new();
+    for round in 0..100 {
+        let payload = body(lens[round % lens.len()]);
+        let encoded = encoder.encode(Length, b"head", &payload);
+        for ring in &mut rings {
+            let _ = ring.push_encoded(&encoded).unwrap();
+        }
+        expected.push([b"head", &payload[..]].concat());
+    }
+    for ring in rings {
+        for message in &expected {
+            assert!(pop(&ring).unwrap() == *message);
+        }
+        assert_eq!(pop(&ring), None);
+        assert_eq!(ring.queued(), Queued::default());
+    }
+}
+
+#[test]
+fn what_is_framed_once_is_one_segment_if_it_follows_and_a_copy_if_it_stands_alone() {
+    let (mut encoder, mut all, mut some) = (Encoder::new(), ring(NO_BOUNDS), ring(NO_BOUNDS));
+    for n in 0..10 {
+        let payload = body(n);
+        let encoded = encoder.encode(Length, &[], &payload);
+        let _ = all.push_encoded(&encoded).unwrap();
+        if n % 2 == 0 {
+            let _ = some.push_encoded(&encoded).unwrap();
+        }
+    }
+    assert_eq!(some.consumer().slices(&mut [IoSlice::new(&[]); 9]), 1, "copied");
+    assert_eq!(all.consumer().slices(&mut [IoSlice::new(&[]); 9]), 2, "one copied, nine there");
+    assert_eq!(some.block().0, FIRST_BLOCK);
+    encoder.rest();
+    for n in 0..10 {
+        assert_eq!(pop(&all).unwrap(), body(n));
+    }
+}
+
+#[test]
+fn what_is_framed_for_another_framing_is_framed_again() {
+    let mut encoder = Encoder::new();
+    let mut ring = new(TypeAndLength, NO_BOUNDS).0;
+    for len in [3, BY_REFERENCE] {
+        let payload = body(len);
+        let _ = ring.push_encoded(&encoder.encode(Length, b"head", &payload)).unwrap();
+        assert!(read(&ring, usize::MAX).0 == wire(TypeAndLength, b"head", &payload));
+    }
+}
+
+#[test]
+fn an_encoder_fills_its_blocks_again_when_no_ring_refers_to_them() {
+    let (mut encoder, mut ring) = (Encoder::new(), ring(bounds(4, usize::MAX)));
+    let mut starts = std::collections::BTreeSet::new();
+    let payload = body(3000);
+    for _ in 0..1000 {
+        let encoded = encoder.encode(Length, &[], &payload);
+        starts.insert(encoded.block());
+        let (wake, _) = ring.push_encoded_evicting(&encoded);
+        let _ = wake.unwrap();
+    }
+    assert_eq!(ring.queued().messages, 4);
+    assert!(starts.len() <= 6, "{}", starts.len());
+}
+
+#[test]
+fn what_is_looked_at_is_neither_copied_nor_moved() {
+    let mut ring = ring(NO_BOUNDS);
+    let large = body(BY_REFERENCE);
+    let _ = push(&mut ring, "small").unwrap();
+    let _ = ring.push(b"", &large).unwrap();
+    let _ = ring.push(b"head", &large).unwrap();
+    let mut seen = Vec::new();
+    let (picked, taken) = ring.consumer().pop_if(|head, body| {
+        seen.push((head.len(), body.as_ptr() == large.as_ptr()));
+        if head.is_empty() { Verdict::Skip } else { Verdict::Leave }
+    });
+    assert!(matches!(picked, Picked::Left));
+    assert_eq!(seen, [(0, false), (0, true), (4, true)]);
+    assert_eq!(taken, Taken { messages: 2, bytes: 5 + large.len() as u64, room: false });
+    let (frame, _) = ring.consumer().pop().unwrap();
+    assert_eq!(frame.len(), 4 + large.len(), "what was left is there");
+}
+
+#[test]
+fn slices_fill_as_many_places_as_there_are() {
+    let mut ring = ring(NO_BOUNDS);
+    let _ = ring.push(&[], &body(BY_REFERENCE)).unwrap();
+    let _ = ring.push(&[], &body(BY_REFERENCE)).unwrap();
+    let mut consumer = ring.consumer();
+    assert_eq!(consumer.slices(&mut []), 0);
+    assert_eq!(consumer.slices(&mut [IoSlice::new(&[]); 3]), 3);
+    assert_eq!(consumer.slices(&mut [IoSlice::new(&[]); 9]), 4);
+}
+
+/// What a connection does with what it reads.
+pub(super) fn receive(ring: &mut Producer, decoder: &mut Decoder, stream: &[u8], read: usize) {
+    for mut input in stream.chunks(read) {
+        while let Some(piece) = decoder.next(&mut input) {
+            let _ = match piece.unwrap() {
+                Piece::Frames { bytes, count, .. } => ring.append(bytes, count),
+                Piece::Body(payload) => ring.append_body(payload),
+            };
+        }
+    }
+}
+
+/// Rung by one thread, awaited by another; fails when nobody rings.
+#[derive(Default)]
+struct Bell(sync::Mutex<bool>, Condvar);
+
+impl Bell {
+    fn ring_if(&self, needed: bool) {
+        if needed {
+            *self.0.lock().unwrap() = true;
+            self.1.notify_one();
+        }
+    }
+
+    fn wait(&self) {
+        let rung = self.0.lock().unwrap();
+        let patience = Duration::from_secs(20);
+        let (mut rung, late) = self.1.wait_timeout_while(rung, patience, |rung| !*rung).unwrap();
+        assert!(!late.timed_out(), "a wake-up was lost");
+        *rung = false;
+    }
+}
+
+const STRESS: u64 = 100_000;
+
+/// The `n`th message of a stress: its number, and a length that varies.
+fn numbered(n: u64) -> Bytes {
+    let len = match n % 64 {
+        0 => BY_REFERENCE + 5,
+        1..4 => 3000,
+        short => short as usize,
+    };
+    let mut bytes = BytesMut::zeroed(8 + len);
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    bytes.freeze()
+}
+
+fn number(payload: &[u8]) -> u64 {
+    let n = u64::from_be_bytes(*payload.first_chunk().unwrap());
+    assert_eq!(payload.len(), numbered(n).len());
+    n
+}
+
+struct Stress {
+    ring: Arc<Ring>,
+    consumer: Bell,
+    producer: Bell,
+}
+
+impl Stress {
+    fn new(bounds: Bounds) -> (Producer, Self) {
+        let (producer, ring) = new(Length, bounds);
+        (producer, Self { ring, consumer: Bell::default(), producer: Bell::default() })
+    }
+
+    /// Pushes every message, waits for room when there is none, and for silence at the end.
+    fn produce(&self, mut ring: Producer) {
+        for n in 0..STRESS {
+            let body = numbered(n);
+            let wake = loop {
+                match ring.push(&[], &body) {
+                    Ok(wake) => break wake,
+                    Err(refusal) => assert_eq!(refusal, PushRefusal::Full),
+                }
+                self.producer.wait();
+            };
+            self.consumer.ring_if(wake.0);
+        }
+        while !self.ring.drained() {
+            self.producer.wait();
+        }
+    }
+
+    /// Sleeps until there is something.
+    fn nothing_left(&self) {
+        if self.ring.consumer().arm() {
+            self.consumer.wait();
+        }
+    }
+}
+
+#[test]
+fn stress_frames_arrive_in_order_and_no_wake_up_is_lost() {
+    for bounds in [bounds(1, 1), bounds(3, 100), bounds(128, 1 << 20)] {
+        let (ring, stress) = Stress::new(bounds);
+        thread::scope(|scope| {
+            scope.spawn(|| stress.produce(ring));
+            for n in 0..STRESS {
+                let (frame, taken) = loop {
+                    let popped = stress.ring.consumer().pop();
+                    match popped {
+                        Some(popped) => break popped,
+                        None => stress.nothing_left(),
+                    }
+                };
+                assert_eq!(number(&frame.into_bytes()), n);
+                stress.producer.ring_if(taken.room);
+            }
+        });
+        assert_eq!(stress.ring.queued(), Queued::default());
+    }
+}
+
+#[test]
+fn stress_bytes_arrive_in_order_however_they_are_consumed() {
+    for bounds in [bounds(2, usize::MAX), bounds(128, 1 << 20)] {
+        let (ring, stress) = Stress::new(bounds);
+        thread::scope(|scope| {
+            scope.spawn(|| stress.produce(ring));
+            let mut inbound = new(Length, NO_BOUNDS).0;
+            let mut decoder = Decoder::new(Length, None);
+            let (mut next, mut step) = (0, 1);
+            while next < STRESS {
+                let (bytes, taken) = read(&stress.ring, step);
+                step = step * 31 % 70_001;
+                stress.producer.ring_if(taken.room);
+                if bytes.is_empty() {
+                    stress.nothing_left();
+                }
+                receive(&mut inbound, &mut decoder, &bytes, usize::MAX);
+                while let Some(payload) = pop(&inbound) {
+                    assert_eq!(number(&payload), next);
+                    next += 1;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn stress_evicted_and_received_are_all_there_ever_was() {
+    let (mut ring, stress) = Stress::new(bounds(16, 1 << 20));
+    let (mut received, mut last) = (0, None);
+    let evicted = thread::scope(|scope| {
+        let stress = &stress;
+        let producer = scope.spawn(move || {
+            let mut evicted = 0;
+            for n in 0..STRESS {
+                let (wake, dropped) = ring.push_evicting(&[], &numbered(n));
+                let wake = wake.unwrap();
+                stress.consumer.ring_if(wake.0);
+                evicted += dropped;
+            }
+            evicted
+        });
+        while last != Some(STRESS - 1) {
+            let popped = stress.ring.consumer().pop();
+            let Some((frame, _)) = popped else {
+                stress.nothing_left();
+                continue;
+            };
+            let n = number(&frame.into_bytes());
+            assert!(last < Some(n));
+            last = Some(n);
+            received += 1;
+        }
+        producer.join().unwrap()
+    });
+    assert_eq!(received + evicted, STRESS);
+    assert_eq!(stress.ring.queued(), Queued::default());
+}
+
+/// What is pushed while the ring is closed is either refused, or there for who has closed it.
+#[test]
+fn stress_a_push_that_meets_a_close_is_refused_or_counted() {
+    for round in 0..2000 {
+        let (mut producer, ring) = new(Length, NO_BOUNDS);
+        thread::scope(|scope| {
+            let pushing = scope.spawn(move || {
+                let mut pushed = 0;
+                // Every other one is by reference: two segments to take back.
+                let bodies = [body(round % 50), body(BY_REFERENCE)];
+                while producer.push(b"head", &bodies[pushed as usize % 2]).is_ok() {
+                    pushed += 1;
+                }
+                let _ = producer.append(&wire(Length, b"", b"read before"), 1);
+                pushed
+            });
+            while ring.queued().messages < 1 + round as u64 % 7 {
+                thread::yield_now();
+            }
+            ring.close();
+            let counted = ring.queued().messages;
+            let pushed = pushing.join().unwrap();
+            assert!(counted >= pushed, "{counted} were counted, {pushed} pushed");
+            let mut popped = 0;
+            while let Some(payload) = pop(&ring) {
+                popped += 1;
+                assert_eq!(payload.starts_with(b"head"), popped <= pushed);
+            }
+            assert_eq!(popped, pushed + 1);
+            assert_eq!(ring.queued(), Queued::default());
+        });
+    }
+}
+
+/// Not a test: prints how fast it is. `cargo test --release --lib ring::tests::measure -- --ignored
+/// --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    for (len, count) in [(8, 2_000_000), (64, 2_000_000), (1024, 2_000_000), (65_536, 100_000)] {
+        println!("across {len}: {:.2} M/s", across(&body(len), count));
+    }
+    for len in [8, 64, 1024, 65_536] {
+        println!("alone {len}: {:.1} ns", alone(&body(len), 1_000_000));
+    }
+    for len in [8, 64, 1024] {
+        println!("bytewise {len}: {:.1} ns", bytewise(&body(len), 1_000_000));
+    }
+}
+
+const MEASURED: Bounds = bounds(8192, 1 << 20);
+
+/// Millions of messages a second from thread to thread.
+fn across(body: &Bytes, count: u64) -> f64 {
+    let (mut producer, ring) = new(Length, MEASURED);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..count {
+                let backoff = Backoff::new();
+                while producer.push(&[], body).is_err() {
+                    backoff.snooze();
+                }
+            }
+        });
+        let (mut popped, mut backoff) = (0, Backoff::new());
+        while popped < count {
+            match pop(&ring) {
+                Some(payload) => {
+                    std::hint::black_box(payload);
+                    popped += 1;
+                    backoff = Backoff::new();
+                }
+                None => backoff.snooze(),
+            }
+        }
+    });
+    count as f64 / start.elapsed().as_secs_f64() / 1e6
+}
+
+/// Nanoseconds for a push and a pop in one thread.
+fn alone(body: &Bytes, count: u32) -> f64 {
+    let (mut producer, ring) = new(Length, MEASURED);
+    let start = Instant::now();
+    for _ in 0..count {
+        let _ = producer.push(&[], body).unwrap();
+        std::hint::black_box(pop(&ring).unwrap());
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(count)
+}
+
+/// Nanoseconds for a push and for its part of a write of 500 messages.
+fn bytewise(body: &Bytes, count: u32) -> f64 {
+    let (mut producer, ring) = new(Length, MEASURED);
+    let start = Instant::now();
+    for _ in 0..count / 500 {
+        for _ in 0..500 {
+            let _ = producer.push(&[], body).unwrap();
+        }
+        let mut pen = ring.consumer();
+        let mut slices = [IoSlice::new(&[]); 64];
+        let n = pen.slices(&mut slices);
+        let bytes = slices[..n].iter().map(|slice| slice.len()).sum();
+        assert_eq!(pen.consume(bytes).messages, 500);
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(count)
+}
