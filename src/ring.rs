@@ -89,6 +89,9 @@ const COPY_OUT: usize = 4 * 1024;
 /// A slice keeps its whole block alive, so a body that is a smaller part of it is copied out.
 const LEAST_PART: usize = 16;
 
+/// No block that a run lies in when it is queued by reference is larger, unless the run is.
+pub(crate) const READ_BLOCK: usize = 256 * 1024;
+
 /// Bits of [`Tail::word`] below the position.
 const FLAGS: u32 = 2;
 /// The consumer sleeps until the next push.
@@ -567,7 +570,8 @@ struct Node {
 
 enum Source {
     Block(Counted<Block>),
-    Bytes(Bytes),
+    /// With the size of the memory that they keep alive.
+    Bytes(Bytes, usize),
 }
 
 impl Source {
@@ -575,7 +579,7 @@ impl Source {
     fn pins(&self) -> usize {
         match self {
             Self::Block(block) => block.size,
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(_, size) => *size,
         }
     }
 }
@@ -679,10 +683,10 @@ impl Inlet {
         self.position += widen(len);
     }
 
-    /// Appends `bytes`, without a copy.
-    fn share(&mut self, bytes: Bytes) {
+    /// Appends `bytes`, without a copy; they keep `size` bytes of memory alive.
+    fn share(&mut self, bytes: Bytes, size: usize) {
         let (start, len) = (bytes.as_ptr(), widen(bytes.len()));
-        self.open(Source::Bytes(bytes), start);
+        self.open(Source::Bytes(bytes, size), start);
         self.position += len;
         self.seal();
     }
@@ -1021,7 +1025,7 @@ impl<'r> Held<'r> {
         }
         // SAFETY: the front is not empty, so the node is there and ours.
         match unsafe { &(*self.peek().outlet.node).source } {
-            Source::Bytes(all) => all.slice_ref(bytes),
+            Source::Bytes(all, _) => all.slice_ref(bytes),
             Source::Block(block) => {
                 // The producer acquires this with the departure of the message.
                 block.lent.store(true, Ordering::Relaxed);

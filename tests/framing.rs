@@ -27,7 +27,11 @@ struct Ear {
 
 impl Ear {
     fn new(transport: Transport, limit: Option<usize>) -> Self {
-        let pair = Pair::with_options(Options::new().max_recv_size(limit)).unwrap();
+        Self::with(transport, Options::new().max_recv_size(limit))
+    }
+
+    fn with(transport: Transport, options: Options) -> Self {
+        let pair = Pair::with_options(options).unwrap();
         let events = pair.events();
         let address = transport.address();
         let url = pair.bind(&address.url).unwrap().url();
@@ -205,6 +209,80 @@ fn frames_may_come_together_and_be_cut_in_the_middle() {
         ear.hears(b"second");
         ear.hears(b"third");
         kit::conserved(&ear.pair.stats());
+    }
+}
+
+/// Sizes on both sides of where bodies are copied, referred to, and read into their place.
+#[test]
+fn bodies_of_every_size_arrive_whole_however_they_follow_one_another() {
+    let sizes =
+        [MIB, MIB, 5, 300_000, 70_000, 0, 250_000, 262_136, 262_144, 4096, 65_536, 65_537, MIB - 1];
+    for transport in Transport::STREAMS {
+        let Ear { pair, mut raw, _address, .. } = Ear::new(transport, Some(MIB));
+        let frame =
+            |size: &usize| [announce(transport, *size as u64), pattern(*size, *size)].concat();
+        let stream: Vec<u8> = sizes.iter().flat_map(frame).collect();
+        for write in [stream.len(), 100_000, 262_145] {
+            thread::scope(|scope| {
+                scope.spawn(|| stream.chunks(write).for_each(|part| raw.send(part)));
+                for size in sizes {
+                    assert!(pair.recv_timeout(SOON).unwrap() == pattern(size, size), "{size}");
+                }
+            });
+        }
+        kit::conserved(&pair.stats());
+    }
+}
+
+#[test]
+fn a_queue_that_is_full_within_a_body_goes_on_with_it_later() {
+    for transport in Transport::STREAMS {
+        let Ear { pair, mut raw, _address, .. } =
+            Ear::with(transport, Options::new().recv_queue(2));
+        let frame = |body: &[u8]| [&announce(transport, body.len() as u64), body].concat();
+        let large = pattern(MIB, 3);
+        let stream = [frame(b"first"), frame(b"second"), frame(&large), frame(b"last")].concat();
+        for _ in 0..3 {
+            thread::scope(|scope| {
+                scope.spawn(|| raw.send(&stream));
+                eventually("the queue is full", || pair.stats().recv_queue == 2);
+                for body in [b"first", &b"second"[..], &large, b"last"] {
+                    assert!(pair.recv_timeout(SOON).unwrap() == body);
+                }
+            });
+        }
+        kit::conserved(&pair.stats());
+    }
+}
+
+#[test]
+fn the_end_within_a_large_body_is_counted_as_truncated() {
+    for transport in Transport::STREAMS {
+        for part in [100, 200_000, 500_000, MIB - 1] {
+            let mut ear = Ear::new(transport, None);
+            ear.raw.send_frame(&pattern(MIB, 1));
+            ear.raw.send(&announce(transport, MIB as u64));
+            ear.raw.send(&pattern(part, 2));
+            ear.raw.finish();
+            assert_eq!(detached(&ear.events), DetachReason::PeerClosed);
+            ear.hears(&pattern(MIB, 1));
+            let stats = ear.pair.stats();
+            assert_eq!((stats.truncated, stats.broken_connections), (1, 1));
+            ear.lives_on();
+        }
+    }
+}
+
+#[test]
+fn a_length_above_the_limit_is_refused_behind_a_large_body() {
+    for transport in Transport::STREAMS {
+        let mut ear = Ear::new(transport, Some(MIB));
+        ear.raw.send_frame(&pattern(MIB, 1));
+        ear.raw.send(&announce(transport, MIB as u64 + 1));
+        assert_eq!(detached(&ear.events), oversize(MIB + 1, MIB));
+        ear.hears(&pattern(MIB, 1));
+        assert_eq!(ear.pair.stats().truncated, 0);
+        ear.lives_on();
     }
 }
 

@@ -14,14 +14,16 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mio::Token;
 
+use super::blocks::Blocks;
 use super::timers::{TimerKey, after};
 use super::{Command, Context, Due, Mailbox};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
-use crate::ring::{self, Consumer, Producer, Ring};
+use crate::ring::{self, Consumer, Producer, READ_BLOCK, Ring, Wake};
 use crate::socket::{DetachReason, EndpointCore, Peer};
 use crate::stats::{Counters, DropReason, InProgress};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
@@ -35,6 +37,16 @@ const SLICES: usize = 64;
 /// How often is written in one go while others may add to it. Without an end, a sender could be kept
 /// writing what others send, and the I/O thread be kept from all other connections.
 const WRITES: usize = 16;
+/// Once so much of one connection was read in a turn, it is for the others. The last read may take as
+/// much again, so less than twice this is read in a turn.
+const READ: usize = READ_BLOCK;
+/// A run of whole frames of at least this length is not copied into the receive ring but referred to
+/// where it was read. A quarter of a block: so what waits in a ring keeps at most four times its own
+/// length alive, and a receiver that is slow at most four times the bound of its queue and one read.
+const SHARED_RUN: usize = READ_BLOCK / 4;
+/// From so much room on, the rest of a body is read into its place; less is not worth a read of its
+/// own. Anything from 8 to 128 KiB was as good, as far as could be measured.
+const IN_PLACE: usize = 64 * 1024;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const PARTING: Duration = Duration::from_secs(1);
@@ -85,6 +97,17 @@ struct Open {
     paused: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     broken: Option<DetachReason>,
+}
+
+/// What a read has brought.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    /// How many bytes; none at the end of the stream.
+    n: usize,
+    /// There was no room for more.
+    filled: bool,
+    /// They are where they are to stay already.
+    in_place: bool,
 }
 
 /// What becomes of a connection after an event.
@@ -199,11 +222,11 @@ impl Connection {
         }
     }
 
-    /// Reads once, as much as the shared buffer holds.
+    /// Reads what there is, as far as one turn allows.
     pub(crate) fn read(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
-            Phase::Open(open) => match open.read(self.read_closed, &mut cx.buffer) {
+            Phase::Open(open) => match open.read(self.read_closed, &mut cx.blocks) {
                 Fate::End(Ending::Lost(reason)) => {
                     self.count_framing_fault(&reason);
                     Fate::End(Ending::Lost(reason))
@@ -211,7 +234,7 @@ impl Connection {
                 fate => fate,
             },
             Phase::Closing { link, drained } => {
-                let fate = discard(&*link.stream, &mut cx.buffer);
+                let fate = cx.blocks.fill(|block| discard(&*link.stream, block));
                 match (&fate, *drained) {
                     // The peer has ended its side; ours may still have something to write.
                     (Fate::End(Ending::Parted), false) => Fate::Keep,
@@ -398,7 +421,7 @@ impl Connection {
         let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
-        let n = match stream.read(&mut cx.buffer) {
+        let n = match cx.blocks.fill(|block| stream.read(block)) {
             Ok(0) => return Fate::End(Ending::Failed(AttemptError::Closed)),
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -410,22 +433,24 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
             Err(error) => return Fate::End(Ending::Failed(error.into())),
         };
-        let more = n == cx.buffer.len() || !stream.short_read_is_last();
-        let mut bytes = &cx.buffer[..n];
+        let read = cx.blocks.at_hand().slice(..n);
+        let more = n == READ_BLOCK || !stream.short_read_is_last();
+        let mut bytes = &read[..];
         match parser.parse(&mut bytes) {
             None if more || self.read_closed || broken.is_some() => Fate::Again,
             None => Fate::Keep,
             Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
             Some(Ok(())) => {
-                let rest = bytes.to_vec();
-                self.open(&rest, more, token, cx)
+                let rest = read.slice_ref(bytes);
+                drop(read);
+                self.open(rest, more, token, cx)
             }
         }
     }
 
     /// The header was right: offers the pipe to the socket and takes in what came with the header.
     /// There may be `more` that the poll will not announce.
-    fn open(&mut self, rest: &[u8], more: bool, token: Token, cx: &mut Context) -> Fate {
+    fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
         let (Some(host), Phase::Greeting { stream, .. }) =
             (self.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
         else {
@@ -467,7 +492,8 @@ impl Connection {
             return Fate::End(Ending::Rejected);
         }
         self._in_progress = None;
-        let taken = open.take_in(rest);
+        let taken = open.take_in(&rest, &rest);
+        drop(rest);
         self.phase = Phase::Open(open);
         match taken {
             Ok(()) if more || self.read_closed => Fate::Again,
@@ -500,25 +526,35 @@ impl Connection {
 }
 
 impl Open {
-    fn read(&mut self, read_closed: bool, buffer: &mut [u8]) -> Fate {
-        if self.paused || !self.recv.has_room() {
-            self.paused = true;
-            return self.idle();
-        }
-        let n = match self.link.stream.read(buffer) {
-            Ok(0) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
-            Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return self.idle(),
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
-            Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
-        };
-        let more = n == buffer.len() || !self.link.stream.short_read_is_last();
-        match self.take_in(&buffer[..n]) {
-            Err(error) => Fate::End(Ending::Lost(error.into())),
+    /// Reads until all is read that there was, or it is enough for a turn.
+    fn read(&mut self, read_closed: bool, blocks: &mut Blocks) -> Fate {
+        let mut total = 0;
+        loop {
+            if self.paused || !self.recv.has_room() {
+                self.paused = true;
+                return self.idle();
+            }
+            let read = match self.read_once(blocks) {
+                Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.idle(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
+                Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
+            };
+            let block = blocks.at_hand();
+            let elsewhere = if read.in_place { 0 } else { read.n };
+            if let Err(error) = self.take_in(&block[..elsewhere], block) {
+                return Fate::End(Ending::Lost(error.into()));
+            }
+            total += read.n;
             // A short read has emptied the kernel's buffer, unless the end of the stream waits
             // behind it: that was announced already and will not be announced again.
-            Ok(()) if more || read_closed || self.broken.is_some() => Fate::Again,
-            Ok(()) => Fate::Keep,
+            match read.filled || !self.link.stream.short_read_is_last() {
+                true if total < READ => {}
+                true => return Fate::Again,
+                false if read_closed || self.broken.is_some() => return Fate::Again,
+                false => return Fate::Keep,
+            }
         }
     }
 
@@ -529,6 +565,22 @@ impl Open {
             Flushed::Broken(error) => self.write_failed(error),
             Flushed::Idle | Flushed::Blocked => Fate::Keep,
         }
+    }
+
+    /// One read: into the body that is on its way, if there is much to come of it, or into a block.
+    fn read_once(&mut self, blocks: &mut Blocks) -> io::Result<Read> {
+        let stream = &self.link.stream;
+        if let Some(vacancy) = self.decoder.vacancy(IN_PLACE) {
+            let n = stream.read(vacancy)?;
+            let filled = n == vacancy.len();
+            self.decoder.filled(n);
+            return Ok(Read { n, filled, in_place: true });
+        }
+        let room = self.decoder.appetite(READ_BLOCK);
+        blocks.fill(|block| {
+            let n = stream.read(&mut block[..room])?;
+            Ok(Read { n, filled: n == room, in_place: false })
+        })
     }
 
     /// There is nothing to read, or no room for it.
@@ -546,14 +598,19 @@ impl Open {
         if self.paused { self.idle() } else { Fate::Again }
     }
 
-    /// Moves the frames in `bytes` into the receive ring and tells the socket if it slept.
-    fn take_in(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
+    /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
+    /// it slept.
+    fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
         let mut wake = false;
         let outcome = loop {
             match self.decoder.next(&mut bytes) {
                 None => break Ok(()),
                 Some(Ok(Piece::Frames { bytes, count, .. })) => {
-                    wake |= self.recv.append(bytes, count).0;
+                    let Wake(woken) = match bytes.len() < SHARED_RUN {
+                        true => self.recv.append(bytes, count),
+                        false => self.recv.append_shared(block.slice_ref(bytes), count),
+                    };
+                    wake |= woken;
                 }
                 Some(Ok(Piece::Body(payload))) => wake |= self.recv.append_body(payload).0,
                 Some(Err(error)) => break Err(error),

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 
+mod blocks;
 mod connection;
 mod dial;
 mod listen;
@@ -28,6 +29,7 @@ pub(crate) use dial::Backoff;
 pub(crate) use listen::ListenerSlot;
 pub(crate) use timers::after;
 
+use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
 use listen::{Accepting, Listening};
@@ -43,8 +45,6 @@ use crate::transport::{Place, Stream, StreamTransport, Target};
 use crate::tuning;
 use crate::wire::Framing;
 
-/// One read takes at most this much. Measured: 256 KiB reads carry twice as much as 16 KiB ones.
-const READ: usize = 256 << 10;
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
 /// poll then returns at once or not at all.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -204,8 +204,8 @@ pub(crate) struct Context {
     registry: Registry,
     mailbox: Arc<Mailbox>,
     timers: Timers<Due>,
-    /// Every read goes here; what is to stay is copied out.
-    buffer: Box<[u8]>,
+    /// Where reads go.
+    blocks: Blocks,
 }
 
 impl Context {
@@ -288,7 +288,7 @@ impl Driver {
             registry: poll.registry().try_clone()?,
             mailbox: Arc::new(mailbox),
             timers: Timers::new(),
-            buffer: vec![0; READ].into_boxed_slice(),
+            blocks: Blocks::default(),
         };
         Ok(Self {
             poll,

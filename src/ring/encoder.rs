@@ -173,7 +173,8 @@ impl super::Inlet {
             self.write(&[&prefix, header, inline]);
         }
         if encoded.is_large() {
-            self.share(encoded.parts.body.clone());
+            let body = encoded.parts.body;
+            self.share(body.clone(), body.len());
         }
     }
 }

@@ -9,7 +9,9 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use super::encoder::Number;
-use super::{BY_REFERENCE, Bounds, Encoded, Inlet, PushRefusal, Queued, ROOM, Ring, Wake};
+use super::{
+    BY_REFERENCE, Bounds, Encoded, Inlet, PushRefusal, Queued, READ_BLOCK, ROOM, Ring, Wake,
+};
 use crate::sync::Arc;
 use crate::wire::frame::{Framing, widen};
 
@@ -118,11 +120,12 @@ impl Producer {
     }
 
     /// What [`append`](Self::append) does, without a copy. For the frames of a large read: they keep
-    /// alive all the memory that `frames` does, until the last of them is consumed.
-    #[allow(dead_code)] // not yet used by connections
+    /// the block alive that they lie in, of up to [`READ_BLOCK`] bytes, until the last of them is
+    /// consumed; the caller sees to it that they are a good part of it.
     pub(crate) fn append_shared(&mut self, frames: Bytes, count: usize) -> Wake {
         let payload = self.payload_of(frames.len(), count);
-        self.inlet.share(frames);
+        let size = READ_BLOCK.max(frames.len());
+        self.inlet.share(frames, size);
         self.force(count, payload)
     }
 
@@ -214,7 +217,7 @@ impl Producer {
             self.inlet.write(&[&prefix, header, body]);
         } else {
             self.inlet.write(&[&prefix, header]);
-            self.inlet.share(body.clone());
+            self.inlet.share(body.clone(), body.len());
         }
     }
 

@@ -378,18 +378,26 @@ fn a_ring_at_rest_is_small() {
 }
 
 #[test]
-fn a_run_by_reference_comes_out_as_it_is() {
+fn a_run_by_reference_is_not_copied_and_small_bodies_do_not_pin_its_block() {
+    let fair = READ_BLOCK / LEAST_PART;
+    let frame = |len| wire(Length, b"", &body(len));
+    let run = Bytes::from([frame(fair), frame(fair - 1), frame(0), frame(100_000)].concat());
     let mut ring = ring(NO_BOUNDS);
-    let run = [wire(Length, b"", &body(5)), wire(Length, b"", &body(9000))].concat();
-    let run = Bytes::from(run);
     let _ = push(&mut ring, "first").unwrap();
-    let _ = ring.append_shared(run.clone(), 2);
+    let _ = ring.append_shared(run.clone(), 4);
     let _ = push(&mut ring, "last").unwrap();
-    assert_eq!(ring.queued(), queued(4, 9014));
+    assert_eq!(ring.queued(), queued(6, widen(9 + fair + fair - 1 + 100_000)));
+
     assert_eq!(pop(&ring).unwrap(), "first");
-    assert_eq!(pop(&ring).unwrap(), body(5));
-    assert_eq!(pop(&ring).unwrap().as_ptr(), run[21..].as_ptr());
+    let within = |body: &Bytes| run.as_ptr_range().contains(&body.as_ptr());
+    for (len, shared) in [(fair, true), (fair - 1, false), (0, false), (100_000, true)] {
+        let popped = pop(&ring).unwrap();
+        assert!(popped == body(len));
+        assert_eq!(within(&popped), shared, "{len}");
+    }
     assert_eq!(pop(&ring).unwrap(), "last");
+    assert!(ring.consumer().arm());
+    assert!(run.is_unique(), "nothing is kept");
 }
 
 #[test]

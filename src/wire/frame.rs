@@ -10,7 +10,8 @@
 //!
 //! Reads are large and frames mostly small, so the decoder does not hand out frames one by one: it
 //! walks and checks the lengths and passes on the whole frames of a read as one run, untouched. Only
-//! a frame that the end of a read cuts in two is put together in a buffer of its own.
+//! a frame that the end of a read cuts in two is put together in a buffer of its own, into which the
+//! rest of it can be read directly ([`Decoder::vacancy`]).
 
 use std::ops::Deref;
 
@@ -29,6 +30,18 @@ const MAX_PREFIX: usize = 9;
 /// A buffer up to this size is taken as soon as a length announces it; a larger one only as its
 /// bytes arrive. So a peer pays with sent bytes for all memory but this.
 const UNPAID: usize = 4096;
+
+/// How much room a body may take for each byte of it that has arrived. More saves moving a body that
+/// grows, less makes it dearer to announce what is not sent.
+const ROOM: usize = 4;
+
+/// A body may take as much room as the one before it has filled, but for that no more than this, the
+/// length of the longest message that is taken by default.
+const CREDIT: usize = 1024 * 1024;
+
+/// How much of a body's buffer is made ready at once: it is still in the cache when the bytes come.
+/// Anything from 64 KiB to 1 MiB was as good, as far as could be measured.
+const STEP: usize = 256 * 1024;
 
 /// How messages follow one another on the streams of a transport: what stands before each.
 ///
@@ -153,6 +166,8 @@ pub(crate) enum Piece<'a> {
 pub(crate) struct Decoder {
     framing: Framing,
     limit: u64,
+    /// Length of the body that was collected last, if no whole frames came since.
+    paid: usize,
     state: State,
 }
 
@@ -161,10 +176,21 @@ enum State {
     /// At the start of a frame, of which the first `received` bytes of `prefix` are here: none
     /// between frames, never all of them.
     Prefix { prefix: [u8; MAX_PREFIX], received: usize },
-    /// Within a payload of `len` bytes, the first of which are in `bytes`.
-    Body { len: usize, bytes: Vec<u8> },
+    /// Within a payload.
+    Body(Body),
     /// The stream is beyond repair.
     Failed(FrameError),
+}
+
+/// A payload that arrives piece by piece.
+#[derive(Debug)]
+struct Body {
+    /// Length of the whole.
+    len: usize,
+    /// How many bytes of it are here.
+    arrived: usize,
+    /// These bytes, and perhaps some behind them that are ready to be read into.
+    bytes: Vec<u8>,
 }
 
 impl State {
@@ -177,7 +203,8 @@ impl Decoder {
     /// Without a limit, what this machine can address is one all the same.
     pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
         let addressable = widen(isize::MAX.unsigned_abs());
-        Self { framing, limit: limit.unwrap_or(MAX_LENGTH).min(addressable), state: State::BETWEEN }
+        let limit = limit.unwrap_or(MAX_LENGTH).min(addressable);
+        Self { framing, limit, paid: 0, state: State::BETWEEN }
     }
 
     /// The next piece of `input`, which is taken off its front; `None` when all of `input` has been
@@ -199,8 +226,37 @@ impl Decoder {
     pub(crate) fn is_mid_frame(&self) -> bool {
         match self.state {
             State::Prefix { received, .. } => received > 0,
-            State::Body { .. } => true,
+            State::Body(_) => true,
             State::Failed(_) => false,
+        }
+    }
+
+    /// Where what comes next on the stream is to stay, if that is the rest of a body and there is room
+    /// for at least `least` bytes of it; [`filled`](Self::filled) says how many have come.
+    pub(crate) fn vacancy(&mut self, least: usize) -> Option<&mut [u8]> {
+        match &mut self.state {
+            State::Body(body) => body.vacancy(least, self.paid),
+            _ => None,
+        }
+    }
+
+    /// The first `n` bytes of the [`vacancy`](Self::vacancy) are filled. If that was all that was
+    /// missing, [`next`](Self::next) has the body, of any input.
+    pub(crate) fn filled(&mut self, n: usize) {
+        if let State::Body(body) = &mut self.state {
+            body.arrived = body.bytes.len().min(body.arrived.saturating_add(n));
+        }
+    }
+
+    /// How much to read at once where there is no vacancy: at most `most`, and behind a body of at
+    /// least that length only the next prefix. Large bodies seldom come alone, and so nothing of the
+    /// next one has to be moved.
+    pub(crate) fn appetite(&self, most: usize) -> usize {
+        match self.state {
+            State::Prefix { received, .. } if self.paid >= most => {
+                self.framing.prefix_len().saturating_sub(received).min(most)
+            }
+            _ => most,
         }
     }
 
@@ -214,7 +270,7 @@ impl Decoder {
                 self.take_prefix(input)?;
             }
             State::Prefix { .. } => self.take_prefix(input)?,
-            State::Body { .. } => {}
+            State::Body(_) => {}
         }
         Ok(self.take_body(input).map(Piece::Body))
     }
@@ -222,7 +278,7 @@ impl Decoder {
     /// As many whole, good frames as `input` begins with.
     ///
     /// What ends the run, be it a cut or a fault, is found again by the next step.
-    fn take_run<'a>(&self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+    fn take_run<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         let mut rest = *input;
         let (mut count, mut payload) = (0_usize, 0_usize);
         while let Ok(Some(len)) = self.length(rest) {
@@ -235,7 +291,11 @@ impl Decoder {
         }
         let taken = input.len().saturating_sub(rest.len());
         let bytes = input.split_off(..taken)?;
-        (count > 0).then_some(Piece::Frames { bytes, count, payload })
+        if count == 0 {
+            return None;
+        }
+        self.paid = 0;
+        Some(Piece::Frames { bytes, count, payload })
     }
 
     /// Takes what `input` has of a prefix; a complete one is judged and opens the body.
@@ -252,26 +312,27 @@ impl Decoder {
 
         let (prefix, received) = (*prefix, *received);
         if let Some(len) = self.length(prefix.get(..received).unwrap_or_default())? {
-            let bytes = Vec::with_capacity(len.min(UNPAID));
-            self.state = State::Body { len, bytes };
+            self.state = State::Body(Body { len, arrived: 0, bytes: Vec::new() });
         }
         Ok(())
     }
 
     /// Takes what `input` has of the body that is being collected; yields it when it is complete.
     fn take_body(&mut self, input: &mut &[u8]) -> Option<Bytes> {
-        let State::Body { len, bytes } = &mut self.state else {
+        let State::Body(body) = &mut self.state else {
             return None;
         };
-        let taken = take_up_to(input, len.saturating_sub(bytes.len()));
-        grow(bytes, taken.len(), *len);
-        bytes.extend_from_slice(taken);
-        if bytes.len() < *len {
+        let taken = take_up_to(input, body.missing());
+        if !taken.is_empty() {
+            body.extend(taken, self.paid);
+        }
+        if body.missing() > 0 {
             return None;
         }
-        let body = Bytes::from(std::mem::take(bytes));
+        let bytes = std::mem::take(&mut body.bytes);
+        self.paid = bytes.len();
         self.state = State::BETWEEN;
-        Some(body)
+        Some(Bytes::from(bytes))
     }
 
     /// The payload length of the frame that `bytes` begin with, if we take such a frame.
@@ -288,15 +349,52 @@ impl Decoder {
     }
 }
 
-/// Makes room for `more` bytes in a buffer that will hold `len` in the end.
-///
-/// Doubles, so that the work stays linear, but never takes more than twice what has arrived, and
-/// ends at exactly `len`: the finished body wastes nothing.
-fn grow(bytes: &mut Vec<u8>, more: usize, len: usize) {
-    let needed = bytes.len().saturating_add(more);
-    if needed > bytes.capacity() {
-        let wanted = needed.saturating_mul(2).min(len);
-        bytes.reserve_exact(wanted.saturating_sub(bytes.len()));
+impl Body {
+    fn missing(&self) -> usize {
+        self.len.saturating_sub(self.arrived)
+    }
+
+    /// The most that may be held now. `paid` is the length of the body before this one.
+    ///
+    /// So a connection holds at most `ROOM` times what it has sent of this body, or once what it has
+    /// sent as the last; and of that, no more than `STEP` is touched before its bytes come.
+    fn allowance(&self, paid: usize) -> usize {
+        let unasked = paid.clamp(UNPAID, CREDIT);
+        self.arrived.saturating_mul(ROOM).max(unasked).min(self.len)
+    }
+
+    /// Appends what was read elsewhere.
+    fn extend(&mut self, more: &[u8], paid: usize) {
+        self.bytes.truncate(self.arrived);
+        self.arrived = self.arrived.saturating_add(more.len());
+        if self.arrived > self.bytes.capacity() {
+            self.grow(paid);
+        }
+        self.bytes.extend_from_slice(more);
+    }
+
+    /// Takes all the room that is allowed: several times as much each time, so that the work stays
+    /// linear, and in the end exactly what is needed.
+    fn grow(&mut self, paid: usize) {
+        let room = self.allowance(paid);
+        self.bytes.reserve_exact(room.saturating_sub(self.bytes.len()));
+    }
+
+    /// The next part of the buffer, if it is large enough to read into.
+    fn vacancy(&mut self, least: usize, paid: usize) -> Option<&mut [u8]> {
+        let room = self.allowance(paid).saturating_sub(self.arrived);
+        if room < least {
+            return None;
+        }
+        let end = self.arrived.saturating_add(room.min(STEP));
+        if end > self.bytes.capacity() {
+            self.bytes.truncate(self.arrived);
+            self.grow(paid);
+        }
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes.get_mut(self.arrived..end)
     }
 }
 
@@ -310,8 +408,9 @@ pub(crate) fn widen(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// Feeds `data` to two decoders, to one in a single piece and to one cut by its own first bytes, and
-/// checks that they agree with each other and with the wire.
+/// Feeds `data` to three decoders, to one in a single piece, to one cut by its own first bytes, and to
+/// one that has bodies read into their place, and checks that they agree with each other and with the
+/// wire.
 ///
 /// # Panics
 ///
@@ -327,6 +426,8 @@ pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
     let whole = check::decode(Decoder::new(framing, limit), [stream]);
     let pieces = check::decode(Decoder::new(framing, limit), stream.chunks(cut));
     assert_eq!(whole, pieces);
+    let in_place = check::decode_in_place(Decoder::new(framing, limit), stream.chunks(cut));
+    assert_eq!(whole, in_place);
     for payload in &whole.payloads {
         assert!(limit.is_none_or(|limit| widen(payload.len()) <= limit));
     }
@@ -337,7 +438,7 @@ pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
 /// What tests and fuzzers have in common.
 #[cfg(any(test, fuzzing))]
 mod check {
-    use super::{Decoder, FrameError, Framing, Piece, State, UNPAID};
+    use super::{Decoder, FrameError, Framing, Piece, State, take_up_to};
 
     /// All that came out of a stream.
     #[derive(Debug, PartialEq, Eq)]
@@ -352,29 +453,62 @@ mod check {
         mut decoder: Decoder,
         reads: impl IntoIterator<Item = &'a [u8]>,
     ) -> Decoded {
-        let (mut payloads, mut error) = (Vec::new(), None);
+        let mut decoded = Decoded { payloads: Vec::new(), error: None, mid_frame: false };
+        for read in reads {
+            decoded.take(&mut decoder, read);
+        }
+        decoded.mid_frame = decoder.is_mid_frame();
+        decoded
+    }
+
+    /// As `decode`, but reads the rest of a body into its place, and no more than the decoder wants.
+    pub(super) fn decode_in_place<'a>(
+        mut decoder: Decoder,
+        reads: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Decoded {
+        let mut decoded = Decoded { payloads: Vec::new(), error: None, mid_frame: false };
         for mut read in reads {
+            while !read.is_empty() && decoded.error.is_none() {
+                let elsewhere = match decoder.vacancy(1) {
+                    Some(vacancy) => {
+                        assert!(!vacancy.is_empty());
+                        let taken = take_up_to(&mut read, vacancy.len());
+                        vacancy[..taken.len()].copy_from_slice(taken);
+                        decoder.filled(taken.len());
+                        &[]
+                    }
+                    None => take_up_to(&mut read, decoder.appetite(64)),
+                };
+                decoded.take(&mut decoder, elsewhere);
+            }
+        }
+        decoded.mid_frame = decoder.is_mid_frame();
+        decoded
+    }
+
+    impl Decoded {
+        fn take(&mut self, decoder: &mut Decoder, mut read: &[u8]) {
+            assert_paid(decoder);
             while let Some(piece) = decoder.next(&mut read) {
                 match piece {
-                    Ok(Piece::Body(body)) => payloads.push(body.to_vec()),
+                    Ok(Piece::Body(body)) => self.payloads.push(body.to_vec()),
                     Ok(Piece::Frames { bytes, count, payload }) => {
                         let run = split(decoder.framing, bytes);
                         assert_eq!(run.len(), count);
                         assert_eq!(run.iter().map(Vec::len).sum::<usize>(), payload);
-                        payloads.extend(run);
+                        self.payloads.extend(run);
                     }
                     Err(fault) => {
-                        assert!(error.is_none_or(|error| error == fault), "an error is final");
-                        error = Some(fault);
+                        assert!(self.error.is_none_or(|error| error == fault), "it is final");
+                        self.error = Some(fault);
                         break;
                     }
                 }
-                assert_paid(&decoder);
+                assert_paid(decoder);
             }
-            assert!(error.is_some() || read.is_empty(), "all of a read is taken over");
-            assert_paid(&decoder);
+            assert!(self.error.is_some() || read.is_empty(), "all of a read is taken over");
+            assert_paid(decoder);
         }
-        Decoded { payloads, error, mid_frame: decoder.is_mid_frame() }
     }
 
     /// The wire form of `payloads`.
@@ -387,9 +521,10 @@ mod check {
     }
 
     fn assert_paid(decoder: &Decoder) {
-        if let State::Body { len, bytes } = &decoder.state {
-            let bound = UNPAID.max(bytes.len().saturating_mul(2)).min(*len);
-            assert!(bytes.capacity() <= bound, "{} > {bound}", bytes.capacity());
+        if let State::Body(body) = &decoder.state {
+            let (sent, before) = (body.arrived.saturating_mul(4), decoder.paid.min(1 << 20));
+            let (bound, held) = (sent.max(before).max(4096).min(body.len), body.bytes.capacity());
+            assert!(held <= bound, "{held} > {bound}");
         }
     }
 
@@ -411,7 +546,7 @@ mod tests {
     use Framing::{Length, TypeAndLength};
     use proptest::prelude::*;
 
-    use super::check::{Decoded, decode, encode};
+    use super::check::{Decoded, decode, decode_in_place, encode};
     use super::*;
 
     const UNLIMITED: Option<u64> = None;
@@ -430,15 +565,18 @@ mod tests {
         Decoded { payloads: Vec::new(), error: None, mid_frame: true }
     }
 
-    /// Decodes `stream` whole, in every way to cut it in two, and one by one; all must agree.
+    /// Decodes `stream` whole, in every way to cut it in two, and one by one, each with bodies copied
+    /// and with bodies read into their place; all must agree.
     fn decoded(framing: Framing, limit: Option<u64>, stream: &[u8]) -> Decoded {
         let fresh = || Decoder::new(framing, limit);
         let whole = decode(fresh(), [stream]);
         for cut in 0..=stream.len() {
             let (first, second) = stream.split_at(cut);
             assert_eq!(decode(fresh(), [first, second]), whole, "cut at {cut}");
+            assert_eq!(decode_in_place(fresh(), [first, second]), whole, "cut at {cut}, in place");
         }
         assert_eq!(decode(fresh(), stream.chunks(1)), whole);
+        assert_eq!(decode_in_place(fresh(), stream.chunks(1)), whole);
         whole
     }
 
@@ -485,6 +623,8 @@ mod tests {
         for read in [1000, 65_536, stream.len()] {
             let decoded = decode(Decoder::new(Length, DEFAULT), stream.chunks(read));
             assert!(decoded == good(&[&payload]), "in reads of {read} bytes");
+            let decoded = decode_in_place(Decoder::new(Length, DEFAULT), stream.chunks(read));
+            assert!(decoded == good(&[&payload]), "in reads of {read} bytes, in place");
         }
     }
 
@@ -504,7 +644,7 @@ mod tests {
         let mut decoder = Decoder::new(Length, UNLIMITED);
         let stream = b"\0\0\0\xFF\0\0\0\0ten bytes.";
         assert_eq!(decoder.next(&mut &stream[..]), None);
-        assert!(matches!(&decoder.state, State::Body { bytes, .. } if bytes.capacity() <= UNPAID));
+        assert!(matches!(&decoder.state, State::Body(body) if body.bytes.capacity() <= UNPAID));
         assert_eq!(decoded(Length, UNLIMITED, stream), truncated());
         let longest = MAX_LENGTH.to_be_bytes();
         assert_eq!(decoded(Length, UNLIMITED, &longest), truncated());
@@ -570,11 +710,104 @@ mod tests {
             for mut byte in stream[..stream.len() - 1].chunks(1) {
                 assert_eq!(decoder.next(&mut byte), None);
             }
-            let State::Body { bytes, .. } = &decoder.state else {
+            let State::Body(body) = &decoder.state else {
                 panic!("within a body");
             };
-            assert!(bytes.capacity() <= len);
+            assert!(body.bytes.capacity() <= len);
         }
+    }
+
+    /// Has `body` read into its place, `step` bytes at most at once.
+    fn read_in_place(decoder: &mut Decoder, mut body: &[u8], step: usize) {
+        while !body.is_empty() {
+            let vacancy = decoder.vacancy(1).expect("within a body");
+            let read = take_up_to(&mut body, vacancy.len().min(step));
+            vacancy[..read.len()].copy_from_slice(read);
+            decoder.filled(read.len());
+        }
+    }
+
+    fn held(decoder: &Decoder) -> usize {
+        match &decoder.state {
+            State::Body(body) => body.bytes.capacity(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn an_announced_gibibyte_holds_little_more_than_what_has_come_of_it() {
+        let announced = (1_u64 << 30).to_be_bytes();
+        let part = vec![7; 100_000];
+        let mut copied = Decoder::new(Length, UNLIMITED);
+        let mut in_place = Decoder::new(Length, UNLIMITED);
+        for decoder in [&mut copied, &mut in_place] {
+            assert_eq!(decoder.next(&mut &announced[..]), None);
+            assert!(held(decoder) <= UNPAID);
+        }
+        assert_eq!(copied.next(&mut &part[..]), None);
+        read_in_place(&mut in_place, &part, 10_000);
+        for decoder in [&copied, &in_place] {
+            assert!((100_000..=400_000).contains(&held(decoder)), "{}", held(decoder));
+        }
+    }
+
+    #[test]
+    fn a_large_body_behind_another_has_its_room_at_once() {
+        let mut decoder = Decoder::new(Length, UNLIMITED);
+        let large = vec![7; 300_000];
+        let prefix = Length.prefix(large.len());
+        for room in [UNPAID, STEP] {
+            assert_eq!(decoder.next(&mut &*prefix), None);
+            assert_eq!(decoder.vacancy(1).map(|vacancy| vacancy.len()), Some(room));
+            read_in_place(&mut decoder, &large, usize::MAX);
+            let body = Piece::Body(large.clone().into());
+            assert_eq!(decoder.next(&mut &[][..]), Some(Ok(body)));
+        }
+        assert_eq!(decoder.appetite(300_000), 8, "the next prefix");
+        assert_eq!(decoder.next(&mut &prefix[..5]), None);
+        assert_eq!(decoder.appetite(300_000), 3, "the rest of it");
+        assert_eq!(decoder.appetite(300_001), 300_001, "it was not so large");
+        assert_eq!(decoder.next(&mut &prefix[5..]), None);
+        read_in_place(&mut decoder, &large, usize::MAX);
+        assert!(matches!(decoder.next(&mut &[][..]), Some(Ok(Piece::Body(_)))));
+
+        let small = encode(Length, &["a"]);
+        assert!(matches!(decoder.next(&mut &small[..]), Some(Ok(Piece::Frames { .. }))));
+        assert_eq!(decoder.appetite(300_000), 300_000, "behind a small one, all there is");
+        assert_eq!(decoder.next(&mut &*prefix), None);
+        assert_eq!(decoder.vacancy(1).map(|vacancy| vacancy.len()), Some(UNPAID));
+    }
+
+    #[test]
+    fn what_was_sent_before_is_good_for_a_mebibyte_at_most() {
+        let mut decoder = Decoder::new(Length, UNLIMITED);
+        let huge = vec![7; 3 * CREDIT];
+        let stream = encode(Length, &[&huge]);
+        assert_eq!(decoder.next(&mut &stream[..9]), None);
+        assert!(matches!(decoder.next(&mut &stream[9..]), Some(Ok(Piece::Body(_)))));
+        assert_eq!(decoder.next(&mut &stream[..8]), None);
+        assert!(decoder.vacancy(1).is_some());
+        assert_eq!(held(&decoder), CREDIT);
+    }
+
+    #[test]
+    fn there_is_no_vacancy_but_within_a_body_with_so_much_room() {
+        let mut decoder = Decoder::new(Length, DEFAULT);
+        assert_eq!(decoder.vacancy(0), None);
+        assert_eq!(decoder.next(&mut &b"\0\0\0\0"[..]), None);
+        assert_eq!(decoder.vacancy(0), None);
+        assert_eq!(decoder.next(&mut &b"\0\0\0\x0Abody"[..]), None);
+        assert_eq!(decoder.vacancy(7), None);
+        assert_eq!(decoder.vacancy(6), Some(&mut [0; 6][..]));
+        decoder.filled(5);
+        assert_eq!(decoder.next(&mut &[][..]), None);
+        assert_eq!(decoder.vacancy(2), None);
+        decoder.filled(1);
+        assert_eq!(
+            decoder.next(&mut &[][..]),
+            Some(Ok(Piece::Body((*b"body\0\0\0\0\0\0").as_slice().to_vec().into())))
+        );
+        assert_eq!(decoder.vacancy(0), None);
     }
 
     #[test]
@@ -615,7 +848,10 @@ mod tests {
                 let read = take_up_to(&mut rest, *size);
                 (!read.is_empty()).then_some(read)
             });
+            let reads: Vec<_> = reads.collect();
             let whole = Decoded { payloads, error: None, mid_frame: false };
+            let in_place = decode_in_place(Decoder::new(framing, UNLIMITED), reads.iter().copied());
+            prop_assert_eq!(&in_place, &whole);
             prop_assert_eq!(decode(Decoder::new(framing, UNLIMITED), reads), whole);
         }
 

@@ -1,0 +1,126 @@
+//! Blocks: the memory that reads go into.
+//!
+//! Owns what all connections of a driver share for reading: one block at hand, and those that were
+//! handed out by reference and come back when nobody refers to them any more. A connection that
+//! reads keeps nothing here: what is to stay it copies, or refers to.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::ring::READ_BLOCK;
+
+/// How many blocks that are lent are remembered, to be used again. The driver keeps this memory, and
+/// more of it was no faster, as far as could be measured.
+const LENT: usize = 3;
+
+/// The block at hand, and the blocks that are lent.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// What was read last, `READ_BLOCK` bytes with what was there before; empty before the first read.
+    at_hand: Bytes,
+    /// Oldest first: they come back roughly in this order.
+    lent: VecDeque<Bytes>,
+}
+
+impl Blocks {
+    /// Has `read` fill a block that nobody refers to, from its start.
+    pub(super) fn fill<T>(&mut self, read: impl FnOnce(&mut [u8]) -> T) -> T {
+        let mut block = self.free();
+        let outcome = read(&mut block);
+        self.at_hand = block.freeze();
+        outcome
+    }
+
+    /// The block that was filled last, whole. A clone or a slice of it may be kept: the next read then
+    /// goes into another block.
+    pub(super) fn at_hand(&self) -> &Bytes {
+        &self.at_hand
+    }
+
+    fn free(&mut self) -> BytesMut {
+        let block = std::mem::take(&mut self.at_hand);
+        if block.is_empty() {
+            return BytesMut::zeroed(READ_BLOCK);
+        }
+        block.try_into_mut().unwrap_or_else(|lent| self.exchange(lent))
+    }
+
+    /// Puts a block to those that are lent, for one that has come back, or for a new one.
+    fn exchange(&mut self, lent: Bytes) -> BytesMut {
+        let back = self.lent.iter().position(Bytes::is_unique);
+        let back = back.and_then(|at| self.lent.remove(at));
+        if back.is_none() && self.lent.len() == LENT {
+            self.lent.pop_front();
+        }
+        self.lent.push_back(lent);
+        back.and_then(|block| block.try_into_mut().ok())
+            .unwrap_or_else(|| BytesMut::zeroed(READ_BLOCK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills a block with `byte`; yields where it is.
+    fn fill(blocks: &mut Blocks, byte: u8) -> *const u8 {
+        blocks.fill(|block| {
+            assert_eq!(block.len(), READ_BLOCK);
+            block.fill(byte);
+            block.as_ptr()
+        })
+    }
+
+    #[test]
+    fn a_block_that_nobody_refers_to_is_read_into_again() {
+        let mut blocks = Blocks::default();
+        let first = fill(&mut blocks, 1);
+        assert_eq!(fill(&mut blocks, 2), first);
+        drop(blocks.at_hand().slice(5..9));
+        assert_eq!(fill(&mut blocks, 3), first);
+        assert_eq!(blocks.at_hand()[..], [3; READ_BLOCK]);
+        assert!(blocks.lent.is_empty());
+    }
+
+    #[test]
+    fn what_is_referred_to_stays_as_it_is_and_its_block_comes_back() {
+        let mut blocks = Blocks::default();
+        let first = fill(&mut blocks, 1);
+        let kept = blocks.at_hand().slice(READ_BLOCK - 7..);
+        let second = fill(&mut blocks, 2);
+        assert_ne!(second, first);
+        let also_kept = blocks.at_hand().clone();
+        drop(kept.clone());
+        fill(&mut blocks, 3);
+        assert_eq!((&kept[..], also_kept[0]), (&[1; 7][..], 2));
+
+        drop(kept);
+        let third_kept = blocks.at_hand().clone();
+        assert_eq!(fill(&mut blocks, 4), first);
+        assert_eq!((also_kept[0], third_kept[0]), (2, 3));
+    }
+
+    #[test]
+    fn blocks_that_do_not_come_back_are_forgotten() {
+        let mut blocks = Blocks::default();
+        let mut kept = Vec::new();
+        for byte in 0..10 {
+            fill(&mut blocks, byte);
+            kept.push(blocks.at_hand().clone());
+            assert!(blocks.lent.len() <= LENT);
+        }
+        assert!(kept.iter().zip(0..).all(|(block, byte)| block[..] == [byte; READ_BLOCK]));
+        let back = kept.pop().unwrap().as_ptr();
+        assert_eq!(fill(&mut blocks, 10), back);
+    }
+
+    #[test]
+    fn a_read_that_panics_costs_a_block_only() {
+        let mut blocks = Blocks::default();
+        let read = std::panic::AssertUnwindSafe(|| blocks.fill(|_| panic!("a foreign stream")));
+        let _: Result<(), _> = std::panic::catch_unwind(read);
+        fill(&mut blocks, 1);
+        assert_eq!(blocks.at_hand().len(), READ_BLOCK);
+    }
+}
