@@ -1,0 +1,321 @@
+//! This crate's sockets as the driver wants them: with calls that block, and with futures.
+
+use std::time::Duration;
+
+use sinew::{
+    Message, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor,
+};
+
+use crate::driver::{Head, Kind, Library, Task, Threads, Tokio, keep_head};
+
+/// Calls that block, and a thread for each socket.
+pub(crate) struct Blocking;
+
+/// Futures, and a task for each socket.
+pub(crate) struct Tasks;
+
+/// A socket of any kind.
+pub(crate) enum Socket {
+    Push(Push),
+    Pull(Pull),
+    Pub(Publisher),
+    Sub(Sub),
+    Pair(Pair),
+    Req(Req),
+    Rep(Rep),
+    Surveyor(Surveyor),
+    Respondent(Respondent),
+}
+
+/// A PUB, and how it loses nothing if that is asked for.
+pub(crate) struct Publisher {
+    socket: Pub,
+    /// After how many messages it waits until the kernel has all of them.
+    window: usize,
+    since: usize,
+}
+
+impl Publisher {
+    /// Has the socket wait for slow subscribers, or waits for them itself if it cannot: a queue of
+    /// 8192 messages and 8 MiB is never more than half full.
+    fn open(options: Options, task: &Task) -> Self {
+        let waiting = options.clone().overflow(Overflow::Wait);
+        let (socket, window) = match (task.nodrop, Pub::with_options(waiting)) {
+            (true, Ok(socket)) => (Ok(socket), usize::MAX),
+            (true, Err(_)) => {
+                let window = ((4 << 20) / task.size.max(1)).clamp(1, 4096);
+                (Pub::with_options(options.send_queue(8192)), window)
+            }
+            (false, _) => (Pub::with_options(options), usize::MAX),
+        };
+        Self { socket: socket.expect("the options are possible"), window, since: 0 }
+    }
+
+    /// Call it after each message.
+    fn keep_pace(&mut self) {
+        self.since += 1;
+        if self.since >= self.window {
+            self.socket.drain(Duration::MAX);
+            self.since = 0;
+        }
+    }
+}
+
+/// Calls a method that all sockets have.
+macro_rules! on_each {
+    ($socket:expr, $inner:ident => $call:expr) => {
+        match $socket {
+            Socket::Push($inner) => $call,
+            Socket::Pull($inner) => $call,
+            Socket::Pub(Publisher { socket: $inner, .. }) => $call,
+            Socket::Sub($inner) => $call,
+            Socket::Pair($inner) => $call,
+            Socket::Req($inner) => $call,
+            Socket::Rep($inner) => $call,
+            Socket::Surveyor($inner) => $call,
+            Socket::Respondent($inner) => $call,
+        }
+    };
+}
+
+impl Socket {
+    fn open(kind: Kind, task: &Task) -> Self {
+        let options = options(kind, task);
+        let wrong = "the options are possible";
+        match kind {
+            Kind::Push => Self::Push(Push::with_options(options).expect(wrong)),
+            Kind::Pull => Self::Pull(Pull::with_options(options).expect(wrong)),
+            Kind::Pub => Self::Pub(Publisher::open(options, task)),
+            Kind::Sub => Self::Sub(Sub::with_options(options).expect(wrong)),
+            Kind::Pair => Self::Pair(Pair::with_options(options).expect(wrong)),
+            Kind::Req => Self::Req(Req::with_options(options).expect(wrong)),
+            Kind::Rep => Self::Rep(Rep::with_options(options).expect(wrong)),
+            Kind::Surveyor => Self::Surveyor(Surveyor::with_options(options).expect(wrong)),
+            Kind::Respondent => Self::Respondent(Respondent::with_options(options).expect(wrong)),
+        }
+    }
+
+    fn subscribe(&self, topic: &[u8]) {
+        let Self::Sub(socket) = self else { panic!("only a SUB subscribes") };
+        socket.subscribe(topic).expect("it is open");
+    }
+
+    fn bind(&self, url: &str) {
+        on_each!(self, socket => drop(socket.bind(url).expect("the address is free")));
+    }
+
+    fn connect(&self, url: &str) {
+        on_each!(self, socket => drop(socket.connect(url).expect("the address is good")));
+    }
+}
+
+/// The defaults, but for what is asked for, for messages of any size, and for surveys that end only
+/// when all have answered.
+fn options(kind: Kind, task: &Task) -> Options {
+    let mut options = Options::new().max_recv_size(None);
+    if let Some(messages) = task.hwm {
+        options = options.send_queue(messages).recv_queue(messages);
+    }
+    match kind {
+        Kind::Sub if task.hwm.is_some() => options.sub_queue(task.hwm.unwrap_or_default()),
+        Kind::Surveyor => {
+            options.survey_deadline(Duration::from_secs(5)).survey_storage(task.k.max(128))
+        }
+        _ => options,
+    }
+}
+
+/// This crate's version; in another package's program too.
+fn version() -> String {
+    let manifest = include_str!("../../Cargo.toml");
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    line.expect("a manifest has a version").trim_matches('"').to_owned()
+}
+
+const OPEN: &str = "the socket is open and waits for ever";
+
+impl Library for Blocking {
+    const NAME: &'static str = "sinew";
+    type Executor = Threads;
+    type Socket = Socket;
+
+    fn version() -> String {
+        version()
+    }
+
+    async fn open(kind: Kind, task: &Task) -> Option<Socket> {
+        Some(Socket::open(kind, task))
+    }
+
+    async fn subscribe(socket: &mut Socket, topic: &[u8]) {
+        socket.subscribe(topic);
+    }
+
+    async fn bind(socket: &mut Socket, url: &str) {
+        socket.bind(url);
+    }
+
+    async fn connect(socket: &mut Socket, url: &str) {
+        socket.connect(url);
+    }
+
+    async fn send(socket: &mut Socket, body: &[u8]) {
+        match socket {
+            Socket::Push(socket) => socket.send(body.to_vec()),
+            Socket::Pub(publisher) => {
+                let sent = publisher.socket.send(body.to_vec());
+                publisher.keep_pace();
+                sent
+            }
+            Socket::Pair(socket) => socket.send(body.to_vec()),
+            _ => panic!("it does not send"),
+        }
+        .expect(OPEN);
+    }
+
+    async fn recv(socket: &mut Socket, head: &mut Head) -> usize {
+        let message = match socket {
+            Socket::Pull(socket) => socket.recv(),
+            Socket::Sub(socket) => socket.recv(),
+            Socket::Pair(socket) => socket.recv(),
+            _ => panic!("it does not receive"),
+        };
+        keep_head(&message.expect(OPEN), head)
+    }
+
+    async fn echo(socket: &mut Socket, head: &mut Head) -> usize {
+        let send_back =
+            |message: &Message, head| (message.body().clone(), keep_head(message, head));
+        match socket {
+            Socket::Rep(socket) => {
+                let request = socket.recv().expect(OPEN);
+                let (body, length) = send_back(&request, head);
+                request.reply(body).expect(OPEN);
+                length
+            }
+            Socket::Respondent(socket) => {
+                let question = socket.recv().expect(OPEN);
+                let (body, length) = send_back(&question, head);
+                question.reply(body).expect(OPEN);
+                length
+            }
+            Socket::Pair(socket) => {
+                let message = socket.recv().expect(OPEN);
+                let (body, length) = send_back(&message, head);
+                socket.send(body).expect(OPEN);
+                length
+            }
+            _ => panic!("it does not answer"),
+        }
+    }
+
+    async fn ask(socket: &mut Socket, body: &[u8], head: &mut Head) {
+        let Socket::Req(req) = socket else {
+            Self::send(socket, body).await;
+            Self::recv(socket, head).await;
+            return;
+        };
+        keep_head(&req.request(body.to_vec()).expect(OPEN), head);
+    }
+
+    async fn survey(socket: &mut Socket, body: &[u8], most: usize) -> usize {
+        let Socket::Surveyor(socket) = socket else { panic!("it does not survey") };
+        socket.survey(body.to_vec()).expect(OPEN).take(most).count()
+    }
+}
+
+impl Library for Tasks {
+    const NAME: &'static str = "sinew";
+    type Executor = Tokio;
+    type Socket = Socket;
+
+    fn version() -> String {
+        version()
+    }
+
+    async fn open(kind: Kind, task: &Task) -> Option<Socket> {
+        Some(Socket::open(kind, task))
+    }
+
+    async fn subscribe(socket: &mut Socket, topic: &[u8]) {
+        socket.subscribe(topic);
+    }
+
+    async fn bind(socket: &mut Socket, url: &str) {
+        socket.bind(url);
+    }
+
+    async fn connect(socket: &mut Socket, url: &str) {
+        socket.connect(url);
+    }
+
+    async fn send(socket: &mut Socket, body: &[u8]) {
+        match socket {
+            Socket::Push(socket) => socket.send_async(body.to_vec()).await,
+            Socket::Pub(publisher) => {
+                let sent = publisher.socket.send_async(body.to_vec()).await;
+                publisher.keep_pace();
+                sent
+            }
+            Socket::Pair(socket) => socket.send_async(body.to_vec()).await,
+            _ => panic!("it does not send"),
+        }
+        .expect(OPEN);
+    }
+
+    async fn recv(socket: &mut Socket, head: &mut Head) -> usize {
+        let message = match socket {
+            Socket::Pull(socket) => socket.recv_async().await,
+            Socket::Sub(socket) => socket.recv_async().await,
+            Socket::Pair(socket) => socket.recv_async().await,
+            _ => panic!("it does not receive"),
+        };
+        keep_head(&message.expect(OPEN), head)
+    }
+
+    async fn echo(socket: &mut Socket, head: &mut Head) -> usize {
+        let send_back =
+            |message: &Message, head| (message.body().clone(), keep_head(message, head));
+        match socket {
+            Socket::Rep(socket) => {
+                let request = socket.recv_async().await.expect(OPEN);
+                let (body, length) = send_back(&request, head);
+                request.reply_async(body).await.expect(OPEN);
+                length
+            }
+            Socket::Respondent(socket) => {
+                let question = socket.recv_async().await.expect(OPEN);
+                let (body, length) = send_back(&question, head);
+                question.reply_async(body).await.expect(OPEN);
+                length
+            }
+            Socket::Pair(socket) => {
+                let message = socket.recv_async().await.expect(OPEN);
+                let (body, length) = send_back(&message, head);
+                socket.send_async(body).await.expect(OPEN);
+                length
+            }
+            _ => panic!("it does not answer"),
+        }
+    }
+
+    async fn ask(socket: &mut Socket, body: &[u8], head: &mut Head) {
+        let Socket::Req(req) = socket else {
+            Self::send(socket, body).await;
+            Self::recv(socket, head).await;
+            return;
+        };
+        keep_head(&req.request_async(body.to_vec()).await.expect(OPEN), head);
+    }
+
+    async fn survey(socket: &mut Socket, body: &[u8], most: usize) -> usize {
+        let Socket::Surveyor(socket) = socket else { panic!("it does not survey") };
+        let survey = socket.survey(body.to_vec()).expect(OPEN);
+        for answers in 0..most {
+            if survey.recv_async().await.is_err() {
+                return answers;
+            }
+        }
+        most
+    }
+}
