@@ -116,6 +116,9 @@ fn options(kind: Kind, task: &Task) -> Options {
     if let Some(messages) = task.hwm {
         options = options.send_queue(messages).recv_queue(messages);
     }
+    if let Some(on) = task.nodelay {
+        options = options.tcp_nodelay(on);
+    }
     match kind {
         Kind::Sub if task.hwm.is_some() => options.sub_queue(task.hwm.unwrap_or_default()),
         Kind::Surveyor => {
@@ -132,6 +135,31 @@ fn version() -> String {
     line.expect("a manifest has a version").trim_matches('"').to_owned()
 }
 
+/// The part of a library that is the same with threads and with tasks.
+macro_rules! calls_that_do_not_wait {
+    () => {
+        fn version() -> String {
+            version()
+        }
+
+        async fn open(kind: Kind, task: &Task) -> Option<Socket> {
+            Some(Socket::open(kind, task))
+        }
+
+        async fn subscribe(socket: &mut Socket, topic: &[u8]) {
+            socket.subscribe(topic);
+        }
+
+        async fn bind(socket: &mut Socket, url: &str) {
+            socket.bind(url);
+        }
+
+        async fn connect(socket: &mut Socket, url: &str) {
+            socket.connect(url);
+        }
+    };
+}
+
 const OPEN: &str = "the socket is open and waits for ever";
 
 impl Library for Blocking {
@@ -139,25 +167,7 @@ impl Library for Blocking {
     type Executor = Threads;
     type Socket = Socket;
 
-    fn version() -> String {
-        version()
-    }
-
-    async fn open(kind: Kind, task: &Task) -> Option<Socket> {
-        Some(Socket::open(kind, task))
-    }
-
-    async fn subscribe(socket: &mut Socket, topic: &[u8]) {
-        socket.subscribe(topic);
-    }
-
-    async fn bind(socket: &mut Socket, url: &str) {
-        socket.bind(url);
-    }
-
-    async fn connect(socket: &mut Socket, url: &str) {
-        socket.connect(url);
-    }
+    calls_that_do_not_wait!();
 
     async fn send(socket: &mut Socket, body: &[u8]) {
         match socket {
@@ -229,25 +239,7 @@ impl Library for Tasks {
     type Executor = Tokio;
     type Socket = Socket;
 
-    fn version() -> String {
-        version()
-    }
-
-    async fn open(kind: Kind, task: &Task) -> Option<Socket> {
-        Some(Socket::open(kind, task))
-    }
-
-    async fn subscribe(socket: &mut Socket, topic: &[u8]) {
-        socket.subscribe(topic);
-    }
-
-    async fn bind(socket: &mut Socket, url: &str) {
-        socket.bind(url);
-    }
-
-    async fn connect(socket: &mut Socket, url: &str) {
-        socket.connect(url);
-    }
+    calls_that_do_not_wait!();
 
     async fn send(socket: &mut Socket, body: &[u8]) {
         match socket {

@@ -60,38 +60,61 @@ pub(crate) fn prepare_process() {
 
 /// How often the probe's cache line goes there and back.
 const PROBE_BLOCK: u32 = 500;
-const PROBE_BLOCKS: usize = 100;
+const PROBE_BLOCKS: u32 = 100;
+/// After which time the probe is content with fewer blocks. On a machine that has nothing else to do all
+/// of them take 5 to 30 ms; where the two threads have to share a processor they would take seconds.
+const PROBE_LIMIT: u64 = 50_000_000;
 
-/// Microseconds that a cache line takes to another core and back, the median of 100 blocks.
+/// Whose turn it is: odd, the echo's; then even, the probe's.
+static TURN: AtomicU32 = AtomicU32::new(0);
+const OVER: u32 = u32::MAX;
+
+/// Microseconds that a cache line takes to another processor and back, the median of 100 blocks.
 ///
 /// A virtual machine may run its processors on cores that are near or far from each other, and all
 /// that threads do together differs by a factor of two or more between the two.
 pub(crate) fn probe() -> f64 {
-    static TURN: AtomicU32 = AtomicU32::new(0);
-    let last = PROBE_BLOCK * u32::try_from(PROBE_BLOCKS).expect("it is small") * 2;
-    let echo = thread::spawn(move || {
-        (1..last).step_by(2).for_each(|turn| {
-            wait_for(&TURN, turn);
-            TURN.store(turn + 1, Ordering::Release);
-        });
+    let echo = thread::spawn(|| {
+        let turns = (1..OVER).step_by(2).take_while(|turn| is_turn(*turn));
+        turns.for_each(|turn| TURN.store(turn + 1, Ordering::Release));
     });
-    let mut times: Vec<u64> = (0..last)
-        .step_by(PROBE_BLOCK as usize * 2)
-        .map(|first| {
-            let start = now();
-            (first..first + PROBE_BLOCK * 2).step_by(2).for_each(|turn| {
-                TURN.store(turn + 1, Ordering::Release);
-                wait_for(&TURN, turn + 2);
-            });
-            now() - start
-        })
-        .collect();
+    let begin = now();
+    let mut times = Vec::new();
+    for block in 0..PROBE_BLOCKS {
+        times.push(probe_block(block * PROBE_BLOCK * 2));
+        if now() - begin > PROBE_LIMIT {
+            break;
+        }
+    }
+    TURN.store(OVER, Ordering::Release);
     echo.join().expect("it only counts");
     times.sort_unstable();
-    times[PROBE_BLOCKS / 2] as f64 / f64::from(PROBE_BLOCK) / 1000.0
+    times[times.len() / 2] as f64 / f64::from(PROBE_BLOCK) / 1000.0
 }
 
-/// Without a pause between two looks, which alone may take as long as the way of the line.
-fn wait_for(turn: &AtomicU32, value: u32) {
-    while turn.load(Ordering::Acquire) != value {}
+/// Nanoseconds for a block of round trips that begins with turn `first`.
+fn probe_block(first: u32) -> u64 {
+    let start = now();
+    for turn in (first..first + PROBE_BLOCK * 2).step_by(2) {
+        TURN.store(turn + 1, Ordering::Release);
+        is_turn(turn + 2);
+    }
+    now() - start
+}
+
+/// Waits for a turn; false if there will be none any more.
+///
+/// Without a pause between two looks, which alone may take as long as the way of the line. Who has
+/// looked for longer than any way takes may have the processor that the other one needs.
+fn is_turn(turn: u32) -> bool {
+    const LOOKS: u32 = 10_000;
+    for look in 1_u32.. {
+        match TURN.load(Ordering::Acquire) {
+            OVER => return false,
+            now if now == turn => break,
+            _ if look % LOOKS == 0 => thread::yield_now(),
+            _ => {}
+        }
+    }
+    true
 }

@@ -1,8 +1,8 @@
 //! Drives the workloads over any messaging library: who plays which end, and in which process.
 //!
 //! Nothing here knows a library: that is a [`Library`]. `task` is what to do, `board` is what the two
-//! ends tell each other, `oneway`, `roundtrip`, `survey` and `memory` are the workloads, `report` is
-//! the result. The side called near is the process that was started, and prints; the far side is its
+//! ends tell each other, `oneway`, `roundtrip`, `survey` and `memory` are the workloads, `samples` and
+//! `report` what comes of them. The side called near is the process that was started, and prints; the far side is its
 //! child, or over inproc a thread. A workload's *a* side sends or asks, its *b* side receives or
 //! answers.
 
@@ -14,6 +14,7 @@ mod memory;
 mod oneway;
 mod report;
 mod roundtrip;
+mod samples;
 mod survey;
 mod task;
 

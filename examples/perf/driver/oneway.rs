@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::board::Key;
 use super::library::{HEAD, Library};
 use super::measure::{cpu, now, peak, size, sleep_until};
+use super::samples::Samples;
 use super::task::{Kind, Metric, Task};
 use super::{Executor, Run};
 
@@ -254,13 +255,13 @@ impl Task {
 }
 
 /// The message that is sent, filled in anew each time.
-pub(super) struct Body {
-    pub(super) bytes: Vec<u8>,
+struct Body {
+    bytes: Vec<u8>,
     at: usize,
 }
 
 impl Body {
-    pub(super) fn new(task: &Task) -> Self {
+    fn new(task: &Task) -> Self {
         let mut body = Self { bytes: vec![b'x'; task.size], at: task.number_at() };
         if task.is_subs() {
             body.topic(0);
@@ -291,31 +292,4 @@ fn xorshift(state: &mut u64) -> u64 {
     *state ^= *state >> 7;
     *state ^= *state << 17;
     *state
-}
-
-/// Times in nanoseconds, in memory that is there before the clock starts.
-pub(super) struct Samples {
-    times: Vec<u32>,
-    used: usize,
-}
-
-impl Samples {
-    pub(super) fn new(count: u64) -> Self {
-        // Not zeros: pages of those come into being only when they are written.
-        let count = usize::try_from(count).expect("it fits into memory");
-        Self { times: vec![u32::MAX; count], used: 0 }
-    }
-
-    pub(super) fn note(&mut self, time: u64) {
-        if let Some(place) = self.times.get_mut(self.used) {
-            *place = u32::try_from(time).unwrap_or(u32::MAX);
-            self.used += 1;
-        }
-    }
-
-    /// Gives what was measured to the report.
-    pub(super) fn hand_in<L: Library>(self, run: Run<L>) {
-        let mut all = run.samples.lock().expect("nobody panics with it");
-        all.extend(&self.times[..self.used]);
-    }
 }

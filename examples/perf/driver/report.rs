@@ -20,7 +20,7 @@ pub(super) fn result<L: Library>(run: Run<L>, probe: f64) -> String {
     percentiles(&mut line, &mut run.samples.lock().expect("nobody panics with it"));
     particulars(&mut line, run.task, run.board);
     costs(&mut line, run.task, run.board);
-    field(&mut line, "probe_us", format!("{probe:.3}"));
+    decimal(&mut line, "probe_us", 3, probe);
     line.pop();
     line.push('}');
     line

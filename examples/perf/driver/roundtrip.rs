@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::board::Key;
 use super::library::{HEAD, Library};
 use super::measure::{now, peak};
-use super::oneway::Samples;
+use super::samples::Samples;
 use super::{Executor, Run};
 
 /// The clock starts.

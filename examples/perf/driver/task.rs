@@ -100,11 +100,9 @@ pub(crate) struct Task {
     pub(crate) hwm: Option<usize>,
     /// A PUB that loses nothing, if the library has such a thing.
     pub(crate) nodrop: bool,
-    /// `TCP_NODELAY`, for a library that has it off.
-    #[allow(dead_code, reason = "not every program that drives libraries has such a library")]
-    pub(crate) nodelay: bool,
+    /// `TCP_NODELAY`; `None`: as the library has it.
+    pub(crate) nodelay: Option<bool>,
     /// Tasks of an executor instead of threads, where the library has both.
-    #[allow(dead_code, reason = "not every program that drives libraries has such a library")]
     pub(crate) tasks: bool,
     /// Threads of an executor; `None`: one for each processor.
     pub(crate) workers: Option<usize>,
@@ -144,7 +142,7 @@ impl Task {
             warm: 1000,
             hwm: None,
             nodrop: false,
-            nodelay: false,
+            nodelay: None,
             tasks: false,
             workers: None,
             far: false,
@@ -161,7 +159,7 @@ impl Task {
             "warm" => self.warm = number(value)?,
             "hwm" => self.hwm = Some(number(value)?),
             "nodrop" => self.nodrop = value == "1",
-            "nodelay" => self.nodelay = value == "1",
+            "nodelay" => self.nodelay = Some(value == "1"),
             "async" => self.tasks = value == "1",
             "workers" => self.workers = Some(number(value)?),
             "end" => self.far = value == "far",
