@@ -55,13 +55,11 @@ impl Far {
     /// kernel in here if `direct` allows it.
     pub(crate) fn ring(&self, edge: Edge, direct: &DirectWrites) {
         match (self, edge) {
-            (Self::Link(link), Edge::Readable) => match direct.begin() {
-                true => {
-                    link.flush_or_post();
-                    direct.end();
+            (Self::Link(link), Edge::Readable) => {
+                if !direct.attempt(|| link.flush_or_post()) {
+                    link.post_flush();
                 }
-                false => link.post_flush(),
-            },
+            }
             (Self::Link(link), Edge::Writable) => link.resume_reading(),
             (Self::Socket(far), edge) => far.bell.ring(far.pipe, edge),
         }
@@ -84,36 +82,41 @@ impl Far {
 ///
 /// Who sends now and then writes directly: nobody has to be woken. Who sends in a tight loop would
 /// pay a system call for each message; there the I/O thread writes, and while it writes messages
-/// gather. The loop is told by the time since the socket's last direct write. The limit is per
-/// socket, not per pipe: a broadcast is a tight loop over pipes.
+/// gather. The loop is told by the time between two direct writes of the socket: in a loop it is a
+/// part of what a write takes, however fast the machine. The limit is per socket, not per pipe: a
+/// broadcast is a tight loop over pipes.
 #[derive(Debug)]
 pub(crate) struct DirectWrites {
-    /// When the last one ended, in nanoseconds since `start`; 0: never.
-    last: AtomicU64,
+    /// Until when there had better be no other, in nanoseconds since `start`.
+    not_before: AtomicU64,
     start: Instant,
 }
 
 impl DirectWrites {
     pub(crate) fn new() -> Self {
-        Self { last: AtomicU64::new(0), start: Instant::now() }
+        Self { not_before: AtomicU64::new(0), start: Instant::now() }
     }
 
-    /// Whether the caller may write now.
-    fn begin(&self) -> bool {
-        let last = self.last.load(Ordering::Relaxed);
-        match tuning::CALLER_WRITES {
+    /// Does `write` if the caller may write now; `false` if not.
+    fn attempt(&self, write: impl FnOnce()) -> bool {
+        let begin = self.start.elapsed();
+        let allowed = match tuning::CALLER_WRITES {
             Choice::Never => false,
             Choice::Always => true,
-            Choice::Measured => {
-                last == 0 || self.start.elapsed() >= Duration::from_nanos(last) + tuning::APART
-            }
+            Choice::Measured => nanoseconds(begin) >= self.not_before.load(Ordering::Relaxed),
+        };
+        if allowed {
+            write();
+            let end = self.start.elapsed();
+            let pause = ((end - begin) / 2).clamp(tuning::APART, tuning::FAR_APART);
+            self.not_before.store(nanoseconds(end + pause), Ordering::Relaxed);
         }
+        allowed
     }
+}
 
-    fn end(&self) {
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
-        self.last.store(now, Ordering::Relaxed);
-    }
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.

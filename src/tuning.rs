@@ -31,10 +31,13 @@ pub(crate) const WAITER_LEADS: Choice = CHOICE;
 /// Whether callers write to the kernel themselves.
 pub(crate) const CALLER_WRITES: Choice = CHOICE;
 
-/// A caller writes directly if its socket has not written for this long. From 0.2 to 100 microseconds
-/// throughput does not depend on it; above 1 microsecond replies begin to take the way through the
-/// I/O thread.
+/// A caller writes directly if its socket has not done so for half the time that the last direct write
+/// took, and at least for this long. A fixed half microsecond was enough where a write takes two; on a
+/// slower machine, where it takes seven, a tight loop then stayed with a system call for each message.
+/// Much above it replies would begin to take the way through the I/O thread.
 pub(crate) const APART: Duration = Duration::from_nanos(500);
+/// ... and at most for this long, whatever held the last one up.
+pub(crate) const FAR_APART: Duration = Duration::from_micros(10);
 
 /// How long the I/O thread holds back the rest of a stream, so that callers can write full batches.
 pub(crate) const HOLD_BACK: Duration = Duration::from_micros(50);
