@@ -62,7 +62,7 @@ impl fmt::Debug for PipeId {
 pub struct Message {
     body: Bytes,
     /// What a raw socket has received with it, or is to send before it; empty otherwise.
-    header: Bytes,
+    header: Option<Bytes>,
     pipe: Option<PipeId>,
 }
 
@@ -73,8 +73,9 @@ impl Message {
     }
 
     /// A message as it arrived on `pipe`.
+    #[inline]
     pub(crate) fn received(body: Bytes, pipe: PipeId) -> Self {
-        Self { body, header: Bytes::new(), pipe: Some(pipe) }
+        Self { body, header: None, pipe: Some(pipe) }
     }
 
     /// The same message with another protocol header, for a raw socket to send.
@@ -82,20 +83,23 @@ impl Message {
     /// All other sockets ignore it. What a header looks like: [`raw`](crate::raw).
     #[must_use]
     pub fn with_header(self, header: impl Into<Bytes>) -> Self {
-        Self { header: header.into(), ..self }
+        Self { header: Some(header.into()), ..self }
     }
 
     /// The protocol header with which a raw socket has received the message; empty otherwise.
     pub fn header(&self) -> &Bytes {
-        &self.header
+        static NONE: Bytes = Bytes::new();
+        self.header.as_ref().unwrap_or(&NONE)
     }
 
     /// The bytes of the message.
+    #[inline]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
     /// The bytes of the message, without copying them.
+    #[inline]
     pub fn into_bytes(self) -> Bytes {
         self.body
     }
@@ -260,18 +264,30 @@ pub(crate) enum Picked {
 /// read a meaning into the place of the cut.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frame {
-    head: Bytes,
+    /// Often nothing: `None` costs less to move and to drop than what is empty.
+    head: Option<Bytes>,
     body: Bytes,
 }
 
 impl Frame {
     pub(crate) fn new(head: Bytes, body: Bytes) -> Self {
-        Self { head, body }
+        Self { head: Some(head), body }
+    }
+
+    /// A message in one piece.
+    #[inline]
+    pub(crate) fn whole(body: Bytes) -> Self {
+        Self { head: None, body }
     }
 
     /// Length of the whole SP message in bytes.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        self.head().len() + self.body.len()
+    }
+
+    fn head(&self) -> &[u8] {
+        self.head.as_deref().unwrap_or_default()
     }
 
     /// Takes the first `n` bytes off; `None`, and nothing taken, when there are fewer.
@@ -279,14 +295,13 @@ impl Frame {
         if n > self.len() {
             return None;
         }
-        if self.head.is_empty() {
-            return Some(self.body.split_to(n));
-        }
-        if n > self.head.len() {
+        if n > self.head().len() {
             self.join();
-            return Some(self.body.split_to(n));
         }
-        Some(self.head.split_to(n))
+        match &mut self.head {
+            Some(head) if !head.is_empty() => Some(head.split_to(n)),
+            _ => Some(self.body.split_to(n)),
+        }
     }
 
     /// The 32-bit word that begins at byte `at`; `None` when the message ends before it does.
@@ -299,21 +314,23 @@ impl Frame {
     }
 
     /// All that is left, as one piece.
+    #[inline]
     pub(crate) fn into_bytes(mut self) -> Bytes {
         self.join();
         self.body
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
-        match at.checked_sub(self.head.len()) {
-            None => self.head.get(at).copied(),
+        match at.checked_sub(self.head().len()) {
+            None => self.head().get(at).copied(),
             Some(at) => self.body.get(at).copied(),
         }
     }
 
     /// Makes `head` empty; copies only when both parts hold something.
+    #[inline]
     fn join(&mut self) {
-        let head = std::mem::take(&mut self.head);
+        let Some(head) = self.head.take() else { return };
         if self.body.is_empty() {
             self.body = head;
         } else if !head.is_empty() {

@@ -177,6 +177,7 @@ impl SocketBell {
     /// returned when something has been announced meanwhile for which nobody may come.
     ///
     /// Called under the socket's lock.
+    #[inline]
     pub(crate) fn set_busy(&self, busy: bool) -> bool {
         if !busy {
             if self.busy.load(Ordering::Relaxed) {
@@ -191,6 +192,7 @@ impl SocketBell {
     }
 
     /// Whether something was announced that nobody has taken yet.
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }

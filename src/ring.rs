@@ -238,11 +238,13 @@ impl Ring {
     }
 
     /// Whether the ring is closed. With nothing queued, that is the end of the stream.
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.tail.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// What is in the ring. Exact when nobody is at work, and never less than nothing.
+    #[inline]
     pub(crate) fn queued(&self) -> Queued {
         let departed = self.departed();
         self.pushed().since(departed)
@@ -254,11 +256,13 @@ impl Ring {
     }
 
     /// How much it holds before it is full.
+    #[inline]
     pub(crate) fn bounds(&self) -> Bounds {
         self.tail.bounds
     }
 
     /// The consumer's half, unless somebody else has it. Never waits.
+    #[inline]
     pub(crate) fn try_consumer(&self) -> Option<Consumer<'_>> {
         Held::try_new(self).map(Consumer::new)
     }
@@ -274,6 +278,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn pushed(&self) -> Queued {
         let messages = self.tail.messages.load(Ordering::Acquire);
         let bytes = self.tail.bytes.load(Ordering::Acquire);
@@ -281,6 +286,7 @@ impl Ring {
     }
 
     /// All that has ever left.
+    #[inline]
     pub(crate) fn departed(&self) -> Queued {
         // Pairs with the stores in `depart`: the bytes seen are at least those of the messages seen.
         let messages = self.head.messages.load(Ordering::Acquire);
@@ -288,6 +294,7 @@ impl Ring {
         Queued { messages, bytes }
     }
 
+    #[inline]
     fn position(&self) -> u64 {
         // Pairs with the release in `publish`.
         self.tail.word.load(Ordering::Acquire) >> FLAGS
@@ -324,6 +331,7 @@ impl Head {
         fence(Ordering::SeqCst); // pairs with the one in `has_orders`
     }
 
+    #[inline]
     fn withdraw(&self, order: u8) {
         if self.orders.load(Ordering::Relaxed) & order != 0 {
             self.orders.fetch_and(!order, Ordering::AcqRel);
@@ -331,12 +339,14 @@ impl Head {
     }
 
     /// Whether the producer may wait for what has been counted by now.
+    #[inline]
     fn has_orders(&self) -> bool {
         fence(Ordering::SeqCst); // pairs with the one in `order`
         self.orders.load(Ordering::Relaxed) != 0
     }
 
     /// Counts what has left. For the holder of the half: nobody else stores.
+    #[inline]
     fn depart(&self, messages: u64, bytes: u64) {
         let bytes = self.bytes.load(Ordering::Relaxed) + bytes;
         let messages = self.messages.load(Ordering::Relaxed) + messages;
@@ -346,17 +356,20 @@ impl Head {
 }
 
 impl Bounds {
+    #[inline]
     fn reached_by(self, queued: Queued) -> bool {
         queued.messages > 0
             && (queued.messages >= widen(self.messages) || queued.bytes >= widen(self.bytes))
     }
 
+    #[inline]
     pub(crate) fn at_most_half(self, queued: Queued) -> bool {
         queued.messages <= widen(self.messages / 2) && queued.bytes <= widen(self.bytes / 2)
     }
 }
 
 impl Queued {
+    #[inline]
     fn since(self, departed: Self) -> Self {
         // What is being pushed or refused this moment may be half counted.
         Self {
@@ -438,17 +451,20 @@ impl Writer {
     }
 
     /// How many bytes are free.
+    #[inline]
     fn room(&self) -> usize {
         self.block.size - self.len
     }
 
     /// Where the next byte goes.
+    #[inline]
     fn end(&self) -> *const u8 {
         // SAFETY: `len` is at most `size`, so this is within the block or right behind it.
         unsafe { self.block.bytes.as_ptr().add(self.len) }
     }
 
     /// Appends `parts`, which must fit.
+    #[inline]
     fn write(&mut self, parts: &[&[u8]]) -> Filled<'_> {
         let (start, before) = (self.end(), self.len);
         for part in parts {
@@ -458,7 +474,13 @@ impl Writer {
             // `len`: readers are given what is before it.
             unsafe {
                 let end = self.block.bytes.as_ptr().add(self.len);
-                ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
+                match part.len() {
+                    0 => {}
+                    // A prefix: known lengths are copied in place.
+                    8 => ptr::copy_nonoverlapping(part.as_ptr(), end, 8),
+                    9 => ptr::copy_nonoverlapping(part.as_ptr(), end, 9),
+                    len => ptr::copy_nonoverlapping(part.as_ptr(), end, len),
+                }
             }
             self.len += part.len();
         }
@@ -636,11 +658,13 @@ impl Inlet {
         }
     }
 
+    #[inline]
     fn mark(&self) -> Mark {
         Mark { node: self.node, position: self.position }
     }
 
     /// Appends `parts`, all in one segment.
+    #[inline]
     fn write(&mut self, parts: &[&[u8]]) {
         let len = parts.iter().map(|part| part.len()).sum();
         if self.writer.as_ref().is_none_or(|writer| writer.room() < len) {
@@ -656,6 +680,7 @@ impl Inlet {
     }
 
     /// Whether `filled` goes on where the last segment ends.
+    #[inline]
     fn goes_on(&self, filled: &Filled<'_>) -> bool {
         self.reach == filled.start && ptr::eq(self.reach_in, &**filled.block)
     }
@@ -677,6 +702,7 @@ impl Inlet {
     }
 
     /// Adds the `len` bytes at `start` to the last segment.
+    #[inline]
     fn extend(&mut self, start: *const u8, len: usize) {
         // One behind the last byte at most. Only compared, never read.
         self.reach = start.wrapping_add(len);
@@ -693,6 +719,7 @@ impl Inlet {
 
     /// Publishes what is written, and counts it as what makes up `pushed`. Yields whether the consumer
     /// slept. A closed ring takes only what is `forced` on it: `None` if it takes nothing.
+    #[inline]
     fn publish(&mut self, pushed: Queued, forced: bool) -> Option<bool> {
         let tail = &self.ring.tail;
         tail.messages.store(pushed.messages, Ordering::Relaxed);
@@ -844,6 +871,7 @@ impl Default for Outlet {
 }
 
 impl Outlet {
+    #[inline]
     fn contiguous(&self) -> usize {
         // Contiguous bytes are in memory, so their number is a usize.
         (self.limit - self.position) as usize
@@ -857,6 +885,7 @@ struct Held<'r> {
 }
 
 impl<'r> Held<'r> {
+    #[inline]
     fn try_new(ring: &'r Ring) -> Option<Self> {
         // Acquire: what the last holder has left behind.
         let taken = &ring.head.taken;
@@ -864,23 +893,27 @@ impl<'r> Held<'r> {
         Some(Self { ring, half: ManuallyDrop::new(ring.head.half.get_mut()) })
     }
 
+    #[inline]
     fn half(&mut self) -> &mut Half {
         // SAFETY: `taken` is set by us and by nobody else until we are dropped, so this is the only
         // reference; and it ends before the next is made, since it borrows us mutably.
         unsafe { self.half.with(|half| &mut *half) }
     }
 
+    #[inline]
     fn peek(&self) -> &Half {
         // SAFETY: as in `half`.
         unsafe { self.half.with(|half| &*half) }
     }
 
     /// The published position.
+    #[inline]
     fn position(&self) -> u64 {
         self.ring.position()
     }
 
     /// Sees to it that there are bytes before the limit; `false` if all that is published is consumed.
+    #[inline]
     fn refill(&mut self) -> bool {
         let ring = self.ring;
         let outlet = &mut self.half().outlet;
@@ -922,6 +955,7 @@ impl<'r> Held<'r> {
 
     /// The bytes at the front of the list, as far as they are contiguous: at least one frame up to
     /// its header, between frames. Empty when [`refill`](Self::refill) has found nothing.
+    #[inline]
     fn front(&self) -> &[u8] {
         let outlet = &self.peek().outlet;
         match outlet.contiguous() {
@@ -1001,6 +1035,16 @@ impl<'r> Held<'r> {
             outlet.position += widen(step);
             rest -= step;
         }
+    }
+
+    /// Takes off `skip` bytes and `len` more, which all are in the front; yields a copy of the latter.
+    #[inline]
+    fn copy_out(&mut self, skip: usize, len: usize) -> Bytes {
+        let body = Bytes::copy_from_slice(&self.front()[skip..skip + len]);
+        let outlet = &mut self.half().outlet;
+        outlet.at = outlet.at.wrapping_add(skip + len);
+        outlet.position += widen(skip + len);
+        body
     }
 
     /// The first `len` bytes of the front as a body: a copy where a reference would pin too much for

@@ -111,6 +111,7 @@ impl Signal {
 
     /// Whether anybody waits. Asked under the lock under which waiters register, the answer holds
     /// until that is given back.
+    #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
         self.registered.load(Ordering::Relaxed) > 0
     }

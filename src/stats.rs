@@ -244,10 +244,12 @@ impl Counter {
     }
 
     /// Adds `n` under the socket's lock.
+    #[inline]
     pub(crate) fn count(&self, n: u64) {
         self.0.store(self.get() + n, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -281,6 +283,7 @@ impl Counters {
 pub(crate) struct PipeDrops(Option<Box<[u64; DropReason::ALL.len()]>>);
 
 impl PipeDrops {
+    #[inline]
     pub(crate) fn count(&mut self, reason: DropReason, messages: u64) {
         let drops = self.0.get_or_insert_with(|| Box::new([0; DropReason::ALL.len()]));
         drops[reason as usize] += messages;

@@ -281,7 +281,9 @@ impl Line {
 
     /// Sends the pipe at the front to the end.
     fn rotate(&mut self) {
-        if let Some(pipe) = self.order.pop_front() {
+        if self.order.len() > 1
+            && let Some(pipe) = self.order.pop_front()
+        {
             self.order.push_back(pipe);
         }
     }

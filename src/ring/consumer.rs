@@ -18,7 +18,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use super::{Bounds, Held, Outlet, Queued, ROOM, SILENCE, TAKEN_OVER_WHOLE, Taken};
+use super::{Bounds, COPY_OUT, Held, Outlet, Queued, ROOM, SILENCE, TAKEN_OVER_WHOLE, Taken};
 use crate::message::{Frame, Picked, Verdict};
 use crate::sync::Ordering;
 use crate::wire::frame::{Framing, widen};
@@ -49,6 +49,7 @@ struct Begun {
 
 impl Half {
     /// Whether all before `position` is consumed.
+    #[inline]
     pub(super) fn has_consumed(&self, position: u64) -> bool {
         self.outlet.position == position && self.kept.is_empty()
     }
@@ -103,9 +104,14 @@ impl<'r> Consumer<'r> {
 
     /// The next message, without its prefix; `None` when there is none, or when it was begun by
     /// [`consume`](Self::consume).
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
         let payload = self.next_payload()?;
-        let frame = self.take(payload);
+        let prefix = self.framing().prefix_len();
+        let frame = match payload < COPY_OUT && prefix + payload <= self.held.front().len() {
+            true => Frame::whole(self.held.copy_out(prefix, payload)),
+            false => self.take(payload),
+        };
         let mut taken = Taken::default();
         taken.add(payload);
         Some((frame, self.account(taken)))
@@ -140,6 +146,7 @@ impl<'r> Consumer<'r> {
 
     /// Goes to sleep if the ring is empty: the next push then says [`Wake`](super::Wake). `false`
     /// when there is something, and the caller goes on.
+    #[inline]
     pub(crate) fn arm(&mut self) -> bool {
         self.held.half().kept.is_empty() && self.held.sleep()
     }
@@ -180,11 +187,13 @@ impl<'r> Consumer<'r> {
         evicted.messages
     }
 
+    #[inline]
     fn framing(&self) -> Framing {
         self.held.ring.head.framing
     }
 
     /// Length of the next message, if there is one and it was not begun.
+    #[inline]
     fn next_payload(&mut self) -> Option<usize> {
         if self.held.half().begun.is_some() || !self.held.refill() {
             return None;
@@ -229,6 +238,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Takes off the first message, which is `payload` bytes long.
+    #[inline]
     fn take(&mut self, payload: usize) -> Frame {
         let prefix = self.framing().prefix_len();
         self.held.advance(prefix);
@@ -238,7 +248,7 @@ impl<'r> Consumer<'r> {
         assert!(self.held.refill(), "{TAKEN_OVER_WHOLE}");
         let here = self.held.front().len();
         if payload <= here {
-            return Frame::new(Bytes::new(), self.cut(payload));
+            return Frame::whole(self.cut(payload));
         }
         let header = Bytes::copy_from_slice(self.held.front());
         self.held.advance(here);
@@ -282,6 +292,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Counts what was consumed, and looks for orders when it is time.
+    #[inline]
     fn account(&mut self, mut taken: Taken) -> Taken {
         if taken.messages > 0 {
             let ring = self.held.ring;
@@ -296,6 +307,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Whether it is time to look for orders, as the head of this file has it.
+    #[inline]
     fn is_due(&mut self, taken: Taken) -> bool {
         let half = self.held.half();
         let is_empty = half.has_consumed(half.outlet.known);

@@ -71,6 +71,7 @@ impl Producer {
     }
 
     /// Appends the message `header` then `body`. Finding room withdraws the order for it.
+    #[inline]
     pub(crate) fn push(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
         self.admit()?;
         self.add(header.len() + body.len(), |this| this.write(header, body))
@@ -138,6 +139,7 @@ impl Producer {
 
     /// Whether the ring is not full; if it is, [`Taken::room`](super::Taken::room) follows when it is
     /// at most half full.
+    #[inline]
     pub(crate) fn has_room(&mut self) -> bool {
         if self.is_full() {
             self.inlet.ring.head.order(ROOM);
@@ -167,6 +169,7 @@ impl Producer {
         writer.map_or((0, 0), |writer| (writer.block.size, writer.block.bytes.as_ptr().addr()))
     }
 
+    #[inline]
     fn admit(&mut self) -> Result<(), PushRefusal> {
         if self.is_closed() {
             return Err(PushRefusal::Closed);
@@ -183,6 +186,7 @@ impl Producer {
         inlet.ring.try_consumer().map_or(0, |mut consumer| consumer.evict(*bounds, *pushed))
     }
 
+    #[inline]
     fn is_full(&mut self) -> bool {
         if !self.bounds.reached_by(self.pushed.since(self.departed)) {
             return false;
@@ -192,6 +196,7 @@ impl Producer {
     }
 
     /// Publishes the message of `len` bytes that `write` writes, unless the ring is closed by then.
+    #[inline]
     fn add(&mut self, len: usize, write: impl FnOnce(&mut Self)) -> Result<Wake, PushRefusal> {
         if self.is_closed() {
             return Err(PushRefusal::Closed);
@@ -211,6 +216,7 @@ impl Producer {
         }
     }
 
+    #[inline]
     fn write(&mut self, header: &[u8], body: &Bytes) {
         let prefix = self.framing.prefix(header.len() + body.len());
         if body.len() < BY_REFERENCE {
@@ -245,6 +251,7 @@ impl Producer {
 }
 
 impl Queued {
+    #[inline]
     fn plus(self, messages: usize, bytes: usize) -> Self {
         Self { messages: self.messages + widen(messages), bytes: self.bytes + widen(bytes) }
     }

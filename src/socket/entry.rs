@@ -23,20 +23,21 @@ pub(crate) struct Entry<'a, P: Protocol> {
     pub(super) core: &'a Core<P>,
     pub(super) state: &'a mut State<P>,
     pub(crate) now: Instant,
-    pub(super) effects: Effects,
 }
 
 impl<P: Protocol> Entry<'_, P> {
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.state.closed
     }
 
     /// The protocol, and the port it acts through.
+    #[inline]
     pub(crate) fn parts(&mut self) -> (&mut P, SocketPort<'_>, Instant) {
         let port = SocketPort {
             pipes: &mut self.state.pipes,
             counters: &self.core.counters,
-            effects: &mut self.effects,
+            effects: &mut self.state.effects,
         };
         (&mut self.state.protocol, port, self.now)
     }
@@ -46,7 +47,7 @@ impl<P: Protocol> Entry<'_, P> {
         let mut edges = std::mem::take(&mut self.state.edges);
         self.core.bell.take(&mut edges);
         for (pipe, edge) in edges.drain(..) {
-            self.effects.queues_changed |= edge == Edge::Writable;
+            self.state.effects.queues_changed |= edge == Edge::Writable;
             if self.state.pipes.get(pipe).is_none() {
                 continue;
             }
@@ -57,6 +58,10 @@ impl<P: Protocol> Entry<'_, P> {
             }
         }
         self.state.edges = edges;
+    }
+
+    /// Runs the protocol's timers that are due.
+    pub(super) fn expire(&mut self) {
         let (protocol, mut port, now) = self.parts();
         if protocol.deadline().is_some_and(|deadline| deadline <= now) {
             protocol.expire(now, &mut port);
@@ -80,7 +85,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
         // The far end may have sent before we knew the pipe, and rung in vain.
         protocol.readable(id, &mut port);
-        self.effects.peers_changed = true;
+        self.state.effects.peers_changed = true;
         if let Some(pipe) = self.state.pipes.get(id) {
             self.core.pipe_is_there(pipe);
         }
@@ -101,11 +106,11 @@ impl<P: Protocol> Entry<'_, P> {
             self.state.leaving.push(Arc::clone(pipe.send.ring()));
         }
         match reason.is_closed_by_us() {
-            true => self.effects.closed.push((far, Arc::clone(&pipe.endpoint))),
-            false => self.effects.lost.push((far, Arc::clone(&pipe.endpoint))),
+            true => self.state.effects.closed.push((far, Arc::clone(&pipe.endpoint))),
+            false => self.state.effects.lost.push((far, Arc::clone(&pipe.endpoint))),
         }
-        self.effects.peers_changed = true;
-        self.effects.queues_changed = true;
+        self.state.effects.peers_changed = true;
+        self.state.effects.queues_changed = true;
         let (protocol, mut port, now) = self.parts();
         protocol.detach(id, now, &mut port);
         if !self.state.pipes.depart(id) {
@@ -128,7 +133,7 @@ impl<P: Protocol> Entry<'_, P> {
 
     /// Closes the pipes that the protocol wants no more.
     pub(super) fn disconnect_slow(&mut self) {
-        while let Some(pipe) = self.effects.unwanted.pop() {
+        while let Some(pipe) = self.state.effects.unwanted.pop() {
             self.unplug(pipe, DetachReason::TooSlow);
         }
     }
@@ -170,6 +175,21 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// Whether there is nothing to be done.
+    #[inline]
+    pub(super) fn is_nothing(&self) -> bool {
+        self.bells.is_empty()
+            && self.batches.is_empty()
+            && self.wakes.is_empty()
+            && self.closed.is_empty()
+            && self.lost.is_empty()
+            && self.unwanted.is_empty()
+            && !self.peers_changed
+            && !self.queues_changed
+            && !self.visit
+            && self.timer.is_none()
+    }
+
     pub(super) fn perform<P: Protocol>(self, core: &Core<P>) {
         let signal = &core.bell.signal;
         for interest in self.wakes {

@@ -38,14 +38,17 @@ impl Limits {
         self.max_send_size.store(size, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(super) fn send_timeout(&self) -> Option<Duration> {
         timeout(&self.send_timeout)
     }
 
+    #[inline]
     pub(super) fn recv_timeout(&self) -> Option<Duration> {
         timeout(&self.recv_timeout)
     }
 
+    #[inline]
     pub(super) fn max_send_size(&self) -> usize {
         self.max_send_size.load(Ordering::Relaxed)
     }

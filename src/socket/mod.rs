@@ -25,7 +25,7 @@ use crate::reactor::Command;
 use crate::ring::{Bounds, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, Weak};
 
 mod context;
 pub mod device;
@@ -95,6 +95,7 @@ impl<P: Protocol> Handle<P> {
             closed: false,
             armed: None,
             edges: Vec::new(),
+            effects: Effects::default(),
         };
         let core = Arc::new_cyclic(|this| Core {
             this: this.clone(),
@@ -183,6 +184,8 @@ struct State<P> {
     armed: Option<Instant>,
     /// Kept for its capacity.
     edges: Vec<(PipeId, Edge)>,
+    /// What the entry under way has noted.
+    effects: Effects,
 }
 
 impl<P: Protocol> Core<P> {
@@ -252,18 +255,34 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn enter<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
         let now = if P::KEEPS_TIME { Instant::now() } else { self.birth };
         let mut state = self.state.lock();
-        let mut entry = Entry { core: self, state: &mut state, now, effects: Effects::default() };
-        entry.hand_over();
-        let result = act(&mut entry);
-        entry.disconnect_slow();
-        let mut effects = entry.effects;
-        effects.timer = state.timer_to_set();
-        if self.bell.set_busy(state.protocol.is_busy() && !state.closed) {
-            effects.visit = true;
+        let mut entry = Entry { core: self, state: &mut state, now };
+        if self.bell.is_pending() {
+            entry.hand_over();
         }
+        if P::KEEPS_TIME {
+            entry.expire();
+        }
+        let result = act(&mut entry);
+        if self.bell.set_busy(state.protocol.is_busy() && !state.closed) {
+            state.effects.visit = true;
+        }
+        if P::KEEPS_TIME {
+            state.effects.timer = state.timer_to_set();
+        }
+        if !state.effects.is_nothing() {
+            self.leave(state, now);
+        }
+        result
+    }
+
+    /// Gives the lock back and does what has been noted meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn leave(&self, mut state: MutexGuard<'_, State<P>>, now: Instant) {
+        Entry { core: self, state: &mut state, now }.disconnect_slow();
+        let effects = std::mem::take(&mut state.effects);
         drop(state);
         effects.perform(self);
-        result
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -457,7 +476,7 @@ impl<P: Protocol> Host for Core<P> {
                 return self.counters.dropped(DropReason::ClosedUnsent, messages);
             }
             self.counters.copies_reclaimed.add(unsent.len() as u64);
-            entry.effects.queues_changed = true;
+            entry.state.effects.queues_changed = true;
             let (protocol, mut port, _) = entry.parts();
             for frame in unsent {
                 protocol.take_back(pipe, frame, &mut port);

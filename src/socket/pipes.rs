@@ -42,10 +42,12 @@ pub(super) struct Departure {
 }
 
 impl Pipes {
+    #[inline]
     pub(super) fn get(&self, pipe: PipeId) -> Option<&Pipe> {
         self.table.get(&pipe)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, pipe: PipeId) -> Option<&mut Pipe> {
         self.table.get_mut(&pipe)
     }
@@ -168,6 +170,7 @@ impl Pipe {
 
     /// Whether, with a message of that length, so much waits that the caller had better write it:
     /// a full batch, or half of what the ring holds. Does not look each time.
+    #[inline]
     pub(super) fn has_a_batch(&mut self, length: usize) -> bool {
         self.unseen.messages += 1;
         self.unseen.bytes += length;
@@ -196,6 +199,7 @@ impl Pipe {
 
     /// Counts what was taken out of the receive ring, and sees to it that the far end is told of
     /// room.
+    #[inline]
     pub(super) fn count_taken(&mut self, taken: Taken, counters: &Counters, effects: &mut Effects) {
         counters.copies_taken.count(taken.messages);
         self.messages_received += taken.messages;

@@ -23,6 +23,7 @@ pub(crate) struct SocketPort<'a> {
 }
 
 impl SocketPort<'_> {
+    #[inline]
     pub(super) fn push_by<T>(
         &mut self,
         pipe: PipeId,
@@ -60,12 +61,14 @@ impl SocketPort<'_> {
     }
 
     /// Counts a message that the socket has accepted from the program.
+    #[inline]
     pub(super) fn accepted(&mut self, body: &Bytes) {
         self.counters.messages_sent.count(1);
         self.counters.bytes_sent.count(body.len() as u64);
     }
 
     /// Counts a message that goes to the program.
+    #[inline]
     pub(super) fn delivered(&mut self, message: &Message) {
         self.counters.messages_received.count(1);
         self.counters.bytes_received.count(message.len() as u64);

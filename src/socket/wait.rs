@@ -233,7 +233,7 @@ impl<P: Protocol> Entry<'_, P> {
     /// If there is more where that came from, the next in the queue is told.
     fn pass_on(&mut self, interest: Interest) {
         if self.core.bell.signal.is_awaited() && self.state.protocol.ready(interest) {
-            self.effects.wakes.push(interest);
+            self.state.effects.wakes.push(interest);
         }
     }
 }
