@@ -40,13 +40,14 @@ const LONGEST_NAP: Duration = Duration::from_millis(5);
 /// The driver, and who has it.
 #[derive(Debug)]
 pub(crate) struct Leader {
+    manual: bool,
     driver: Mutex<Driver>,
     mailbox: Arc<Mailbox>,
     /// Threads that wait in calls of sockets which have connections here.
     waiting: AtomicUsize,
     /// Tasks that wait in such calls.
     tasks: AtomicUsize,
-    /// Turns made by threads that wait. Only the leader stores here.
+    /// How often threads that wait have led. Only the leader stores here.
     turns: AtomicU64,
     /// A thread that waits has been woken since the I/O thread last looked.
     woken: AtomicBool,
@@ -68,8 +69,10 @@ impl Drop for Guest {
 }
 
 impl Leader {
-    pub(crate) fn new(driver: Driver) -> Self {
+    /// `manual`: there will be no I/O thread.
+    pub(crate) fn new(driver: Driver, manual: bool) -> Self {
         Self {
+            manual,
             mailbox: Arc::clone(driver.mailbox()),
             driver: Mutex::new(driver),
             waiting: AtomicUsize::new(0),
@@ -105,7 +108,7 @@ impl Leader {
     /// Waits until `ticket` is woken, or until the time given; leads meanwhile if that is best.
     pub(crate) fn wait(&self, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
         let asleep = || signal.is_asleep(ticket);
-        if self.io_thread.get().is_none() {
+        if self.manual {
             return self.lead_in_turn(until, &asleep);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -114,6 +117,34 @@ impl Leader {
         }
         park(signal, ticket, until);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is no I/O thread.
+    pub(crate) fn is_manual(&self) -> bool {
+        self.manual
+    }
+
+    /// Has `look` try again and again whether there is `news`, with a turn before each try if nobody
+    /// else leads.
+    pub(crate) fn spin(
+        &self,
+        news: impl Fn() -> bool,
+        look: impl FnOnce(&mut dyn FnMut() -> bool),
+    ) {
+        let driver = match self.is_alone() && tuning::WAITER_LEADS != Choice::Never {
+            true => self.driver.try_lock(),
+            false => None,
+        };
+        let Some(mut driver) = driver else {
+            return look(&mut || news());
+        };
+        look(&mut || {
+            if let Err(error) = driver.turn(Some(Duration::ZERO), || true) {
+                cannot_poll(&error);
+            }
+            news()
+        });
+        self.leave(driver);
     }
 
     /// Whether no more than one call waits.
@@ -132,8 +163,13 @@ impl Leader {
             if let Err(error) = driver.turn(time_left(until), asleep) {
                 cannot_poll(&error);
             }
-            self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
+        self.leave(driver);
+    }
+
+    /// Gives the loop up, and calls the I/O thread if it waits for that or there is need of it.
+    fn leave(&self, driver: MutexGuard<'_, Driver>) {
+        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let needed = driver.is_streaming();
         self.give_up(driver);
         if needed || self.wants_to_lead.swap(false, Ordering::Relaxed) || self.is_needed() {

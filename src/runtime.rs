@@ -156,7 +156,7 @@ impl RuntimeBuilder {
         for transport in self.transports {
             transports.add(transport)?;
         }
-        let leader = Arc::new(Leader::new(Driver::new()?));
+        let leader = Arc::new(Leader::new(Driver::new()?, self.manual));
         let thread = match self.manual {
             true => None,
             false => {

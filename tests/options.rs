@@ -31,6 +31,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(options.get_reconnect_interval(), Duration::from_millis(100));
     assert_eq!(options.get_reconnect_max(), None);
     assert_eq!(options.get_linger(), Duration::ZERO);
+    assert_eq!(options.get_spin(), Duration::ZERO);
     assert_eq!(options.get_handshake_timeout(), 10 * second);
     assert!(options.get_tcp_nodelay());
     assert_eq!(options.get_tcp_keepalive(), None);
@@ -99,6 +100,7 @@ fn common_values_out_of_range_are_refused_by_name() {
         }
         assert_eq!(refused::<S>(new().send_queue_bytes(0)), "send_queue_bytes");
         assert_eq!(refused::<S>(new().recv_queue_bytes(0)), "recv_queue_bytes");
+        assert_eq!(refused::<S>(new().spin(Duration::from_micros(1001))), "spin");
         assert_eq!(refused::<S>(new().reconnect_interval(zero)), "reconnect_interval");
         assert_eq!(refused::<S>(new().handshake_timeout(zero)), "handshake_timeout");
         assert_eq!(refused::<S>(new().tcp_keepalive(zero)), "tcp_keepalive");

@@ -675,3 +675,35 @@ fn a_request_that_times_out_is_forgotten() {
         conserved(&req.stats());
     }
 }
+
+/// Looking for news before sleeping changes when a call returns, not what it returns; sockets can be
+/// closed meanwhile.
+#[test]
+fn sockets_that_spin_behave_like_others() {
+    for transport in Transport::ALL {
+        let spins = || Options::new().spin(Duration::from_millis(1));
+        let (rep, req) = (Rep::with_options(spins()).unwrap(), req(spins()));
+        let address = transport.address();
+        let url = rep.bind(&address.url).unwrap().url();
+        let answering = echo(&rep, "re ");
+        req.connect(&url).unwrap();
+        thread::scope(|scope| {
+            for thread in 0..3 {
+                let req = &req;
+                scope.spawn(move || {
+                    for n in 0..200 {
+                        let asked = format!("{thread} {n}");
+                        assert_eq!(req.request(&asked).unwrap(), format!("re {asked}"));
+                    }
+                });
+            }
+        });
+        let never = Options::new().recv_timeout(Duration::from_millis(2)).spin(Duration::ZERO);
+        req.set_options(never).unwrap();
+        rep.close().unwrap();
+        answering.join().unwrap();
+        req.request("nobody").unwrap_err();
+        conserved(&req.stats());
+        conserved(&rep.stats());
+    }
+}

@@ -11,7 +11,7 @@ use crate::protocol::Protocol;
 use crate::reactor::Command;
 use crate::runtime::Runtime;
 use crate::socket::endpoint::Control;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Ordering};
 use crate::transport::inproc;
 
 /// Whether a connect goes on in the background, or is one attempt that is waited for.
@@ -61,6 +61,7 @@ impl<P: Protocol> Core<P> {
         settings: EndpointSettings,
     ) -> Result<Arc<EndpointCore>, BindError> {
         let runtime = self.runtime()?;
+        self.has_streams.store(true, Ordering::Relaxed);
         let transport = runtime.transports().find(address)?;
         let listener = transport.bind(address, &settings)?;
         let url = listener.url();
@@ -125,6 +126,7 @@ impl<P: Protocol> Core<P> {
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
         let runtime = self.runtime()?;
+        self.has_streams.store(true, Ordering::Relaxed);
         let transport = Arc::clone(runtime.transports().find(address)?);
         let target = transport.target(address)?;
         let mailbox = runtime.mailbox();

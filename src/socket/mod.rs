@@ -25,7 +25,7 @@ use crate::reactor::Command;
 use crate::ring::{Bounds, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Weak};
 
 mod context;
 pub mod device;
@@ -37,6 +37,7 @@ mod limits;
 mod pipes;
 mod port;
 mod public;
+mod spin;
 mod wait;
 
 pub use context::{RepContext, ReqContext, RespondentContext, SubContext, SurveyorContext};
@@ -56,6 +57,7 @@ use events::EventHub;
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use port::SocketPort;
+use spin::Spin;
 
 /// The object was closed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +109,8 @@ impl<P: Protocol> Handle<P> {
             direct: DirectWrites::new(),
             counters: Arc::new(Counters::new()),
             limits: Limits::new(&options),
+            spin: Spin::new(options.spin),
+            has_streams: AtomicBool::new(false),
             hub: EventHub::default(),
             deciding: AtomicUsize::new(0),
             options: Mutex::new(options),
@@ -165,6 +169,9 @@ pub(crate) struct Core<P: Protocol> {
     direct: DirectWrites,
     counters: Arc<Counters>,
     limits: Limits,
+    spin: Spin,
+    /// It has, or had, endpoints whose connections an event loop serves.
+    has_streams: AtomicBool,
     hub: EventHub,
     /// Peers that are being decided about; their events come even when the socket is closed.
     deciding: AtomicUsize,
@@ -229,6 +236,7 @@ impl<P: Protocol> Core<P> {
             apply(protocol, &options, &mut port);
             let mut in_force = self.options.lock();
             self.limits.follow(&options);
+            self.spin.set(options.spin);
             Ok(std::mem::replace(&mut *in_force, options))
         })?;
         // With no lock held: the callback in them may be the last to hold a socket.

@@ -16,7 +16,8 @@ use crate::leader::{self, Guest, Leader};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Sleeper, Ticket};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
+use crate::tuning;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +122,12 @@ impl<P: Protocol> Core<P> {
             Some(leader) => Sleeper::Member(thread::current(), Arc::clone(leader)),
             None => Sleeper::Thread(thread::current()),
         };
+        if let Some(time) = self.time_to_spin() {
+            match self.attempt(interest, None, attempt) {
+                Attempt::Over(outcome) => return outcome,
+                Attempt::Waits(_) => self.spin(time),
+            }
+        }
         let mut ticket = None;
         loop {
             let last = until.is_some_and(|until| Instant::now() >= until);
@@ -139,9 +146,32 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Who turns the loop that our connections are on, if we ever had any.
+    /// Who turns the loop that our connections are on, if we ever had any. In a runtime without an I/O
+    /// thread everybody has to do with the loop.
     fn leader(&self) -> Option<&Arc<Leader>> {
-        Some(self.runtime.get()?.leader())
+        let leader = self.runtime.get()?.leader();
+        (self.has_streams.load(Ordering::Relaxed) || leader.is_manual()).then_some(leader)
+    }
+
+    /// How long to look for news before going to sleep, if at all this time.
+    fn time_to_spin(&self) -> Option<Duration> {
+        if P::FILTERS {
+            return None; // what comes is dealt with by who brings it, and cannot be seen from here
+        }
+        let least = match self.has_streams.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => tuning::INPROC_SPIN,
+        };
+        self.spin.turn(least)
+    }
+
+    /// Looks for news again and again, turning the loop meanwhile if nobody else does.
+    fn spin(&self, time: Duration) {
+        let news = || self.bell.is_pending();
+        match self.leader() {
+            Some(leader) => leader.spin(news, |look| self.spin.look(time, look)),
+            None => self.spin.look(time, news),
+        }
     }
 
     /// Sleeps until woken or until the time given, and leaves the queue.
