@@ -37,7 +37,7 @@ pub(crate) const CALLER_WRITES: Choice = CHOICE;
 /// Much above it replies would begin to take the way through the I/O thread.
 pub(crate) const APART: Duration = Duration::from_nanos(500);
 /// ... and at most for this long, whatever held the last one up.
-pub(crate) const FAR_APART: Duration = Duration::from_micros(10);
+pub(crate) const FAR_APART: Duration = Duration::from_micros(3);
 
 /// How long a socket with inproc endpoints only looks for news before it sleeps. Measured for the
 /// prototype: from 2 to 10 microseconds made no difference, a round trip takes a quarter of one.
