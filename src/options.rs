@@ -578,29 +578,32 @@ impl Default for Priorities {
 ///
 /// Every drop is counted as [`DropReason::SendQueueFull`](crate::DropReason::SendQueueFull), for the socket
 /// ([`Stats::drops`](crate::Stats::drops)) and for the peer it was meant for
-/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A broadcast never waits, since the slowest peer
-/// would hold up all others; a PUSH that finds a slow peer takes another, so there is none to blame
+/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A broadcast does not wait unless it is a PUB that
+/// was told to, since then the slowest peer holds up all others; a PUSH that finds a slow peer takes another, so there is none to blame
 /// when all are full.
 ///
 /// | socket | default | choices |
 /// |---|---|---|
 /// | PUSH | `Wait` | `DropNewest` |
-/// | PUB | `DropOldest` | `DropNewest`, `Disconnect` |
+/// | PUB | `DropOldest` | `DropNewest`, `Disconnect`, `Wait` |
 /// | BUS, SURVEYOR | `DropNewest` | `DropOldest`, `Disconnect` |
 /// | all others | a rule of their own | none |
 ///
 /// ```
-/// use sinew::{Options, Overflow, Pub, Push};
+/// use sinew::{Bus, Options, Overflow, Push};
 /// let push = Push::with_options(Options::new().overflow(Overflow::DropNewest))?;
 /// push.send("nobody is there, nobody waits").unwrap();
-/// let error = Pub::with_options(Options::new().overflow(Overflow::Wait)).unwrap_err();
-/// assert_eq!(error.to_string(), "option overflow is Wait, allowed is DropOldest, DropNewest or Disconnect");
+/// let error = Bus::with_options(Options::new().overflow(Overflow::Wait)).unwrap_err();
+/// assert_eq!(error.to_string(), "option overflow is Wait, allowed is DropNewest, DropOldest or Disconnect");
 /// # Ok::<(), sinew::OptionError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The send waits for room.
+    /// The send waits for room. With PUSH that is a peer with room. With PUB it is room in the queues
+    /// of all subscribers: then each gets the message, in order and once, and none is dropped. Without
+    /// any subscriber a PUB does not wait. One that never reads holds up all sends, until it leaves;
+    /// [`Options::send_timeout`] limits that.
     Wait,
     /// The message is dropped. With PUSH also when there is no peer.
     DropNewest,
@@ -667,7 +670,7 @@ fn check_overflow(overflow: Overflow, kind: &Kind) -> Result<(), OptionError> {
 fn overflows(socket: ProtocolId) -> &'static str {
     match socket {
         ProtocolId::PUSH => "Wait or DropNewest",
-        ProtocolId::PUB => "DropOldest, DropNewest or Disconnect",
+        ProtocolId::PUB => "DropOldest, DropNewest, Disconnect or Wait",
         _ => "DropNewest, DropOldest or Disconnect",
     }
 }

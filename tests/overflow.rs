@@ -2,6 +2,7 @@
 
 mod kit;
 
+use std::thread;
 use std::time::Duration;
 
 use kit::sockets::{Receives, Sends, Socket, every_socket, one_by_one};
@@ -106,6 +107,101 @@ fn a_push_that_waits_drops_nothing() {
         }
         assert_eq!(push.stats().dropped().map(|(_, count)| count).sum::<u64>(), 0);
         conserved(&push.stats());
+    }
+}
+
+/// A publisher that waits, with a subscriber that reads nothing yet and one that reads all; and the
+/// number of the message for which there was no room.
+fn hold_up(transport: Transport) -> (Pub, [raw::Sub; 2], u32, kit::Address) {
+    let publisher = Pub::with_options(narrow().overflow(Wait)).unwrap();
+    let address = transport.address();
+    let url = publisher.bind(&address.url).unwrap().url();
+    let subscribers = [(); 2].map(|()| raw::Sub::with_options(narrow()).unwrap());
+    subscribers.iter().for_each(|subscriber| drop(subscriber.connect(&url).unwrap()));
+    publisher.wait_for_peers(2, SOON).unwrap();
+    let refused = (0..).find(|&n| match publisher.send_timeout(numbered(n), kit::QUIET) {
+        Ok(()) => {
+            assert_eq!(number(&subscribers[1].recv_timeout(SOON).unwrap()), n);
+            false
+        }
+        Err(SendError::TimedOut(message)) => number(&message) == n,
+        Err(error) => panic!("{error}"),
+    });
+    (publisher, subscribers, refused.unwrap(), address)
+}
+
+/// All of them, in order and once.
+fn assert_gets(subscriber: &raw::Sub, numbers: std::ops::Range<u32>) {
+    for n in numbers {
+        assert_eq!(number(&subscriber.recv_timeout(SOON).unwrap()), n);
+    }
+    assert_eq!(subscriber.try_recv().unwrap_err(), RecvError::WouldBlock);
+}
+
+#[test]
+fn a_publisher_that_waits_drops_nothing_and_repeats_nothing() {
+    for transport in Transport::ALL {
+        let (publisher, [slow, fast], refused, _address) = hold_up(transport);
+        assert_eq!(fast.try_recv().unwrap_err(), RecvError::WouldBlock, "nobody got it");
+        thread::scope(|scope| {
+            scope.spawn(|| assert_gets(&slow, 0..refused + 100));
+            scope.spawn(|| assert_gets(&fast, refused..refused + 100));
+            (refused..refused + 100).for_each(|n| publisher.send(numbered(n)).unwrap());
+        });
+        assert_eq!(publisher.stats().dropped().map(|(_, count)| count).sum::<u64>(), 0);
+        conserved(&publisher.stats());
+    }
+}
+
+#[test]
+fn a_publisher_does_not_wait_for_a_subscriber_that_leaves() {
+    for transport in Transport::ALL {
+        let (publisher, [slow, fast], refused, _address) = hold_up(transport);
+        thread::scope(|scope| {
+            let sent = scope.spawn(|| publisher.send_timeout(numbered(refused), SOON));
+            slow.close().unwrap();
+            sent.join().unwrap().unwrap();
+        });
+        assert_gets(&fast, refused..refused + 1);
+        fast.close().unwrap();
+        eventually("all have left", || publisher.peers().is_empty());
+        publisher.send(numbered(0)).unwrap();
+        assert_eq!(publisher.stats().drops(DropReason::NoPeer), 1);
+    }
+}
+
+/// Each subscriber gets all of every sender, and each sender's in order.
+#[test]
+fn several_senders_wait_for_the_same_subscribers() {
+    const SENDERS: u32 = 3;
+    const EACH: u32 = 200;
+    for transport in Transport::ALL {
+        let (publisher, [slow, fast], refused, _address) = hold_up(transport);
+        let check = |subscriber: &raw::Sub, behind: u32| {
+            for n in 0..behind {
+                assert_eq!(number(&subscriber.recv_timeout(SOON).unwrap()), n);
+            }
+            let mut next = [0; SENDERS as usize];
+            for _ in 0..SENDERS * EACH {
+                let n = number(&subscriber.recv_timeout(SOON).unwrap());
+                let (sender, n) = ((n / EACH) as usize, n % EACH);
+                assert_eq!(n, next[sender], "over {transport:?}");
+                next[sender] += 1;
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| check(&slow, refused));
+            scope.spawn(|| check(&fast, 0));
+            for sender in 0..SENDERS {
+                let publisher = &publisher;
+                let all = sender * EACH..(sender + 1) * EACH;
+                scope.spawn(move || {
+                    all.for_each(|n| publisher.send_timeout(numbered(n), SOON).unwrap());
+                });
+            }
+        });
+        assert_eq!(publisher.stats().dropped().map(|(_, count)| count).sum::<u64>(), 0);
+        conserved(&publisher.stats());
     }
 }
 
@@ -243,7 +339,7 @@ fn a_change_of_mind_holds_for_what_is_sent_later() {
 fn choices(ours: u8) -> &'static [Overflow] {
     match ours {
         0x50 => &[Wait, DropNewest],
-        0x20 => &[DropOldest, DropNewest, Disconnect],
+        0x20 => &[DropOldest, DropNewest, Disconnect, Wait],
         0x62 | 0x70 => &[DropNewest, DropOldest, Disconnect],
         _ => &[],
     }

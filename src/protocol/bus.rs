@@ -29,8 +29,8 @@ impl Bus {
     }
 
     /// Holds for what is sent from now on.
-    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
-        self.pipes.set_overflow(overflow);
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
+        self.pipes.set_overflow(overflow, io);
     }
 }
 
@@ -51,7 +51,7 @@ impl Protocol for Bus {
 
     /// What had arrived by then can still be received.
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        self.pipes.remove(pipe);
+        self.pipes.remove(pipe, io);
         self.readable(pipe, io);
     }
 
@@ -73,8 +73,7 @@ impl Protocol for Bus {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        self.pipes.send(&[], body, io);
-        Ok(())
+        self.pipes.send(&[], body, io)
     }
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
@@ -106,8 +105,7 @@ impl Headed for Bus {
             [a, b, c, d] => PipeId::new(u32::from_be_bytes([a, b, c, d])),
             _ => return Err(SendRefusal::Header),
         };
-        self.pipes.send_except(origin, &[], body, io);
-        Ok(())
+        self.pipes.send_except(origin, &[], body, io)
     }
 
     fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
@@ -211,7 +209,7 @@ mod tests {
     #[test]
     fn a_slow_peer_may_lose_the_oldest_message() {
         let (mut bus, mut io) = socket(1);
-        bus.set_overflow(Overflow::DropOldest);
+        bus.set_overflow(Overflow::DropOldest, &mut io);
         for text in ["1", "2"] {
             bus.send(&(), &body(text), start(), &mut io).unwrap();
             io.fill(pipe(1));

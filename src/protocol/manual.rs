@@ -135,6 +135,10 @@ impl Port for ManualPort {
         Ok(1)
     }
 
+    fn has_room(&mut self, pipe: PipeId) -> bool {
+        !self.full.contains(&pipe) || self.gone.contains(&pipe)
+    }
+
     fn drained(&mut self, pipe: PipeId) -> bool {
         !self.undrained.contains(&pipe) || self.gone.contains(&pipe)
     }

@@ -60,8 +60,8 @@ pub struct ProtocolId(u16);
 /// What a protocol can do with its pipes: everything it has of the world outside.
 ///
 /// All calls return at once. A `push` that succeeds calls off the order of one that did not: the
-/// protocol must then tell whoever waits for room that there may be some. `push` that finds a pipe
-/// full, `drained` that finds it not yet empty and `pop` that finds nothing leave an order behind: the
+/// protocol must then tell whoever waits for room that there may be some. `push` and `has_room`
+/// that find a pipe full, `drained` that finds it not yet empty and `pop` that finds nothing leave an order behind: the
 /// protocol is entered again by `writable` or `readable` when that has changed.
 pub(crate) trait Port {
     /// Puts one SP message, `header` then `body`, into the pipe's send queue.
@@ -75,6 +75,39 @@ pub(crate) trait Port {
         header: &[u8],
         body: &Bytes,
     ) -> Result<u64, PushError>;
+
+    /// Pushes the message into each of `pipes` but its origin; yields how many of them are there.
+    ///
+    /// A full pipe makes room as in `push_evicting`, if the rule is to drop the oldest. Under the
+    /// other rules it takes nothing, and is put into `full`. Where sends wait, so is a pipe that has
+    /// no room left after this message: `writable` follows for it.
+    fn push_to_all(
+        &mut self,
+        message: &Broadcast<'_>,
+        pipes: &[PipeId],
+        full: &mut Vec<PipeId>,
+    ) -> usize {
+        let &Broadcast { header, body, overflow, .. } = message;
+        let mut there = 0;
+        for &pipe in pipes.iter().filter(|&&pipe| Some(pipe) != message.origin) {
+            let pushed = match overflow {
+                Overflow::DropOldest => self.push_evicting(pipe, header, body).map(|_| ()),
+                _ => self.push(pipe, header, body),
+            };
+            let refused = pushed == Err(PushError::Full);
+            if refused || overflow == Overflow::Wait && !self.has_room(pipe) {
+                full.push(pipe);
+            }
+            there += usize::from(pushed != Err(PushError::Gone));
+        }
+        there
+    }
+
+    /// Whether a `push` would not be refused as `Full`; then no later one is before the next success.
+    ///
+    /// When not, `writable` follows as soon as there is room. A pipe that is gone counts as one with
+    /// room.
+    fn has_room(&mut self, pipe: PipeId) -> bool;
 
     /// Whether everything pushed into the pipe has been handed to its transport.
     ///
@@ -117,6 +150,17 @@ pub(crate) trait Port {
 
     /// Counts the copies of one received message that go to more than one context, beyond the first.
     fn copied(&mut self, copies: u64);
+}
+
+/// One message for many pipes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broadcast<'a> {
+    pub(crate) header: &'a [u8],
+    pub(crate) body: &'a Bytes,
+    /// The pipe that does not get it.
+    pub(crate) origin: Option<PipeId>,
+    /// What becomes of a copy that finds no room.
+    pub(crate) overflow: Overflow,
 }
 
 /// Why [`Port::push`] took nothing.

@@ -11,7 +11,8 @@ use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejecte
 use crate::message::{Message, PipeId};
 use crate::options::Own;
 
-/// The state of a PUB socket. Never waits, and has nothing but its peers to remember.
+/// The state of a PUB socket. It has nothing but its peers to remember, and waits for none unless the
+/// program wants that.
 #[derive(Debug)]
 pub(crate) struct Pub {
     pipes: FanOut,
@@ -24,8 +25,8 @@ impl Pub {
     }
 
     /// Holds for what is sent from now on.
-    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
-        self.pipes.set_overflow(overflow);
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
+        self.pipes.set_overflow(overflow, io);
     }
 }
 
@@ -34,7 +35,7 @@ impl Protocol for Pub {
     const PEER: ProtocolId = ProtocolId::SUB;
     const OPTIONS: &'static [Own] = &[Own::Overflow];
     const OVERFLOW: &'static [Overflow] =
-        &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect];
+        &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect, Overflow::Wait];
     /// What a peer sends is thrown away as it comes, whether or not anybody calls.
     const FILTERS: bool = true;
     type To = ();
@@ -47,7 +48,7 @@ impl Protocol for Pub {
     }
 
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        self.pipes.remove(pipe);
+        self.pipes.remove(pipe, io);
         self.readable(pipe, io);
     }
 
@@ -55,7 +56,9 @@ impl Protocol for Pub {
         route::discard(pipe, io);
     }
 
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.pipes.restore(pipe, io);
+    }
 
     fn send(
         &mut self,
@@ -64,8 +67,7 @@ impl Protocol for Pub {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        self.pipes.send(&[], body, io);
-        Ok(())
+        self.pipes.send(&[], body, io)
     }
 
     fn recv(
@@ -78,7 +80,7 @@ impl Protocol for Pub {
     }
 
     fn ready(&self, interest: Interest) -> bool {
-        matches!(interest, Interest::Send(_))
+        matches!(interest, Interest::Send(_)) && self.pipes.has_room()
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
     fn a_slow_subscriber_may_lose_the_newest_message_or_its_pipe() {
         for overflow in [Overflow::DropNewest, Overflow::Disconnect] {
             let (mut publisher, mut io) = socket(1);
-            publisher.set_overflow(overflow);
+            publisher.set_overflow(overflow, &mut io);
             io.fill(pipe(1));
             publish(&mut publisher, &mut io, "x");
             assert_eq!(io.take_sent(), []);
@@ -175,5 +177,51 @@ mod tests {
             let disconnected = io.take_disconnected().len();
             assert_eq!(disconnected, usize::from(overflow == Overflow::Disconnect));
         }
+    }
+
+    /// A publisher that waits, of whose two subscribers the second is full.
+    fn held_up() -> (Pub, ManualPort) {
+        let (mut publisher, mut io) = socket(2);
+        io.fill(pipe(2));
+        publisher.set_overflow(Overflow::Wait, &mut io);
+        let refused = publisher.send(&(), &body("2"), start(), &mut io);
+        assert_eq!(refused, Err(SendRefusal::WouldBlock));
+        assert_eq!((io.take_sent(), io.take_drops()), (Vec::new(), Vec::new()));
+        assert!(!publisher.ready(Interest::Send(0)));
+        (publisher, io)
+    }
+
+    #[test]
+    fn a_send_that_waits_goes_to_all_once_there_is_room_for_all() {
+        let (mut publisher, mut io) = held_up();
+        publisher.writable(pipe(2), start(), &mut io);
+        assert!(!io.take_woken(Interest::Send(0)), "it was told for nothing");
+        io.drain(pipe(2));
+        publisher.writable(pipe(2), start(), &mut io);
+        assert!(io.take_woken(Interest::Send(0)));
+        publish(&mut publisher, &mut io, "2");
+        assert_eq!(io.take_sent(), [1, 2].map(|n| (pipe(n), b"2".to_vec())));
+    }
+
+    #[test]
+    fn a_send_does_not_wait_for_who_has_left() {
+        let (mut publisher, mut io) = held_up();
+        publisher.detach(pipe(2), start(), &mut io);
+        assert!(io.take_woken(Interest::Send(0)));
+        publish(&mut publisher, &mut io, "2");
+        assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
+        publisher.detach(pipe(1), start(), &mut io);
+        publish(&mut publisher, &mut io, "3");
+        assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
+    }
+
+    #[test]
+    fn a_send_that_waits_goes_on_when_the_rule_changes() {
+        let (mut publisher, mut io) = held_up();
+        publisher.set_overflow(Overflow::DropNewest, &mut io);
+        assert!(io.take_woken(Interest::Send(0)));
+        publish(&mut publisher, &mut io, "2");
+        assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
+        assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
     }
 }

@@ -175,7 +175,7 @@ pub(crate) trait Outlet: Send + 'static {
     /// The pipe has room again.
     fn restore(&mut self, pipe: PipeId, io: &impl Port);
 
-    fn remove(&mut self, pipe: PipeId);
+    fn remove(&mut self, pipe: PipeId, io: &mut impl Port);
 
     fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal>;
 
@@ -197,7 +197,7 @@ impl Outlet for Balance {
         self.add(pipe, io.priorities(pipe).send);
     }
 
-    fn remove(&mut self, pipe: PipeId) {
+    fn remove(&mut self, pipe: PipeId, _io: &mut impl Port) {
         self.remove(pipe);
     }
 
@@ -223,13 +223,12 @@ impl Outlet for FanOut {
 
     fn restore(&mut self, _pipe: PipeId, _io: &impl Port) {}
 
-    fn remove(&mut self, pipe: PipeId) {
-        self.remove(pipe);
+    fn remove(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.remove(pipe, io);
     }
 
     fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal> {
-        Self::send(self, header, body, io);
-        Ok(())
+        self.send(header, body, io)
     }
 
     fn has_room(&self) -> bool {
@@ -260,8 +259,8 @@ impl RawSurveyor {
     }
 
     /// Holds for what is sent from now on.
-    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
-        self.pipes.set_overflow(overflow);
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
+        self.pipes.set_overflow(overflow, io);
     }
 }
 
@@ -285,7 +284,7 @@ impl<O: Outlet> Protocol for RawAsker<O> {
 
     /// Answers that had arrived by then are as good as any.
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        self.pipes.remove(pipe);
+        self.pipes.remove(pipe, io);
         self.readable(pipe, io);
     }
 
@@ -639,7 +638,7 @@ mod tests {
     #[test]
     fn a_raw_surveyor_may_drop_the_oldest() {
         let (mut surveyor, mut io) = attach(RawSurveyor::new(Overflow::DropNewest), 1);
-        surveyor.set_overflow(Overflow::DropOldest);
+        surveyor.set_overflow(Overflow::DropOldest, &mut io);
         io.fill(pipe(1));
         send(&mut surveyor, &mut io, TRACE).unwrap();
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);

@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::{Overflow, Port, PushError, SendRefusal};
+use super::{Broadcast, Interest, Overflow, Port, SendRefusal};
 use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
 
@@ -133,78 +133,112 @@ impl FairQueue {
     }
 }
 
-/// The fan-out: a copy to every pipe, never waiting for any.
+/// The fan-out: a copy to every pipe.
+///
+/// Waits for none, unless it was told to: then a send is refused while any pipe is full, before
+/// anybody has got a copy, and so nobody gets two.
 #[derive(Debug)]
 pub(crate) struct FanOut {
     pipes: Vec<PipeId>,
     overflow: Overflow,
+    /// Where sends wait: the pipes that have no room, each once. Otherwise empty between sends.
+    full: Vec<PipeId>,
 }
+
+const SEND: Interest = Interest::Send(0);
 
 impl FanOut {
     /// `overflow` says what becomes of a copy that finds no room.
     pub(super) fn new(overflow: Overflow) -> Self {
-        Self { pipes: Vec::new(), overflow }
+        Self { pipes: Vec::new(), overflow, full: Vec::new() }
     }
 
-    /// Holds for what is sent from now on.
-    pub(super) fn set_overflow(&mut self, overflow: Overflow) {
+    /// Holds for what is sent from now on, by those also who wait.
+    pub(super) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.overflow = overflow;
+        if !self.full.is_empty() {
+            io.wake(SEND);
+        }
+        self.full.clear();
+        if overflow == Overflow::Wait {
+            self.full.extend(self.pipes.iter().filter(|&&pipe| !io.has_room(pipe)));
+        }
     }
 
-    /// The pipe gets a copy of everything sent from now on.
+    /// The pipe gets a copy of everything sent from now on. It is empty, so it has room.
     pub(super) fn add(&mut self, pipe: PipeId) {
         self.pipes.push(pipe);
     }
 
-    /// The pipe gets nothing more.
-    pub(super) fn remove(&mut self, pipe: PipeId) {
+    /// The pipe gets nothing more, and nobody need wait for it.
+    pub(super) fn remove(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.pipes.retain(|&other| other != pipe);
+        self.release(pipe, io);
     }
 
-    /// Sends to every pipe and counts each copy for which there was no room.
+    /// The pipe may have room again.
+    pub(super) fn restore(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if self.full.contains(&pipe) && io.has_room(pipe) {
+            self.release(pipe, io);
+        }
+    }
+
+    /// Whether a send would not wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.full.is_empty()
+    }
+
+    /// Sends to every pipe and counts each copy for which there was no room, unless it is to wait.
     ///
     /// A pipe that is gone, though we have not heard of it yet, counts as no peer at all.
-    pub(super) fn send(&self, header: &[u8], body: &Bytes, io: &mut impl Port) {
-        self.send_except(None, header, body, io);
+    pub(super) fn send(
+        &mut self,
+        header: &[u8],
+        body: &Bytes,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.send_except(None, header, body, io)
     }
 
     /// Sends to every pipe but `origin`.
     pub(super) fn send_except(
-        &self,
+        &mut self,
         origin: Option<PipeId>,
         header: &[u8],
         body: &Bytes,
         io: &mut impl Port,
-    ) {
-        let mut peers = 0;
-        for &pipe in self.pipes.iter().filter(|&&pipe| Some(pipe) != origin) {
-            peers += usize::from(self.send_copy(pipe, header, body, io).is_ok());
+    ) -> Result<(), SendRefusal> {
+        if !self.has_room() {
+            return Err(SendRefusal::WouldBlock);
         }
-        if peers == 0 {
+        let message = Broadcast { header, body, origin, overflow: self.overflow };
+        if io.push_to_all(&message, &self.pipes, &mut self.full) == 0 {
             io.dropped(None, DropReason::NoPeer);
+        }
+        if self.overflow != Overflow::Wait {
+            self.blame_full(io);
+        }
+        Ok(())
+    }
+
+    /// Counts the copies that have found no room.
+    fn blame_full(&mut self, io: &mut impl Port) {
+        for pipe in self.full.drain(..) {
+            io.dropped(Some(pipe), DropReason::SendQueueFull);
+            if self.overflow == Overflow::Disconnect {
+                io.disconnect(pipe);
+            }
         }
     }
 
-    /// One copy, sent or counted. `Err` if there is no such peer.
-    fn send_copy(
-        &self,
-        pipe: PipeId,
-        header: &[u8],
-        body: &Bytes,
-        io: &mut impl Port,
-    ) -> Result<(), PushError> {
-        if self.overflow == Overflow::DropOldest {
-            return io.push_evicting(pipe, header, body).map(|_| ());
+    /// Nobody waits for the pipe any more.
+    fn release(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if let Some(at) = self.full.iter().position(|&other| other == pipe) {
+            self.full.swap_remove(at);
+            if self.full.is_empty() {
+                io.wake(SEND);
+            }
         }
-        let pushed = io.push(pipe, header, body);
-        if pushed != Err(PushError::Full) {
-            return pushed;
-        }
-        io.dropped(Some(pipe), DropReason::SendQueueFull);
-        if self.overflow == Overflow::Disconnect {
-            io.disconnect(pipe);
-        }
-        Ok(())
     }
 }
 
@@ -347,7 +381,7 @@ mod tests {
         }
         io.fill(pipe(2));
         io.break_off(pipe(3));
-        fan.send(b"h", &Bytes::from_static(b"x"), &mut io);
+        fan.send(b"h", &Bytes::from_static(b"x"), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(1), b"hx".to_vec())]);
         assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
     }
@@ -358,9 +392,9 @@ mod tests {
         for n in [1, 2] {
             fan.add(pipe(n));
         }
-        fan.send(b"", &Bytes::from_static(b"old"), &mut io);
+        fan.send(b"", &Bytes::from_static(b"old"), &mut io).unwrap();
         io.fill(pipe(2));
-        fan.send(b"", &Bytes::from_static(b"new"), &mut io);
+        fan.send(b"", &Bytes::from_static(b"new"), &mut io).unwrap();
         io
     }
 

@@ -577,6 +577,12 @@ impl Port for SimPort<'_> {
         Ok(evicted)
     }
 
+    fn has_room(&mut self, pipe: PipeId) -> bool {
+        let end = self.net.end(pipe);
+        end.wants_room = end.open && end.sending.len() >= end.shape.capacity;
+        !end.wants_room
+    }
+
     fn drained(&mut self, pipe: PipeId) -> bool {
         let end = self.net.end(pipe);
         end.wants_drained = end.open && !end.sending.is_empty();

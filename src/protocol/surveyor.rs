@@ -67,19 +67,20 @@ struct Expired {
 }
 
 impl Surveyor {
-    /// `seed` is where the survey ids begin; it should be random.
-    pub(crate) fn new(seed: u32) -> Self {
+    /// `seed` is where the survey ids begin; it should be random. `overflow` is one of
+    /// [`Protocol::OVERFLOW`].
+    pub(crate) fn new(seed: u32, overflow: Overflow) -> Self {
         Self {
             ids: Ids::new(seed),
             conversations: Slab::new(),
-            pipes: FanOut::new(Overflow::DropNewest),
+            pipes: FanOut::new(overflow),
             timers: BTreeSet::new(),
         }
     }
 
     /// What becomes of later surveys for which a respondent has no room.
-    pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
-        self.pipes.set_overflow(overflow);
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
+        self.pipes.set_overflow(overflow, io);
     }
 
     /// A new conversation whose surveys last for `deadline` and keep up to `storage` answers that
@@ -157,7 +158,7 @@ impl Protocol for Surveyor {
     /// Answers that had arrived by then are as good as any.
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.readable(pipe, io);
-        self.pipes.remove(pipe);
+        self.pipes.remove(pipe, io);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
@@ -183,8 +184,7 @@ impl Protocol for Surveyor {
         let deadline = asker.lasts.and_then(|lasts| now.checked_add(lasts));
         asker.survey = Some(Survey { id, deadline, answers: VecDeque::new() });
         self.timers.extend(deadline.map(|deadline| (deadline, conversation)));
-        self.pipes.send(&id.header(), body, io);
-        Ok(())
+        self.pipes.send(&id.header(), body, io)
     }
 
     fn recv(
@@ -279,7 +279,7 @@ mod tests {
     impl Bench {
         /// One with three peers, and a conversation whose surveys last a second.
         fn new() -> (Self, Conversation) {
-            let surveyor = Surveyor::new(9);
+            let surveyor = Surveyor::new(9, Overflow::DropNewest);
             let mut bench = Self { surveyor, io: ManualPort::default(), now: start() };
             for n in [1, 2, 3] {
                 bench.surveyor.attach(pipe(n), bench.now, &mut bench.io).unwrap();
@@ -554,7 +554,7 @@ mod tests {
     #[test]
     fn a_survey_may_cost_a_slow_peer_its_pipe() {
         let (mut bench, asker) = Bench::new();
-        bench.surveyor.set_overflow(Overflow::Disconnect);
+        bench.surveyor.set_overflow(Overflow::Disconnect, &mut bench.io);
         bench.io.fill(pipe(2));
         bench.send(asker);
         assert_eq!(bench.take_reasons(), [DropReason::SendQueueFull]);

@@ -188,6 +188,17 @@ impl Pipe {
         queued.bytes >= batch || !bounds.at_most_half(queued)
     }
 
+    /// Whether it would take a message; `true` when it is gone. When not, what is held back there is
+    /// written, since it must not be waited for.
+    pub(super) fn has_room(&mut self, effects: &mut Effects) -> bool {
+        let Some(far) = self.far.as_ref().filter(|_| !self.send.is_closed()) else { return true };
+        let has_room = self.send.has_room();
+        if !has_room && let Far::Link(link) = far {
+            effects.batches.push(Arc::clone(link));
+        }
+        has_room
+    }
+
     /// Messages that are ours to account for: inside the process a message belongs to the receiver
     /// once it is in the ring.
     pub(super) fn own_send_queue(&self) -> u64 {

@@ -120,6 +120,10 @@ impl Port for SocketPort<'_> {
         pushed.map(|()| evicted)
     }
 
+    fn has_room(&mut self, pipe: PipeId) -> bool {
+        self.pipes.get_mut(pipe).is_none_or(|pipe| pipe.has_room(self.effects))
+    }
+
     fn drained(&mut self, pipe: PipeId) -> bool {
         self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
     }

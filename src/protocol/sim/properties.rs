@@ -239,7 +239,7 @@ proptest! {
     ) {
         let mut world = World::new(seed);
         let askers: Vec<_> = (0..surveyors)
-            .map(|n| world.node(Surveyor::new(n as u32 * 7), Pollster::default()))
+            .map(|n| world.node(Surveyor::new(n as u32 * 7, Overflow::DropNewest), Pollster::default()))
             .collect();
         for _ in 0..respondents {
             let respondent = world.node(Answerer::<ToSurveys>::new(8), Helper::new(true));
@@ -260,7 +260,7 @@ proptest! {
                 req.send(&asker, &Bytes::new(), io.now(), io).expect("a REQ always sends");
                 req.turn(asker).expect("it has just asked")
             })),
-            1 => world.node(Surveyor::new(0), Witness::new(|surveyor: &mut Surveyor, io| {
+            1 => world.node(Surveyor::new(0, Overflow::DropNewest), Witness::new(|surveyor: &mut Surveyor, io| {
                 let asker = surveyor.open(None, 2);
                 io.offered(io.peers().max(1));
                 surveyor.send(&asker, &Bytes::new(), io.now(), io).expect("it always sends");
@@ -439,22 +439,36 @@ fn topic(io: &mut SimPort<'_>) -> Vec<u8> {
 #[derive(Default)]
 struct Herald {
     sent: u32,
+    wanted: u32,
+}
+
+impl Herald {
+    fn publish(&mut self, publisher: &mut Pub, io: &mut SimPort<'_>) {
+        while self.sent < self.wanted {
+            let message = [&topic(io)[..], &label(io.node(), 0, self.sent)].concat();
+            let copies = io.peers().max(1);
+            if publisher.send(&(), &message.into(), io.now(), io).is_err() {
+                return;
+            }
+            io.offered(copies);
+            self.sent += 1;
+        }
+    }
 }
 
 impl Program<Pub> for Herald {
     fn act(&mut self, publisher: &mut Pub, io: &mut SimPort<'_>) {
-        for _ in 0..io.random().below(5) {
-            let message = [&topic(io)[..], &label(io.node(), 0, self.sent)].concat();
-            io.offered(io.peers().max(1));
-            let sent = publisher.send(&(), &message.into(), io.now(), io);
-            sent.expect("a PUB always sends");
-            self.sent += 1;
-        }
+        self.wanted += io.random().below(5) as u32;
+        self.publish(publisher, io);
     }
 
-    fn woken(&mut self, _: Interest, _: &mut Pub, _: &mut SimPort<'_>) {}
+    fn woken(&mut self, _: Interest, publisher: &mut Pub, io: &mut SimPort<'_>) {
+        self.publish(publisher, io);
+    }
 
-    fn check(&self) {}
+    fn check(&self) {
+        assert_eq!(self.sent, self.wanted, "no subscriber holds it up for ever");
+    }
 }
 
 /// The program at a SUB: a few contexts that change their minds.

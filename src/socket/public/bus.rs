@@ -37,7 +37,7 @@ socket_calls!(
     Bus,
     protocol::Bus,
     |options| protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND)),
-    |bus, options, _| bus.set_overflow(options.overflow_of(&protocol::Bus::KIND))
+    |bus, options, port| bus.set_overflow(options.overflow_of(&protocol::Bus::KIND), port)
 );
 send_calls!(Bus);
 recv_calls!(Bus);

@@ -6,7 +6,8 @@ use super::prelude::*;
 /// PUB: each message to every subscriber, who picks what it wants.
 ///
 /// A send never waits, and succeeds with nobody there. A subscriber whose queue is full loses the
-/// oldest message in it, which is counted ([`Options::overflow`] has other choices). Who connects
+/// oldest message in it, which is counted. [`Options::overflow`] has other choices: with
+/// [`Overflow::Wait`](crate::Overflow::Wait) a send waits until every subscriber has room. Who connects
 /// later misses what was sent before; nothing is repeated. Source: semantics specification, section 8.2.
 ///
 /// ```
@@ -40,6 +41,8 @@ socket_calls!(
     Pub,
     protocol::Pub,
     |options| protocol::Pub::new(options.overflow_of(&protocol::Pub::KIND)),
-    |publisher, options, _| publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND))
+    |publisher, options, port| {
+        publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
+    }
 );
 send_calls!(Pub);

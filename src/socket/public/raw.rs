@@ -98,8 +98,8 @@ raw_socket! {
     /// A raw PUB. Behaves as [`Pub`](crate::Pub).
     Pub, RawOf<protocol::Pub>,
     |options| RawOf::new(protocol::Pub::new(options.overflow_of(&protocol::Pub::KIND))),
-    |publisher, options, _| {
-        publisher.protocol().set_overflow(options.overflow_of(&protocol::Pub::KIND));
+    |publisher, options, port| {
+        publisher.protocol().set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
     }; sends
 }
 
@@ -112,7 +112,9 @@ raw_socket! {
     /// A raw BUS. The header says where a message came from, and where it is not to go.
     Bus, RawOf<protocol::Bus>,
     |options| RawOf::new(protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND))),
-    |bus, options, _| bus.protocol().set_overflow(options.overflow_of(&protocol::Bus::KIND));
+    |bus, options, port| {
+        bus.protocol().set_overflow(options.overflow_of(&protocol::Bus::KIND), port);
+    };
     sends, receives
 }
 
@@ -132,7 +134,9 @@ raw_socket! {
     /// A raw SURVEYOR: surveys go out as they are, to all, and answers come in without an end.
     Surveyor, protocol::RawSurveyor,
     |options| protocol::RawSurveyor::new(options.overflow_of(&protocol::RawSurveyor::KIND)),
-    |surveyor, options, _| surveyor.set_overflow(options.overflow_of(&protocol::RawSurveyor::KIND));
+    |surveyor, options, port| {
+        surveyor.set_overflow(options.overflow_of(&protocol::RawSurveyor::KIND), port);
+    };
     sends, receives
 }
 

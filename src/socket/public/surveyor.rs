@@ -35,11 +35,12 @@ socket_calls!(
     Surveyor,
     protocol::Surveyor,
     |options| {
-        let mut surveyor = protocol::Surveyor::new(random_u32());
-        surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND));
-        surveyor
+        let overflow = options.overflow_of(&protocol::Surveyor::KIND);
+        protocol::Surveyor::new(random_u32(), overflow)
     },
-    |surveyor, options, _| surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND))
+    |surveyor, options, port| {
+        surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND), port);
+    }
 );
 
 impl Surveyor {
