@@ -49,8 +49,6 @@ use crate::wire::frame::{Framing, widen};
 
 #[deny(unsafe_code)]
 mod consumer;
-// Not yet used by the protocols that broadcast.
-#[allow(dead_code)]
 #[deny(unsafe_code)]
 mod encoder;
 #[cfg(all(test, loom))]
@@ -67,9 +65,9 @@ mod tests;
 
 pub(crate) use consumer::Consumer;
 use consumer::Half;
-// Not yet used by the protocols that broadcast.
-#[allow(unused_imports)]
-pub(crate) use encoder::{Encoded, Encoder};
+#[cfg(test)]
+use encoder::Encoder;
+pub(crate) use encoder::{Copies, Encoded, Encoders};
 pub(crate) use producer::{Producer, new};
 
 /// From this length on a body is queued by reference. Measured for the prototype: copying is ahead

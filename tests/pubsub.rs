@@ -361,6 +361,33 @@ fn a_stalled_subscriber_costs_the_others_nothing() {
     }
 }
 
+/// Messages are framed once for all of a transport, and not alike for all transports: small ones, those
+/// that fill blocks, and those that are queued by reference.
+#[test]
+fn subscribers_on_every_transport_get_the_same() {
+    let publisher = Pub::new();
+    let addresses = Transport::ALL.map(Transport::address);
+    let mut subscribers = Vec::new();
+    for address in &addresses {
+        let url = publisher.bind(&address.url).unwrap().url();
+        for _ in 0..2 {
+            subscribers.push(subscriber(&["x"]));
+            subscribers.last().unwrap().connect(&url).unwrap();
+        }
+    }
+    publisher.wait_for_peers(subscribers.len(), SOON).unwrap();
+    let bodies: Vec<_> = [1, 100, 3_000, 20_000, 200_000, 7].map(|len| vec![b'x'; len]).to_vec();
+    for _ in 0..20 {
+        publish(&publisher, &bodies);
+        publish(&publisher, &[END]);
+        for subscriber in &subscribers {
+            let got = until_the_end(subscriber);
+            assert!(got.iter().map(|message| &message[..]).eq(bodies.iter().map(|body| &body[..])));
+        }
+    }
+    subscribers.iter().for_each(|subscriber| both_conserved(&publisher, subscriber));
+}
+
 /// C156.
 #[test]
 fn one_subscriber_hears_several_publishers() {

@@ -23,6 +23,54 @@ const LOOKED_AT: usize = 4;
 /// Of those that are free it keeps so many.
 const SPARE: usize = 2;
 
+/// An encoder for each framing, made when it is first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Encoders([Option<Box<Encoder>>; Framing::COUNT]);
+
+impl Encoders {
+    /// The message `header` then `body`, for rings of any framing.
+    pub(crate) fn copies<'e>(&'e mut self, header: &'e [u8], body: &'e Bytes) -> Copies<'e> {
+        let unused = |encoder| Source { encoder: Some(encoder), encoded: None };
+        let sources = self.0.each_mut().map(unused);
+        Copies { parts: Parts { header, body }, sources }
+    }
+
+    /// Gives up all memory to which no ring refers any more.
+    pub(crate) fn rest(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether any message was framed since the last [`rest`](Self::rest).
+    pub(crate) fn has_memory(&self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+}
+
+/// A message for many rings: framed once for each framing that occurs among them.
+pub(crate) struct Copies<'e> {
+    parts: Parts<'e>,
+    sources: [Source<'e>; Framing::COUNT],
+}
+
+/// Where the message comes from for rings of one framing.
+struct Source<'e> {
+    /// Until it is encoded.
+    encoder: Option<&'e mut Option<Box<Encoder>>>,
+    encoded: Option<Encoded<'e>>,
+}
+
+impl<'e> Copies<'e> {
+    /// The message in that framing.
+    pub(crate) fn encoded(&mut self, framing: Framing) -> &Encoded<'e> {
+        let Parts { header, body } = self.parts;
+        let Source { encoder, encoded } = &mut self.sources[framing.index()];
+        encoded.get_or_insert_with(|| {
+            let encoder = encoder.take().expect("it is there until the message is encoded");
+            encoder.get_or_insert_default().encode(framing, header, body)
+        })
+    }
+}
+
 /// What frames messages for many rings at once.
 pub(crate) struct Encoder {
     /// Differs between encoders.
@@ -116,12 +164,6 @@ impl Encoder {
         let writer = self.writer_of(len);
         let filled = writer.write(&[&prefix, header, inline]);
         Encoded { framing, payload, filled, parts: Parts { header, body }, number }
-    }
-
-    /// Gives up the memory to which no ring refers any more.
-    pub(crate) fn rest(&mut self) {
-        self.writer = None;
-        self.full.clear();
     }
 
     /// The writer, with room for `len` bytes.

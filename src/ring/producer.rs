@@ -65,6 +65,11 @@ impl fmt::Debug for Producer {
 }
 
 impl Producer {
+    /// How its messages are framed.
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// The ring.
     pub(crate) fn ring(&self) -> &Arc<Ring> {
         &self.inlet.ring
@@ -93,7 +98,6 @@ impl Producer {
     }
 
     /// Appends a message that was framed for many rings, of which none need be copied.
-    #[allow(dead_code)] // not yet used by the protocols that broadcast
     pub(crate) fn push_encoded(&mut self, encoded: &Encoded<'_>) -> Result<Wake, PushRefusal> {
         self.admit()?;
         self.add(encoded.payload, |this| this.write_encoded(encoded))
@@ -101,7 +105,6 @@ impl Producer {
 
     /// What [`push_encoded`](Self::push_encoded) does, in the way of
     /// [`push_evicting`](Self::push_evicting).
-    #[allow(dead_code)] // not yet used by the protocols that broadcast
     pub(crate) fn push_encoded_evicting(
         &mut self,
         encoded: &Encoded<'_>,

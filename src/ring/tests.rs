@@ -436,7 +436,7 @@ fn what_is_framed_once_is_one_segment_if_it_follows_and_a_copy_if_it_stands_alon
     assert_eq!(some.consumer().slices(&mut [IoSlice::new(&[]); 9]), 1, "copied");
     assert_eq!(all.consumer().slices(&mut [IoSlice::new(&[]); 9]), 2, "one copied, nine there");
     assert_eq!(some.block().0, FIRST_BLOCK);
-    encoder.rest();
+    drop(encoder);
     for n in 0..10 {
         assert_eq!(pop(&all).unwrap(), body(n));
     }

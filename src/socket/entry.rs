@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use super::broadcast::MANY;
 use super::pipes::Pipe;
 use super::port::SocketPort;
 use super::{Core, DetachReason, EndpointCore, State};
@@ -38,6 +39,7 @@ impl<P: Protocol> Entry<'_, P> {
             pipes: &mut self.state.pipes,
             counters: &self.core.counters,
             effects: &mut self.state.effects,
+            encoders: &mut self.state.encoders,
         };
         (&mut self.state.protocol, port, self.now)
     }
@@ -116,8 +118,17 @@ impl<P: Protocol> Entry<'_, P> {
         if !self.state.pipes.depart(id) {
             self.state.protocol.forget(id);
         }
+        self.rest_encoders();
         self.drop_surplus();
         true
+    }
+
+    /// Gives up the memory for messages to many, if there are not many peers any more.
+    fn rest_encoders(&mut self) {
+        let State { encoders, pipes, .. } = &mut *self.state;
+        if encoders.has_memory() && pipes.usable().nth(MANY - 1).is_none() {
+            encoders.rest();
+        }
     }
 
     /// Drops what peers that have left have left behind, beyond what one peer may.

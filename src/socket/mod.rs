@@ -22,11 +22,12 @@ use crate::options::Options;
 use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, SocketBell};
 use crate::protocol::{Held, Protocol, ProtocolId};
 use crate::reactor::Command;
-use crate::ring::{Bounds, Ring};
+use crate::ring::{Bounds, Encoders, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Weak};
 
+mod broadcast;
 mod context;
 pub mod device;
 mod endpoint;
@@ -98,6 +99,7 @@ impl<P: Protocol> Handle<P> {
             armed: None,
             edges: Vec::new(),
             effects: Effects::default(),
+            encoders: Encoders::default(),
         };
         let core = Arc::new_cyclic(|this| Core {
             this: this.clone(),
@@ -193,6 +195,8 @@ struct State<P> {
     edges: Vec<(PipeId, Edge)>,
     /// What the entry under way has noted.
     effects: Effects,
+    /// For what is sent to many pipes. Holds memory from the first such message on; see `broadcast`.
+    encoders: Encoders,
 }
 
 impl<P: Protocol> Core<P> {
@@ -342,10 +346,11 @@ impl<P: Protocol> Core<P> {
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
             }
-            let State { protocol, pipes, .. } = &mut *state;
+            let State { protocol, pipes, encoders, .. } = &mut *state;
             let mut effects = Effects::default(); // everybody is woken below
             let counters = &self.counters;
-            protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects });
+            protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects, encoders });
+            state.encoders.rest();
             let fars = self.drop_pipes(&mut state);
             (std::mem::take(&mut state.endpoints), fars, state.armed.take())
         };

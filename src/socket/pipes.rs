@@ -10,7 +10,7 @@ use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
 use crate::options::Priorities;
 use crate::pipe::{Edge, Far, NewPipe, PipeLease};
-use crate::ring::{Producer, Ring, Taken};
+use crate::ring::{Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, PipeDrops};
 use crate::sync::Arc;
 use crate::tuning;
@@ -171,7 +171,7 @@ impl Pipe {
     /// Whether, with a message of that length, so much waits that the caller had better write it:
     /// a full batch, or half of what the ring holds. Does not look each time.
     #[inline]
-    pub(super) fn has_a_batch(&mut self, length: usize) -> bool {
+    fn has_a_batch(&mut self, length: usize) -> bool {
         self.unseen.messages += 1;
         self.unseen.bytes += length;
         let looks =
@@ -188,15 +188,34 @@ impl Pipe {
         queued.bytes >= batch || !bounds.at_most_half(queued)
     }
 
+    /// Counts a message that was pushed, and sees to it that the far end is told of it if it sleeps,
+    /// or that it is written if it makes a batch.
+    pub(super) fn count_sent(&mut self, length: usize, wake: Wake, effects: &mut Effects) {
+        self.messages_sent += 1;
+        self.bytes_sent += length as u64;
+        if let Some(far) = self.far.as_ref().filter(|_| wake.0) {
+            effects.bells.push((far.clone(), Edge::Readable));
+        }
+        if self.has_a_batch(length) {
+            self.write_soon(effects);
+        }
+    }
+
     /// Whether it would take a message; `true` when it is gone. When not, what is held back there is
     /// written, since it must not be waited for.
     pub(super) fn has_room(&mut self, effects: &mut Effects) -> bool {
-        let Some(far) = self.far.as_ref().filter(|_| !self.send.is_closed()) else { return true };
-        let has_room = self.send.has_room();
-        if !has_room && let Far::Link(link) = far {
-            effects.batches.push(Arc::clone(link));
+        let has_room = self.is_gone() || self.send.is_closed() || self.send.has_room();
+        if !has_room {
+            self.write_soon(effects);
         }
         has_room
+    }
+
+    /// Has what is queued written by whoever leaves the socket.
+    pub(super) fn write_soon(&self, effects: &mut Effects) {
+        if let Some(Far::Link(link)) = &self.far {
+            effects.batches.push(Arc::clone(link));
+        }
     }
 
     /// Messages that are ours to account for: inside the process a message belongs to the receiver

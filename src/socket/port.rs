@@ -9,9 +9,9 @@ use super::entry::Effects;
 use super::pipes::Pipes;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::options::Priorities;
-use crate::pipe::{Edge, Far};
-use crate::protocol::{Interest, Port, PushError};
-use crate::ring::{Producer, PushRefusal, Wake};
+use crate::pipe::Far;
+use crate::protocol::{Broadcast, Interest, Port, PushError};
+use crate::ring::{Encoders, Producer, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
 use crate::sync::Arc;
 
@@ -20,6 +20,7 @@ pub(crate) struct SocketPort<'a> {
     pub(super) pipes: &'a mut Pipes,
     pub(super) counters: &'a Counters,
     pub(super) effects: &'a mut Effects,
+    pub(super) encoders: &'a mut Encoders,
 }
 
 impl SocketPort<'_> {
@@ -47,16 +48,7 @@ impl SocketPort<'_> {
         if let Far::Socket(_) = far {
             self.counters.copies_handed_over.count(1);
         }
-        if wake.0 {
-            self.effects.bells.push((far.clone(), Edge::Readable));
-        }
-        pipe.messages_sent += 1;
-        pipe.bytes_sent += length as u64;
-        if pipe.has_a_batch(length)
-            && let Some(Far::Link(link)) = &pipe.far
-        {
-            self.effects.batches.push(Arc::clone(link));
-        }
+        pipe.count_sent(length, wake, self.effects);
         Ok(pushed)
     }
 
@@ -118,6 +110,15 @@ impl Port for SocketPort<'_> {
             self.count_evicted(pipe, evicted);
         }
         pushed.map(|()| evicted)
+    }
+
+    fn push_to_all(
+        &mut self,
+        message: &Broadcast<'_>,
+        pipes: &[PipeId],
+        full: &mut Vec<PipeId>,
+    ) -> usize {
+        self.broadcast(message, pipes, full)
     }
 
     fn has_room(&mut self, pipe: PipeId) -> bool {

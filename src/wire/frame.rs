@@ -58,6 +58,17 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 2;
+
+    /// Its number, below [`COUNT`](Self::COUNT).
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Length => 0,
+            Self::TypeAndLength => 1,
+        }
+    }
+
     /// Length of a prefix in bytes.
     pub(crate) const fn prefix_len(self) -> usize {
         match self {

@@ -1,0 +1,161 @@
+//! Broadcasts: one message into many send queues.
+//!
+//! Owns how that is done cheaply. The message is framed once and the queues refer to it (see
+//! `ring/encoder.rs`); each pipe is looked up once; what concerns the whole socket is counted once.
+//!
+//! The memory that messages are framed in belongs to the socket and to the queues that refer to it. The
+//! socket gives up its part when it is closed, and when it has too few peers left to need it.
+
+use super::pipes::Pipe;
+use super::port::SocketPort;
+use crate::message::PipeId;
+use crate::options::Overflow;
+use crate::pipe::Far;
+use crate::protocol::Broadcast;
+use crate::ring::{Copies, PushRefusal, Wake};
+use crate::stats::DropReason;
+
+/// To fewer pipes than this the message is pushed as to one: framing it anew for each takes less than
+/// framing it beside and referring to it.
+pub(super) const MANY: usize = 2;
+
+/// What a broadcast has come to so far.
+#[derive(Default)]
+struct Total {
+    pushed: u64,
+    handed_over: u64,
+    evicted: u64,
+    /// Of these, those that had not been handed over.
+    evicted_here: u64,
+}
+
+impl SocketPort<'_> {
+    /// See [`Port::push_to_all`](crate::protocol::Port::push_to_all).
+    pub(super) fn broadcast(
+        &mut self,
+        message: &Broadcast<'_>,
+        pipes: &[PipeId],
+        full: &mut Vec<PipeId>,
+    ) -> usize {
+        let Self { pipes: table, counters, effects, encoders } = self;
+        let mut copies =
+            (pipes.len() >= MANY).then(|| encoders.copies(message.header, message.body));
+        let length = message.header.len() + message.body.len();
+        let (mut there, mut total) = (0, Total::default());
+        for &id in pipes.iter().filter(|&&id| Some(id) != message.origin) {
+            let Some(pipe) = table.get_mut(id).filter(|pipe| !pipe.is_gone()) else { continue };
+            match push(pipe, message, copies.as_mut(), &mut total) {
+                Err(PushRefusal::Closed) => continue,
+                Err(PushRefusal::Full) => {
+                    pipe.write_soon(effects);
+                    full.push(id);
+                }
+                Ok(wake) => {
+                    if wake.0 {
+                        // All of them may sleep.
+                        effects.bells.reserve(pipes.len() - there);
+                    }
+                    pipe.count_sent(length, wake, effects);
+                    if message.overflow == Overflow::Wait && !pipe.has_room(effects) {
+                        full.push(id);
+                    }
+                }
+            }
+            there += 1;
+        }
+        counters.copies_pushed.count(total.pushed);
+        counters.copies_handed_over.count(total.handed_over);
+        if total.evicted > 0 {
+            counters.dropped(DropReason::SendQueueFull, total.evicted);
+            counters.copies_evicted.add(total.evicted_here);
+        }
+        there
+    }
+}
+
+/// One copy. Counts it, and what had to make room for it.
+fn push(
+    pipe: &mut Pipe,
+    message: &Broadcast<'_>,
+    copies: Option<&mut Copies<'_>>,
+    total: &mut Total,
+) -> Result<Wake, PushRefusal> {
+    let evicts = message.overflow == Overflow::DropOldest;
+    let encoded = copies.map(|copies| copies.encoded(pipe.send.framing()));
+    let &Broadcast { header, body, .. } = message;
+    let (pushed, evicted) = match (encoded, evicts) {
+        (Some(encoded), false) => (pipe.send.push_encoded(encoded), 0),
+        (Some(encoded), true) => pipe.send.push_encoded_evicting(encoded),
+        (None, false) => (pipe.send.push(header, body), 0),
+        (None, true) => pipe.send.push_evicting(header, body),
+    };
+    let linked = matches!(pipe.far, Some(Far::Link(_)));
+    if evicted > 0 {
+        pipe.drops.count(DropReason::SendQueueFull, evicted);
+        total.evicted += evicted;
+        total.evicted_here += if linked { evicted } else { 0 };
+    }
+    total.pushed += u64::from(pushed.is_ok());
+    total.handed_over += u64::from(pushed.is_ok() && !linked);
+    pushed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::super::Handle;
+    use super::super::establish::Dial;
+    use crate::options::{EndpointOptions, Options};
+    use crate::protocol::{Bus, Protocol, Pub, RawSub};
+
+    fn socket<P: Protocol>(protocol: P) -> Handle<P> {
+        Handle::new(protocol, Options::new(), None).expect("the options are good")
+    }
+
+    fn send(publisher: &Handle<Pub>) -> bool {
+        publisher.enter(|entry| {
+            let (protocol, mut port, now) = entry.parts();
+            protocol.send(&(), &Bytes::from_static(b"x"), now, &mut port).unwrap();
+            port.encoders.has_memory()
+        })
+    }
+
+    #[test]
+    fn memory_to_frame_in_is_taken_for_many_peers_and_given_back_with_them() {
+        let (url, publisher) = ("inproc://broadcast-memory", socket(Pub::new(Pub::OVERFLOW[0])));
+        publisher.bind(url, &EndpointOptions::new()).unwrap();
+        let subscribers: Vec<_> = (0..3)
+            .map(|n| {
+                let subscriber = socket(RawSub::new());
+                subscriber.connect(url, &EndpointOptions::new(), Dial::Now).unwrap();
+                publisher.wait_for_peers(n + 1, Duration::from_secs(10)).unwrap();
+                assert_eq!(send(&publisher), n > 0, "one alone does not need it");
+                subscriber
+            })
+            .collect();
+        subscribers.into_iter().skip(1).for_each(|subscriber| subscriber.close().unwrap());
+        assert!(!publisher.enter(|entry| entry.parts().1.encoders.has_memory()));
+    }
+
+    #[test]
+    fn a_closed_socket_keeps_no_memory_to_frame_in() {
+        let bus = || socket(Bus::new(Bus::OVERFLOW[0]));
+        let (url, one, others) = ("inproc://broadcast-closed", bus(), [bus(), bus()]);
+        one.bind(url, &EndpointOptions::new()).unwrap();
+        for other in &others {
+            other.connect(url, &EndpointOptions::new(), Dial::Now).unwrap();
+        }
+        one.wait_for_peers(2, Duration::from_secs(10)).unwrap();
+        let has_memory = one.enter(|entry| {
+            let (protocol, mut port, now) = entry.parts();
+            protocol.send(&(), &Bytes::from_static(b"x"), now, &mut port).unwrap();
+            port.encoders.has_memory()
+        });
+        assert!(has_memory);
+        one.close().unwrap();
+        assert!(!one.enter(|entry| entry.parts().1.encoders.has_memory()));
+    }
+}
