@@ -74,10 +74,13 @@ pub(crate) use producer::{Producer, new};
 /// up to 4 KiB and level at 16 KiB, where a reference still pins what may be a larger block.
 const BY_REFERENCE: usize = 16 * 1024;
 
-/// Size of the first block of a ring that had none; few pipes ever fill it. In a model a block holds
-/// two small messages, so that it is full soon.
-const FIRST_BLOCK: usize = if cfg!(loom) { 18 } else { 2 * 1024 };
-/// How much larger each block is than the one before: 2, 16, then 64 KiB.
+/// Size of the first block of a ring that had none: for a connection that carries a message now and
+/// then. In a model a block holds two small messages, so that it is full soon.
+const FIRST_BLOCK: usize = if cfg!(loom) { 18 } else { 256 };
+/// The smallest block that is filled again from its start: with less, a pipe on which messages go
+/// singly would begin a segment for every few of them.
+const LASTING_BLOCK: usize = if cfg!(loom) { FIRST_BLOCK } else { 2 * 1024 };
+/// How much larger each block is than the one before: 256 bytes, 2, 16, then 64 KiB.
 const BLOCK_GROWTH: usize = 8;
 /// Size of the blocks of a busy ring.
 const LARGEST_BLOCK: usize = if cfg!(loom) { FIRST_BLOCK } else { 64 * 1024 };
@@ -792,7 +795,10 @@ impl Inlet {
             return;
         }
         let size = self.writer.as_ref().map_or(0, |writer| writer.block.size);
-        let size = next_size(size).max(len);
+        let size = match next_size(size) {
+            enough if enough >= len => enough,
+            small => next_size(small).max(len),
+        };
         // Given up before anything behind it is published: then the consumer has it alone.
         self.writer = None;
         let spare = self.ring.tail.shelf.take().filter(|block| block.size >= size);
@@ -809,7 +815,7 @@ impl Inlet {
         let idle = self.ring.head.messages.load(Ordering::Acquire) == all
             && tail.word.load(Ordering::Relaxed) >> FLAGS == self.position
             && !writer.block.lent.load(Ordering::Relaxed);
-        if !idle || writer.block.size < len {
+        if !idle || writer.block.size < len.max(LASTING_BLOCK) {
             return false;
         }
         // SAFETY: all messages that were published have departed, and nothing is written that is not

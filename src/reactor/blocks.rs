@@ -38,6 +38,11 @@ impl Blocks {
         &self.at_hand
     }
 
+    /// Gives up all but the block at hand.
+    pub(super) fn rest(&mut self) {
+        self.lent = VecDeque::new();
+    }
+
     fn free(&mut self) -> BytesMut {
         let block = std::mem::take(&mut self.at_hand);
         if block.is_empty() {

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use mio::Token;
 
 use super::blocks::Blocks;
+use super::rest::Look;
 use super::timers::{TimerKey, after};
 use super::{Command, Context, Due, Mailbox};
 use crate::error::{AttemptError, HeaderError};
@@ -54,7 +55,6 @@ const PARTING: Duration = Duration::from_secs(1);
 /// What the driver owns of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) host: Weak<dyn Host>,
     pub(crate) endpoint: Arc<EndpointCore>,
     /// The dialer that made it; `None` for an accepted one.
     pub(crate) dialer: Option<Token>,
@@ -96,7 +96,7 @@ struct Open {
     /// The receive ring is full; its consumer resumes us.
     paused: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
-    broken: Option<DetachReason>,
+    broken: Option<Box<DetachReason>>,
 }
 
 /// What a read has brought.
@@ -149,7 +149,6 @@ impl Connection {
         dialer: Option<Token>,
     ) -> Self {
         Self {
-            host: Arc::downgrade(host),
             endpoint,
             dialer,
             framing,
@@ -170,7 +169,7 @@ impl Connection {
 
     /// Sends our header and starts the clock for the peer's. For a stream that stands.
     pub(crate) fn greet(&mut self, token: Token, cx: &mut Context) -> Fate {
-        let Some(host) = self.host.upgrade() else {
+        let Some(host) = self.endpoint.host.upgrade() else {
             return Fate::End(Ending::Parted);
         };
         let Phase::Opening(stream) = std::mem::replace(&mut self.phase, Phase::Ended) else {
@@ -294,6 +293,15 @@ impl Connection {
         }
     }
 
+    /// Gives back what the rings keep if no message has left either since the last look, and none is
+    /// there.
+    pub(crate) fn rest(&mut self, seen: &mut Option<(u64, u64)>) -> Look {
+        match &mut self.phase {
+            Phase::Open(open) => open.rest(&self.endpoint.host, seen),
+            _ => Look::Silent,
+        }
+    }
+
     /// The socket is done with the pipe: writes what is queued for up to `linger`, says so to the
     /// peer, and waits a moment for its end of stream.
     pub(crate) fn part(&mut self, linger: Duration, token: Token, cx: &mut Context) -> Fate {
@@ -312,7 +320,7 @@ impl Connection {
             return Fate::Keep;
         };
         *drained = true;
-        link.give_back(&self.host);
+        link.give_back(&self.endpoint.host);
         link.drop_queued(DropReason::ClosedUnsent);
         link.shut_down();
         cx.set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token));
@@ -342,7 +350,7 @@ impl Connection {
     pub(crate) fn handshake_is_over(&self) -> Fate {
         match self.phase {
             Phase::Greeting { .. } => {
-                if let Some(host) = self.host.upgrade() {
+                if let Some(host) = self.endpoint.host.upgrade() {
                     host.counters().handshake_timeouts.bump();
                 }
                 let limit = self.endpoint.settings.handshake_timeout;
@@ -364,18 +372,18 @@ impl Connection {
                     Ending::Lost(reason) => reason.clone(),
                     _ => DetachReason::ClosedHere,
                 };
-                if let Some(host) = self.host.upgrade() {
+                if let Some(host) = self.endpoint.host.upgrade() {
                     if open.decoder.is_mid_frame() {
                         host.counters().truncated.bump();
                     }
                     host.detach(open.pipe, reason);
                 }
-                open.link.give_back(&self.host);
+                open.link.give_back(&self.endpoint.host);
                 open.link.drop_queued(DropReason::PipeLost);
                 open.link.shut_down();
             }
             Phase::Closing { link, .. } => {
-                link.give_back(&self.host);
+                link.give_back(&self.endpoint.host);
                 link.drop_queued(DropReason::ClosedUnsent);
                 link.shut_down();
             }
@@ -452,7 +460,7 @@ impl Connection {
     /// There may be `more` that the poll will not announce.
     fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
         let (Some(host), Phase::Greeting { stream, .. }) =
-            (self.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
+            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
         else {
             return Fate::End(Ending::Parted);
         };
@@ -476,6 +484,7 @@ impl Connection {
             counters: Arc::clone(host.counters()),
             pipe,
             blocked: AtomicBool::new(false),
+            stirred: AtomicBool::new(false),
         });
         let limit = self.endpoint.settings.max_recv_size.map(|limit| limit as u64);
         let mut open = Open {
@@ -507,7 +516,7 @@ impl Connection {
     }
 
     fn count_framing_fault(&self, reason: &DetachReason) {
-        let Some(host) = self.host.upgrade() else { return };
+        let Some(host) = self.endpoint.host.upgrade() else { return };
         match reason {
             DetachReason::Oversize { .. } => host.counters().oversize.bump(),
             DetachReason::Malformed => host.counters().framing_errors.bump(),
@@ -517,7 +526,9 @@ impl Connection {
     }
 
     fn count_failed_greeting(&self, ending: &Ending) {
-        let (Some(host), Ending::Failed(error)) = (self.host.upgrade(), ending) else { return };
+        let (Some(host), Ending::Failed(error)) = (self.endpoint.host.upgrade(), ending) else {
+            return;
+        };
         if let AttemptError::Protocol(_) = error {
             host.counters().handshake_errors.bump();
         }
@@ -558,6 +569,25 @@ impl Open {
         }
     }
 
+    fn rest(&mut self, host: &Weak<dyn Host>, seen: &mut Option<(u64, u64)>) -> Look {
+        let link = &self.link;
+        let now = (link.send.departed().messages, self.recv.departed().messages);
+        if seen.replace(now) != Some(now) {
+            return Look::Busy;
+        }
+        if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
+            return Look::Stuck;
+        }
+        // First: what is carried from now on is announced, whether it finds the blocks or not.
+        link.stirred.store(false, Ordering::Relaxed);
+        let rests = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
+        match rests || link.stirred.swap(true, Ordering::Relaxed) {
+            // It rests, or has been announced again just now.
+            true => Look::Silent,
+            false => Look::Busy,
+        }
+    }
+
     fn flushed(&mut self, flushed: Flushed) -> Fate {
         match flushed {
             Flushed::Later => Fate::Again,
@@ -586,7 +616,7 @@ impl Open {
     /// There is nothing to read, or no room for it.
     fn idle(&mut self) -> Fate {
         match self.broken.take() {
-            Some(reason) => Fate::End(Ending::Lost(reason)),
+            Some(reason) => Fate::End(Ending::Lost(*reason)),
             None => Fate::Keep,
         }
     }
@@ -594,13 +624,14 @@ impl Open {
     /// The stream takes no more. What the peer sent before it went is read first, as far as there is
     /// room for it.
     fn write_failed(&mut self, error: io::Error) -> Fate {
-        self.broken.get_or_insert(reset_or(error));
+        self.broken.get_or_insert_with(|| Box::new(reset_or(error)));
         if self.paused { self.idle() } else { Fate::Again }
     }
 
     /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
     /// it slept.
     fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
+        self.link.stir();
         let mut wake = false;
         let outcome = loop {
             match self.decoder.next(&mut bytes) {
@@ -636,6 +667,8 @@ pub(crate) struct Link {
     pipe: PipeId,
     /// The kernel took no more; the driver goes on when the poll says so.
     blocked: AtomicBool,
+    /// The driver knows that the rings may keep memory.
+    stirred: AtomicBool,
 }
 
 /// Who writes.
@@ -686,6 +719,13 @@ impl Link {
             Flushed::Idle | Flushed::Blocked => {}
             Flushed::Later | Flushed::HeldBack => self.post_flush(),
             Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
+        }
+    }
+
+    /// Something is carried: the rings may keep memory from now on.
+    fn stir(&self) {
+        if !self.stirred.load(Ordering::Relaxed) && !self.stirred.swap(true, Ordering::Relaxed) {
+            self.mailbox.post_stirred(self.token);
         }
     }
 
@@ -773,6 +813,7 @@ impl Link {
         match self.stream.write(&slices[..listed]) {
             Ok(n) => {
                 let taken = pen.consume(n);
+                self.stir();
                 self.counters.copies_written.add(taken.messages);
                 *room |= taken.room;
                 if n == queued && listed < SLICES { Wrote::All } else { Wrote::Part }

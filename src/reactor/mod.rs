@@ -22,6 +22,7 @@ mod blocks;
 mod connection;
 mod dial;
 mod listen;
+mod rest;
 mod timers;
 
 pub(crate) use connection::Link;
@@ -33,13 +34,14 @@ use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
 use listen::{Accepting, Listening};
+use rest::{Look, Rest, Stirred};
 use timers::{TimerKey, Timers};
 
 use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Weak, fence};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak, fence};
 use crate::transport::inproc;
 use crate::transport::{Place, Stream, StreamTransport, Target};
 use crate::tuning;
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Broken(Token, io::Error),
     /// A connection's receive ring has room again.
     Resume(Token),
+    /// A connection carries something, for the first time or after a rest.
+    Stirred(Token),
     /// The socket is done with a connection; write on for at most so long.
     Close(Token, Duration),
     /// Run a socket's timers at that time, or at an earlier one said before; `None`: not at all.
@@ -98,6 +102,8 @@ pub(crate) struct Mailbox {
     /// What the driver's leader does: one of the three below.
     leader: AtomicUsize,
     waker: Arc<mio::Waker>,
+    /// The driver will look soon which connections have fallen silent.
+    looks_soon: AtomicBool,
     /// Who is called when there is no leader.
     io_thread: OnceLock<Thread>,
 }
@@ -113,6 +119,14 @@ impl Mailbox {
     pub(crate) fn post(&self, command: Command) {
         self.commands.lock().push(command);
         self.rouse(|_| true);
+    }
+
+    /// Says that a connection carries something. Wakes nobody if the next look comes soon anyway.
+    pub(crate) fn post_stirred(&self, token: Token) {
+        self.commands.lock().push(Command::Stirred(token));
+        // The fence in there pairs with the one before the poll: either we see that no look is to come,
+        // or the driver sees what was pushed.
+        self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
     }
 
     /// Gets whoever leads out of the poll: it may have what it waits for.
@@ -188,6 +202,8 @@ pub(crate) enum Due {
     Linger(Token),
     /// A closed connection's time for the peer's end of stream is over.
     Parting(Token),
+    /// Connections that have fallen silent give back their memory.
+    Rest,
     /// A dialer tries again.
     Dial(Token),
     /// A listener accepts again.
@@ -220,8 +236,8 @@ impl Context {
 /// Something registered with the poll, or about to be.
 #[derive(Debug)]
 enum Slot {
-    Listening(Listening),
-    Dialer(Dialer),
+    Listening(Box<Listening>),
+    Dialer(Box<Dialer>),
     Connection(Box<Connection>),
 }
 
@@ -268,6 +284,7 @@ pub(crate) struct Driver {
     streams: Vec<Held>,
     /// When the next sweep is due; there are streams.
     sweep_at: Instant,
+    rest: Rest,
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
     cx: Context,
@@ -282,6 +299,7 @@ impl Driver {
             commands: Mutex::default(),
             leader: AtomicUsize::new(NONE),
             waker,
+            looks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
         };
         let cx = Context {
@@ -300,6 +318,7 @@ impl Driver {
             resolver: Arc::default(),
             streams: Vec::new(),
             sweep_at: Instant::now(),
+            rest: Rest::new(),
             expiries: HashMap::new(),
             cx,
             stopped: false,
@@ -397,6 +416,30 @@ impl Driver {
         }
     }
 
+    /// Has every connection that has been silent since the last look give back its memory.
+    fn look_who_is_silent(&mut self) {
+        let (mut left, mut busy) = (std::mem::take(&mut self.rest.stirred), false);
+        left.retain_mut(|Stirred { token, seen }| {
+            let Some(Slot::Connection(connection)) = self.slot(*token) else { return false };
+            let look = connection.rest(seen);
+            busy |= look == Look::Busy;
+            look != Look::Silent
+        });
+        if left.is_empty() {
+            self.cx.blocks.rest();
+        }
+        let at = self.rest.go_on(left, !busy);
+        self.look_at(at);
+    }
+
+    /// Sets the time of the next look, if there is to be a new one.
+    fn look_at(&mut self, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.cx.set_timer(&mut self.rest.timer, at, Due::Rest);
+        }
+        self.cx.mailbox.looks_soon.store(self.rest.is_near(), Ordering::Relaxed);
+    }
+
     fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
         let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(Instant::now()));
         [timeout, due].into_iter().flatten().min().map(|wait| wait.min(LONGEST_POLL))
@@ -441,6 +484,7 @@ impl Driver {
                 Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),
                 Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
                 Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
+                Due::Rest => self.look_who_is_silent(),
                 Due::Dial(token) => self.dial(token),
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
@@ -474,7 +518,7 @@ impl Driver {
             Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
             Command::Dial { host, endpoint, transport, target, once } => {
                 let dialer = Dialer::new(host, endpoint, transport, target, once);
-                let token = self.insert(Slot::Dialer(dialer));
+                let token = self.insert(Slot::Dialer(Box::new(dialer)));
                 self.dial(token);
             }
             Command::Resolved(token, places) => self.resolved(token, places),
@@ -484,6 +528,10 @@ impl Driver {
                 self.drive(token, |c, _| c.broken(error));
             }
             Command::Resume(token) => self.drive(token, |c, cx| c.resume(token, cx)),
+            Command::Stirred(token) => {
+                let at = self.rest.add(token);
+                self.look_at(at);
+            }
             Command::Close(token, linger) => self.part(token, linger),
             Command::Expire(host, at) => self.expire_at(host, at),
             Command::Visit(host) => {
@@ -519,7 +567,7 @@ impl Driver {
     fn listen(&mut self, listening: Listening) {
         let slot = Arc::clone(&listening.listener);
         let endpoint = Arc::clone(&listening.endpoint);
-        let token = self.insert(Slot::Listening(listening));
+        let token = self.insert(Slot::Listening(Box::new(listening)));
         let registered = match slot.lock().as_mut() {
             Some(listener) => {
                 self.cx.registry.register(listener.source(), token, Interest::READABLE)
@@ -790,11 +838,12 @@ impl Driver {
     }
 
     fn remove(&mut self, token: Token) {
-        if let Some(
-            Slot::Dialer(Dialer { timer: Some(timer), .. })
-            | Slot::Listening(Listening { pause: Some(timer), .. }),
-        ) = self.take(token)
-        {
+        let timer = match self.take(token) {
+            Some(Slot::Dialer(dialer)) => dialer.timer,
+            Some(Slot::Listening(listening)) => listening.pause,
+            Some(Slot::Connection(_)) | None => None,
+        };
+        if let Some(timer) = timer {
             self.cx.timers.cancel(timer);
         }
     }

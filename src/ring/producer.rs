@@ -21,9 +21,7 @@ pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
     let ring = Arc::new(Ring::with(framing, bounds));
     let producer = Producer {
         inlet: Inlet::new(Arc::clone(&ring)),
-        pushed: Queued::default(),
         departed: Queued::default(),
-        bounds,
         framing,
         ordered: false,
         heard: Number::default(),
@@ -36,13 +34,9 @@ pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
 /// Reads as the ring itself.
 pub(crate) struct Producer {
     inlet: Inlet,
-    /// All that was ever pushed.
-    pushed: Queued,
     /// All that has ever left, when last looked at. It never shrinks, so by it the ring is at least
     /// as full as it is.
     departed: Queued,
-    /// The ring's own, here since they are needed for each push.
-    bounds: Bounds,
     framing: Framing,
     /// The order for room may stand.
     ordered: bool,
@@ -160,7 +154,6 @@ impl Producer {
     /// Gives up the blocks of a ring that is empty and whose consumer's half is free; says whether it
     /// has. For a pipe that has had nothing to do for a while: an empty ring keeps its block, so that
     /// messages that go singly need not take one each, and the spare ones.
-    #[allow(dead_code)] // for whoever sweeps over idle pipes
     pub(crate) fn rest(&mut self) -> bool {
         self.inlet.rest()
     }
@@ -185,17 +178,19 @@ impl Producer {
         if self.is_closed() || !self.is_full() {
             return 0;
         }
-        let Self { inlet, bounds, pushed, .. } = self;
-        inlet.ring.try_consumer().map_or(0, |mut consumer| consumer.evict(*bounds, *pushed))
+        let (bounds, pushed) = (self.bounds(), self.pushed());
+        let consumer = self.inlet.ring.try_consumer();
+        consumer.map_or(0, |mut consumer| consumer.evict(bounds, pushed))
     }
 
     #[inline]
     fn is_full(&mut self) -> bool {
-        if !self.bounds.reached_by(self.pushed.since(self.departed)) {
+        let (bounds, pushed) = (self.bounds(), self.pushed());
+        if !bounds.reached_by(pushed.since(self.departed)) {
             return false;
         }
         self.departed = self.inlet.ring.departed();
-        self.bounds.reached_by(self.pushed.since(self.departed))
+        bounds.reached_by(pushed.since(self.departed))
     }
 
     /// Publishes the message of `len` bytes that `write` writes, unless the ring is closed by then.
@@ -206,14 +201,11 @@ impl Producer {
         }
         let mark = self.inlet.mark();
         write(self);
-        let pushed = self.pushed.plus(1, len);
-        match self.inlet.publish(pushed, false) {
-            Some(slept) => {
-                self.pushed = pushed;
-                Ok(Wake(slept))
-            }
+        let before = self.pushed();
+        match self.inlet.publish(before.plus(1, len), false) {
+            Some(slept) => Ok(Wake(slept)),
             None => {
-                self.inlet.cut(mark, self.pushed);
+                self.inlet.cut(mark, before);
                 Err(PushRefusal::Closed)
             }
         }
@@ -241,8 +233,8 @@ impl Producer {
 
     /// Publishes what is written, whether the ring is closed or not.
     fn force(&mut self, messages: usize, bytes: usize) -> Wake {
-        self.pushed = self.pushed.plus(messages, bytes);
-        Wake(self.inlet.publish(self.pushed, true) == Some(true))
+        let pushed = self.pushed().plus(messages, bytes);
+        Wake(self.inlet.publish(pushed, true) == Some(true))
     }
 
     /// Length of the SP messages in `count` frames of `len` bytes.

@@ -216,7 +216,8 @@ pub(crate) struct EndpointCore {
     pub(crate) id: EndpointId,
     pub(crate) listening: bool,
     pub(crate) settings: EndpointSettings,
-    host: Weak<dyn Host>,
+    /// The socket.
+    pub(crate) host: Weak<dyn Host>,
     url: String,
     status: Mutex<EndpointStatus>,
     closed: AtomicBool,

@@ -397,9 +397,10 @@ impl<P: Protocol> Core<P> {
             true => self.counters.dropped_connections.bump(),
             false => self.counters.broken_connections.bump(),
         }
-        log::debug!("{}: {} is gone: {reason}", self.name, pipe.peer);
+        let peer = pipe.peer();
+        log::debug!("{}: {peer} is gone: {reason}", self.name);
         pipe.endpoint.pipe_is_gone();
-        self.emit(PipeEventKind::Detached(reason), &pipe.peer);
+        self.emit(PipeEventKind::Detached(reason), &peer);
     }
 
     fn emit(&self, kind: PipeEventKind, peer: &Peer) {
@@ -497,6 +498,10 @@ impl<P: Protocol> Host for Core<P> {
         });
     }
 
+    fn rest(&self, pipe: PipeId) -> bool {
+        self.state.lock().pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.rest())
+    }
+
     fn drop_endpoint(&self, endpoint: EndpointId) {
         self.enter(|entry| {
             entry.state.endpoints.retain(|other| other.id != endpoint);
@@ -504,8 +509,8 @@ impl<P: Protocol> Host for Core<P> {
                 .state
                 .pipes
                 .usable()
-                .filter(|pipe| pipe.peer.endpoint == endpoint)
-                .map(|pipe| pipe.peer.pipe)
+                .filter(|pipe| pipe.endpoint.id == endpoint)
+                .map(Pipe::id)
                 .collect();
             for pipe in pipes {
                 entry.unplug(pipe, DetachReason::EndpointClosed);
@@ -566,12 +571,13 @@ impl<P: Protocol> Core<P> {
 
 impl<P: Protocol> Core<P> {
     fn pipe_is_there(&self, pipe: &Pipe) {
-        match pipe.peer.outgoing {
+        let peer = pipe.peer();
+        match peer.outgoing {
             true => self.counters.established_connections.bump(),
             false => self.counters.accepted_connections.bump(),
         }
-        log::debug!("{}: {} is there", self.name, pipe.peer);
+        log::debug!("{}: {peer} is there", self.name);
         pipe.endpoint.pipe_is_there();
-        self.emit(PipeEventKind::Attached, &pipe.peer);
+        self.emit(PipeEventKind::Attached, &peer);
     }
 }

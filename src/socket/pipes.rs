@@ -2,17 +2,20 @@
 //!
 //! Owns what a socket knows of each pipe, and the bound on what peers that have left may leave behind.
 
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Instant;
 
 use super::entry::Effects;
 use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
 use crate::options::Priorities;
 use crate::pipe::{Edge, Far, NewPipe, PipeLease};
+use crate::protocol::ProtocolId;
 use crate::ring::{Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, PipeDrops};
 use crate::sync::Arc;
+use crate::transport::PeerCredentials;
 use crate::tuning;
 
 /// All pipes of a socket.
@@ -22,7 +25,8 @@ use crate::tuning;
 /// memory of a program that does not receive.
 #[derive(Default)]
 pub(super) struct Pipes {
-    table: HashMap<PipeId, Pipe, BuildHasherDefault<PipeHasher>>,
+    /// Boxed: a table has up to twice as many places as entries.
+    table: HashMap<PipeId, Box<Pipe>, BuildHasherDefault<PipeHasher>>,
     /// The pipes that are gone, the oldest first.
     departed: BTreeMap<u64, PipeId>,
     /// What they hold, in bytes.
@@ -44,21 +48,21 @@ pub(super) struct Departure {
 impl Pipes {
     #[inline]
     pub(super) fn get(&self, pipe: PipeId) -> Option<&Pipe> {
-        self.table.get(&pipe)
+        self.table.get(&pipe).map(|pipe| &**pipe)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, pipe: PipeId) -> Option<&mut Pipe> {
-        self.table.get_mut(&pipe)
+        self.table.get_mut(&pipe).map(|pipe| &mut **pipe)
     }
 
     pub(super) fn insert(&mut self, id: PipeId, pipe: Pipe) {
-        self.table.insert(id, pipe);
+        self.table.insert(id, Box::new(pipe));
     }
 
     /// All of them, those that are gone included.
-    pub(super) fn all(&self) -> hash_map::Values<'_, PipeId, Pipe> {
-        self.table.values()
+    pub(super) fn all(&self) -> impl Iterator<Item = &Pipe> {
+        self.table.values().map(|pipe| &**pipe)
     }
 
     /// Those that can be used.
@@ -68,16 +72,16 @@ impl Pipes {
 
     pub(super) fn remove(&mut self, id: PipeId) -> Option<Pipe> {
         let pipe = self.table.remove(&id)?;
-        if let Some(departure) = pipe.departure {
+        if let Some(departure) = &pipe.departure {
             self.departed.remove(&departure.number);
             self.left_behind -= departure.bytes;
         }
-        Some(pipe)
+        Some(*pipe)
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Pipe> {
         let Self { table, .. } = std::mem::take(self);
-        table.into_values()
+        table.into_values().map(|pipe| *pipe)
     }
 
     /// The pipe is gone: forgets it, unless it has something left to read. Says whether it has.
@@ -89,7 +93,7 @@ impl Pipes {
             return false;
         }
         let departure = Departure { number: self.departures, bytes: queued.bytes + PIPE };
-        pipe.departure = Some(departure);
+        pipe.departure = Some(Box::new(departure));
         self.departures += 1;
         self.departed.insert(departure.number, id);
         self.left_behind += departure.bytes;
@@ -116,7 +120,7 @@ struct Unseen {
 
 /// One pipe, from the socket's side.
 pub(super) struct Pipe {
-    pub(super) peer: Peer,
+    peer: KnownPeer,
     pub(super) send: Producer,
     pub(super) recv: Arc<Ring>,
     /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
@@ -132,14 +136,14 @@ pub(super) struct Pipe {
     /// What was sent since it was last looked at whether it is enough for a write.
     unseen: Unseen,
     /// Once it is gone and has something left to read.
-    departure: Option<Departure>,
-    _lease: PipeLease,
+    departure: Option<Box<Departure>>,
+    lease: PipeLease,
 }
 
 impl Pipe {
     pub(super) fn new(new: NewPipe) -> Self {
         Self {
-            peer: new.peer,
+            peer: KnownPeer::of(new.peer),
             send: new.send,
             recv: new.recv,
             far: Some(new.far),
@@ -152,7 +156,31 @@ impl Pipe {
             drops: PipeDrops::default(),
             unseen: Unseen::default(),
             departure: None,
-            _lease: new.lease,
+            lease: new.lease,
+        }
+    }
+
+    pub(super) fn id(&self) -> PipeId {
+        self.lease.id()
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> Peer {
+        let endpoint = &*self.endpoint;
+        let address = |address: &Option<Box<str>>| match address {
+            Some(address) => address.to_string(),
+            None => endpoint.url(),
+        };
+        Peer {
+            pipe: self.id(),
+            endpoint: endpoint.id,
+            url: endpoint.url(),
+            outgoing: !endpoint.listening,
+            local: address(&self.peer.local),
+            remote: address(&self.peer.remote),
+            protocol: self.peer.protocol,
+            credentials: self.peer.credentials.as_deref().copied(),
+            since: self.peer.since,
         }
     }
 
@@ -245,7 +273,7 @@ impl Pipe {
             QueueStatus { messages: queued.messages, bytes: queued.bytes }
         };
         PeerStatus {
-            peer: self.peer.clone(),
+            peer: self.peer(),
             send_queue: queue(&self.send),
             recv_queue: queue(&self.recv),
             messages_sent: self.messages_sent,
@@ -253,6 +281,30 @@ impl Pipe {
             messages_received: self.messages_received,
             bytes_received: self.bytes_received,
             drops: self.drops.clone(),
+        }
+    }
+}
+
+/// What is known of a peer, in as little memory as possible: there may be many, and few are asked for.
+struct KnownPeer {
+    /// `None`: the endpoint's address.
+    local: Option<Box<str>>,
+    /// The same.
+    remote: Option<Box<str>>,
+    credentials: Option<Box<PeerCredentials>>,
+    since: Instant,
+    protocol: ProtocolId,
+}
+
+impl KnownPeer {
+    fn of(peer: Peer) -> Self {
+        let unless_known = |address: String| (address != peer.url).then(|| address.into());
+        Self {
+            local: unless_known(peer.local),
+            remote: unless_known(peer.remote),
+            credentials: peer.credentials.map(Box::new),
+            since: peer.since,
+            protocol: peer.protocol,
         }
     }
 }

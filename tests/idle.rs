@@ -1,0 +1,168 @@
+//! Connections that stand idle: what they keep in memory, and that they wake nobody.
+//!
+//! Memory is counted for the whole process, so the tests here take turns.
+
+mod kit;
+
+use std::alloc::System;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use kit::{Raw, RawListener, SOON, eventually, frame, header};
+use sinew::{Pair, Pull, Push};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn in_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// How many connections: enough that what a socket has but once makes no difference.
+const MANY: usize = 1000;
+
+const PULL: u8 = 0x51;
+const PUSH: u8 = 0x50;
+
+/// Bytes that are allocated now.
+fn allocated() -> usize {
+    let stats = HEAP.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// Waits until there are at most `each` bytes for each of `MANY` connections more than `before`.
+#[track_caller]
+fn at_most(each: usize, before: usize) {
+    let now = || allocated().saturating_sub(before) / MANY;
+    eventually(&format!("at most {each} bytes for each connection"), || now() <= each);
+    eprintln!("{} bytes for each connection", now());
+}
+
+/// A peer that has sent a message.
+fn pusher(url: &str) -> Raw {
+    let mut raw = Raw::greet(url, PUSH, PULL);
+    raw.send(&frame(&[1; 64]));
+    raw
+}
+
+#[test]
+fn an_idle_connection_that_was_accepted_is_small() {
+    let _turn = in_turn();
+    let pull = Pull::new();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut peers = Vec::with_capacity(MANY + 1);
+    peers.push(pusher(&url));
+    pull.recv_timeout(SOON).unwrap();
+
+    let before = allocated();
+    for _ in 0..MANY {
+        peers.push(pusher(&url));
+        pull.recv_timeout(SOON).unwrap();
+    }
+    at_most(1600, before);
+}
+
+#[test]
+fn an_idle_connection_that_was_dialed_is_small() {
+    let _turn = in_turn();
+    let (push, listener) = (Push::new(), RawListener::new());
+    let mut peers = Vec::with_capacity(MANY + 1);
+    let mut dial = || {
+        push.connect(&listener.url()).unwrap();
+        let mut raw = listener.accept();
+        raw.send(&header(PULL));
+        assert_eq!(raw.read(8), header(PUSH));
+        peers.push(raw);
+        push.wait_for_peers(peers.len(), SOON).unwrap();
+        // Every one in turn, so nearly all have carried something.
+        push.send("a message").unwrap();
+    };
+    dial();
+    let before = allocated();
+    (0..MANY).for_each(|_| dial());
+    at_most(3000, before);
+}
+
+/// What a stream leaves behind in the rings is given back, and the connection goes on as before.
+#[test]
+fn a_stream_that_falls_silent_gives_its_memory_back() {
+    const STREAM: usize = 10_000;
+    let _turn = in_turn();
+    let (here, there) = (Pair::new(), Pair::new());
+    there.connect(&here.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
+    here.wait_for_peers(1, SOON).unwrap();
+    let exchange = |messages: usize| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..messages).for_each(|_| there.send([7; 1000].as_slice()).unwrap()));
+            (0..messages).for_each(|_| drop(here.recv_timeout(SOON).unwrap()));
+        });
+        here.send("done").unwrap();
+        assert_eq!(there.recv_timeout(SOON).unwrap(), "done");
+    };
+    // The block that reads go into is there from now on.
+    exchange(1);
+    eventually_steady();
+    let before = allocated();
+    for _ in 0..3 {
+        exchange(STREAM);
+        eventually("the blocks are given back", || allocated() < before + (32 << 10));
+    }
+    kit::conserved(&here.stats());
+    kit::conserved(&there.stats());
+}
+
+/// Waits until nothing has been given back for a while.
+fn eventually_steady() {
+    loop {
+        let before = allocated();
+        // No event tells of memory.
+        std::thread::sleep(Duration::from_millis(300));
+        if allocated() == before {
+            return;
+        }
+    }
+}
+
+/// How often the I/O thread has gone to sleep.
+fn sleeps() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this is Linux");
+    let status = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("status")).ok()
+    };
+    let statuses =
+        tasks.filter_map(status).filter(|status| status.starts_with("Name:\tsinew-io\n"));
+    let sleeps = statuses.map(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    });
+    sleeps.sum()
+}
+
+/// Ten thousand connections, or as many as there are descriptors for, two for each.
+#[test]
+fn connections_that_stand_idle_wake_nobody() {
+    let _turn = in_turn();
+    let most = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let (most, _) = most.expect("a process can ask for its limits");
+    let count = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(200) / 2;
+    let count = count.min(10_000);
+    let pull = Pull::new();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        peers.push(pusher(&url));
+        pull.recv_timeout(SOON).unwrap();
+    }
+    eventually_steady();
+    let before = sleeps();
+    assert!(before > 0, "the I/O thread has its name");
+    // Nothing happens, and no event tells of that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(sleeps(), before, "{count} connections");
+    eprintln!("{count} connections");
+    peers[0].send(&frame(b"still there"));
+    assert_eq!(pull.recv_timeout(SOON).unwrap(), "still there");
+}
