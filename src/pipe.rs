@@ -212,6 +212,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Our protocol's number, and the number a peer must announce.
     fn identity(&self) -> (ProtocolId, ProtocolId);
 
+    /// Whether nothing is ever sent on its pipes.
+    fn is_mute(&self) -> bool;
+
     /// The bounds of a pipe's send and receive queue.
     fn bounds(&self) -> (Bounds, Bounds);
 

@@ -68,7 +68,7 @@ use consumer::Half;
 #[cfg(test)]
 use encoder::Encoder;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
-pub(crate) use producer::{Producer, new};
+pub(crate) use producer::{Producer, mute, new};
 
 /// From this length on a body is queued by reference. Measured for the prototype: copying is ahead
 /// up to 4 KiB and level at 16 KiB, where a reference still pins what may be a larger block.

@@ -37,6 +37,7 @@ fn allocated() -> usize {
 #[track_caller]
 fn at_most(each: usize, before: usize) {
     let now = || allocated().saturating_sub(before) / MANY;
+    eventually_steady();
     eventually(&format!("at most {each} bytes for each connection"), || now() <= each);
     eprintln!("{} bytes for each connection", now());
 }
@@ -62,7 +63,7 @@ fn an_idle_connection_that_was_accepted_is_small() {
         peers.push(pusher(&url));
         pull.recv_timeout(SOON).unwrap();
     }
-    at_most(1600, before);
+    at_most(1024, before);
 }
 
 #[test]
@@ -83,7 +84,8 @@ fn an_idle_connection_that_was_dialed_is_small() {
     dial();
     let before = allocated();
     (0..MANY).for_each(|_| dial());
-    at_most(3000, before);
+    // With its endpoint and its dialer.
+    at_most(2048, before);
 }
 
 /// What a stream leaves behind in the rings is given back, and the connection goes on as before.

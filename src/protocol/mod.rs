@@ -255,6 +255,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// entered by nobody who brings them news of room, which is so for all that do not filter.
     const FILTERS: bool = false;
 
+    /// Whether nothing is ever sent on its pipes.
+    const MUTE: bool = false;
+
     /// Whether it matters what time it is. If not, every `now` is one and the same moment, since to
     /// ask the clock takes as long as to send, and there is no `deadline`.
     const KEEPS_TIME: bool = false;

@@ -47,6 +47,7 @@ impl<R: Role> Protocol for Collector<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [Own] = &[Own::RecvPriority];
+    const MUTE: bool = true;
     type To = Infallible;
     type From = ();
     type Received = Message;

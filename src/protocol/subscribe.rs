@@ -357,6 +357,7 @@ impl Protocol for Sub {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
     const OPTIONS: &'static [Own] = &[Own::SubQueue, Own::PreferNew, Own::RecvPriority];
+    const MUTE: bool = true;
     const KEEPS_TIME: bool = true;
     type To = Infallible;
     type From = Conversation;

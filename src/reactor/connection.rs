@@ -61,7 +61,7 @@ pub(crate) struct Connection {
     framing: Framing,
     phase: Phase,
     /// The handshake deadline while greeting, the parting deadline while closing.
-    timer: Option<TimerKey>,
+    timer: Option<Box<TimerKey>>,
     /// The poll has said that the peer's side is finished: a short read is not the last one.
     read_closed: bool,
     _in_progress: Option<InProgress>,
@@ -177,7 +177,7 @@ impl Connection {
         };
         let (ours, theirs) = host.identity();
         let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
-        self.timer = Some(cx.timers.set(deadline, Due::Handshake(token)));
+        set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         self.phase = Phase::Greeting {
             stream,
             parser: HeaderParser::new(theirs),
@@ -308,7 +308,7 @@ impl Connection {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
         };
-        cx.set_timer(&mut self.timer, after(Instant::now(), linger), Due::Linger(token));
+        set_timer(&mut self.timer, after(Instant::now(), linger), Due::Linger(token), cx);
         self.phase = Phase::Closing { link: open.link, drained: false };
         self.flush(token, cx)
     }
@@ -323,7 +323,7 @@ impl Connection {
         link.give_back(&self.endpoint.host);
         link.drop_queued(DropReason::ClosedUnsent);
         link.shut_down();
-        cx.set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token));
+        set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token), cx);
         self.read(token, cx)
     }
 
@@ -364,7 +364,7 @@ impl Connection {
     /// with the last reference to it.
     pub(crate) fn end(&mut self, ending: &Ending, cx: &mut Context) {
         if let Some(timer) = self.timer.take() {
-            cx.timers.cancel(timer);
+            cx.timers.cancel(*timer);
         }
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Open(open) => {
@@ -465,13 +465,16 @@ impl Connection {
             return Fate::End(Ending::Parted);
         };
         if let Some(timer) = self.timer.take() {
-            cx.timers.cancel(timer);
+            cx.timers.cancel(*timer);
         }
         let lease = PipeLease::new();
         let pipe = lease.id();
         let peer = Peer::of_stream(pipe, &self.endpoint, host.identity().1, stream.peer());
         let (send_bounds, recv_bounds) = host.bounds();
-        let (send, sent) = ring::new(self.framing, send_bounds);
+        let (send, sent) = match host.is_mute() {
+            true => ring::mute(),
+            false => ring::new(self.framing, send_bounds),
+        };
         let (received, recv) = ring::new(self.framing, recv_bounds);
         // The first push is to ring.
         sent.consumer().arm();
@@ -888,6 +891,13 @@ impl Readiness {
             writable: event.is_writable() || event.is_error() || event.is_write_closed(),
             read_closed: event.is_read_closed() || event.is_error(),
         }
+    }
+}
+
+/// Sets a timer in place of the one that `slot` holds. On the heap, since a pipe has none.
+fn set_timer(slot: &mut Option<Box<TimerKey>>, at: Instant, due: Due, cx: &mut Context) {
+    if let Some(old) = slot.replace(Box::new(cx.timers.set(at, due))) {
+        cx.timers.cancel(*old);
     }
 }
 

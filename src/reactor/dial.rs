@@ -67,6 +67,7 @@ impl Dialer {
     /// The socket has accepted the pipe.
     pub(crate) fn connected(&mut self) {
         self.backoff.reset();
+        self.places = VecDeque::new();
         if let Some(once) = self.once.take() {
             // Nobody listens any more when the caller has given up.
             let _ = once.try_send(Ok(()));

@@ -265,6 +265,8 @@ struct Entry {
     generation: u32,
     /// Stands in the ready queue.
     queued: bool,
+    /// Stands among the members of its endpoint.
+    member: bool,
     slot: Slot,
 }
 
@@ -274,7 +276,8 @@ pub(crate) struct Driver {
     poll: Poll,
     events: Events,
     entries: Slab<Entry>,
-    /// The entries of each endpoint: forgetting one must not cost a walk over all.
+    /// The entries of each endpoint that end with it, which pipes do not: forgetting one must not cost
+    /// a walk over all.
     members: BTreeSet<(EndpointId, Token)>,
     generation: u32,
     /// Connections and listeners that have more to do without being told so again.
@@ -743,13 +746,15 @@ impl Driver {
         }
     }
 
-    /// If the connection is a dialer's and has become a pipe, tells the dialer.
+    /// If the connection has become a pipe, it is the socket's from now on; its dialer is told.
     fn opened(&mut self, token: Token) {
         let Some(Slot::Connection(connection)) = self.slot(token) else { return };
         if !connection.is_open() {
             return;
         }
-        if let Some(dialer) = connection.dialer
+        let dialer = connection.dialer;
+        self.resign(token);
+        if let Some(dialer) = dialer
             && let Some(Slot::Dialer(dialer)) = self.slot(dialer)
         {
             dialer.connected();
@@ -823,7 +828,7 @@ impl Driver {
         self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
         let generation = self.generation;
         let endpoint = slot.endpoint().id;
-        let index = self.entries.insert(Entry { generation, queued: false, slot });
+        let index = self.entries.insert(Entry { generation, queued: false, member: true, slot });
         let token = token(index, generation);
         self.members.insert((endpoint, token));
         token
@@ -831,10 +836,19 @@ impl Driver {
 
     /// Takes an entry out, if it is still there.
     fn take(&mut self, token: Token) -> Option<Slot> {
+        self.resign(token);
         self.entry(token)?;
-        let slot = self.entries.remove(index(token)).slot;
-        self.members.remove(&(slot.endpoint().id, token));
-        Some(slot)
+        Some(self.entries.remove(index(token)).slot)
+    }
+
+    /// Takes an entry off the members of its endpoint.
+    fn resign(&mut self, token: Token) {
+        if let Some(entry) = self.entry(token)
+            && std::mem::replace(&mut entry.member, false)
+        {
+            let endpoint = entry.slot.endpoint().id;
+            self.members.remove(&(endpoint, token));
+        }
     }
 
     fn remove(&mut self, token: Token) {

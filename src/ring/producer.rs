@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 
@@ -19,14 +20,18 @@ use crate::wire::frame::{Framing, widen};
 /// there are some.
 pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
     let ring = Arc::new(Ring::with(framing, bounds));
-    let producer = Producer {
-        inlet: Inlet::new(Arc::clone(&ring)),
-        departed: Queued::default(),
-        framing,
-        ordered: false,
-        heard: Number::default(),
-    };
-    (producer, ring)
+    (Producer::of(&ring), ring)
+}
+
+/// The ring for pipes on which nothing is ever sent. It is closed and stays empty, so all can have the
+/// same one.
+pub(crate) fn mute() -> (Producer, Arc<Ring>) {
+    static RING: LazyLock<Arc<Ring>> = LazyLock::new(|| {
+        let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
+        ring.close();
+        Arc::new(ring)
+    });
+    (Producer::of(&RING), Arc::clone(&RING))
 }
 
 /// The end of a ring that pushes. There is one for each ring.
@@ -62,6 +67,16 @@ impl Producer {
     /// How its messages are framed.
     pub(crate) fn framing(&self) -> Framing {
         self.framing
+    }
+
+    fn of(ring: &Arc<Ring>) -> Self {
+        Self {
+            inlet: Inlet::new(Arc::clone(ring)),
+            departed: Queued::default(),
+            framing: ring.head.framing,
+            ordered: false,
+            heard: Number::default(),
+        }
     }
 
     /// The ring.

@@ -377,6 +377,19 @@ fn a_ring_at_rest_is_small() {
     assert!(size_of::<Ring>() <= 192, "{}", size_of::<Ring>());
 }
 
+/// Pipes on which nothing is sent have one ring among them.
+#[test]
+fn a_mute_ring_takes_nothing_and_is_empty_for_all() {
+    let ((mut one, ring), (mut other, same)) = (mute(), mute());
+    assert!(Arc::ptr_eq(&ring, &same));
+    for producer in [&mut one, &mut other] {
+        assert_eq!(producer.push(&[], &body(5)), Err(PushRefusal::Closed));
+        assert!(producer.drained() && producer.rest());
+    }
+    assert_eq!(pop(&ring), None);
+    assert!(ring.consumer().arm());
+}
+
 #[test]
 fn a_run_by_reference_is_not_copied_and_small_bodies_do_not_pin_its_block() {
     let fair = READ_BLOCK / LEAST_PART;

@@ -425,6 +425,10 @@ impl<P: Protocol> Host for Core<P> {
         (P::ID, P::PEER)
     }
 
+    fn is_mute(&self) -> bool {
+        P::MUTE
+    }
+
     fn bounds(&self) -> (Bounds, Bounds) {
         let options = self.options.lock();
         let send = Bounds { messages: options.get_send_queue(), bytes: options.send_queue_bytes };
