@@ -185,6 +185,7 @@ fn a_new_deadline_holds_for_the_next_survey() {
     assert!(surveyor.set_options(Options::new().survey_deadline(Duration::ZERO)).is_err());
     let asking = surveyor.context();
     assert!(asking.set_survey_deadline(Duration::ZERO).is_err());
+    asking.set_survey_deadline(Duration::from_secs(60)).unwrap();
     asking.send("long").unwrap();
     asking.set_survey_deadline(Duration::from_millis(20)).unwrap();
     assert_eq!(asking.recv_timeout(QUIET), Err(RecvError::TimedOut));
