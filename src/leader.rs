@@ -21,10 +21,14 @@
 //! the I/O thread notices after at most [`LONGEST_NAP`]. What happens to other connections meanwhile
 //! waits as long. When a second thread or any task waits, the I/O thread leads.
 
+mod seat;
+
 use std::io;
 use std::sync::OnceLock;
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
+
+use seat::Seat;
 
 use crate::reactor::{Driver, Mailbox};
 use crate::signal::{Signal, Ticket};
@@ -41,7 +45,7 @@ const LONGEST_NAP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Leader {
     manual: bool,
-    driver: Mutex<Driver>,
+    seat: Seat<Driver>,
     mailbox: Arc<Mailbox>,
     /// Threads that wait in calls of sockets which have connections here.
     waiting: AtomicUsize,
@@ -51,8 +55,6 @@ pub(crate) struct Leader {
     turns: AtomicU64,
     /// A thread that waits has been woken since the I/O thread last looked.
     woken: AtomicBool,
-    /// The I/O thread sleeps until a leader leaves.
-    wants_to_lead: AtomicBool,
     io_thread: OnceLock<Thread>,
     /// Threads that wait for their turn to lead, in a runtime without an I/O thread.
     relief: Mutex<Vec<Thread>>,
@@ -74,12 +76,11 @@ impl Leader {
         Self {
             manual,
             mailbox: Arc::clone(driver.mailbox()),
-            driver: Mutex::new(driver),
+            seat: Seat::new(driver),
             waiting: AtomicUsize::new(0),
             tasks: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
             woken: AtomicBool::new(false),
-            wants_to_lead: AtomicBool::new(false),
             io_thread: OnceLock::new(),
             relief: Mutex::default(),
         }
@@ -132,7 +133,7 @@ impl Leader {
         look: impl FnOnce(&mut dyn FnMut() -> bool),
     ) {
         let driver = match self.is_alone() && tuning::WAITER_LEADS != Choice::Never {
-            true => self.driver.try_lock(),
+            true => self.seat.take(),
             false => None,
         };
         let Some(mut driver) = driver else {
@@ -154,7 +155,7 @@ impl Leader {
 
     /// Leads for as long as the calling thread has to wait and is alone, if nobody else leads.
     fn lead_for_now(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
-        let Some(mut driver) = self.driver.try_lock() else { return };
+        let Some(mut driver) = self.seat.take() else { return };
         while asleep()
             && self.is_alone()
             && !driver.is_streaming()
@@ -172,7 +173,7 @@ impl Leader {
         self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let needed = driver.is_streaming();
         self.give_up(driver);
-        if needed || self.wants_to_lead.swap(false, Ordering::Relaxed) || self.is_needed() {
+        if needed || self.seat.is_wanted() || self.is_needed() {
             self.call_io_thread();
         }
     }
@@ -181,8 +182,7 @@ impl Leader {
     /// posted before is to be looked for afterwards.
     fn give_up(&self, driver: MutexGuard<'_, Driver>) {
         self.mailbox.leaderless();
-        drop(driver);
-        fence(Ordering::SeqCst); // pairs with those in `serve_later` and `Mailbox::rouse`
+        self.seat.leave(driver);
     }
 
     /// Whether the I/O thread must lead, if nobody else does.
@@ -205,7 +205,7 @@ impl Leader {
         // Nobody else has done so: there is one such thread.
         let _ = self.io_thread.set(thread::current());
         self.mailbox.set_io_thread(thread::current());
-        let mut driver = Some(self.driver.lock());
+        let mut driver = Some(self.seat.wait());
         while let Some(leading) = driver {
             if self.lead(leading) {
                 return;
@@ -257,24 +257,13 @@ impl Leader {
             }
             let moved = self.turns.load(Ordering::Relaxed) != seen;
             if (!moved || self.is_needed())
-                && let Some(driver) = self.driver.try_lock().or_else(|| self.serve_later())
+                && let Some(driver) =
+                    self.seat.take().or_else(|| self.seat.take_later(thread::park))
             {
                 return driver;
             }
             nap = (nap * 3 / 2).min(LONGEST_NAP);
         }
-    }
-
-    /// Another thread leads: sleeps until it leaves. The loop, if it has done so just now.
-    fn serve_later(&self) -> Option<MutexGuard<'_, Driver>> {
-        self.wants_to_lead.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // pairs with the one in `give_up`
-        let driver = self.driver.try_lock();
-        if driver.is_none() {
-            thread::park();
-        }
-        self.wants_to_lead.store(false, Ordering::Relaxed);
-        driver
     }
 }
 
@@ -283,7 +272,7 @@ impl Leader {
     /// One turn, once nobody else leads. For the application.
     pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
         loop {
-            if let Some(mut driver) = self.driver.try_lock() {
+            if let Some(mut driver) = self.seat.take() {
                 let turned = driver.turn(time_left(until), || true);
                 driver.sweep();
                 self.give_up(driver);
@@ -300,7 +289,7 @@ impl Leader {
     /// Leads while `asleep`, in turn with others.
     fn lead_in_turn(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         while asleep() && time_left(until) != Some(Duration::ZERO) {
-            match self.driver.try_lock() {
+            match self.seat.take() {
                 Some(mut driver) => {
                     if let Err(error) = driver.turn(time_left(until), asleep) {
                         cannot_poll(&error);
@@ -319,7 +308,7 @@ impl Leader {
     fn wait_for_the_driver(&self, until: Option<Instant>, need: impl Fn() -> bool) {
         self.relief.lock().push(thread::current());
         // It may have left before it could see us.
-        if self.driver.try_lock().is_none() && need() {
+        if self.seat.take().is_none() && need() {
             match time_left(until) {
                 None => thread::park(),
                 Some(left) => thread::park_timeout(left),
@@ -345,13 +334,13 @@ impl Leader {
     /// Whether somebody leads now.
     #[cfg(test)]
     pub(crate) fn is_led(&self) -> bool {
-        self.driver.try_lock().is_none()
+        self.seat.take().is_none()
     }
 
     /// How many timers are set.
     #[cfg(test)]
     pub(crate) fn timers(&self) -> usize {
-        self.driver.lock().timers()
+        self.seat.wait().timers()
     }
 }
 

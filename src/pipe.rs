@@ -150,26 +150,34 @@ impl SocketBell {
 
     /// Announces `edge`. Never called under a socket's lock: a socket that filters is entered.
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
-        let mut edges = self.edges.lock();
-        edges.push((pipe, edge));
-        self.pending.store(true, Ordering::Release);
-        drop(edges);
+        self.announce(pipe, edge);
         if self.filters && edge == Edge::Readable {
             // No further: the far end of what filters hears of room, and is not entered for that.
             if let Some(host) = self.host.upgrade() {
                 host.visit();
             }
-            return;
-        }
-        // Not from here: we may be the end of a long chain of sockets that ring each other.
-        let attend = match self.signal.wake_any() {
-            Visitor::Sure => false,
-            Visitor::Doubtful => true,
-            // Pairs with the fence in `set_busy`, by the fence in `wake_any`.
-            Visitor::Nobody => self.busy.load(Ordering::Relaxed),
-        };
-        if attend && let Some(host) = self.host.upgrade() {
+        } else if !self.finds_visitor()
+            && let Some(host) = self.host.upgrade()
+        {
+            // Not from here: we may be the end of a long chain of sockets that ring each other.
             host.attend();
+        }
+    }
+
+    fn announce(&self, pipe: PipeId, edge: Edge) {
+        let mut edges = self.edges.lock();
+        edges.push((pipe, edge));
+        self.pending.store(true, Ordering::Release);
+    }
+
+    /// Wakes one who waits, and so will enter the socket. `false`: there is nobody, and the socket has
+    /// to be entered.
+    fn finds_visitor(&self) -> bool {
+        match self.signal.wake_any() {
+            Visitor::Sure => true,
+            Visitor::Doubtful => false,
+            // Pairs with the fence in `set_busy`, by the fence in `wake_any`.
+            Visitor::Nobody => !self.busy.load(Ordering::Relaxed),
         }
     }
 
@@ -351,5 +359,66 @@ mod tests {
         let leases: Vec<_> = (0..1000).map(|_| PipeLease::new()).collect();
         let distinct: HashSet<_> = leases.iter().map(PipeLease::id).collect();
         assert_eq!(distinct.len(), leases.len());
+    }
+}
+
+/// That what is announced is handed over, in every interleaving. Run with
+/// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::protocol::Pair;
+    use crate::socket::Core;
+
+    /// A socket that is entered by several threads: how much was handed over to its protocol.
+    struct Entered {
+        bell: SocketBell,
+        state: Mutex<usize>,
+    }
+
+    impl Entered {
+        fn new() -> Arc<Self> {
+            let bell = SocketBell::new(Weak::<Core<Pair>>::new(), false);
+            Arc::new(Self { bell, state: Mutex::new(0) })
+        }
+
+        /// As `Core::enter`; who is to attend to the socket does so at once.
+        fn enter(&self, busy: bool) {
+            loop {
+                let (mut state, mut edges) = (self.state.lock(), Vec::new());
+                self.bell.take(&mut edges);
+                *state += edges.len();
+                if !self.bell.set_busy(busy) {
+                    return;
+                }
+            }
+        }
+
+        fn ring(&self) {
+            self.bell.announce(PipeId::new(1).unwrap(), Edge::Readable);
+            if !self.bell.finds_visitor() {
+                self.enter(true);
+            }
+        }
+    }
+
+    /// Nobody waits, and the bell is rung while the protocol becomes busy.
+    #[test]
+    fn what_is_announced_to_a_busy_socket_is_handed_over() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let socket = Entered::new();
+            let ringers = [(); 2].map(|()| {
+                let socket = Arc::clone(&socket);
+                thread::spawn(move || socket.ring())
+            });
+            socket.enter(false);
+            socket.enter(true);
+            ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+            assert_eq!(*socket.state.lock(), 2);
+        });
     }
 }

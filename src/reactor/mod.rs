@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 
+mod attention;
 mod blocks;
 mod connection;
 mod dial;
@@ -30,6 +31,7 @@ pub(crate) use dial::Backoff;
 pub(crate) use listen::ListenerSlot;
 pub(crate) use timers::after;
 
+use attention::{Attention, Call};
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
@@ -41,7 +43,7 @@ use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak, fence};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 use crate::transport::inproc;
 use crate::transport::{Place, Stream, StreamTransport, Target};
 use crate::tuning;
@@ -99,21 +101,14 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     commands: Mutex<Vec<Command>>,
-    /// What the driver's leader does: one of the three below.
-    leader: AtomicUsize,
+    /// What the driver's leader does.
+    leader: Attention,
     waker: Arc<mio::Waker>,
     /// The driver will look soon which connections have fallen silent.
     looks_soon: AtomicBool,
     /// Who is called when there is no leader.
     io_thread: OnceLock<Thread>,
 }
-
-/// It is at work, or has been called, and looks for commands before it sleeps.
-const AWAKE: usize = 0;
-/// It is in the poll, or about to be.
-const POLLING: usize = 1;
-/// There is none.
-const NONE: usize = 2;
 
 impl Mailbox {
     pub(crate) fn post(&self, command: Command) {
@@ -131,40 +126,27 @@ impl Mailbox {
 
     /// Gets whoever leads out of the poll: it may have what it waits for.
     pub(crate) fn interrupt(&self) {
-        self.rouse(|leader| leader == POLLING);
+        self.rouse(|call| call == Call::Poll);
     }
 
-    /// Has what was changed before looked at by the leader, if `concerns` says so of its state.
-    fn rouse(&self, concerns: impl FnOnce(usize) -> bool) {
-        // Pairs with the fences where the leader says that it sleeps or leaves, and then looks once
-        // more: either it sees what was changed, or we see what it does.
-        fence(Ordering::SeqCst);
-        let leader = self.leader.load(Ordering::Relaxed);
-        if leader == AWAKE
-            || !concerns(leader)
-            || self
-                .leader
-                .compare_exchange(leader, AWAKE, Ordering::AcqRel, Ordering::Relaxed)
-                .is_err()
-        {
-            return;
-        }
-        match self.io_thread.get() {
-            _ if leader == POLLING => {
+    /// Has what was changed before looked at, if `concerned` says so of who would be called for it.
+    fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
+        match self.leader.call(concerned) {
+            None => {}
+            Some(Call::Poll) => {
                 if let Err(error) = self.waker.wake() {
                     log::error!("cannot wake the event loop: {error}");
                 }
             }
-            Some(io_thread) => io_thread.unpark(),
-            None => {} // the next one to lead will look
+            // Without an I/O thread the next one to lead will look.
+            Some(Call::IoThread) => self.io_thread.get().into_iter().for_each(Thread::unpark),
         }
     }
 
     /// Announces the poll; `false`: there is something to do first, or `idle` says that there is no
     /// need to wait.
     fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
-        self.leader.store(POLLING, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // pairs with the one in `rouse`
+        self.leader.about_to_poll();
         let nothing = self.is_empty() && idle();
         if !nothing {
             self.is_at_work();
@@ -173,13 +155,13 @@ impl Mailbox {
     }
 
     fn is_at_work(&self) {
-        self.leader.store(AWAKE, Ordering::Relaxed);
+        self.leader.at_work();
     }
 
     /// Nobody turns the loop for now. The caller makes a fence and then looks whether something has
     /// been posted before that.
     pub(crate) fn leaderless(&self) {
-        self.leader.store(NONE, Ordering::Relaxed);
+        self.leader.absent();
     }
 
     /// Whether nothing has been posted that was not taken.
@@ -300,7 +282,7 @@ impl Driver {
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
         let mailbox = Mailbox {
             commands: Mutex::default(),
-            leader: AtomicUsize::new(NONE),
+            leader: Attention::new(),
             waker,
             looks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
