@@ -55,6 +55,9 @@ pub(crate) struct Leader {
     turns: AtomicU64,
     /// A thread that waits has been woken since the I/O thread last looked.
     woken: AtomicBool,
+    /// A thread that waits has left streams behind, after which only the I/O thread sweeps. Stored by
+    /// the leader only.
+    streams_left: AtomicBool,
     io_thread: OnceLock<Thread>,
     /// Threads that wait for their turn to lead, in a runtime without an I/O thread.
     relief: Mutex<Vec<Thread>>,
@@ -81,6 +84,7 @@ impl Leader {
             tasks: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
             woken: AtomicBool::new(false),
+            streams_left: AtomicBool::new(false),
             io_thread: OnceLock::new(),
             relief: Mutex::default(),
         }
@@ -171,9 +175,11 @@ impl Leader {
     /// Gives the loop up, and calls the I/O thread if it waits for that or there is need of it.
     fn leave(&self, driver: MutexGuard<'_, Driver>) {
         self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let needed = driver.is_streaming();
+        if driver.is_streaming() {
+            self.streams_left.store(true, Ordering::Relaxed);
+        }
         self.give_up(driver);
-        if needed || self.seat.is_wanted() || self.is_needed() {
+        if self.seat.is_wanted() || self.is_needed() {
             self.call_io_thread();
         }
     }
@@ -187,7 +193,7 @@ impl Leader {
 
     /// Whether the I/O thread must lead, if nobody else does.
     fn is_needed(&self) -> bool {
-        !self.is_alone() || !self.mailbox.is_empty()
+        !self.is_alone() || self.streams_left.load(Ordering::Relaxed) || !self.mailbox.is_empty()
     }
 
     fn call_io_thread(&self) {
@@ -216,6 +222,7 @@ impl Leader {
 
     /// Turns until the runtime has stopped, which is `true`, or a thread that waits had better lead.
     fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
+        self.streams_left.store(false, Ordering::Relaxed);
         loop {
             let outcome = match driver.is_streaming() {
                 false => driver.turn(None, || true),
@@ -367,4 +374,40 @@ fn current() -> ThreadId {
 fn cannot_poll(error: &io::Error) {
     log::error!("the event loop cannot poll: {error}");
     thread::sleep(Duration::from_millis(10));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// The waiter comes back and turns the loop, but only the I/O thread sweeps up after streams.
+    #[test]
+    fn a_waiter_that_leaves_streams_behind_brings_the_io_thread_back() {
+        let mut driver = Driver::new().unwrap();
+        driver.stream_on();
+        let leader = Leader::new(driver);
+        let (returned, returns) = mpsc::channel();
+        thread::scope(|scope| {
+            let leader = &leader;
+            let io_thread = scope.spawn(move || {
+                drop(leader.stay_out());
+                returned.send(()).unwrap();
+            });
+            let _ = leader.io_thread.set(io_thread.thread().clone());
+            leader.lead_for_now(None, &|| true);
+            // Others make turns all the time: by these alone it would stay out.
+            let late = Instant::now() + Duration::from_secs(20);
+            let brought_back = loop {
+                match returns.try_recv() {
+                    Ok(()) => break true,
+                    Err(_) if Instant::now() > late => break false,
+                    Err(_) => leader.turns.fetch_add(1, Ordering::Relaxed),
+                };
+                thread::yield_now();
+            };
+            assert!(brought_back);
+        });
+    }
 }

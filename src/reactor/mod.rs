@@ -319,6 +319,12 @@ impl Driver {
         self.cx.timers.len()
     }
 
+    /// Pretends that somebody streams.
+    #[cfg(test)]
+    pub(crate) fn stream_on(&mut self) {
+        self.hold_back(Held { token: WAKE, departed: 0 });
+    }
+
     /// Whether the runtime is gone.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
