@@ -74,6 +74,9 @@
 
 mod address;
 mod error;
+#[doc(hidden)]
+#[cfg(all(feature = "__internals", not(loom)))]
+pub mod internals;
 mod leader;
 mod message;
 mod options;

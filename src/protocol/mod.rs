@@ -21,6 +21,8 @@ mod backtrace;
 mod bus;
 mod conversation;
 mod exclusive;
+#[cfg(all(feature = "__internals", not(loom)))]
+pub(crate) mod internals;
 #[cfg(test)]
 mod manual;
 mod pair;

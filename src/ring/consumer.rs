@@ -337,7 +337,7 @@ impl<'r> Consumer<'r> {
 }
 
 impl Taken {
-    fn add(&mut self, payload: usize) {
+    pub(super) fn add(&mut self, payload: usize) {
         self.messages += 1;
         self.bytes += widen(payload);
     }

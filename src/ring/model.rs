@@ -316,14 +316,90 @@ fn compare(
     assert_eq!(ring.is_closed(), model.closed);
 }
 
+/// The same for the ring with locks, as far as it can do it.
+fn compare_safe(ring: &safe::Ring, model: &mut Model, seed: usize, operation: Operation) {
+    let bytes = |len: usize| -> Vec<u8> { (0..len).map(|i| (seed + i) as u8).collect() };
+    match operation {
+        Operation::Push { header, body } => {
+            let whole = bytes(header + body);
+            let pushed = ring.push(&whole[..header], &Bytes::copy_from_slice(&whole[header..]));
+            assert_eq!(pushed, model.push(&whole));
+        }
+        Operation::PushEvicting { header, body } => {
+            let whole = bytes(header + body);
+            let body = Bytes::copy_from_slice(&whole[header..]);
+            assert_eq!(ring.push_evicting(&whole[..header], &body), model.push_evicting(&whole));
+        }
+        Operation::Append(lens) => {
+            let frame = |len: &usize| wire(model.framing, &[], &bytes(*len));
+            let run: Vec<u8> = lens.iter().flat_map(frame).collect();
+            let wake = lens.iter().fold(false, |wake, len| wake | model.add(&bytes(*len)).0);
+            assert_eq!(ring.append(&run, lens.len()), Wake(wake));
+        }
+        Operation::Consume(n) => {
+            let mut consumer = ring.consumer();
+            let mut out = [IoSlice::new(&[]); 64];
+            let slices = consumer.slices(&mut out);
+            let listed: Vec<u8> = out[..slices].iter().flat_map(|slice| slice.to_vec()).collect();
+            assert!(model.wire().starts_with(&listed), "the wire is as it should be");
+            let n = n.index(listed.len() + 1);
+            assert_eq!(consumer.consume(n), model.consume(n));
+        }
+        Operation::Pop => {
+            let popped = ring.consumer().pop();
+            let popped = popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken));
+            assert!(popped == model.pop());
+        }
+        Operation::PopIf => {
+            let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
+            let (picked, taken) = ring.consumer().pop_if(judge);
+            let picked = match picked {
+                Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
+                Picked::Left | Picked::Nothing => None,
+            };
+            assert!((picked, taken) == model.pop_if());
+        }
+        Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
+        Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
+        Operation::Drained => assert_eq!(ring.drained(), model.drained()),
+        Operation::Close => {
+            ring.close();
+            model.closed = true;
+        }
+        Operation::PushEncoded { .. }
+        | Operation::AppendShared(_)
+        | Operation::AppendBody(_)
+        | Operation::Rest => {}
+    }
+    assert_eq!(ring.queued(), model.queued());
+    assert_eq!(ring.is_closed(), model.closed);
+}
+
+fn any_bounds() -> impl Strategy<Value = Bounds> {
+    prop_oneof![
+        (0..6_usize, 0..40_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
+        (1..30_usize, 1..200_000_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn the_safe_ring_behaves_like_a_list_of_messages(
+        framing in prop_oneof![Just(Length), Just(TypeAndLength)],
+        bounds in any_bounds(),
+        operations in prop::collection::vec(operations(), 0..60),
+    ) {
+        let ring = safe::Ring::new(framing, bounds);
+        let mut model = Model::new(framing, bounds);
+        for (seed, operation) in operations.into_iter().enumerate() {
+            compare_safe(&ring, &mut model, seed, operation);
+        }
+    }
+
     #[test]
     fn a_ring_behaves_like_a_list_of_messages(
         framing in prop_oneof![Just(Length), Just(TypeAndLength)],
-        bounds in prop_oneof![
-            (0..6_usize, 0..40_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
-            (1..30_usize, 1..200_000_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
-        ],
+        bounds in any_bounds(),
         operations in prop::collection::vec(operations(), 0..60),
     ) {
         let (mut ring, _) = new(framing, bounds);

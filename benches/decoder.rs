@@ -1,0 +1,33 @@
+//! How fast a stream is cut into frames: runs of whole frames, and frames that reads have cut.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use sinew::internals::{decode, stream};
+
+/// What a connection reads at most at once.
+const BLOCK: usize = 256 * 1024;
+
+fn decoder(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decoder");
+    for len in [8, 64, 1024, 8192, 65_536] {
+        let stream = stream(len, BLOCK);
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        for (name, read) in [("whole", stream.len()), ("cut at 4093", 4093)] {
+            group.bench_function(BenchmarkId::new(name, len), |bencher| {
+                bencher.iter(|| decode(black_box(&stream), read));
+            });
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
+        .sample_size(20);
+    targets = decoder
+}
+criterion_main!(benches);
