@@ -97,6 +97,8 @@ impl Leader {
     /// Says that a task waits.
     pub(crate) fn receive_guest(self: &Arc<Self>) -> Guest {
         self.tasks.fetch_add(1, Ordering::Relaxed);
+        // It may be staying out. Costs a store if it is not.
+        self.call_io_thread();
         Guest(Arc::clone(self))
     }
 

@@ -70,8 +70,8 @@ mod tests;
 
 pub(crate) use consumer::Consumer;
 use consumer::Half;
-#[cfg(test)]
-use encoder::Encoder;
+#[cfg(any(test, feature = "__internals"))]
+pub(crate) use encoder::Encoder;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
 pub(crate) use producer::{Producer, mute, new};
 
