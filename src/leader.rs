@@ -389,7 +389,7 @@ mod tests {
     fn a_waiter_that_leaves_streams_behind_brings_the_io_thread_back() {
         let mut driver = Driver::new().unwrap();
         driver.stream_on();
-        let leader = Leader::new(driver);
+        let leader = Leader::new(driver, false);
         let (returned, returns) = mpsc::channel();
         thread::scope(|scope| {
             let leader = &leader;
