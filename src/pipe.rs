@@ -7,6 +7,7 @@
 //! Owns [`Far`], the two kinds of far end; [`SocketBell`], the socket's own bell; [`Host`], the one
 //! door by which lower layers call up into a socket; and the numbering of pipes.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::IoSlice;
@@ -20,7 +21,7 @@ use crate::ring::{Bounds, Producer, Ring};
 use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak, fence};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak, fence};
 use crate::tuning::{self, Choice};
 
 /// What can be announced of a pipe.
@@ -52,11 +53,11 @@ pub(crate) struct FarSocket {
 
 impl Far {
     /// Announces `edge` to the far end. Never called under a socket's lock: a link writes to the
-    /// kernel in here if `direct` allows it.
-    pub(crate) fn ring(&self, edge: Edge, direct: &DirectWrites) {
+    /// kernel in here if it had better.
+    pub(crate) fn ring(&self, edge: Edge) {
         match (self, edge) {
             (Self::Link(link), Edge::Readable) => {
-                if !direct.attempt(|| link.flush_or_post()) {
+                if !write_directly(|| link.flush_or_post()) {
                     link.post_flush();
                 }
             }
@@ -78,45 +79,32 @@ impl Far {
     }
 }
 
-/// When a socket's callers may write to the kernel themselves.
+thread_local! {
+    /// When the calling thread had better write again, and not before.
+    static NOT_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Does `write`, to the kernel, if the calling thread had better do so now; `false` if not.
 ///
 /// Who sends now and then writes directly: nobody has to be woken. Who sends in a tight loop would
 /// pay a system call for each message; there the I/O thread writes, and while it writes messages
-/// gather. The loop is told by the time between two direct writes of the socket: in a loop it is a
-/// part of what a write takes, however fast the machine. The limit is per socket, not per pipe: a
-/// broadcast is a tight loop over pipes.
-#[derive(Debug)]
-pub(crate) struct DirectWrites {
-    /// Until when there had better be no other, in nanoseconds since `start`.
-    not_before: AtomicU64,
-    start: Instant,
-}
-
-impl DirectWrites {
-    pub(crate) fn new() -> Self {
-        Self { not_before: AtomicU64::new(0), start: Instant::now() }
+/// gather. The loop is told by the time between two direct writes of the thread: in a loop it is a
+/// part of what a write takes, however fast the machine. It is the thread that counts, not the pipe or
+/// the socket: a broadcast is a tight loop over pipes, and a program may loop over sockets.
+fn write_directly(write: impl FnOnce()) -> bool {
+    let begin = Instant::now();
+    let allowed = match tuning::CALLER_WRITES {
+        Choice::Never => false,
+        Choice::Always => true,
+        Choice::Measured => NOT_BEFORE.get().is_none_or(|time| begin >= time),
+    };
+    if allowed {
+        write();
+        let end = Instant::now();
+        let pause = ((end - begin) / 2).clamp(tuning::APART, tuning::FAR_APART);
+        NOT_BEFORE.set(Some(end + pause));
     }
-
-    /// Does `write` if the caller may write now; `false` if not.
-    fn attempt(&self, write: impl FnOnce()) -> bool {
-        let begin = self.start.elapsed();
-        let allowed = match tuning::CALLER_WRITES {
-            Choice::Never => false,
-            Choice::Always => true,
-            Choice::Measured => nanoseconds(begin) >= self.not_before.load(Ordering::Relaxed),
-        };
-        if allowed {
-            write();
-            let end = self.start.elapsed();
-            let pause = ((end - begin) / 2).clamp(tuning::APART, tuning::FAR_APART);
-            self.not_before.store(nanoseconds(end + pause), Ordering::Relaxed);
-        }
-        allowed
-    }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    allowed
 }
 
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.

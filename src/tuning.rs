@@ -31,7 +31,7 @@ pub(crate) const WAITER_LEADS: Choice = CHOICE;
 /// Whether callers write to the kernel themselves.
 pub(crate) const CALLER_WRITES: Choice = CHOICE;
 
-/// A caller writes directly if its socket has not done so for half the time that the last direct write
+/// A thread writes directly if it has not done so for half the time that the last direct write
 /// took, and at least for this long. A fixed half microsecond was enough where a write takes two; on a
 /// slower machine, where it takes seven, a tight loop then stayed with a system call for each message.
 /// Much above it replies would begin to take the way through the I/O thread.

@@ -213,7 +213,7 @@ impl Effects {
             signal.wake_every(Interest::Drained);
         }
         for (far, edge) in self.bells {
-            far.ring(edge, &core.direct);
+            far.ring(edge);
         }
         if tuning::CALLER_WRITES != Choice::Never {
             self.batches.iter().for_each(|link| link.write_batch());

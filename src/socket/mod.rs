@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crate::error::{OptionError, RuntimeError};
 use crate::message::PipeId;
 use crate::options::Options;
-use crate::pipe::{DirectWrites, Edge, Far, Host, NewPipe, SocketBell};
+use crate::pipe::{Edge, Far, Host, NewPipe, SocketBell};
 use crate::protocol::{Held, Protocol, ProtocolId};
 use crate::reactor::Command;
 use crate::ring::{Bounds, Encoders, Ring};
@@ -108,7 +108,6 @@ impl<P: Protocol> Handle<P> {
             birth: Instant::now(),
             state: Mutex::new(state),
             bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
-            direct: DirectWrites::new(),
             counters: Arc::new(Counters::new()),
             limits: Limits::new(&options),
             spin: Spin::new(options.spin),
@@ -168,7 +167,6 @@ pub(crate) struct Core<P: Protocol> {
     birth: Instant,
     state: Mutex<State<P>>,
     bell: Arc<SocketBell>,
-    direct: DirectWrites,
     counters: Arc<Counters>,
     limits: Limits,
     spin: Spin,
