@@ -18,8 +18,8 @@
 //! ```
 //!
 //! So while one thread asks and receives, nobody is woken per message; when it goes away for good,
-//! the I/O thread notices after at most [`LONGEST_NAP`]. What happens to other connections meanwhile
-//! waits as long. When a second thread or any task waits, the I/O thread leads.
+//! the I/O thread notices at the end of the second nap without a turn, each of at most [`LONGEST_NAP`]. What
+//! happens to other connections meanwhile waits as long. When a second thread or any task waits, the I/O thread leads.
 
 mod seat;
 
@@ -33,12 +33,12 @@ use seat::Seat;
 use crate::reactor::{Driver, Mailbox};
 use crate::signal::{Signal, Ticket};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
-use crate::tuning::{self, Choice};
+use crate::tuning;
 
 /// How long the I/O thread stays out at first.
 const SHORTEST_NAP: Duration = Duration::from_micros(50);
-/// How long it stays out at most while another thread leads. Also the longest time for which nobody
-/// may lead, and timers may be late, when that thread goes away.
+/// How long it stays out at most before it looks whether another thread still leads. For twice as long
+/// nobody may lead, and timers may be late, when that thread goes away.
 const LONGEST_NAP: Duration = Duration::from_millis(5);
 
 /// The driver, and who has it.
@@ -119,7 +119,7 @@ impl Leader {
             return self.lead_in_turn(until, &asleep);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.is_alone() && tuning::WAITER_LEADS != Choice::Never {
+        if self.is_alone() && tuning::WAITER_LEADS {
             self.lead_for_now(until, &asleep);
         }
         park(signal, ticket, until);
@@ -138,7 +138,7 @@ impl Leader {
         news: impl Fn() -> bool,
         look: impl FnOnce(&mut dyn FnMut() -> bool),
     ) {
-        let driver = match self.is_alone() && tuning::WAITER_LEADS != Choice::Never {
+        let driver = match self.is_alone() && tuning::WAITER_LEADS {
             true => self.seat.take(),
             false => None,
         };
@@ -247,7 +247,7 @@ impl Leader {
             } else if self.woken.swap(false, Ordering::Relaxed)
                 && self.is_alone()
                 && !driver.is_streaming()
-                && tuning::WAITER_LEADS != Choice::Never
+                && tuning::WAITER_LEADS
             {
                 self.give_up(driver);
                 return false;

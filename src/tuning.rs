@@ -1,8 +1,9 @@
 //! The figures and switches of the data path, in one place.
 //!
-//! Each was measured; docs/performance.md says how and what else was tried. The switches are for tests:
-//! built with `--cfg sinew_fast_paths="never"` or `"always"` the crate never takes a short way, or takes
-//! it wherever it can, so that the slow ways are tested under all conditions and not only in a rush.
+//! Where nothing else is said they were measured for a prototype of the data path, and not again. The
+//! switches are for tests: built with `--cfg sinew_fast_paths="never"` only I/O threads turn event loops
+//! and write, and with `"always"` callers write at once whatever they wrote before, so that either way
+//! is tested under all conditions and not only in a rush.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const CHOICE: Choice = if cfg!(sinew_fast_paths = "never") {
 };
 
 /// Whether the sole thread that waits turns the event loop itself.
-pub(crate) const WAITER_LEADS: Choice = CHOICE;
+pub(crate) const WAITER_LEADS: bool = !matches!(CHOICE, Choice::Never);
 
 /// Whether callers write to the kernel themselves.
 pub(crate) const CALLER_WRITES: Choice = CHOICE;

@@ -13,7 +13,6 @@ use crate::pipe::Far;
 use crate::protocol::{Broadcast, Interest, Port, PushError};
 use crate::ring::{Encoders, Producer, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
-use crate::sync::Arc;
 
 /// What a protocol sees of the socket's pipes.
 pub(crate) struct SocketPort<'a> {
@@ -32,20 +31,20 @@ impl SocketPort<'_> {
         push: impl FnOnce(&mut Producer) -> Result<(Wake, T), PushRefusal>,
     ) -> Result<T, PushError> {
         let pipe = self.pipes.get_mut(pipe).ok_or(PushError::Gone)?;
-        let far = pipe.far.as_ref().ok_or(PushError::Gone)?;
+        if pipe.is_gone() {
+            return Err(PushError::Gone);
+        }
         let (wake, pushed) = match push(&mut pipe.send) {
             Ok(pushed) => pushed,
             Err(PushRefusal::Closed) => return Err(PushError::Gone),
             Err(PushRefusal::Full) => {
                 // What is held back must not be waited for.
-                if let Far::Link(link) = far {
-                    self.effects.batches.push(Arc::clone(link));
-                }
+                pipe.write_soon(self.effects);
                 return Err(PushError::Full);
             }
         };
         self.counters.copies_pushed.count(1);
-        if let Far::Socket(_) = far {
+        if let Some(Far::Socket(_)) = pipe.far {
             self.counters.copies_handed_over.count(1);
         }
         pipe.count_sent(length, wake, self.effects);
