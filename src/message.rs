@@ -61,8 +61,9 @@ impl fmt::Debug for PipeId {
 #[derive(Clone, Default)]
 pub struct Message {
     body: Bytes,
-    /// What a raw socket has received with it, or is to send before it; empty otherwise.
-    header: Option<Bytes>,
+    /// What a raw socket has received with it, or is to send before it; empty otherwise. Boxed: few
+    /// have it, and all are moved about.
+    header: Option<Box<Bytes>>,
     pipe: Option<PipeId>,
 }
 
@@ -83,13 +84,13 @@ impl Message {
     /// All other sockets ignore it. What a header looks like: [`raw`](crate::raw).
     #[must_use]
     pub fn with_header(self, header: impl Into<Bytes>) -> Self {
-        Self { header: Some(header.into()), ..self }
+        Self { header: Some(Box::new(header.into())), ..self }
     }
 
     /// The protocol header with which a raw socket has received the message; empty otherwise.
     pub fn header(&self) -> &Bytes {
         static NONE: Bytes = Bytes::new();
-        self.header.as_ref().unwrap_or(&NONE)
+        self.header.as_deref().unwrap_or(&NONE)
     }
 
     /// The bytes of the message.
@@ -264,14 +265,14 @@ pub(crate) enum Picked {
 /// read a meaning into the place of the cut.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frame {
-    /// Often nothing: `None` costs less to move and to drop than what is empty.
-    head: Option<Bytes>,
+    /// Nearly always nothing, and then it costs next to nothing to move and to drop.
+    head: Option<Box<Bytes>>,
     body: Bytes,
 }
 
 impl Frame {
     pub(crate) fn new(head: Bytes, body: Bytes) -> Self {
-        Self { head: Some(head), body }
+        Self { head: Some(Box::new(head)), body }
     }
 
     /// A message in one piece.
@@ -287,7 +288,7 @@ impl Frame {
     }
 
     fn head(&self) -> &[u8] {
-        self.head.as_deref().unwrap_or_default()
+        self.head.as_ref().map_or(&[], |head| &head[..])
     }
 
     /// Takes the first `n` bytes off; `None`, and nothing taken, when there are fewer.
@@ -327,10 +328,17 @@ impl Frame {
         }
     }
 
-    /// Makes `head` empty; copies only when both parts hold something.
+    /// Makes `head` empty.
     #[inline]
     fn join(&mut self) {
-        let Some(head) = self.head.take() else { return };
+        if let Some(head) = self.head.take() {
+            self.join_with(*head);
+        }
+    }
+
+    /// Puts `head` before the body; copies only when both hold something.
+    #[cold]
+    fn join_with(&mut self, head: Bytes) {
         if self.body.is_empty() {
             self.body = head;
         } else if !head.is_empty() {
