@@ -471,15 +471,17 @@ impl Writer {
 
     /// Appends `parts`, which must fit.
     #[inline]
-    fn write(&mut self, parts: &[&[u8]]) -> Filled<'_> {
-        let (start, before) = (self.end(), self.len);
+    fn write<const N: usize>(&mut self, parts: [&[u8]; N]) -> Filled<'_> {
+        let len = total(&parts);
+        assert!(len <= self.room(), "who writes has asked for room");
+        let start = self.end();
+        self.block.watch(start, len, true);
+        let mut at = self.len;
         for part in parts {
-            assert!(part.len() <= self.room(), "who writes has asked for room");
-            self.block.watch(self.end(), part.len(), true);
-            // SAFETY: the part fits. There is no other writer of the block, and nobody reads behind
-            // `len`: readers are given what is before it.
+            // SAFETY: all parts fit, one after the other. There is no other writer of the block, and
+            // nobody reads behind `len`: readers are given what is before it.
             unsafe {
-                let end = self.block.bytes.as_ptr().add(self.len);
+                let end = self.block.bytes.as_ptr().add(at);
                 match part.len() {
                     0 => {}
                     // A prefix: known lengths are copied in place.
@@ -488,9 +490,10 @@ impl Writer {
                     len => ptr::copy_nonoverlapping(part.as_ptr(), end, len),
                 }
             }
-            self.len += part.len();
+            at += part.len();
         }
-        Filled { block: &self.block, start, len: self.len - before }
+        self.len = at;
+        Filled { block: &self.block, start, len }
     }
 
     /// Starts again from the beginning.
@@ -502,6 +505,12 @@ impl Writer {
     unsafe fn rewind(&mut self) {
         self.len = 0;
     }
+}
+
+/// How long `parts` are together. They are in memory, and few: the sum is a usize.
+#[inline]
+fn total<const N: usize>(parts: &[&[u8]; N]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
 }
 
 /// What a [`Writer`] has just filled. Only a writer makes one.
@@ -671,8 +680,8 @@ impl Inlet {
 
     /// Appends `parts`, all in one segment.
     #[inline]
-    fn write(&mut self, parts: &[&[u8]]) {
-        let len = parts.iter().map(|part| part.len()).sum();
+    fn write<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        let len = total(&parts);
         if self.writer.as_ref().is_none_or(|writer| writer.room() < len) {
             self.change_block(len);
         }

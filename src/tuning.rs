@@ -53,9 +53,9 @@ pub(crate) const STREAM_MESSAGES: u64 = 8;
 pub(crate) const STREAM_BYTES: u64 = 8 << 10;
 
 /// How many bytes a caller adds to a pipe before it looks again whether a batch is full.
-pub(crate) const LOOK: usize = 8 << 10;
+pub(crate) const LOOK: u64 = 8 << 10;
 /// How many messages it adds.
-pub(crate) const LOOK_MESSAGES: usize = 64;
+pub(crate) const LOOK_MESSAGES: u64 = 64;
 /// How many bytes a batch has that a caller writes itself.
 pub(crate) const BATCH: u64 = 64 << 10;
 /// The same for messages of at least [`LONG`] bytes on average.

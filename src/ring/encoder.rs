@@ -162,7 +162,7 @@ impl Encoder {
         self.messages += 1;
         let number = Number { encoder: self.id, message: self.messages };
         let writer = self.writer_of(len);
-        let filled = writer.write(&[&prefix, header, inline]);
+        let filled = writer.write([&prefix, header, inline]);
         Encoded { framing, payload, filled, parts: Parts { header, body }, number }
     }
 
@@ -212,7 +212,7 @@ impl super::Inlet {
             let prefix = encoded.framing.prefix(encoded.payload);
             let Parts { header, body } = encoded.parts;
             let inline: &[u8] = if encoded.is_large() { &[] } else { body };
-            self.write(&[&prefix, header, inline]);
+            self.write([&prefix, header, inline]);
         }
         if encoded.is_large() {
             let body = encoded.parts.body;

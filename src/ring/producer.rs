@@ -128,7 +128,7 @@ impl Producer {
     /// there is no way back. The reader asks [`has_room`](Self::has_room) before it reads; what a
     /// closed ring is left with shows in [`queued`](Ring::queued).
     pub(crate) fn append(&mut self, frames: &[u8], count: usize) -> Wake {
-        self.inlet.write(&[frames]);
+        self.inlet.write([frames]);
         self.force(count, self.payload_of(frames.len(), count))
     }
 
@@ -230,9 +230,9 @@ impl Producer {
     fn write(&mut self, header: &[u8], body: &Bytes) {
         let prefix = self.framing.prefix(header.len() + body.len());
         if body.len() < BY_REFERENCE {
-            self.inlet.write(&[&prefix, header, body]);
+            self.inlet.write([&prefix, header, body]);
         } else {
-            self.inlet.write(&[&prefix, header]);
+            self.inlet.write([&prefix, header]);
             self.inlet.share(body.clone(), body.len());
         }
     }

@@ -112,10 +112,12 @@ impl Pipes {
     }
 }
 
+/// How far the counters of what was sent may go until it is looked at whether it is enough for a
+/// write.
 #[derive(Default)]
-struct Unseen {
-    messages: usize,
-    bytes: usize,
+struct NextLook {
+    messages: u64,
+    bytes: u64,
 }
 
 /// One pipe, from the socket's side.
@@ -133,8 +135,7 @@ pub(super) struct Pipe {
     pub(super) messages_received: u64,
     pub(super) bytes_received: u64,
     pub(super) drops: PipeDrops,
-    /// What was sent since it was last looked at whether it is enough for a write.
-    unseen: Unseen,
+    next_look: NextLook,
     /// Once it is gone and has something left to read.
     departure: Option<Box<Departure>>,
     lease: PipeLease,
@@ -154,7 +155,7 @@ impl Pipe {
             messages_received: 0,
             bytes_received: 0,
             drops: PipeDrops::default(),
-            unseen: Unseen::default(),
+            next_look: NextLook::default(),
             departure: None,
             lease: new.lease,
         }
@@ -196,18 +197,14 @@ impl Pipe {
         self.recv.close();
     }
 
-    /// Whether, with a message of that length, so much waits that the caller had better write it:
-    /// a full batch, or half of what the ring holds. Does not look each time.
-    #[inline]
-    fn has_a_batch(&mut self, length: usize) -> bool {
-        self.unseen.messages += 1;
-        self.unseen.bytes += length;
-        let looks =
-            self.unseen.messages >= tuning::LOOK_MESSAGES || self.unseen.bytes >= tuning::LOOK;
-        if !looks {
-            return false;
-        }
-        self.unseen = Unseen::default();
+    /// Whether so much waits that the caller had better write it: a full batch, or half of what the
+    /// ring holds.
+    #[cold]
+    fn has_a_batch(&mut self) -> bool {
+        self.next_look = NextLook {
+            messages: self.messages_sent + tuning::LOOK_MESSAGES,
+            bytes: self.bytes_sent + tuning::LOOK,
+        };
         let (queued, bounds) = (self.send.queued(), self.send.bounds());
         let batch = match queued.bytes >= tuning::LONG * queued.messages {
             true => tuning::LONG_BATCH,
@@ -217,15 +214,26 @@ impl Pipe {
     }
 
     /// Counts a message that was pushed, and sees to it that the far end is told of it if it sleeps,
-    /// or that it is written if it makes a batch.
+    /// or that it is written if it makes a batch, which is not looked at each time.
+    #[inline]
     pub(super) fn count_sent(&mut self, length: usize, wake: Wake, effects: &mut Effects) {
         self.messages_sent += 1;
         self.bytes_sent += length as u64;
-        if let Some(far) = self.far.as_ref().filter(|_| wake.0) {
-            effects.bells.push((far.clone(), Edge::Readable));
+        if wake.0 {
+            self.note(Edge::Readable, effects);
         }
-        if self.has_a_batch(length) {
+        let next = &self.next_look;
+        let looks = self.messages_sent >= next.messages || self.bytes_sent >= next.bytes;
+        if looks && self.has_a_batch() {
             self.write_soon(effects);
+        }
+    }
+
+    /// Has the far end told of `edge`.
+    #[cold]
+    fn note(&self, edge: Edge, effects: &mut Effects) {
+        if let Some(far) = &self.far {
+            effects.bells.push((far.clone(), edge));
         }
     }
 
@@ -262,8 +270,8 @@ impl Pipe {
         counters.copies_taken.count(taken.messages);
         self.messages_received += taken.messages;
         self.bytes_received += taken.bytes;
-        if let Some(far) = self.far.as_ref().filter(|_| taken.room) {
-            effects.bells.push((far.clone(), Edge::Writable));
+        if taken.room {
+            self.note(Edge::Writable, effects);
         }
     }
 
