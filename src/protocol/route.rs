@@ -86,6 +86,7 @@ impl FairQueue {
     }
 
     /// Takes the next message. A pipe found empty leaves the queue, until it is added again.
+    #[inline]
     pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
         loop {
             let line = self.readable.best()?;
@@ -270,6 +271,7 @@ impl Classes {
     }
 
     /// The line to be served now.
+    #[inline]
     fn best(&mut self) -> Option<&mut Line> {
         self.lines.iter_mut().map(|(_, line)| line).find(|line| line.front().is_some())
     }

@@ -223,7 +223,7 @@ macro_rules! context_calls {
             /// for REQ `ConnectionReset` with resending switched off.
             pub fn recv(&self) -> Result<Message, RecvError> {
                 let timeout = *self.common.recv_timeout.lock();
-                self.take(Patience::timeout(timeout))
+                self.take(Patience::For(timeout))
             }
 
             /// Receives if something is there.
@@ -241,7 +241,7 @@ macro_rules! context_calls {
             ///
             /// As [`recv`](Self::recv).
             pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-                self.take(Patience::timeout(Some(timeout)))
+                self.take(Patience::For(Some(timeout)))
             }
 
             /// How long a receive of this context may wait, for later calls; `None`: for ever.
@@ -699,7 +699,7 @@ macro_rules! answering_context {
             /// the message inside.
             pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
                 let timeout = *self.common.send_timeout.lock();
-                self.answering.send(message.into(), Patience::timeout(timeout))
+                self.answering.send(message.into(), Patience::For(timeout))
             }
 
             /// Answers what was received last if there is room now; if not, it can still be answered.
@@ -721,7 +721,7 @@ macro_rules! answering_context {
                 message: impl Into<Message>,
                 timeout: Duration,
             ) -> Result<(), SendError> {
-                self.answering.send(message.into(), Patience::timeout(Some(timeout)))
+                self.answering.send(message.into(), Patience::For(Some(timeout)))
             }
 
             /// Receives as a task. Has no timeout of its own.

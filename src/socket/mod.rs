@@ -263,6 +263,12 @@ impl<P: Protocol> Core<P> {
     /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
     /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
     pub(crate) fn enter<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+        self.enter_here(act)
+    }
+
+    /// As [`enter`](Self::enter), for the ways on which every message goes.
+    #[inline(always)]
+    fn enter_here<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
         let now = if P::KEEPS_TIME { Instant::now() } else { self.birth };
         let mut state = self.state.lock();
         let mut entry = Entry { core: self, state: &mut state, now };

@@ -87,6 +87,7 @@ impl SocketPort<'_> {
 }
 
 impl Port for SocketPort<'_> {
+    #[inline]
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
         let length = header.len() + body.len();
         self.push_by(pipe, length, |ring| ring.push(header, body).map(|wake| (wake, ())))
@@ -128,6 +129,7 @@ impl Port for SocketPort<'_> {
         self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
     }
 
+    #[inline]
     fn pop(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
         let mut consumer = pipe.recv.consumer();

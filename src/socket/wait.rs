@@ -24,15 +24,8 @@ use crate::tuning;
 pub(crate) enum Patience {
     /// Not at all: one attempt.
     None,
-    /// Until that time; `None`: for ever.
-    Until(Option<Instant>),
-}
-
-impl Patience {
-    /// As long as a timeout says. A timeout beyond the end of time is none.
-    pub(crate) fn timeout(timeout: Option<Duration>) -> Self {
-        Self::Until(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
-    }
+    /// For so long, from the first attempt in vain; `None`: for ever. The clock is not asked before.
+    For(Option<Duration>),
 }
 
 /// Why an operation did not succeed.
@@ -92,6 +85,7 @@ type Bed<'a> = Option<(&'a mut Option<Ticket>, &'a dyn Fn() -> Sleeper)>;
 
 impl<P: Protocol> Core<P> {
     /// Repeats `attempt` until it is over. The one place where threads wait.
+    #[inline]
     pub(crate) fn wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
@@ -106,27 +100,37 @@ impl<P: Protocol> Core<P> {
     }
 
     /// As `wait`, for attempts that need more than the protocol.
+    #[inline]
     fn wait_in_entry<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         patience: Patience,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
-        let Patience::Until(until) = patience else {
-            return match self.attempt(interest, None, attempt) {
-                Attempt::Over(outcome) => outcome,
-                Attempt::Waits(_) => Err(Failure::WouldBlock),
-            };
-        };
+        match self.attempt(interest, None, attempt) {
+            Attempt::Over(outcome) => outcome,
+            Attempt::Waits(_) => self.wait_on(interest, patience, attempt),
+        }
+    }
+
+    /// Goes on when the first attempt has found nothing.
+    #[cold]
+    #[inline(never)]
+    fn wait_on<T: Outcome, E: Refusal>(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
+    ) -> Result<T, Failure<E>> {
+        let Patience::For(timeout) = patience else { return Err(Failure::WouldBlock) };
+        // A timeout beyond the end of time is none.
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let sleeper = || match self.leader() {
             Some(leader) => Sleeper::Member(thread::current(), Arc::clone(leader)),
             None => Sleeper::Thread(thread::current()),
         };
         if let Some(time) = self.time_to_spin() {
-            match self.attempt(interest, None, attempt) {
-                Attempt::Over(outcome) => return outcome,
-                Attempt::Waits(_) => self.spin(time),
-            }
+            self.spin(time);
         }
         let mut ticket = None;
         loop {
@@ -188,13 +192,16 @@ impl<P: Protocol> Core<P> {
 
     /// One attempt. Where it would have to wait it is put to bed, under the lock under which it found
     /// nothing: whoever changes that later finds it there.
+    ///
+    /// Part of each call: the first attempt, which is nearly always the only one, has no bed.
+    #[inline(always)]
     fn attempt<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         bed: Bed<'_>,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Attempt<T, E> {
-        self.enter(|entry| {
+        self.enter_here(|entry| {
             if entry.is_closed() {
                 return Attempt::Over(Err(Failure::Closed));
             }
@@ -229,7 +236,7 @@ impl<P: Protocol> Core<P> {
             there = entry.peer_count();
             if there >= wanted { Ok(()) } else { Err(RecvRefusal::WouldBlock) }
         };
-        let patience = Patience::timeout(Some(timeout));
+        let patience = Patience::For(Some(timeout));
         match self.wait_in_entry(Interest::Peers, patience, &mut attempt) {
             Ok(()) => Ok(()),
             Err(Failure::Closed) => Err(WaitError::Closed),
@@ -244,7 +251,7 @@ impl<P: Protocol> Core<P> {
             left = entry.unsent();
             if left == 0 { Ok(()) } else { Err(SendRefusal::WouldBlock) }
         };
-        let patience = Patience::timeout(Some(timeout));
+        let patience = Patience::For(Some(timeout));
         match self.wait_in_entry(Interest::Drained, patience, &mut attempt) {
             Ok(()) => 0,
             Err(_) => usize::try_from(left).unwrap_or(usize::MAX),

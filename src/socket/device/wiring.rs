@@ -142,14 +142,14 @@ fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
 
 /// The next message; `None` when there will be none.
 fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
-    from.wait(Interest::Recv(0), Patience::Until(None), |p, io, now| p.recv(&(), now, io)).ok()
+    from.wait(Interest::Recv(0), Patience::For(None), |p, io, now| p.recv(&(), now, io)).ok()
 }
 
 /// Sends a message with the header it came with, however long that takes.
 fn pass_on<P: RawProtocol>(to: &Core<P>, message: &Message) -> Result<(), DropReason> {
     let (header, body) = (message.header(), message.body());
     to.check_size(body).map_err(|_| DropReason::TooLarge)?;
-    let sent = to.wait(Interest::Send(0), Patience::Until(None), |p, io, now| {
+    let sent = to.wait(Interest::Send(0), Patience::For(None), |p, io, now| {
         p.send(header, body, now, io)?;
         io.accepted(body);
         Ok(())

@@ -34,7 +34,7 @@ macro_rules! answering_socket {
             ///
             /// `TimedOut` or `Closed`.
             pub fn recv(&self) -> Result<$asked, RecvError> {
-                self.take(Patience::timeout(self.core.recv_timeout()))
+                self.take(Patience::For(self.core.recv_timeout()))
             }
 
             /// Receives the next one if it is there.
@@ -52,7 +52,7 @@ macro_rules! answering_socket {
             ///
             /// `TimedOut` or `Closed`.
             pub fn recv_timeout(&self, timeout: Duration) -> Result<$asked, RecvError> {
-                self.take(Patience::timeout(Some(timeout)))
+                self.take(Patience::For(Some(timeout)))
             }
 
             /// Receives the next one, waiting as a task. Has no timeout of its own.
@@ -114,7 +114,7 @@ macro_rules! answering_socket {
             ///
             /// `TimedOut`, `Closed` or `TooLarge`; the error holds the answer and the right to give it.
             pub fn reply(self, answer: impl Into<Message>) -> Result<(), ReplyError<Self>> {
-                let patience = Patience::timeout(self.0.core.send_timeout());
+                let patience = Patience::For(self.0.core.send_timeout());
                 self.answer(answer.into(), patience)
             }
 
@@ -138,7 +138,7 @@ macro_rules! answering_socket {
                 answer: impl Into<Message>,
                 timeout: Duration,
             ) -> Result<(), ReplyError<Self>> {
-                self.answer(answer.into(), Patience::timeout(Some(timeout)))
+                self.answer(answer.into(), Patience::For(Some(timeout)))
             }
 
             /// Answers, waiting for room as a task. Has no timeout of its own.

@@ -262,8 +262,7 @@ macro_rules! send_calls {
             ///
             /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
             pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                let (message, patience) =
-                    (message.into(), Patience::timeout(self.core.send_timeout()));
+                let (message, patience) = (message.into(), Patience::For(self.core.send_timeout()));
                 self.core.send(ONLY_SEND, patience, &$to(&message), message)
             }
 
@@ -287,7 +286,7 @@ macro_rules! send_calls {
                 message: impl Into<Message>,
                 timeout: Duration,
             ) -> Result<(), SendError> {
-                let (message, patience) = (message.into(), Patience::timeout(Some(timeout)));
+                let (message, patience) = (message.into(), Patience::For(Some(timeout)));
                 self.core.send(ONLY_SEND, patience, &$to(&message), message)
             }
 
@@ -322,7 +321,7 @@ macro_rules! recv_calls {
             ///
             /// `TimedOut` or `Closed`.
             pub fn recv(&self) -> Result<Message, RecvError> {
-                self.core.recv($interest, Patience::timeout(self.core.recv_timeout()), &$from)
+                self.core.recv($interest, Patience::For(self.core.recv_timeout()), &$from)
             }
 
             /// Receives a message if one is there.
@@ -340,7 +339,7 @@ macro_rules! recv_calls {
             ///
             /// `TimedOut` or `Closed`.
             pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-                self.core.recv($interest, Patience::timeout(Some(timeout)), &$from)
+                self.core.recv($interest, Patience::For(Some(timeout)), &$from)
             }
 
             /// Receives a message, waiting as a task. Has no timeout of its own.

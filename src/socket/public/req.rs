@@ -42,7 +42,7 @@ impl Req {
     /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off) or `TooLarge`, with
     /// the request inside. After an error the request is given up: its reply is dropped if it comes.
     pub fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
-        self.ask(message.into(), Patience::timeout(self.core.recv_timeout()))
+        self.ask(message.into(), Patience::For(self.core.recv_timeout()))
     }
 
     /// Sends a request and waits for its reply, up to `timeout`.
@@ -55,7 +55,7 @@ impl Req {
         message: impl Into<Message>,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
-        self.ask(message.into(), Patience::timeout(Some(timeout)))
+        self.ask(message.into(), Patience::For(Some(timeout)))
     }
 
     /// Sends a request and waits for its reply as a task. Has no timeout of its own.

@@ -104,7 +104,7 @@ impl Survey {
     ///
     /// `TimedOut` when one of the two is over; `Closed`. A receive timeout does not end the survey.
     pub fn recv(&self) -> Result<Message, RecvError> {
-        self.receive(Patience::timeout(self.conversing.core().recv_timeout()))
+        self.receive(Patience::For(self.conversing.core().recv_timeout()))
     }
 
     /// Receives the next answer if it is there.
@@ -122,7 +122,7 @@ impl Survey {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-        self.receive(Patience::timeout(Some(timeout)))
+        self.receive(Patience::For(Some(timeout)))
     }
 
     /// Receives the next answer as a task, waiting until the deadline.
@@ -154,7 +154,7 @@ impl Iterator for Survey {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        self.receive(Patience::Until(None)).ok()
+        self.receive(Patience::For(None)).ok()
     }
 }
 
