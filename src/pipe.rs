@@ -80,31 +80,44 @@ impl Far {
 }
 
 thread_local! {
-    /// When the calling thread had better write again, and not before.
-    static NOT_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// How the calling thread has rung links so far.
+    static PACE: Cell<Pace> = const { Cell::new(Pace { not_before: None, pause: tuning::APART }) };
+}
+
+/// How fast a thread rings.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// It had better write again then, and not before.
+    not_before: Option<Instant>,
+    /// How long it has to be silent before it does.
+    pause: Duration,
 }
 
 /// Does `write`, to the kernel, if the calling thread had better do so now; `false` if not.
 ///
 /// Who sends now and then writes directly: nobody has to be woken. Who sends in a tight loop would
 /// pay a system call for each message; there the I/O thread writes, and while it writes messages
-/// gather. The loop is told by the time between two direct writes of the thread: in a loop it is a
-/// part of what a write takes, however fast the machine. It is the thread that counts, not the pipe or
-/// the socket: a broadcast is a tight loop over pipes, and a program may loop over sockets.
+/// gather. The loop is told by the time since the thread was here last, whether it wrote then or not: in
+/// a loop that is a part of what a write takes, however fast the machine. It is the thread that counts,
+/// not the pipe or the socket: a broadcast is a tight loop over pipes, and a program may loop over
+/// sockets.
 fn write_directly(write: impl FnOnce()) -> bool {
     let begin = Instant::now();
+    let Pace { not_before, pause } = PACE.get();
     let allowed = match tuning::CALLER_WRITES {
         Choice::Never => false,
         Choice::Always => true,
-        Choice::Measured => NOT_BEFORE.get().is_none_or(|time| begin >= time),
+        Choice::Measured => not_before.is_none_or(|time| begin >= time),
     };
-    if allowed {
-        write();
-        let end = Instant::now();
-        let pause = ((end - begin) / 2).clamp(tuning::APART, tuning::FAR_APART);
-        NOT_BEFORE.set(Some(end + pause));
+    if !allowed {
+        PACE.set(Pace { not_before: Some(begin + pause), pause });
+        return false;
     }
-    allowed
+    write();
+    let end = Instant::now();
+    let pause = ((end - begin) / 2).clamp(tuning::APART, tuning::FAR_APART);
+    PACE.set(Pace { not_before: Some(end + pause), pause });
+    true
 }
 
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.

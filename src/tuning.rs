@@ -32,10 +32,10 @@ pub(crate) const WAITER_LEADS: bool = !matches!(CHOICE, Choice::Never);
 /// Whether callers write to the kernel themselves.
 pub(crate) const CALLER_WRITES: Choice = CHOICE;
 
-/// A thread writes directly if it has not done so for half the time that the last direct write
-/// took, and at least for this long. A fixed half microsecond was enough where a write takes two; on a
-/// slower machine, where it takes seven, a tight loop then stayed with a system call for each message.
-/// Much above it replies would begin to take the way through the I/O thread.
+/// A thread writes directly if it has not had anything to write for half the time that its last direct
+/// write took, and at least for this long. A fixed half microsecond was enough where a write takes two;
+/// on a slower machine, where it takes seven, a tight loop then stayed with a system call for each
+/// message. Much above it replies would begin to take the way through the I/O thread.
 pub(crate) const APART: Duration = Duration::from_nanos(500);
 /// ... and at most for this long, whatever held the last one up.
 pub(crate) const FAR_APART: Duration = Duration::from_micros(3);
