@@ -75,7 +75,10 @@ impl Drop for Guest {
 
 impl Leader {
     /// `manual`: there will be no I/O thread.
-    pub(crate) fn new(driver: Driver, manual: bool) -> Self {
+    pub(crate) fn new(mut driver: Driver, manual: bool) -> Self {
+        if manual {
+            driver.without_io_thread();
+        }
         Self {
             manual,
             mailbox: Arc::clone(driver.mailbox()),

@@ -2,11 +2,17 @@
 
 mod kit;
 
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use kit::{SOON, Transport, eventually};
-use sinew::{Options, Pair, Rep, Req, Runtime, Surveyor};
+use sinew::transport::{
+    Address, EndpointSettings, Listener, Place, Source, Stream, StreamPeer, StreamTransport,
+    Target, Tcp,
+};
+use sinew::{AddressError, BindError, Options, Pair, Pull, Push, Rep, Req, Runtime, Surveyor};
 
 #[test]
 fn a_runtime_of_its_own_serves_its_sockets_and_ends_with_them() {
@@ -112,4 +118,103 @@ fn without_a_thread_deadlines_are_kept() {
     let surveyor = Surveyor::on(&runtime, options).unwrap();
     surveyor.bind("tcp://127.0.0.1:0").unwrap();
     assert_eq!(surveyor.survey("anyone?").unwrap().count(), 0);
+}
+
+/// Nobody would come back for it: who turns the loop has to write all there is.
+#[test]
+fn without_a_thread_the_rest_of_a_stream_is_not_held_back() {
+    let busy = Busy::default();
+    let runtime = Runtime::builder().manual(true).transport(busy.clone()).build().unwrap();
+    let push = Push::on(&runtime, Options::new().send_queue(1000)).unwrap();
+    let pull = Pull::with_options(Options::new().recv_queue(1000)).unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
+    push.connect(&endpoint.url().replace("tcp", "busy")).unwrap();
+    while push.peers().is_empty() {
+        runtime.turn(Some(SOON)).unwrap();
+    }
+    *busy.during_writes.lock().unwrap() = Some((push.clone(), WRITES));
+    push.send("the first").unwrap();
+    for _ in 0..2 {
+        runtime.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(push.peers()[0].send_queue.messages, 0);
+    // It holds the runtime that holds it.
+    *busy.during_writes.lock().unwrap() = None;
+    for _ in 0..1 + WRITES * MESSAGES {
+        pull.recv_timeout(SOON).unwrap();
+    }
+}
+
+/// During how many writes others send, and how much each time: enough that it looks like a stream.
+const WRITES: usize = 30;
+const MESSAGES: usize = 16;
+
+/// tcp, on which others send during each write.
+#[derive(Clone, Debug, Default)]
+struct Busy {
+    /// Where, and how often yet.
+    during_writes: Arc<Mutex<Option<(Push, usize)>>>,
+}
+
+impl StreamTransport for Busy {
+    fn schemes(&self) -> &[&str] {
+        &["busy"]
+    }
+
+    fn bind(&self, _: &Address, _: &EndpointSettings) -> Result<Box<dyn Listener>, BindError> {
+        unimplemented!("it only connects")
+    }
+
+    fn target(&self, address: &Address) -> Result<Target, AddressError> {
+        let url = format!("tcp://{}", address.rest());
+        Tcp::new().target(&Address::parse(&url).expect("it has a scheme"))
+    }
+
+    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+        let inner = Tcp::new().connect(place, settings)?;
+        Ok(Box::new(BusyStream { inner, busy: self.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct BusyStream {
+    inner: Box<dyn Stream>,
+    busy: Busy,
+}
+
+impl Stream for BusyStream {
+    fn source(&mut self) -> &mut dyn Source {
+        self.inner.source()
+    }
+
+    fn established(&self) -> io::Result<bool> {
+        self.inner.established()
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = self.inner.write(slices)?;
+        let sender = match &mut *self.busy.during_writes.lock().unwrap() {
+            Some((push, left)) if *left > 0 => {
+                *left -= 1;
+                Some(push.clone())
+            }
+            _ => None,
+        };
+        for _ in 0..sender.as_ref().map_or(0, |_| MESSAGES) {
+            sender.iter().for_each(|push| push.try_send("more").expect("there is room"));
+        }
+        Ok(written)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.inner.shutdown_write()
+    }
+
+    fn peer(&self) -> StreamPeer {
+        self.inner.peer()
+    }
 }

@@ -270,10 +270,10 @@ impl Connection {
         match &mut self.phase {
             Phase::Open(open) if open.broken.is_some() => Fate::Keep,
             Phase::Open(open) => {
-                let flushed = open.link.flush(Writer::Driver);
+                let flushed = open.link.flush(cx.writer);
                 open.flushed(flushed)
             }
-            Phase::Closing { link, drained: false } => match link.flush(Writer::Driver) {
+            Phase::Closing { link, drained: false } => match link.flush(cx.writer) {
                 Flushed::Later | Flushed::HeldBack => Fate::Again,
                 Flushed::Broken(_) => Fate::End(Ending::Parted),
                 Flushed::Blocked => Fate::Keep,
@@ -676,11 +676,14 @@ pub(crate) struct Link {
 
 /// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writer {
+pub(super) enum Writer {
     /// A thread that has sent something on an idle connection.
     Caller,
-    /// Whoever leads.
+    /// Whoever leads, where an I/O thread comes back for what it holds back.
     Driver,
+    /// Whoever leads, where there is no such thread: who turns the loop may be the one who sends, and
+    /// come again when it likes.
+    ManualDriver,
 }
 
 /// What came of one write.

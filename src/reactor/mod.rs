@@ -33,7 +33,7 @@ pub(crate) use timers::after;
 
 use attention::{Attention, Call};
 use blocks::Blocks;
-use connection::{Connection, Ending, Fate, Readiness};
+use connection::{Connection, Ending, Fate, Readiness, Writer};
 use dial::Dialer;
 use listen::{Accepting, Listening};
 use rest::{Look, Rest, Stirred};
@@ -204,6 +204,8 @@ pub(crate) struct Context {
     timers: Timers<Due>,
     /// Where reads go.
     blocks: Blocks,
+    /// As whom the driver writes.
+    writer: Writer,
 }
 
 impl Context {
@@ -292,6 +294,7 @@ impl Driver {
             mailbox: Arc::new(mailbox),
             timers: Timers::new(),
             blocks: Blocks::default(),
+            writer: Writer::Driver,
         };
         Ok(Self {
             poll,
@@ -312,6 +315,11 @@ impl Driver {
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         &self.cx.mailbox
+    }
+
+    /// There will be no I/O thread: nothing is held back.
+    pub(crate) fn without_io_thread(&mut self) {
+        self.cx.writer = Writer::ManualDriver;
     }
 
     #[cfg(test)]
