@@ -392,6 +392,20 @@ pub enum RuntimeError {
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
+    /// That number of I/O threads is not possible.
+    #[error("a runtime has from 1 to {most} I/O threads, not {threads}")]
+    IoThreads {
+        /// How many were asked for.
+        threads: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// I/O threads were asked for in a runtime that was to have none.
+    #[error("a manual runtime has no I/O threads, but {threads} were asked for")]
+    ManualIoThreads {
+        /// How many were asked for.
+        threads: usize,
+    },
 }
 
 /// A wait ended without what was waited for.

@@ -3,7 +3,8 @@
 //! Owns the driver, and the rule by which it changes hands. At any time at most one thread, the
 //! leader, turns it. By default that is the runtime's I/O thread. But a thread that waits for a
 //! message and is the only one to wait does better to turn the loop itself: then the message reaches
-//! it without a switch of threads. In a runtime without an I/O thread whoever waits leads.
+//! it without a switch of threads. In a runtime without an I/O thread whoever waits leads. With several
+//! I/O threads each has a leader of its own, and leads always: sockets then know of none.
 //!
 //! ```text
 //!             I/O thread                                       a thread that waits, alone

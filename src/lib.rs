@@ -68,7 +68,8 @@
 //!
 //! A protocol runs in the thread that calls, under its socket's lock; that thread also writes to the
 //! kernel when the connection is idle. One I/O thread, started by the first `bind` or `connect`, reads,
-//! accepts, connects, and writes what a caller could not ([`Runtime`]).
+//! accepts, connects, and writes what a caller could not. A program that has to read more than one core
+//! can may have several ([`Runtime`]).
 
 #![deny(unsafe_code)]
 

@@ -215,7 +215,8 @@ impl Options {
 
     /// Decides which peers are let in: called once for each, before any message can pass.
     ///
-    /// Default: everyone. The callback runs on the I/O thread, or on a thread of the program that waits
+    /// Default: everyone. The callback runs on the I/O thread (on one of them, and perhaps on several at
+    /// once, where the runtime has more), or on a thread of the program that waits
     /// in a call of any socket of the runtime and turns the event loop meanwhile (for inproc also on the
     /// thread that binds or connects), so it must not take long: other connections wait for it. No lock of the
     /// socket is held; it may close the socket, and make calls that do not wait. One that waits, such

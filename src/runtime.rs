@@ -1,9 +1,10 @@
 //! Runtimes: who turns the reactor.
 //!
-//! Owns the I/O thread; [`Leader`] says when it turns the loop. Most programs never mention a runtime: sockets use the global
-//! one, which starts with their first `bind` or `connect` and has one I/O thread. A runtime made by
-//! hand has a thread of its own, for isolation, or none at all: then the application turns it, and
-//! so does any thread that waits in one of its sockets.
+//! Owns the I/O threads; [`Leader`] says when each turns its loop. Most programs never mention a
+//! runtime: sockets use the global one, which starts with their first `bind` or `connect` and has one
+//! I/O thread. A runtime made by hand has threads of its own, for isolation or for more than one core
+//! can read, or none at all: then the application turns it, and so does any thread that waits in one
+//! of its sockets.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,13 +14,43 @@ use crate::leader::Leader;
 use crate::reactor::{Command, Driver, Mailbox};
 use crate::sync::Arc;
 use crate::transport::{StreamTransport, Transports};
+use crate::tuning;
+
+/// How many I/O threads a runtime may have: more than any machine has cores for.
+const MOST_IO_THREADS: usize = 1024;
 
 /// Where sockets run: the event loop and, usually, its thread.
 ///
 /// A handle; clones are the same runtime. It ends when the last handle and the last socket on it are
-/// gone: whoever drops the last one waits for the turn that the thread is in, an `admit` callback
+/// gone: whoever drops the last one waits for the turns that its threads are in, `admit` callbacks
 /// included, but not for the network. What closed sockets have not written by then is lost, `linger`
 /// or not. The global runtime never ends.
+///
+/// # Several I/O threads
+///
+/// A runtime has one I/O thread unless [`io_threads`](RuntimeBuilder::io_threads) says otherwise. It
+/// reads and decodes for all connections of the runtime, and shakes hands with new ones. When that is
+/// more than a core can do, and there are cores to spare, several share the connections: those of one
+/// socket too, each on one thread from its first byte to its last. The first thread also accepts,
+/// connects, and runs the sockets' timers.
+///
+/// Nothing else changes for a program. What comes over one pipe comes in order; between pipes there is
+/// no order, with one thread or with many. `admit` callbacks may run at the same time on several
+/// threads. The sockets' own work stays as it is: the protocol runs in the calling threads under the
+/// socket's lock, so several threads do not make one socket do more than its receivers can take.
+///
+/// It costs, and this is why one is the default: a thread, a poll and two or three descriptors more
+/// for each; up to four blocks of 256 KiB to read into while it is busy; a hop to another thread for a
+/// new connection; and a thread that waits alone no longer turns the loop itself, so each message that
+/// somebody waits for takes a switch of threads.
+///
+/// ```
+/// let runtime = sinew::Runtime::builder().io_threads(4).build()?;
+/// let pull = sinew::Pull::on(&runtime, sinew::Options::new())?;
+/// pull.bind("tcp://127.0.0.1:0")?;
+/// assert_eq!(runtime.connections(), [0, 0, 0, 0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Runtime {
     inner: Arc<Inner>,
@@ -27,10 +58,11 @@ pub struct Runtime {
 
 #[derive(Debug)]
 struct Inner {
-    leader: Arc<Leader>,
+    /// One for each loop, the home loop's first.
+    leaders: Vec<Arc<Leader>>,
     transports: Transports,
-    /// `None`: the application turns the loop.
-    thread: Option<JoinHandle<()>>,
+    /// One for each loop; none: the application turns the only one.
+    threads: Vec<JoinHandle<()>>,
 }
 
 static GLOBAL: std::sync::Mutex<Option<Runtime>> = std::sync::Mutex::new(None);
@@ -49,7 +81,7 @@ impl Runtime {
         }
     }
 
-    /// A runtime with an I/O thread of its own.
+    /// A runtime with one I/O thread of its own.
     ///
     /// # Errors
     ///
@@ -60,7 +92,12 @@ impl Runtime {
 
     /// For runtimes that differ from the default.
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder { manual: false, name: "sinew-io".to_owned(), transports: Vec::new() }
+        RuntimeBuilder {
+            manual: false,
+            io_threads: None,
+            name: "sinew-io".to_owned(),
+            transports: Vec::new(),
+        }
     }
 
     /// Does everything that is due, after waiting for at most `timeout` (`None`: for as long as it
@@ -74,38 +111,80 @@ impl Runtime {
     ///
     /// The operating system refused to poll.
     pub fn turn(&self, timeout: Option<Duration>) -> Result<(), RuntimeError> {
-        if self.inner.thread.is_some() {
+        if self.has_thread() {
             return Ok(());
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(self.inner.leader.turn(until)?)
+        Ok(self.inner.home().turn(until)?)
     }
 
+    /// How many connections each event loop has: a number for each I/O thread, or one in all for a
+    /// runtime without.
+    ///
+    /// Counts tcp, ipc and the program's own transports, from the moment in which a connection is
+    /// accepted or begun to the moment in which its stream is given up, which may be after its pipe is
+    /// gone. A snapshot, and of each loop at a slightly different time. A new connection goes to where
+    /// the fewest are.
+    pub fn connections(&self) -> Vec<usize> {
+        self.inner.leaders.iter().map(|leader| leader.mailbox().connections()).collect()
+    }
+
+    /// Where to post what is not for a connection.
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
-        self.inner.leader.mailbox()
+        self.inner.home().mailbox()
     }
 
-    /// Whether a thread turns the loop.
+    /// Whether threads turn the loops.
     pub(crate) fn has_thread(&self) -> bool {
-        self.inner.thread.is_some()
+        !self.inner.threads.is_empty()
     }
 
     pub(crate) fn transports(&self) -> &Transports {
         &self.inner.transports
     }
 
-    /// Who turns its loop.
-    pub(crate) fn leader(&self) -> &Arc<Leader> {
-        &self.inner.leader
+    /// Who turns the only loop, if it is the only one: a thread that waits may do so itself. Of
+    /// several it could turn but one, and what it waits for may come by any.
+    pub(crate) fn leader(&self) -> Option<&Arc<Leader>> {
+        match &self.inner.leaders[..] {
+            [leader] => Some(leader),
+            _ => None,
+        }
+    }
+}
+
+impl Inner {
+    /// The loops of a runtime, with no thread yet to turn them.
+    fn new(loops: usize, manual: bool, transports: Transports) -> Result<Self, RuntimeError> {
+        let drivers = Driver::several(loops)?;
+        let leaders =
+            drivers.into_iter().map(|driver| Arc::new(Leader::new(driver, manual))).collect();
+        Ok(Self { leaders, transports, threads: Vec::new() })
+    }
+
+    /// Starts a thread for each loop. After an error those that were started end with `self`.
+    fn start(&mut self, name: &str) -> Result<(), RuntimeError> {
+        for (leader, number) in self.leaders.iter().zip(1..) {
+            let leader = Arc::clone(leader);
+            let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+            self.threads.push(thread::Builder::new().name(name).spawn(move || leader.serve())?);
+        }
+        Ok(())
+    }
+
+    /// Who turns the home loop, which has everything but most connections.
+    fn home(&self) -> &Arc<Leader> {
+        &self.leaders[0]
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.leader.mailbox().post(Command::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
+        for leader in &self.leaders {
+            leader.mailbox().post(Command::Stop);
+        }
+        let this = thread::current().id();
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != this) {
             // The thread ends after the turn it is in; it never waits for the network.
             let _ = thread.join();
         }
@@ -116,18 +195,29 @@ impl Drop for Inner {
 #[derive(Debug)]
 pub struct RuntimeBuilder {
     manual: bool,
+    /// `None`: the default.
+    io_threads: Option<usize>,
     name: String,
     transports: Vec<Arc<dyn StreamTransport>>,
 }
 
 impl RuntimeBuilder {
-    /// Whether the runtime has no thread and the application turns it. Default false.
+    /// Whether the runtime has no thread and the application turns it. Default false. Cannot be
+    /// combined with [`io_threads`](Self::io_threads).
     pub fn manual(mut self, manual: bool) -> Self {
         self.manual = manual;
         self
     }
 
-    /// The name of the I/O thread. Default `sinew-io`.
+    /// How many I/O threads share the connections. Default 1, at least 1, at most 1024. For when one
+    /// cannot read fast enough, and there are cores for more: see [`Runtime`].
+    pub fn io_threads(mut self, threads: usize) -> Self {
+        self.io_threads = Some(threads);
+        self
+    }
+
+    /// The name of the I/O thread. Default `sinew-io`. Where there are several, the second has `-2`
+    /// added, and so on.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -151,27 +241,45 @@ impl RuntimeBuilder {
     /// [`RuntimeError::Start`]: the event loop or its thread could not be started.
     /// [`RuntimeError::Transport`]: a transport that was added has no scheme, one that no address
     /// could have, or `inproc`.
+    /// [`RuntimeError::IoThreads`]: no I/O threads were asked for, or far too many.
+    /// [`RuntimeError::ManualIoThreads`]: I/O threads were asked for in a manual runtime, be it one.
     pub fn build(self) -> Result<Runtime, RuntimeError> {
+        let loops = self.loops()?;
         let mut transports = Transports::standard();
         for transport in self.transports {
             transports.add(transport)?;
         }
-        let leader = Arc::new(Leader::new(Driver::new()?, self.manual));
-        let thread = match self.manual {
-            true => None,
-            false => {
-                let leader = Arc::clone(&leader);
-                Some(thread::Builder::new().name(self.name).spawn(move || leader.serve())?)
+        let mut inner = Inner::new(loops, self.manual, transports)?;
+        if !self.manual {
+            inner.start(&self.name)?;
+        }
+        Ok(Runtime { inner: Arc::new(inner) })
+    }
+
+    /// How many event loops there are to be.
+    fn loops(&self) -> Result<usize, RuntimeError> {
+        match (self.manual, self.io_threads) {
+            (true, None) => Ok(1),
+            (true, Some(threads)) => Err(RuntimeError::ManualIoThreads { threads }),
+            (false, None) => Ok(tuning::IO_THREADS),
+            (false, Some(threads @ 1..=MOST_IO_THREADS)) => Ok(threads),
+            (false, Some(threads)) => {
+                Err(RuntimeError::IoThreads { threads, most: MOST_IO_THREADS })
             }
-        };
-        Ok(Runtime { inner: Arc::new(Inner { leader, transports, thread }) })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
     use super::*;
-    use crate::{Options, Pair, Surveyor};
+    use crate::{Endpoint, Options, Pair, Pull, Surveyor};
+
+    const HOME: usize = 0;
+    const OTHER: usize = 1;
 
     /// A timer keeps its socket's memory.
     #[test]
@@ -179,7 +287,7 @@ mod tests {
         let runtime = Runtime::builder().manual(true).build().unwrap();
         let timers = || {
             runtime.turn(Some(Duration::ZERO)).unwrap();
-            runtime.inner.leader.timers()
+            runtime.inner.home().timers()
         };
         let surveyor = Surveyor::on(&runtime, Options::new()).unwrap();
         let lasts = |time| surveyor.set_options(Options::new().survey_deadline(time)).unwrap();
@@ -201,7 +309,7 @@ mod tests {
         const MOMENT: Option<Duration> = Some(Duration::from_millis(1));
         let runtime = Runtime::builder().manual(true).build().unwrap();
         let pair = Pair::on(&runtime, Options::new()).unwrap();
-        let leader = &runtime.inner.leader;
+        let leader = runtime.inner.home();
         thread::scope(|scope| {
             scope.spawn(|| pair.recv());
             while !leader.is_led() {
@@ -214,5 +322,60 @@ mod tests {
             pair.close().unwrap();
             assert_eq!(waiting, 0);
         });
+    }
+
+    /// Two loops that only the test turns, and a stream that waits to be adopted by the second.
+    struct InFlight {
+        runtime: Runtime,
+        pull: Pull,
+        endpoint: Endpoint,
+        client: TcpStream,
+    }
+
+    impl InFlight {
+        fn new() -> Self {
+            let inner = Inner::new(2, true, Transports::standard()).unwrap();
+            let runtime = Runtime { inner: Arc::new(inner) };
+            let pull = Pull::on(&runtime, Options::new()).unwrap();
+            let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
+            let url = endpoint.url();
+            let client = TcpStream::connect(url.trim_start_matches("tcp://")).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let this = Self { runtime, pull, endpoint, client };
+            while this.pull.stats().inprogress_connections == 0 {
+                this.turn(HOME);
+            }
+            assert_eq!(this.runtime.connections(), [0, 1]);
+            this
+        }
+
+        fn turn(&self, number: usize) {
+            self.runtime.inner.leaders[number].turn(Some(Instant::now())).unwrap();
+        }
+    }
+
+    fn is_closed(mut client: &TcpStream) -> bool {
+        let mut header = Vec::new();
+        client.read_to_end(&mut header).is_ok()
+    }
+
+    #[test]
+    fn a_connection_between_two_loops_ends_with_its_endpoint() {
+        let it = InFlight::new();
+        it.endpoint.close().unwrap();
+        it.turn(HOME);
+        it.turn(OTHER);
+        assert_eq!(it.runtime.connections(), [0, 0]);
+        assert_eq!(it.pull.stats().inprogress_connections, 0);
+        assert!(is_closed(&it.client));
+    }
+
+    /// The program's handle of the endpoint, and so the way to the loops, may live on.
+    #[test]
+    fn a_connection_between_two_loops_ends_with_the_runtime() {
+        let InFlight { runtime, pull, endpoint, client } = InFlight::new();
+        drop((runtime, pull));
+        assert!(is_closed(&client));
+        drop(endpoint);
     }
 }

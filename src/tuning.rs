@@ -26,6 +26,11 @@ const CHOICE: Choice = if cfg!(sinew_fast_paths = "never") {
     Choice::Measured
 };
 
+/// How many I/O threads a runtime has if nothing is said. One: it is enough for many sockets, costs the
+/// least, and with one a thread that waits can turn the loop itself. More is for tests, built with
+/// `--cfg sinew_io_threads="4"`.
+pub(crate) const IO_THREADS: usize = if cfg!(sinew_io_threads = "4") { 4 } else { 1 };
+
 /// Whether the sole thread that waits turns the event loop itself.
 pub(crate) const WAITER_LEADS: bool = !matches!(CHOICE, Choice::Never);
 

@@ -14,8 +14,6 @@ use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use mio::Token;
-
 use super::timers::{TimerKey, after};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
@@ -34,8 +32,8 @@ pub(crate) struct Dialer {
     /// What is left to try of the addresses of a name.
     pub(crate) places: VecDeque<Place>,
     pub(crate) backoff: Backoff,
-    /// The connection that is being made or stands.
-    pub(crate) connection: Option<Token>,
+    /// A connection is being made, or stands. It may be another loop's.
+    pub(crate) has_connection: bool,
     /// The next attempt.
     pub(crate) timer: Option<TimerKey>,
     /// Who waits for the outcome of the first attempt, after which a failure ends the dialer.
@@ -58,7 +56,7 @@ impl Dialer {
             target,
             places: VecDeque::new(),
             backoff,
-            connection: None,
+            has_connection: false,
             timer: None,
             once,
         }

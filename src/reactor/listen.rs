@@ -32,6 +32,8 @@ pub(crate) struct Listening {
     pub(crate) listener: ListenerSlot,
     /// The end of a pause. Until then nothing is accepted, whoever knocks.
     pub(crate) pause: Option<TimerKey>,
+    /// The loop that was given the last connection.
+    pub(crate) last: usize,
 }
 
 /// How accepting went.

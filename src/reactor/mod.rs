@@ -2,7 +2,8 @@
 //!
 //! One [`Driver`] owns one poll and all that is registered with it: listening sockets, dialers,
 //! connections, timers. `turn` does what is due and returns. Usually an I/O thread is a loop around
-//! it; a runtime without a thread turns it from the application, or from the thread that waits.
+//! it; a runtime without a thread turns it from the application, or from the thread that waits. A
+//! runtime with several I/O threads has as many drivers, which share the connections: see `loops.rs`.
 //!
 //! The world talks to the driver through its [`Mailbox`]: a leaf lock and a wake-up that is only
 //! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
@@ -23,6 +24,7 @@ mod blocks;
 mod connection;
 mod dial;
 mod listen;
+mod loops;
 mod rest;
 mod timers;
 
@@ -36,6 +38,7 @@ use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness, Writer};
 use dial::Dialer;
 use listen::{Accepting, Listening};
+use loops::{HOME, Loops};
 use rest::{Look, Rest, Stirred};
 use timers::{TimerKey, Timers};
 
@@ -43,9 +46,9 @@ use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
 use crate::transport::inproc;
-use crate::transport::{Place, Stream, StreamTransport, Target};
+use crate::transport::{Place, StreamTransport, Target};
 use crate::tuning;
 use crate::wire::Framing;
 
@@ -73,6 +76,12 @@ pub(crate) enum Command {
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
     },
+    /// Serve a connection from now on; it was counted here when it was given.
+    Adopt(Box<Connection>),
+    /// A dialer's connection has become a pipe on another loop.
+    Connected(Token),
+    /// A dialer's connection is over on another loop.
+    Ended(Token, Ending),
     /// A name was resolved for a dialer, or not.
     Resolved(Token, Result<Vec<Place>, AttemptError>),
     /// Forget an endpoint and everything it has on the way. Its pipes are closed apart.
@@ -97,10 +106,20 @@ pub(crate) enum Command {
     Stop,
 }
 
+/// What was posted and not taken yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    commands: Vec<Command>,
+    /// There is no driver any more.
+    closed: bool,
+}
+
 /// How the driver is reached.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+    inbox: Mutex<Inbox>,
+    /// How many connections the driver has, or is about to be given.
+    connections: AtomicUsize,
     /// What the driver's leader does.
     leader: Attention,
     waker: Arc<mio::Waker>,
@@ -112,13 +131,40 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn post(&self, command: Command) {
-        self.commands.lock().push(command);
+        self.push(command);
         self.rouse(|_| true);
+    }
+
+    fn push(&self, command: Command) {
+        let mut inbox = self.inbox.lock();
+        // Else it ends here: the mailbox may outlive the driver by far, and a command have a stream.
+        if !inbox.closed {
+            inbox.commands.push(command);
+        }
+    }
+
+    fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut self.inbox.lock().commands)
+    }
+
+    /// Ends what was posted and what will be: there is no driver any more.
+    fn close(&self) {
+        let unread = {
+            let mut inbox = self.inbox.lock();
+            inbox.closed = true;
+            std::mem::take(&mut inbox.commands)
+        };
+        drop(unread);
+    }
+
+    /// How many connections the driver has, or is about to be given.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Says that a connection carries something. Wakes nobody if the next look comes soon anyway.
     pub(crate) fn post_stirred(&self, token: Token) {
-        self.commands.lock().push(Command::Stirred(token));
+        self.push(Command::Stirred(token));
         // The fence in there pairs with the one before the poll: either we see that no look is to come,
         // or the driver sees what was pushed.
         self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
@@ -166,7 +212,7 @@ impl Mailbox {
 
     /// Whether nothing has been posted that was not taken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.commands.lock().is_empty()
+        self.inbox.lock().commands.is_empty()
     }
 
     /// Says who is to be called when there is no leader. Once.
@@ -259,6 +305,7 @@ struct Entry {
 pub(crate) struct Driver {
     poll: Poll,
     events: Events,
+    loops: Loops,
     entries: Slab<Entry>,
     /// The entries of each endpoint that end with it, which pipes do not: forgetting one must not cost
     /// a walk over all.
@@ -279,19 +326,31 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
+    /// The drivers of a runtime with so many loops. The first is the home loop's.
+    pub(crate) fn several(count: usize) -> io::Result<Vec<Self>> {
+        let mut drivers = (0..count).map(|_| Self::new()).collect::<io::Result<Vec<_>>>()?;
+        let all = Arc::new(drivers.iter().map(|driver| Arc::clone(driver.mailbox())).collect());
+        for (this, driver) in drivers.iter_mut().enumerate() {
+            driver.loops = Loops::new(Arc::clone(&all), this);
+        }
+        Ok(drivers)
+    }
+
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
         let mailbox = Mailbox {
-            commands: Mutex::default(),
+            inbox: Mutex::default(),
+            connections: AtomicUsize::new(0),
             leader: Attention::new(),
             waker,
             looks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
         };
+        let mailbox = Arc::new(mailbox);
         let cx = Context {
             registry: poll.registry().try_clone()?,
-            mailbox: Arc::new(mailbox),
+            mailbox: Arc::clone(&mailbox),
             timers: Timers::new(),
             blocks: Blocks::default(),
             writer: Writer::Driver,
@@ -299,6 +358,7 @@ impl Driver {
         Ok(Self {
             poll,
             events: Events::with_capacity(1024),
+            loops: Loops::new(Arc::new(vec![mailbox]), HOME),
             entries: Slab::new(),
             members: BTreeSet::new(),
             generation: 0,
@@ -502,8 +562,7 @@ impl Driver {
     }
 
     fn run_commands(&mut self) {
-        let commands = std::mem::take(&mut *self.cx.mailbox.commands.lock());
-        for command in commands {
+        for command in self.cx.mailbox.take() {
             self.run_command(command);
         }
     }
@@ -511,7 +570,8 @@ impl Driver {
     fn run_command(&mut self, command: Command) {
         match command {
             Command::Listen { host, endpoint, framing, listener } => {
-                self.listen(Listening { host, endpoint, framing, listener, pause: None });
+                let (pause, last) = (None, HOME);
+                self.listen(Listening { host, endpoint, framing, listener, pause, last });
             }
             // Closed in the meantime: the order to forget it may have overtaken this one.
             Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
@@ -520,6 +580,9 @@ impl Driver {
                 let token = self.insert(Slot::Dialer(Box::new(dialer)));
                 self.dial(token);
             }
+            Command::Adopt(connection) => self.adopt(connection),
+            Command::Connected(token) => self.dialer_is_connected(token),
+            Command::Ended(token, ending) => self.dial_again(token, ending),
             Command::Resolved(token, places) => self.resolved(token, places),
             Command::Forget(endpoint) => self.forget(endpoint),
             Command::Flush(token) => self.drive(token, |c, cx| c.flush(token, cx)),
@@ -590,7 +653,7 @@ impl Driver {
         let accepting = listening.accept(&mut streams);
         let host = listening.host.clone();
         let endpoint = Arc::clone(&listening.endpoint);
-        let framing = listening.framing;
+        let (framing, mut last) = (listening.framing, listening.last);
         match accepting {
             Accepting::Done => {}
             Accepting::More => self.queue(token),
@@ -599,8 +662,11 @@ impl Driver {
         }
         let Some(host) = host.upgrade() else { return };
         for stream in streams {
-            let token = self.connect(&host, Arc::clone(&endpoint), framing, stream, None);
-            self.drive(token, |connection, cx| connection.greet(token, cx));
+            let endpoint = Arc::clone(&endpoint);
+            last = self.give(last, Connection::new(&host, endpoint, framing, stream, None));
+        }
+        if let Some(Slot::Listening(listening)) = self.slot(token) {
+            listening.last = last;
         }
     }
 
@@ -619,17 +685,21 @@ impl Driver {
         self.accept(token);
     }
 
-    /// Registers a connection over `stream`.
-    fn connect(
-        &mut self,
-        host: &Arc<dyn Host>,
-        endpoint: Arc<EndpointCore>,
-        framing: Framing,
-        stream: Box<dyn Stream>,
-        dialer: Option<Token>,
-    ) -> Token {
-        let connection = Connection::new(host, endpoint, framing, stream, dialer);
-        let token = self.insert(Slot::Connection(Box::new(connection)));
+    /// Gives a new connection to the loop that is to have it. `last` and the result: see
+    /// [`Loops::choose`].
+    fn give(&mut self, last: usize, connection: Connection) -> usize {
+        let chosen = self.loops.choose(last);
+        match self.loops.other(chosen) {
+            None => self.adopt(Box::new(connection)),
+            Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
+        }
+        chosen
+    }
+
+    /// Registers a connection. One that was accepted stands already, and begins.
+    fn adopt(&mut self, connection: Box<Connection>) {
+        let stands = connection.dialer.is_none();
+        let token = self.insert(Slot::Connection(connection));
         let both = Interest::READABLE | Interest::WRITABLE;
         self.drive(token, |connection, cx| match connection.source() {
             Some(source) => match cx.registry.register(source, token, both) {
@@ -638,13 +708,15 @@ impl Driver {
             },
             None => Fate::Keep,
         });
-        token
+        if stands {
+            self.drive(token, |connection, cx| connection.greet(token, cx));
+        }
     }
 
     /// Begins an attempt: at the next place of the last look-up, or with a new look-up.
     fn dial(&mut self, token: Token) {
         let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        if dialer.connection.is_some() {
+        if dialer.has_connection {
             return;
         }
         dialer.timer = None;
@@ -683,12 +755,11 @@ impl Driver {
             match dialer.transport.connect(&place, &endpoint.settings) {
                 Ok(stream) => {
                     let framing = dialer.transport.framing();
-                    let connection = self.connect(&host, endpoint, framing, stream, Some(token));
-                    if self.slot(connection).is_some()
-                        && let Some(Slot::Dialer(dialer)) = self.slot(token)
-                    {
-                        dialer.connection = Some(connection);
-                    }
+                    // Before it can be over, which it may be at once.
+                    dialer.has_connection = true;
+                    let dialer = Some(token);
+                    let connection = Connection::new(&host, endpoint, framing, stream, dialer);
+                    self.give(HOME, connection);
                     return;
                 }
                 Err(failed) => error = failed.into(),
@@ -750,9 +821,16 @@ impl Driver {
         }
         let dialer = connection.dialer;
         self.resign(token);
-        if let Some(dialer) = dialer
-            && let Some(Slot::Dialer(dialer)) = self.slot(dialer)
-        {
+        if let Some(dialer) = dialer {
+            match self.loops.other(HOME) {
+                None => self.dialer_is_connected(dialer),
+                Some(home) => home.post(Command::Connected(dialer)),
+            }
+        }
+    }
+
+    fn dialer_is_connected(&mut self, token: Token) {
+        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
             dialer.connected();
         }
     }
@@ -765,7 +843,7 @@ impl Driver {
         };
         self.drive(token, |connection, cx| connection.part(linger, token, cx));
         if let Some(dialer) = dialer {
-            self.dial_again(dialer, Ending::Parted);
+            self.tell_of_the_end(dialer, Ending::Parted);
         }
     }
 
@@ -774,16 +852,26 @@ impl Driver {
         let dialer = connection.dialer;
         if let Some(Slot::Connection(mut connection)) = self.take(token) {
             connection.end(&ending, &mut self.cx);
+            drop(connection);
+            self.loops.connection_is_over();
         }
         if let Some(dialer) = dialer {
-            self.dial_again(dialer, ending);
+            self.tell_of_the_end(dialer, ending);
+        }
+    }
+
+    /// Tells a dialer, wherever it is, that its connection is over.
+    fn tell_of_the_end(&mut self, dialer: Token, ending: Ending) {
+        match self.loops.other(HOME) {
+            None => self.dial_again(dialer, ending),
+            Some(home) => home.post(Command::Ended(dialer, ending)),
         }
     }
 
     /// A dialer's connection is over.
     fn dial_again(&mut self, token: Token, ending: Ending) {
         let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        dialer.connection = None;
+        dialer.has_connection = false;
         match ending {
             Ending::Failed(error) => self.dial_next_place(token, error),
             Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
@@ -817,6 +905,9 @@ impl Driver {
             {
                 self.end(token, Ending::Parted);
             }
+        }
+        for mailbox in self.loops.outposts() {
+            mailbox.post(Command::Forget(endpoint));
         }
     }
 
@@ -865,6 +956,12 @@ impl Driver {
     fn entry(&mut self, token: Token) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(index(token))?;
         (entry.generation == generation(token)).then_some(entry)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.cx.mailbox.close();
     }
 }
 

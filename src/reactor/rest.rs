@@ -28,7 +28,7 @@ pub(super) struct Stirred {
 
 /// What a look at a connection has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// It is in use.
     Busy,
     /// Messages lie in its rings, and nobody takes them.

@@ -1,0 +1,69 @@
+//! Loops: the event loops of one runtime, as each of them sees the others.
+//!
+//! The first is the home loop: it has the listeners, the dialers and their resolver, and the timers of
+//! sockets. A connection may be on any of them, from its first byte to its last. The home loop chooses
+//! which, and hands it over as soon as there is a stream; what the dialer is to know comes back as a
+//! command. Owns the table of mailboxes and the choice. Knows nothing of what a connection is.
+//!
+//! ```text
+//!   home                                              another loop
+//!   accepts, or begins to connect -- Adopt -------->  shakes hands, reads, writes
+//!   the dialer resets its back-off <-- Connected ---  has become a pipe of the socket
+//!   the dialer tries again <--------- Ended --------  is over, or was closed by the socket
+//!   forgets an endpoint ------------- Forget ------>  ends what is on the way
+//! ```
+//!
+//! All that goes one way goes through one mailbox, so that the order to forget an endpoint never
+//! overtakes a connection of it, nor a dialer's second connection the end of its first.
+
+use super::Mailbox;
+use crate::sync::{Arc, Ordering};
+
+/// The number of the home loop.
+pub(super) const HOME: usize = 0;
+
+/// The loops of one runtime, and which of them this is.
+#[derive(Debug)]
+pub(super) struct Loops {
+    all: Arc<Vec<Arc<Mailbox>>>,
+    this: usize,
+}
+
+impl Loops {
+    pub(super) fn new(all: Arc<Vec<Arc<Mailbox>>>, this: usize) -> Self {
+        Self { all, this }
+    }
+
+    /// The loop for one more connection, and counts it there; `last` is where the one before it went.
+    ///
+    /// The one that has the fewest, and not each in its turn: connections end at different times, and
+    /// after that taking turns would leave them as uneven as they are. Among equals it is the one after
+    /// `last`: listeners to which peers come by turns would have each all its pipes on one loop otherwise.
+    pub(super) fn choose(&self, last: usize) -> usize {
+        let count = self.all.len();
+        let fewest = (1..=count)
+            .map(|step| (last + step) % count)
+            .min_by_key(|&number| self.all[number].connections.load(Ordering::Relaxed));
+        let chosen = fewest.unwrap_or(HOME);
+        self.all[chosen].connections.fetch_add(1, Ordering::Relaxed);
+        chosen
+    }
+
+    /// A connection of this loop is over.
+    pub(super) fn connection_is_over(&self) {
+        self.all[self.this].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Loop `number`, if it is another than this one.
+    pub(super) fn other(&self, number: usize) -> Option<&Arc<Mailbox>> {
+        (number != self.this).then(|| &self.all[number])
+    }
+
+    /// For the home loop: all others. For another: none.
+    pub(super) fn outposts(&self) -> &[Arc<Mailbox>] {
+        match self.this {
+            HOME => &self.all[1..],
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Several I/O threads in one runtime: connections spread over them, and nothing else changes.
+//!
+//! One of these tests counts the descriptors and threads of the process. So they run one at a time, and
+//! each on runtimes of its own, which leave nothing when they are gone.
+
+mod kit;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use kit::{
+    Raw, RawListener, SOON, SetOnDrop, Transport, attached, conserved, descriptors, detached,
+    eventually, header,
+};
+use sinew::{
+    ConnectError, DetachReason, EndpointOptions, Options, Pull, Push, Rep, Req, Runtime,
+    RuntimeError, Surveyor,
+};
+
+const PUSH: u8 = 0x50;
+const PULL: u8 = 0x51;
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn runtime(threads: usize) -> Runtime {
+    Runtime::builder().io_threads(threads).thread_name("io").build().unwrap()
+}
+
+/// How many peers were admitted on each thread, by its name.
+type Places = Arc<Mutex<BTreeMap<String, usize>>>;
+
+/// Options that note where peers are admitted.
+fn noting(places: &Places) -> Options {
+    let places = Arc::clone(places);
+    Options::new().admit(move |_| {
+        let name = thread::current().name().expect("I/O threads have names").to_owned();
+        *places.lock().unwrap().entry(name).or_default() += 1;
+        true
+    })
+}
+
+fn noted(places: &Places) -> Vec<(String, usize)> {
+    places.lock().unwrap().iter().map(|(name, &count)| (name.clone(), count)).collect()
+}
+
+fn evenly(names: &[&str], count: usize) -> Vec<(String, usize)> {
+    names.iter().map(|name| ((*name).to_owned(), count)).collect()
+}
+
+const FOUR: [&str; 4] = ["io", "io-2", "io-3", "io-4"];
+
+#[test]
+fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
+    const PEERS: usize = 8;
+    const MESSAGES: u32 = 3000;
+    let _alone = alone();
+    for transport in Transport::STREAMS {
+        let (elsewhere, runtime, places) = (runtime(1), runtime(4), Places::default());
+        let pull = Pull::on(&runtime, noting(&places)).unwrap();
+        let address = transport.address();
+        let endpoint = pull.bind(&address.url).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..PEERS {
+                scope.spawn(|| {
+                    let push = Push::on(&elsewhere, Options::new()).unwrap();
+                    push.connect(&endpoint.url()).unwrap();
+                    pull.wait_for_peers(PEERS, SOON).unwrap();
+                    for n in 0..MESSAGES {
+                        push.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap();
+                    }
+                    assert_eq!(push.drain(SOON), 0);
+                    conserved(&push.stats());
+                });
+            }
+            pull.wait_for_peers(PEERS, SOON).unwrap();
+            assert_eq!(runtime.connections(), [PEERS / 4; 4]);
+            let mut next = HashMap::new();
+            for _ in 0..PEERS as u32 * MESSAGES {
+                let message = pull.recv_timeout(SOON).unwrap();
+                let next = next.entry(message.pipe().unwrap()).or_insert(0_u32);
+                assert_eq!(message, next.to_be_bytes());
+                *next += 1;
+            }
+            assert_eq!(next.len(), PEERS);
+        });
+        assert_eq!(noted(&places), evenly(&FOUR, PEERS / 4));
+        eventually("all are gone", || runtime.connections() == [0; 4]);
+        conserved(&pull.stats());
+    }
+}
+
+#[test]
+fn each_of_two_listeners_spreads_its_peers_though_they_come_by_turns() {
+    let _alone = alone();
+    let runtime = runtime(2);
+    let places = [Places::default(), Places::default()];
+    let pulls = places.each_ref().map(|places| Pull::on(&runtime, noting(places)).unwrap());
+    let urls = pulls.each_ref().map(|pull| pull.bind("tcp://127.0.0.1:0").unwrap().url());
+    let mut peers = Vec::new();
+    for count in 1..=4 {
+        for (pull, url) in pulls.iter().zip(&urls) {
+            peers.push(Raw::greet(url, PUSH, PULL));
+            pull.wait_for_peers(count, SOON).unwrap();
+        }
+    }
+    assert_eq!(runtime.connections(), [4, 4]);
+    for places in &places {
+        assert_eq!(noted(places), evenly(&FOUR[..2], 2));
+    }
+}
+
+#[test]
+fn a_new_connection_goes_where_the_fewest_are() {
+    let _alone = alone();
+    let runtime = runtime(3);
+    let pull = Pull::on(&runtime, Options::new()).unwrap();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut peers: Vec<_> = (1..=6)
+        .map(|count| {
+            let peer = Raw::greet(&url, PUSH, PULL);
+            pull.wait_for_peers(count, SOON).unwrap();
+            peer
+        })
+        .collect();
+    assert_eq!(runtime.connections(), [2; 3]);
+    // Those that came in one round are on three threads; one thread loses both of its own.
+    drop((peers.remove(3), peers.remove(0)));
+    eventually("they are gone", || runtime.connections().iter().sum::<usize>() == 4);
+    assert!(runtime.connections().contains(&0));
+    for _ in 0..2 {
+        peers.push(Raw::greet(&url, PUSH, PULL));
+        pull.wait_for_peers(peers.len(), SOON).unwrap();
+    }
+    assert_eq!(runtime.connections(), [2; 3]);
+}
+
+#[test]
+fn a_peer_that_is_lost_on_any_thread_is_dialed_again() {
+    let _alone = alone();
+    let (runtime, places) = (runtime(4), Places::default());
+    let push = Push::on(&runtime, noting(&places)).unwrap();
+    let events = push.events();
+    let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(10));
+    let servers = [(); 4].map(|()| RawListener::new());
+    let mut peers = Vec::new();
+    let mut endpoints = Vec::new();
+    let answer = |server: &RawListener| {
+        let mut peer = server.accept();
+        peer.send(&header(PULL));
+        attached(&events);
+        peer
+    };
+    for server in &servers {
+        endpoints.push(push.connect_with(&server.url(), &often).unwrap());
+        peers.push(answer(server));
+    }
+    assert_eq!(runtime.connections(), [1; 4]);
+    assert_eq!(noted(&places), evenly(&FOUR, 1));
+    for round in 2..=4 {
+        for (server, peer) in servers.iter().zip(&mut peers) {
+            let lost = std::mem::replace(peer, Raw::accepted(pair_of_streams().0));
+            drop(lost);
+            assert_eq!(detached(&events), DetachReason::PeerClosed);
+            *peer = answer(server);
+        }
+        assert_eq!(runtime.connections(), [1; 4]);
+        assert_eq!(noted(&places), evenly(&FOUR, round));
+    }
+    for endpoint in &endpoints {
+        assert_eq!((endpoint.status().attempts, endpoint.status().peers), (4, 1));
+    }
+    // By our own hand, too.
+    for (server, peer) in servers.iter().zip(&mut peers) {
+        let pipe = push.peers().iter().find(|p| p.remote == server.url()).unwrap().pipe;
+        push.disconnect(pipe).unwrap();
+        assert_eq!(detached(&events), DetachReason::ClosedHere);
+        assert_eq!(peer.read_to_end(), header(PUSH));
+        *peer = answer(server);
+    }
+    conserved(&push.stats());
+}
+
+fn pair_of_streams() -> (TcpStream, TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (one, listener.accept().unwrap().0)
+}
+
+#[test]
+fn one_attempt_has_its_outcome_on_any_thread() {
+    let _alone = alone();
+    let (elsewhere, runtime) = (runtime(1), runtime(4));
+    let push = Push::on(&runtime, Options::new()).unwrap();
+    let pulls = [(); 4].map(|()| Pull::on(&elsewhere, Options::new()).unwrap());
+    for pull in &pulls {
+        let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+        push.connect_now(&url).unwrap();
+    }
+    assert_eq!(runtime.connections(), [1; 4]);
+    let rep = Rep::on(&elsewhere, Options::new()).unwrap();
+    let wrong = rep.bind("tcp://127.0.0.1:0").unwrap().url();
+    for url in [wrong, kit::free_tcp_url()].iter().cycle().take(8) {
+        let refused = push.connect_now(url);
+        assert!(matches!(refused, Err(ConnectError::Failed { .. })), "{refused:?}");
+    }
+    eventually("only the good ones are left", || runtime.connections() == [1; 4]);
+    assert_eq!(push.stats().inprogress_connections, 0);
+}
+
+/// C014 and C293, with connections between two threads at the moment of the end.
+#[test]
+fn what_ends_with_connections_on_the_way_leaves_nothing_behind() {
+    let _alone = alone();
+    let silent = RawListener::new();
+    let descriptors_before = descriptors();
+    for round in 0..120 {
+        let runtime = runtime(4);
+        let pull = Pull::on(&runtime, Options::new()).unwrap();
+        let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
+        let outgoing: Vec<_> = (0..4).map(|_| pull.connect(&silent.url()).unwrap()).collect();
+        let url = endpoint.url();
+        let mut clients: Vec<_> = (0..12).map(|_| Raw::connect(&url)).collect();
+        for client in clients.iter_mut().step_by(2) {
+            client.send(&header(PUSH));
+        }
+        match round % 4 {
+            0 => drop(runtime),
+            1 => {
+                endpoint.close().unwrap();
+                outgoing.iter().for_each(|endpoint| endpoint.close().unwrap());
+                nothing_is_left(runtime, &pull);
+            }
+            2 => {
+                pull.close().unwrap();
+                nothing_is_left(runtime, &pull);
+            }
+            _ => {
+                pull.wait_for_peers(1 + round % 3, SOON).unwrap();
+                drop(runtime);
+            }
+        }
+        // The last that has the runtime.
+        drop(pull);
+        for mut client in clients {
+            client.read_to_end();
+        }
+        while silent.try_accept().is_some() {}
+        // The handles of its endpoints know how to wake the first loop, and that is all they keep.
+        eventually("connections are closed", || descriptors() <= descriptors_before + 1);
+        drop((endpoint, outgoing));
+        assert_eq!(descriptors(), descriptors_before);
+    }
+    eventually("all threads are gone", || io_threads() == 0);
+}
+
+/// How many I/O threads this process has.
+fn io_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this is Linux");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| FOUR.contains(&name.trim()))
+        .count()
+}
+
+fn nothing_is_left(runtime: Runtime, pull: &Pull) {
+    // One that was being accepted when the endpoint was closed may come after a look that found none.
+    eventually("no connection is left", || {
+        let stats = pull.stats();
+        (stats.inprogress_connections, stats.current_connections) == (0, 0)
+            && runtime.connections() == [0; 4]
+    });
+    conserved(&pull.stats());
+}
+
+/// The listener goes while others keep connecting, and while peers send.
+#[test]
+fn endpoints_come_and_go_under_traffic_and_every_message_is_accounted_for() {
+    let _alone = alone();
+    let runtime = runtime(4);
+    let pull = Pull::on(&runtime, Options::new()).unwrap();
+    let push = Push::on(&runtime, Options::new()).unwrap();
+    let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(1));
+    let url = kit::free_tcp_url();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| while pull.recv().is_ok() {});
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // There may be nobody at the moment.
+                let _ = push.send_timeout("work", Duration::from_millis(1));
+            }
+        });
+        let done = SetOnDrop(&done);
+        for _ in 0..8 {
+            push.connect_with(&url, &often).unwrap();
+        }
+        for round in 0..60 {
+            let listening = pull.bind(&url).unwrap();
+            pull.wait_for_peers(1 + round % 8, SOON).unwrap();
+            listening.close().unwrap();
+        }
+        drop(done);
+        pull.close().unwrap();
+    });
+    push.close().unwrap();
+    eventually("no connection is left", || runtime.connections() == [0; 4]);
+    conserved(&push.stats());
+    conserved(&pull.stats());
+}
+
+#[test]
+fn requests_and_timers_are_served_by_many_threads_as_by_one() {
+    let _alone = alone();
+    let runtime = runtime(4);
+    let rep = Rep::on(&runtime, Options::new()).unwrap();
+    let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
+    let reqs = [(); 6].map(|()| Req::on(&runtime, Options::new()).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(request) = rep.recv() {
+                let answer = request.message().clone();
+                request.reply(answer).expect("the socket is open");
+            }
+        });
+        let askers = reqs.each_ref().map(|req| {
+            req.connect(&url).unwrap();
+            scope.spawn(|| {
+                for n in 0..300_u16 {
+                    let n = n.to_be_bytes();
+                    assert_eq!(req.request_timeout(n.to_vec(), SOON).unwrap(), n);
+                }
+            })
+        });
+        askers.into_iter().for_each(|asker| asker.join().expect("all are answered"));
+        rep.close().unwrap();
+    });
+    reqs.iter().for_each(|req| conserved(&req.stats()));
+    let options = Options::new().survey_deadline(Duration::from_millis(20));
+    let surveyor = Surveyor::on(&runtime, options).unwrap();
+    surveyor.bind("tcp://127.0.0.1:0").unwrap();
+    assert_eq!(surveyor.survey("anyone?").unwrap().count(), 0);
+}
+
+#[test]
+fn a_number_of_threads_that_cannot_be_is_refused() {
+    for wrong in [0, 1025, usize::MAX] {
+        let error = Runtime::builder().io_threads(wrong).build().unwrap_err();
+        let RuntimeError::IoThreads { threads, most: 1024 } = error else { panic!("{error}") };
+        assert_eq!(threads, wrong);
+        assert!(error.to_string().ends_with(&format!("not {wrong}")));
+    }
+    for number in [1, 4] {
+        let error = Runtime::builder().manual(true).io_threads(number).build().unwrap_err();
+        let RuntimeError::ManualIoThreads { threads } = error else { panic!("{error}") };
+        assert_eq!(threads, number);
+    }
+}
