@@ -39,8 +39,8 @@ const MOST_IO_THREADS: usize = 1024;
 /// threads. The sockets' own work stays as it is: the protocol runs in the calling threads under the
 /// socket's lock, so several threads do not make one socket do more than its receivers can take.
 ///
-/// It costs, and this is why one is the default: a thread, a poll and two or three descriptors more
-/// for each; up to four blocks of 256 KiB to read into while it is busy; a hop to another thread for a
+/// It costs, and this is why one is the default: a thread and three descriptors (on Linux) more for
+/// each; up to four blocks of 256 KiB to read into while it is busy; a hop to another thread for a
 /// new connection; and a thread that waits alone no longer turns the loop itself, so each message that
 /// somebody waits for takes a switch of threads.
 ///

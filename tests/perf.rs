@@ -28,6 +28,7 @@ const ANYWHERE: &[(&[&str], u64)] = &[
     (&["open", "pushpull", "URL", "16", "200", "rate=1000"], 200),
     (&["fan", "pubsub", "URL", "64", "10000", "k=3", "nodrop=1"], 30000),
     (&["fanin", "pushpull", "URL", "64", "1000", "k=5", "hwm=8"], 1000),
+    (&["fanin", "pushpull", "URL", "64", "1000", "k=5", "io=3"], 1000),
     (&["lat", "reqrep", "URL", "64", "200", "warm=10"], 200),
     (&["lat", "pair", "URL", "1", "200", "warm=10"], 200),
     (&["conc", "reqrep", "URL", "64", "200", "k=10"], 200),
@@ -69,6 +70,7 @@ fn what_makes_no_sense_is_refused() {
         &["open", "pushpull", "URL", "64", "10"],
         &["thr", "pushpull", "URL", "7", "10"],
         &["thr", "pushpull", "URL", "64", "10", "colour=red"],
+        &["thr", "pushpull", "URL", "64", "10", "io=0"],
         &["mem", "pushpull", "URL", "64", "1"],
     ] {
         let mut program = start(args, "inproc://perf");

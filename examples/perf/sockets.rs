@@ -1,9 +1,10 @@
 //! This crate's sockets as the driver wants them: with calls that block, and with futures.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sinew::{
-    Message, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor,
+    Message, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Sub, Surveyor,
 };
 
 use crate::driver::{Head, Kind, Library, Task, Threads, Tokio, keep_head};
@@ -39,14 +40,15 @@ impl Publisher {
     /// Has the socket wait for slow subscribers, or waits for them itself if it cannot: a queue of
     /// 8192 messages and 8 MiB is never more than half full.
     fn open(options: Options, task: &Task) -> Self {
+        let runtime = runtime(task);
         let waiting = options.clone().overflow(Overflow::Wait);
-        let (socket, window) = match (task.nodrop, Pub::with_options(waiting)) {
+        let (socket, window) = match (task.nodrop, Pub::on(runtime, waiting)) {
             (true, Ok(socket)) => (Ok(socket), usize::MAX),
             (true, Err(_)) => {
                 let window = ((4 << 20) / task.size.max(1)).clamp(1, 4096);
-                (Pub::with_options(options.send_queue(8192)), window)
+                (Pub::on(runtime, options.send_queue(8192)), window)
             }
-            (false, _) => (Pub::with_options(options), usize::MAX),
+            (false, _) => (Pub::on(runtime, options), usize::MAX),
         };
         Self { socket: socket.expect("the options are possible"), window, since: 0 }
     }
@@ -80,18 +82,18 @@ macro_rules! on_each {
 
 impl Socket {
     fn open(kind: Kind, task: &Task) -> Self {
-        let options = options(kind, task);
+        let (options, runtime) = (options(kind, task), runtime(task));
         let wrong = "the options are possible";
         match kind {
-            Kind::Push => Self::Push(Push::with_options(options).expect(wrong)),
-            Kind::Pull => Self::Pull(Pull::with_options(options).expect(wrong)),
+            Kind::Push => Self::Push(Push::on(runtime, options).expect(wrong)),
+            Kind::Pull => Self::Pull(Pull::on(runtime, options).expect(wrong)),
             Kind::Pub => Self::Pub(Publisher::open(options, task)),
-            Kind::Sub => Self::Sub(Sub::with_options(options).expect(wrong)),
-            Kind::Pair => Self::Pair(Pair::with_options(options).expect(wrong)),
-            Kind::Req => Self::Req(Req::with_options(options).expect(wrong)),
-            Kind::Rep => Self::Rep(Rep::with_options(options).expect(wrong)),
-            Kind::Surveyor => Self::Surveyor(Surveyor::with_options(options).expect(wrong)),
-            Kind::Respondent => Self::Respondent(Respondent::with_options(options).expect(wrong)),
+            Kind::Sub => Self::Sub(Sub::on(runtime, options).expect(wrong)),
+            Kind::Pair => Self::Pair(Pair::on(runtime, options).expect(wrong)),
+            Kind::Req => Self::Req(Req::on(runtime, options).expect(wrong)),
+            Kind::Rep => Self::Rep(Rep::on(runtime, options).expect(wrong)),
+            Kind::Surveyor => Self::Surveyor(Surveyor::on(runtime, options).expect(wrong)),
+            Kind::Respondent => Self::Respondent(Respondent::on(runtime, options).expect(wrong)),
         }
     }
 
@@ -107,6 +109,18 @@ impl Socket {
     fn connect(&self, url: &str) {
         on_each!(self, socket => drop(socket.connect(url).expect("the address is good")));
     }
+}
+
+/// Where the sockets of this process run.
+fn runtime(task: &Task) -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        match task.io {
+            Some(threads) => Runtime::builder().io_threads(threads).build(),
+            None => Runtime::global(),
+        }
+        .expect("threads can be started")
+    })
 }
 
 /// The defaults, but for what is asked for, for messages of any size, and for surveys that end only

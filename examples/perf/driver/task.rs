@@ -5,7 +5,7 @@ use std::process::exit;
 
 const USAGE: &str = "usage: perf thr|lat|open|fan|fanin|conc|survey|subs|mem \
     pushpull|pubsub|pair|reqrep|survey URL SIZE COUNT \
-    [k=N hwm=N nodrop=1 rate=N warm=N nodelay=1 async=1 workers=N]";
+    [k=N hwm=N nodrop=1 rate=N warm=N nodelay=1 io=N async=1 workers=N]";
 
 /// The kinds of workloads; `main.rs` says what each one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,8 @@ pub(crate) struct Task {
     pub(crate) nodrop: bool,
     /// `TCP_NODELAY`; `None`: as the library has it.
     pub(crate) nodelay: Option<bool>,
+    /// I/O threads, if the library has such a thing; `None`: as the library has it.
+    pub(crate) io: Option<usize>,
     /// Tasks of an executor instead of threads, where the library has both.
     pub(crate) tasks: bool,
     /// Threads of an executor; `None`: one for each processor.
@@ -143,6 +145,7 @@ impl Task {
             hwm: None,
             nodrop: false,
             nodelay: None,
+            io: None,
             tasks: false,
             workers: None,
             far: false,
@@ -160,6 +163,7 @@ impl Task {
             "hwm" => self.hwm = Some(number(value)?),
             "nodrop" => self.nodrop = value == "1",
             "nodelay" => self.nodelay = Some(value == "1"),
+            "io" => self.io = Some(number(value)?),
             "async" => self.tasks = value == "1",
             "workers" => self.workers = Some(number(value)?),
             "end" => self.far = value == "far",
@@ -176,7 +180,7 @@ impl Task {
         if self.is_inproc() && self.metric == Metric::Memory {
             return Err("what a connection costs can be told only between processes".to_owned());
         }
-        if self.k == 0 || self.count == 0 || self.workers == Some(0) {
+        if self.k == 0 || self.count == 0 || self.workers == Some(0) || self.io == Some(0) {
             return Err("of nothing, nothing can be measured".to_owned());
         }
         if self.metric == Metric::Open && self.rate <= 0.0 {
