@@ -20,7 +20,10 @@
 //!
 //! So while one thread asks and receives, nobody is woken per message; when it goes away for good,
 //! the I/O thread notices at the end of the second nap without a turn, each of at most [`LONGEST_NAP`]. What
-//! happens to other connections meanwhile waits as long. When a second thread or any task waits, the I/O thread leads.
+//! happens to other connections meanwhile waits as long. If it leaves connections behind that had more to
+//! read or to write than a turn allows, the I/O thread begins again with the shortest nap: it looks soon,
+//! but does not lead if that thread is back by then. When a second thread or any task waits, the I/O
+//! thread leads.
 
 mod seat;
 
@@ -59,6 +62,9 @@ pub(crate) struct Leader {
     /// A thread that waits has left streams behind, after which only the I/O thread sweeps. Stored by
     /// the leader only.
     streams_left: AtomicBool,
+    /// A thread that waits has left connections behind with more to do than a turn allows. Mostly it
+    /// comes back at once; the I/O thread is to see soon whether it does.
+    undone: AtomicBool,
     io_thread: OnceLock<Thread>,
     /// Threads that wait for their turn to lead, in a runtime without an I/O thread.
     relief: Mutex<Vec<Thread>>,
@@ -89,6 +95,7 @@ impl Leader {
             turns: AtomicU64::new(0),
             woken: AtomicBool::new(false),
             streams_left: AtomicBool::new(false),
+            undone: AtomicBool::new(false),
             io_thread: OnceLock::new(),
             relief: Mutex::default(),
         }
@@ -184,8 +191,10 @@ impl Leader {
         if driver.is_streaming() {
             self.streams_left.store(true, Ordering::Relaxed);
         }
+        let undone = driver.has_more_to_do();
         self.give_up(driver);
-        if self.seat.is_wanted() || self.is_needed() {
+        let watched = !undone || self.undone.swap(true, Ordering::Relaxed);
+        if self.seat.is_wanted() || self.is_needed() || !watched {
             self.call_io_thread();
         }
     }
@@ -275,7 +284,15 @@ impl Leader {
             {
                 return driver;
             }
-            nap = (nap * 3 / 2).min(LONGEST_NAP);
+            nap = self.after_nap(nap);
+        }
+    }
+
+    /// How long the I/O thread naps after a nap in which turns were made.
+    fn after_nap(&self, nap: Duration) -> Duration {
+        match self.undone.swap(false, Ordering::Relaxed) {
+            true => SHORTEST_NAP,
+            false => (nap * 3 / 2).min(LONGEST_NAP),
         }
     }
 }
@@ -384,8 +401,6 @@ fn cannot_poll(error: &io::Error) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     /// The waiter comes back and turns the loop, but only the I/O thread sweeps up after streams.
@@ -394,26 +409,38 @@ mod tests {
         let mut driver = Driver::new().unwrap();
         driver.stream_on();
         let leader = Leader::new(driver, false);
-        let (returned, returns) = mpsc::channel();
-        thread::scope(|scope| {
-            let leader = &leader;
-            let io_thread = scope.spawn(move || {
-                drop(leader.stay_out());
-                returned.send(()).unwrap();
-            });
-            let _ = leader.io_thread.set(io_thread.thread().clone());
-            leader.lead_for_now(None, &|| true);
-            // Others make turns all the time: by these alone it would stay out.
-            let late = Instant::now() + Duration::from_secs(20);
-            let brought_back = loop {
-                match returns.try_recv() {
-                    Ok(()) => break true,
-                    Err(_) if Instant::now() > late => break false,
-                    Err(_) => leader.turns.fetch_add(1, Ordering::Relaxed),
-                };
-                thread::yield_now();
-            };
-            assert!(brought_back);
-        });
+        assert!(calls(&leader, |leader| leader.lead_for_now(None, &|| true)));
+        assert!(leader.is_needed(), "it would stay out as long as others make turns");
+    }
+
+    /// It has what it waited for, and may be away for long with other connections unread.
+    #[test]
+    fn a_waiter_that_leaves_unread_connections_behind_has_the_io_thread_look_soon() {
+        let mut driver = Driver::new().unwrap();
+        driver.leave_undone();
+        let leader = Leader::new(driver, false);
+        assert!(calls(&leader, |leader| leader.lead_for_now(None, &|| false)));
+        assert_eq!(leader.after_nap(LONGEST_NAP), SHORTEST_NAP);
+        // Once, if nothing is left behind again.
+        assert_eq!(leader.after_nap(LONGEST_NAP), LONGEST_NAP);
+    }
+
+    /// The I/O thread is left alone: this is what saves a switch of threads for each message.
+    #[test]
+    fn a_waiter_that_leaves_nothing_behind_calls_nobody() {
+        let leader = Leader::new(Driver::new().unwrap(), false);
+        leader.lead_for_now(None, &|| false);
+        assert!(!leader.is_needed());
+        assert_eq!(leader.after_nap(LONGEST_NAP), LONGEST_NAP);
+    }
+
+    /// Whether `lead` calls the I/O thread, for which this one stands.
+    fn calls(leader: &Leader, lead: impl FnOnce(&Leader)) -> bool {
+        let late = Instant::now() + Duration::from_secs(20);
+        let _ = leader.io_thread.set(thread::current());
+        lead(leader);
+        // Whoever was called does not sleep.
+        thread::park_timeout(Duration::from_secs(20));
+        Instant::now() < late
     }
 }

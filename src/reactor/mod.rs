@@ -393,6 +393,12 @@ impl Driver {
         self.hold_back(Held { token: WAKE, departed: 0 });
     }
 
+    /// Pretends that a connection has more to do than its turn allowed.
+    #[cfg(test)]
+    pub(crate) fn leave_undone(&mut self) {
+        self.ready.push_back(WAKE);
+    }
+
     /// Whether the runtime is gone.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
@@ -443,6 +449,11 @@ impl Driver {
     /// Whether there are streams that somebody has to sweep after.
     pub(crate) fn is_streaming(&self) -> bool {
         !self.streams.is_empty()
+    }
+
+    /// Whether there are connections or listeners that have more to do without being told so again.
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// How long to wait for the next sweep; `None`: there is nothing to sweep.
