@@ -175,7 +175,7 @@ fn close_releases_every_kind_of_call_that_waits() {
     };
     (0..20).for_each(round);
     let before = (descriptors(), threads());
-    (0..10_000).for_each(round);
+    (0..kit::rounds(10_000)).for_each(round);
     eventually("descriptors and threads are back", || (descriptors(), threads()) <= before);
 }
 

@@ -24,7 +24,7 @@ fn serve(rep: &Rep) {
 #[test]
 fn replies_never_cross_over_between_threads_that_share_a_req() {
     const THREADS: u64 = 64;
-    const EACH: u64 = 200_000 / THREADS;
+    let each = u64::from(kit::rounds(200_000)) / THREADS;
     for transport in Transport::ALL {
         let (rep, req) = (Rep::new(), Req::new());
         let _address = join!(rep, req, transport);
@@ -37,7 +37,7 @@ fn replies_never_cross_over_between_threads_that_share_a_req() {
             .map(|asker| {
                 let (req, answered) = (req.clone(), Arc::clone(&answered));
                 thread::spawn(move || {
-                    for n in 0..EACH {
+                    for n in 0..each {
                         let question = format!("{asker}/{n}");
                         let answer = req.request_timeout(&question, 3 * SOON).expect("an answer");
                         assert_eq!(answer, question);
@@ -49,10 +49,10 @@ fn replies_never_cross_over_between_threads_that_share_a_req() {
         for asker in askers {
             asker.join().expect("no asker fails");
         }
-        assert_eq!(answered.load(Ordering::Relaxed), THREADS * EACH);
-        assert_eq!(req.stats().messages_received, THREADS * EACH, "{transport:?}");
+        assert_eq!(answered.load(Ordering::Relaxed), THREADS * each);
+        assert_eq!(req.stats().messages_received, THREADS * each, "{transport:?}");
         // An answer can arrive before the thread that gave it has counted it.
-        kit::eventually("all are counted", || rep.stats().messages_sent == THREADS * EACH);
+        kit::eventually("all are counted", || rep.stats().messages_sent == THREADS * each);
         conserved(&req.stats());
         conserved(&rep.stats());
         rep.close().expect("closed once");
@@ -133,23 +133,23 @@ fn many_senders_and_receivers_on_one_socket_pass_every_message_once() {
 /// C337. In a debug build a tenth of them shows the same in a time that can be waited for.
 #[test]
 fn a_million_messages_arrive_in_order() {
-    const MESSAGES: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    let messages = kit::rounds(if cfg!(debug_assertions) { 100_000 } else { 1_000_000 });
     for transport in [Transport::Inproc, Transport::Tcp] {
         let (push, pull) = (Push::new(), Pull::new());
         let _address = join!(push, pull, transport);
         thread::scope(|scope| {
             scope.spawn(|| {
-                for n in 0..MESSAGES {
+                for n in 0..messages {
                     push.send_timeout(&n.to_be_bytes(), 3 * SOON).unwrap();
                 }
             });
-            for n in 0..MESSAGES {
+            for n in 0..messages {
                 assert_eq!(pull.recv_timeout(3 * SOON).unwrap(), n.to_be_bytes(), "{transport:?}");
             }
         });
         assert_eq!(pull.try_recv(), Err(RecvError::WouldBlock));
-        assert_eq!(push.stats().messages_sent, u64::from(MESSAGES));
-        assert_eq!(pull.stats().messages_received, u64::from(MESSAGES));
+        assert_eq!(push.stats().messages_sent, u64::from(messages));
+        assert_eq!(pull.stats().messages_received, u64::from(messages));
         kit::eventually("all is counted", || push.stats().check_conservation().is_ok());
         conserved(&pull.stats());
     }

@@ -135,6 +135,18 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// How often a long test does what it repeats: `usual` times, or a part of that where the environment
+/// variable `SINEW_TEST_ROUNDS` has a percentage, as under sanitizers.
+pub fn rounds(usual: u32) -> u32 {
+    let percent: u64 = match std::env::var("SINEW_TEST_ROUNDS") {
+        Ok(percent) => percent.parse().expect("SINEW_TEST_ROUNDS is a percentage, such as 5"),
+        Err(_) => 100,
+    };
+    u32::try_from(u64::from(usual) * percent.min(100) / 100)
+        .expect("it is no more than usual")
+        .max(1)
+}
+
 /// A number that is different every time and the same in every run.
 #[derive(Debug)]
 pub struct Dice(pub u64);
