@@ -20,6 +20,7 @@ use mio::Token;
 use super::blocks::Blocks;
 use super::rest::Look;
 use super::timers::{TimerKey, after};
+use super::writing::{self, Blocked, Flushed, Pen, Told, Wrote};
 use super::{Command, Context, Due, Mailbox};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
@@ -396,7 +397,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Greeting { .. } => self.send_greeting(),
             Phase::Open(Open { link, .. }) | Phase::Closing { link, .. } => {
-                match link.blocked.swap(false, Ordering::AcqRel) {
+                match link.blocked.take_report() {
                     true => self.flush(token, cx),
                     false => Fate::Keep,
                 }
@@ -486,7 +487,7 @@ impl Connection {
             bell: Arc::clone(host.bell()),
             counters: Arc::clone(host.counters()),
             pipe,
-            blocked: AtomicBool::new(false),
+            blocked: Blocked::new(),
             stirred: AtomicBool::new(false),
         });
         let limit = self.endpoint.settings.max_recv_size.map(|limit| limit as u64);
@@ -668,8 +669,7 @@ pub(crate) struct Link {
     bell: Arc<SocketBell>,
     counters: Arc<Counters>,
     pipe: PipeId,
-    /// The kernel took no more; the driver goes on when the poll says so.
-    blocked: AtomicBool,
+    blocked: Blocked,
     /// The driver knows that the rings may keep memory.
     stirred: AtomicBool,
 }
@@ -686,36 +686,13 @@ pub(super) enum Writer {
     ManualDriver,
 }
 
-/// What came of one write.
-#[derive(Debug)]
-enum Wrote {
-    /// There was nothing.
-    Nothing,
-    /// The kernel took some of what was queued.
-    Part,
-    /// The kernel took everything that was queued when the write began.
-    All,
-    /// The kernel took nothing, and had not been known to be full.
-    Refused,
-    /// The kernel is still full; the poll will say when it is not.
-    RefusedAgain,
-    /// The stream is broken.
-    Failed(io::Error),
-}
-
-/// How an attempt to write everything ended.
-#[derive(Debug)]
-enum Flushed {
-    /// All is written; the next push rings.
-    Idle,
-    /// More has come while the driver wrote than is worth a write of its own: somebody streams.
-    HeldBack,
-    /// The kernel takes no more now.
-    Blocked,
-    /// Somebody else is writing, or it was enough for one go: the driver is to look again.
-    Later,
-    /// The stream is broken.
-    Broken(io::Error),
+/// The write half of a connection, held by one who writes.
+struct LinkPen<'l> {
+    link: &'l Link,
+    consumer: Consumer<'l>,
+    writer: Writer,
+    /// There is room in the ring again, for which the socket waits.
+    room: bool,
 }
 
 impl Link {
@@ -754,87 +731,31 @@ impl Link {
     /// Writes what is queued, once: a caller has seen that it is enough for a write. Whoever has the
     /// duty to write keeps it.
     pub(crate) fn write_batch(&self) {
-        if self.blocked.load(Ordering::Relaxed) {
+        if self.blocked.is_set() {
             return;
         }
-        let Some(mut pen) = self.send.try_consumer() else { return };
-        let mut room = false;
-        let wrote = self.write(&mut pen, &mut room);
-        drop(pen);
-        self.tell_of(room);
-        match wrote {
-            Wrote::Failed(error) => self.mailbox.post(Command::Broken(self.token, error)),
-            // The first refusal: somebody has to try again before the poll can be relied upon.
-            Wrote::Refused => self.post_flush(),
-            Wrote::Nothing | Wrote::Part | Wrote::All | Wrote::RefusedAgain => {}
+        let Some(mut pen) = self.pen(Writer::Caller) else { return };
+        let told = writing::write_batch(&mut pen);
+        pen.put_down();
+        match told {
+            Told::Nothing => {}
+            Told::Flush => self.post_flush(),
+            Told::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
         }
     }
 
     /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
     /// the write half: whoever finds it taken leaves, and sees to it that the driver looks again.
     fn flush(&self, writer: Writer) -> Flushed {
-        let Some(mut pen) = self.send.try_consumer() else {
-            return Flushed::Later;
-        };
-        let mut room = false;
-        let mut writes = 0;
-        let outcome = loop {
-            let wrote = self.write(&mut pen, &mut room);
-            match wrote {
-                Wrote::Nothing if pen.arm() => break Flushed::Idle,
-                Wrote::Nothing | Wrote::Refused => {}
-                Wrote::RefusedAgain => break Flushed::Blocked,
-                Wrote::Failed(error) => break Flushed::Broken(error),
-                Wrote::Part | Wrote::All => {
-                    // Not for who writes a single batch: that leaves the rest to the report that the
-                    // driver may rely upon, and the driver takes it only while this is set.
-                    if self.blocked.load(Ordering::Relaxed) {
-                        self.blocked.store(false, Ordering::Release);
-                    }
-                    writes += 1;
-                    let all = matches!(wrote, Wrote::All);
-                    if all && writer == Writer::Driver && self.is_streamed_to() {
-                        break Flushed::HeldBack;
-                    }
-                    // Nobody adds to a closed ring, and there may be no later for it.
-                    if writes >= WRITES && !self.send.is_closed() {
-                        break Flushed::Later;
-                    }
-                }
-            }
-        };
-        drop(pen);
-        self.tell_of(room);
+        let Some(mut pen) = self.pen(writer) else { return Flushed::Later };
+        let outcome = writing::write_out(&self.blocked, &mut pen);
+        pen.put_down();
         outcome
     }
 
-    /// One write of what is queued.
-    fn write(&self, pen: &mut Consumer<'_>, room: &mut bool) -> Wrote {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let listed = pen.slices(&mut slices);
-        if listed == 0 {
-            return Wrote::Nothing;
-        }
-        let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
-        match self.stream.write(&slices[..listed]) {
-            Ok(n) => {
-                let taken = pen.consume(n);
-                self.stir();
-                self.counters.copies_written.add(taken.messages);
-                *room |= taken.room;
-                if n == queued && listed < SLICES { Wrote::All } else { Wrote::Part }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
-            // The poll reports only changes: say that we are blocked, then try once more, and only
-            // after a second refusal rely on a report to come.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                match self.blocked.swap(true, Ordering::AcqRel) {
-                    true => Wrote::RefusedAgain,
-                    false => Wrote::Refused,
-                }
-            }
-            Err(error) => Wrote::Failed(error),
-        }
+    fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
+        let consumer = self.send.try_consumer()?;
+        Some(LinkPen { link: self, consumer, writer, room: false })
     }
 
     /// Whether so much has come during the last write that the next one had better wait for more:
@@ -845,12 +766,6 @@ impl Link {
             && !self.send.is_awaited()
             && !self.send.is_closed()
             && tuning::CALLER_WRITES != Choice::Never
-    }
-
-    fn tell_of(&self, room: bool) {
-        if room {
-            self.bell.ring(self.pipe, Edge::Writable);
-        }
     }
 
     /// Offers what is still queued to the socket, which may have another way for it.
@@ -876,6 +791,53 @@ impl Link {
         if let Err(error) = self.stream.shutdown_write() {
             log::trace!("shutdown: {error}");
         }
+    }
+}
+
+impl LinkPen<'_> {
+    /// Lets others write, and tells the socket of room.
+    fn put_down(self) {
+        let Self { link, consumer, room, .. } = self;
+        drop(consumer);
+        if room {
+            link.bell.ring(link.pipe, Edge::Writable);
+        }
+    }
+}
+
+impl Pen for LinkPen<'_> {
+    fn write(&mut self) -> Wrote {
+        let link = self.link;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let listed = self.consumer.slices(&mut slices);
+        if listed == 0 {
+            return Wrote::Nothing;
+        }
+        let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
+        match link.stream.write(&slices[..listed]) {
+            Ok(n) => {
+                let taken = self.consumer.consume(n);
+                link.stir();
+                link.counters.copies_written.add(taken.messages);
+                self.room |= taken.room;
+                if n == queued && listed < SLICES { Wrote::All } else { Wrote::Part }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => link.blocked.refused(),
+            Err(error) => Wrote::Failed(error),
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        self.consumer.arm()
+    }
+
+    fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed> {
+        if all && self.writer == Writer::Driver && self.link.is_streamed_to() {
+            return Some(Flushed::HeldBack);
+        }
+        // Nobody adds to a closed ring, and there may be no later for it.
+        (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)
     }
 }
 

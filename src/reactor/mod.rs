@@ -27,6 +27,7 @@ mod listen;
 mod loops;
 mod rest;
 mod timers;
+mod writing;
 
 pub(crate) use connection::Link;
 pub(crate) use dial::Backoff;
