@@ -1,0 +1,295 @@
+//! `sinewcat bench`: how many messages a second, and how long a round trip takes.
+//!
+//! Owns what is measured. Throughput is counted where messages arrive, where the first one only starts
+//! the clock; or where they are sent, from the first until all are handed to the kernel. A round trip is a request
+//! and its reply, one at a time.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use sinew::{Endpoint, Pull, Push, Rep, Req};
+
+use crate::address::{Address, AddressArgs};
+use crate::dialect::Dialect;
+use crate::failure::{Failure, Outcome};
+use crate::json;
+use crate::progress::Progress;
+use crate::protocol::{Protocol, ProtocolChoice};
+use crate::socket::{self, Socket};
+use crate::stop::Stop;
+
+/// Measure throughput and round trips
+///
+/// Against itself with --self: first PUSH to PULL, then REQ to REP. Against a peer: --push sends as
+/// fast as it can, --pull counts what comes, --req measures round trips to a --rep, which answers
+/// each request with itself.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sinewcat bench --self --size 1024
+  sinewcat bench --pull --bind tcp://*:5555
+  sinewcat bench --push --connect tcp://host:5555
+  sinewcat bench --req --connect tcp://host:5555 -C 1000 --json")]
+pub(crate) struct BenchArgs {
+    /// Both ends in this process, over --over
+    #[arg(long = "self")]
+    both: bool,
+    /// With --self: the address to use
+    #[arg(long, value_name = "ADDR", default_value = "tcp://127.0.0.1:0")]
+    over: String,
+    #[command(flatten)]
+    protocol: ProtocolChoice,
+    #[command(flatten)]
+    addresses: AddressArgs,
+    /// Send messages of BYTES
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    size: usize,
+    /// Send, or expect, N messages
+    #[arg(short = 'C', long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// With --self: measure N round trips
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    round_trips: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
+    let bench = Bench { args, stop };
+    if args.both {
+        return bench.both_ends();
+    }
+    let addresses = args.addresses.list(Dialect::Sinewcat);
+    let open = |socket: Arc<dyn Socket>| bench.open(&socket, addresses?).map(|_| ());
+    match args.protocol.required()? {
+        Protocol::Push => {
+            let push = Push::new();
+            open(Arc::new(push.clone()))?;
+            bench.report(&[bench.push(&push, args.count)?])
+        }
+        Protocol::Pull => {
+            let pull = Pull::new();
+            open(Arc::new(pull.clone()))?;
+            bench.report(&[bench.pull(&pull, args.count)?])
+        }
+        Protocol::Req => {
+            let req = Req::new();
+            open(Arc::new(req.clone()))?;
+            bench.report(&[bench.ask(&req, args.count)?])
+        }
+        Protocol::Rep => {
+            let rep = Rep::new();
+            open(Arc::new(rep.clone()))?;
+            echo(&rep)
+        }
+        other => Err(Failure::Usage(format!(
+            "--{} is not measured: --push, --pull, --req, --rep and --self are",
+            other.name()
+        ))),
+    }
+}
+
+/// Answers every request with itself, until the socket is closed.
+fn echo(rep: &Rep) -> Outcome {
+    loop {
+        let request = rep.recv()?;
+        let reply = request.message().clone();
+        request.reply(reply)?;
+    }
+}
+
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    stop: &'a Stop,
+}
+
+impl Bench<'_> {
+    fn open(&self, socket: &Arc<dyn Socket>, addresses: Vec<Address>) -> Outcome<Vec<Endpoint>> {
+        socket::close_on_signal(socket, self.stop);
+        addresses.iter().map(|address| socket.open(address)).collect()
+    }
+
+    /// PUSH to PULL and REQ to REP, in one process.
+    fn both_ends(&self) -> Outcome {
+        if self.args.protocol.required().is_ok()
+            || self.args.addresses.list(Dialect::Sinewcat).is_ok()
+        {
+            return Err(Failure::Usage(
+                "--self has both ends: it takes no protocol, and --over".to_owned(),
+            ));
+        }
+        let (push, pull) = (Push::new(), Pull::new());
+        self.join(Arc::new(pull.clone()), Arc::new(push.clone()))?;
+        let throughput = thread::scope(|scope| {
+            let sender = scope.spawn(|| self.push(&push, self.args.count));
+            let counted = self.pull(&pull, self.args.count);
+            sender.join().expect("it does not panic").and(counted)
+        })?;
+        // So that the address is free again.
+        Socket::close(&pull);
+        let (req, rep) = (Req::new(), Rep::new());
+        self.join(Arc::new(rep.clone()), Arc::new(req.clone()))?;
+        let answering = thread::spawn(move || echo(&rep));
+        let latency = self.ask(&req, self.args.round_trips)?;
+        drop(answering);
+        self.report(&[throughput, latency])
+    }
+
+    fn join(&self, bound: Arc<dyn Socket>, connected: Arc<dyn Socket>) -> Outcome {
+        let endpoints = self.open(&bound, vec![Address::Bind(self.args.over.clone())])?;
+        self.open(&connected, vec![Address::Dial(endpoints[0].url())])?;
+        Ok(())
+    }
+
+    fn push(&self, push: &Push, count: u64) -> Outcome<Measured> {
+        socket::wait_for_peers(push, 1, None)?;
+        let body = bytes::Bytes::from(vec![b'x'; self.args.size]);
+        // With both ends here, the other end has the bar.
+        let mut progress = (!self.args.both).then(|| Progress::new("sending", count));
+        let begin = Instant::now();
+        for n in 1..=count {
+            push.send(&body)?;
+            if let Some(progress) = &mut progress {
+                progress.at(n);
+            }
+        }
+        match Socket::drain(push, Duration::MAX) {
+            0 => {
+                Ok(Measured::Sent(Rate::new(count, count * self.args.size as u64, begin.elapsed())))
+            }
+            _ => Err(Failure::Closed),
+        }
+    }
+
+    fn pull(&self, pull: &Pull, count: u64) -> Outcome<Measured> {
+        pull.recv()?;
+        let mut progress = Progress::new("receiving", count);
+        let begin = Instant::now();
+        let mut bytes = 0;
+        for n in 2..=count {
+            bytes += pull.recv()?.len() as u64;
+            progress.at(n);
+        }
+        Ok(Measured::Received(Rate::new(count - 1, bytes, begin.elapsed())))
+    }
+
+    fn ask(&self, req: &Req, count: u64) -> Outcome<Measured> {
+        socket::wait_for_peers(req, 1, None)?;
+        let body = bytes::Bytes::from(vec![b'x'; self.args.size]);
+        let mut progress = Progress::new("asking", count);
+        let mut times = Vec::new();
+        for n in 1..=count {
+            let begin = Instant::now();
+            req.request(&body)?;
+            times.push(begin.elapsed());
+            progress.at(n);
+        }
+        times.sort_unstable();
+        Ok(Measured::Asked(times))
+    }
+
+    fn report(&self, results: &[Measured]) -> Outcome {
+        if self.args.json {
+            let mut line = json!({ "size": self.args.size });
+            for result in results {
+                line[result.name()] = result.json();
+            }
+            return json::print(&line);
+        }
+        let mut out = io::stdout().lock();
+        for result in results {
+            writeln!(out, "{}: {}", result.name(), result.text())?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// What came out.
+enum Measured {
+    Sent(Rate),
+    Received(Rate),
+    /// The times of all round trips, the shortest first.
+    Asked(Vec<Duration>),
+}
+
+struct Rate {
+    messages: u64,
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Rate {
+    fn new(messages: u64, bytes: u64, time: Duration) -> Self {
+        // What is too short to be measured is no division by zero.
+        Self { messages, bytes, seconds: time.as_secs_f64().max(1e-9) }
+    }
+
+    fn per_second(&self) -> f64 {
+        self.messages as f64 / self.seconds
+    }
+
+    fn megabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.seconds / 1e6
+    }
+}
+
+impl Measured {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sent(_) => "sent",
+            Self::Received(_) => "received",
+            Self::Asked(_) => "round_trips",
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Sent(rate) | Self::Received(rate) => json!({
+                "messages": rate.messages,
+                "bytes": rate.bytes,
+                "seconds": rate.seconds,
+                "messages_per_second": rate.per_second(),
+                "megabytes_per_second": rate.megabytes_per_second(),
+            }),
+            Self::Asked(times) => json!({
+                "count": times.len(),
+                "min_us": micros(times, 0),
+                "p50_us": micros(times, 50),
+                "p99_us": micros(times, 99),
+                "max_us": micros(times, 100),
+            }),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Sent(rate) | Self::Received(rate) => format!(
+                "{} messages in {:.3} s: {:.0} messages/s, {:.1} MB/s",
+                rate.messages,
+                rate.seconds,
+                rate.per_second(),
+                rate.megabytes_per_second()
+            ),
+            Self::Asked(times) => format!(
+                "{} of min {:.1}, p50 {:.1}, p99 {:.1}, max {:.1} us",
+                times.len(),
+                micros(times, 0),
+                micros(times, 50),
+                micros(times, 99),
+                micros(times, 100)
+            ),
+        }
+    }
+}
+
+/// The time that so many percent of all are not longer than, in microseconds.
+fn micros(times: &[Duration], percent: usize) -> f64 {
+    let at = (times.len() * percent).div_ceil(100).clamp(1, times.len());
+    times[at - 1].as_secs_f64() * 1e6
+}

@@ -1,0 +1,363 @@
+//! What nanocat and nngcat do: one socket, sending what was given and printing what comes.
+//!
+//! Owns the loops, one for each way in which protocols send and receive. Each ends when its count is
+//! reached, a time limit is over or the socket is closed; before the end, everything sent is handed
+//! over to the kernel.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sinew::{
+    Bus, Message, OptionError, Options, Pair, Pair1, PipeEventKind, Pub, Pull, Push, RecvError,
+    Rep, Req, RequestError, Respondent, SendError, Sub, Surveyor,
+};
+
+use crate::address::Address;
+use crate::failure::{Failure, Outcome};
+use crate::format::Printer;
+use crate::job::Job;
+use crate::protocol::Protocol;
+use crate::socket::{Socket, close_on_signal, wait_for_peers};
+use crate::stop::Stop;
+
+/// Does the job. `watch` is given the socket as soon as there is one.
+pub(crate) fn run(job: &Job, stop: &Stop, watch: impl FnOnce(Arc<dyn Socket>)) -> Outcome {
+    let mut cat = Cat { job, stop, out: Printer::new(job.format, job.dialect), printed: 0 };
+    match (job.protocol, job.data.is_some()) {
+        (Protocol::Push, _) => cat.open(Push::with_options, watch)?.send_all(),
+        (Protocol::Pub, _) => cat.open(Pub::with_options, watch)?.send_all(),
+        (Protocol::Pull, _) => cat.open(Pull::with_options, watch)?.print_all(),
+        (Protocol::Sub, _) => cat.open(|options| subscribed(options, job), watch)?.print_all(),
+        (Protocol::Bus, false) => cat.open(Bus::with_options, watch)?.print_all(),
+        (Protocol::Pair, false) => cat.open(Pair::with_options, watch)?.print_all(),
+        (Protocol::Pair1, false) => cat.open(Pair1::with_options, watch)?.print_all(),
+        (Protocol::Bus, true) => cat.open(Bus::with_options, watch)?.converse(),
+        (Protocol::Pair, true) => cat.open(Pair::with_options, watch)?.converse(),
+        (Protocol::Pair1, true) => cat.open(Pair1::with_options, watch)?.converse(),
+        (Protocol::Req, _) => cat.open(Req::with_options, watch)?.ask(),
+        (Protocol::Surveyor, _) => cat.open(Surveyor::with_options, watch)?.ask(),
+        (Protocol::Rep, _) => cat.open(Rep::with_options, watch)?.answer(),
+        (Protocol::Respondent, _) => cat.open(Respondent::with_options, watch)?.answer(),
+    }
+}
+
+/// A SUB whose topics are there before its first connection.
+fn subscribed(options: Options, job: &Job) -> Result<Sub, OptionError> {
+    let sub = Sub::with_options(options)?;
+    for topic in &job.topics {
+        sub.subscribe(topic).expect("nobody has closed it yet");
+    }
+    Ok(sub)
+}
+
+struct Cat<'a> {
+    job: &'a Job,
+    stop: &'a Stop,
+    out: Printer,
+    printed: u64,
+}
+
+/// The same, with its socket.
+struct Open<'a, 'b, S> {
+    cat: &'b mut Cat<'a>,
+    socket: S,
+}
+
+impl<'a> Cat<'a> {
+    fn open<S: Socket + Clone + 'static>(
+        &mut self,
+        make: impl FnOnce(Options) -> Result<S, OptionError>,
+        watch: impl FnOnce(Arc<dyn Socket>),
+    ) -> Outcome<Open<'a, '_, S>> {
+        let job = self.job;
+        let socket = make(job.options.clone())?;
+        let shared: Arc<dyn Socket> = Arc::new(socket.clone());
+        close_on_signal(&shared, self.stop);
+        watch(shared);
+        if job.verbosity > 1 {
+            tell_events(&socket);
+        }
+        for address in &job.addresses {
+            let endpoint = socket.open(address)?;
+            if job.verbosity > 0 && job.dialect.tells_addresses() {
+                let url = endpoint.url();
+                self.out.tell(&match address {
+                    Address::Bind(_) => format!("Listening at: {url}"),
+                    Address::Connect(_) => format!("Connecting to: {url}"),
+                    Address::Dial(_) => format!("Connected to: {url}"),
+                })?;
+            }
+        }
+        wait_for_peers(&socket, job.peers, job.options.get_send_timeout())?;
+        self.stop.rest(job.delay)?;
+        Ok(Open { cat: self, socket })
+    }
+
+    fn print(&mut self, message: &Message) -> Outcome {
+        self.printed += 1;
+        self.out.print(message)
+    }
+
+    /// A time limit is over: the end, which is good if anything has come before.
+    fn timed_out(&self, failure: Failure) -> Outcome {
+        match failure {
+            Failure::TimedOut(_) if self.printed > 0 => Ok(()),
+            failure => Err(failure),
+        }
+    }
+
+    /// Whether as many messages as wanted have come.
+    fn has_enough(&self) -> bool {
+        self.job.count > 0 && self.printed >= self.job.count
+    }
+
+    fn data(&self) -> Message {
+        Message::from(self.job.data.as_deref().unwrap_or_default())
+    }
+
+    /// Calls `turn` as often as the job says, at its interval. `turn` gets the moment when the next
+    /// one is due, if there is a next one or an interval.
+    fn repeat(&mut self, mut turn: impl FnMut(&mut Self, Option<Instant>) -> Outcome) -> Outcome {
+        let sends = self.job.sends();
+        for n in 1.. {
+            let next = self.job.interval.and_then(|interval| Instant::now().checked_add(interval));
+            turn(self, next)?;
+            if sends == Some(n) {
+                break;
+            }
+            if let Some(next) = next {
+                self.stop.rest(next.saturating_duration_since(Instant::now()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells on standard error who comes and goes.
+fn tell_events(socket: &impl Socket) {
+    let events = socket.events();
+    thread::spawn(move || {
+        for event in events {
+            match event.kind {
+                PipeEventKind::Attached => eprintln!("sinewcat: connected: {}", event.peer),
+                PipeEventKind::Detached(reason) => {
+                    eprintln!("sinewcat: gone: {}: {reason}", event.peer);
+                }
+                _ => (),
+            }
+        }
+    });
+}
+
+impl<S: Socket> Open<'_, '_, S> {
+    /// Waits until everything is handed over.
+    fn drain(&self) -> Outcome {
+        let limit = self.cat.job.options.get_send_timeout().unwrap_or(Duration::MAX);
+        match self.socket.drain(limit) {
+            0 => Ok(()),
+            _ if self.cat.stop.signal().is_some() => Err(Failure::Closed),
+            _ => Err(Failure::TimedOut("not everything was handed over")),
+        }
+    }
+}
+
+/// A socket that sends by itself.
+trait Sends {
+    fn send(&self, message: Message) -> Result<(), SendError>;
+}
+
+/// A socket that receives by itself.
+trait Receives {
+    fn recv(&self, limit: Option<Duration>) -> Result<Message, RecvError>;
+}
+
+/// A socket that asks. `printed` is called with each answer until `deadline`.
+trait Asks {
+    fn ask(
+        &self,
+        question: Message,
+        limit: Option<Duration>,
+        answered: impl FnMut(Message) -> Outcome,
+    ) -> Outcome;
+}
+
+/// A socket that is asked.
+trait Answers {
+    /// Receives one question, hands it to `asked`, and answers it if there is something to say.
+    fn answer(&self, answer: Option<Message>, asked: impl FnMut(&Message) -> Outcome) -> Outcome;
+}
+
+impl<S: Socket + Sends> Open<'_, '_, S> {
+    /// PUSH and PUB.
+    fn send_all(self) -> Outcome {
+        let socket = &self.socket;
+        self.cat.repeat(|cat, _| Ok(socket.send(cat.data())?))?;
+        self.drain()
+    }
+}
+
+impl<S: Socket + Receives> Open<'_, '_, S> {
+    /// PULL and SUB, and those that could send but have nothing to.
+    fn print_all(self) -> Outcome {
+        let limit = self.cat.job.options.get_recv_timeout();
+        while !self.cat.has_enough() {
+            match self.socket.recv(limit) {
+                Ok(message) => self.cat.print(&message)?,
+                Err(error) => return self.cat.timed_out(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Socket + Sends + Receives> Open<'_, '_, S> {
+    /// BUS and PAIR with something to say: says it, and listens until it is time to say it again.
+    fn converse(self) -> Outcome {
+        let socket = &self.socket;
+        let sends = self.cat.job.sends();
+        let mut sent = 0;
+        self.cat.repeat(|cat, next| {
+            socket.send(cat.data())?;
+            sent += 1;
+            // Without an interval there is nothing to wait for before the last message.
+            match next.is_some() || sends == Some(sent) {
+                true => listen(socket, cat, next),
+                false => Ok(()),
+            }
+        })?;
+        self.drain()?;
+        match self.cat.printed {
+            0 => Err(Failure::TimedOut("nothing came")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Prints what comes, until `end` or until the receive timeout is over.
+fn listen(socket: &impl Receives, cat: &mut Cat<'_>, end: Option<Instant>) -> Outcome {
+    let timeout = cat.job.options.get_recv_timeout();
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        match socket.recv(shorter(timeout, left)) {
+            Ok(message) => cat.print(&message)?,
+            Err(RecvError::TimedOut) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.into_iter().chain(b).min()
+}
+
+impl<S: Socket + Asks> Open<'_, '_, S> {
+    /// REQ and SURVEYOR.
+    fn ask(self) -> Outcome {
+        let socket = &self.socket;
+        let timeout = self.cat.job.options.get_recv_timeout();
+        self.cat.repeat(|cat, next| {
+            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+            let question = cat.data();
+            match socket.ask(question, shorter(timeout, left), |answer| cat.print(&answer)) {
+                Err(Failure::TimedOut(_)) => Ok(()),
+                outcome => outcome,
+            }
+        })?;
+        match self.cat.printed {
+            0 => Err(Failure::TimedOut("no answer came")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: Socket + Answers> Open<'_, '_, S> {
+    /// REP and RESPONDENT.
+    fn answer(self) -> Outcome {
+        while !self.cat.has_enough() {
+            let answer = self.cat.job.data.is_some().then(|| self.cat.data());
+            match self.socket.answer(answer, |question| self.cat.print(question)) {
+                Ok(()) => (),
+                Err(failure) => {
+                    self.cat.timed_out(failure)?;
+                    break;
+                }
+            }
+        }
+        self.drain()
+    }
+}
+
+macro_rules! sends {
+    ($($socket:ty),*) => {$(
+        impl Sends for $socket {
+            fn send(&self, message: Message) -> Result<(), SendError> {
+                <$socket>::send(self, message)
+            }
+        }
+    )*};
+}
+
+macro_rules! receives {
+    ($($socket:ty),*) => {$(
+        impl Receives for $socket {
+            fn recv(&self, limit: Option<Duration>) -> Result<Message, RecvError> {
+                limit.map_or_else(|| <$socket>::recv(self), |limit| self.recv_timeout(limit))
+            }
+        }
+    )*};
+}
+
+macro_rules! answers {
+    ($($socket:ty),*) => {$(
+        impl Answers for $socket {
+            fn answer(
+                &self,
+                answer: Option<Message>,
+                mut asked: impl FnMut(&Message) -> Outcome,
+            ) -> Outcome {
+                let question = self.recv()?;
+                asked(&question)?;
+                Ok(answer.map_or(Ok(()), |answer| question.reply(answer))?)
+            }
+        }
+    )*};
+}
+
+sends!(Push, Pub, Bus, Pair, Pair1);
+receives!(Pull, Sub, Bus, Pair, Pair1);
+answers!(Rep, Respondent);
+
+impl Asks for Req {
+    fn ask(
+        &self,
+        question: Message,
+        limit: Option<Duration>,
+        mut answered: impl FnMut(Message) -> Outcome,
+    ) -> Outcome {
+        let reply: Result<Message, RequestError> = match limit {
+            Some(limit) => self.request_timeout(question, limit),
+            None => self.request(question),
+        };
+        answered(reply?)
+    }
+}
+
+impl Asks for Surveyor {
+    fn ask(
+        &self,
+        question: Message,
+        limit: Option<Duration>,
+        mut answered: impl FnMut(Message) -> Outcome,
+    ) -> Outcome {
+        let survey = self.survey(question)?;
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            let answer = match end {
+                Some(end) => survey.recv_timeout(end.saturating_duration_since(Instant::now())),
+                None => survey.recv(),
+            };
+            answered(answer?)?;
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the tool is to do, once the command line has been found to make sense.
+//!
+//! Owns the rules of which options go together, and reads what is to be sent.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sinew::Options;
+
+use crate::address::Address;
+use crate::args::CatArgs;
+use crate::dialect::Dialect;
+use crate::failure::{Failure, Outcome};
+use crate::format::Format;
+use crate::protocol::Protocol;
+
+/// A command line that makes sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) dialect: Dialect,
+    pub(crate) protocol: Protocol,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) options: Options,
+    pub(crate) topics: Vec<Vec<u8>>,
+    pub(crate) data: Option<Vec<u8>>,
+    pub(crate) format: Format,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) delay: Duration,
+    pub(crate) peers: usize,
+    pub(crate) count: u64,
+    pub(crate) verbosity: i16,
+}
+
+impl Job {
+    pub(crate) fn new(args: CatArgs, dialect: Dialect) -> Outcome<Self> {
+        let dialect = if args.compat { Dialect::Nanocat } else { dialect };
+        let protocol = args.protocol.required()?;
+        let addresses = args.addresses.list(dialect)?;
+        check_compat(&args, protocol)?;
+        check(&args, protocol)?;
+        let options = options(&args, protocol);
+        let data = match (args.data, &args.file) {
+            (Some(text), _) => Some(text.into_vec()),
+            (None, Some(path)) => Some(read(path)?),
+            (None, None) => None,
+        };
+        let mut topics: Vec<_> = args.subscribe.into_iter().map(OsStringExt::into_vec).collect();
+        if topics.is_empty() {
+            topics.push(Vec::new());
+        }
+        Ok(Self {
+            dialect,
+            protocol,
+            addresses,
+            options,
+            topics,
+            data,
+            format: args.format.0.unwrap_or(Format::No),
+            interval: args.interval,
+            delay: args.delay.unwrap_or_default(),
+            peers: args.peers.unwrap_or(0),
+            count: args.count.unwrap_or(0),
+            verbosity: i16::from(args.verbose) - i16::from(args.silent),
+        })
+    }
+
+    /// How often it sends; `None`: for ever.
+    pub(crate) fn sends(&self) -> Option<u64> {
+        match (self.count, self.interval) {
+            (0, None) => Some(1),
+            (0, Some(_)) => None,
+            (count, _) => Some(count),
+        }
+    }
+}
+
+fn options(args: &CatArgs, protocol: Protocol) -> Options {
+    let mut options = Options::new();
+    if let Some(name) = &args.socket_name {
+        options = options.name(name);
+    }
+    if let Some(limit) = args.send_timeout {
+        options = options.send_timeout(limit.0);
+    }
+    if let Some(limit) = args.recv_timeout {
+        options = options.recv_timeout(limit.0);
+        // The whole survey takes as long: nothing can come later.
+        let deadline = limit.0.filter(|deadline| !deadline.is_zero());
+        if protocol == Protocol::Surveyor && (deadline.is_some() || limit.0.is_none()) {
+            options = options.survey_deadline(deadline);
+        }
+    }
+    match args.recv_maxsz {
+        Some(0) => options.max_recv_size(None),
+        Some(bytes) => options.max_recv_size(bytes),
+        None => options,
+    }
+}
+
+/// Reads what is to be sent.
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    let mut data = Vec::new();
+    let outcome = match path.as_os_str() == "-" {
+        true => io::stdin().read_to_end(&mut data).map(|_| data),
+        false => fs::read(path),
+    };
+    outcome.map_err(|source| Failure::File { path: path.to_owned(), source })
+}
+
+/// What `--compat` rules out: nanocat has nothing of it.
+fn check_compat(args: &CatArgs, protocol: Protocol) -> Outcome {
+    let wrong = [
+        ("--async", args.addresses.later),
+        ("--count", args.count.is_some_and(|count| count > 0)),
+        ("--pair1", protocol == Protocol::Pair1),
+    ];
+    match wrong.iter().find(|(_, given)| args.compat && *given) {
+        Some((name, _)) => Err(Failure::Usage(format!("{name} does not go with --compat"))),
+        None => Ok(()),
+    }
+}
+
+/// What a protocol needs, and what it has no use for.
+fn check(args: &CatArgs, protocol: Protocol) -> Outcome {
+    if let Some((name, transport)) = args.absent.given() {
+        return Err(Failure::Usage(format!("{name} is for {transport}, which is not supported")));
+    }
+    let has_data = args.data.is_some() || args.file.is_some();
+    let (sends, receives) = (protocol.sends(), protocol.receives());
+    let begins = protocol.begins() && (has_data || protocol.needs_data());
+    let useless = [
+        ("--data", args.data.is_some() && !sends),
+        ("--file", args.file.is_some() && !sends),
+        ("--send-timeout", args.send_timeout.is_some() && !sends),
+        ("--recv-timeout", args.recv_timeout.is_some() && !receives),
+        ("a format", args.format.0.is_some() && !receives),
+        ("--subscribe", !args.subscribe.is_empty() && protocol != Protocol::Sub),
+        ("--interval", args.interval.is_some() && !protocol.begins()),
+    ];
+    let name = protocol.name();
+    if let Some((option, _)) = useless.iter().find(|(_, given)| *given) {
+        return Err(Failure::Usage(format!("--{name} has no use for {option}")));
+    }
+    if !has_data && protocol.needs_data() {
+        return Err(Failure::Usage(format!("--{name} needs --data or --file")));
+    }
+    match args.interval.is_some() && !begins {
+        true => Err(Failure::Usage("--interval needs --data or --file".to_owned())),
+        false => Ok(()),
+    }
+}

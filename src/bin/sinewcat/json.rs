@@ -1,0 +1,83 @@
+//! What the library tells, as JSON: peers, counters, message bodies. One object a line.
+
+use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use sinew::{Peer, Stats};
+
+use crate::failure::Outcome;
+
+/// Prints one line, at once.
+pub(crate) fn print(value: &Value) -> Outcome {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// Seconds since 1970, in UTC.
+pub(crate) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Who is at the other end of a pipe. What is not known is `null`.
+pub(crate) fn peer(peer: &Peer) -> Value {
+    let credentials = peer.credentials.as_ref();
+    json!({
+        "pipe": peer.pipe.get(),
+        "protocol": peer.protocol.to_string(),
+        "remote": some(&peer.remote),
+        "local": some(&peer.local),
+        "endpoint": peer.url,
+        "direction": direction(peer),
+        "pid": credentials.and_then(|credentials| credentials.pid),
+        "uid": credentials.map(|credentials| credentials.uid),
+        "gid": credentials.map(|credentials| credentials.gid),
+        "seconds": peer.since.elapsed().as_secs_f64(),
+    })
+}
+
+/// Who of the two has connected.
+pub(crate) fn direction(peer: &Peer) -> &'static str {
+    if peer.outgoing { "outgoing" } else { "incoming" }
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Puts a body into `line`: as `text` if it is UTF-8, as `hex` if not.
+pub(crate) fn put_body(line: &mut Value, body: &[u8]) {
+    match std::str::from_utf8(body) {
+        Ok(text) => line["text"] = text.into(),
+        Err(_) => line["hex"] = hex(body).into(),
+    }
+}
+
+/// Two digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+macro_rules! stats {
+    ($stats:ident: $($field:ident),* $(,)?) => {
+        Map::from_iter([$((stringify!($field).to_owned(), Value::from($stats.$field)),)*])
+    };
+}
+
+/// All counters of a socket, and the drops by their reasons, the zeros included.
+pub(crate) fn stats(stats: &Stats) -> Value {
+    let drops: Map<String, Value> =
+        stats.dropped().map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
+    let mut value = stats!(stats:
+        established_connections, accepted_connections, dropped_connections, broken_connections,
+        connect_errors, bind_errors, accept_errors, rejected_pipes, handshake_errors,
+        handshake_timeouts, oversize, framing_errors, truncated, messages_sent, messages_received,
+        bytes_sent, bytes_received, resends, copies_pushed, copies_written, copies_evicted,
+        copies_reclaimed, copies_taken, copies_made, events_missed, current_connections,
+        inprogress_connections, send_queue, recv_queue, held_outbound, held_inbound,
+    );
+    value.insert("dropped".to_owned(), drops.into());
+    value.into()
+}

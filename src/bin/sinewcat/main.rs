@@ -1,0 +1,156 @@
+//! sinewcat: the scalability protocols on the command line.
+//!
+//! Takes the options of nanomsg's nanocat and of NNG's nngcat and talks to both; what neither has are
+//! subcommands. Uses only what the library offers to everyone. This file owns the way from the command
+//! line to the exit status; the others, one idea each:
+//!
+//! | file | |
+//! |---|---|
+//! | `argv`, `args`, `protocol`, `address`, `seconds` | the command line: reading it, its options |
+//! | `job`, `dialect` | what it means, and what it means to nanocat and nngcat |
+//! | `cat`, `format` | sending, receiving, printing |
+//! | `peers`, `stats`, `device`, `tap`, `bench`, `completions` | the subcommands |
+//! | `socket`, `stop`, `failure`, `json`, `side`, `progress` | what these have in common |
+//!
+//! # Where the two differ
+//!
+//! Run as `nanocat` or `nn_req` (and so on) it keeps to nanocat's ways, as with `--compat`; run as
+//! `nngcat`, to nngcat's. By its own name:
+//!
+//! | | nanocat 1.1.5 | nngcat 1.5.2 | here |
+//! |---|---|---|---|
+//! | value of a long option | `=`, next argument | `=`, `:`, next argument | all three |
+//! | short options in clusters | yes | no | yes |
+//! | an argument that is no option | error | ignored, with all that follows | error |
+//! | a format given twice | the last one | error | the last one |
+//! | seconds | fractions, but not for every timeout | whole, up to a day | fractions everywhere |
+//! | a timeout below zero | none | error | none |
+//! | a timeout of zero | looks once | no timeout | looks once |
+//! | `--connect`, `-l`, `-x` | in the background | one attempt, unless `--async` | in the background |
+//! | `--dial` | unknown | one attempt, unless `--async` | one attempt, unless `--async` |
+//! | `-X PATH`, `-x PATH` | `ipc://PATH` | `ipc:///PATH` | `ipc://PATH` |
+//! | `--pair` | PAIR v0 | refused | PAIR v0 |
+//! | `--recv-timeout` to PUSH and PUB, `--send-timeout` to PULL and SUB | error | ignored | error |
+//! | a format for PUSH and PUB | error | error | error |
+//! | `-d` waits | before anything | before sending | before anything |
+//! | `ascii` ends with a newline | yes | no | yes |
+//! | a tab, `quoted` | `\x09` | `\t` | `\t` |
+//! | `-v` | nothing | prints addresses | prints addresses, `-vv`: who comes and goes |
+//! | `-q` | nothing | nothing | no messages about failures |
+//! | `--socket-name` | for statistics | ignored | for log records |
+//! | `-k`, `--cacert`, `--cert`, `--key`, `--zt-home` | unknown | TLS, ZeroTier | refused: there is no such transport |
+//! | before the end | nothing | 200 ms of sleep | waits until everything is handed to the kernel |
+//! | `--help` ends with | 0 | 1 | 0 |
+//! | nothing came in time | 0 | 0 | 4 |
+//! | the same, to REP and RESPONDENT with data | 3 | 1 | 4 |
+//! | a library call failed | 3 | 1 | 3 |
+//! | a file cannot be read | 2 | 1 | 2 |
+//! | SIGINT, SIGTERM | killed | killed | sockets closed, 130 and 143 |
+//! | standard output closed by its reader | killed by SIGPIPE | killed by SIGPIPE | 0, quietly |
+//!
+//! Run by their names, their statuses are kept, except that no timeout of REP and RESPONDENT is a
+//! failure.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+mod address;
+mod args;
+mod argv;
+mod bench;
+mod cat;
+mod completions;
+mod device;
+mod dialect;
+mod failure;
+mod format;
+mod job;
+mod json;
+mod peers;
+mod progress;
+mod protocol;
+mod seconds;
+mod side;
+mod socket;
+mod stats;
+mod stop;
+mod tap;
+
+use args::{Cli, Task};
+use dialect::Dialect;
+use failure::{Failure, Outcome};
+use job::Job;
+use stop::Stop;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let (dialect, alias) = dialect::of_program(&arguments.next().unwrap_or_default());
+    let arguments = alias.map(OsString::from).into_iter().chain(arguments).collect();
+    let cli = match parse(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error, dialect),
+    };
+    let dialect = if cli.cat.compat { Dialect::Nanocat } else { dialect };
+    let quiet = cli.cat.silent > cli.cat.verbose;
+    let mut signal = None;
+    match run(cli, dialect, &mut signal) {
+        _ if signal.is_some() => ExitCode::from(signal.map_or(0, stop::status)),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !quiet && !matches!(failure, Failure::OutputClosed) {
+                eprintln!("sinewcat: {failure}");
+            }
+            ExitCode::from(dialect.status(&failure))
+        }
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    command.build();
+    let words = argv::normalise(arguments, &command)
+        .map_err(|failure| command.error(ErrorKind::UnknownArgument, failure))?;
+    Cli::try_parse_from(std::iter::once("sinewcat".into()).chain(words))
+}
+
+/// Prints help, the version, or what is wrong with the command line.
+fn refused(error: &clap::Error, dialect: Dialect) -> ExitCode {
+    let printed = error.print();
+    match error.kind() {
+        _ if printed.is_err() => ExitCode::SUCCESS,
+        ErrorKind::DisplayHelp => ExitCode::from(dialect.status_of_help()),
+        ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(Failure::Usage(String::new()).status()),
+    }
+}
+
+/// Does what the command line says. What is to be sent is read before signals are listened to, since
+/// nothing else would end that.
+fn run(cli: Cli, dialect: Dialect, signal: &mut Option<i32>) -> Outcome {
+    let stop = || Stop::install().map_err(Failure::library);
+    let mut job = |job: &dyn Fn(&Stop) -> Outcome| {
+        let stop = stop()?;
+        let outcome = job(&stop);
+        *signal = stop.signal();
+        outcome
+    };
+    match cli.task {
+        None => {
+            let cat = Job::new(cli.cat, dialect)?;
+            job(&|stop| cat::run(&cat, stop, |_| ()))
+        }
+        Some(Task::Peers(args)) => job(&|stop| peers::run(&args, stop)),
+        Some(Task::Stats(args)) => {
+            let (job_args, shown) = args.split();
+            let cat = Job::new(job_args, dialect)?;
+            job(&|stop| stats::run(&cat, shown, stop))
+        }
+        Some(Task::Device(args)) => job(&|stop| device::run(&args, stop)),
+        Some(Task::Tap(args)) => job(&|stop| tap::run(&args, stop)),
+        Some(Task::Bench(args)) => job(&|stop| bench::run(&args, stop)),
+        Some(Task::Completions(args)) => completions::run(&args),
+    }
+}

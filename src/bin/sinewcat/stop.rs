@@ -1,0 +1,102 @@
+//! The clean end: SIGINT and SIGTERM close the sockets.
+//!
+//! Owns the signals and what is to be done when one comes. A second one ends the process at once,
+//! should it be stuck where no socket can tell it to go on, such as in writing to a full pipe.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::{Failure, Outcome};
+
+/// Whether the tool was told to end. Cloning makes another handle.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    signalled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    signal: Option<i32>,
+    closers: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Stop {
+    /// Listens to the signals from now on.
+    pub(crate) fn install() -> io::Result<Self> {
+        let stop = Self::default();
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let told = stop.clone();
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                match told.signal() {
+                    None => told.end(signal),
+                    Some(_) => std::process::exit(status(signal).into()),
+                }
+            }
+        });
+        Ok(stop)
+    }
+
+    /// Calls `close` when a signal comes, or now if one has come.
+    pub(crate) fn on_signal(&self, close: impl FnOnce() + Send + 'static) {
+        let mut state = self.lock();
+        match state.signal {
+            None => state.closers.push(Box::new(close)),
+            Some(_) => {
+                drop(state);
+                close();
+            }
+        }
+    }
+
+    /// The signal that has come.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        self.lock().signal
+    }
+
+    /// Rests for a while.
+    ///
+    /// A signal ends it with [`Failure::Closed`].
+    pub(crate) fn rest(&self, time: Duration) -> Outcome {
+        let end = Instant::now().checked_add(time);
+        let mut state = self.lock();
+        while state.signal.is_none() {
+            let left =
+                end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(());
+            }
+            let waited = self.0.signalled.wait_timeout(state, left);
+            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+        Err(Failure::Closed)
+    }
+
+    fn end(&self, signal: i32) {
+        let closers = {
+            let mut state = self.lock();
+            state.signal = Some(signal);
+            std::mem::take(&mut state.closers)
+        };
+        self.0.signalled.notify_all();
+        closers.into_iter().for_each(|close| close());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// What a shell calls a process that a signal has ended: 128 and the signal's number.
+pub(crate) fn status(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
