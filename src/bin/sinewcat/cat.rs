@@ -107,6 +107,11 @@ impl<'a> Cat<'a> {
         }
     }
 
+    /// Whether it fails when nobody asks any more.
+    fn must_be_asked(&self) -> bool {
+        self.job.data.is_some() && self.job.dialect.must_be_asked()
+    }
+
     /// Whether as many messages as wanted have come.
     fn has_enough(&self) -> bool {
         self.job.count > 0 && self.printed >= self.job.count
@@ -157,7 +162,9 @@ impl<S: Socket> Open<'_, '_, S> {
         match self.socket.drain(limit) {
             0 => Ok(()),
             _ if self.cat.stop.signal().is_some() => Err(Failure::Closed),
-            _ => Err(Failure::TimedOut("not everything was handed over")),
+            left => {
+                Err(Failure::Library(format!("timed out: {left} messages were not handed over")))
+            }
         }
     }
 }
@@ -278,6 +285,9 @@ impl<S: Socket + Answers> Open<'_, '_, S> {
             let answer = self.cat.job.data.is_some().then(|| self.cat.data());
             match self.socket.answer(answer, |question| self.cat.print(question)) {
                 Ok(()) => (),
+                Err(Failure::TimedOut(what)) if self.cat.must_be_asked() => {
+                    return Err(Failure::Library(format!("timed out: {what}")));
+                }
                 Err(failure) => {
                     self.cat.timed_out(failure)?;
                     break;

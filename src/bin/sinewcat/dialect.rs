@@ -69,6 +69,11 @@ impl Dialect {
         self != Self::Nanocat
     }
 
+    /// Whether a timeout is a failure to who has answers.
+    pub(crate) fn must_be_asked(self) -> bool {
+        self != Self::Sinewcat
+    }
+
     /// The status that a script is used to.
     pub(crate) fn status(self, failure: &Failure) -> u8 {
         match (self, failure.status()) {

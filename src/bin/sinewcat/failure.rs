@@ -26,7 +26,7 @@ pub(crate) enum Failure {
     /// A call of the library has failed.
     #[error("{0}")]
     Library(String),
-    /// A time limit was over before anything came, or before somebody took what was sent.
+    /// A time limit was over before anything came.
     #[error("timed out: {0}")]
     TimedOut(&'static str),
     /// The socket was closed, which only a signal does.
@@ -75,7 +75,6 @@ impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Closed(_) => Self::Closed,
-            SendError::TimedOut(_) => Self::TimedOut("nobody took the message"),
             error => Self::library(error),
         }
     }

@@ -48,8 +48,8 @@
 //! | SIGINT, SIGTERM | killed | killed | sockets closed, 130 and 143 |
 //! | standard output closed by its reader | killed by SIGPIPE | killed by SIGPIPE | 0, quietly |
 //!
-//! Run by their names, their statuses are kept, except that no timeout of REP and RESPONDENT is a
-//! failure.
+//! Run by their names, it keeps to their statuses, but for signals and for a closed standard output;
+//! `--compat` by itself changes no status.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -93,7 +93,6 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&error, dialect),
     };
-    let dialect = if cli.cat.compat { Dialect::Nanocat } else { dialect };
     let quiet = cli.cat.silent > cli.cat.verbose;
     let mut signal = None;
     match run(cli, dialect, &mut signal) {
@@ -144,7 +143,7 @@ fn run(cli: Cli, dialect: Dialect, signal: &mut Option<i32>) -> Outcome {
         }
         Some(Task::Peers(args)) => job(&|stop| peers::run(&args, stop)),
         Some(Task::Stats(args)) => {
-            let (job_args, shown) = args.split();
+            let (job_args, shown) = args.split()?;
             let cat = Job::new(job_args, dialect)?;
             job(&|stop| stats::run(&cat, shown, stop))
         }

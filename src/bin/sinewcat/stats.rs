@@ -45,8 +45,12 @@ pub(crate) struct Shown {
 }
 
 impl StatsArgs {
-    pub(crate) fn split(self) -> (CatArgs, Shown) {
-        (self.cat, self.shown)
+    /// What to do, and how to show what is counted meanwhile.
+    pub(crate) fn split(self) -> Outcome<(CatArgs, Shown)> {
+        match self.cat.format.0 {
+            Some(_) => Err(Failure::Usage("stats prints no messages: no format".to_owned())),
+            None => Ok((self.cat, self.shown)),
+        }
     }
 }
 

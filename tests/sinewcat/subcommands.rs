@@ -1,0 +1,305 @@
+//! What neither nanocat nor nngcat has: subcommands, statuses, a clean end.
+
+use std::process::Command;
+
+use serde_json::Value;
+use sinew::{Pub, Pull, Push, Rep, Req};
+
+use crate::kit::{SOON, TempDir, free_tcp_url};
+use crate::program::{Program, Tool, free_port, run};
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+}
+
+#[test]
+fn peers_tells_the_process_at_the_other_end() {
+    let dir = TempDir::new();
+    let url = format!("ipc://{}", dir.path("s").display());
+    let rep = Rep::new();
+    rep.bind(&url).unwrap();
+    let ended = run(&["peers", "--req", "--connect", &url, "--json"]).with(0);
+    let peer = json(&ended.text());
+    assert_eq!(peer["protocol"], "rep");
+    assert_eq!(peer["remote"], url.as_str());
+    assert_eq!(peer["direction"], "outgoing");
+    assert_eq!(peer["pid"], std::process::id());
+    let text = run(&["peers", "--req", "--connect", &url]).with(0).text();
+    assert!(text.starts_with(&format!("rep  {url}  outgoing  pipe ")), "{text}");
+    assert!(text.contains(&format!("  pid {}  uid ", std::process::id())), "{text}");
+}
+
+#[test]
+fn peers_tells_why_nobody_is_there() {
+    let url = free_tcp_url();
+    let ended = run(&["peers", "--req", "--connect", &url, "--timeout", "0.2", "--json"]).with(4);
+    let endpoint = json(&ended.text());
+    assert_eq!(endpoint["endpoint"], url.as_str());
+    assert_eq!(endpoint["error"], "connection refused");
+}
+
+#[test]
+fn peers_watches_who_comes_and_goes() {
+    let url = free_tcp_url();
+    let program =
+        Program::start(Tool::OURS, &["peers", "--pull", "--bind", &url, "--watch", "--json"]);
+    let push = Push::new();
+    push.connect(&url).unwrap();
+    let seen = program.out.line();
+    assert_eq!(json(&seen)["event"], "attached");
+    assert_eq!(json(&seen)["protocol"], "push");
+    push.close().unwrap();
+    let seen = program
+        .out
+        .until("second line", |seen| seen.iter().filter(|byte| **byte == b'\n').count() == 2);
+    let gone = json(std::str::from_utf8(&seen).unwrap().lines().nth(1).unwrap());
+    assert_eq!(gone["event"], "detached");
+    assert_eq!(gone["reason"], "the peer closed the connection");
+    program.signal("TERM");
+    program.end().with(143);
+}
+
+#[test]
+fn stats_counts_what_a_socket_does() {
+    let url = free_tcp_url();
+    let pull = Pull::new();
+    pull.bind(&url).unwrap();
+    let ended =
+        run(&["stats", "--push", "--connect", &url, "-D", "abc", "-C", "5", "--json"]).with(0);
+    let stats = json(&ended.text());
+    assert_eq!(stats["messages_sent"], 5);
+    assert_eq!(stats["bytes_sent"], 15);
+    assert_eq!(stats["dropped"]["pipe_lost"], 0);
+    (0..5).for_each(|_| assert_eq!(pull.recv_timeout(SOON).unwrap(), "abc"));
+    let text = run(&["stats", "--push", "--connect", &url, "-D", "abc"]).with(0).text();
+    assert!(text.lines().any(|line| line.split_whitespace().eq(["messages_sent", "1"])), "{text}");
+}
+
+#[test]
+fn stats_are_printed_while_it_works() {
+    let url = free_tcp_url();
+    let args = ["stats", "--pull", "--bind", &url, "--every", "0.05", "--json"];
+    let program = Program::start(Tool::OURS, &args);
+    let push = Push::new();
+    push.connect(&url).unwrap();
+    push.send_timeout("x", SOON).unwrap();
+    let received = b"\"messages_received\":1";
+    program.out.until("count", |seen| seen.windows(received.len()).any(|part| part == received));
+}
+
+#[test]
+fn stats_print_no_messages() {
+    run(&["stats", "--pull", "-L1", "-A"]).with(1);
+}
+
+#[test]
+fn a_device_forwards_and_says_why_it_has_ended() {
+    let (front, back) = (free_tcp_url(), free_tcp_url());
+    let args = ["device", "reqrep", "--bind-front", &front, "--bind-back", &back, "--json"];
+    let device = Program::start(Tool::OURS, &args);
+    let (req, rep) = (Req::new(), Rep::new());
+    req.connect(&front).unwrap();
+    rep.connect(&back).unwrap();
+    let answering =
+        std::thread::spawn(move || rep.recv_timeout(SOON).unwrap().reply("42").unwrap());
+    assert_eq!(req.request_timeout("what is it?", SOON).unwrap(), "42");
+    answering.join().unwrap();
+    device.signal("INT");
+    let ended = device.end().with(130);
+    assert_eq!(json(&ended.text())["front"]["messages_received"], 1);
+    assert_eq!(json(&ended.text())["front"]["messages_sent"], 1);
+    let said = String::from_utf8(ended.err).unwrap();
+    assert!(said.contains(&format!("front listening at {front}")), "{said}");
+    assert!(said.contains("the device ended: signal 2"), "{said}");
+}
+
+#[test]
+fn every_kind_of_device_starts() {
+    for kind in ["reqrep", "pubsub", "pushpull", "survey", "bus", "pair", "pair1"] {
+        for task in ["device", "tap"] {
+            let (front, back) = (free_tcp_url(), free_tcp_url());
+            let args = [task, kind, "--bind-front", &front, "--connect-back", &back];
+            let program = Program::start(Tool::OURS, &args);
+            program.err.until("addresses", |seen| seen.ends_with(format!("{back}\n").as_bytes()));
+            program.signal("TERM");
+            program.end().with(143);
+        }
+    }
+}
+
+#[test]
+fn a_tap_in_the_middle_shows_requests_and_replies() {
+    let (front, back) = (free_tcp_url(), free_tcp_url());
+    let args = ["tap", "reqrep", "--bind-front", &front, "--connect-back", &back, "-C", "2"];
+    let tap = Program::start(Tool::OURS, &args);
+    let (req, rep) = (Req::new(), Rep::new());
+    req.connect(&front).unwrap();
+    rep.bind(&back).unwrap();
+    let answering = std::thread::spawn(move || {
+        rep.recv_timeout(SOON).unwrap().reply(b"\xff\x00").unwrap();
+        rep
+    });
+    assert_eq!(req.request_timeout("what is it?", SOON).unwrap(), b"\xff\x00");
+    let rep = answering.join().unwrap();
+    let text = tap.end().with(0).text();
+    let lines: Vec<Value> = text.lines().map(json).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!([&lines[0]["side"], &lines[0]["text"]], ["front", "what is it?"]);
+    assert_eq!([&lines[1]["side"], &lines[1]["hex"]], ["back", "ff00"]);
+    assert_eq!([&lines[0]["peer"]["protocol"], &lines[1]["peer"]["protocol"]], ["req", "rep"]);
+    // Our own name for the client's pipe, and the client's for its request.
+    assert_eq!(lines[0]["header"].as_str().unwrap().len(), 16);
+    assert_eq!(lines[0]["header"], lines[1]["header"]);
+    assert_eq!(lines[0]["size"], 11);
+    drop(rep);
+}
+
+#[test]
+fn a_tap_listens_to_news() {
+    let url = free_tcp_url();
+    let args = ["tap", "--sub", "--connect", &url, "--subscribe", "weather", "-C", "1"];
+    let publisher = Pub::new();
+    publisher.bind(&url).unwrap();
+    let tap = Program::start(Tool::OURS, &args);
+    publisher.wait_for_peers(1, SOON).unwrap();
+    publisher.send("traffic quiet").unwrap();
+    publisher.send("weather sunny").unwrap();
+    let line = json(&tap.end().with(0).text());
+    assert_eq!([&line["text"], &line["peer"]["remote"]], ["weather sunny", url.as_str()]);
+}
+
+#[test]
+fn a_tap_cannot_listen_where_nobody_may() {
+    run(&["tap", "--req", "-l1"]).with(1);
+    run(&["tap"]).with(1);
+    run(&["tap", "reqrep", "--sub", "--bind-front", "tcp://*:0", "--bind-back", "tcp://*:0"])
+        .with(1);
+}
+
+#[test]
+fn a_benchmark_measures_against_itself_and_against_a_peer() {
+    for url in ["tcp://127.0.0.1:0", "inproc://bench"] {
+        let args =
+            ["bench", "--self", "--over", url, "-C", "1000", "--round-trips", "50", "--json"];
+        let result = json(&run(&args).with(0).text());
+        assert_eq!(result["received"]["messages"], 999);
+        assert!(result["received"]["messages_per_second"].as_f64() > Some(0.0), "{result}");
+        assert_eq!(result["round_trips"]["count"], 50);
+        assert!(
+            result["round_trips"]["p50_us"].as_f64() <= result["round_trips"]["max_us"].as_f64()
+        );
+    }
+    let url = free_tcp_url();
+    let pull = Program::start(Tool::OURS, &["bench", "--pull", "--bind", &url, "-C", "100"]);
+    run(&["bench", "--push", "--connect", &url, "-C", "100"]).with(0);
+    assert!(pull.end().with(0).text().starts_with("received: 99 messages in "));
+    let url = free_tcp_url();
+    let rep = Program::start(Tool::OURS, &["bench", "--rep", "--bind", &url]);
+    let text = run(&["bench", "--req", "--connect", &url, "-C", "10"]).with(0).text();
+    assert!(text.starts_with("round_trips: 10 of min "), "{text}");
+    drop(rep);
+}
+
+#[test]
+fn completions_name_the_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]).with(0).text();
+        assert!(script.contains("recv-timeout"), "{shell}");
+    }
+    run(&["completions", "dos"]).with(1);
+}
+
+#[test]
+fn help_and_version_end_well_except_for_nngcat() {
+    assert!(run(&["--help"]).with(0).text().contains("Examples:"));
+    assert!(run(&["-h"]).with(0).text().contains("Exit status:"));
+    assert_eq!(
+        run(&["--version"]).with(0).text(),
+        concat!("sinewcat ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    Program::start(Tool::ours_as("nngcat"), &["--help"]).end().with(1);
+    Program::start(Tool::ours_as("nn_req"), &["--help"]).end().with(0);
+}
+
+#[test]
+fn options_for_transports_that_are_not_there_are_refused() {
+    for args in ["-k", "--insecure", "--cacert=a", "-E a", "--cert:a", "--key a", "--zt-home a"] {
+        let args = format!("--pull -L1 {args}");
+        let ended = run(&args.split(' ').collect::<Vec<_>>()).with(1);
+        let said = String::from_utf8(ended.err).unwrap();
+        assert!(said.contains("which is not supported"), "{said}");
+    }
+}
+
+#[test]
+fn a_message_longer_than_all_buffers_is_sent_whole_before_the_end() {
+    let url = free_tcp_url();
+    let long = "x".repeat(900_000);
+    let dir = TempDir::new();
+    std::fs::write(dir.path("long"), &long).unwrap();
+    let file = dir.path("long").display().to_string();
+    let push = Program::start(Tool::OURS, &["--push", "--bind", &url, "-F", &file]);
+    let pull = Pull::new();
+    pull.connect(&url).unwrap();
+    push.end().with(0);
+    assert_eq!(pull.recv_timeout(SOON).unwrap(), long);
+}
+
+#[test]
+fn messages_that_come_before_the_timeout_make_it_a_success() {
+    let url = free_tcp_url();
+    let pull =
+        Program::start(Tool::OURS, &["--pull", "--bind", &url, "-A", "--recv-timeout", "0.5"]);
+    run(&["--push", "--connect", &url, "-D", "x"]).with(0);
+    assert_eq!(pull.end().with(0).out, b"x\n");
+}
+
+#[test]
+fn signals_end_it_cleanly() {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let dir = TempDir::new();
+        let path = dir.path("s").display().to_string();
+        let program = Program::start(Tool::OURS, &["--rep", "-v", "-X", &path]);
+        program.out.line();
+        program.signal(signal);
+        assert_eq!(program.end().with(status).err, b"");
+        assert!(!dir.path("s").exists(), "the socket file is gone");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let port = free_port();
+    let command = format!("{} --pull -L{port} -A | head -n 1", env!("CARGO_BIN_EXE_sinewcat"));
+    let program =
+        Program::spawn(Command::new("bash").args(["-c", &format!("set -o pipefail; {command}")]));
+    let push = Push::new();
+    push.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    push.send_timeout("first", SOON).unwrap();
+    assert_eq!(program.out.line(), "first");
+    // Until it has written and found out that nobody reads.
+    while push.send_timeout("more", std::time::Duration::from_millis(200)).is_ok() {}
+    let ended = program.end().with(0);
+    assert_eq!(ended.err, b"");
+}
+
+#[test]
+fn a_silent_failure_says_nothing() {
+    let url = free_tcp_url();
+    assert_eq!(run(&["--push", "--dial", &url, "-D", "x", "-q"]).with(3).err, b"");
+    assert_ne!(run(&["--push", "--dial", &url, "-D", "x"]).with(3).err, b"");
+}
+
+#[test]
+fn it_waits_for_as_many_peers_as_told() {
+    let url = free_tcp_url();
+    let publisher =
+        Program::start(Tool::OURS, &["--pub", "--bind", &url, "-D", "news", "--peers", "2"]);
+    let hear = || Program::start(Tool::OURS, &["--sub", "--connect", &url, "-A", "-C1"]);
+    let ears = [hear(), hear()];
+    publisher.end().with(0);
+    for ear in ears {
+        assert_eq!(ear.end().with(0).out, b"news\n");
+    }
+    run(&["--pub", "--bind", &url, "-D", "x", "--peers", "1", "--send-timeout", "0.1"]).with(4);
+}
