@@ -5,7 +5,7 @@
 
 use sinew::{Bus, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor};
 
-use crate::kit::{SOON, TempDir};
+use crate::kit::{SOON, TempDir, free_tcp_url};
 use crate::program::{Program, Tool, free_port};
 
 /// Who is at the other end, and what it does before it is content.
@@ -155,7 +155,7 @@ const OF_NNGCAT: &[Invocation] = invocations! {
     nngcat "--bus0 --dial URL --data x -Q --recv-timeout 1", Peer::Bus("y", "x") => b"\"y\"\n"; Exits(0, 0);
     nngcat "--pair0 --listen URL -Q -C 1", Peer::Pair("y", "") => b"\"y\"\n"; Exits(0, 0);
     nngcat "--pair1 --dial URL --data x -Q --recv-timeout 1", Peer::Pair1("y", "x") => b"\"y\"\n"; Exits(0, 0);
-    nngcat "--pair0 --compat --dial URL --data x -i 1 -Q", Peer::Pair("y", "x") => b"\"y\"\n"; Stays;
+    nngcat "--pair0 --compat --dial URL --data x -Q", Peer::Pair("y", "x") => b"\"y\"\n"; Stays;
     nngcat "--pull -X PATH -Q -C 1", Peer::Gives(&[b"x"]) => b"\"x\"\n"; Exits(0, 0);
     // The formats.
     nngcat "--pull --listen URL --raw", Peer::Gives(&[BYTES, b"x"]) => b"q\"b\\n\nr\rz\0h\xffx"; Stays;
@@ -222,9 +222,13 @@ fn meet(tool: Tool, invocation: &Invocation) {
     let args = invocation.args;
     let binds = ["-L", "-X", "--bind", "--listen"].iter().any(|option| args.contains(option));
     let peer = invocation.peer;
+    // An address of its own where it can be had: with a port goes 127.0.0.1.
     let port = free_port();
     let path = dir.path("socket").display().to_string();
-    let url = format!("tcp://127.0.0.1:{port}");
+    let url = match args.contains("PORT") {
+        true => format!("tcp://127.0.0.1:{port}"),
+        false => free_tcp_url(),
+    };
     let meeting = if args.contains("PATH") { format!("ipc://{path}") } else { url.clone() };
     let args = args.replace("PORT", &port.to_string()).replace("URL", &url).replace("PATH", &path);
     let args = args.replace("FILE", &dir.path("file").display().to_string());

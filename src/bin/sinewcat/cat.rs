@@ -122,7 +122,7 @@ impl<'a> Cat<'a> {
     }
 
     /// Calls `turn` as often as the job says, at its interval. `turn` gets the moment when the next
-    /// one is due, if there is a next one or an interval.
+    /// one would be due, if there is an interval.
     fn repeat(&mut self, mut turn: impl FnMut(&mut Self, Option<Instant>) -> Outcome) -> Outcome {
         let sends = self.job.sends();
         for n in 1.. {
@@ -250,6 +250,10 @@ fn listen(socket: &impl Receives, cat: &mut Cat<'_>, end: Option<Instant>) -> Ou
             Ok(message) => cat.print(&message)?,
             Err(RecvError::TimedOut) => return Ok(()),
             Err(error) => return Err(error.into()),
+        }
+        // Somebody may talk without a pause.
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
         }
     }
 }

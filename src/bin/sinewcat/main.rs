@@ -133,7 +133,7 @@ fn run(cli: Cli, dialect: Dialect, signal: &mut Option<i32>) -> Outcome {
     let mut job = |job: &dyn Fn(&Stop) -> Outcome| {
         let stop = stop()?;
         let outcome = job(&stop);
-        *signal = stop.signal();
+        *signal = stop.finish();
         outcome
     };
     match cli.task {

@@ -20,12 +20,14 @@ pub(crate) struct Stop(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    signalled: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     signal: Option<i32>,
+    /// Whether the sockets are being closed.
+    closing: bool,
     closers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -63,6 +65,16 @@ impl Stop {
         self.lock().signal
     }
 
+    /// The signal that has come, once everything is closed: a process that ended earlier would leave
+    /// its socket files behind.
+    pub(crate) fn finish(&self) -> Option<i32> {
+        let mut state = self.lock();
+        while state.closing {
+            state = self.0.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.signal
+    }
+
     /// Rests for a while.
     ///
     /// A signal ends it with [`Failure::Closed`].
@@ -75,7 +87,7 @@ impl Stop {
             if left.is_zero() {
                 return Ok(());
             }
-            let waited = self.0.signalled.wait_timeout(state, left);
+            let waited = self.0.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
         Err(Failure::Closed)
@@ -85,10 +97,13 @@ impl Stop {
         let closers = {
             let mut state = self.lock();
             state.signal = Some(signal);
+            state.closing = true;
             std::mem::take(&mut state.closers)
         };
-        self.0.signalled.notify_all();
+        self.0.changed.notify_all();
         closers.into_iter().for_each(|close| close());
+        self.lock().closing = false;
+        self.0.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
