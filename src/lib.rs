@@ -70,6 +70,12 @@
 //! kernel when the connection is idle. One I/O thread, started by the first `bind` or `connect`, reads,
 //! accepts, connects, and writes what a caller could not. A program that has to read more than one core
 //! can may have several ([`Runtime`]).
+//!
+//! # Features
+//!
+//! | feature | by default | |
+//! |---|---|---|
+//! | `cli` | off | builds the command-line tool `sinewcat` (on Unix); changes nothing in the library |
 
 #![deny(unsafe_code)]
 
