@@ -9,7 +9,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Deref;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// The number of one pipe: unique among the live pipes of the process, 1 to 0x7FFF_FFFF.
 ///
@@ -305,8 +305,29 @@ impl Frame {
         }
     }
 
+    /// Takes the first `n` bytes off, shown to `look`: nothing refers to them afterwards. `None`, and
+    /// nothing taken, when there are fewer.
+    pub(crate) fn take_off<R>(&mut self, n: usize, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        if n > self.len() {
+            return None;
+        }
+        if n > self.head().len() {
+            self.join();
+        }
+        let first = match &mut self.head {
+            Some(head) if !head.is_empty() => &mut **head,
+            _ => &mut self.body,
+        };
+        let looked = look(&first[..n]);
+        first.advance(n);
+        Some(looked)
+    }
+
     /// The 32-bit word that begins at byte `at`; `None` when the message ends before it does.
     pub(crate) fn word(&self, at: usize) -> Option<u32> {
+        if self.head.is_none() {
+            return self.body.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
+        }
         let mut word = [0; 4];
         for (i, byte) in word.iter_mut().enumerate() {
             *byte = self.byte(at + i)?;

@@ -154,11 +154,14 @@ impl Signal {
 
     /// Wakes everybody who waits for `interest`.
     pub(crate) fn wake_every(&self, interest: Interest) {
-        let mut waiters = self.waiters.lock();
-        let concerned: Vec<Ticket> =
-            waiters.sleeping.range(span(interest)).map(|(&ticket, _)| ticket).collect();
-        let woken: Vec<Sleeper> =
-            concerned.iter().filter_map(|ticket| waiters.sleeping.remove(ticket)).collect();
+        // As in `wake`.
+        if self.registered.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let (mut waiters, mut woken) = (self.waiters.lock(), Vec::new());
+        while let Some((&ticket, _)) = waiters.sleeping.range(span(interest)).next() {
+            woken.extend(waiters.sleeping.remove(&ticket));
+        }
         self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
         drop(waiters);
         woken.into_iter().for_each(Sleeper::wake);

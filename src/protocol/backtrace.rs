@@ -8,37 +8,45 @@
 //! of some device on the way and means nothing to us; the last is the only one with its top bit set.
 //! Wire specification, sections 8.2, 9, 10 and 11.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::conversation::Conversation;
 use crate::message::Frame;
+use crate::numbered::NumberMap;
 use crate::stats::DropReason;
 
 /// The bit that marks the last word of a backtrace.
 const END: u32 = 0x8000_0000;
 const WORD: usize = 4;
 
-/// Splits what a REP or RESPONDENT has received into the backtrace, id included, and the body.
+/// The words of a backtrace, id included. A short one takes no memory of its own.
+pub(crate) type Backtrace = SmallVec<[u8; 4 * WORD]>;
+
+/// Splits what a REP or RESPONDENT has received into the backtrace and the body.
 ///
 /// A backtrace that does not end within `ttl` words is over the limit, whatever comes behind.
-pub(super) fn split(frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
-    split_within(frame, usize::from(ttl))
+pub(super) fn split(mut frame: Frame, ttl: u8) -> Result<(Backtrace, Bytes), DropReason> {
+    let length = length(&frame, usize::from(ttl))?;
+    let words = frame.take_off(length, Backtrace::from_slice).ok_or(DropReason::Malformed)?;
+    Ok((words, frame.into_bytes()))
 }
 
-/// Splits what a raw REQ or SURVEYOR has received, which has no limit but its own length.
-pub(super) fn split_all(frame: Frame) -> Result<(Bytes, Bytes), DropReason> {
-    split_within(frame, usize::MAX / WORD)
+/// Splits what a raw REQ or SURVEYOR has received, whose header has no limit but its own length.
+pub(super) fn split_all(mut frame: Frame) -> Result<(Bytes, Bytes), DropReason> {
+    let length = length(&frame, usize::MAX / WORD)?;
+    let words = frame.take(length).ok_or(DropReason::Malformed)?;
+    Ok((words, frame.into_bytes()))
 }
 
-fn split_within(mut frame: Frame, limit: usize) -> Result<(Bytes, Bytes), DropReason> {
+/// How long the backtrace at the front is, which may have `limit` words.
+fn length(frame: &Frame, limit: usize) -> Result<usize, DropReason> {
     for hop in 0..limit {
         let word = frame.word(hop * WORD).ok_or(DropReason::Malformed)?;
         if word & END != 0 {
-            let words = frame.take((hop + 1) * WORD).ok_or(DropReason::Malformed)?;
-            return Ok((words, frame.into_bytes()));
+            return Ok((hop + 1) * WORD);
         }
     }
     Err(DropReason::TtlExceeded)
@@ -50,7 +58,7 @@ pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Bytes), DropReason>
     if word & END == 0 {
         return Err(DropReason::Stale);
     }
-    frame.take(WORD).ok_or(DropReason::Malformed)?;
+    frame.take_off(WORD, |_| ()).ok_or(DropReason::Malformed)?;
     Ok((RequestId(word & !END), frame.into_bytes()))
 }
 
@@ -77,12 +85,12 @@ impl RequestId {
 #[derive(Debug)]
 pub(super) struct Ids {
     next: u32,
-    owners: HashMap<RequestId, Conversation>,
+    owners: NumberMap<RequestId, Conversation>,
 }
 
 impl Ids {
     pub(super) fn new(seed: u32) -> Self {
-        Self { next: seed & !END, owners: HashMap::new() }
+        Self { next: seed & !END, owners: NumberMap::default() }
     }
 
     /// A fresh id, outstanding from now on.

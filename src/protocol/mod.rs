@@ -214,6 +214,17 @@ pub(crate) enum RecvRefusal {
     ConnectionReset,
 }
 
+/// When a protocol has to be told the time. To ask the clock takes as long as to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Not at all: there is no `deadline`. Every `now` is one and the same moment.
+    Never,
+    /// In `expire`. Every other `now` is one and the same moment, long ago.
+    WhenDue,
+    /// In every entry.
+    Always,
+}
+
 /// The protocol cannot use another pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejected;
@@ -260,9 +271,8 @@ pub(crate) trait Protocol: Send + 'static {
     /// Whether nothing is ever sent on its pipes.
     const MUTE: bool = false;
 
-    /// Whether it matters what time it is. If not, every `now` is one and the same moment, since to
-    /// ask the clock takes as long as to send, and there is no `deadline`.
-    const KEEPS_TIME: bool = false;
+    /// When it matters what time it is.
+    const CLOCK: Clock = Clock::Never;
 
     /// A new pipe. Nothing has been received on it yet; it is empty and drained.
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected>;

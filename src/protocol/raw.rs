@@ -23,7 +23,7 @@ use super::rep::Role;
 use super::route::{Balance, FairQueue, FanOut};
 use super::surveyor::Surveyor;
 use super::{
-    Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
+    Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
     SendRefusal,
 };
 use crate::message::{Frame, Message, PipeId};
@@ -81,7 +81,7 @@ impl<P: Headed> Protocol for Raw<P> {
     const PEER: ProtocolId = P::PEER;
     const RAW: bool = true;
     const FILTERS: bool = P::FILTERS;
-    const KEEPS_TIME: bool = P::KEEPS_TIME;
+    const CLOCK: Clock = P::CLOCK;
     const OPTIONS: &'static [Own] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
     type To = Bytes;

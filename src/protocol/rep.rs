@@ -4,17 +4,16 @@
 //! to the program with it and comes again with the answer, so that any number of requests can be in
 //! work at once and be answered in any order.
 
-use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::backtrace::{self, Backtrace};
 use super::route::FairQueue;
-use super::{
-    Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal, backtrace,
-};
+use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
+use crate::numbered::NumberSet;
 use crate::options::Own;
 use crate::stats::DropReason;
 
@@ -27,7 +26,7 @@ pub(crate) struct Route {
     /// The pipe the request came on, and the only one its answer may take.
     pipe: PipeId,
     /// The header of the request, which becomes that of the answer.
-    backtrace: Bytes,
+    backtrace: Backtrace,
 }
 
 impl Route {
@@ -71,7 +70,7 @@ pub(crate) struct Answerer<R> {
     ttl: u8,
     requests: FairQueue,
     /// Pipes that took no answer when they were last tried.
-    full: HashSet<PipeId>,
+    full: NumberSet<PipeId>,
     role: PhantomData<R>,
 }
 
@@ -80,7 +79,7 @@ const RECV: Interest = Interest::Recv(0);
 impl<R: Role> Answerer<R> {
     /// `ttl` is at least 1: a request without any hop does not exist.
     pub(crate) fn new(ttl: u8) -> Self {
-        Self { ttl, requests: FairQueue::default(), full: HashSet::new(), role: PhantomData }
+        Self { ttl, requests: FairQueue::default(), full: NumberSet::default(), role: PhantomData }
     }
 
     /// Holds for what is received from now on.

@@ -14,7 +14,9 @@ use slab::Slab;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Turn};
 use super::route::Balance;
-use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
+};
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -184,8 +186,27 @@ impl Req {
         }
     }
 
-    /// Puts a copy of the first request in line into `pipe`; on failure it stays first, and
-    /// `writable` or `detach` will tell of the pipe.
+    /// Has a new request stand in line, or sends it if it need not.
+    fn line_up(
+        &mut self,
+        ticket: Ticket,
+        conversation: Conversation,
+        now: Instant,
+        io: &mut impl Port,
+    ) {
+        let sent = self.line.is_empty()
+            && self
+                .drained
+                .take()
+                .is_some_and(|pipe| self.transmit(ticket, conversation, pipe, now, io));
+        if !sent {
+            self.line.insert(ticket, conversation);
+            self.dispatch(now, io);
+        }
+    }
+
+    /// Puts a copy of a request into `pipe`, and takes it out of the line; says whether it could. If
+    /// not it keeps its place, and `writable` or `detach` will tell of the pipe.
     fn transmit(
         &mut self,
         ticket: Ticket,
@@ -193,12 +214,12 @@ impl Req {
         pipe: PipeId,
         now: Instant,
         io: &mut impl Port,
-    ) {
+    ) -> bool {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
-            return;
+            return false;
         };
         if io.push(pipe, &request.id.header(), &request.body).is_err() {
-            return;
+            return false;
         }
         if matches!(request.place, Place::Resending) {
             io.resent();
@@ -211,6 +232,7 @@ impl Req {
         if io.drained(pipe) {
             self.drained.add(pipe, io.priorities(pipe).send);
         }
+        true
     }
 
     /// Routes one reply to the conversation that waits for it.
@@ -275,7 +297,7 @@ impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
     const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::SendPriority];
-    const KEEPS_TIME: bool = true;
+    const CLOCK: Clock = Clock::Always;
     type To = Conversation;
     type From = Turn;
     type Received = Message;
@@ -332,8 +354,7 @@ impl Protocol for Req {
             ticket,
             place: Place::Unsent,
         });
-        self.line.insert(ticket, conversation);
-        self.dispatch(now, io);
+        self.line_up(ticket, conversation, now, io);
         Ok(())
     }
 

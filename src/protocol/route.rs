@@ -4,12 +4,13 @@
 //! priorities count, pipes of one priority stand in one [`Line`], and only the best line that is not
 //! empty is served ([`Classes`]).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use super::{Broadcast, Interest, Overflow, Port, SendRefusal};
 use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::numbered::NumberSet;
 use crate::stats::DropReason;
 
 /// The load balancer: the pipes that can take a message now, by priority, and within a priority the
@@ -288,7 +289,7 @@ impl Classes {
 #[derive(Debug, Default)]
 struct Line {
     order: VecDeque<PipeId>,
-    members: HashSet<PipeId>,
+    members: NumberSet<PipeId>,
 }
 
 impl Line {

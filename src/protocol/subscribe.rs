@@ -35,7 +35,9 @@ use super::pull::Collector;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::topics::Topics;
-use super::{Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
+};
 use crate::message::{Message, PipeId, Verdict};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -78,7 +80,7 @@ pub(crate) struct Sub {
     /// Who wants the message that was looked at last. Has a place for each context, so that matching
     /// takes no memory.
     takers: Vec<usize>,
-    /// The time when it was last told.
+    /// When it was last told the time, or earlier: that moment is over.
     now: Option<Instant>,
 }
 
@@ -358,7 +360,7 @@ impl Protocol for Sub {
     const PEER: ProtocolId = ProtocolId::PUB;
     const OPTIONS: &'static [Own] = &[Own::SubQueue, Own::PreferNew, Own::RecvPriority];
     const MUTE: bool = true;
-    const KEEPS_TIME: bool = true;
+    const CLOCK: Clock = Clock::WhenDue;
     type To = Infallible;
     type From = Conversation;
     type Received = Message;

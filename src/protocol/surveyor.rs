@@ -13,7 +13,7 @@ use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Turn};
 use super::route::FanOut;
 use super::{
-    Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
+    Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
@@ -145,7 +145,7 @@ impl Protocol for Surveyor {
     const OPTIONS: &'static [Own] = &[Own::SurveyDeadline, Own::SurveyStorage, Own::Overflow];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
-    const KEEPS_TIME: bool = true;
+    const CLOCK: Clock = Clock::Always;
     type To = Conversation;
     type From = Turn;
     type Received = Message;

@@ -6,13 +6,15 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::broadcast::MANY;
 use super::pipes::Pipe;
 use super::port::SocketPort;
 use super::{Core, DetachReason, EndpointCore, State};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe};
-use crate::protocol::{Interest, Protocol};
+use crate::protocol::{Clock, Interest, Protocol};
 use crate::reactor::Link;
 use crate::ring::Ring;
 use crate::stats::DropReason;
@@ -64,8 +66,12 @@ impl<P: Protocol> Entry<'_, P> {
 
     /// Runs the protocol's timers that are due.
     pub(super) fn expire(&mut self) {
-        let (protocol, mut port, now) = self.parts();
-        if protocol.deadline().is_some_and(|deadline| deadline <= now) {
+        let Some(deadline) = self.state.protocol.deadline() else { return };
+        if P::CLOCK == Clock::WhenDue {
+            self.now = Instant::now();
+        }
+        if deadline <= self.now {
+            let (protocol, mut port, now) = self.parts();
             protocol.expire(now, &mut port);
         }
     }
@@ -166,16 +172,17 @@ impl<P: Protocol> Entry<'_, P> {
     }
 }
 
-/// What is to be done once the lock is given back.
+/// What is to be done once the lock is given back. Of what is common there is seldom more than fits in
+/// here, without memory of its own.
 #[derive(Default)]
 pub(crate) struct Effects {
-    pub(super) bells: Vec<(Far, Edge)>,
+    pub(super) bells: SmallVec<[(Far, Edge); 2]>,
     /// Connections that have enough for a write.
-    pub(super) batches: Vec<Arc<Link>>,
+    pub(super) batches: SmallVec<[Arc<Link>; 1]>,
     pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
-    pub(super) wakes: Vec<Interest>,
+    pub(super) wakes: SmallVec<[Interest; 2]>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
     pub(super) peers_changed: bool,

@@ -20,7 +20,7 @@ use crate::error::{OptionError, RuntimeError};
 use crate::message::PipeId;
 use crate::options::Options;
 use crate::pipe::{Edge, Far, Host, NewPipe, SocketBell};
-use crate::protocol::{Held, Protocol, ProtocolId};
+use crate::protocol::{Clock, Held, Protocol, ProtocolId};
 use crate::reactor::Command;
 use crate::ring::{Bounds, Encoders, Ring};
 use crate::runtime::Runtime;
@@ -269,20 +269,23 @@ impl<P: Protocol> Core<P> {
     /// As [`enter`](Self::enter), for the ways on which every message goes.
     #[inline(always)]
     fn enter_here<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
-        let now = if P::KEEPS_TIME { Instant::now() } else { self.birth };
+        let now = match P::CLOCK {
+            Clock::Always => Instant::now(),
+            Clock::WhenDue | Clock::Never => self.birth,
+        };
         let mut state = self.state.lock();
         let mut entry = Entry { core: self, state: &mut state, now };
         if self.bell.is_pending() {
             entry.hand_over();
         }
-        if P::KEEPS_TIME {
+        if P::CLOCK != Clock::Never {
             entry.expire();
         }
         let result = act(&mut entry);
         if self.bell.set_busy(state.protocol.is_busy() && !state.closed) {
             state.effects.visit = true;
         }
-        if P::KEEPS_TIME {
+        if P::CLOCK != Clock::Never {
             state.effects.timer = state.timer_to_set();
         }
         if !state.effects.is_nothing() {

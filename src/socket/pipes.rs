@@ -2,13 +2,13 @@
 //!
 //! Owns what a socket knows of each pipe, and the bound on what peers that have left may leave behind.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::entry::Effects;
 use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
+use crate::numbered::NumberMap;
 use crate::options::Priorities;
 use crate::pipe::{Edge, Far, NewPipe, PipeLease};
 use crate::protocol::ProtocolId;
@@ -26,7 +26,7 @@ use crate::tuning;
 #[derive(Default)]
 pub(super) struct Pipes {
     /// Boxed: a table has up to twice as many places as entries.
-    table: HashMap<PipeId, Box<Pipe>, BuildHasherDefault<PipeHasher>>,
+    table: NumberMap<PipeId, Box<Pipe>>,
     /// The pipes that are gone, the oldest first.
     departed: BTreeMap<u64, PipeId>,
     /// What they hold, in bytes.
@@ -314,26 +314,5 @@ impl KnownPeer {
             since: peer.since,
             protocol: peer.protocol,
         }
-    }
-}
-
-/// Pipe ids are consecutive numbers: spreading them is all a table of them needs.
-#[derive(Default)]
-pub(super) struct PipeHasher(u64);
-
-impl Hasher for PipeHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // The golden ratio in 64 bits: consecutive numbers land far apart.
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
