@@ -81,7 +81,7 @@ impl Far {
 
 thread_local! {
     /// How the calling thread has rung links so far.
-    static PACE: Cell<Pace> = const { Cell::new(Pace { not_before: None, pause: tuning::APART }) };
+    static PACE: Cell<Pace> = const { Cell::new(Pace::new()) };
 }
 
 /// How fast a thread rings.
@@ -89,8 +89,23 @@ thread_local! {
 struct Pace {
     /// It had better write again then, and not before.
     not_before: Option<Instant>,
-    /// How long it has to be silent before it does.
-    pause: Duration,
+    /// How long the direct write took that was measured last.
+    write: Duration,
+    /// How many direct writes are not measured until the next one is. To ask the clock twice for each
+    /// is a part of what it takes that can be felt.
+    unmeasured: u8,
+}
+
+impl Pace {
+    const fn new() -> Self {
+        Self { not_before: None, write: Duration::ZERO, unmeasured: 0 }
+    }
+
+    /// Has the thread be silent for a while, from `time` on, before it writes again.
+    fn pause_from(&mut self, time: Instant) {
+        let pause = (self.write / 2).clamp(tuning::APART, tuning::FAR_APART);
+        self.not_before = Some(time + pause);
+    }
 }
 
 /// Does `write`, to the kernel, if the calling thread had better do so now; `false` if not.
@@ -102,22 +117,29 @@ struct Pace {
 /// not the pipe or the socket: a broadcast is a tight loop over pipes, and a program may loop over
 /// sockets.
 fn write_directly(write: impl FnOnce()) -> bool {
+    const UNMEASURED: u8 = 7;
     let begin = Instant::now();
-    let Pace { not_before, pause } = PACE.get();
+    let mut pace = PACE.get();
     let allowed = match tuning::CALLER_WRITES {
         Choice::Never => false,
         Choice::Always => true,
-        Choice::Measured => not_before.is_none_or(|time| begin >= time),
+        Choice::Measured => pace.not_before.is_none_or(|time| begin >= time),
     };
     if !allowed {
-        PACE.set(Pace { not_before: Some(begin + pause), pause });
-        return false;
+        pace.pause_from(begin);
+    } else if pace.unmeasured == 0 {
+        write();
+        let end = Instant::now();
+        pace.write = end - begin;
+        pace.unmeasured = UNMEASURED;
+        pace.pause_from(end);
+    } else {
+        write();
+        pace.unmeasured -= 1;
+        pace.pause_from(begin + pace.write);
     }
-    write();
-    let end = Instant::now();
-    let pause = ((end - begin) / 2).clamp(tuning::APART, tuning::FAR_APART);
-    PACE.set(Pace { not_before: Some(end + pause), pause });
-    true
+    PACE.set(pace);
+    allowed
 }
 
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.

@@ -100,7 +100,8 @@ impl Signal {
 
     /// Whether the waiter is still asleep: nobody has woken it since it registered.
     pub(crate) fn is_asleep(&self, ticket: Ticket) -> bool {
-        self.waiters.lock().sleeping.contains_key(&ticket)
+        // Nobody is registered: nor is this one. Whoever takes one off says so afterwards.
+        self.is_awaited() && self.waiters.lock().sleeping.contains_key(&ticket)
     }
 
     /// Takes a waiter off. `false`: it has been woken already, and must pass on what it was woken

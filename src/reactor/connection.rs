@@ -808,19 +808,28 @@ impl LinkPen<'_> {
 impl Pen for LinkPen<'_> {
     fn write(&mut self) -> Wrote {
         let link = self.link;
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let listed = self.consumer.slices(&mut slices);
-        if listed == 0 {
-            return Wrote::Nothing;
-        }
-        let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
-        match link.stream.write(&slices[..listed]) {
+        // Often there is one slice or none, and then a long list takes longer to make than all the rest.
+        let mut few = [IoSlice::new(&[]); 2];
+        let listed = self.consumer.slices(&mut few);
+        let (queued, written) = match listed {
+            0 => return Wrote::Nothing,
+            1 => (few[0].len(), link.stream.write(&few[..1])),
+            _ => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let listed = self.consumer.slices(&mut slices);
+                let all_listed = listed < SLICES;
+                let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
+                let queued = if all_listed { queued } else { usize::MAX };
+                (queued, link.stream.write(&slices[..listed]))
+            }
+        };
+        match written {
             Ok(n) => {
                 let taken = self.consumer.consume(n);
                 link.stir();
                 link.counters.copies_written.add(taken.messages);
                 self.room |= taken.room;
-                if n == queued && listed < SLICES { Wrote::All } else { Wrote::Part }
+                if n == queued { Wrote::All } else { Wrote::Part }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
             Err(error) if error.kind() == ErrorKind::WouldBlock => link.blocked.refused(),

@@ -54,7 +54,7 @@ impl SocketPort<'_> {
                 Ok(wake) => {
                     if wake.0 {
                         // All of them may sleep.
-                        effects.bells.reserve(pipes.len() - there);
+                        effects.bells.reserve(pipes.len() - there - 1);
                     }
                     pipe.count_sent(length, wake, effects);
                     if message.overflow == Overflow::Wait && !pipe.has_room(effects) {

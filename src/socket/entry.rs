@@ -6,8 +6,6 @@
 
 use std::time::Instant;
 
-use smallvec::SmallVec;
-
 use super::broadcast::MANY;
 use super::pipes::Pipe;
 use super::port::SocketPort;
@@ -172,17 +170,16 @@ impl<P: Protocol> Entry<'_, P> {
     }
 }
 
-/// What is to be done once the lock is given back. Of what is common there is seldom more than fits in
-/// here, without memory of its own.
+/// What is to be done once the lock is given back.
 #[derive(Default)]
 pub(crate) struct Effects {
-    pub(super) bells: SmallVec<[(Far, Edge); 2]>,
+    pub(super) bells: Few<(Far, Edge)>,
     /// Connections that have enough for a write.
-    pub(super) batches: SmallVec<[Arc<Link>; 1]>,
+    pub(super) batches: Few<Arc<Link>>,
     pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
-    pub(super) wakes: SmallVec<[Interest; 2]>,
+    pub(super) wakes: Few<Interest>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
     pub(super) peers_changed: bool,
@@ -197,32 +194,24 @@ impl Effects {
     #[inline]
     pub(super) fn is_nothing(&self) -> bool {
         // Without a branch for each: this is asked with every message.
-        let noted = self.bells.len()
-            | self.batches.len()
-            | self.wakes.len()
-            | self.closed.len()
-            | self.lost.len()
-            | self.unwanted.len();
+        let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
+        let rare = self.closed.len() | self.lost.len() | self.unwanted.len();
         let changed = self.peers_changed | self.queues_changed | self.visit;
-        !changed & (noted == 0) & self.timer.is_none()
+        !noted & (rare == 0) & !changed & self.timer.is_none()
     }
 
     pub(super) fn perform<P: Protocol>(self, core: &Core<P>) {
         let signal = &core.bell.signal;
-        for interest in self.wakes {
-            signal.wake(interest);
-        }
+        self.wakes.for_each(|interest| signal.wake(interest));
         if self.peers_changed {
             signal.wake_every(Interest::Peers);
         }
         if self.queues_changed {
             signal.wake_every(Interest::Drained);
         }
-        for (far, edge) in self.bells {
-            far.ring(edge);
-        }
+        self.bells.for_each(|(far, edge)| far.ring(edge));
         if tuning::CALLER_WRITES != Choice::Never {
-            self.batches.iter().for_each(|link| link.write_batch());
+            self.batches.for_each(|link| link.write_batch());
         }
         if !self.closed.is_empty() {
             let linger = core.options.lock().linger;
@@ -237,6 +226,48 @@ impl Effects {
         }
         if self.visit {
             core.attend();
+        }
+    }
+}
+
+/// Usually one thing or none, which then takes no memory of its own.
+pub(super) struct Few<T> {
+    first: Option<T>,
+    others: Vec<T>,
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<T> Few<T> {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, one: T) {
+        match &self.first {
+            None => self.first = Some(one),
+            Some(_) => self.others.push(one),
+        }
+    }
+
+    /// Sees to it that `others` more than the first need memory once only.
+    pub(super) fn reserve(&mut self, others: usize) {
+        self.others.reserve(others);
+    }
+
+    /// Each in its turn.
+    #[inline]
+    fn for_each(self, mut act: impl FnMut(T)) {
+        let Some(first) = self.first else { return };
+        act(first);
+        for other in self.others {
+            act(other);
         }
     }
 }

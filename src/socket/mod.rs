@@ -222,6 +222,11 @@ impl<P: Protocol> Core<P> {
         self.options.lock().clone()
     }
 
+    /// What `look` sees in the options in force, for one who needs little of them.
+    pub(crate) fn with_options<R>(&self, look: impl FnOnce(&Options) -> R) -> R {
+        look(&self.options.lock())
+    }
+
     /// Sets the options and has the protocol follow them.
     pub(crate) fn set_options(
         &self,

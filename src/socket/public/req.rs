@@ -107,7 +107,7 @@ fn open_request(
     let body = message.body();
     core.check_size(body)
         .map_err(|limit| RequestError::TooLarge { message: message.clone(), limit })?;
-    let resend = core.options().get_resend_interval();
+    let resend = core.with_options(Options::get_resend_interval);
     let opened = core.enter(|entry| {
         if entry.is_closed() {
             return None;
