@@ -66,7 +66,12 @@ impl<P: Protocol> Entry<'_, P> {
     pub(super) fn expire(&mut self) {
         let Some(deadline) = self.state.protocol.deadline() else { return };
         if P::CLOCK == Clock::WhenDue {
+            // Else the reactor enters when it is time: it does not have to be asked with each message.
+            if deadline > self.state.seen && self.state.armed.is_some() {
+                return;
+            }
             self.now = Instant::now();
+            self.state.seen = self.now;
         }
         if deadline <= self.now {
             let (protocol, mut port, now) = self.parts();

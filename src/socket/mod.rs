@@ -90,6 +90,7 @@ impl<P: Protocol> Handle<P> {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             format!("{}-{number}", P::ID)
         });
+        let birth = Instant::now();
         let state = State {
             protocol,
             pipes: Pipes::default(),
@@ -97,6 +98,7 @@ impl<P: Protocol> Handle<P> {
             leaving: Vec::new(),
             closed: false,
             armed: None,
+            seen: birth,
             edges: Vec::new(),
             effects: Effects::default(),
             encoders: Encoders::default(),
@@ -105,7 +107,7 @@ impl<P: Protocol> Handle<P> {
             this: this.clone(),
             holds: AtomicUsize::new(1),
             name,
-            birth: Instant::now(),
+            birth,
             state: Mutex::new(state),
             bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
             counters: Arc::new(Counters::new()),
@@ -189,6 +191,8 @@ struct State<P> {
     closed: bool,
     /// When the reactor will run our timers.
     armed: Option<Instant>,
+    /// When the clock was last asked, if it is asked only when something is due.
+    seen: Instant,
     /// Kept for its capacity.
     edges: Vec<(PipeId, Edge)>,
     /// What the entry under way has noted.
