@@ -368,6 +368,12 @@ impl Bounds {
             && (queued.messages >= widen(self.messages) || queued.bytes >= widen(self.bytes))
     }
 
+    /// Whether so much is queued that seven eighths of either bound are used up.
+    pub(crate) fn nearly_reached_by(self, queued: Queued) -> bool {
+        let most = |bound: usize| widen(bound - bound / 8);
+        queued.messages >= most(self.messages) || queued.bytes >= most(self.bytes)
+    }
+
     #[inline]
     pub(crate) fn at_most_half(self, queued: Queued) -> bool {
         queued.messages <= widen(self.messages / 2) && queued.bytes <= widen(self.bytes / 2)

@@ -197,7 +197,7 @@ impl Pipe {
         self.recv.close();
     }
 
-    /// Whether so much waits that the caller had better write it: a full batch, or half of what the
+    /// Whether so much waits that the caller had better write it: a full batch, or seven eighths of what the
     /// ring holds.
     #[cold]
     fn has_a_batch(&mut self) -> bool {
@@ -210,7 +210,7 @@ impl Pipe {
             true => tuning::LONG_BATCH,
             false => tuning::BATCH,
         };
-        queued.bytes >= batch || !bounds.at_most_half(queued)
+        queued.bytes >= batch || bounds.nearly_reached_by(queued)
     }
 
     /// Counts a message that was pushed, and sees to it that the far end is told of it if it sleeps,
