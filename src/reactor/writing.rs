@@ -144,3 +144,221 @@ pub(super) fn write_batch(pen: &mut impl Pen) -> Told {
         Wrote::Nothing | Wrote::Part | Wrote::All | Wrote::RefusedAgain => Told::Nothing,
     }
 }
+
+/// That after the last push some thread writes or the driver is told, in every interleaving. Run with
+/// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use bytes::Bytes;
+    use loom::sync::{Arc, Condvar};
+    use loom::thread;
+
+    use super::*;
+    use crate::ring::{self, Bounds, Consumer, Producer, Ring, Wake};
+    use crate::sync::Mutex;
+    use crate::wire::Framing;
+
+    /// What one message is on the wire.
+    const FRAME: usize = 9;
+
+    /// A kernel with room for one message, and a poll that reports changes only.
+    #[derive(Default)]
+    struct Kernel {
+        has: usize,
+        taken: usize,
+        /// Somebody was refused: that there is room is a change.
+        full: bool,
+        reported: bool,
+    }
+
+    impl Kernel {
+        fn write(&mut self) -> bool {
+            self.full = self.has > 0;
+            if !self.full {
+                self.has += 1;
+                self.taken += 1;
+            }
+            !self.full
+        }
+
+        fn read(&mut self) {
+            self.reported |= std::mem::take(&mut self.full);
+            self.has -= 1;
+        }
+    }
+
+    /// A connection, and the thread that stands for its driver.
+    struct Line {
+        ring: std::sync::Arc<Ring>,
+        blocked: Blocked,
+        kernel: Mutex<Kernel>,
+        written: Condvar,
+        /// The driver was told to flush.
+        posted: Mutex<bool>,
+        /// The driver is to look again. Not a parked thread: loom's `unpark` also wakes one that waits
+        /// for a lock.
+        stirred: Mutex<bool>,
+        stirs: Condvar,
+    }
+
+    struct Hand<'l> {
+        line: &'l Line,
+        consumer: Consumer<'l>,
+    }
+
+    impl Pen for Hand<'_> {
+        fn write(&mut self) -> Wrote {
+            let mut slices = [io::IoSlice::new(&[]); 1];
+            if self.consumer.slices(&mut slices) == 0 {
+                return Wrote::Nothing;
+            }
+            if !self.line.kernel.lock().write() {
+                return self.line.blocked.refused();
+            }
+            self.line.written.notify_one();
+            // It may have nothing more to do. Of itself this has it write nothing.
+            self.line.stir();
+            let _nobody_waits_for_room = self.consumer.consume(FRAME);
+            Wrote::Part
+        }
+
+        fn arm(&mut self) -> bool {
+            self.consumer.arm()
+        }
+
+        fn has_enough(&self, _: usize, _: bool) -> Option<Flushed> {
+            None
+        }
+    }
+
+    impl Line {
+        fn new() -> (Arc<Self>, Producer) {
+            let bounds = Bounds { messages: 9, bytes: usize::MAX };
+            let (producer, ring) = ring::new(Framing::Length, bounds);
+            ring.consumer().arm();
+            let line = Self {
+                ring,
+                blocked: Blocked::new(),
+                kernel: Mutex::default(),
+                written: Condvar::new(),
+                posted: Mutex::default(),
+                stirred: Mutex::default(),
+                stirs: Condvar::new(),
+            };
+            (Arc::new(line), producer)
+        }
+
+        fn pen(&self) -> Option<Hand<'_>> {
+            Some(Hand { line: self, consumer: self.ring.try_consumer()? })
+        }
+
+        fn post(&self) {
+            *self.posted.lock() = true;
+            self.stir();
+        }
+
+        /// Has the driver look again.
+        fn stir(&self) {
+            *self.stirred.lock() = true;
+            self.stirs.notify_one();
+        }
+
+        /// Sleeps, as the driver, until it is to look again.
+        fn rest(&self) {
+            let mut stirred = self.stirred.lock();
+            while !std::mem::take(&mut *stirred) {
+                stirred = self.stirs.wait(stirred).unwrap();
+            }
+        }
+
+        fn flush(&self) -> Flushed {
+            match self.pen() {
+                Some(mut pen) => write_out(&self.blocked, &mut pen),
+                None => Flushed::Later,
+            }
+        }
+
+        /// What a thread does that sends: writes itself, if its push rings and it is `idle`; has the
+        /// driver write; or writes what is not its duty.
+        fn send(&self, producer: &mut Producer, idle: bool) {
+            let Ok(Wake(rings)) = producer.push(&[], &Bytes::from_static(b"m")) else {
+                panic!("there is room");
+            };
+            match (rings, idle) {
+                (true, true) if matches!(self.flush(), Flushed::Idle | Flushed::Blocked) => {}
+                (true, _) => self.post(),
+                (false, _) if self.blocked.is_set() => {}
+                (false, _) => {
+                    if let Some(mut pen) = self.pen()
+                        && matches!(write_batch(&mut pen), Told::Flush)
+                    {
+                        self.post();
+                    }
+                }
+            }
+        }
+
+        /// As the peer: reads once there is something, and the poll wakes the driver.
+        fn read(&self) {
+            let mut kernel = self.kernel.lock();
+            while kernel.has == 0 {
+                kernel = self.written.wait(kernel).unwrap();
+            }
+            kernel.read();
+            drop(kernel);
+            self.stir();
+        }
+
+        /// As the driver: turns until `count` messages are written, and sleeps while nobody tells it
+        /// anything.
+        fn drive(&self, count: usize) {
+            let mut again = false;
+            while self.kernel.lock().taken < count {
+                let mut due = std::mem::take(&mut *self.posted.lock()) | again;
+                if std::mem::take(&mut self.kernel.lock().reported) {
+                    due |= self.blocked.take_report();
+                }
+                again = due && matches!(self.flush(), Flushed::Later);
+                match due {
+                    true if again => thread::yield_now(),
+                    true => {}
+                    false => self.rest(),
+                }
+            }
+        }
+    }
+
+    fn check(count: usize, idle: &'static [bool]) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(move || {
+            let (line, mut producer) = Line::new();
+            let sender = thread::spawn({
+                let line = Arc::clone(&line);
+                move || {
+                    for idle in idle {
+                        line.send(&mut producer, *idle);
+                    }
+                }
+            });
+            let peer = thread::spawn({
+                let line = Arc::clone(&line);
+                move || line.read()
+            });
+            line.drive(count);
+            sender.join().unwrap();
+            peer.join().unwrap();
+        });
+    }
+
+    /// The peer reads once, so two messages can be written.
+    #[test]
+    fn after_the_last_push_somebody_writes_or_the_driver_is_told() {
+        check(2, &[true, true]);
+    }
+
+    #[test]
+    fn a_batch_beside_the_driver_leaves_nothing_lying() {
+        check(2, &[false, false]);
+    }
+}
