@@ -86,6 +86,7 @@ mod error;
 pub mod internals;
 mod leader;
 mod message;
+pub mod metrics;
 mod numbered;
 mod options;
 mod pipe;

@@ -81,8 +81,28 @@ drop_reasons! {
     ClosedUnread = "closed_unread";
 }
 
+/// The stable name, as in [`DropReason::name`].
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A figure of [`Stats`], with what it means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure {
+    /// The name of the field.
+    pub(crate) name: &'static str,
+    /// The field's documentation, on one line.
+    pub(crate) help: &'static str,
+    pub(crate) value: u64,
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    (
+        counters { $($(#[doc = $doc:literal])* $name:ident,)* }
+        gauges { $($(#[doc = $gauge_doc:literal])* $gauge:ident,)* }
+    ) => {
         /// The counters of one socket, as they count.
         #[derive(Debug)]
         pub(crate) struct Counters {
@@ -110,14 +130,10 @@ macro_rules! counters {
             pub(crate) fn read(&self) -> Stats {
                 let mut stats = Stats {
                     $($name: self.$name.get(),)*
-                    current_connections: 0,
-                    inprogress_connections: self.in_progress.get(),
-                    send_queue: 0,
-                    recv_queue: 0,
-                    held_outbound: 0,
-                    held_inbound: 0,
+                    $($gauge: 0,)*
                     drops: std::array::from_fn(|i| self.drops[i].get()),
                 };
+                stats.inprogress_connections = self.in_progress.get();
                 stats.copies_written += self.copies_handed_over.get();
                 stats.copies_taken += self.copies_turned_away.get();
                 stats
@@ -132,95 +148,106 @@ macro_rules! counters {
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
-            $($(#[$doc])* pub $name: u64,)*
-            /// Gauge: pipes that can be used now.
-            pub current_connections: u64,
-            /// Gauge: connections on the way: being made, or exchanging headers.
-            pub inprogress_connections: u64,
-            /// Gauge: messages in the send queues of all pipes.
-            pub send_queue: u64,
-            /// Gauge: messages in the receive queues of all pipes.
-            pub recv_queue: u64,
-            /// Gauge: requests accepted that have not reached a pipe yet.
-            pub held_outbound: u64,
-            /// Gauge: answers taken from a pipe that nobody has received yet.
-            pub held_inbound: u64,
+            $($(#[doc = $doc])* pub $name: u64,)*
+            $(
+                $(#[doc = $gauge_doc])*
+                #[doc = " A gauge: it goes up and down."]
+                pub $gauge: u64,
+            )*
             drops: [u64; DropReason::ALL.len()],
         }
 
-        impl fmt::Display for Stats {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut line = |name: &str, value: u64| match value {
-                    0 => Ok(()),
-                    value => writeln!(f, "{name:<28}{value:>16}"),
-                };
-                $(line(stringify!($name), self.$name)?;)*
-                line("current_connections", self.current_connections)?;
-                line("inprogress_connections", self.inprogress_connections)?;
-                line("send_queue", self.send_queue)?;
-                line("recv_queue", self.recv_queue)?;
-                line("held_outbound", self.held_outbound)?;
-                line("held_inbound", self.held_inbound)?;
-                for (reason, count) in self.dropped() {
-                    line(&format!("dropped.{}", reason.name()), count)?;
-                }
-                Ok(())
+        impl Stats {
+            /// The counters, without the drops.
+            pub(crate) fn described_counters(&self) -> impl Iterator<Item = Figure> + use<> {
+                [$(Figure {
+                    name: stringify!($name),
+                    help: concat!($($doc),*),
+                    value: self.$name,
+                },)*]
+                .into_iter()
+            }
+
+            /// What goes up and down.
+            pub(crate) fn described_gauges(&self) -> impl Iterator<Item = Figure> + use<> {
+                [$(Figure {
+                    name: stringify!($gauge),
+                    help: concat!($($gauge_doc),*),
+                    value: self.$gauge,
+                },)*]
+                .into_iter()
             }
         }
     };
 }
 
 counters! {
-    /// Connections that we made and that our protocol accepted.
-    established_connections,
-    /// Connections that others made and that our protocol accepted.
-    accepted_connections,
-    /// Accepted connections that were closed by us.
-    dropped_connections,
-    /// Accepted connections that were closed or lost by the peer's side.
-    broken_connections,
-    /// Attempts to connect that failed.
-    connect_errors,
-    /// Calls of bind that failed.
-    bind_errors,
-    /// Failures to accept a connection, such as for want of descriptors.
-    accept_errors,
-    /// Peers turned away by our protocol or by the `admit` callback.
-    rejected_pipes,
-    /// Connections closed because of a wrong connection header.
-    handshake_errors,
-    /// Connections closed because their header did not come in time.
-    handshake_timeouts,
-    /// Connections closed because the peer announced a message over the limit.
-    oversize,
-    /// Connections closed because the framing was wrong in another way.
-    framing_errors,
-    /// Messages of which only a part arrived before the connection ended.
-    truncated,
-    /// Messages accepted from the program.
-    messages_sent,
-    /// Messages delivered to the program.
-    messages_received,
-    /// Body bytes accepted from the program.
-    bytes_sent,
-    /// Body bytes delivered to the program.
-    bytes_received,
-    /// Requests sent again.
-    resends,
-    /// Messages put into the send queue of a pipe; a broadcast counts once for each pipe.
-    copies_pushed,
-    /// Messages that left a send queue for the transport.
-    copies_written,
-    /// Messages dropped from a send queue to make room for newer ones.
-    copies_evicted,
-    /// Messages taken back from the send queue of a lost pipe, to go to another peer.
-    copies_reclaimed,
-    /// Messages taken out of the receive queue of a pipe.
-    copies_taken,
-    /// Copies of received messages that went to more than one context, beyond the first.
-    copies_made,
-    /// Pipe events that a subscriber was too slow to be told.
-    events_missed,
+    counters {
+        /// Connections that we made and that our protocol accepted.
+        established_connections,
+        /// Connections that others made and that our protocol accepted.
+        accepted_connections,
+        /// Accepted connections that were closed by us.
+        dropped_connections,
+        /// Accepted connections that were closed or lost by the peer's side.
+        broken_connections,
+        /// Attempts to connect that failed.
+        connect_errors,
+        /// Calls of bind that failed.
+        bind_errors,
+        /// Failures to accept a connection, such as for want of descriptors.
+        accept_errors,
+        /// Peers turned away by our protocol or by the `admit` callback.
+        rejected_pipes,
+        /// Connections closed because of a wrong connection header.
+        handshake_errors,
+        /// Connections closed because their header did not come in time.
+        handshake_timeouts,
+        /// Connections closed because the peer announced a message over the limit.
+        oversize,
+        /// Connections closed because the framing was wrong in another way.
+        framing_errors,
+        /// Messages of which only a part arrived before the connection ended.
+        truncated,
+        /// Messages accepted from the program.
+        messages_sent,
+        /// Messages delivered to the program.
+        messages_received,
+        /// Body bytes accepted from the program.
+        bytes_sent,
+        /// Body bytes delivered to the program.
+        bytes_received,
+        /// Requests sent again.
+        resends,
+        /// Messages put into the send queue of a pipe; a broadcast counts once for each pipe.
+        copies_pushed,
+        /// Messages that left a send queue for the transport.
+        copies_written,
+        /// Messages dropped from a send queue to make room for newer ones.
+        copies_evicted,
+        /// Messages taken back from the send queue of a lost pipe, to go to another peer.
+        copies_reclaimed,
+        /// Messages taken out of the receive queue of a pipe.
+        copies_taken,
+        /// Copies of received messages that went to more than one context, beyond the first.
+        copies_made,
+        /// Pipe events that a subscriber was too slow to be told.
+        events_missed,
+    }
+    gauges {
+        /// Pipes that can be used now.
+        current_connections,
+        /// Connections on the way: being made, or exchanging headers.
+        inprogress_connections,
+        /// Messages in the send queues of all pipes.
+        send_queue,
+        /// Messages in the receive queues of all pipes.
+        recv_queue,
+        /// Requests accepted that have not reached a pipe yet.
+        held_outbound,
+        /// Answers taken from a pipe that nobody has received yet.
+        held_inbound,
+    }
 }
 
 /// One monotonic number.
@@ -310,7 +337,29 @@ const AFTER_ARRIVAL: [DropReason; 10] = [
     DropReason::ClosedUnread,
 ];
 
+/// One line for each figure that is not zero.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Figure { name, value, .. } in self.described_counters().chain(self.described_gauges()) {
+            if value > 0 {
+                writeln!(f, "{name:<28}{value:>16}")?;
+            }
+        }
+        for (reason, count) in self.dropped().filter(|&(_, count)| count > 0) {
+            writeln!(f, "{:<28}{count:>16}", format!("dropped.{reason}"))?;
+        }
+        Ok(())
+    }
+}
+
 impl Stats {
+    /// Every counter and gauge with its name, which is that of its field, the zeros included; not the
+    /// drops, which [`dropped`](Self::dropped) has. The order is that of the fields.
+    pub fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let figures = self.described_counters().chain(self.described_gauges());
+        figures.map(|figure| (figure.name, figure.value))
+    }
+
     /// How many messages were dropped for `reason`.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]

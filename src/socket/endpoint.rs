@@ -38,7 +38,14 @@ impl Endpoint {
         self.core.id
     }
 
-    /// How it stands: connected or not, and if not, why.
+    /// Whether it accepts connections (`true`, made by `bind`) or makes them (`false`, by `connect`).
+    pub fn is_listening(&self) -> bool {
+        self.core.listening
+    }
+
+    /// How it stands: connected or not, and if not, why. Also after close.
+    ///
+    /// A moment's view: by the time it is looked at, the next attempt may be under way.
     pub fn status(&self) -> EndpointStatus {
         self.core.status.lock().clone()
     }
@@ -77,7 +84,7 @@ pub struct EndpointStatus {
 }
 
 /// What an endpoint is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndpointState {
     /// Bound, and accepting.
@@ -90,6 +97,61 @@ pub enum EndpointState {
     Waiting,
     /// Closed.
     Closed,
+}
+
+impl EndpointState {
+    /// Every state, in the order of declaration.
+    pub const ALL: &'static [Self] =
+        &[Self::Listening, Self::Connecting, Self::Connected, Self::Waiting, Self::Closed];
+
+    /// A stable name in lower case, for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Waiting => "waiting",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// The stable name, as in [`EndpointState::name`].
+impl fmt::Display for EndpointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The state, how many peers there are, and the last error: `waiting, 3 attempts, 0 peers, last error:
+/// connection refused`.
+impl fmt::Display for EndpointStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.state)?;
+        if self.attempts > 0 {
+            write!(f, ", {} attempts", self.attempts)?;
+        }
+        write!(f, ", {} peers", self.peers)?;
+        match &self.last_error {
+            Some(error) => write!(f, ", last error: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The address, and what the endpoint does there: `bound to tcp://127.0.0.1:5555`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let does = if self.is_listening() { "bound" } else { "connects" };
+        write!(f, "{does} to {}", self.url())
+    }
+}
+
+/// The bare number, as in metrics.
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Who is at the other end of a pipe.
@@ -200,6 +262,16 @@ impl std::ops::Deref for PeerStatus {
     }
 }
 
+/// Who it is, and what has passed and waits: `pull at tcp://127.0.0.1:40312: 7 sent, 2 queued; 0
+/// received, 0 queued`.
+impl fmt::Display for PeerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sent, received) = (self.messages_sent, self.messages_received);
+        let (out, inward) = (self.send_queue.messages, self.recv_queue.messages);
+        write!(f, "{}: {sent} sent, {out} queued; {received} received, {inward} queued", self.peer)
+    }
+}
+
 /// How full a queue is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -208,6 +280,12 @@ pub struct QueueStatus {
     pub messages: u64,
     /// Bytes in it, protocol headers included.
     pub bytes: u64,
+}
+
+impl fmt::Display for QueueStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} messages, {} bytes", self.messages, self.bytes)
+    }
 }
 
 /// What an endpoint's handle, its socket and the reactor share.

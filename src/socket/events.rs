@@ -42,6 +42,25 @@ pub enum PipeEventKind {
     Detached(DetachReason),
 }
 
+/// The kind in lower case, with the reason for which a pipe is gone: `detached: the peer closed the
+/// connection`.
+impl fmt::Display for PipeEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attaching => f.write_str("attaching"),
+            Self::Attached => f.write_str("attached"),
+            Self::Detached(reason) => write!(f, "detached: {reason}"),
+        }
+    }
+}
+
+/// The peer and what has happened: `rep at tcp://127.0.0.1:5555 attached`.
+impl fmt::Display for PipeEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.peer, self.kind)
+    }
+}
+
 /// Why a pipe is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

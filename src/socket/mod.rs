@@ -35,6 +35,8 @@ mod entry;
 mod establish;
 mod events;
 mod limits;
+#[macro_use]
+mod observe;
 mod pipes;
 mod port;
 mod public;
@@ -46,6 +48,7 @@ pub use endpoint::{
     Endpoint, EndpointId, EndpointState, EndpointStatus, Peer, PeerStatus, QueueStatus,
 };
 pub use events::{DetachReason, Events, PipeEvent, PipeEventKind};
+pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use public::{
     Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, ReplyError, Req, Request,
     Respondent, Sub, Survey, Surveyor, raw,

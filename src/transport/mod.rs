@@ -320,6 +320,16 @@ impl PeerCredentials {
     }
 }
 
+/// `pid 4711, uid 1000, gid 1000`, without what is not known.
+impl fmt::Display for PeerCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pid) = self.pid {
+            write!(f, "pid {pid}, ")?;
+        }
+        write!(f, "uid {}, gid {}", self.uid, self.gid)
+    }
+}
+
 /// The stream transports a runtime knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Transports(Vec<Entry>);

@@ -8,7 +8,9 @@ use super::error::DeviceFailure;
 use super::shared::{BACK, End, FRONT, Shared, Side};
 use super::stats::DeviceStats;
 use crate::error::WaitError;
-use crate::socket::{Events, PeerStatus};
+use crate::protocol::ProtocolId;
+use crate::socket::observe::sealed;
+use crate::socket::{Endpoint, Events, Observe, PeerStatus};
 use crate::stats::Stats;
 use crate::sync::{Arc, Ordering};
 
@@ -117,6 +119,34 @@ impl DeviceSide {
 
     fn side(&self) -> &dyn Side {
         &*self.shared.sides[self.which]
+    }
+}
+
+impl sealed::Sealed for DeviceSide {}
+
+impl Observe for DeviceSide {
+    fn name(&self) -> &str {
+        self.side().name()
+    }
+
+    fn protocol(&self) -> ProtocolId {
+        self.side().protocol()
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        Self::peers(self)
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        self.side().endpoints()
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
     }
 }
 

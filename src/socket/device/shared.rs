@@ -9,8 +9,8 @@ use super::error::DeviceFailure;
 use super::stats::{DeviceStats, Flow};
 use super::wiring::Line;
 use crate::error::WaitError;
-use crate::protocol::RawProtocol;
-use crate::socket::{Core, Events, Handle, PeerStatus};
+use crate::protocol::{ProtocolId, RawProtocol};
+use crate::socket::{Core, Endpoint, Events, Handle, PeerStatus};
 use crate::stats::Stats;
 use crate::sync::{Arc, AtomicBool, Ordering};
 
@@ -111,6 +111,8 @@ impl Shared {
 /// A socket of a device, whatever its protocol. Not on the path of a message.
 pub(in crate::socket) trait Side: Send + Sync {
     fn name(&self) -> &str;
+    fn protocol(&self) -> ProtocolId;
+    fn endpoints(&self) -> Vec<Endpoint>;
     fn close(&self);
     fn is_closed(&self) -> bool;
     fn stats(&self) -> Stats;
@@ -122,6 +124,14 @@ pub(in crate::socket) trait Side: Send + Sync {
 impl<P: RawProtocol> Side for Handle<P> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn protocol(&self) -> ProtocolId {
+        P::ID
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        Core::endpoints(self)
     }
 
     fn close(&self) {

@@ -234,6 +234,8 @@ macro_rules! socket_calls {
             }
         }
 
+        observe_calls!($socket, $protocol);
+
         impl Default for $socket {
             fn default() -> Self {
                 Self::new()
