@@ -2,7 +2,8 @@
 //!
 //! `service_discovery` has tests of its own.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -153,6 +154,49 @@ fn priority_leaves_the_near_worker_only_while_it_is_dead() {
     let _new_york = start("near");
     client.see(|line| went_to("New York", line));
     (0..3).for_each(|_| assert!(went_to("New York", &client.line())));
+}
+
+#[test]
+fn metrics_http_serves_the_page_and_nothing_else() {
+    let program = Program::start("metrics_http", &["127.0.0.1:0"]);
+    let line = program.line();
+    let address =
+        line.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, page) = answer.split_once("\r\n\r\n").expect("an empty line after the head");
+        assert!(head.contains(&format!("Content-Length: {}", page.len())), "{head}");
+        (head.to_owned(), page.to_owned())
+    };
+    drop(TcpStream::connect(address).unwrap()); // one that says nothing is no harm
+
+    let (head, page) = get("/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains(&format!("Content-Type: {}", sinew::metrics::CONTENT_TYPE)), "{head}");
+    assert!(page.ends_with("\n# EOF\n"), "{page}");
+    kit::eventually("a job is done", || {
+        let done = "sinew_messages_received_total{socket=\"jobs-in\",protocol=\"pull\"} ";
+        let (_, page) = get("/metrics");
+        page.lines().any(|line| line.strip_prefix(done).is_some_and(|count| count != "0"))
+    });
+    assert!(get("/").0.starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn top_prints_every_socket_and_its_peers_once() {
+    let mut program = Program::start("top", &["--once"]);
+    let lines: Vec<String> = (0..12).map(|_| program.line()).collect();
+    assert!(lines[0].starts_with("SOCKET "), "{lines:?}");
+    let starts = |with: &str| lines.iter().filter(|line| line.starts_with(with)).count();
+    for socket in ["jobs ", "worker ", "news ", "reader ", "sleeper "] {
+        assert_eq!(starts(socket), 1, "{socket}: {lines:?}");
+    }
+    assert_eq!(starts("  pull at tcp://"), 1, "{lines:?}");
+    assert_eq!(starts("  sub at inproc://news"), 2, "{lines:?}");
+    assert!(program.process.wait().unwrap().success());
 }
 
 /// A running example and the lines it prints. Dropping it kills it (SIGKILL).
