@@ -300,8 +300,10 @@ impl Drop for InProgress {
 }
 
 impl Counters {
-    pub(crate) fn dropped(&self, reason: DropReason, messages: u64) {
-        self.drops[reason as usize].add(messages);
+    /// Counts messages that were dropped. Whether they are the first for this reason.
+    pub(crate) fn dropped(&self, reason: DropReason, messages: u64) -> bool {
+        let before = self.drops[reason as usize].0.fetch_add(messages, Ordering::Relaxed);
+        before == 0 && messages > 0
     }
 }
 
@@ -310,10 +312,13 @@ impl Counters {
 pub(crate) struct PipeDrops(Option<Box<[u64; DropReason::ALL.len()]>>);
 
 impl PipeDrops {
+    /// Counts messages that were dropped. Whether they are the first for this reason.
     #[inline]
-    pub(crate) fn count(&mut self, reason: DropReason, messages: u64) {
+    pub(crate) fn count(&mut self, reason: DropReason, messages: u64) -> bool {
         let drops = self.0.get_or_insert_with(|| Box::new([0; DropReason::ALL.len()]));
+        let before = drops[reason as usize];
         drops[reason as usize] += messages;
+        before == 0 && messages > 0
     }
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {

@@ -11,6 +11,7 @@
 //!      +------------------------+----- error, timeout, end of stream ---------------+--> ended
 //! ```
 
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
@@ -323,7 +324,7 @@ impl Connection {
         };
         *drained = true;
         link.give_back(&self.endpoint.host);
-        link.drop_queued(DropReason::ClosedUnsent);
+        link.drop_queued(DropReason::ClosedUnsent, &self.endpoint);
         link.shut_down();
         set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token), cx);
         self.read(token, cx)
@@ -381,15 +382,15 @@ impl Connection {
                     host.detach(open.pipe, reason);
                 }
                 open.link.give_back(&self.endpoint.host);
-                open.link.drop_queued(DropReason::PipeLost);
+                open.link.drop_queued(DropReason::PipeLost, &self.endpoint);
                 open.link.shut_down();
             }
             Phase::Closing { link, .. } => {
                 link.give_back(&self.endpoint.host);
-                link.drop_queued(DropReason::ClosedUnsent);
+                link.drop_queued(DropReason::ClosedUnsent, &self.endpoint);
                 link.shut_down();
             }
-            Phase::Greeting { .. } => self.count_failed_greeting(ending),
+            Phase::Greeting { stream, .. } => self.count_failed_greeting(&*stream, ending),
             Phase::Opening(_) | Phase::Ended => {}
         }
     }
@@ -530,14 +531,15 @@ impl Connection {
         log::debug!("{}: connection of {} closed: {reason}", host.name(), self.endpoint.url());
     }
 
-    fn count_failed_greeting(&self, ending: &Ending) {
+    fn count_failed_greeting(&self, stream: &dyn Stream, ending: &Ending) {
         let (Some(host), Ending::Failed(error)) = (self.endpoint.host.upgrade(), ending) else {
             return;
         };
         if let AttemptError::Protocol(_) = error {
             host.counters().handshake_errors.bump();
         }
-        log::debug!("{}: no pipe at {}: {error}", host.name(), self.endpoint.url());
+        let (name, place) = (host.name(), PlaceOf(stream, &self.endpoint));
+        log::debug!("{name}: no pipe with {place}: {error}");
     }
 }
 
@@ -784,10 +786,15 @@ impl Link {
     }
 
     /// Drops and counts what is still queued.
-    fn drop_queued(&self, reason: DropReason) {
+    fn drop_queued(&self, reason: DropReason, endpoint: &EndpointCore) {
         let dropped = crate::pipe::discard(&self.send);
         self.counters.dropped(reason, dropped);
         if dropped > 0 {
+            if let Some(host) = endpoint.host.upgrade() {
+                let (name, place) = (host.name(), PlaceOf(&*self.stream, endpoint));
+                let pipe = self.pipe;
+                log::debug!("{name}: {place}, pipe {pipe}: {dropped} messages dropped: {reason}");
+            }
             // A drain may wait for them.
             self.bell.ring(self.pipe, Edge::Writable);
         }
@@ -796,6 +803,20 @@ impl Link {
     fn shut_down(&self) {
         if let Err(error) = self.stream.shutdown_write() {
             log::trace!("shutdown: {error}");
+        }
+    }
+}
+
+/// Where the other end of a stream is, for the log: its address, or if the system does not know it any
+/// more that of our endpoint.
+struct PlaceOf<'a>(&'a dyn Stream, &'a EndpointCore);
+
+impl fmt::Display for PlaceOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remote = self.0.peer().remote;
+        match remote.is_empty() {
+            true => f.write_str(&self.1.url()),
+            false => f.write_str(&remote),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! The memory that messages are framed in belongs to the socket and to the queues that refer to it. The
 //! socket gives up its part when it is closed, and when it has too few peers left to need it.
 
+use super::entry::Effects;
 use super::pipes::Pipe;
 use super::port::SocketPort;
 use crate::message::PipeId;
@@ -45,7 +46,7 @@ impl SocketPort<'_> {
         let (mut there, mut total) = (0, Total::default());
         for &id in pipes.iter().filter(|&&id| Some(id) != message.origin) {
             let Some(pipe) = table.get_mut(id).filter(|pipe| !pipe.is_gone()) else { continue };
-            match push(pipe, message, copies.as_mut(), &mut total) {
+            match push(pipe, message, copies.as_mut(), &mut total, effects) {
                 Err(PushRefusal::Closed) => continue,
                 Err(PushRefusal::Full) => {
                     pipe.write_soon(effects);
@@ -80,6 +81,7 @@ fn push(
     message: &Broadcast<'_>,
     copies: Option<&mut Copies<'_>>,
     total: &mut Total,
+    effects: &mut Effects,
 ) -> Result<Wake, PushRefusal> {
     let evicts = message.overflow == Overflow::DropOldest;
     let encoded = copies.map(|copies| copies.encoded(pipe.send.framing()));
@@ -92,7 +94,7 @@ fn push(
     };
     let linked = matches!(pipe.far, Some(Far::Link(_)));
     if evicted > 0 {
-        pipe.drops.count(DropReason::SendQueueFull, evicted);
+        pipe.count_dropped(DropReason::SendQueueFull, evicted, effects);
         total.evicted += evicted;
         total.evicted_here += if linked { evicted } else { 0 };
     }

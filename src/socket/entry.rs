@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::broadcast::MANY;
 use super::pipes::Pipe;
 use super::port::SocketPort;
+use super::record::{Record, Records};
 use super::{Core, DetachReason, EndpointCore, State};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe};
@@ -97,8 +98,9 @@ impl<P: Protocol> Entry<'_, P> {
         // The far end may have sent before we knew the pipe, and rung in vain.
         protocol.readable(id, &mut port);
         self.state.effects.peers_changed = true;
-        if let Some(pipe) = self.state.pipes.get(id) {
-            self.core.pipe_is_there(pipe);
+        let State { pipes, effects, .. } = &mut *self.state;
+        if let Some(pipe) = pipes.get(id) {
+            self.core.pipe_is_there(pipe, &mut effects.records);
         }
         Ok(())
     }
@@ -108,7 +110,7 @@ impl<P: Protocol> Entry<'_, P> {
         let Some(pipe) = self.state.pipes.get_mut(id) else { return false };
         let Some(far) = pipe.far.take() else { return false };
         pipe.shut();
-        self.core.pipe_is_gone(pipe, reason.clone());
+        self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects.records);
         if let Far::Link(_) = far {
             // Only when it is about to grow: a thousand pipes may leave at once.
             if self.state.leaving.len() == self.state.leaving.capacity() {
@@ -147,6 +149,8 @@ impl<P: Protocol> Entry<'_, P> {
             let unread = crate::pipe::discard(&pipe.recv);
             self.core.counters.copies_taken.count(unread);
             self.core.counters.dropped(DropReason::PeerLeft, unread);
+            let record = || Record::Dropped(Some(pipe.peer()), DropReason::PeerLeft);
+            self.state.effects.records.note(record);
             self.state.protocol.forget(id);
         }
     }
@@ -187,6 +191,8 @@ pub(crate) struct Effects {
     pub(super) wakes: Few<Interest>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
+    /// For the log.
+    pub(super) records: Records,
     pub(super) peers_changed: bool,
     pub(super) queues_changed: bool,
     pub(super) timer: Option<Instant>,
@@ -200,7 +206,7 @@ impl Effects {
     pub(super) fn is_nothing(&self) -> bool {
         // Without a branch for each: this is asked with every message.
         let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
-        let rare = self.closed.len() | self.lost.len() | self.unwanted.len();
+        let rare = self.closed.len() | self.lost.len() | self.unwanted.len() | self.records.len();
         let changed = self.peers_changed | self.queues_changed | self.visit;
         !noted & (rare == 0) & !changed & self.timer.is_none()
     }
@@ -232,6 +238,8 @@ impl Effects {
         if self.visit {
             core.attend();
         }
+        // The last: whoever writes the log may be slow.
+        self.records.write(&core.name);
     }
 }
 

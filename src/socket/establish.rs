@@ -169,7 +169,10 @@ impl<P: Protocol> Core<P> {
             return None;
         }
         state.endpoints.push(Arc::clone(&core));
-        Some(Endpoint { core })
+        drop(state);
+        let endpoint = Endpoint { core };
+        log::debug!("{}: {endpoint}", self.name);
+        Some(endpoint)
     }
 }
 

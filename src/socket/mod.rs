@@ -40,6 +40,7 @@ mod observe;
 mod pipes;
 mod port;
 mod public;
+mod record;
 mod spin;
 mod wait;
 
@@ -61,6 +62,7 @@ use events::EventHub;
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use port::SocketPort;
+use record::{Record, Records};
 use spin::Spin;
 
 /// The object was closed before.
@@ -360,7 +362,7 @@ impl<P: Protocol> Core<P> {
     /// the network.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         let linger = self.options.lock().linger;
-        let (endpoints, fars, armed) = {
+        let (endpoints, fars, armed, records) = {
             let mut state = self.state.lock();
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
@@ -370,8 +372,9 @@ impl<P: Protocol> Core<P> {
             let counters = &self.counters;
             protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects, encoders });
             state.encoders.rest();
-            let fars = self.drop_pipes(&mut state);
-            (std::mem::take(&mut state.endpoints), fars, state.armed.take())
+            let mut records = effects.records;
+            let fars = self.drop_pipes(&mut state, &mut records);
+            (std::mem::take(&mut state.endpoints), fars, state.armed.take(), records)
         };
         self.wake_all();
         if armed.is_some() {
@@ -382,6 +385,7 @@ impl<P: Protocol> Core<P> {
         }
         fars.iter().for_each(|far| far.close(linger));
         self.close_events();
+        records.write(&self.name);
         log::debug!("{}: closed", self.name);
         Ok(())
     }
@@ -394,15 +398,18 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Takes all pipes away from the protocol and counts what nobody will receive any more.
-    fn drop_pipes(&self, state: &mut State<P>) -> Vec<Far> {
+    fn drop_pipes(&self, state: &mut State<P>, records: &mut Records) -> Vec<Far> {
         let mut fars = Vec::new();
         for pipe in state.pipes.drain() {
             pipe.shut();
             let unread = crate::pipe::discard(&pipe.recv);
             self.counters.copies_taken.count(unread);
             self.counters.dropped(DropReason::ClosedUnread, unread);
+            if unread > 0 {
+                records.note(|| Record::Dropped(Some(pipe.peer()), DropReason::ClosedUnread));
+            }
             let Some(far) = &pipe.far else { continue };
-            self.pipe_is_gone(&pipe, DetachReason::SocketClosed);
+            self.pipe_is_gone(&pipe, DetachReason::SocketClosed, records);
             if let Far::Link(_) = far {
                 state.leaving.push(Arc::clone(pipe.send.ring()));
             }
@@ -411,13 +418,13 @@ impl<P: Protocol> Core<P> {
         fars
     }
 
-    fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason) {
+    fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason, records: &mut Records) {
         match reason.is_ours() {
             true => self.counters.dropped_connections.bump(),
             false => self.counters.broken_connections.bump(),
         }
         let peer = pipe.peer();
-        log::debug!("{}: {peer} is gone: {reason}", self.name);
+        records.note(|| Record::Gone(peer.clone(), reason.clone()));
         pipe.endpoint.pipe_is_gone();
         self.emit(PipeEventKind::Detached(reason), &peer);
     }
@@ -510,7 +517,8 @@ impl<P: Protocol> Host for Core<P> {
             drop(consumer);
             if entry.state.closed {
                 let messages = unsent.len() as u64;
-                return self.counters.dropped(DropReason::ClosedUnsent, messages);
+                self.counters.dropped(DropReason::ClosedUnsent, messages);
+                return;
             }
             self.counters.copies_reclaimed.add(unsent.len() as u64);
             entry.state.effects.queues_changed = true;
@@ -593,13 +601,13 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> Core<P> {
-    fn pipe_is_there(&self, pipe: &Pipe) {
+    fn pipe_is_there(&self, pipe: &Pipe, records: &mut Records) {
         let peer = pipe.peer();
         match peer.outgoing {
             true => self.counters.established_connections.bump(),
             false => self.counters.accepted_connections.bump(),
         }
-        log::debug!("{}: {peer} is there", self.name);
+        records.note(|| Record::There(peer.clone()));
         pipe.endpoint.pipe_is_there();
         self.emit(PipeEventKind::Attached, &peer);
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::entry::Effects;
+use super::record::Record;
 use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
 use crate::numbered::NumberMap;
@@ -13,7 +14,7 @@ use crate::options::Priorities;
 use crate::pipe::{Edge, Far, NewPipe, PipeLease};
 use crate::protocol::ProtocolId;
 use crate::ring::{Producer, Ring, Taken, Wake};
-use crate::stats::{Counters, PipeDrops};
+use crate::stats::{Counters, DropReason, PipeDrops};
 use crate::sync::Arc;
 use crate::transport::PeerCredentials;
 use crate::tuning;
@@ -195,6 +196,19 @@ impl Pipe {
     pub(super) fn shut(&self) {
         self.send.close();
         self.recv.close();
+    }
+
+    /// Counts messages of this peer that were dropped, and has the first for each reason told.
+    #[inline]
+    pub(super) fn count_dropped(
+        &mut self,
+        reason: DropReason,
+        messages: u64,
+        effects: &mut Effects,
+    ) {
+        if self.drops.count(reason, messages) {
+            effects.records.note(|| Record::Dropped(Some(self.peer()), reason));
+        }
     }
 
     /// Whether so much waits that the caller had better write it: a full batch, or seven eighths of what the

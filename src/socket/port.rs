@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::entry::Effects;
 use super::pipes::Pipes;
+use super::record::Record;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::options::Priorities;
 use crate::pipe::Far;
@@ -79,9 +80,11 @@ impl SocketPort<'_> {
         reason: DropReason,
         messages: u64,
     ) {
-        self.counters.dropped(reason, messages);
-        if let Some(pipe) = pipe.and_then(|pipe| self.pipes.get_mut(pipe)) {
-            pipe.drops.count(reason, messages);
+        let is_first = self.counters.dropped(reason, messages);
+        match pipe.and_then(|pipe| self.pipes.get_mut(pipe)) {
+            Some(pipe) => pipe.count_dropped(reason, messages, self.effects),
+            None if is_first => self.effects.records.note(|| Record::Dropped(None, reason)),
+            None => {}
         }
     }
 }
@@ -166,7 +169,7 @@ impl Port for SocketPort<'_> {
             let wanted = u64::from(matches!(picked, Picked::Taken(_)));
             if taken.messages > wanted {
                 self.counters.dropped(reason, taken.messages - wanted);
-                pipe.drops.count(reason, taken.messages - wanted);
+                pipe.count_dropped(reason, taken.messages - wanted, self.effects);
             }
             pipe.count_taken(taken, self.counters, self.effects);
             if is_empty && pipe.is_gone() {

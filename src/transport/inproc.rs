@@ -287,6 +287,9 @@ fn join(
     let ((near_id, expected), (announced, wanted)) = (near.host.identity(), far.host.identity());
     if expected != announced || wanted != near_id {
         far.host.counters().handshake_errors.bump();
+        let error = HeaderError::Peer { expected: wanted, announced: near_id };
+        let (name, place) = (far.host.name(), listener.endpoint.url());
+        log::debug!("{name}: no pipe with {place}: {}", AttemptError::Protocol(error));
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
     let (send_forth, forth) = between(&near.host, &far.host);

@@ -132,11 +132,12 @@ fn line<A: RawProtocol, B: RawProtocol>(from: &Handle<A>, to: &Handle<B>) -> Opt
 fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
     while let Some(message) = take(from) {
         let Err(reason) = pass_on(to, &message) else { continue };
-        to.counters.dropped(reason, 1);
+        if to.counters.dropped(reason, 1) {
+            log::debug!("{}: a device drops the first message: {reason}", to.name);
+        }
         if reason == DropReason::DeviceStopped {
             return;
         }
-        log::debug!("{}: a device dropped a message: {}", to.name, reason.name());
     }
 }
 

@@ -1,0 +1,64 @@
+//! Log records of what happens under a socket's lock.
+//!
+//! Owns the list of those that an entry wants written, and their words. A logger is not ours: it may
+//! take its time, and it may use sinew, the very socket perhaps. So a record is only noted under the
+//! lock, and written when that has been given back.
+
+use log::LevelFilter;
+
+use super::{DetachReason, Peer};
+use crate::stats::DropReason;
+
+/// Something that a socket has to say, at level debug.
+#[derive(Debug)]
+pub(super) enum Record {
+    /// The socket uses a new pipe.
+    There(Peer),
+    /// A pipe is gone.
+    Gone(Peer, DetachReason),
+    /// A message was dropped, the first for this reason: of the peer, or where no peer stands for it of
+    /// the socket.
+    Dropped(Option<Peer>, DropReason),
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Records(Vec<Record>);
+
+impl Records {
+    /// Notes a record, if anybody may want it. Costs next to nothing otherwise.
+    pub(super) fn note(&mut self, record: impl FnOnce() -> Record) {
+        if LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level() {
+            self.0.push(record());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Writes the records of the socket with this name.
+    pub(super) fn write(self, name: &str) {
+        for record in self.0 {
+            record.write(name);
+        }
+    }
+}
+
+impl Record {
+    fn write(&self, name: &str) {
+        match self {
+            Self::There(peer) => log::debug!("{name}: {peer} is there, pipe {}", peer.pipe),
+            Self::Gone(peer, reason) => {
+                log::debug!("{name}: {peer} is gone, pipe {}: {reason}", peer.pipe);
+            }
+            Self::Dropped(Some(peer), reason) => log::debug!(
+                "{name}: {peer}, pipe {}: the first message is dropped: {reason}",
+                peer.pipe
+            ),
+            Self::Dropped(None, reason) => {
+                log::debug!("{name}: the first message is dropped: {reason}");
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Log records: who came, who was refused, who left, and what is dropped, told once.
+
+use std::sync::{Mutex, MutexGuard, Once, mpsc};
+use std::thread;
+
+use sinew::metrics::Observe;
+use sinew::{Bus, DropReason, Options, Pair, Pub, Pull, Push, Rep, Sub, raw};
+
+mod kit;
+
+use kit::{Raw, SOON, Transport, eventually};
+
+#[test]
+fn a_connection_is_told_with_name_and_peer_when_it_comes_and_when_it_goes() {
+    listen();
+    for transport in Transport::ALL {
+        let (here, there) = (named("come-and-go"), Options::new());
+        let (pull, push) = (Pull::with_options(here).unwrap(), Push::with_options(there).unwrap());
+        let (_address, endpoint) = join!(pull, push, transport);
+        let peer = pull.peers()[0].peer.clone();
+        let pipe = peer.pipe;
+        wait_for(&pull, &format!("bound to {}", endpoint.url()));
+        wait_for(&pull, &format!("{peer} is there, pipe {pipe}"));
+        push.close().unwrap();
+        let gone = "the peer closed the connection";
+        wait_for(&pull, &format!("{peer} is gone, pipe {pipe}: {gone}"));
+        pull.close().unwrap();
+        wait_for(&pull, "closed");
+        forget(&pull);
+    }
+}
+
+#[test]
+fn a_peer_that_is_refused_is_told_with_the_reason() {
+    listen();
+    for transport in Transport::ALL {
+        let pair = Pair::with_options(named("refusing").admit(|_| false)).unwrap();
+        let other = Pair::new();
+        let address = transport.address();
+        let url = pair.bind(&address.url).unwrap().url();
+        other.connect(&url).unwrap();
+        let refused = |text: &str| {
+            text.starts_with("pair at ") && text.ends_with("turned away: the peer was not admitted")
+        };
+        eventually("it is told", || records(&pair).iter().any(|text| refused(text)));
+        pair.close().unwrap();
+        forget(&pair);
+    }
+}
+
+#[test]
+fn a_peer_of_the_wrong_kind_is_told_on_both_sides() {
+    listen();
+    for transport in Transport::ALL {
+        let rep = Rep::with_options(named("answering")).unwrap();
+        let push = Push::with_options(named("pushing")).unwrap();
+        let address = transport.address();
+        let url = rep.bind(&address.url).unwrap().url();
+        push.connect(&url).unwrap();
+        let ours = "protocol error: the peer is a push socket, ours needs req";
+        eventually("the one that is bound tells", || {
+            records(&rep)
+                .iter()
+                .any(|text| text.starts_with("no pipe with ") && text.ends_with(ours))
+        });
+        let theirs = "the peer is a rep socket, ours needs pull";
+        eventually("the one that connects tells", || {
+            records(&push).iter().any(|text| text.contains("connect to ") && text.ends_with(theirs))
+        });
+        push.close().unwrap();
+        rep.close().unwrap();
+        forget(&push);
+        forget(&rep);
+    }
+}
+
+#[test]
+fn an_attempt_that_fails_is_told() {
+    listen();
+    let push = Push::with_options(named("failing")).unwrap();
+    push.connect("tcp://127.0.0.1:1").unwrap();
+    wait_for(&push, "connects to tcp://127.0.0.1:1");
+    wait_for(&push, "connect to tcp://127.0.0.1:1: connection refused");
+    push.bind("tcp://127.0.0.1:no").unwrap_err();
+}
+
+#[test]
+fn drops_are_told_once_for_each_reason_and_peer() {
+    listen();
+    let bus = Bus::with_options(named("dropping").send_queue(1)).unwrap();
+    let endpoint = bus.bind("inproc://logging-drops").unwrap();
+    let slow = [(); 2].map(|()| Bus::with_options(Options::new().recv_queue(1)).unwrap());
+    slow.iter().for_each(|slow| drop(slow.connect(&endpoint.url()).unwrap()));
+    bus.wait_for_peers(2, SOON).unwrap();
+    (0..10).for_each(|_| bus.send("news").unwrap());
+    assert!(bus.stats().drops(DropReason::SendQueueFull) >= 10);
+    for peer in bus.peers() {
+        let text = format!(
+            "{}, pipe {}: the first message is dropped: send_queue_full",
+            peer.peer, peer.pipe
+        );
+        assert_eq!(records(&bus).iter().filter(|record| **record == text).count(), 1, "{text}");
+    }
+    assert_eq!(records(&bus).iter().filter(|text| text.contains("dropped")).count(), 2);
+}
+
+#[test]
+fn drops_of_what_was_received_are_told_once() {
+    listen();
+    let rep = Rep::with_options(named("malformed")).unwrap();
+    let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
+    let mut peer = Raw::greet(&endpoint.url(), 0x30, 0x31);
+    (0..5).for_each(|_| peer.send_frame(b"\x80\0\0")); // too short
+    peer.send_frame(b"\x80\0\0\x01good");
+    assert_eq!(*rep.recv_timeout(SOON).unwrap(), "good");
+    assert_eq!(rep.stats().drops(DropReason::Malformed), 5);
+    let told =
+        || records(&rep).iter().filter(|text| text.ends_with("is dropped: malformed")).count();
+    eventually("it is told", || told() > 0);
+    assert_eq!(told(), 1);
+}
+
+#[test]
+fn a_drop_for_which_no_peer_stands_is_told_for_the_socket() {
+    listen();
+    let req = raw::Req::new();
+    let rep = raw::Rep::with_options(named("to-nobody")).unwrap();
+    let _address = join!(rep, req, Transport::Tcp);
+    let request = sinew::Message::from("?").with_header(vec![0x80, 0, 0, 1]);
+    req.send(request).unwrap();
+    let request = rep.recv_timeout(SOON).unwrap();
+    req.close().unwrap();
+    eventually("the asker is gone", || rep.peers().is_empty());
+    for _ in 0..3 {
+        rep.send(sinew::Message::from("!").with_header(request.header().clone())).unwrap();
+    }
+    assert_eq!(rep.stats().drops(DropReason::PeerGone), 3);
+    let text = "the first message is dropped: peer_gone";
+    assert_eq!(records(&rep).iter().filter(|record| *record == text).count(), 1);
+}
+
+#[test]
+fn what_is_lost_with_a_connection_is_told() {
+    listen();
+    let push = Push::with_options(named("losing")).unwrap();
+    let endpoint = push.bind("tcp://127.0.0.1:0").unwrap();
+    let mut peer = Raw::greet(&endpoint.url(), 0x51, 0x50);
+    push.wait_for_peers(1, SOON).unwrap();
+    while push.try_send(vec![0; 100_000]).is_ok() {}
+    peer.finish();
+    eventually("it is lost", || push.stats().drops(DropReason::PipeLost) > 0);
+    let lost = push.stats().drops(DropReason::PipeLost);
+    eventually("it is told", || {
+        records(&push)
+            .iter()
+            .any(|text| text.ends_with(&format!(": {lost} messages dropped: pipe_lost")))
+    });
+}
+
+/// A logger may look at the socket whose record it writes: none is written under the socket's lock.
+#[test]
+fn a_logger_may_use_the_socket() {
+    listen();
+    for transport in Transport::ALL {
+        let (over, is_over) = mpsc::channel();
+        thread::spawn(move || {
+            let publisher = Pub::with_options(named("looked-at").send_queue(1)).unwrap();
+            let subscriber = Sub::with_options(named("looked-at-too").recv_queue(1)).unwrap();
+            look_at(&publisher);
+            look_at(&subscriber);
+            let (_address, endpoint) = join!(publisher, subscriber, transport);
+            (0..10).for_each(|_| publisher.send("news").unwrap());
+            let pipe = publisher.peers()[0].pipe;
+            publisher.disconnect(pipe).unwrap();
+            endpoint.close().unwrap();
+            publisher.close().unwrap();
+            subscriber.close().unwrap();
+            forget(&publisher);
+            forget(&subscriber);
+            over.send(()).unwrap();
+        });
+        is_over.recv_timeout(SOON).expect("nobody is stuck");
+    }
+}
+
+fn named(name: &str) -> Options {
+    Options::new().name(name)
+}
+
+/// The logger of this process: keeps the records of sockets, without the names.
+struct Logger;
+
+static LOGGER: Logger = Logger;
+static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LOOKED_AT: Mutex<Vec<(String, Box<dyn Observe>)>> = Mutex::new(Vec::new());
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("sinew")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        let looked_at = lock(&LOOKED_AT);
+        for (_, socket) in looked_at.iter().filter(|(name, _)| text.starts_with(name)) {
+            socket.snapshot();
+        }
+        drop(looked_at);
+        lock(&RECORDS).push(text);
+    }
+
+    fn flush(&self) {}
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&LOGGER).unwrap();
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+}
+
+/// What a socket has said so far.
+fn records(socket: &impl Observe) -> Vec<String> {
+    let name = format!("{}: ", Observe::name(socket));
+    lock(&RECORDS).iter().filter_map(|text| text.strip_prefix(&name)).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn wait_for(socket: &impl Observe, text: &str) {
+    eventually(text, || records(socket).iter().any(|record| record == text));
+}
+
+/// Forgets what was said by this name.
+fn forget(socket: &impl Observe) {
+    let name = format!("{}: ", Observe::name(socket));
+    lock(&RECORDS).retain(|text| !text.starts_with(&name));
+    lock(&LOOKED_AT).retain(|(other, _)| *other != name);
+}
+
+/// Has the logger look at the socket with each of its records.
+fn look_at(socket: &(impl Observe + Clone + 'static)) {
+    let name = format!("{}: ", Observe::name(socket));
+    lock(&LOOKED_AT).push((name, Box::new(socket.clone())));
+}
