@@ -121,6 +121,11 @@ pub use socket::{
 pub use stats::{DropReason, Stats};
 pub use transport::PeerCredentials;
 
+/// Iterators over what sockets receive: made by their `iter`, `try_iter` and `into_iter`.
+pub mod iter {
+    pub use crate::socket::iter::{IntoIter, Iter, TryIter};
+}
+
 /// The bodies of the fuzz targets; what they check stands beside the code they exercise.
 #[doc(hidden)]
 #[cfg(fuzzing)]

@@ -476,6 +476,7 @@ pub struct SubContext {
 
 context_calls!(SubContext);
 conversation_calls!(SubContext, recv_matching);
+iter_calls!(SubContext, Message, |context| context.take(Patience::For(None)).ok());
 
 impl SubContext {
     pub(super) fn new(core: &Handle<protocol::Sub>) -> Self {

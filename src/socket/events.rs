@@ -193,6 +193,8 @@ impl Events {
     }
 }
 
+try_iter_calls!(Events, PipeEvent);
+
 impl Iterator for Events {
     type Item = PipeEvent;
 

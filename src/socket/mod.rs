@@ -27,6 +27,12 @@ use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Weak};
 
+// The first two have macros that the others use.
+#[macro_use]
+pub(crate) mod iter;
+#[macro_use]
+mod observe;
+
 mod broadcast;
 mod context;
 pub mod device;
@@ -35,8 +41,6 @@ mod entry;
 mod establish;
 mod events;
 mod limits;
-#[macro_use]
-mod observe;
 mod pipes;
 mod port;
 mod public;

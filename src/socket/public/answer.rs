@@ -85,6 +85,8 @@ macro_rules! answering_socket {
             }
         }
 
+        iter_calls!($socket, $asked, |socket| socket.take(Patience::For(None)).ok());
+
         $(#[$asked_doc])*
         #[must_use = "whoever asked waits for the answer"]
         pub struct $asked(Asked<$protocol>);

@@ -357,6 +357,10 @@ macro_rules! recv_calls {
                 self.core.recv_async($interest, $from)
             }
         }
+
+        iter_calls!($socket, Message, |socket| {
+            socket.core.recv($interest, Patience::For(None), &$from).ok()
+        });
     };
 }
 

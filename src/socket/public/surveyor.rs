@@ -150,6 +150,8 @@ impl Survey {
     }
 }
 
+try_iter_calls!(Survey, Message);
+
 impl Iterator for Survey {
     type Item = Message;
 
