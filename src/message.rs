@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::string::FromUtf8Error;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -48,8 +50,16 @@ impl fmt::Debug for PipeId {
 /// A message: any number of bytes, including none.
 ///
 /// Cloning is cheap and shares the bytes, which never change. Everything that can become a message
-/// does so by itself in a call such as `send("hello")`: strings, byte slices, vectors and
-/// [`Bytes`] (the last two without copying).
+/// does so by itself in a call such as `send("hello")`. What it costs:
+///
+/// | made from | the bytes are |
+/// |---|---|
+/// | `String`, `Vec<u8>`, `Box<str>`, `Box<[u8]>`, [`Bytes`], [`BytesMut`], another message, a `Cow` that owns | taken over |
+/// | `Arc<[u8]>` | shared, for one small allocation |
+/// | anything borrowed, a `Cow` that borrows | copied, once |
+///
+/// And back: [`into_bytes`](Self::into_bytes) copies nothing; `Vec<u8>` and `String` copy, unless the
+/// message alone has the vector it was made from. Text that is not UTF-8 makes `String::try_from` fail.
 ///
 /// ```
 /// use sinew::Message;
@@ -170,6 +180,18 @@ message_from! {
     &Vec<u8>: bytes => Bytes::copy_from_slice(bytes);
     Bytes: bytes => bytes;
     &Bytes: bytes => bytes.clone();
+    BytesMut: bytes => bytes.freeze();
+    Box<str>: text => Bytes::from(text.into_boxed_bytes());
+    Box<[u8]>: bytes => Bytes::from(bytes);
+    std::sync::Arc<[u8]>: bytes => Bytes::from_owner(bytes);
+    Cow<'_, str>: text => match text {
+        Cow::Borrowed(text) => Bytes::copy_from_slice(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    };
+    Cow<'_, [u8]>: bytes => match bytes {
+        Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
 }
 
 impl<const N: usize> From<&[u8; N]> for Message {
@@ -187,6 +209,28 @@ impl From<&Self> for Message {
 impl From<Message> for Bytes {
     fn from(message: Message) -> Self {
         message.body
+    }
+}
+
+impl From<Message> for Vec<u8> {
+    fn from(message: Message) -> Self {
+        message.body.into()
+    }
+}
+
+/// Fails with the bytes inside if they are not UTF-8.
+impl TryFrom<Message> for String {
+    type Error = FromUtf8Error;
+
+    fn try_from(message: Message) -> Result<Self, FromUtf8Error> {
+        Self::from_utf8(message.into())
+    }
+}
+
+/// As the hash of its body, since two messages are equal when their bodies are.
+impl Hash for Message {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.body.hash(state);
     }
 }
 
@@ -398,6 +442,45 @@ mod tests {
         assert_eq!(PipeId::new(0), None);
         assert_eq!(PipeId::new(0x8000_0000), None);
         assert_eq!(PipeId::new(0x7FFF_FFFF).unwrap().get(), 0x7FFF_FFFF);
+    }
+
+    #[test]
+    fn what_is_given_away_is_not_copied() {
+        let vec = vec![7; 1000];
+        let at = vec.as_ptr();
+        assert_eq!(Message::from(vec.clone()), vec);
+        let message = Message::from(Cow::<[u8]>::Owned(vec));
+        assert_eq!(message.as_ptr(), at);
+        let vec = Vec::from(message);
+        assert_eq!(vec.as_ptr(), at);
+        assert_eq!(Message::from(vec.into_boxed_slice()).as_ptr(), at);
+
+        let shared: std::sync::Arc<[u8]> = vec![7; 1000].into();
+        assert_eq!(Message::from(shared.clone()).as_ptr(), shared.as_ptr());
+        assert_eq!(std::sync::Arc::strong_count(&shared), 1, "the message is gone");
+        let text = "text".repeat(100).into_boxed_str();
+        let at = text.as_ptr();
+        assert_eq!(Message::from(text).as_ptr(), at);
+    }
+
+    #[test]
+    fn messages_are_made_from_whatever_holds_bytes() {
+        let all = [
+            Message::from(Cow::Borrowed("ab")),
+            Message::from(Cow::<str>::Owned("ab".to_owned())),
+            Message::from(Cow::Borrowed(&b"ab"[..])),
+            Message::from(BytesMut::from("ab")),
+            Message::from("ab".to_owned().into_boxed_str()),
+        ];
+        assert!(all.iter().all(|message| message == "ab"));
+        assert_eq!(all.into_iter().collect::<std::collections::HashSet<_>>().len(), 1);
+    }
+
+    #[test]
+    fn text_is_had_back_only_if_it_is_text() {
+        assert_eq!(String::try_from(Message::from("ab")).unwrap(), "ab");
+        let error = String::try_from(Message::from(b"\xff")).unwrap_err();
+        assert_eq!(error.into_bytes(), b"\xff");
     }
 
     #[test]
