@@ -76,6 +76,7 @@
 //! | feature | by default | |
 //! |---|---|---|
 //! | `cli` | off | builds the command-line tool `sinewcat` (on Unix); changes nothing in the library |
+//! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`] and what is in them |
 
 #![deny(unsafe_code)]
 
@@ -95,6 +96,8 @@ mod reactor;
 mod resolve;
 mod ring;
 mod runtime;
+#[cfg(feature = "serde")]
+mod serial;
 mod signal;
 mod socket;
 mod stats;

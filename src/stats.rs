@@ -146,6 +146,7 @@ macro_rules! counters {
         /// figures are read one after the other while others count, so sums taken under traffic may
         /// be off by what happened in between. Source: semantics specification, section 18.
         #[derive(Clone, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         #[non_exhaustive]
         pub struct Stats {
             $($(#[doc = $doc])* pub $name: u64,)*
@@ -154,6 +155,7 @@ macro_rules! counters {
                 #[doc = " A gauge: it goes up and down."]
                 pub $gauge: u64,
             )*
+            #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::drops"))]
             drops: [u64; DropReason::ALL.len()],
         }
 

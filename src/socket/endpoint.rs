@@ -16,6 +16,7 @@ use crate::transport::{PeerCredentials, StreamPeer, inproc};
 
 /// The number of one endpoint, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct EndpointId(u64);
 
 /// One address a socket is bound to or connects to.
@@ -69,6 +70,7 @@ impl Endpoint {
 
 /// How an endpoint stands.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EndpointStatus {
     /// What it is doing.
@@ -78,6 +80,10 @@ pub struct EndpointStatus {
     /// What went wrong last; stays after a later success.
     pub last_error: Option<AttemptError>,
     /// When the next attempt is due, in state `Waiting`.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "next_attempt_seconds", serialize_with = "crate::serial::until")
+    )]
     pub next_attempt: Option<Instant>,
     /// Pipes it has now.
     pub peers: usize,
@@ -156,6 +162,7 @@ impl fmt::Display for EndpointId {
 
 /// Who is at the other end of a pipe.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Peer {
     /// The pipe.
@@ -175,6 +182,10 @@ pub struct Peer {
     /// For ipc: the process at the other end, as it was when it connected.
     pub credentials: Option<PeerCredentials>,
     /// When the connection was complete.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "connected_seconds", serialize_with = "crate::serial::age")
+    )]
     pub since: Instant,
 }
 
@@ -220,6 +231,7 @@ impl fmt::Display for Peer {
 
 /// A peer that is connected now, and what has passed.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PeerStatus {
     /// Who it is.
@@ -236,6 +248,7 @@ pub struct PeerStatus {
     pub messages_received: u64,
     /// Bytes of those, protocol headers included.
     pub bytes_received: u64,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::pipe_drops"))]
     pub(super) drops: PipeDrops,
 }
 
@@ -274,6 +287,7 @@ impl fmt::Display for PeerStatus {
 
 /// How full a queue is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct QueueStatus {
     /// Messages in it.

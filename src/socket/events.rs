@@ -18,6 +18,7 @@ const UNREAD: usize = 1024;
 
 /// Something happened to a pipe.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PipeEvent {
     /// What happened.
@@ -32,6 +33,8 @@ pub struct PipeEvent {
 /// most once, and every `Attaching` is followed by exactly one `Detached`. A connection that fails
 /// before its header is accepted raises no event. Source: semantics specification, section 13.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum PipeEventKind {
     /// The connection is complete and compatible. No message can have passed yet.
@@ -63,6 +66,8 @@ impl fmt::Display for PipeEvent {
 
 /// Why a pipe is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DetachReason {
     /// The peer closed the connection, or it was lost.

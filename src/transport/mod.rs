@@ -302,6 +302,7 @@ impl StreamPeer {
 
 /// The process at the other end of an ipc connection, as it was when it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PeerCredentials {
     /// Process id; `None` where the system does not tell. Advisory: the process may be gone and the

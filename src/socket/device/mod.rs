@@ -111,6 +111,8 @@ mod wiring;
 pub use error::{DeviceError, DeviceFailure, DeviceFault};
 pub use handle::{DeviceHandle, DeviceSide, SpawnedDevice};
 pub use stats::DeviceStats;
+#[cfg(feature = "serde")]
+pub(crate) use stats::in_hand;
 pub use wiring::RawSocket;
 
 use shared::{End, Shared, THREAD_NAME};

@@ -4,6 +4,7 @@ use crate::stats::{DropReason, Stats};
 
 /// What the sockets of a device have done so far, and the device between them, at one moment.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DeviceStats {
     /// The socket given first, or the only one.
@@ -11,6 +12,7 @@ pub struct DeviceStats {
     /// The socket given second, or the only one.
     pub back: Stats,
     /// For each direction, what was received and is neither sent nor dropped.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::held"))]
     pub(super) held: Vec<i64>,
     pub(super) running: bool,
 }
@@ -18,7 +20,7 @@ pub struct DeviceStats {
 impl DeviceStats {
     /// Gauge: messages that the device has received and waits to send; at most one for each direction.
     pub fn held(&self) -> u64 {
-        self.held.iter().map(|&held| u64::try_from(held).unwrap_or(0)).sum()
+        in_hand(&self.held)
     }
 
     /// Checks the conservation law: that of each socket, and that everything the device has received
@@ -39,6 +41,11 @@ impl DeviceStats {
             None => Ok(()),
         }
     }
+}
+
+/// All directions together. Figures read while messages pass through may be off, even below zero.
+pub(crate) fn in_hand(held: &[i64]) -> u64 {
+    held.iter().map(|&held| u64::try_from(held).unwrap_or(0)).sum()
 }
 
 /// The account of one direction.
