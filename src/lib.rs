@@ -41,10 +41,209 @@
 //!
 //! Sockets are handles: `Clone + Send + Sync`, every call takes `&self`, dropping the last one closes.
 //! Every operation comes as a blocking call with the socket's timeout, as `try_…`, as `…_timeout` and
-//! as `…_async` (a plain future that needs no runtime), with the same meaning.
+//! as `…_async` (a plain future that needs no runtime), with the same meaning. What receives can also be
+//! iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
 //!
 //! The sockets in [`raw`] show the protocol's header and keep no conversations; a [`Device`] forwards
 //! between two of them.
+//!
+//! # The six patterns
+//!
+//! Which of the two sides binds and which connects is free, in each of them; so is the number of
+//! endpoints of a socket, and who starts first.
+//!
+//! ## PAIR: one to one
+//!
+//! Two programs talk, each says what it likes when it likes. A second peer is turned away; without one a
+//! send waits.
+//!
+//! ```text
+//!     +------+                       +------+
+//!     | Pair | <-------------------> | Pair |
+//!     +------+   messages both ways  +------+
+//! ```
+//!
+//! ```
+//! let (left, right) = (sinew::Pair::new(), sinew::Pair::new());
+//! left.bind("inproc://front-pair")?;
+//! right.connect("inproc://front-pair")?;
+//! left.send("ping")?;
+//! assert_eq!(right.recv()?, "ping");
+//! right.send("pong")?;
+//! assert_eq!(left.recv()?, "pong");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## REQ/REP: ask one of many
+//!
+//! Each request goes to one server, in turn, and gets one reply. If the connection is lost it is asked
+//! again, elsewhere perhaps. Any number of threads may share one `Req`.
+//!
+//! ```text
+//!                  "what is 6 * 7?"    +-----+
+//!                +-------------------> | Rep |
+//!     +-----+    | <------------------ +-----+
+//!     | Req | ---+        "42"
+//!     +-----+    |                     +-----+
+//!                +-------------------> | Rep |   has the next request
+//!                                      +-----+
+//! ```
+//!
+//! ```
+//! let (req, rep) = (sinew::Req::new(), sinew::Rep::new());
+//! rep.bind("inproc://front-reqrep")?;
+//! req.connect("inproc://front-reqrep")?;
+//! std::thread::spawn(move || {
+//!     for request in &rep {
+//!         request.reply("42").expect("the socket is open"); // a request is answered at most once
+//!     }
+//! });
+//! assert_eq!(req.request("what is 6 * 7?")?, "42");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## PUSH/PULL: hand out work
+//!
+//! Each message goes to one worker that has room for it. With nobody there, or all of them busy, the send
+//! waits: work is not dropped for want of room, unless [`Options::overflow`] says so.
+//!
+//! ```text
+//!                          job 1     +------+
+//!                +-----------------> | Pull |
+//!     +------+   |         job 2     +------+
+//!     | Push | --+-----------------> | Pull |
+//!     +------+   |         job 3     +------+
+//!                +-----------------> | Pull |
+//!                                    +------+
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let push = sinew::Push::new();
+//! push.bind("inproc://front-pipeline")?;
+//! let workers = [sinew::Pull::new(), sinew::Pull::new(), sinew::Pull::new()];
+//! for worker in &workers {
+//!     worker.connect("inproc://front-pipeline")?;
+//! }
+//! push.wait_for_peers(3, Duration::from_secs(5))?; // or the first to come gets it all
+//! for job in ["job 1", "job 2", "job 3"] {
+//!     push.send(job)?;
+//! }
+//! let mut jobs = Vec::new();
+//! for worker in &workers {
+//!     jobs.push(worker.recv()?.to_string()); // one each, since they are equally free
+//! }
+//! jobs.sort();
+//! assert_eq!(jobs, ["job 1", "job 2", "job 3"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## PUB/SUB: news for all
+//!
+//! Each message goes to all that are there, and each takes what begins with a topic of theirs. Who is slow
+//! loses the oldest, who comes later has missed it: a send never waits.
+//!
+//! ```text
+//!                                      +-----+
+//!                +-------------------> | Sub |   subscribed to "weather."
+//!     +-----+    |  "weather.sunny"    +-----+
+//!     | Pub | ---+
+//!     +-----+    |  "weather.sunny"    +-----+
+//!                +-------------------> | Sub |   subscribed to "traffic.": does not see it
+//!                                      +-----+
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let (publisher, weather, traffic) = (sinew::Pub::new(), sinew::Sub::new(), sinew::Sub::new());
+//! publisher.bind("inproc://front-pubsub")?;
+//! weather.subscribe("weather.")?;
+//! traffic.subscribe("traffic.")?;
+//! for subscriber in [&weather, &traffic] {
+//!     subscriber.connect("inproc://front-pubsub")?;
+//! }
+//! publisher.wait_for_peers(2, Duration::from_secs(5))?;
+//! publisher.send("weather.sunny")?;
+//! assert_eq!(weather.recv()?, "weather.sunny");
+//! assert!(traffic.try_recv().is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## SURVEY: ask all
+//!
+//! One question to all that are there; what they answer counts until a deadline. Nobody has to, so this is
+//! how to find out who is there.
+//!
+//! ```text
+//!                   "who is there?"    +------------+
+//!                +-------------------> | Respondent |   "ann"
+//!                | <------------------ +------------+
+//!  +----------+  |
+//!  | Surveyor |--+-------------------> +------------+
+//!  +----------+  | <------------------ | Respondent |   "ben"
+//!                |                     +------------+
+//!                +-------------------> | Respondent |   does not answer
+//!                                      +------------+
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let options = sinew::Options::new().survey_deadline(Duration::from_millis(200));
+//! let surveyor = sinew::Surveyor::with_options(options)?;
+//! surveyor.bind("inproc://front-survey")?;
+//! for name in ["ann", "ben"] {
+//!     let respondent = sinew::Respondent::new();
+//!     respondent.connect("inproc://front-survey")?;
+//!     std::thread::spawn(move || {
+//!         for question in &respondent {
+//!             question.reply(name).expect("the socket is open");
+//!         }
+//!     });
+//! }
+//! surveyor.wait_for_peers(2, Duration::from_secs(5))?; // who comes later is not asked
+//! let mut answers: Vec<String> =
+//!     surveyor.survey("who is there?")?.map(|answer| answer.to_string()).collect();
+//! answers.sort();
+//! assert_eq!(answers, ["ann", "ben"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## BUS: everybody to everybody
+//!
+//! What one says goes to all it is directly connected to, not to itself and not further. Nobody passes
+//! anything on. A slow peer misses it: a send never waits.
+//!
+//! ```text
+//!     +-----+                 +-----+
+//!     | Bus | <-------------> | Bus |
+//!     +-----+                 +-----+
+//!         ^                      ^
+//!         |        +-----+       |
+//!         +------> | Bus | <-----+
+//!                  +-----+
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let [a, b, c] = [sinew::Bus::new(), sinew::Bus::new(), sinew::Bus::new()];
+//! a.bind("inproc://front-bus-a")?;
+//! b.bind("inproc://front-bus-b")?;
+//! b.connect("inproc://front-bus-a")?;
+//! c.connect("inproc://front-bus-a")?;
+//! c.connect("inproc://front-bus-b")?;
+//! for bus in [&a, &b, &c] {
+//!     bus.wait_for_peers(2, Duration::from_secs(5))?;
+//! }
+//! a.send("a is here")?;
+//! assert_eq!(b.recv()?, "a is here");
+//! assert_eq!(c.recv()?, "a is here");
+//! assert!(a.try_recv().is_err()); // not to itself
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Addresses
 //!
@@ -64,6 +263,19 @@
 //! to give what was still queued to another peer ([`Options::requeue`]). Nothing is delivered
 //! in part, and what comes over one pipe comes in the order in which it was sent.
 //!
+//! # What a socket tells
+//!
+//! At any time, of any socket, and without holding up the messages: [`Endpoint::status`] says whether it is
+//! connected and if not why, `peers()` who is there and what waits for them, `events()` who comes and goes,
+//! `stats()` what was done and what was dropped for which reason. [`metrics`] writes all that as a page for
+//! monitoring systems, and takes sockets of any type ([`metrics::Observe`]).
+//!
+//! The `log` crate gets records with the socket's name and the peer: at level debug who comes and goes, who is
+//! refused, attempts that fail, and of each peer the first message that is dropped for a reason, later ones
+//! only being counted; at warn and error what the program should know. None is written with the lock of a socket
+//! held, so a logger may look at sockets and send on them, the one it writes about included. It must not
+//! wait for one: some records are written by the I/O thread.
+//!
 //! # Threads
 //!
 //! A protocol runs in the thread that calls, under its socket's lock; that thread also writes to the
@@ -77,6 +289,13 @@
 //! |---|---|---|
 //! | `cli` | off | builds the command-line tool `sinewcat` (on Unix); changes nothing in the library |
 //! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`] and what is in them |
+//!
+//! # Versions
+//!
+//! Types of two other crates are part of this interface: `Bytes` and `BytesMut` of [`bytes`] 1 (what a
+//! [`Message`] is made of), and `mio::event::Source` of [`mio`] 1 (what a [`transport`] has polled). With the
+//! feature `serde` there is `Serialize` of `serde` 1. A new major version of one of them is one of this crate.
+//! Enums and structs that may grow are `#[non_exhaustive]`.
 
 #![deny(unsafe_code)]
 
