@@ -38,6 +38,7 @@ const PRIORITY: RangeInclusive<usize> =
 /// # Ok::<(), sinew::OptionError>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "options have effect on the socket they are given to"]
 pub struct Options {
     pub(crate) name: Option<String>,
     pub(crate) send_timeout: Option<Duration>,
@@ -617,6 +618,18 @@ pub enum Overflow {
     Disconnect,
 }
 
+/// What is done, in words: `drop the oldest`.
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Wait => "wait",
+            Self::DropNewest => "drop the newest",
+            Self::DropOldest => "drop the oldest",
+            Self::Disconnect => "disconnect",
+        })
+    }
+}
+
 /// The options that not every socket has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
@@ -709,6 +722,7 @@ impl fmt::Debug for Options {
 /// What is not set is taken from the socket's [`Options`] when the endpoint is made; later changes
 /// of the socket's options do not reach it.
 #[derive(Clone, Debug, Default)]
+#[must_use = "options have effect on the endpoint they are given to"]
 pub struct EndpointOptions {
     max_recv_size: Option<Option<usize>>,
     reconnect_interval: Option<Duration>,

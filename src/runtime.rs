@@ -193,6 +193,7 @@ impl Drop for Inner {
 
 /// Makes a [`Runtime`].
 #[derive(Debug)]
+#[must_use = "it is the call of `build` that makes a runtime"]
 pub struct RuntimeBuilder {
     manual: bool,
     /// `None`: the default.

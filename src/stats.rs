@@ -310,7 +310,7 @@ impl Counters {
 }
 
 /// What was dropped of one pipe. Takes memory with the first drop.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PipeDrops(Option<Box<[u64; DropReason::ALL.len()]>>);
 
 impl PipeDrops {

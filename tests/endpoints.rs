@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use kit::{QUIET, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually};
 use sinew::{
     AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions,
-    EndpointState, Options, Pair, Rep, Req,
+    EndpointState, Options, Pair, Pull, Rep, Req,
 };
 
 /// Attempts that follow each other fast.
@@ -626,4 +626,21 @@ fn inproc_connectors_survive_listeners_that_come_and_go() {
     }
     rep.close().unwrap();
     kit::conserved(&rep.stats());
+}
+
+/// What a program prints when it looks for a mistake.
+#[test]
+fn endpoints_and_contexts_say_in_debug_how_they_stand() {
+    let pull = Pull::new();
+    let endpoint = pull.bind("inproc://endpoint-debug").unwrap();
+    let text = format!(
+        "Endpoint({}, bound to inproc://endpoint-debug: listening, 0 peers)",
+        endpoint.id()
+    );
+    assert_eq!(format!("{endpoint:?}"), text);
+    assert_eq!(endpoint.to_string(), "bound to inproc://endpoint-debug");
+    let context = Req::new().context();
+    context.set_recv_timeout(Duration::from_secs(1));
+    assert_eq!(format!("{context:?}"), "ReqContext { closed: false, recv_timeout: Some(1s), .. }");
+    assert!(!format!("{pull:?}").is_empty());
 }

@@ -51,7 +51,7 @@ fn options_are_replaced_though_their_callback_holds_the_socket() {
     impl Drop for LooksBack {
         fn drop(&mut self) {
             self.0.peers();
-            self.0.options();
+            let _ = self.0.options();
         }
     }
     let pair = Pair::new();

@@ -265,7 +265,9 @@ macro_rules! context_calls {
 
         impl fmt::Debug for $context {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($context)).field("common", &self.common).finish()
+                let mut debug = f.debug_struct(stringify!($context));
+                debug.field("closed", &self.common.is_closed());
+                debug.field("recv_timeout", &self.get_recv_timeout()).finish_non_exhaustive()
             }
         }
     };

@@ -23,7 +23,7 @@ pub struct EndpointId(u64);
 ///
 /// A handle: dropping it changes nothing, the endpoint lives as long as its socket or until
 /// [`close`](Self::close).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Endpoint {
     pub(crate) core: Arc<EndpointCore>,
 }
@@ -69,7 +69,7 @@ impl Endpoint {
 }
 
 /// How an endpoint stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EndpointStatus {
@@ -145,6 +145,13 @@ impl fmt::Display for EndpointStatus {
     }
 }
 
+/// The number, what it does where, and how it stands.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({}, {self}: {})", self.id(), self.status())
+    }
+}
+
 /// The address, and what the endpoint does there: `bound to tcp://127.0.0.1:5555`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,7 +168,7 @@ impl fmt::Display for EndpointId {
 }
 
 /// Who is at the other end of a pipe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Peer {
@@ -230,7 +237,7 @@ impl fmt::Display for Peer {
 }
 
 /// A peer that is connected now, and what has passed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PeerStatus {

@@ -17,7 +17,7 @@ use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
 const UNREAD: usize = 1024;
 
 /// Something happened to a pipe.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PipeEvent {
@@ -117,6 +117,7 @@ impl DetachReason {
 /// The events of one socket, from the moment of subscribing.
 ///
 /// Iterating yields events until the socket is closed and all events have been read.
+#[must_use = "events are told to this value until it is dropped"]
 pub struct Events {
     inbox: Arc<Inbox>,
 }

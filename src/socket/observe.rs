@@ -65,7 +65,7 @@ pub trait Observe: sealed::Sealed + Send + Sync + fmt::Debug {
 ///
 /// The parts are read one after the other while messages pass, so they may differ by what happened in
 /// between: a peer in the list need not be in the count of connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -84,7 +84,7 @@ pub struct Snapshot {
 }
 
 /// One endpoint of a [`Snapshot`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EndpointSnapshot {

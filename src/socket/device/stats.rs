@@ -3,7 +3,7 @@
 use crate::stats::{DropReason, Stats};
 
 /// What the sockets of a device have done so far, and the device between them, at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DeviceStats {

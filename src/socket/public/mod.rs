@@ -161,17 +161,28 @@ macro_rules! socket_calls {
                 self.core.wait_for_peers(peers, timeout)
             }
 
-            /// The peers that are connected now, in no particular order.
+            /// The peers that are connected now, in no particular order. None after close.
+            ///
+            /// Nobody comes or goes, and no call sends or receives, while the list is made; what the I/O
+            /// thread moves meanwhile may show in one figure and not in another. The kernel's buffers
+            /// are in none.
             pub fn peers(&self) -> Vec<PeerStatus> {
                 self.core.peers()
             }
 
             /// Subscribes to pipe events from now on. Ends when the value is dropped.
+            ///
+            /// Each subscription gets every event, and keeps up to 1024 that are unread; newer ones are
+            /// then missed and counted ([`Events::missed`]). Who is connected already raises no event:
+            /// subscribe first, then look at [`peers`](Self::peers). On a closed socket it ends at
+            /// once.
             pub fn events(&self) -> Events {
                 self.core.events()
             }
 
             /// What the socket has done so far. Also after close.
+            ///
+            /// Takes the socket's lock for a moment, as a send does. [`metrics`](crate::metrics) has the same figures as text.
             pub fn stats(&self) -> Stats {
                 self.core.stats()
             }

@@ -86,6 +86,7 @@ impl Surveyor {
 ///
 /// As an iterator it ends at the deadline, or when the socket is closed. Dropping it ends the survey;
 /// answers that come later are dropped and counted. Keeps the socket open.
+#[must_use = "the survey ends when this is dropped"]
 pub struct Survey {
     conversing: Conversing<protocol::Surveyor>,
     turn: Turn,
