@@ -310,6 +310,7 @@ pub mod metrics;
 mod numbered;
 mod options;
 mod pipe;
+mod poller;
 mod protocol;
 mod reactor;
 mod resolve;
@@ -331,14 +332,16 @@ pub use error::{
 };
 pub use message::{Message, PipeId};
 pub use options::{EndpointOptions, Options, Overflow};
+pub use poller::{KeyInUse, NoSuchKey, Poller};
 pub use protocol::ProtocolId;
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use socket::device::{Device, DeviceError, DeviceHandle};
 pub use socket::{
     Bus, Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events,
     NoSuchPipe, Pair, Pair1, Peer, PeerStatus, PipeEvent, PipeEventKind, PolyPair1, Pub, Pull,
-    Push, Question, QueueStatus, Rep, RepContext, ReplyError, Req, ReqContext, Request, Respondent,
-    RespondentContext, Sub, SubContext, Survey, Surveyor, SurveyorContext, device, raw,
+    Push, Question, QueueStatus, Readiness, Receives, Rep, RepContext, ReplyError, Req, ReqContext,
+    Request, Respondent, RespondentContext, Sends, Sub, SubContext, Survey, Surveyor,
+    SurveyorContext, device, raw,
 };
 pub use stats::{DropReason, Stats};
 pub use transport::PeerCredentials;

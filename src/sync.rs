@@ -15,7 +15,7 @@ pub(crate) use std::sync::Arc as Counted;
 use std::sync::Mutex as Inner;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    MutexGuard,
+    Condvar, MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
@@ -27,7 +27,7 @@ pub(crate) use loom::sync::Arc as Counted;
 use loom::sync::Mutex as Inner;
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    MutexGuard,
+    Condvar, MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 

@@ -36,11 +36,7 @@ const SECTIONS: &[(&str, RangeInclusive<u16>)] = &[
 ];
 
 /// The cases that wait for something that sinew does not have yet.
-const WAITING: &[(RangeInclusive<u16>, &str)] = &[
-    (99..=100, "waits for a readiness interface"),
-    (315..=328, "waits for these transports"),
-    (329..=333, "waits for a readiness interface"),
-];
+const WAITING: &[(RangeInclusive<u16>, &str)] = &[(315..=328, "waits for these transports")];
 
 /// The tests of each case, by file.
 type Citations = BTreeMap<u16, BTreeMap<String, Vec<String>>>;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::conversation::Conversation;
+use super::look::Lying;
 use crate::message::Frame;
 use crate::numbered::NumberMap;
 use crate::stats::DropReason;
@@ -41,10 +42,26 @@ pub(super) fn split_all(mut frame: Frame) -> Result<(Bytes, Bytes), DropReason> 
     Ok((words, frame.into_bytes()))
 }
 
+/// What `split` would say of a message that lies in its pipe.
+pub(super) fn check(message: Lying<'_>, ttl: u8) -> Result<(), DropReason> {
+    length_by(|at| message.word(at), usize::from(ttl)).map(|_| ())
+}
+
+/// What `split_all` would say of a message that lies in its pipe.
+pub(super) fn check_all(message: Lying<'_>) -> Result<(), DropReason> {
+    length_by(|at| message.word(at), usize::MAX / WORD).map(|_| ())
+}
+
 /// How long the backtrace at the front is, which may have `limit` words.
 fn length(frame: &Frame, limit: usize) -> Result<usize, DropReason> {
+    length_by(|at| frame.word(at), limit)
+}
+
+/// The same for a message whose words are given by `word`.
+#[inline]
+fn length_by(word: impl Fn(usize) -> Option<u32>, limit: usize) -> Result<usize, DropReason> {
     for hop in 0..limit {
-        let word = frame.word(hop * WORD).ok_or(DropReason::Malformed)?;
+        let word = word(hop * WORD).ok_or(DropReason::Malformed)?;
         if word & END != 0 {
             return Ok((hop + 1) * WORD);
         }

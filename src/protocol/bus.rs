@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::look;
 use super::raw::Headed;
 use super::route::{FairQueue, FanOut};
 use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
@@ -86,6 +87,13 @@ impl Protocol for Bus {
             Interest::Send(_) => true,
             Interest::Recv(_) => !self.messages.is_empty(),
             Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        match interest {
+            Interest::Recv(_) => self.messages.settle(look::any, io),
+            _ => self.ready(interest),
         }
     }
 }

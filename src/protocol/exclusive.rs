@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::look::{self, Lying};
 use super::{Interest, Port, Rejected, SendRefusal};
 use crate::message::{Frame, PipeId};
+use crate::stats::DropReason;
 
 /// The one peer.
 ///
@@ -107,6 +109,42 @@ impl Exclusive {
             }
             Interest::Peers | Interest::Drained => false,
         }
+    }
+
+    /// As `ready`, and never wrong. A message is one that `judge` finds nothing wrong with.
+    pub(super) fn settle(
+        &mut self,
+        interest: Interest,
+        judge: impl Fn(Lying<'_>) -> Result<(), DropReason>,
+        io: &mut impl Port,
+    ) -> bool {
+        match interest {
+            Interest::Send(_) => self.settle_room(io),
+            Interest::Recv(_) => self.settle_messages(judge, io),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn settle_room(&mut self, io: &mut impl Port) -> bool {
+        let Some(peer) = &mut self.peer else { return false };
+        peer.room = io.has_room(peer.pipe);
+        peer.room
+    }
+
+    fn settle_messages(
+        &mut self,
+        judge: impl Fn(Lying<'_>) -> Result<(), DropReason>,
+        io: &mut impl Port,
+    ) -> bool {
+        while let Some(&pipe) = self.departed.front() {
+            if look::has_good(pipe, &judge, io) {
+                return true;
+            }
+            self.departed.pop_front();
+        }
+        let Some(peer) = self.peer.as_mut().filter(|peer| peer.readable) else { return false };
+        peer.readable = look::has_good(peer.pipe, &judge, io);
+        peer.readable
     }
 
     /// The peer, if `pipe` leads to it.

@@ -23,6 +23,7 @@ mod conversation;
 mod exclusive;
 #[cfg(all(feature = "__internals", not(loom)))]
 pub(crate) mod internals;
+mod look;
 #[cfg(test)]
 mod manual;
 mod pair;
@@ -311,6 +312,13 @@ pub(crate) trait Protocol: Send + 'static {
     /// Whether a call that waits for `interest` would find something now. Never wrong by saying
     /// yes too often, only wasteful.
     fn ready(&self, interest: Interest) -> bool;
+
+    /// As `ready`, and never wrong: whether a call for `interest` would succeed, or fail for something
+    /// that it is to hear of. Drops what could not be received, and forgets pipes that it finds empty or
+    /// full; what changes later is told by `readable` and `writable` as if a call had found that.
+    fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
+        self.ready(interest)
+    }
 
     /// A message that `send` had put into a pipe, which was lost before it was transmitted. Comes
     /// after `detach`, and only where the program has asked for it by an option of the protocol.

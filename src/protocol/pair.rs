@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::exclusive::Exclusive;
+use super::look;
 use super::raw::{self, Headed};
 use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
@@ -67,6 +68,10 @@ impl Protocol for Pair {
 
     fn ready(&self, interest: Interest) -> bool {
         self.peer.ready(interest)
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        self.peer.settle(interest, look::any, io)
     }
 }
 

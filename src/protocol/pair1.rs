@@ -28,13 +28,16 @@ const RECV: Interest = Interest::Recv(0);
 
 /// Splits what has arrived into the header and the body.
 fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
-    let hops = frame.word(0).ok_or(DropReason::Malformed)?;
-    let hops = u8::try_from(hops).map_err(|_| DropReason::Malformed)?;
-    if hops > ttl {
-        return Err(DropReason::TtlExceeded);
-    }
+    check_hops(frame.word(0), ttl)?;
     let header = frame.take(FIRST_HOP.len()).ok_or(DropReason::Malformed)?;
     Ok((header, frame.into_bytes()))
+}
+
+/// Whether a message that begins with the word `hops` may have come so far.
+fn check_hops(hops: Option<u32>, ttl: u8) -> Result<(), DropReason> {
+    let hops = hops.ok_or(DropReason::Malformed)?;
+    let hops = u8::try_from(hops).map_err(|_| DropReason::Malformed)?;
+    if hops > ttl { Err(DropReason::TtlExceeded) } else { Ok(()) }
 }
 
 /// The header of a message that goes on, from the one with which it came.
@@ -122,6 +125,11 @@ impl Protocol for Pair1 {
 
     fn ready(&self, interest: Interest) -> bool {
         self.peer.ready(interest)
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        let ttl = self.ttl;
+        self.peer.settle(interest, |message| check_hops(message.word(0), ttl), io)
     }
 }
 
@@ -256,6 +264,16 @@ impl Protocol for Polyamorous {
             Interest::Send(_) => self.open,
             Interest::Recv(_) => !self.messages.is_empty(),
             Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        let ttl = self.ttl;
+        match interest {
+            Interest::Recv(_) => {
+                self.messages.settle(|message| check_hops(message.word(0), ttl), io)
+            }
+            _ => self.ready(interest),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::look;
 use super::raw::Headed;
 use super::rep::Role;
 use super::route::FairQueue;
@@ -88,6 +89,10 @@ impl<R: Role> Protocol for Collector<R> {
 
     fn ready(&self, interest: Interest) -> bool {
         matches!(interest, Interest::Recv(_)) && !self.messages.is_empty()
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        matches!(interest, Interest::Recv(_)) && self.messages.settle(look::any, io)
     }
 }
 

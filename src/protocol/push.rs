@@ -136,6 +136,15 @@ impl Protocol for Push {
         }
     }
 
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        match interest {
+            Interest::Send(_) if self.overflow == Overflow::Wait => {
+                self.returned.is_empty() && self.ready.settle(io)
+            }
+            _ => self.ready(interest),
+        }
+    }
+
     fn take_back(&mut self, _pipe: PipeId, unsent: Frame, io: &mut impl Port) {
         self.returned.push_back(unsent.into_bytes());
         self.send_returned(io);

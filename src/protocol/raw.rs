@@ -126,6 +126,10 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.ready(interest)
     }
 
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        self.0.settle(interest, io)
+    }
+
     fn shut(&mut self, io: &mut impl Port) {
         self.0.shut(io);
     }
@@ -179,8 +183,11 @@ pub(crate) trait Outlet: Send + 'static {
 
     fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal>;
 
-    /// Whether a send would not wait.
+    /// Whether a send would not wait, as far as is known.
     fn has_room(&self) -> bool;
+
+    /// Whether a send would not wait.
+    fn settle(&mut self, io: &mut impl Port) -> bool;
 }
 
 /// To one peer in turn; waits until one has room.
@@ -208,6 +215,10 @@ impl Outlet for Balance {
     fn has_room(&self) -> bool {
         !self.is_empty()
     }
+
+    fn settle(&mut self, io: &mut impl Port) -> bool {
+        self.settle(io)
+    }
 }
 
 /// To all peers; never waits.
@@ -232,6 +243,10 @@ impl Outlet for FanOut {
     }
 
     fn has_room(&self) -> bool {
+        true
+    }
+
+    fn settle(&mut self, _io: &mut impl Port) -> bool {
         true
     }
 }
@@ -331,6 +346,14 @@ impl<O: Outlet> Protocol for RawAsker<O> {
         match interest {
             Interest::Send(_) => self.pipes.has_room(),
             Interest::Recv(_) => !self.answers.is_empty(),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        match interest {
+            Interest::Send(_) => self.pipes.settle(io),
+            Interest::Recv(_) => self.answers.settle(backtrace::check_all, io),
             Interest::Peers | Interest::Drained => false,
         }
     }
@@ -447,6 +470,14 @@ impl<R: Role> Protocol for RawAnswerer<R> {
             Interest::Send(_) => true,
             Interest::Recv(_) => !self.requests.is_empty(),
             Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        let ttl = self.ttl;
+        match interest {
+            Interest::Recv(_) => self.requests.settle(|it| backtrace::check(it, ttl), io),
+            _ => self.ready(interest),
         }
     }
 }

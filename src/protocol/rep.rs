@@ -169,6 +169,21 @@ impl<R: Role> Protocol for Answerer<R> {
             Interest::Peers | Interest::Drained => false,
         }
     }
+
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        let ttl = self.ttl;
+        match interest {
+            Interest::Send(n) => PipeId::new(n).is_none_or(|pipe| {
+                let has_room = io.has_room(pipe);
+                if !has_room {
+                    self.full.insert(pipe);
+                }
+                has_room
+            }),
+            Interest::Recv(_) => self.requests.settle(|it| backtrace::check(it, ttl), io),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
 }
 
 fn room_in(pipe: PipeId) -> Interest {

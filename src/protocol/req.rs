@@ -389,6 +389,17 @@ impl Protocol for Req {
         }
     }
 
+    /// Readable is a conversation whose request is over, and not one that has asked nothing.
+    fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
+        match interest {
+            Interest::Recv(n) => {
+                let asker = self.conversations.get(n as usize);
+                asker.is_some_and(|it| matches!(it.state, State::Replied(..) | State::Reset(_)))
+            }
+            _ => self.ready(interest),
+        }
+    }
+
     fn held(&self) -> Held {
         let count = |wanted: fn(&State) -> bool| {
             self.conversations.iter().filter(|(_, asker)| wanted(&asker.state)).count() as u64

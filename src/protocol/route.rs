@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::look::{self, Lying};
 use super::{Broadcast, Interest, Overflow, Port, SendRefusal};
 use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::numbered::NumberSet;
@@ -60,6 +61,19 @@ impl Balance {
             line.leave_front();
         }
         Err(SendRefusal::WouldBlock)
+    }
+
+    /// Whether a pipe has room. One found full is not ready until it is added again.
+    pub(super) fn settle(&mut self, io: &mut impl Port) -> bool {
+        while let Some(line) = self.ready.best()
+            && let Some(pipe) = line.front()
+        {
+            if io.has_room(pipe) {
+                return true;
+            }
+            line.leave_front();
+        }
+        false
     }
 
     /// Whether no pipe is ready.
@@ -127,6 +141,23 @@ impl FairQueue {
         if let Some(line) = self.readable.best() {
             line.rotate();
         }
+    }
+
+    /// Whether there is a message that `judge` finds nothing wrong with; drops what stands before it.
+    pub(super) fn settle(
+        &mut self,
+        judge: impl Fn(Lying<'_>) -> Result<(), DropReason>,
+        io: &mut impl Port,
+    ) -> bool {
+        while let Some(line) = self.readable.best()
+            && let Some(pipe) = line.front()
+        {
+            if look::has_good(pipe, &judge, io) {
+                return true;
+            }
+            line.leave_front();
+        }
+        false
     }
 
     /// Whether no pipe can have anything.

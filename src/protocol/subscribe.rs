@@ -425,6 +425,19 @@ impl Protocol for Sub {
         }
     }
 
+    /// Who has a program look when there is something counts as one that asks: the queues of others do
+    /// not hold up its messages.
+    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        let Interest::Recv(n) = interest else { return false };
+        let index = n as usize;
+        let Some(context) = self.contexts.get_mut(index) else { return false };
+        context.asked = true;
+        if context.queue.is_empty() {
+            self.take_in(Some(Conversation::from_index(index)), io);
+        }
+        !self.contexts[index].queue.is_empty()
+    }
+
     fn shut(&mut self, io: &mut impl Port) {
         for (_, context) in &mut self.contexts {
             for message in context.queue.drain(..) {

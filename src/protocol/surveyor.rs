@@ -110,6 +110,13 @@ impl Surveyor {
         Ok(Turn { conversation, id })
     }
 
+    /// Whether a receive for that turn would not wait: an answer is there, or the survey is over.
+    pub(crate) fn has_news(&self, turn: &Turn) -> bool {
+        let asker = self.conversations.get(turn.conversation.index());
+        let survey = asker.and_then(|asker| asker.survey.as_ref());
+        survey.is_none_or(|survey| survey.id != turn.id || !survey.answers.is_empty())
+    }
+
     /// Ends the survey of the conversation, if it has one, and tells whoever waits for its answers.
     fn end_survey(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<RequestId> {
         let survey = self.conversations.get_mut(conversation.index())?.survey.take()?;
@@ -207,6 +214,20 @@ impl Protocol for Surveyor {
                 survey.is_none_or(|survey| !survey.answers.is_empty())
             }
             Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    /// Readable is also a survey whose end has not been told yet, but no conversation without one.
+    fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
+        match interest {
+            Interest::Recv(n) => {
+                let asker = self.conversations.get(n as usize);
+                asker.is_some_and(|asker| match &asker.survey {
+                    Some(survey) => !survey.answers.is_empty(),
+                    None => asker.expired.is_some_and(|expired| !expired.reported),
+                })
+            }
+            _ => self.ready(interest),
         }
     }
 

@@ -9,8 +9,10 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use super::public::{ONLY_RECV, recv_error};
+use super::public::sealed::Sealed;
+use super::public::{ONLY_RECV, Receives, Sends, recv_error};
 use super::wait::{Failure, Patience, Waiting};
+use super::watch::{Beacon, Readiness, Watching};
 use super::{Closed, Core, Handle, SocketPort};
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
@@ -151,6 +153,8 @@ struct Common {
     receivers: Receivers,
     closed: AtomicBool,
     receiving: AtomicBool,
+    /// Somebody watches whether there is something to answer.
+    watched: AtomicBool,
     send_timeout: Mutex<Option<Duration>>,
     recv_timeout: Mutex<Option<Duration>>,
 }
@@ -163,6 +167,7 @@ impl Common {
             receivers,
             closed: AtomicBool::new(false),
             receiving: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             send_timeout: Mutex::new(options.send_timeout),
             recv_timeout: Mutex::new(options.recv_timeout),
         })
@@ -188,6 +193,14 @@ impl Common {
         match self.receiving.swap(true, Ordering::AcqRel) {
             true => Err(RecvError::State),
             false => Ok(Receiving(Some(Arc::clone(self)))),
+        }
+    }
+
+    /// What there is to answer has changed, which the socket does not know of.
+    fn tell_watches<P: Protocol>(&self, core: &Core<P>) {
+        // Who began to watch before we changed it is seen, by way of the lock on what has changed.
+        if self.watched.load(Ordering::Acquire) {
+            core.tell_watches();
         }
     }
 
@@ -253,7 +266,22 @@ macro_rules! context_calls {
             pub fn get_recv_timeout(&self) -> Option<Duration> {
                 *self.common.recv_timeout.lock()
             }
+
+            /// Whether a receive would not have to wait, as a descriptor for event loops.
+            ///
+            /// A context that has asked nothing is not ready, though a receive fails at once with `State`;
+            /// a survey that has reached its deadline is, until that was told.
+            ///
+            /// # Errors
+            ///
+            /// The process has no descriptor left.
+            #[doc(alias = "RCVFD")]
+            pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
+                Readiness::new(|beacon| self.watch_recv(beacon))
+            }
         }
+
+        impl Sealed for $context {}
 
         /// Ends the futures that outlive the context.
         impl Drop for $context {
@@ -269,6 +297,21 @@ macro_rules! context_calls {
                 debug.field("closed", &self.common.is_closed());
                 debug.field("recv_timeout", &self.get_recv_timeout()).finish_non_exhaustive()
             }
+        }
+    };
+}
+
+/// What is said of the readiness of contexts.
+macro_rules! send_readiness {
+    () => {
+        /// Whether a send would not have to wait, as a descriptor for event loops.
+        ///
+        /// # Errors
+        ///
+        /// The process has no descriptor left.
+        #[doc(alias = "SNDFD")]
+        pub fn send_readiness(&self) -> std::io::Result<Readiness> {
+            Readiness::new(|beacon| self.watch_send(beacon))
         }
     };
 }
@@ -319,6 +362,14 @@ macro_rules! conversation_calls {
                     .map_err(|failure| self.common.recv_error(failure))
             }
         }
+
+        impl Receives for $context {
+            fn watch_recv(&self, beacon: Beacon) -> Watching {
+                let Conversing { core, conversation, .. } = &self.conversing;
+                let (interest, common) = (conversation.interest(), Arc::clone(&self.common));
+                core.watch(beacon, move |p, io| common.is_closed() || p.settle(interest, io))
+            }
+        }
     };
 }
 
@@ -363,6 +414,15 @@ macro_rules! asking_context {
                 // All calls that wait, wait for what is given up now; there may be many.
                 self.conversing.wake_every();
                 Ok(())
+            }
+
+            send_readiness!();
+        }
+
+        /// It never has to wait.
+        impl Sends for $context {
+            fn watch_send(&self, beacon: Beacon) -> Watching {
+                self.conversing.core.watch(beacon, |_, _| true)
             }
         }
     };
@@ -614,6 +674,7 @@ impl<R: Role> Answering<R> {
             .wait(ONLY_RECV, patience, attempt)
             .map_err(|failure| self.common.recv_error(failure))?;
         *self.current.lock() = Some(route);
+        self.common.tell_watches(&self.core);
         Ok(message)
     }
 
@@ -627,6 +688,7 @@ impl<R: Role> Answering<R> {
             let waiting = Waiting::new(&core, ONLY_RECV, attempt);
             let (route, message) = waiting.await.map_err(|failure| common.recv_error(failure))?;
             *current.lock() = Some(route);
+            common.tell_watches(&core);
             Ok(message)
         }
     }
@@ -645,7 +707,25 @@ impl<R: Role> Answering<R> {
         if let Err(SendError::WouldBlock(_)) = &sent {
             self.current.lock().get_or_insert(route);
         }
+        self.common.tell_watches(&self.core);
         sent
+    }
+
+    /// Shows whether there is something to answer, and room for an answer.
+    fn watch_send(&self, beacon: Beacon) -> Watching {
+        self.common.watched.store(true, Ordering::Release);
+        let (common, current) = (Arc::clone(&self.common), Arc::clone(&self.current));
+        self.core.watch(beacon, move |answerer, io| {
+            let interest = current.lock().as_ref().map(Route::interest);
+            common.is_closed() || interest.is_some_and(|interest| answerer.settle(interest, io))
+        })
+    }
+
+    /// Shows whether there is something to receive.
+    fn watch_recv(&self, beacon: Beacon) -> Watching {
+        let common = Arc::clone(&self.common);
+        self.core
+            .watch(beacon, move |answerer, io| common.is_closed() || answerer.settle(ONLY_RECV, io))
     }
 
     /// Calls that wait look again, and see that the context is closed.
@@ -760,8 +840,22 @@ macro_rules! answering_context {
                 self.answering.close()
             }
 
+            send_readiness!();
+
             fn take(&self, patience: Patience) -> Result<Message, RecvError> {
                 self.answering.take(patience)
+            }
+        }
+
+        impl Receives for $context {
+            fn watch_recv(&self, beacon: Beacon) -> Watching {
+                self.answering.watch_recv(beacon)
+            }
+        }
+
+        impl Sends for $context {
+            fn watch_send(&self, beacon: Beacon) -> Watching {
+                self.answering.watch_send(beacon)
             }
         }
     };

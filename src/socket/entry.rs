@@ -10,6 +10,7 @@ use super::broadcast::MANY;
 use super::pipes::Pipe;
 use super::port::SocketPort;
 use super::record::{Record, Records};
+use super::watch::Flag;
 use super::{Core, DetachReason, EndpointCore, State};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, NewPipe};
@@ -189,6 +190,8 @@ pub(crate) struct Effects {
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
     pub(super) wakes: Few<Interest>,
+    /// What event loops outside are to be told.
+    pub(super) flags: Vec<Arc<Flag>>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
     /// For the log.
@@ -206,13 +209,18 @@ impl Effects {
     pub(super) fn is_nothing(&self) -> bool {
         // Without a branch for each: this is asked with every message.
         let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
-        let rare = self.closed.len() | self.lost.len() | self.unwanted.len() | self.records.len();
+        let rare = self.closed.len()
+            | self.lost.len()
+            | self.unwanted.len()
+            | self.records.len()
+            | self.flags.len();
         let changed = self.peers_changed | self.queues_changed | self.visit;
         !noted & (rare == 0) & !changed & self.timer.is_none()
     }
 
     pub(super) fn perform<P: Protocol>(self, core: &Core<P>) {
         let signal = &core.bell.signal;
+        self.flags.iter().for_each(|flag| flag.show());
         self.wakes.for_each(|interest| signal.wake(interest));
         if self.peers_changed {
             signal.wake_every(Interest::Peers);

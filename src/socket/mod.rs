@@ -47,6 +47,7 @@ mod public;
 mod record;
 mod spin;
 mod wait;
+pub(crate) mod watch;
 
 pub use context::{RepContext, ReqContext, RespondentContext, SubContext, SurveyorContext};
 pub use endpoint::{
@@ -55,9 +56,11 @@ pub use endpoint::{
 pub use events::{DetachReason, Events, PipeEvent, PipeEventKind};
 pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use public::{
-    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, ReplyError, Req, Request,
-    Respondent, Sub, Survey, Surveyor, raw,
+    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, ReplyError, Req,
+    Request, Respondent, Sends, Sub, Survey, Surveyor, raw,
 };
+
+pub use watch::Readiness;
 
 pub(crate) use endpoint::EndpointCore;
 
@@ -68,6 +71,7 @@ use pipes::{Pipe, Pipes};
 use port::SocketPort;
 use record::{Record, Records};
 use spin::Spin;
+use watch::Watch;
 
 /// The object was closed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +115,7 @@ impl<P: Protocol> Handle<P> {
             edges: Vec::new(),
             effects: Effects::default(),
             encoders: Encoders::default(),
+            watches: Vec::new(),
         };
         let core = Arc::new_cyclic(|this| Core {
             this: this.clone(),
@@ -191,7 +196,7 @@ pub(crate) struct Core<P: Protocol> {
 }
 
 /// What the socket's lock guards.
-struct State<P> {
+struct State<P: Protocol> {
     protocol: P,
     pipes: Pipes,
     endpoints: Vec<Arc<EndpointCore>>,
@@ -208,6 +213,8 @@ struct State<P> {
     effects: Effects,
     /// For what is sent to many pipes. Holds memory from the first such message on; see `broadcast`.
     encoders: Encoders,
+    /// Event loops outside that are told what the socket is ready for.
+    watches: Vec<Watch<P>>,
 }
 
 impl<P: Protocol> Core<P> {
@@ -300,7 +307,11 @@ impl<P: Protocol> Core<P> {
             entry.expire();
         }
         let result = act(&mut entry);
-        if self.bell.set_busy(state.protocol.is_busy() && !state.closed) {
+        if !state.watches.is_empty() {
+            Entry { core: self, state: &mut state, now }.look_for_watches();
+        }
+        let busy = state.protocol.is_busy() || !state.watches.is_empty();
+        if self.bell.set_busy(busy && !state.closed) {
             state.effects.visit = true;
         }
         if P::CLOCK != Clock::Never {
@@ -366,7 +377,7 @@ impl<P: Protocol> Core<P> {
     /// the network.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         let linger = self.options.lock().linger;
-        let (endpoints, fars, armed, records) = {
+        let (endpoints, fars, armed, records, flags) = {
             let mut state = self.state.lock();
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
@@ -378,8 +389,10 @@ impl<P: Protocol> Core<P> {
             state.encoders.rest();
             let mut records = effects.records;
             let fars = self.drop_pipes(&mut state, &mut records);
-            (std::mem::take(&mut state.endpoints), fars, state.armed.take(), records)
+            let flags = watch::raise_all(&mut state.watches);
+            (std::mem::take(&mut state.endpoints), fars, state.armed.take(), records, flags)
         };
+        flags.iter().for_each(|flag| flag.show());
         self.wake_all();
         if armed.is_some() {
             self.post(Command::Expire(self.host(), None));

@@ -152,7 +152,7 @@ impl<P: Protocol> Core<P> {
 
     /// Who turns the loop that our connections are on, if we ever had any and it is the only one. In a
     /// runtime without an I/O thread everybody has to do with the loop.
-    fn leader(&self) -> Option<&Arc<Leader>> {
+    pub(super) fn leader(&self) -> Option<&Arc<Leader>> {
         let leader = self.runtime.get()?.leader()?;
         (self.has_streams.load(Ordering::Relaxed) || leader.is_manual()).then_some(leader)
     }

@@ -74,6 +74,16 @@ macro_rules! answering_socket {
                 }
             }
 
+            /// Whether there is something to receive, as a descriptor for event loops.
+            ///
+            /// # Errors
+            ///
+            /// The process has no descriptor left.
+            #[doc(alias = "RCVFD")]
+            pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
+                Readiness::new(|beacon| self.watch_recv(beacon))
+            }
+
             /// A conversation of its own, with the classic calls `recv` and `send`.
             pub fn context(&self) -> $context {
                 $context::new(&self.core)
@@ -86,6 +96,11 @@ macro_rules! answering_socket {
         }
 
         iter_calls!($socket, $asked, |socket| socket.take(Patience::For(None)).ok());
+        impl Receives for $socket {
+            fn watch_recv(&self, beacon: Beacon) -> Watching {
+                self.core.watch_interest(ONLY_RECV, beacon)
+            }
+        }
 
         $(#[$asked_doc])*
         #[must_use = "whoever asked waits for the answer"]

@@ -9,10 +9,32 @@ use std::future::Future;
 use bytes::Bytes;
 
 use super::wait::{Failure, Patience, Waiting};
+use super::watch::{Beacon, Watching};
 use super::{Core, Handle, SocketPort};
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
+
+/// What messages are received from: a socket, a context or a survey. For
+/// [`Poller::add_recv`](crate::Poller::add_recv); made here only.
+pub trait Receives: sealed::Sealed {
+    /// Shows by `beacon` whether a `try_recv` would not have to wait.
+    #[doc(hidden)]
+    fn watch_recv(&self, beacon: Beacon) -> Watching;
+}
+
+/// What sends messages: a socket or a context. For [`Poller::add_send`](crate::Poller::add_send);
+/// made here only.
+pub trait Sends: sealed::Sealed {
+    /// Shows by `beacon` whether a `try_send` would not have to wait.
+    #[doc(hidden)]
+    fn watch_send(&self, beacon: Beacon) -> Watching;
+}
+
+/// Keeps others from implementing the traits above.
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
 
 /// What the macros below need where they are used.
 mod prelude {
@@ -22,9 +44,11 @@ mod prelude {
 
     pub(super) use super::super::establish::Dial;
     pub(super) use super::super::wait::Patience;
+    pub(super) use super::super::watch::{Beacon, Readiness, Watching};
     pub(super) use super::super::{
         Closed, Endpoint, Events, Handle, NoSuchPipe, PeerStatus, SocketPort,
     };
+    pub(super) use super::{Receives, Sends};
     pub(super) use crate::error::{
         BindError, ConnectError, OptionError, RecvError, SendError, WaitError,
     };
@@ -246,6 +270,7 @@ macro_rules! socket_calls {
         }
 
         observe_calls!($socket, $protocol);
+        impl $crate::socket::public::sealed::Sealed for $socket {}
 
         impl Default for $socket {
             fn default() -> Self {
@@ -317,6 +342,22 @@ macro_rules! send_calls {
                 let message = message.into();
                 self.core.send_async(ONLY_SEND, $to(&message), message)
             }
+
+            /// Whether there is room to send, as a descriptor for event loops.
+            ///
+            /// # Errors
+            ///
+            /// The process has no descriptor left.
+            #[doc(alias = "SNDFD")]
+            pub fn send_readiness(&self) -> std::io::Result<Readiness> {
+                Readiness::new(|beacon| self.watch_send(beacon))
+            }
+        }
+
+        impl Sends for $socket {
+            fn watch_send(&self, beacon: Beacon) -> Watching {
+                self.core.watch_interest(ONLY_SEND, beacon)
+            }
         }
     };
 }
@@ -366,6 +407,22 @@ macro_rules! recv_calls {
                 &self,
             ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
                 self.core.recv_async($interest, $from)
+            }
+
+            /// Whether there is something to receive, as a descriptor for event loops.
+            ///
+            /// # Errors
+            ///
+            /// The process has no descriptor left.
+            #[doc(alias = "RCVFD")]
+            pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
+                Readiness::new(|beacon| self.watch_recv(beacon))
+            }
+        }
+
+        impl Receives for $socket {
+            fn watch_recv(&self, beacon: Beacon) -> Watching {
+                self.core.watch_interest($interest, beacon)
             }
         }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::prelude::*;
 use super::recv_error;
+use super::sealed::Sealed;
 use crate::pipe::random_u32;
 use crate::protocol::{RecvRefusal, Turn};
 use crate::socket::SocketPort;
@@ -143,6 +144,16 @@ impl Survey {
         }
     }
 
+    /// Whether there is an answer, or the survey is over, as a descriptor for event loops.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptor left.
+    #[doc(alias = "RCVFD")]
+    pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
+        Readiness::new(|beacon| self.watch_recv(beacon))
+    }
+
     fn receive(&self, patience: Patience) -> Result<Message, RecvError> {
         let (core, turn) = (self.conversing.core(), self.turn);
         let attempt =
@@ -152,6 +163,14 @@ impl Survey {
 }
 
 try_iter_calls!(Survey, Message);
+impl Sealed for Survey {}
+
+impl Receives for Survey {
+    fn watch_recv(&self, beacon: Beacon) -> Watching {
+        let turn = self.turn;
+        self.conversing.core().watch(beacon, move |surveyor, _| surveyor.has_news(&turn))
+    }
+}
 
 impl Iterator for Survey {
     type Item = Message;

@@ -1,0 +1,430 @@
+//! Watches: what a socket tells event loops that are not ours.
+//!
+//! Owns the flags that say, at any time, whether a call would have to wait, and the two ways to show
+//! them: a descriptor that can be polled, and a place in a [`Poller`](crate::Poller). A socket that
+//! nobody watches has no flags and pays nothing.
+//!
+//! Whether a call would wait is decided under the socket's lock, at the end of each entry; it is shown
+//! when the lock has been given back, for that may be a system call. Between the two others may decide
+//! anew, and show before us: therefore what is shown is not what was decided by whoever shows, but what
+//! was decided last.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Instant;
+
+use super::{Core, Entry, SocketPort};
+use crate::leader::{Guest, Leader};
+use crate::pipe::Host;
+use crate::protocol::{Interest, Protocol};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+
+/// Whether a socket is ready, as a descriptor that fits any event loop.
+///
+/// The descriptor is *readable* exactly while the call in question would not have to wait: a
+/// `try_recv` if it comes from `recv_readiness`, a `try_send` if it comes from `send_readiness`. That
+/// goes for as long as it is so, not only when it begins (level-triggered), however many threads use
+/// the socket. Where several receive, another one may of course be faster; then `try_recv` says
+/// `WouldBlock` and the descriptor is not readable any more. A closed socket is ready for everything:
+/// its calls fail at once. A queue that has been full is ready for sending again when it is at most half
+/// full, which is also when a send that waits is woken.
+///
+/// Only poll the descriptor. What is read from it or written to it is no message, and makes it say what
+/// is not so. It is closed when this is dropped; the socket is not kept open by it.
+///
+/// While there is one, the I/O thread looks into the socket whenever something comes for it, and no
+/// thread that waits in a call turns the event loop in its stead. A system call is made each time the
+/// socket becomes ready, or is no more; none while it stays so. In a runtime without an I/O thread
+/// nothing changes unless somebody turns it. Each call that makes one makes another descriptor.
+///
+/// ```
+/// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
+/// let (can_send, can_recv) = (push.send_readiness()?, pull.recv_readiness()?);
+/// assert!(!can_send.is_ready() && !can_recv.is_ready());
+/// push.bind("inproc://readiness-doc")?;
+/// pull.connect("inproc://readiness-doc")?;
+/// assert!(can_send.is_ready());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Readiness {
+    watching: Watching,
+    descriptor: Arc<Descriptor>,
+}
+
+impl Readiness {
+    /// Makes a descriptor and has `watch` tell the socket of it.
+    pub(super) fn new(watch: impl FnOnce(Beacon) -> Watching) -> io::Result<Self> {
+        let descriptor = Arc::new(Descriptor::new()?);
+        let watching = watch(Beacon::Descriptor(Arc::clone(&descriptor)));
+        Ok(Self { watching, descriptor })
+    }
+
+    /// Whether the call would not have to wait: what the descriptor says, without a system call.
+    pub fn is_ready(&self) -> bool {
+        *self.watching.flag.shown.lock()
+    }
+}
+
+impl AsFd for Readiness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl AsRawFd for Readiness {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("descriptor", &self.as_raw_fd())
+            .field("ready", &self.is_ready())
+            .finish()
+    }
+}
+
+/// How readiness is shown.
+#[derive(Debug)]
+pub enum Beacon {
+    /// As a descriptor that is readable.
+    Descriptor(Arc<Descriptor>),
+    /// In a poller.
+    Poller(Box<dyn Place>),
+}
+
+/// A place where a socket says whether it is ready.
+pub trait Place: fmt::Debug + Send + Sync {
+    fn set(&self, ready: bool);
+}
+
+impl Beacon {
+    fn set(&self, ready: bool) {
+        match self {
+            Self::Descriptor(descriptor) => descriptor.set(ready),
+            Self::Poller(place) => place.set(ready),
+        }
+    }
+}
+
+/// One watch of a socket, seen by who watches. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Watching {
+    flag: Arc<Flag>,
+    host: Weak<dyn Host>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.flag.end();
+        // The watch is taken off the list in there, and what it has of the runtime is given back.
+        if let Some(host) = self.host.upgrade() {
+            host.visit();
+        }
+    }
+}
+
+/// Whether a call would not have to wait: what was decided last, and what is shown.
+#[derive(Debug)]
+pub(crate) struct Flag<B = Beacon> {
+    /// Stored under the socket's lock only.
+    ready: AtomicBool,
+    ended: AtomicBool,
+    /// What `beacon` shows. Held while that changes.
+    shown: Mutex<bool>,
+    beacon: B,
+}
+
+/// What a flag is shown by.
+pub(crate) trait Show {
+    fn show(&self, ready: bool);
+}
+
+impl Show for Beacon {
+    fn show(&self, ready: bool) {
+        self.set(ready);
+    }
+}
+
+impl<B: Show> Flag<B> {
+    fn new(beacon: B) -> Arc<Self> {
+        Arc::new(Self {
+            ready: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            shown: Mutex::new(false),
+            beacon,
+        })
+    }
+
+    /// Decides. Called under the socket's lock; who is told that it is news has to call `show`.
+    fn decide(&self, ready: bool) -> bool {
+        // Relaxed: whoever stores last under the lock shows afterwards, and reads this or what is later.
+        let before = self.ready.load(Ordering::Relaxed);
+        self.ready.store(ready, Ordering::Relaxed);
+        before != ready
+    }
+
+    /// Shows what was decided last. Called with no lock held.
+    pub(super) fn show(&self) {
+        let mut shown = self.shown.lock();
+        let ready = self.ready.load(Ordering::Relaxed);
+        if *shown != ready {
+            *shown = ready;
+            self.beacon.show(ready);
+        }
+    }
+
+    /// Nobody watches any more.
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// Whether the call that is watched would not have to wait.
+type Test<P> = Box<dyn FnMut(&mut P, &mut SocketPort<'_>) -> bool + Send>;
+
+/// One watch of a socket, seen from within.
+pub(super) struct Watch<P: Protocol> {
+    flag: Arc<Flag>,
+    test: Test<P>,
+    /// Has the I/O thread turn the loop, once there is one.
+    guest: Option<Guest>,
+}
+
+impl<P: Protocol> Core<P> {
+    /// Shows by `beacon` whether a call for `interest` would not wait.
+    pub(super) fn watch_interest(&self, interest: Interest, beacon: Beacon) -> Watching {
+        self.watch(beacon, move |protocol, io| protocol.settle(interest, io))
+    }
+
+    /// Shows by `beacon` whether `test` holds.
+    pub(super) fn watch(
+        &self,
+        beacon: Beacon,
+        test: impl FnMut(&mut P, &mut SocketPort<'_>) -> bool + Send + 'static,
+    ) -> Watching {
+        let flag = Flag::new(beacon);
+        let watch = Watch { flag: Arc::clone(&flag), test: Box::new(test), guest: None };
+        let is_open = self.enter(|entry| {
+            let is_open = !entry.is_closed();
+            match is_open {
+                true => entry.state.watches.push(watch),
+                false => _ = watch.flag.decide(true),
+            }
+            is_open
+        });
+        if !is_open {
+            flag.show();
+        }
+        Watching { flag, host: self.host() }
+    }
+
+    /// Has watches look again at what is not the protocol's.
+    pub(super) fn tell_watches(&self) {
+        self.enter(|_| ());
+    }
+}
+
+impl<P: Protocol> Entry<'_, P> {
+    /// Decides anew what those who watch are told. The last thing of an entry.
+    #[cold]
+    pub(super) fn look_for_watches(&mut self) {
+        let mut watches = std::mem::take(&mut self.state.watches);
+        watches.retain_mut(|watch| !watch.flag.has_ended() && self.look_for(watch));
+        self.state.watches = watches;
+    }
+
+    fn look_for(&mut self, watch: &mut Watch<P>) -> bool {
+        if watch.guest.is_none() {
+            watch.guest = self.core.leader().map(Leader::receive_guest);
+        }
+        let (protocol, mut port, _): (_, _, Instant) = self.parts();
+        let ready = (watch.test)(protocol, &mut port);
+        if watch.flag.decide(ready) {
+            self.state.effects.flags.push(Arc::clone(&watch.flag));
+        }
+        true
+    }
+}
+
+/// The socket is closed, and ready for everything: ends the watches. The flags are to be shown once the
+/// lock is given back.
+pub(super) fn raise_all<P: Protocol>(watches: &mut Vec<Watch<P>>) -> Vec<Arc<Flag>> {
+    let flags: Vec<_> = std::mem::take(watches).into_iter().map(|watch| watch.flag).collect();
+    flags.iter().for_each(|flag| _ = flag.decide(true));
+    flags
+}
+
+/// A descriptor that is readable or not, as we say.
+#[derive(Debug)]
+pub struct Descriptor(system::Inner);
+
+impl Descriptor {
+    fn new() -> io::Result<Self> {
+        system::Inner::new().map(Self)
+    }
+
+    fn set(&self, readable: bool) {
+        let done = if readable { self.0.raise() } else { self.0.lower() };
+        if let Err(error) = done {
+            log::error!("a descriptor cannot be made readable={readable}: {error}");
+        }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod system {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    use nix::sys::eventfd::{EfdFlags, EventFd};
+
+    /// An eventfd: readable while its count is not zero, which a read makes it.
+    #[derive(Debug)]
+    pub(super) struct Inner(EventFd);
+
+    impl Inner {
+        pub(super) fn new() -> io::Result<Self> {
+            let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+            Ok(Self(EventFd::from_flags(flags)?))
+        }
+
+        pub(super) fn raise(&self) -> io::Result<()> {
+            self.0.write(1)?;
+            Ok(())
+        }
+
+        pub(super) fn lower(&self) -> io::Result<()> {
+            self.0.read()?;
+            Ok(())
+        }
+
+        pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod system {
+    use std::io::{self, Read, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
+
+    /// A pair of sockets: one is readable while there is a byte in it, which the other has sent.
+    #[derive(Debug)]
+    pub(super) struct Inner(UnixStream, UnixStream);
+
+    impl Inner {
+        pub(super) fn new() -> io::Result<Self> {
+            let (near, far) = UnixStream::pair()?;
+            near.set_nonblocking(true)?;
+            far.set_nonblocking(true)?;
+            Ok(Self(near, far))
+        }
+
+        pub(super) fn raise(&self) -> io::Result<()> {
+            (&self.1).write_all(&[0])
+        }
+
+        pub(super) fn lower(&self) -> io::Result<()> {
+            (&self.0).read_exact(&mut [0])
+        }
+
+        pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}
+
+/// That what is shown in the end is what was decided last. Run with
+/// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+
+    /// A descriptor that complains when it is set to what it shows.
+    #[derive(Debug, Default)]
+    struct Lamp(AtomicBool);
+
+    impl Show for Lamp {
+        fn show(&self, ready: bool) {
+            assert_ne!(self.0.swap(ready, Ordering::Relaxed), ready);
+        }
+    }
+
+    struct Watched {
+        queue: Mutex<usize>,
+        flag: Arc<Flag<Lamp>>,
+    }
+
+    impl Watched {
+        /// As `Core::enter`: changes, decides, gives the lock back, shows.
+        fn enter(&self, change: impl FnOnce(&mut usize)) {
+            let mut queue = self.queue.lock();
+            change(&mut queue);
+            let news = self.flag.decide(*queue > 0);
+            drop(queue);
+            if news {
+                self.flag.show();
+            }
+        }
+    }
+
+    fn watched() -> Arc<Watched> {
+        Arc::new(Watched { queue: Mutex::new(0), flag: Flag::new(Lamp::default()) })
+    }
+
+    /// One message comes while two threads receive.
+    #[test]
+    fn what_is_shown_in_the_end_was_decided_last() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let socket = watched();
+            let receivers = [(); 2].map(|()| {
+                let socket = Arc::clone(&socket);
+                thread::spawn(move || socket.enter(|queue| *queue = queue.saturating_sub(1)))
+            });
+            socket.enter(|queue| *queue += 1);
+            socket.enter(|queue| *queue += 1);
+            receivers.into_iter().for_each(|it| it.join().unwrap());
+            let ready = *socket.queue.lock() > 0;
+            assert_eq!(socket.flag.beacon.0.load(Ordering::Relaxed), ready);
+        });
+    }
+
+    /// Who has received the only message finds the descriptor not readable when he returns.
+    #[test]
+    fn what_one_thread_has_changed_is_shown_when_it_returns() {
+        loom::model(|| {
+            let socket = watched();
+            let sender = thread::spawn({
+                let socket = Arc::clone(&socket);
+                move || socket.enter(|queue| *queue += 1)
+            });
+            let mut taken = false;
+            socket.enter(|queue| taken = std::mem::take(queue) > 0);
+            if taken {
+                assert!(!socket.flag.beacon.0.load(Ordering::Relaxed));
+            }
+            sender.join().unwrap();
+            assert_eq!(socket.flag.beacon.0.load(Ordering::Relaxed), !taken);
+        });
+    }
+}
