@@ -339,10 +339,12 @@ pub use socket::device::{Device, DeviceError, DeviceHandle};
 pub use socket::{
     Bus, Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events,
     NoSuchPipe, Pair, Pair1, Peer, PeerStatus, PipeEvent, PipeEventKind, PolyPair1, Pub, Pull,
-    Push, Question, QueueStatus, Readiness, Receives, Rep, RepContext, ReplyError, Req, ReqContext,
-    Request, Respondent, RespondentContext, Sends, Sub, SubContext, Survey, Surveyor,
-    SurveyorContext, device, raw,
+    Push, Question, QueueStatus, Readiness, Receives, Rep, RepContext, ReplyError, Replying, Req,
+    ReqContext, Request, Requesting, Respondent, RespondentContext, Sending, Sends, SendsAsync,
+    Sub, SubContext, Survey, Surveyor, SurveyorContext, device, raw,
 };
+#[cfg(feature = "futures")]
+pub use socket::{RecvStream, SendSink};
 pub use stats::{DropReason, Stats};
 pub use transport::PeerCredentials;
 

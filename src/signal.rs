@@ -41,6 +41,13 @@ pub(crate) struct Ticket {
     number: u64,
 }
 
+impl Ticket {
+    /// What is waited for.
+    pub(crate) fn interest(self) -> Interest {
+        self.interest
+    }
+}
+
 /// How a waiter is woken.
 #[derive(Clone, Debug)]
 pub(crate) enum Sleeper {

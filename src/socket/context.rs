@@ -572,6 +572,14 @@ impl SubContext {
         core.unsubscribe_while(|| !self.common.is_closed(), *conversation, topic.as_ref())
     }
 
+    /// The messages that come, as a stream. Only with the feature `futures`.
+    #[cfg(feature = "futures")]
+    pub fn stream(&self) -> super::RecvStream<Message> {
+        let Conversing { core, conversation, .. } = &self.conversing;
+        let attempt = recv_matching(*conversation, Arc::clone(&self.common));
+        super::RecvStream::new(core, conversation.interest(), attempt, |message| message)
+    }
+
     /// How many messages of this context may wait to be received; see
     /// [`Options::sub_queue`](crate::Options::sub_queue).
     ///

@@ -56,10 +56,12 @@ pub use endpoint::{
 pub use events::{DetachReason, Events, PipeEvent, PipeEventKind};
 pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use public::{
-    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, ReplyError, Req,
-    Request, Respondent, Sends, Sub, Survey, Surveyor, raw,
+    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, ReplyError, Replying,
+    Req, Request, Requesting, Respondent, Sending, Sends, SendsAsync, Sub, Survey, Surveyor, raw,
 };
 
+#[cfg(feature = "futures")]
+pub use public::{RecvStream, SendSink};
 pub use watch::Readiness;
 
 pub(crate) use endpoint::EndpointCore;

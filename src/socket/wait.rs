@@ -2,7 +2,7 @@
 //!
 //! An operation is an attempt that never blocks. Here it is repeated until it succeeds, fails for
 //! good, or the time is over; between attempts the caller sleeps where the signal can find it. Every
-//! blocking and every async call of every socket goes through [`Core::wait`] or [`Waiting`].
+//! blocking and every async call of every socket goes through [`Core::wait`] or [`Core::poll_wait`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -275,7 +275,68 @@ impl<P: Protocol> Entry<'_, P> {
     }
 }
 
-/// An operation as a future.
+/// Where a task waits: its place in the queue, and its claim on the event loop.
+#[derive(Debug, Default)]
+pub struct Spot {
+    ticket: Option<Ticket>,
+    /// While it waits.
+    guest: Option<Guest>,
+}
+
+impl<P: Protocol> Core<P> {
+    /// Attempts once, and has the task woken when it is worth to attempt again. The one place where
+    /// tasks wait. Who gives up in between says so by `leave`.
+    pub(super) fn poll_wait<T: Outcome, E: Refusal>(
+        &self,
+        interest: Interest,
+        Spot { ticket, guest }: &mut Spot,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+    ) -> Poll<Result<T, Failure<E>>> {
+        let signal = &self.bell.signal;
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            let (protocol, mut port, now) = entry.parts();
+            attempt(protocol, &mut port, now)
+        };
+        // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
+        // take anything with it.
+        if let Some(place) = *ticket {
+            signal.cancel(place);
+        }
+        let sleeper = || Sleeper::Task(cx.waker().clone());
+        loop {
+            match self.attempt(interest, Some((ticket, &sleeper)), &mut attempt) {
+                Attempt::Over(outcome) => {
+                    if let Some(place) = ticket.take() {
+                        signal.cancel(place);
+                    }
+                    *guest = None;
+                    return Poll::Ready(outcome);
+                }
+                Attempt::Waits(_) if self.bell.is_pending() => {}
+                Attempt::Waits(_) => {
+                    if guest.is_none() {
+                        *guest = self.leader().map(Leader::receive_guest);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Waits no longer, and passes on what the task was woken for and has not used.
+    pub(super) fn leave_spot(&self, spot: &mut Spot) {
+        if let Some(ticket) = spot.ticket.take()
+            && !self.bell.signal.cancel(ticket)
+        {
+            // Woken, and not polled since: somebody else can use what we were woken for.
+            self.enter(|entry| entry.pass_on(ticket.interest()));
+        }
+        spot.guest = None;
+    }
+}
+
+/// An operation as a future, which can be begun anew when it was ready.
 ///
 /// Needs no runtime: the socket's own threads wake it. Dropping it loses nothing: the operation has
 /// either happened and was returned, or has not happened; and a wake-up that it had got is passed on.
@@ -283,9 +344,7 @@ pub(crate) struct Waiting<P: Protocol, F> {
     core: Handle<P>,
     interest: Interest,
     attempt: F,
-    ticket: Option<Ticket>,
-    /// While it waits.
-    guest: Option<Guest>,
+    spot: Spot,
 }
 
 impl<P, F, T, E> Waiting<P, F>
@@ -295,7 +354,7 @@ where
     F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
 {
     pub(crate) fn new(core: &Handle<P>, interest: Interest, attempt: F) -> Self {
-        Self { core: core.clone(), interest, attempt, ticket: None, guest: None }
+        Self { core: core.clone(), interest, attempt, spot: Spot::default() }
     }
 }
 
@@ -309,47 +368,14 @@ where
     type Output = Result<T, Failure<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { core, interest, attempt, ticket, guest } = &mut *self;
-        let signal = &core.bell.signal;
-        let mut attempt = |entry: &mut Entry<'_, P>| {
-            let (protocol, mut port, now) = entry.parts();
-            attempt(protocol, &mut port, now)
-        };
-        // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
-        // take anything with it.
-        if let Some(place) = *ticket {
-            signal.cancel(place);
-        }
-        let sleeper = || Sleeper::Task(cx.waker().clone());
-        loop {
-            match core.attempt(*interest, Some((ticket, &sleeper)), &mut attempt) {
-                Attempt::Over(outcome) => {
-                    if let Some(place) = ticket.take() {
-                        signal.cancel(place);
-                    }
-                    *guest = None;
-                    return Poll::Ready(outcome);
-                }
-                Attempt::Waits(_) if core.bell.is_pending() => {}
-                Attempt::Waits(_) => {
-                    if guest.is_none() {
-                        *guest = core.leader().map(Leader::receive_guest);
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
+        let Self { core, interest, attempt, spot } = &mut *self;
+        core.poll_wait(*interest, spot, cx, attempt)
     }
 }
 
 impl<P: Protocol, F> Drop for Waiting<P, F> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && !self.core.bell.signal.cancel(ticket)
-        {
-            // Woken, and not polled since: somebody else can use what we were woken for.
-            self.core.enter(|entry| entry.pass_on(self.interest));
-        }
+        self.core.leave_spot(&mut self.spot);
     }
 }
 

@@ -1,6 +1,7 @@
 //! REP and RESPONDENT.
 
 use super::prelude::*;
+use super::sealed::Sealed;
 use super::{ONLY_RECV, recv_error};
 use crate::protocol::{Role, Route};
 use crate::socket::context::{RepContext, RespondentContext};
@@ -84,6 +85,17 @@ macro_rules! answering_socket {
                 Readiness::new(|beacon| self.watch_recv(beacon))
             }
 
+            /// What is asked, as a stream. Only with the feature `futures`.
+            #[cfg(feature = "futures")]
+            pub fn stream(&self) -> RecvStream<$asked> {
+                let attempt = |p: &mut $protocol, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
+                let core = self.core.clone();
+                let wrap = move |(route, message)| {
+                    $asked(Asked { core: core.clone(), route, message })
+                };
+                RecvStream::new(&self.core, ONLY_RECV, attempt, wrap)
+            }
+
             /// A conversation of its own, with the classic calls `recv` and `send`.
             pub fn context(&self) -> $context {
                 $context::new(&self.core)
@@ -165,22 +177,32 @@ macro_rules! answering_socket {
             /// # Errors
             ///
             /// `Closed` or `TooLarge`; the error holds the answer and the right to give it.
-            pub fn reply_async<M: Into<Message>>(
-                self,
-                answer: M,
-            ) -> impl Future<Output = Result<(), ReplyError<Self>>> + Send + use<M> {
-                let answer = answer.into();
-                async move {
-                    let route = self.0.route.clone();
-                    let sending = self.0.core.send_async(route.interest(), route, answer);
-                    sending.await.map_err(|error| ReplyError::new(self, error))
-                }
+            pub fn reply_async(self, answer: impl Into<Message>) -> Replying<Self> {
+                Replying::new(self, answer.into())
             }
 
             fn answer(self, answer: Message, patience: Patience) -> Result<(), ReplyError<Self>> {
                 let Asked { core, route, .. } = &self.0;
                 core.send(route.interest(), patience, route, answer)
                     .map_err(|error| ReplyError::new(self, error))
+            }
+        }
+
+        impl Sealed for $asked {}
+
+        impl SendsAsync for $asked {
+            fn poll_send(
+                &self,
+                answer: &mut Option<Message>,
+                spot: &mut Spot,
+                cx: &mut Context<'_>,
+            ) -> Poll<Result<(), SendError>> {
+                let Asked { core, route, .. } = &self.0;
+                core.poll_send(route.interest(), |_| route.clone(), answer, spot, cx)
+            }
+
+            fn leave(&self, spot: &mut Spot) {
+                self.0.core.leave_spot(spot);
             }
         }
 
@@ -269,7 +291,7 @@ struct Asked<P: Protocol> {
 pub struct ReplyError<T>(Box<(T, SendError)>);
 
 impl<T> ReplyError<T> {
-    fn new(asked: T, error: SendError) -> Self {
+    pub(super) fn new(asked: T, error: SendError) -> Self {
         Self(Box::new((asked, error)))
     }
 

@@ -6,8 +6,6 @@
 
 use std::future::Future;
 
-use bytes::Bytes;
-
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Watching};
 use super::{Core, Handle, SocketPort};
@@ -40,14 +38,18 @@ pub(super) mod sealed {
 mod prelude {
     pub(super) use std::fmt;
     pub(super) use std::future::Future;
+    pub(super) use std::task::{Context, Poll};
     pub(super) use std::time::Duration;
 
     pub(super) use super::super::establish::Dial;
-    pub(super) use super::super::wait::Patience;
+    pub(super) use super::super::wait::{Patience, Spot};
     pub(super) use super::super::watch::{Beacon, Readiness, Watching};
     pub(super) use super::super::{
         Closed, Endpoint, Events, Handle, NoSuchPipe, PeerStatus, SocketPort,
     };
+    pub(super) use super::future::{Replying, Sending, SendsAsync};
+    #[cfg(feature = "futures")]
+    pub(super) use super::stream::{RecvStream, SendSink};
     pub(super) use super::{Receives, Sends};
     pub(super) use crate::error::{
         BindError, ConnectError, OptionError, RecvError, SendError, WaitError,
@@ -335,12 +337,8 @@ macro_rules! send_calls {
             /// # Errors
             ///
             /// `Closed` or `TooLarge`, with the message inside.
-            pub fn send_async<M: Into<Message>>(
-                &self,
-                message: M,
-            ) -> impl Future<Output = Result<(), SendError>> + Send + use<M> {
-                let message = message.into();
-                self.core.send_async(ONLY_SEND, $to(&message), message)
+            pub fn send_async(&self, message: impl Into<Message>) -> Sending<Self> {
+                Sending::new(self.clone(), message.into())
             }
 
             /// Whether there is room to send, as a descriptor for event loops.
@@ -351,6 +349,27 @@ macro_rules! send_calls {
             #[doc(alias = "SNDFD")]
             pub fn send_readiness(&self) -> std::io::Result<Readiness> {
                 Readiness::new(|beacon| self.watch_send(beacon))
+            }
+
+            /// A sink for messages. Only with the feature `futures`.
+            #[cfg(feature = "futures")]
+            pub fn sink(&self) -> SendSink<Self> {
+                SendSink::new(self.clone())
+            }
+        }
+
+        impl SendsAsync for $socket {
+            fn poll_send(
+                &self,
+                message: &mut Option<Message>,
+                spot: &mut Spot,
+                cx: &mut Context<'_>,
+            ) -> Poll<Result<(), SendError>> {
+                self.core.poll_send(ONLY_SEND, $to, message, spot, cx)
+            }
+
+            fn leave(&self, spot: &mut Spot) {
+                self.core.leave_spot(spot);
             }
         }
 
@@ -418,6 +437,12 @@ macro_rules! recv_calls {
             pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
                 Readiness::new(|beacon| self.watch_recv(beacon))
             }
+
+            /// The messages that come, as a stream. Only with the feature `futures`.
+            #[cfg(feature = "futures")]
+            pub fn stream(&self) -> RecvStream<Message> {
+                self.core.stream($interest, $from)
+            }
         }
 
         impl Receives for $socket {
@@ -435,6 +460,7 @@ macro_rules! recv_calls {
 // After the macros, which they use.
 mod answer;
 mod bus;
+mod future;
 mod pair;
 mod pair1;
 mod publish;
@@ -442,17 +468,22 @@ mod pull;
 mod push;
 pub mod raw;
 mod req;
+#[cfg(feature = "futures")]
+mod stream;
 mod subscribe;
 mod surveyor;
 
 pub use answer::{Question, Rep, ReplyError, Request, Respondent};
 pub use bus::Bus;
+pub use future::{Replying, Sending, SendsAsync};
 pub use pair::Pair;
 pub use pair1::{Pair1, PolyPair1};
 pub use publish::Pub;
 pub use pull::Pull;
 pub use push::Push;
-pub use req::Req;
+pub use req::{Req, Requesting};
+#[cfg(feature = "futures")]
+pub use stream::{RecvStream, SendSink};
 pub use subscribe::Sub;
 pub use surveyor::{Survey, Surveyor};
 
@@ -531,31 +562,15 @@ impl<P: Protocol<Received = Message>> Handle<P> {
     }
 }
 
-impl<P: Protocol> Handle<P> {
-    /// Sends a message as a task, or gives it back.
-    pub(super) fn send_async(
-        &self,
-        interest: Interest,
-        to: P::To,
-        message: Message,
-    ) -> impl Future<Output = Result<(), SendError>> + Send + use<P>
+#[cfg(feature = "futures")]
+impl<P: Protocol<Received = Message>> Handle<P> {
+    /// Receives messages as a task, one after the other.
+    fn stream(&self, interest: Interest, from: P::From) -> RecvStream<Message>
     where
-        P::To: Send + Unpin,
+        P::From: Send + Unpin + 'static,
     {
-        let core = self.clone();
-        async move {
-            if let Err(limit) = core.check_size(message.body()) {
-                return Err(SendError::TooLarge { message, limit });
-            }
-            let body: Bytes = message.body().clone();
-            let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| {
-                p.send(&to, &body, now, io)?;
-                io.accepted(&body);
-                Ok(())
-            };
-            let sent = Waiting::new(&core, interest, attempt).await;
-            sent.map_err(|failure| send_error(&failure, message))
-        }
+        let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(&from, now, io);
+        RecvStream::new(self, interest, attempt, |message| message)
     }
 }
 

@@ -1,11 +1,15 @@
 //! REQ.
 
+use std::pin::Pin;
+use std::task::ready;
+
+use super::future::POLLED_TOO_OFTEN;
 use super::prelude::*;
 use crate::error::RequestError;
 use crate::pipe::random_u32;
 use crate::protocol::{Protocol, RecvRefusal, Turn};
 use crate::socket::context::{Conversing, ReqContext};
-use crate::socket::wait::{Failure, Waiting};
+use crate::socket::wait::Failure;
 
 /// REQ: asks, and gets the answer that belongs to the question.
 ///
@@ -65,20 +69,12 @@ impl Req {
     /// # Errors
     ///
     /// `Closed`, `ConnectionReset` or `TooLarge`, with the request inside.
-    pub fn request_async<M: Into<Message>>(
-        &self,
-        message: M,
-    ) -> impl Future<Output = Result<Message, RequestError>> + Send + use<M> {
-        let core = self.core.clone();
-        let message = message.into();
-        async move {
-            let (asked, turn) = open_request(&core, &message)?;
-            let attempt = asked.last_recv(turn);
-            let reply = Waiting::new(&core, turn.interest(), attempt)
-                .await
-                .map_err(|failure| request_error(failure, message))?;
-            asked.is_over();
-            Ok(reply)
+    pub fn request_async(&self, message: impl Into<Message>) -> Requesting {
+        Requesting {
+            core: self.core.clone(),
+            message: Some(message.into()),
+            asked: None,
+            spot: Spot::default(),
         }
     }
 
@@ -96,6 +92,60 @@ impl Req {
             .map_err(|failure| request_error(failure, message))?;
         asked.is_over();
         Ok(reply)
+    }
+}
+
+/// A request under way: what [`Req::request_async`] yields.
+///
+/// It is sent when this is first polled. Dropping it gives the request up: its reply is dropped if it
+/// comes. Keeps the socket open.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Requesting {
+    core: Handle<protocol::Req>,
+    /// Until there is a reply, or it is given back.
+    message: Option<Message>,
+    /// Once it is sent.
+    asked: Option<(Conversing<protocol::Req>, Turn)>,
+    spot: Spot,
+}
+
+impl Future for Requesting {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { core, message, asked, spot } = &mut *self;
+        let request = message.as_ref().expect(POLLED_TOO_OFTEN);
+        let (conversing, turn) = match asked {
+            Some(asked) => asked,
+            None => match open_request(core, request) {
+                Ok(opened) => asked.insert(opened),
+                Err(error) => {
+                    *message = None;
+                    return Poll::Ready(Err(error));
+                }
+            },
+        };
+        let attempt = conversing.last_recv(*turn);
+        let outcome = ready!(core.poll_wait(turn.interest(), spot, cx, attempt));
+        if outcome.is_ok() {
+            conversing.is_over();
+        }
+        // Ends the conversation of a request that has failed.
+        *asked = None;
+        let request = message.take().expect("it was there a moment ago");
+        Poll::Ready(outcome.map_err(|failure| request_error(failure, request)))
+    }
+}
+
+impl Drop for Requesting {
+    fn drop(&mut self) {
+        self.core.leave_spot(&mut self.spot);
+    }
+}
+
+impl fmt::Debug for Requesting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requesting").field("message", &self.message).finish_non_exhaustive()
     }
 }
 

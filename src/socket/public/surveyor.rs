@@ -154,6 +154,21 @@ impl Survey {
         Readiness::new(|beacon| self.watch_recv(beacon))
     }
 
+    /// The answers as a stream, which ends with the survey. Dropping it ends the survey. Only with the
+    /// feature `futures`.
+    #[cfg(feature = "futures")]
+    pub fn into_stream(self) -> RecvStream<Message> {
+        let (core, turn) = (self.conversing.core().clone(), self.turn);
+        let attempt =
+            move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
+        let wrap = move |answer| {
+            // Goes on for as long as the stream is there.
+            let _under_way = &self;
+            answer
+        };
+        RecvStream::new(&core, turn.interest(), attempt, wrap)
+    }
+
     fn receive(&self, patience: Patience) -> Result<Message, RecvError> {
         let (core, turn) = (self.conversing.core(), self.turn);
         let attempt =
