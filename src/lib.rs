@@ -44,6 +44,9 @@
 //! as `…_async` (a plain future that needs no runtime), with the same meaning. What receives can also be
 //! iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
 //!
+//! With the feature `futures` they are streams and sinks besides. A [`Poller`] waits for many sockets in
+//! one thread, and a [`Readiness`] is a descriptor for an event loop that exists.
+//!
 //! The sockets in [`raw`] show the protocol's header and keep no conversations; a [`Device`] forwards
 //! between two of them.
 //!

@@ -138,6 +138,51 @@ fn a_transport_of_ones_own_carries_a_request() {
 }
 
 #[test]
+fn an_async_rep_has_all_requests_in_work_at_once() {
+    let program = Program::start("async_rep", &["300"]);
+    // One after the other they would take five minutes.
+    assert!(program.line().starts_with("300 requests of 1 s were answered in "));
+}
+
+#[test]
+fn a_mio_loop_answers_requests_beside_other_work() {
+    let url = free_tcp_url();
+    let other = free_tcp_url();
+    let address = other.strip_prefix("tcp://").expect("a tcp address");
+    let program = Program::start("mio_loop", &[&url, address]);
+    assert_eq!(program.line(), "ready");
+    let told = || {
+        let mut line = String::new();
+        BufReader::new(TcpStream::connect(address).unwrap()).read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(told(), "0 answered\n");
+    for _ in 0..3 {
+        let client = Program::start_at(&url, "reqrep", &["client", "what is the answer?"]);
+        assert_eq!(client.line(), "42");
+    }
+    assert_eq!(told(), "3 answered\n");
+}
+
+#[test]
+fn a_tokio_loop_takes_what_is_there_in_batches() {
+    let url = free_tcp_url();
+    let program = Program::start("tokio_loop", &[&url]);
+    assert_eq!(program.line(), "ready");
+    let mut sender = Program::start("tokio_loop", &[&url, "send"]);
+    let mut taken = Vec::new();
+    for word in ["one", "two", "three"] {
+        sender.say(word);
+    }
+    while taken.len() < 3 {
+        taken.extend(program.line().split(", ").map(str::to_owned));
+    }
+    assert_eq!(taken, ["one", "two", "three"]);
+    sender.say("four");
+    assert_eq!(program.line(), "four");
+}
+
+#[test]
 fn priority_leaves_the_near_worker_only_while_it_is_dead() {
     let (near, far) = (free_tcp_url(), free_tcp_url());
     let start = |role| Program::start("priority", &[role, &near, &far]);
