@@ -127,7 +127,8 @@ impl Exclusive {
 
     fn settle_room(&mut self, io: &mut impl Port) -> bool {
         let Some(peer) = &mut self.peer else { return false };
-        peer.room = io.has_room(peer.pipe);
+        // One that was found full or gone is told of by `writable` or `detach`.
+        peer.room = peer.room && io.has_room(peer.pipe);
         peer.room
     }
 

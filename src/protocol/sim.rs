@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError, RawProtocol, Rejected,
-    SendRefusal,
+    Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError, RawProtocol, RecvRefusal,
+    Rejected, SendRefusal,
 };
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
@@ -652,6 +652,61 @@ impl Port for SimPort<'_> {
     }
 }
 
+/// What is waited for where there is only one thing to wait for.
+pub(super) const SEND: Interest = Interest::Send(0);
+const RECV: Interest = Interest::Recv(0);
+
+/// Receives, mostly after asking whether that will do, and checks what was said. For sockets without
+/// conversations.
+pub(super) fn recv_settled<P: Protocol>(
+    protocol: &mut P,
+    from: &P::From,
+    io: &mut SimPort<'_>,
+) -> Result<P::Received, RecvRefusal> {
+    if io.random().one_in(4) {
+        return protocol.recv(from, io.now(), io);
+    }
+    let settled = protocol.settle(RECV, io);
+    let received = protocol.recv(from, io.now(), io);
+    match &received {
+        Ok(_) => assert!(settled, "something was there"),
+        Err(RecvRefusal::WouldBlock) => assert!(!settled, "nothing was there"),
+        Err(_) => {}
+    }
+    received
+}
+
+/// Sends, mostly after asking whether that will do, and checks what was said.
+pub(super) fn send_settled<P: Protocol>(
+    protocol: &mut P,
+    interest: Interest,
+    to: &P::To,
+    body: &Bytes,
+    io: &mut SimPort<'_>,
+) -> Result<(), SendRefusal> {
+    if io.random().one_in(4) {
+        return protocol.send(to, body, io.now(), io);
+    }
+    let settled = protocol.settle(interest, io);
+    let sent = protocol.send(to, body, io.now(), io);
+    match &sent {
+        Ok(()) => assert!(settled, "there was room"),
+        // A pipe that is gone counts as one with room until the protocol hears of that.
+        Err(SendRefusal::WouldBlock) if io.peers() < io.attached() => {}
+        Err(SendRefusal::WouldBlock) => assert!(!settled, "there was no room"),
+        Err(_) => {}
+    }
+    sent
+}
+
+/// Looks as for somebody who watches, which must change nothing that matters.
+fn watch<P: Protocol>(protocol: &mut P, io: &mut SimPort<'_>) {
+    if io.random().one_in(2) {
+        protocol.settle(RECV, io);
+        protocol.settle(SEND, io);
+    }
+}
+
 /// A protocol and its program.
 struct Actor<P, A> {
     protocol: P,
@@ -683,10 +738,12 @@ impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
 
     fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
         self.protocol.readable(pipe, io);
+        watch(&mut self.protocol, io);
     }
 
     fn writable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
         self.protocol.writable(pipe, io.now(), io);
+        watch(&mut self.protocol, io);
     }
 
     fn expire(&mut self, io: &mut SimPort<'_>) {
@@ -695,6 +752,7 @@ impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
 
     fn act(&mut self, io: &mut SimPort<'_>) {
         self.program.act(&mut self.protocol, io);
+        watch(&mut self.protocol, io);
     }
 
     fn woken(&mut self, interest: Interest, io: &mut SimPort<'_>) {
@@ -742,7 +800,7 @@ fn pass_on<T: RawProtocol>(
 ) {
     loop {
         if stuck.is_none() {
-            let Ok(message) = from.recv(&(), io.now(), io) else {
+            let Ok(message) = recv_settled(from, &(), io) else {
                 return;
             };
             io.delivered();
@@ -757,7 +815,7 @@ fn pass_on<T: RawProtocol>(
             }
             _ => 1,
         };
-        match to.send(message.header(), message.body(), io.now(), io) {
+        match send_settled(to, SEND, message.header(), message.body(), io) {
             Ok(()) => io.offered(copies),
             Err(SendRefusal::WouldBlock) => return *stuck = Some(message),
             Err(_) => {}

@@ -14,7 +14,7 @@ use super::super::{
     Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, Pub, Pull, Push,
     Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor, Turn,
 };
-use super::{Program, Shape, SimPort, World};
+use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
 
 /// How often each program acts. Until it has, it leaves some of what it could receive for later.
@@ -342,7 +342,7 @@ impl Feeder {
     fn feed(&mut self, push: &mut Push, io: &mut SimPort<'_>) {
         while self.sent < self.wanted {
             let message = label(io.node(), 0, self.sent);
-            if push.send(&(), &message, io.now(), io).is_err() {
+            if send_settled(push, SEND, &(), &message, io).is_err() {
                 return;
             }
             io.offered(1);
@@ -381,7 +381,7 @@ impl Worker {
     }
 
     fn work(&mut self, pull: &mut Pull, io: &mut SimPort<'_>) {
-        while let Ok(message) = pull.recv(&(), io.now(), io) {
+        while let Ok(message) = recv_settled(pull, &(), io) {
             io.delivered();
             self.order.check(&message);
             let new = self.ledger.borrow_mut().received.insert(message.into_bytes());
@@ -447,7 +447,7 @@ impl Herald {
         while self.sent < self.wanted {
             let message = [&topic(io)[..], &label(io.node(), 0, self.sent)].concat();
             let copies = io.peers().max(1);
-            if publisher.send(&(), &message.into(), io.now(), io).is_err() {
+            if send_settled(publisher, SEND, &(), &message.into(), io).is_err() {
                 return;
             }
             io.offered(copies);
@@ -565,7 +565,7 @@ struct Chatter {
 
 impl Chatter {
     fn listen(&mut self, bus: &mut Bus, io: &mut SimPort<'_>) {
-        while let Ok(message) = bus.recv(&(), io.now(), io) {
+        while let Ok(message) = recv_settled(bus, &(), io) {
             io.delivered();
             assert_ne!(message[0], io.node(), "nobody hears himself");
             assert_eq!(message[0], io.node_behind(message.pipe().expect("it was received")));
@@ -632,7 +632,7 @@ impl Talker {
     fn talk(&mut self, pair: &mut impl Exchange, io: &mut SimPort<'_>) {
         while self.sent < self.wanted {
             let message = label(io.node(), 0, self.sent);
-            if pair.send(&(), &message, io.now(), io).is_err() {
+            if send_settled(pair, SEND, &(), &message, io).is_err() {
                 return;
             }
             io.offered(1);
@@ -641,7 +641,7 @@ impl Talker {
     }
 
     fn listen(&mut self, pair: &mut impl Exchange, io: &mut SimPort<'_>) {
-        while let Ok(message) = pair.recv(&(), io.now(), io) {
+        while let Ok(message) = recv_settled(pair, &(), io) {
             io.delivered();
             let pipe = message.pipe().expect("it was received");
             let number = u32::from_be_bytes(message[2..].try_into().expect("a label"));
@@ -784,7 +784,7 @@ impl Helper {
     }
 
     fn listen<R: Role>(&mut self, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
-        while let Ok((route, message)) = rep.recv(&(), io.now(), io) {
+        while let Ok((route, message)) = recv_settled(rep, &(), io) {
             io.delivered();
             assert!(self.across_devices || io.node_behind(route.pipe()) == message[0]);
             match io.random().below(4) {
@@ -804,7 +804,7 @@ impl Helper {
     ) {
         let before = io.sending(route.pipe());
         let answer = Bytes::from([&message[..], &[io.node()]].concat());
-        if rep.send(&route, &answer, io.now(), io).is_err() {
+        if send_settled(rep, route.interest(), &route, &answer, io).is_err() {
             return self.waiting.push((route, message));
         }
         io.offered(1);
@@ -946,7 +946,7 @@ impl Program<Pair> for Vandal {
         if let Interest::Send(_) = interest {
             return;
         }
-        while let Ok(message) = pair.recv(&(), io.now(), io) {
+        while let Ok(message) = recv_settled(pair, &(), io) {
             io.delivered();
             for _ in 0..io.random().below(3) {
                 self.throw(message.body().clone(), pair, io);
