@@ -220,7 +220,10 @@ impl Effects {
 
     pub(super) fn perform<P: Protocol>(self, core: &Core<P>) {
         let signal = &core.bell.signal;
-        self.flags.iter().for_each(|flag| flag.show());
+        for flag in self.flags {
+            flag.claim(core.leader());
+            flag.show();
+        }
         self.wakes.for_each(|interest| signal.wake(interest));
         if self.peers_changed {
             signal.wake_every(Interest::Peers);

@@ -12,7 +12,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::Instant;
 
 use super::{Core, Entry, SocketPort};
 use crate::leader::{Guest, Leader};
@@ -136,6 +135,8 @@ pub(crate) struct Flag<B = Beacon> {
     /// What `beacon` shows. Held while that changes.
     shown: Mutex<bool>,
     beacon: B,
+    /// Has the I/O thread turn the loop, once there is one.
+    guest: Mutex<Option<Guest>>,
 }
 
 /// What a flag is shown by.
@@ -156,6 +157,7 @@ impl<B: Show> Flag<B> {
             ended: AtomicBool::new(false),
             shown: Mutex::new(false),
             beacon,
+            guest: Mutex::default(),
         })
     }
 
@@ -177,6 +179,15 @@ impl<B: Show> Flag<B> {
         }
     }
 
+    /// Has the I/O thread turn the loop for as long as somebody watches. Called with no lock held: it may
+    /// have to be woken.
+    pub(super) fn claim(&self, leader: Option<&Arc<Leader>>) {
+        let mut guest = self.guest.lock();
+        if guest.is_none() {
+            *guest = leader.map(Leader::receive_guest);
+        }
+    }
+
     /// Nobody watches any more.
     fn end(&self) {
         self.ended.store(true, Ordering::Release);
@@ -194,8 +205,8 @@ type Test<P> = Box<dyn FnMut(&mut P, &mut SocketPort<'_>) -> bool + Send>;
 pub(super) struct Watch<P: Protocol> {
     flag: Arc<Flag>,
     test: Test<P>,
-    /// Has the I/O thread turn the loop, once there is one.
-    guest: Option<Guest>,
+    /// The event loop knows of it, as far as there is one.
+    claimed: bool,
 }
 
 impl<P: Protocol> Core<P> {
@@ -211,7 +222,7 @@ impl<P: Protocol> Core<P> {
         test: impl FnMut(&mut P, &mut SocketPort<'_>) -> bool + Send + 'static,
     ) -> Watching {
         let flag = Flag::new(beacon);
-        let watch = Watch { flag: Arc::clone(&flag), test: Box::new(test), guest: None };
+        let watch = Watch { flag: Arc::clone(&flag), test: Box::new(test), claimed: false };
         let is_open = self.enter(|entry| {
             let is_open = !entry.is_closed();
             match is_open {
@@ -242,12 +253,11 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     fn look_for(&mut self, watch: &mut Watch<P>) -> bool {
-        if watch.guest.is_none() {
-            watch.guest = self.core.leader().map(Leader::receive_guest);
-        }
-        let (protocol, mut port, _): (_, _, Instant) = self.parts();
+        let claims = !watch.claimed && self.core.leader().is_some();
+        watch.claimed |= claims;
+        let (protocol, mut port, _) = self.parts();
         let ready = (watch.test)(protocol, &mut port);
-        if watch.flag.decide(ready) {
+        if watch.flag.decide(ready) || claims {
             self.state.effects.flags.push(Arc::clone(&watch.flag));
         }
         true
