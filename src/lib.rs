@@ -303,6 +303,8 @@
 #![deny(unsafe_code)]
 
 mod address;
+#[cfg(any(doc, doctest))]
+pub mod cookbook;
 mod error;
 #[doc(hidden)]
 #[cfg(all(feature = "__internals", not(loom)))]
