@@ -174,11 +174,6 @@ impl SocketBell {
     /// Announces `edge`. Never called under a socket's lock: a socket that filters is entered.
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
         self.announce(pipe, edge);
-        self.tell(edge);
-    }
-
-    /// Sees to it that somebody enters the socket, now that `edge` and perhaps others are announced.
-    pub(crate) fn tell(&self, edge: Edge) {
         if self.filters && edge == Edge::Readable {
             // No further: the far end of what filters hears of room, and is not entered for that.
             if let Some(host) = self.host.upgrade() {
@@ -192,8 +187,7 @@ impl SocketBell {
         }
     }
 
-    /// The first half of [`ring`](Self::ring), for who will [`tell`](Self::tell) of several together.
-    pub(crate) fn announce(&self, pipe: PipeId, edge: Edge) {
+    fn announce(&self, pipe: PipeId, edge: Edge) {
         let mut edges = self.edges.lock();
         edges.push((pipe, edge));
         self.pending.store(true, Ordering::Release);

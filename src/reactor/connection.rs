@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::Token;
 
-use super::bells::Bells;
 use super::blocks::Blocks;
 use super::rest::Look;
 use super::timers::{TimerKey, after};
@@ -228,7 +227,7 @@ impl Connection {
     pub(crate) fn read(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
-            Phase::Open(open) => match open.read(self.read_closed, &mut cx.blocks, &mut cx.bells) {
+            Phase::Open(open) => match open.read(self.read_closed, &mut cx.blocks) {
                 Fate::End(Ending::Lost(reason)) => {
                     self.count_framing_fault(&reason);
                     Fate::End(Ending::Lost(reason))
@@ -507,7 +506,7 @@ impl Connection {
             return Fate::End(Ending::Rejected);
         }
         self._in_progress = None;
-        let taken = open.take_in(&rest, &rest, &mut cx.bells);
+        let taken = open.take_in(&rest, &rest);
         drop(rest);
         self.phase = Phase::Open(open);
         match taken {
@@ -545,7 +544,7 @@ impl Connection {
 
 impl Open {
     /// Reads until all is read that there was, or it is enough for a turn.
-    fn read(&mut self, read_closed: bool, blocks: &mut Blocks, bells: &mut Bells) -> Fate {
+    fn read(&mut self, read_closed: bool, blocks: &mut Blocks) -> Fate {
         let mut total = 0;
         loop {
             if self.paused || !self.recv.has_room() {
@@ -561,7 +560,7 @@ impl Open {
             };
             let block = blocks.at_hand();
             let elsewhere = if read.in_place { 0 } else { read.n };
-            if let Err(error) = self.take_in(&block[..elsewhere], block, bells) {
+            if let Err(error) = self.take_in(&block[..elsewhere], block) {
                 return Fate::End(Ending::Lost(error.into()));
             }
             total += read.n;
@@ -637,12 +636,7 @@ impl Open {
 
     /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
     /// it slept.
-    fn take_in(
-        &mut self,
-        mut bytes: &[u8],
-        block: &Bytes,
-        bells: &mut Bells,
-    ) -> Result<(), FrameError> {
+    fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
         self.link.stir();
         let mut wake = false;
         let outcome = loop {
@@ -660,7 +654,7 @@ impl Open {
             }
         };
         if wake {
-            bells.ring(&self.link.bell, self.pipe);
+            self.link.bell.ring(self.pipe, Edge::Readable);
         }
         outcome
     }

@@ -20,7 +20,6 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 
 mod attention;
-mod bells;
 mod blocks;
 mod connection;
 mod dial;
@@ -36,7 +35,6 @@ pub(crate) use listen::ListenerSlot;
 pub(crate) use timers::after;
 
 use attention::{Attention, Call};
-use bells::Bells;
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness, Writer};
 use dial::Dialer;
@@ -253,7 +251,6 @@ pub(crate) struct Context {
     timers: Timers<Due>,
     /// Where reads go.
     blocks: Blocks,
-    bells: Bells,
     /// As whom the driver writes.
     writer: Writer,
 }
@@ -357,7 +354,6 @@ impl Driver {
             mailbox: Arc::clone(&mailbox),
             timers: Timers::new(),
             blocks: Blocks::default(),
-            bells: Bells::default(),
             writer: Writer::Driver,
         };
         Ok(Self {
@@ -523,7 +519,6 @@ impl Driver {
     fn run_events(&mut self) {
         // Taken, and given back below: what they lead to needs the whole driver.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        self.cx.bells.begin(events.iter().count());
         for event in events.iter().filter(|event| event.token() != WAKE) {
             let (token, readiness) = (event.token(), Readiness::of(event));
             match self.slot(token) {
@@ -535,13 +530,11 @@ impl Driver {
             }
         }
         self.events = events;
-        self.cx.bells.end();
     }
 
     fn run_ready(&mut self) {
-        self.cx.bells.begin(self.ready.len());
         for _ in 0..self.ready.len() {
-            let Some(token) = self.ready.pop_front() else { break };
+            let Some(token) = self.ready.pop_front() else { return };
             if let Some(entry) = self.entry(token) {
                 entry.queued = false;
             }
@@ -553,7 +546,6 @@ impl Driver {
                 Some(Slot::Dialer(_)) | None => {}
             }
         }
-        self.cx.bells.end();
     }
 
     fn run_timers(&mut self) {
