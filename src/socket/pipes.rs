@@ -211,8 +211,8 @@ impl Pipe {
         }
     }
 
-    /// Whether so much waits that the caller had better write it: a full batch, or seven eighths of what the
-    /// ring holds.
+    /// Whether so much waits that the caller had better write it: a full batch, or seven eighths of
+    /// what the ring holds.
     #[cold]
     fn has_a_batch(&mut self) -> bool {
         self.next_look = NextLook {
