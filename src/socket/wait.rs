@@ -107,7 +107,8 @@ impl<P: Protocol> Core<P> {
         patience: Patience,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
-        match self.attempt(interest, None, attempt) {
+        // With a closure of its own, which becomes a part of each call.
+        match self.enter_here(|entry| entry.attempt(interest, None, attempt)) {
             Attempt::Over(outcome) => outcome,
             Attempt::Waits(_) => self.wait_on(interest, patience, attempt),
         }
@@ -139,7 +140,7 @@ impl<P: Protocol> Core<P> {
                 true => None,
                 false => Some((&mut ticket, &sleeper)),
             };
-            let timers = match self.attempt(interest, bed, attempt) {
+            let timers = match self.enter(|entry| entry.attempt(interest, bed, attempt)) {
                 Attempt::Over(outcome) => return outcome,
                 Attempt::Waits(_) if last => return Err(Failure::TimedOut),
                 Attempt::Waits(timers) => timers,
@@ -190,45 +191,6 @@ impl<P: Protocol> Core<P> {
         signal.cancel(ticket);
     }
 
-    /// One attempt. Where it would have to wait it is put to bed, under the lock under which it found
-    /// nothing: whoever changes that later finds it there.
-    ///
-    /// Part of each call: the first attempt, which is nearly always the only one, has no bed.
-    #[inline(always)]
-    fn attempt<T: Outcome, E: Refusal>(
-        &self,
-        interest: Interest,
-        bed: Bed<'_>,
-        attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
-    ) -> Attempt<T, E> {
-        self.enter_here(|entry| {
-            if entry.is_closed() {
-                return Attempt::Over(Err(Failure::Closed));
-            }
-            match attempt(entry) {
-                Ok(value) => {
-                    value.count(&mut entry.parts().1);
-                    entry.pass_on(interest);
-                    Attempt::Over(Ok(value))
-                }
-                Err(refusal) if refusal.is_for_now() => {
-                    if let Some((ticket, sleeper)) = bed {
-                        let signal = &self.bell.signal;
-                        let place = *ticket.get_or_insert_with(|| signal.ticket(interest));
-                        signal.register(place, sleeper());
-                    }
-                    Attempt::Waits(entry.state.protocol.deadline())
-                }
-                Err(refusal) => {
-                    // It may have been woken for what it cannot use and the next one can; and what
-                    // ends its wait ends that of others.
-                    entry.pass_on(interest);
-                    Attempt::Over(Err(Failure::Refused(refusal)))
-                }
-            }
-        })
-    }
-
     /// Waits until at least `wanted` peers are there.
     pub(crate) fn wait_for_peers(&self, wanted: usize, timeout: Duration) -> Result<(), WaitError> {
         let mut there = 0;
@@ -267,6 +229,43 @@ enum Attempt<T, E> {
 }
 
 impl<P: Protocol> Entry<'_, P> {
+    /// One attempt. Where it would have to wait it is put to bed, under the lock under which it found
+    /// nothing: whoever changes that later finds it there.
+    ///
+    /// Part of each call: the first attempt, which is nearly always the only one, has no bed.
+    #[inline(always)]
+    fn attempt<T: Outcome, E: Refusal>(
+        &mut self,
+        interest: Interest,
+        bed: Bed<'_>,
+        attempt: &mut impl FnMut(&mut Self) -> Result<T, E>,
+    ) -> Attempt<T, E> {
+        if self.is_closed() {
+            return Attempt::Over(Err(Failure::Closed));
+        }
+        match attempt(self) {
+            Ok(value) => {
+                value.count(&mut self.parts().1);
+                self.pass_on(interest);
+                Attempt::Over(Ok(value))
+            }
+            Err(refusal) if refusal.is_for_now() => {
+                if let Some((ticket, sleeper)) = bed {
+                    let signal = &self.core.bell.signal;
+                    let place = *ticket.get_or_insert_with(|| signal.ticket(interest));
+                    signal.register(place, sleeper());
+                }
+                Attempt::Waits(self.state.protocol.deadline())
+            }
+            Err(refusal) => {
+                // It may have been woken for what it cannot use and the next one can; and what
+                // ends its wait ends that of others.
+                self.pass_on(interest);
+                Attempt::Over(Err(Failure::Refused(refusal)))
+            }
+        }
+    }
+
     /// If there is more where that came from, the next in the queue is told.
     fn pass_on(&mut self, interest: Interest) {
         if self.core.bell.signal.is_awaited() && self.state.protocol.ready(interest) {
@@ -305,7 +304,8 @@ impl<P: Protocol> Core<P> {
         }
         let sleeper = || Sleeper::Task(cx.waker().clone());
         loop {
-            match self.attempt(interest, Some((ticket, &sleeper)), &mut attempt) {
+            let bed: Bed<'_> = Some((ticket, &sleeper));
+            match self.enter_here(|entry| entry.attempt(interest, bed, &mut attempt)) {
                 Attempt::Over(outcome) => {
                     if let Some(place) = ticket.take() {
                         signal.cancel(place);
