@@ -101,7 +101,7 @@ impl<P: Protocol> Entry<'_, P> {
         self.state.effects.peers_changed = true;
         let State { pipes, effects, .. } = &mut *self.state;
         if let Some(pipe) = pipes.get(id) {
-            self.core.pipe_is_there(pipe, &mut effects.records);
+            self.core.pipe_is_there(pipe, effects);
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl<P: Protocol> Entry<'_, P> {
         let Some(pipe) = self.state.pipes.get_mut(id) else { return false };
         let Some(far) = pipe.far.take() else { return false };
         pipe.shut();
-        self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects.records);
+        self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects);
         if let Far::Link(_) = far {
             // Only when it is about to grow: a thousand pipes may leave at once.
             if self.state.leaving.len() == self.state.leaving.capacity() {
@@ -119,9 +119,10 @@ impl<P: Protocol> Entry<'_, P> {
             }
             self.state.leaving.push(Arc::clone(pipe.send.ring()));
         }
+        let rare = self.state.effects.rare();
         match reason.is_closed_by_us() {
-            true => self.state.effects.closed.push((far, Arc::clone(&pipe.endpoint))),
-            false => self.state.effects.lost.push((far, Arc::clone(&pipe.endpoint))),
+            true => rare.closed.push((far, Arc::clone(&pipe.endpoint))),
+            false => rare.lost.push((far, Arc::clone(&pipe.endpoint))),
         }
         self.state.effects.peers_changed = true;
         self.state.effects.queues_changed = true;
@@ -151,14 +152,15 @@ impl<P: Protocol> Entry<'_, P> {
             self.core.counters.copies_taken.count(unread);
             self.core.counters.dropped(DropReason::PeerLeft, unread);
             let record = || Record::Dropped(Some(pipe.peer()), DropReason::PeerLeft);
-            self.state.effects.records.note(record);
+            self.state.effects.record(record);
             self.state.protocol.forget(id);
         }
     }
 
     /// Closes the pipes that the protocol wants no more.
     pub(super) fn disconnect_slow(&mut self) {
-        while let Some(pipe) = self.state.effects.unwanted.pop() {
+        let next = |effects: &mut Effects| effects.rare.as_mut()?.unwanted.pop();
+        while let Some(pipe) = next(&mut self.state.effects) {
             self.unplug(pipe, DetachReason::TooSlow);
         }
     }
@@ -186,41 +188,68 @@ pub(crate) struct Effects {
     pub(super) bells: Few<(Far, Edge)>,
     /// Connections that have enough for a write.
     pub(super) batches: Few<Arc<Link>>,
+    pub(super) wakes: Few<Interest>,
+    pub(super) timer: Option<Instant>,
+    pub(super) peers_changed: bool,
+    pub(super) queues_changed: bool,
+    /// Somebody is to enter again.
+    pub(super) visit: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most entries have nothing of.
+#[derive(Default)]
+pub(super) struct Rare {
     pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
-    pub(super) wakes: Few<Interest>,
     /// What event loops outside are to be told.
     pub(super) flags: Vec<Arc<Flag>>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
     /// For the log.
     pub(super) records: Records,
-    pub(super) peers_changed: bool,
-    pub(super) queues_changed: bool,
-    pub(super) timer: Option<Instant>,
-    /// Somebody is to enter again.
-    pub(super) visit: bool,
 }
 
 impl Effects {
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Notes a record for the log, if anybody may want it. Costs next to nothing otherwise.
+    pub(super) fn record(&mut self, record: impl FnOnce() -> Record) {
+        if Records::are_wanted() {
+            self.rare().records.push(record());
+        }
+    }
+
+    /// What is to be written to the log.
+    pub(super) fn take_records(&mut self) -> Records {
+        self.rare.as_mut().map_or_else(Records::default, |rare| std::mem::take(&mut rare.records))
+    }
+
+    /// Forgets who is to be woken. For who knows, under the socket's lock, that nobody waits.
+    #[inline]
+    pub(super) fn wake_nobody(&mut self) {
+        if !self.wakes.is_empty() {
+            self.wakes = Few::default();
+        }
+        (self.peers_changed, self.queues_changed) = (false, false);
+    }
+
     /// Whether there is nothing to be done.
     #[inline]
     pub(super) fn is_nothing(&self) -> bool {
         // Without a branch for each: this is asked with every message.
         let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
-        let rare = self.closed.len()
-            | self.lost.len()
-            | self.unwanted.len()
-            | self.records.len()
-            | self.flags.len();
         let changed = self.peers_changed | self.queues_changed | self.visit;
-        !noted & (rare == 0) & !changed & self.timer.is_none()
+        !noted & !changed & self.timer.is_none() & self.rare.is_none()
     }
 
-    pub(super) fn perform<P: Protocol>(self, core: &Core<P>) {
+    pub(super) fn perform<P: Protocol>(mut self, core: &Core<P>) {
         let signal = &core.bell.signal;
-        for flag in self.flags {
+        let mut rare = self.rare.take();
+        for flag in rare.iter_mut().flat_map(|rare| rare.flags.drain(..)) {
             flag.claim(core.leader());
             flag.show();
         }
@@ -235,6 +264,21 @@ impl Effects {
         if tuning::CALLER_WRITES != Choice::Never {
             self.batches.for_each(|link| link.write_batch());
         }
+        if let Some(at) = self.timer {
+            core.set_timer(at);
+        }
+        if self.visit {
+            core.attend();
+        }
+        if let Some(rare) = rare {
+            rare.perform(core);
+        }
+    }
+}
+
+impl Rare {
+    #[cold]
+    fn perform<P: Protocol>(self, core: &Core<P>) {
         if !self.closed.is_empty() {
             let linger = core.options.lock().linger;
             for (far, endpoint) in self.closed {
@@ -243,12 +287,6 @@ impl Effects {
             }
         }
         self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
-        if let Some(at) = self.timer {
-            core.set_timer(at);
-        }
-        if self.visit {
-            core.attend();
-        }
         // The last: whoever writes the log may be slow.
         self.records.write(&core.name);
     }

@@ -71,7 +71,7 @@ use events::EventHub;
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use port::SocketPort;
-use record::{Record, Records};
+use record::Record;
 use spin::Spin;
 use watch::Watch;
 
@@ -319,6 +319,9 @@ impl<P: Protocol> Core<P> {
         if P::CLOCK != Clock::Never {
             state.effects.timer = state.timer_to_set();
         }
+        if !self.bell.signal.is_awaited() {
+            state.effects.wake_nobody();
+        }
         if !state.effects.is_nothing() {
             self.leave(state, now);
         }
@@ -389,8 +392,8 @@ impl<P: Protocol> Core<P> {
             let counters = &self.counters;
             protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects, encoders });
             state.encoders.rest();
-            let mut records = effects.records;
-            let fars = self.drop_pipes(&mut state, &mut records);
+            let fars = self.drop_pipes(&mut state, &mut effects);
+            let records = effects.take_records();
             let flags = watch::raise_all(&mut state.watches);
             (std::mem::take(&mut state.endpoints), fars, state.armed.take(), records, flags)
         };
@@ -417,7 +420,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Takes all pipes away from the protocol and counts what nobody will receive any more.
-    fn drop_pipes(&self, state: &mut State<P>, records: &mut Records) -> Vec<Far> {
+    fn drop_pipes(&self, state: &mut State<P>, effects: &mut Effects) -> Vec<Far> {
         let mut fars = Vec::new();
         for pipe in state.pipes.drain() {
             pipe.shut();
@@ -425,10 +428,10 @@ impl<P: Protocol> Core<P> {
             self.counters.copies_taken.count(unread);
             self.counters.dropped(DropReason::ClosedUnread, unread);
             if unread > 0 {
-                records.note(|| Record::Dropped(Some(pipe.peer()), DropReason::ClosedUnread));
+                effects.record(|| Record::Dropped(Some(pipe.peer()), DropReason::ClosedUnread));
             }
             let Some(far) = &pipe.far else { continue };
-            self.pipe_is_gone(&pipe, DetachReason::SocketClosed, records);
+            self.pipe_is_gone(&pipe, DetachReason::SocketClosed, effects);
             if let Far::Link(_) = far {
                 state.leaving.push(Arc::clone(pipe.send.ring()));
             }
@@ -437,13 +440,13 @@ impl<P: Protocol> Core<P> {
         fars
     }
 
-    fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason, records: &mut Records) {
+    fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason, effects: &mut Effects) {
         match reason.is_ours() {
             true => self.counters.dropped_connections.bump(),
             false => self.counters.broken_connections.bump(),
         }
         let peer = pipe.peer();
-        records.note(|| Record::Gone(peer.clone(), reason.clone()));
+        effects.record(|| Record::Gone(peer.clone(), reason.clone()));
         pipe.endpoint.pipe_is_gone();
         self.emit(PipeEventKind::Detached(reason), &peer);
     }
@@ -620,13 +623,13 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> Core<P> {
-    fn pipe_is_there(&self, pipe: &Pipe, records: &mut Records) {
+    fn pipe_is_there(&self, pipe: &Pipe, effects: &mut Effects) {
         let peer = pipe.peer();
         match peer.outgoing {
             true => self.counters.established_connections.bump(),
             false => self.counters.accepted_connections.bump(),
         }
-        records.note(|| Record::There(peer.clone()));
+        effects.record(|| Record::There(peer.clone()));
         pipe.endpoint.pipe_is_there();
         self.emit(PipeEventKind::Attached, &peer);
     }

@@ -207,7 +207,7 @@ impl Pipe {
         effects: &mut Effects,
     ) {
         if self.drops.count(reason, messages) {
-            effects.records.note(|| Record::Dropped(Some(self.peer()), reason));
+            effects.record(|| Record::Dropped(Some(self.peer()), reason));
         }
     }
 

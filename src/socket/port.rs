@@ -83,7 +83,7 @@ impl SocketPort<'_> {
         let is_first = self.counters.dropped(reason, messages);
         match pipe.and_then(|pipe| self.pipes.get_mut(pipe)) {
             Some(pipe) => pipe.count_dropped(reason, messages, self.effects),
-            None if is_first => self.effects.records.note(|| Record::Dropped(None, reason)),
+            None if is_first => self.effects.record(|| Record::Dropped(None, reason)),
             None => {}
         }
     }
@@ -187,7 +187,7 @@ impl Port for SocketPort<'_> {
     }
 
     fn disconnect(&mut self, pipe: PipeId) {
-        self.effects.unwanted.push(pipe);
+        self.effects.rare().unwanted.push(pipe);
     }
 
     fn wake(&mut self, interest: Interest) {

@@ -26,15 +26,13 @@ pub(super) enum Record {
 pub(super) struct Records(Vec<Record>);
 
 impl Records {
-    /// Notes a record, if anybody may want it. Costs next to nothing otherwise.
-    pub(super) fn note(&mut self, record: impl FnOnce() -> Record) {
-        if LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level() {
-            self.0.push(record());
-        }
+    /// Whether anybody may want any: if not, none need be made.
+    pub(super) fn are_wanted() -> bool {
+        LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn push(&mut self, record: Record) {
+        self.0.push(record);
     }
 
     /// Writes the records of the socket with this name.

@@ -258,7 +258,7 @@ impl<P: Protocol> Entry<'_, P> {
         let (protocol, mut port, _) = self.parts();
         let ready = (watch.test)(protocol, &mut port);
         if watch.flag.decide(ready) || claims {
-            self.state.effects.flags.push(Arc::clone(&watch.flag));
+            self.state.effects.rare().flags.push(Arc::clone(&watch.flag));
         }
         true
     }
