@@ -2,6 +2,8 @@
 //!
 //! Owns a port that is always ready, so that only the choice of a pipe is measured.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::route::{Balance, FairQueue, FanOut};
@@ -123,4 +125,8 @@ impl Port for ReadyPort {
     fn resent(&mut self) {}
 
     fn copied(&mut self, _: u64) {}
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }

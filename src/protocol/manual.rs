@@ -45,6 +45,8 @@ pub(super) struct ManualPort {
     /// Copies that went to more contexts than one.
     pub(super) copied: u64,
     pub(super) resent: u64,
+    /// What time it is; without, the clock's.
+    pub(super) now: Option<Instant>,
 }
 
 impl ManualPort {
@@ -193,5 +195,9 @@ impl Port for ManualPort {
 
     fn copied(&mut self, copies: u64) {
         self.copied += copies;
+    }
+
+    fn now(&self) -> Instant {
+        self.now.unwrap_or_else(Instant::now)
     }
 }

@@ -153,6 +153,10 @@ pub(crate) trait Port {
 
     /// Counts the copies of one received message that go to more than one context, beyond the first.
     fn copied(&mut self, copies: u64);
+
+    /// What time it is, for a protocol that is not told with each entry. To ask takes as long as to
+    /// send.
+    fn now(&self) -> Instant;
 }
 
 /// One message for many pipes.

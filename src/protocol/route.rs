@@ -116,6 +116,7 @@ impl FairQueue {
 
     /// As `pop`, for the next message that `judge` wants; drops those before it for `reason`. `None`
     /// also when `judge` has one left: its pipe keeps its turn.
+    #[inline]
     pub(super) fn pop_if(
         &mut self,
         reason: DropReason,

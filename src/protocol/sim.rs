@@ -465,10 +465,6 @@ pub(super) struct SimPort<'a> {
 }
 
 impl SimPort<'_> {
-    pub(super) fn now(&self) -> Instant {
-        self.net.now
-    }
-
     pub(super) fn random(&mut self) -> &mut Random {
         &mut self.net.random
     }
@@ -649,6 +645,10 @@ impl Port for SimPort<'_> {
 
     fn copied(&mut self, copies: u64) {
         self.tally().copied += copies;
+    }
+
+    fn now(&self) -> Instant {
+        self.net.now
     }
 }
 

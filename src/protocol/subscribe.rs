@@ -7,10 +7,14 @@
 //! # Who waits for whom
 //!
 //! Messages come into the contexts' queues as soon as they arrive, and when a receive finds its own
-//! queue empty. When a queue is full the program may be away, or about to go on reading. If it has
-//! received lately, intake pauses: the rest stays in the pipes, and the publishers feel it. If not,
-//! the queue drops what its rule says and intake goes on. So a program that keeps reading loses
-//! nothing here in a burst, and one that does not finds the newest messages, or the oldest.
+//! queue empty; what is for that receive alone it gets without the queue. When a queue has enough the
+//! program may be away, or about to go on reading. If it has received lately, intake pauses: the rest
+//! stays in the pipes, and the publishers feel it. If not, the queue drops what its rule says and
+//! intake goes on. So a program that keeps reading loses nothing here in a burst, and one that does not
+//! finds the newest messages, or the oldest.
+//!
+//! A queue has enough when it is full. That of a socket's only context has enough with one message:
+//! its program then takes the others out of the pipes itself, and nobody has to take them twice.
 //!
 //! A pause lasts until somebody pulls the next message out of the pipes or for as long as
 //! [`PATIENCE`], counted anew while the program receives; then the rule of the full queue holds, also
@@ -80,8 +84,6 @@ pub(crate) struct Sub {
     /// Who wants the message that was looked at last. Has a place for each context, so that matching
     /// takes no memory.
     takers: Vec<usize>,
-    /// When it was last told the time, or earlier: that moment is over.
-    now: Option<Instant>,
 }
 
 /// Why messages are left in the pipes, if any are.
@@ -90,11 +92,10 @@ enum Intake {
     /// They are not, or only because the last receive needed no more.
     #[default]
     Open,
-    /// A full queue waits for its program. Arrivals are announced without the time, so that the first
-    /// [`Protocol::expire`] starts the clock; it follows at once.
-    Paused { until: Option<Instant> },
+    /// A queue that has enough waits for its program.
+    Paused { until: Instant },
     /// It was enough for one entry; to be continued at once.
-    Unfinished,
+    Unfinished { since: Instant },
 }
 
 /// A set of topics, and what has come of them. Contexts share nothing.
@@ -192,9 +193,47 @@ impl Sub {
         }
     }
 
+    /// The next message for a receive that has found its queue empty.
+    #[inline]
+    fn fetch(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
+        match self.contexts.len() {
+            1 => self.take_one(receiver, io),
+            _ => self.take_in(Some(receiver), io),
+        }
+    }
+
+    /// As `take_in`, for the only context: nobody else can want a message, or hold one up.
+    #[inline]
+    fn take_one(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
+        let topics = &self.contexts[receiver.index()].topics;
+        let mut effort = EFFORT;
+        let judge = |head: &[u8], body: &[u8]| match is_wanted(topics, head, body) {
+            _ if effort == 0 => Verdict::Leave,
+            true => Verdict::Take,
+            false => {
+                effort -= 1;
+                Verdict::Skip
+            }
+        };
+        match self.pipes.pop_if(DropReason::NotSubscribed, judge, io) {
+            Some((pipe, frame)) => return Some(Message::received(frame.into_bytes(), pipe)),
+            None if self.pipes.is_empty() => self.intake = Intake::Open,
+            None => self.go_on_later(io),
+        }
+        None
+    }
+
+    /// Leaves the rest for the next entry: what is skipped takes time as well, and must not cost other
+    /// pipes their turn.
+    fn go_on_later(&mut self, io: &impl Port) {
+        self.pipes.pass_turn();
+        self.intake = Intake::Unfinished { since: io.now() };
+    }
+
     /// Moves messages from the pipes to the contexts: for a receive that has found its queue empty,
-    /// until it is served; else until a full queue pauses it. Drops what nobody wants.
-    fn take_in(&mut self, receiver: Option<Conversation>, io: &mut impl Port) {
+    /// until there is one for it, which is yielded; else until a queue that has enough pauses it.
+    /// Drops what nobody wants.
+    fn take_in(&mut self, receiver: Option<Conversation>, io: &mut impl Port) -> Option<Message> {
         let receiver = receiver.map(Conversation::index);
         let mut effort = EFFORT;
         loop {
@@ -203,21 +242,26 @@ impl Sub {
             let look = |head: &[u8], body: &[u8]| judge.judge(head, body);
             let popped = pipes.pop_if(DropReason::NotSubscribed, look, io);
             effort = judge.effort;
-            match (popped, judge.holds_up) {
-                (Some((pipe, frame)), _) => {
-                    let message = Message::received(frame.into_bytes(), pipe);
-                    self.distribute(message, receiver, io);
+            let Some((pipe, frame)) = popped else {
+                match judge.holds_up {
+                    true => self.pause(io),
+                    false if self.pipes.is_empty() => self.intake = Intake::Open,
+                    false => self.go_on_later(io),
                 }
-                (None, true) => return self.pause(),
-                (None, false) if self.pipes.is_empty() => return self.intake = Intake::Open,
-                (None, false) => {
-                    // What is skipped takes time as well: it must not cost others their turn.
-                    self.pipes.pass_turn();
-                    return self.intake = Intake::Unfinished;
-                }
+                return None;
+            };
+            let message = Message::received(frame.into_bytes(), pipe);
+            let Some(receiver) = receiver else {
+                self.distribute(message, None, io);
+                continue;
+            };
+            if self.takers == [receiver] {
+                return Some(message);
             }
-            if receiver.is_some_and(|receiver| !self.contexts[receiver].queue.is_empty()) {
-                return;
+            self.distribute(message, Some(receiver), io);
+            let taken = self.contexts[receiver].queue.pop_front();
+            if taken.is_some() {
+                return taken;
             }
         }
     }
@@ -241,20 +285,21 @@ impl Sub {
         give(last, message);
     }
 
-    /// Leaves the rest in the pipes for now, because a context is full. All that are full are waited
+    /// Leaves the rest in the pipes for now, because a context has enough. All that have are waited
     /// for together: one after the other, many could hold up the publishers for long.
-    fn pause(&mut self) {
+    fn pause(&mut self, io: &impl Port) {
         if !matches!(self.intake, Intake::Paused { .. }) {
-            for (_, context) in self.contexts.iter_mut().filter(|(_, it)| it.is_waited_for()) {
-                context.program = Program::Awaited;
-            }
-            self.intake = Intake::Paused { until: None };
+            let enough = enough(&self.contexts);
+            let waited_for =
+                self.contexts.iter_mut().filter(|(_, context)| context.is_waited_for(enough));
+            waited_for.for_each(|(_, context)| context.program = Program::Awaited);
+            self.intake = Intake::Paused { until: io.now() + PATIENCE };
         }
     }
 
     /// Gives up those who have not received since the pause began, if it is over.
     fn doubt(&mut self, now: Instant) {
-        if let Intake::Paused { until: Some(until) } = self.intake
+        if let Intake::Paused { until } = self.intake
             && until <= now
         {
             self.intake = Intake::Open;
@@ -265,6 +310,12 @@ impl Sub {
             }
         }
     }
+}
+
+/// How much the queue of a program that reads has to hold to hold up the rest; less if its limit is
+/// less.
+fn enough(contexts: &Slab<Context>) -> usize {
+    if contexts.len() == 1 { 1 } else { usize::MAX }
 }
 
 /// Decides about messages that lie in their pipes.
@@ -282,12 +333,11 @@ impl Judge<'_> {
             return Verdict::Leave;
         }
         self.effort = self.effort.saturating_sub(self.contexts.len().max(1));
-        match head {
-            [] => self.find_takers(body),
-            // A PUB sends no header, so that none of ours comes in two pieces.
-            _ => self.find_takers(&[head, body].concat()),
-        }
-        self.holds_up = self.takers.iter().any(|&taker| self.contexts[taker].is_waited_for())
+        let wanting = self.contexts.iter().filter(|(_, it)| is_wanted(&it.topics, head, body));
+        self.takers.clear();
+        self.takers.extend(wanting.map(|(index, _)| index));
+        let enough = enough(self.contexts);
+        self.holds_up = self.takers.iter().any(|&taker| self.contexts[taker].is_waited_for(enough))
             && !self.contexts.iter().any(|(_, context)| context.is_hungry());
         match (self.takers.is_empty(), self.holds_up) {
             (true, _) => Verdict::Skip,
@@ -295,11 +345,15 @@ impl Judge<'_> {
             (false, true) => Verdict::Leave,
         }
     }
+}
 
-    fn find_takers(&mut self, message: &[u8]) {
-        let wanting = self.contexts.iter().filter(|(_, context)| context.topics.matches(message));
-        self.takers.clear();
-        self.takers.extend(wanting.map(|(index, _)| index));
+/// Whether a message in two parts begins with one of the topics.
+#[inline]
+fn is_wanted(topics: &Topics, head: &[u8], body: &[u8]) -> bool {
+    match head {
+        [] => topics.matches(body),
+        // A PUB sends no header, so that none of ours comes in two pieces.
+        _ => topics.matches(&[head, body].concat()),
     }
 }
 
@@ -320,9 +374,9 @@ impl Context {
         self.asked && self.queue.is_empty()
     }
 
-    /// Whether it has no room but will soon.
-    fn is_waited_for(&self) -> bool {
-        self.queue.len() >= self.limit && self.program != Program::Away
+    /// Whether it has `enough`, or all that it may have, but will have less soon.
+    fn is_waited_for(&self, enough: usize) -> bool {
+        self.queue.len() >= self.limit.min(enough) && self.program != Program::Away
     }
 
     fn accept(&mut self, message: Message, io: &mut impl Port) {
@@ -366,8 +420,7 @@ impl Protocol for Sub {
     type Received = Message;
     const FILTERS: bool = true;
 
-    fn attach(&mut self, _pipe: PipeId, now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
-        self.now = Some(now);
+    fn attach(&mut self, _pipe: PipeId, _: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         Ok(())
     }
 
@@ -400,18 +453,14 @@ impl Protocol for Sub {
     fn recv(
         &mut self,
         from: &Conversation,
-        now: Instant,
+        _now: Instant,
         io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
-        self.now = Some(now);
         let context = self.contexts.get_mut(from.index()).ok_or(RecvRefusal::Canceled)?;
         context.asked = true;
         context.program = Program::Reading;
-        if context.queue.is_empty() {
-            self.take_in(Some(*from), io);
-        }
-        let received = self.contexts[from.index()].queue.pop_front();
-        received.ok_or(RecvRefusal::WouldBlock)
+        let waiting = context.queue.pop_front();
+        waiting.or_else(|| self.fetch(*from, io)).ok_or(RecvRefusal::WouldBlock)
     }
 
     /// What the pipes hold may be for anyone.
@@ -432,8 +481,10 @@ impl Protocol for Sub {
         let index = n as usize;
         let Some(context) = self.contexts.get_mut(index) else { return false };
         context.asked = true;
-        if context.queue.is_empty() {
-            self.take_in(Some(Conversation::from_index(index)), io);
+        if context.queue.is_empty()
+            && let Some(first) = self.fetch(Conversation::from_index(index), io)
+        {
+            self.contexts[index].queue.push_front(first);
         }
         !self.contexts[index].queue.is_empty()
     }
@@ -454,19 +505,15 @@ impl Protocol for Sub {
     fn deadline(&self) -> Option<Instant> {
         match self.intake {
             Intake::Open => None,
-            Intake::Paused { until: Some(until) } => Some(until),
-            Intake::Paused { until: None } | Intake::Unfinished => self.now,
+            Intake::Paused { until } => Some(until),
+            Intake::Unfinished { since } => Some(since),
         }
     }
 
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
-        self.now = Some(now);
         self.doubt(now);
         if !matches!(self.intake, Intake::Paused { .. }) {
             self.take_in(None, io);
-        }
-        if let Intake::Paused { until } = &mut self.intake {
-            until.get_or_insert(now + PATIENCE);
         }
     }
 }
@@ -487,6 +534,7 @@ mod tests {
         /// One with a context for these topics.
         fn new(topics: &[&str]) -> (Self, Conversation) {
             let mut bench = Self { sub: Sub::new(), io: ManualPort::default() };
+            bench.io.now = Some(start());
             let context = bench.open(topics);
             (bench, context)
         }
@@ -509,6 +557,11 @@ mod tests {
 
         fn receive(&mut self, context: Conversation) -> Result<Message, RecvRefusal> {
             self.sub.recv(&context, start(), &mut self.io)
+        }
+
+        /// When the intake that has paused goes on by itself.
+        fn pause_ends(&mut self) -> Instant {
+            self.sub.deadline().expect("it waits for a program")
         }
 
         /// A program that waits finds nothing, for now.
@@ -578,7 +631,7 @@ mod tests {
     fn a_burst_waits_in_its_pipe_for_a_program_that_reads() {
         let (mut bench, context) = burst();
         assert!(bench.io.take_woken(context.interest()));
-        assert_eq!(bench.io.popped, 2, "the rest pushes back");
+        assert_eq!(bench.io.popped, 1, "the rest pushes back");
         assert_eq!(bench.receive_all(context), SIX);
         assert_eq!(bench.take_reasons(), []);
         assert_eq!(bench.sub.deadline(), None);
@@ -587,10 +640,8 @@ mod tests {
     #[test]
     fn a_program_that_has_stopped_reading_is_given_up() {
         let (mut bench, context) = burst();
-        let first = bench.sub.deadline().expect("the clock is to be started");
-        bench.sub.expire(first, &mut bench.io);
-        let last = first + PATIENCE;
-        assert_eq!(bench.sub.deadline(), Some(last));
+        let last = bench.pause_ends();
+        assert_eq!(bench.io.now, Some(last - PATIENCE));
         bench.arrives(2, &["7"]);
         bench.sub.expire(last - Duration::from_millis(1), &mut bench.io);
         assert_eq!(bench.take_reasons(), [], "not before its time");
@@ -602,13 +653,13 @@ mod tests {
     #[test]
     fn a_program_that_reads_on_is_waited_for_again() {
         let (mut bench, context) = burst();
-        let first = bench.sub.deadline().expect("the clock is to be started");
-        bench.sub.expire(first, &mut bench.io);
+        let last = bench.pause_ends();
         assert_eq!(bench.receive(context).unwrap(), "1");
-        bench.sub.expire(first + PATIENCE, &mut bench.io);
-        assert_eq!(bench.io.popped, 3, "into the room it has made");
-        assert_eq!(bench.sub.deadline(), Some(first + 2 * PATIENCE));
-        bench.sub.expire(first + 2 * PATIENCE, &mut bench.io);
+        bench.io.now = Some(last);
+        bench.sub.expire(last, &mut bench.io);
+        assert_eq!(bench.io.popped, 2, "into the room it has made");
+        assert_eq!(bench.pause_ends(), last + PATIENCE);
+        bench.sub.expire(last + PATIENCE, &mut bench.io);
         assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 3]);
         assert_eq!(bench.receive_all(context), ["5", "6"]);
     }
@@ -622,9 +673,8 @@ mod tests {
             bench.waits(context);
         }
         bench.arrives(1, &["1", "2"]);
-        let first = bench.sub.deadline().expect("the clock is to be started");
-        bench.sub.expire(first, &mut bench.io);
-        bench.sub.expire(first + PATIENCE, &mut bench.io);
+        let last = bench.pause_ends();
+        bench.sub.expire(last, &mut bench.io);
         assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 3]);
         assert_eq!(bench.sub.deadline(), None);
     }
@@ -669,8 +719,9 @@ mod tests {
         assert_eq!(bench.receive_all(context), ["6"]);
 
         let (mut bench, context) = burst();
+        bench.open(&[]);
         bench.sub.set_limit(context, 128, &mut bench.io);
-        assert_eq!(bench.io.popped, 6);
+        assert_eq!(bench.io.popped, 6, "not alone, it has enough only when it is full");
     }
 
     #[test]
@@ -678,7 +729,7 @@ mod tests {
         let (mut bench, context) = burst();
         bench.arrives(2, &["x", "y"]);
         let got = bench.receive_all(context);
-        assert_eq!(got, ["1", "2", "3", "x", "4", "y", "5", "6"]);
+        assert_eq!(got, ["1", "2", "x", "3", "y", "4", "5", "6"]);
     }
 
     #[test]

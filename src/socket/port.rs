@@ -3,6 +3,8 @@
 //! Owns nothing: puts messages into rings and takes them out, counts both, and notes in the [`Effects`]
 //! of the entry who is to be told.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::entry::Effects;
@@ -154,6 +156,7 @@ impl Port for SocketPort<'_> {
         Some(frame)
     }
 
+    #[inline]
     fn pop_if(
         &mut self,
         id: PipeId,
@@ -204,5 +207,9 @@ impl Port for SocketPort<'_> {
 
     fn copied(&mut self, copies: u64) {
         self.counters.copies_made.add(copies);
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 }

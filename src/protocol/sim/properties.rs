@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use super::super::rep::{Answerer, Role, Route, ToRequests};
 use super::super::respondent::ToSurveys;
 use super::super::{
-    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Protocol, Pub, Pull, Push,
-    Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor, Turn,
+    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub, Pull,
+    Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor, Turn,
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
