@@ -51,6 +51,8 @@ pub(crate) const INPROC_SPIN: Duration = Duration::from_micros(5);
 
 /// How long the I/O thread holds back the rest of a stream, so that callers can write full batches.
 pub(crate) const HOLD_BACK: Duration = Duration::from_micros(50);
+/// The same, where to write the rest of all streams takes long.
+pub(crate) const LONGEST_HOLD_BACK: Duration = Duration::from_millis(1);
 
 /// It is a stream, and held back, if this many messages have come during one write, or ...
 pub(crate) const STREAM_MESSAGES: u64 = 8;

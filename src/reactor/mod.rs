@@ -319,6 +319,9 @@ pub(crate) struct Driver {
     streams: Vec<Held>,
     /// When the next sweep is due; there are streams.
     sweep_at: Instant,
+    /// How long streams are held back: so that a sweep over many leaves their senders the time to
+    /// fill batches, twice as long as the last one took.
+    pause: Duration,
     rest: Rest,
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
@@ -367,6 +370,7 @@ impl Driver {
             resolver: Arc::default(),
             streams: Vec::new(),
             sweep_at: Instant::now(),
+            pause: tuning::HOLD_BACK,
             rest: Rest::new(),
             expiries: HashMap::new(),
             cx,
@@ -471,16 +475,21 @@ impl Driver {
         if self.streams.is_empty() || Instant::now() < self.sweep_at {
             return;
         }
-        self.sweep_at = Instant::now() + tuning::HOLD_BACK;
+        let begin = Instant::now();
+        // What is held back meanwhile waits for the next sweep.
+        self.sweep_at = begin + self.pause;
         for Held { token, departed } in std::mem::take(&mut self.streams) {
             self.drive(token, |connection, cx| connection.sweep(departed, token, cx));
         }
+        let end = Instant::now();
+        self.pause = (2 * (end - begin)).clamp(tuning::HOLD_BACK, tuning::LONGEST_HOLD_BACK);
+        self.sweep_at = end + self.pause;
     }
 
     /// Remembers to sweep after a connection.
     fn hold_back(&mut self, held: Held) {
         if self.streams.is_empty() {
-            self.sweep_at = Instant::now() + tuning::HOLD_BACK;
+            self.sweep_at = Instant::now() + self.pause;
         }
         if self.streams.iter().all(|other| other.token != held.token) {
             self.streams.push(held);
