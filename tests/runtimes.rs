@@ -160,6 +160,101 @@ fn requests_subscriptions_and_surveys_are_streams() {
     }
 }
 
+/// A server of one conversation, as a loop over the stream of its context.
+#[test]
+fn contexts_that_answer_are_streams_of_what_they_are_asked() {
+    for runtime in Runtime::BOTH {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _reqrep = join!(rep, req, Transport::Tcp);
+        let (surveyor, respondent) = (Surveyor::new(), Respondent::new());
+        let _survey = join!(surveyor, respondent, Transport::Inproc);
+        runtime.run_one(async move {
+            let answering = rep.context();
+            let mut requests = answering.stream();
+            for _ in 0..100 {
+                let (reply, ()) = futures_util::future::join(req.request_async("q"), async {
+                    let request = requests.next().await.unwrap();
+                    answering.send_async(request).await.unwrap();
+                })
+                .await;
+                assert_eq!(reply.unwrap(), "q");
+            }
+            answering.close().unwrap();
+            assert_eq!(requests.next().await, None);
+            conserved(&rep.stats());
+
+            let answering = respondent.context();
+            let survey = surveyor.survey("q").unwrap();
+            assert_eq!(answering.stream().next().await.unwrap(), "q");
+            answering.send_async("a").await.unwrap();
+            assert_eq!(survey.recv_async().await.unwrap(), "a");
+        });
+    }
+}
+
+/// As between two receives of such a context.
+#[test]
+fn the_stream_of_a_context_that_answers_is_its_one_call_that_receives() {
+    let (req, rep) = (Req::new(), Rep::new());
+    let _joined = join!(rep, req, Transport::Inproc);
+    let answering = rep.context();
+    let (mut first, mut second) = (answering.stream(), answering.stream());
+    assert!(poll_once(&mut first.next()).is_none(), "nothing was asked");
+    assert_eq!(answering.try_recv(), Err(RecvError::State));
+    assert_eq!(block_on(second.next()), None, "it was not the first");
+    drop(first);
+    assert_eq!(answering.try_recv(), Err(RecvError::WouldBlock));
+    assert_eq!(block_on(second.next()), None, "it has ended");
+}
+
+/// Dropped with and without a poll; what came is received by the next.
+#[test]
+fn dropped_streams_of_a_context_lose_nothing() {
+    let (req, rep) = (Req::new(), Rep::new());
+    let _joined = join!(rep, req, Transport::Inproc);
+    let (asking, answering) = (req.context(), rep.context());
+    let mut dice = Dice(4);
+    for n in 0..1000_u32 {
+        let mut stream = answering.stream();
+        assert!((0..dice.roll(3)).all(|_| poll_once(&mut stream.next()).is_none()));
+        asking.send(n.to_be_bytes().to_vec()).unwrap();
+        drop(stream);
+        let request = block_on(answering.stream().next()).unwrap();
+        block_on(answering.send_async(request)).unwrap();
+        assert_eq!(asking.recv_timeout(SOON).unwrap()[..], n.to_be_bytes());
+    }
+    conserved(&rep.stats());
+}
+
+#[test]
+fn a_context_that_surveys_is_a_stream_of_answers_until_the_deadline_or_the_next_survey() {
+    for runtime in Runtime::BOTH {
+        let surveyor = Surveyor::with_options(Options::new().survey_deadline(None)).unwrap();
+        let respondent = Respondent::new();
+        let _joined = join!(surveyor, respondent, Transport::Inproc);
+        runtime.run_one(async move {
+            let asking = surveyor.context();
+            assert_eq!(asking.stream().next().await, None, "nothing was asked");
+            asking.send("old").unwrap();
+            let mut old = asking.stream();
+            assert!(poll_once(&mut old.next()).is_none());
+            asking.send("new").unwrap();
+            assert_eq!(old.next().await, None, "canceled");
+            for question in ["old", "new"] {
+                let asked = respondent.recv_async().await.unwrap();
+                assert_eq!(*asked.message(), question);
+                asked.reply(question).unwrap();
+            }
+            assert_eq!(asking.stream().next().await.unwrap(), "new");
+
+            asking.set_survey_deadline(QUIET).unwrap();
+            asking.send("nobody answers").unwrap();
+            assert_eq!(asking.stream().next().await, None);
+            assert_eq!(asking.try_recv(), Err(RecvError::State), "the stream has told the end");
+        });
+    }
+}
+
 /// A message that a dropped `send` has left in the sink goes out before the next one.
 #[test]
 fn a_sink_keeps_what_a_dropped_send_has_left() {

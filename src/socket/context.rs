@@ -7,17 +7,20 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::public::sealed::Sealed;
-use super::public::{ONLY_RECV, Receives, Sends, recv_error};
+use super::public::{ONLY_RECV, Receives, Sends, recv_error, send_error};
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Readiness, Watching};
 use super::{Closed, Core, Handle, SocketPort};
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
 use crate::protocol::{
-    self, Answerer, Conversation, NotSubscribed, Port, Protocol, RecvRefusal, Role, Route, Turn,
+    self, Answerer, Conversation, NotSubscribed, Port, Protocol, RecvRefusal, Role, Route,
+    SendRefusal, Turn,
 };
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
@@ -491,6 +494,18 @@ asking_context! {
 }
 
 impl SurveyorContext {
+    /// The answers to the survey that was sent last before the first of them is asked for, as a stream.
+    /// It ends as [`recv`](Self::recv) fails: at the deadline, which is told to nobody else then, when a
+    /// newer survey takes over, or when the context is closed; at once where there is no survey.
+    ///
+    /// Dropping it ends neither the survey nor the context. Only with the feature `futures`.
+    #[cfg(feature = "futures")]
+    pub fn stream(&self) -> super::RecvStream<Message> {
+        let Conversing { core, conversation, .. } = &self.conversing;
+        let attempt = recv_turn(*conversation, Arc::clone(&self.common));
+        super::RecvStream::new(core, conversation.interest(), attempt, |answer| answer)
+    }
+
     /// How long later surveys of this context wait for answers; `None`: no end.
     ///
     /// # Errors
@@ -719,6 +734,60 @@ impl<R: Role> Answering<R> {
         sent
     }
 
+    /// As `send`, but what a future that is dropped has not answered can still be answered.
+    fn send_async(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = Result<(), SendError>> + Send + use<R> {
+        let core = self.core.clone();
+        let (common, current) = (Arc::clone(&self.common), Arc::clone(&self.current));
+        async move {
+            if common.is_closed() || core.is_closed() {
+                return Err(SendError::Closed(message));
+            }
+            let Some(mut in_hand) = InHand::take(&core, &common, &current) else {
+                return Err(SendError::State(message));
+            };
+            let sent = match core.check_size(message.body()) {
+                Ok(()) => {
+                    let attempt = send_open(Arc::clone(&common), in_hand.route.clone(), &message);
+                    let waiting = Waiting::new(&core, in_hand.route.interest(), attempt);
+                    waiting.await.map_err(|failure| match common.is_closed() {
+                        true => SendError::Closed(message),
+                        false => send_error(&failure, message),
+                    })
+                }
+                Err(limit) => Err(SendError::TooLarge { message, limit }),
+            };
+            in_hand.is_answered = true;
+            sent
+        }
+    }
+
+    /// What comes, each in the place of what was before. The one that receives, from its first poll on.
+    #[cfg(feature = "futures")]
+    fn stream(&self) -> super::RecvStream<Message> {
+        let (core, common) = (self.core.clone(), Arc::clone(&self.common));
+        let current = Arc::clone(&self.current);
+        let mut attempt = recv_open::<R>(Arc::clone(&common));
+        let mut receiving = None;
+        let receive = {
+            let common = Arc::clone(&common);
+            move |answerer: &mut Answerer<R>, io: &mut SocketPort<'_>, now| {
+                if receiving.is_none() {
+                    receiving = Some(common.receive().map_err(|_| RecvRefusal::State)?);
+                }
+                attempt(answerer, io, now)
+            }
+        };
+        let wrap = move |(route, message)| {
+            *current.lock() = Some(route);
+            common.tell_watches(&core);
+            message
+        };
+        super::RecvStream::new(&self.core, ONLY_RECV, receive, wrap)
+    }
+
     /// Shows whether there is something to answer, and room for an answer.
     fn watch_send(&self, beacon: Beacon) -> Watching {
         self.common.watched.store(true, Ordering::Release);
@@ -745,6 +814,77 @@ impl<R: Role> Answering<R> {
         self.core.enter(|_| ());
         self.core.wake_all();
         Ok(())
+    }
+}
+
+/// What a context is answering. Put back when that is given up, unless there is something newer.
+struct InHand<'a, R: Role> {
+    core: &'a Handle<Answerer<R>>,
+    common: &'a Common,
+    current: &'a Mutex<Option<Route>>,
+    route: Route,
+    is_answered: bool,
+}
+
+impl<'a, R: Role> InHand<'a, R> {
+    fn take(
+        core: &'a Handle<Answerer<R>>,
+        common: &'a Common,
+        current: &'a Mutex<Option<Route>>,
+    ) -> Option<Self> {
+        let route = current.lock().take()?;
+        common.tell_watches(core);
+        Some(Self { core, common, current, route, is_answered: false })
+    }
+}
+
+impl<R: Role> Drop for InHand<'_, R> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.current.lock().get_or_insert_with(|| self.route.clone());
+            self.common.tell_watches(self.core);
+        }
+    }
+}
+
+/// Answers along `route` unless the context has been closed.
+fn send_open<R: Role>(
+    common: Arc<Common>,
+    route: Route,
+    message: &Message,
+) -> impl FnMut(&mut Answerer<R>, &mut SocketPort<'_>, Instant) -> Result<(), SendRefusal> + use<R>
+{
+    let body = message.body().clone();
+    move |answerer, io, now| {
+        if common.is_closed() {
+            return Err(SendRefusal::State);
+        }
+        answerer.send(&route, &body, now, io)?;
+        io.accepted(&body);
+        Ok(())
+    }
+}
+
+/// An answer that a context is sending: what `send_async` of a [`RepContext`] or a
+/// [`RespondentContext`] yields.
+///
+/// Nothing happens before it is polled. Cancel-safe: dropped before it is ready it has not sent, and
+/// what was to be answered can still be, unless the context has received something newer meanwhile.
+/// Keeps the socket open, but not the context.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct SendingAnswer(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>);
+
+impl Future for SendingAnswer {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for SendingAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendingAnswer").finish_non_exhaustive()
     }
 }
 
@@ -815,6 +955,18 @@ macro_rules! answering_context {
                 self.answering.send(message.into(), Patience::For(Some(timeout)))
             }
 
+            /// Answers what was received last, waiting for room as a task. Has no timeout of its own.
+            ///
+            /// What is answered is what was received last when this is first polled. Cancel-safe: see
+            /// [`SendingAnswer`].
+            ///
+            /// # Errors
+            ///
+            /// As [`send`](Self::send), without `TimedOut`.
+            pub fn send_async(&self, message: impl Into<Message>) -> SendingAnswer {
+                SendingAnswer(Box::pin(self.answering.send_async(message.into())))
+            }
+
             /// Receives as a task. Has no timeout of its own.
             ///
             /// Cancel-safe: a future that is dropped before it is ready has received nothing.
@@ -826,6 +978,17 @@ macro_rules! answering_context {
                 &self,
             ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
                 self.answering.recv_async()
+            }
+
+            /// What comes, as a stream: each item takes the place of the one before, and is what `send`
+            /// answers. Ends when the context is closed.
+            ///
+            /// From its first poll until it is dropped it is the one call that may receive on this
+            /// context: others fail with `State`, and where another one was first, the stream ends at
+            /// once. Only with the feature `futures`.
+            #[cfg(feature = "futures")]
+            pub fn stream(&self) -> super::RecvStream<Message> {
+                self.answering.stream()
             }
 
             /// How long a send of this context may wait, for later calls; `None`: for ever.

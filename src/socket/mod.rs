@@ -49,7 +49,9 @@ mod spin;
 mod wait;
 pub(crate) mod watch;
 
-pub use context::{RepContext, ReqContext, RespondentContext, SubContext, SurveyorContext};
+pub use context::{
+    RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,
+};
 pub use endpoint::{
     Endpoint, EndpointId, EndpointState, EndpointStatus, Peer, PeerStatus, QueueStatus,
 };

@@ -574,7 +574,7 @@ impl<P: Protocol<Received = Message>> Handle<P> {
     }
 }
 
-fn send_error(failure: &Failure<SendRefusal>, message: Message) -> SendError {
+pub(super) fn send_error(failure: &Failure<SendRefusal>, message: Message) -> SendError {
     match failure {
         Failure::Closed => SendError::Closed(message),
         Failure::TimedOut => SendError::TimedOut(message),
