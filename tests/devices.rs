@@ -1085,3 +1085,25 @@ fn every_socket_says_whether_it_is_raw() {
     check!(Pair, Pair1, Push, Pull, Pub, Sub, Bus, Req, Rep, Surveyor, Respondent);
     assert!(!Pair1::polyamorous().is_raw());
 }
+
+#[test]
+fn the_account_of_a_device_reads_as_one_for_each_side() {
+    let (push, pull) = (Push::new(), Pull::new());
+    let rig = rig!(raw::Pull::new(), raw::Push::new(), [Transport::Inproc; 2]);
+    push.connect(&rig.front).unwrap();
+    pull.connect(&rig.back).unwrap();
+    push.send("work").unwrap();
+    assert_eq!(pull.recv_timeout(SOON).unwrap(), "work");
+    let handle = rig.device.handle();
+    eventually("it is counted", || handle.stats().back.messages_sent == 1);
+    let text = handle.stats().to_string();
+    assert!(text.starts_with("running, 0 in hand\nfront\n  accepted_connections "), "{text}");
+    let (front, back) = text.split_once("\nback\n").expect("both sides");
+    assert!(
+        front.contains("\n  messages_received ") && !front.contains("messages_sent"),
+        "{front}"
+    );
+    assert!(back.contains("  messages_sent ") && !back.contains("messages_received"), "{back}");
+    finish(rig.device);
+    assert!(handle.stats().to_string().starts_with("not running, 0 in hand\n"));
+}

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use kit::{Raw, SOON, Transport, conserved, eventually};
+use sinew::metrics::Observe;
 use sinew::{
     Bus, DropReason, Message, Options, Overflow, Pair, Pair1, PolyPair1, Pub, Pull, Push, Rep, Req,
     Stats, Sub, Surveyor, raw,
@@ -352,4 +353,34 @@ fn stats_print_as_a_table_of_what_is_not_zero() {
     assert!(lines.contains(&vec!["messages_sent", "1"]), "{table}");
     assert!(lines.contains(&vec!["dropped.no_peer", "1"]), "{table}");
     assert!(!table.contains("accept_errors"), "{table}");
+}
+
+#[test]
+fn a_snapshot_reads_as_a_name_with_endpoints_peers_and_figures() {
+    let push = Push::with_options(Options::new().name("out")).unwrap();
+    let pull = Pull::with_options(Options::new().name("in")).unwrap();
+    let (address, endpoint) = join!(pull, push, Transport::Inproc);
+    push.send("work").unwrap();
+    let url = &address.url;
+    let shown = pull.snapshot();
+    let text = shown.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "in: pull, open",
+            &format!("  bound to {url}: listening, 1 peers"),
+            &format!("  push at {url}: 0 sent, 0 queued; 0 received, 1 queued"),
+        ]
+    );
+    assert_eq!(
+        lines.len(),
+        3 + shown.stats.to_string().lines().count(),
+        "and a line for each figure"
+    );
+    assert!(lines[3].starts_with("  accepted_connections  ") && text.ends_with('\n'));
+    assert_eq!(shown.endpoints[0].to_string(), format!("{endpoint}: {}", endpoint.status()));
+
+    pull.close().unwrap();
+    assert!(pull.snapshot().to_string().starts_with("in: pull, closed\n  accepted_connections"));
 }

@@ -155,9 +155,13 @@ impl fmt::Debug for Endpoint {
 /// The address, and what the endpoint does there: `bound to tcp://127.0.0.1:5555`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let does = if self.is_listening() { "bound" } else { "connects" };
-        write!(f, "{does} to {}", self.url())
+        write!(f, "{} {}", does(self.is_listening()), self.url())
     }
+}
+
+/// What an endpoint does with its address.
+pub(super) fn does(listening: bool) -> &'static str {
+    if listening { "bound to" } else { "connects to" }
 }
 
 /// The bare number, as in metrics.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::endpoint::does;
 use super::{Core, Endpoint, EndpointId, EndpointStatus, PeerStatus};
 use crate::protocol::{Protocol, ProtocolId};
 use crate::stats::Stats;
@@ -107,6 +108,44 @@ impl EndpointSnapshot {
             status: endpoint.status(),
         }
     }
+}
+
+/// To be read by people: the name, the protocol, and whether it is open; then a line for each endpoint, for
+/// each peer, and for each figure that is not zero. Each line ends with a line feed.
+///
+/// Not to be parsed: it may look different in any version. For programs there are the fields, and
+/// [`Metrics`](crate::metrics::Metrics).
+///
+/// ```
+/// use sinew::{Options, Push, metrics::Observe};
+/// let push = Push::with_options(Options::new().name("jobs"))?;
+/// assert_eq!(push.snapshot().to_string(), "jobs: push, open\n");
+/// # Ok::<(), sinew::OptionError>(())
+/// ```
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.closed { "closed" } else { "open" };
+        writeln!(f, "{}: {}, {state}", self.name, self.protocol)?;
+        for endpoint in &self.endpoints {
+            writeln!(f, "  {endpoint}")?;
+        }
+        for peer in &self.peers {
+            writeln!(f, "  {peer}")?;
+        }
+        write_indented(f, &self.stats)
+    }
+}
+
+/// What it does where, and how it stands: `bound to tcp://127.0.0.1:5555: listening, 2 peers`.
+impl fmt::Display for EndpointSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", does(self.listening), self.url, self.status)
+    }
+}
+
+/// Figures as the part of something larger.
+pub(super) fn write_indented(f: &mut fmt::Formatter<'_>, stats: &Stats) -> fmt::Result {
+    stats.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))
 }
 
 impl<P: Protocol> Core<P> {

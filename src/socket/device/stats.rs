@@ -1,5 +1,8 @@
 //! The account of a device: what it has received is sent, dropped for a reason, or in its hand.
 
+use std::fmt;
+
+use crate::socket::observe::write_indented;
 use crate::stats::{DropReason, Stats};
 
 /// What the sockets of a device have done so far, and the device between them, at one moment.
@@ -40,6 +43,28 @@ impl DeviceStats {
             Some(held) => Err(format!("{held} received more than sent or dropped, of {most}")),
             None => Ok(()),
         }
+    }
+}
+
+/// To be read by people: whether it runs and what it has in hand; then, for the front and for the back, a
+/// line for each figure that is not zero. Each line ends with a line feed.
+///
+/// Not to be parsed: it may look different in any version.
+///
+/// ```
+/// let device = sinew::Device::new(sinew::raw::Pull::new(), sinew::raw::Push::new())?;
+/// assert_eq!(device.handle().stats().to_string(), "not running, 0 in hand\nfront\nback\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl fmt::Display for DeviceStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.running { "running" } else { "not running" };
+        writeln!(f, "{state}, {} in hand", self.held())?;
+        for (side, stats) in [("front", &self.front), ("back", &self.back)] {
+            writeln!(f, "{side}")?;
+            write_indented(f, stats)?;
+        }
+        Ok(())
     }
 }
 
