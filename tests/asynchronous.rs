@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kit::{Dice, QUIET, Raw, SOON, Transport, block_on, conserved, eventually, poll_once};
 use sinew::{
     DropReason, Message, Options, Pair, RecvError, Rep, RepContext, Req, Respondent, SendError,
-    Surveyor,
+    Surveyor, WaitError,
 };
 
 const REQ: u8 = 0x30;
@@ -292,6 +292,24 @@ fn closing_ends_every_future() {
     assert_eq!(poll_once(&mut receiving), Some(Err(RecvError::Closed)));
     assert!(poll_once(&mut requesting).unwrap().is_err());
     assert_eq!(poll_once(&mut awaiting).unwrap().err(), Some(RecvError::Closed));
+}
+
+#[test]
+fn a_task_waits_for_peers_until_they_are_there_or_the_socket_is_closed() {
+    for transport in Transport::ALL {
+        let (listener, dialer) = (Pair::new(), Pair::new());
+        block_on(listener.wait_for_peers_async(0)).unwrap();
+        let mut waiting = Box::pin(listener.wait_for_peers_async(1));
+        assert!(poll_once(&mut waiting).is_none());
+        drop(listener.wait_for_peers_async(1));
+        let _joined = join!(listener, dialer, transport);
+        block_on(waiting).unwrap();
+        let mut waiting = Box::pin(listener.wait_for_peers_async(2));
+        assert!(poll_once(&mut waiting).is_none(), "a PAIR has one");
+        let waiting = thread::spawn(|| block_on(waiting));
+        listener.close().unwrap();
+        assert_eq!(waiting.join().unwrap(), Err(WaitError::Closed));
+    }
 }
 
 /// A context of a REP whose peer asks and does not read.

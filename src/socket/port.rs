@@ -54,6 +54,11 @@ impl SocketPort<'_> {
         Ok(pushed)
     }
 
+    /// How many pipes can be used.
+    pub(super) fn peer_count(&self) -> usize {
+        self.pipes.usable().count()
+    }
+
     /// Counts a message that the socket has accepted from the program.
     #[inline]
     pub(super) fn accepted(&mut self, body: &Bytes) {

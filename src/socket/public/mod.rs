@@ -9,7 +9,7 @@ use std::future::Future;
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Watching};
 use super::{Core, Handle, SocketPort};
-use crate::error::{RecvError, SendError};
+use crate::error::{RecvError, SendError, WaitError};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 
@@ -185,6 +185,20 @@ macro_rules! socket_calls {
             /// [`WaitError::TimedOut`] with the number that is connected, or the socket is closed.
             pub fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
                 self.core.wait_for_peers(peers, timeout)
+            }
+
+            /// Waits as a task until at least `peers` peers are connected. Has no timeout of its own.
+            ///
+            /// Cancel-safe: dropping the future changes nothing.
+            ///
+            /// # Errors
+            ///
+            /// [`WaitError::Closed`].
+            pub fn wait_for_peers_async(
+                &self,
+                peers: usize,
+            ) -> impl Future<Output = Result<(), WaitError>> + Send + use<> {
+                self.core.wait_for_peers_async(peers)
             }
 
             /// The peers that are connected now, in no particular order. None after close.
@@ -558,6 +572,24 @@ impl<P: Protocol<Received = Message>> Handle<P> {
         async move {
             let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(&from, now, io);
             Waiting::new(&core, interest, attempt).await.map_err(recv_error)
+        }
+    }
+}
+
+impl<P: Protocol> Handle<P> {
+    /// Waits for peers as a task.
+    fn wait_for_peers_async(
+        &self,
+        wanted: usize,
+    ) -> impl Future<Output = Result<(), WaitError>> + Send + use<P> {
+        let core = self.clone();
+        async move {
+            let attempt = |_: &mut P, port: &mut SocketPort<'_>, _| match port.peer_count() {
+                there if there >= wanted => Ok(()),
+                _ => Err(RecvRefusal::WouldBlock),
+            };
+            // There is no time to run out, and nothing to be refused: it has been closed.
+            Waiting::new(&core, Interest::Peers, attempt).await.map_err(|_| WaitError::Closed)
         }
     }
 }
