@@ -1,4 +1,4 @@
-//! A socket's readiness as an `AsyncFd` of tokio:
+//! A socket's readiness in an event loop of tokio:
 //!
 //! ```text
 //! cargo run --example tokio_loop -- tcp://127.0.0.1:7716
@@ -8,13 +8,17 @@
 //! Whoever only wants to receive or send in a task uses `recv_async` and `send_async`, which need no
 //! descriptor. This is for what exists and takes descriptors, and for waiting without taking: the first
 //! program waits until there is something, and then takes all there is as one batch.
+//!
+//! tokio's way to wait for any descriptor, `AsyncFd`, takes a line of `unsafe`: the caller vouches for the
+//! descriptor staying what it is. This does without: tokio's reader of a pipe takes an `OwnedFd` and does
+//! not ask what it is, and it is only waited for here, never read.
 
 use std::error::Error;
-use std::io::BufRead;
+use std::io::{self, BufRead, ErrorKind};
+use std::os::fd::AsFd;
 
-use sinew::{Pull, Push, RecvError};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use sinew::{Pull, Push, Readiness, RecvError};
+use tokio::net::unix::pipe;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -31,19 +35,30 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn batches(url: &str) -> Result<(), Box<dyn Error>> {
     let pull = Pull::new();
     pull.bind(url)?;
-    #[allow(
-        deprecated,
-        reason = "its successor is unsafe, for the sake of types that change their \
-        descriptor; a Readiness has the same one until it is dropped"
-    )]
-    let readiness = AsyncFd::with_interest(pull.recv_readiness()?, Interest::READABLE)?;
+    let readiness = pull.recv_readiness()?;
+    let descriptor = descriptor(&readiness)?;
     println!("ready");
     loop {
-        let mut guard = readiness.readable().await?;
-        let batch = take_all(&pull)?;
-        // Nothing is left: waits for the descriptor to become readable anew.
-        guard.clear_ready();
-        println!("{}", batch.join(", "));
+        descriptor.readable().await?;
+        match descriptor.try_io(|| look(&readiness)) {
+            Ok(()) => println!("{}", take_all(&pull)?.join(", ")),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The descriptor, in the hands of tokio. A copy: the readiness goes on to own its own.
+fn descriptor(readiness: &Readiness) -> io::Result<pipe::Receiver> {
+    pipe::Receiver::from_owned_fd_unchecked(readiness.as_fd().try_clone_to_owned()?)
+}
+
+/// Whether there is anything. `WouldBlock` has tokio wait until the descriptor becomes readable anew; what
+/// comes while we look is not overlooked.
+fn look(readiness: &Readiness) -> io::Result<()> {
+    match readiness.is_ready() {
+        true => Ok(()),
+        false => Err(ErrorKind::WouldBlock.into()),
     }
 }
 
@@ -62,7 +77,7 @@ fn take_all(pull: &Pull) -> Result<Vec<String>, RecvError> {
 fn send(url: &str) -> Result<(), Box<dyn Error>> {
     let push = Push::new();
     push.connect(url)?;
-    for line in std::io::stdin().lock().lines() {
+    for line in io::stdin().lock().lines() {
         push.send(line?)?;
     }
     Ok(())
