@@ -392,6 +392,12 @@ pub enum RuntimeError {
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
+    /// The I/O threads cannot have that name: there is a zero byte in it.
+    #[error("a thread cannot be called {name:?}: there is a zero byte in the name")]
+    ThreadName {
+        /// The name that was given.
+        name: String,
+    },
     /// That number of I/O threads is not possible.
     #[error("a runtime has from 1 to {most} I/O threads, not {threads}")]
     IoThreads {

@@ -217,8 +217,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The name of the I/O thread. Default `sinew-io`. Where there are several, the second has `-2`
-    /// added, and so on.
+    /// The name of the I/O thread, without zero bytes. Default `sinew-io`. Where there are several, the
+    /// second has `-2` added, and so on. Systems may show less of it: Linux shows 15 bytes.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -244,8 +244,12 @@ impl RuntimeBuilder {
     /// could have, or `inproc`.
     /// [`RuntimeError::IoThreads`]: no I/O threads were asked for, or far too many.
     /// [`RuntimeError::ManualIoThreads`]: I/O threads were asked for in a manual runtime, be it one.
+    /// [`RuntimeError::ThreadName`]: the name has a zero byte, be there a thread or not.
     pub fn build(self) -> Result<Runtime, RuntimeError> {
         let loops = self.loops()?;
+        if self.name.contains('\0') {
+            return Err(RuntimeError::ThreadName { name: self.name });
+        }
         let mut transports = Transports::standard();
         for transport in self.transports {
             transports.add(transport)?;

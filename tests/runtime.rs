@@ -12,7 +12,9 @@ use sinew::transport::{
     Address, EndpointSettings, Listener, Place, Source, Stream, StreamPeer, StreamTransport,
     Target, Tcp,
 };
-use sinew::{AddressError, BindError, Options, Pair, Pull, Push, Rep, Req, Runtime, Surveyor};
+use sinew::{
+    AddressError, BindError, Options, Pair, Pull, Push, Rep, Req, Runtime, RuntimeError, Surveyor,
+};
 
 #[test]
 fn a_runtime_of_its_own_serves_its_sockets_and_ends_with_them() {
@@ -108,6 +110,16 @@ fn without_a_thread_waiting_threads_relieve_each_other() {
     }
     rep.close().unwrap();
     server.join().unwrap();
+}
+
+#[test]
+fn a_thread_name_with_a_zero_byte_is_refused() {
+    for builder in [Runtime::builder(), Runtime::builder().manual(true)] {
+        let error = builder.thread_name("io\0").build().unwrap_err();
+        assert!(matches!(&error, RuntimeError::ThreadName { name } if name == "io\0"));
+        let said = "a thread cannot be called \"io\\0\": there is a zero byte in the name";
+        assert_eq!(error.to_string(), said);
+    }
 }
 
 /// Timers run too: a survey ends although no thread of ours exists.
