@@ -1,0 +1,85 @@
+//! What the compiler knows of public types and programs rely on: which may be sent to other threads, which
+//! may be shared between them, which futures can be polled without pinning, and that all can be printed.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use sinew::device::{
+    DeviceError, DeviceFailure, DeviceFault, DeviceSide, DeviceStats, SpawnedDevice,
+};
+use sinew::metrics::{EndpointSnapshot, Metrics, Observe, Snapshot};
+use sinew::transport::{
+    Address, EndpointSettings, Family, Framing, Ipc, Listener, Place, Stream, StreamPeer,
+    StreamTransport, Target, Tcp,
+};
+use sinew::*;
+
+fn shared<T: Send + Sync + Debug + ?Sized>() {}
+fn sent<T: Send + Debug>() {}
+fn error<T: Error + Send + Sync + 'static>() {}
+fn future<T: Future + Send + Sync + Unpin + Debug + 'static>() {}
+
+/// Asks the same of each type.
+macro_rules! each {
+    ($check:ident: $($type:ty),* $(,)?) => {
+        $($check::<$type>();)*
+    };
+}
+
+#[test]
+fn sockets_contexts_and_what_they_hand_out_may_be_shared_by_threads() {
+    each!(shared: Pair, Pair1, PolyPair1, Req, Rep, Push, Pull, Pub, Sub, Bus, Surveyor, Respondent);
+    each!(shared: raw::Pair, raw::Pair1, raw::Push, raw::Pull, raw::Pub, raw::Sub, raw::Bus);
+    each!(shared: raw::Req, raw::Rep, raw::Surveyor, raw::Respondent);
+    each!(shared: ReqContext, RepContext, SubContext, SurveyorContext, RespondentContext);
+    each!(shared: Request, Question, Survey, Endpoint, Events, Readiness, Poller, Runtime);
+    each!(shared: DeviceHandle, DeviceSide, SpawnedDevice, Metrics<'_>, dyn Observe);
+    each!(shared: iter::Iter<'_, Pull>, iter::TryIter<'_, Pull>, iter::IntoIter<Pull>);
+    each!(shared: dyn StreamTransport, dyn Listener, dyn Stream);
+    each!(sent: Device, RuntimeBuilder);
+}
+
+#[test]
+fn what_is_plain_data_may_be_shared_by_threads() {
+    each!(shared: Message, PipeId, Options, EndpointOptions, Overflow, Stats, DropReason, ProtocolId);
+    each!(shared: Peer, PeerStatus, PeerCredentials, QueueStatus, PipeEvent, PipeEventKind);
+    each!(shared: EndpointId, EndpointState, EndpointStatus, Snapshot, EndpointSnapshot, DeviceStats);
+    each!(shared: Address, EndpointSettings, Family, Framing, Place, StreamPeer, Target, Tcp, Ipc);
+}
+
+#[test]
+fn errors_can_be_handed_to_whoever_asks() {
+    each!(error: SendError, RecvError, RequestError, ReplyError<Request>, ReplyError<Question>);
+    each!(error: AddressError, BindError, ConnectError, AttemptError, HeaderError, OptionError);
+    each!(error: RuntimeError, WaitError, UnsubscribeError, Closed, NoSuchPipe, DetachReason);
+    each!(error: KeyInUse<String>, NoSuchKey<String>);
+    each!(error: DeviceError<(raw::Req, raw::Rep)>, DeviceFailure, DeviceFault);
+}
+
+#[test]
+fn futures_with_names_need_no_pinning_and_may_move_between_threads() {
+    each!(future: Sending<Pair>, Replying<Request>, Replying<Question>, Requesting);
+    fn may_move<T: Future + Send + Unpin + Debug + 'static>() {}
+    may_move::<SendingAnswer>();
+}
+
+#[test]
+fn streams_and_sinks_may_move_between_threads() {
+    fn moves<T: Send + Unpin + Debug + 'static>() {}
+    each!(moves: RecvStream<Message>, RecvStream<Request>, RecvStream<Question>, SendSink<Push>);
+}
+
+/// Those without a name.
+#[test]
+fn every_future_may_move_between_threads_and_borrows_nothing() {
+    fn moves<T: Future + Send + 'static>(_: T) {}
+    let (pull, rep, surveyor) = (Pull::new(), Rep::new(), Surveyor::new());
+    moves(pull.recv_async());
+    moves(pull.wait_for_peers_async(1));
+    moves(rep.recv_async());
+    moves(rep.context().recv_async());
+    moves(Req::new().context().recv_async());
+    moves(surveyor.survey("q").unwrap().recv_async());
+    moves(surveyor.context().recv_async());
+    moves(Sub::new().context().recv_async());
+}
