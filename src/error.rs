@@ -18,7 +18,7 @@ pub enum SendError {
     /// The socket or context is closed, or was closed while the call waited.
     #[error("the socket is closed")]
     Closed(Message),
-    /// Nobody took the message within the send timeout.
+    /// Nobody took the message within the time the call had.
     #[error("timed out: nobody took the message")]
     TimedOut(Message),
     /// Nobody can take the message now (only from the `try_` forms).
@@ -81,7 +81,7 @@ pub enum RecvError {
     /// The socket or context is closed, or was closed while the call waited.
     #[error("the socket is closed")]
     Closed,
-    /// Nothing came within the receive timeout, or the survey has reached its deadline.
+    /// Nothing came within the time the call had, or the survey has reached its deadline.
     #[error("timed out: nothing came")]
     TimedOut,
     /// Nothing is there now (only from the `try_` forms).
@@ -105,7 +105,7 @@ pub enum RequestError {
     /// The socket is closed, or was closed while the call waited.
     #[error("the socket is closed")]
     Closed(Message),
-    /// No reply came within the receive timeout.
+    /// No reply came within the time the call had.
     #[error("timed out: no reply came")]
     TimedOut(Message),
     /// The peer that had the request is gone, and resending is switched off. It may or may not have
@@ -277,10 +277,12 @@ pub enum AttemptError {
     /// Nobody listens there.
     #[error("connection refused")]
     Refused,
-    /// The name could not be resolved.
+    /// The name could not be resolved, in the words of the system.
     #[error("the name cannot be resolved: {0}")]
     Resolve(String),
-    /// The attempt or the header exchange took too long.
+    /// The header exchange took longer than this, the
+    /// [`handshake_timeout`](crate::Options::handshake_timeout). How long connecting may take is the
+    /// system's affair; what it says then is in `Io`.
     #[error("timed out after {0:?}")]
     TimedOut(Duration),
     /// The other side is not a peer we can talk to.
@@ -302,6 +304,7 @@ pub enum AttemptError {
     },
 }
 
+/// `ConnectionRefused`, and `NotFound` as for the file of an ipc address, are `Refused`; all else is `Io`.
 impl From<io::Error> for AttemptError {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -40,8 +40,9 @@
 //! | [`Respondent`] | any number of [`Surveyor`] | receives surveys, answers or not |
 //!
 //! Sockets are handles: `Clone + Send + Sync`, every call takes `&self`, dropping the last one closes.
-//! Every operation comes as a blocking call with the socket's timeout, as `try_…`, as `…_timeout` and
-//! as `…_async` (a plain future that needs no runtime), with the same meaning. What receives can also be
+//! To send, to receive and to ask comes as a blocking call with the socket's timeout, as `…_timeout` and
+//! as `…_async` (a plain future that needs no runtime), and where it need not wait as `try_…`, with the
+//! same meaning. What receives can also be
 //! iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
 //!
 //! With the feature `futures` they are streams and sinks besides. A [`Poller`] waits for many sockets in
@@ -291,14 +292,16 @@
 //! | feature | by default | |
 //! |---|---|---|
 //! | `cli` | off | builds the command-line tool `sinewcat` (on Unix); changes nothing in the library |
+//! | `futures` | off | `stream` of what receives and `sink` of what sends: `futures_core::Stream` and `futures_sink::Sink` |
 //! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`] and what is in them |
 //!
 //! # Versions
 //!
 //! Types of two other crates are part of this interface: `Bytes` and `BytesMut` of [`bytes`] 1 (what a
 //! [`Message`] is made of), and `mio::event::Source` of [`mio`] 1 (what a [`transport`] has polled). With the
-//! feature `serde` there is `Serialize` of `serde` 1. A new major version of one of them is one of this crate.
-//! Enums and structs that may grow are `#[non_exhaustive]`.
+//! feature `serde` there is `Serialize` of `serde` 1, with `futures` there are `Stream` of `futures-core` 0.3
+//! and `Sink` of `futures-sink` 0.3. A new incompatible version of one of them is one of this crate. Enums and
+//! structs that may grow are `#[non_exhaustive]`.
 
 #![deny(unsafe_code)]
 

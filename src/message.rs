@@ -91,7 +91,7 @@ impl Message {
 
     /// The same message with another protocol header, for a raw socket to send.
     ///
-    /// All other sockets ignore it. What a header looks like: [`raw`](crate::raw).
+    /// An empty one is none. All other sockets ignore it. What a header looks like: [`raw`](crate::raw).
     #[must_use]
     pub fn with_header(self, header: impl Into<Bytes>) -> Self {
         Self { header: Some(Box::new(header.into())), ..self }
@@ -122,7 +122,7 @@ impl Message {
         self.pipe
     }
 
-    /// The message as text, with every invalid sequence replaced by U+FFFD.
+    /// The message as text, with every invalid sequence replaced by U+FFFD. Copies only then.
     pub fn to_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
@@ -142,12 +142,14 @@ impl AsRef<[u8]> for Message {
     }
 }
 
+/// The message as text, as [`Message::to_text`] has it; width and the like are as for `str`.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.to_text())
     }
 }
 
+/// The length, the first 64 bytes, and the pipe if it came on one.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 64;

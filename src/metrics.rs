@@ -95,7 +95,8 @@ impl<'a> Metrics<'a> {
         self
     }
 
-    /// Writes the page.
+    /// Writes the page. Looks at one socket after the other, each under its lock for a moment; waits for
+    /// nothing else but `out`.
     ///
     /// # Errors
     ///

@@ -23,7 +23,9 @@ const PRIORITY: RangeInclusive<usize> =
 /// The options of a socket.
 ///
 /// A plain value with chained setters; nothing is checked until a socket takes it
-/// (`with_options`, `set_options`).
+/// (`with_options`, `set_options`). An option that only some sockets have is refused by the others; those
+/// of waiting, queues and connections are taken by all, and mean nothing to a socket that never does what
+/// they are about.
 ///
 /// ```
 /// use sinew::{Options, Pair};
@@ -114,24 +116,31 @@ impl Options {
         Self::default()
     }
 
-    /// A name for log records and `Debug`. Default: the kind of socket and a number.
+    /// A name for log records, metrics and `Debug`: any text. Default: the kind of socket and a number,
+    /// such as `push-1`.
+    ///
+    /// Taken when the socket is made: `set_options` does not change it. Nothing sees to it that it is
+    /// unique.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How long a send may wait. Default `None`: for ever. Zero: one attempt, then `TimedOut`.
+    /// How long a send may wait. Default `None`: for ever, as is `Duration::MAX`. Zero: one attempt, then
+    /// `TimedOut`.
     ///
-    /// Takes effect for later calls.
+    /// Takes effect for later calls; a context has what the socket had when it was made. Without effect
+    /// on `try_`, `_timeout` and `_async` calls.
     pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.send_timeout = timeout.into();
         self
     }
 
-    /// How long a receive or a request may wait. Default `None`: for ever. Zero: one attempt, then
-    /// `TimedOut`.
+    /// How long a receive or a request may wait. Default `None`: for ever, as is `Duration::MAX`. Zero: one
+    /// attempt, then `TimedOut`.
     ///
-    /// Takes effect for later calls.
+    /// Takes effect for later calls; a context has what the socket had when it was made. Without effect
+    /// on `try_`, `_timeout` and `_async` calls, and on iterators.
     pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.recv_timeout = timeout.into();
         self
@@ -146,7 +155,8 @@ impl Options {
         self
     }
 
-    /// How many bytes may wait in the send queue of one pipe, at least 1. Default 8 MiB.
+    /// How many bytes, protocol headers included, may wait in the send queue of one pipe, at least 1.
+    /// Default 8 MiB.
     ///
     /// One message always fits, whatever its size. Takes effect for pipes made later.
     pub fn send_queue_bytes(mut self, bytes: usize) -> Self {
@@ -164,9 +174,10 @@ impl Options {
         self
     }
 
-    /// How many bytes may wait in the receive queue of one pipe, at least 1. Default 8 MiB.
+    /// How many bytes, protocol headers included, may wait in the receive queue of one pipe, at least 1.
+    /// Default 8 MiB.
     ///
-    /// See [`recv_queue`](Self::recv_queue).
+    /// One message always fits, whatever its size. See [`recv_queue`](Self::recv_queue).
     pub fn recv_queue_bytes(mut self, bytes: usize) -> Self {
         self.recv_queue_bytes = bytes;
         self
@@ -187,7 +198,8 @@ impl Options {
     /// The longest message that may be sent, in bytes of body. Default `None`: any.
     ///
     /// Set it to what the peers accept: a message over a peer's limit makes the peer close the
-    /// connection, and neither side is told more than that. Zero: only empty messages.
+    /// connection, and neither side is told more than that. Zero: only empty messages. Takes effect for
+    /// later calls.
     pub fn max_send_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.max_send_size = bytes.into();
         self
@@ -208,7 +220,8 @@ impl Options {
     ///
     /// `close` itself never waits; the I/O thread does the writing. A program that is about to exit
     /// calls `drain` instead, and so does one that drops its own [`Runtime`](crate::Runtime) with the
-    /// socket. `Duration::MAX`: until all is written or the peer is gone. No effect on inproc.
+    /// socket. `Duration::MAX`: until all is written or the peer is gone. Taken when a socket, an endpoint
+    /// or a pipe is closed. No effect on inproc.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -223,7 +236,7 @@ impl Options {
     /// socket is held; it may close the socket, and make calls that do not wait. One that waits, such
     /// as `recv`, `connect_now` or `Runtime::turn`, may wait for the very thread it is on. When
     /// it panics the peer is turned away. A peer that is turned away sees its connection closed, and
-    /// `rejected_pipes` is counted.
+    /// `rejected_pipes` is counted. Takes effect for peers that come later.
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.admit = Some(Arc::new(admit));
         self
@@ -231,7 +244,7 @@ impl Options {
 
     /// How long a connector waits before it tries again. Default 100 ms; zero is invalid.
     ///
-    /// See [`EndpointOptions::reconnect_interval`].
+    /// Takes effect for endpoints made later. See [`EndpointOptions::reconnect_interval`].
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
         self.endpoint.reconnect_interval = interval;
         self
@@ -239,7 +252,7 @@ impl Options {
 
     /// The longest wait between attempts. Default `None`: always `reconnect_interval`.
     ///
-    /// See [`EndpointOptions::reconnect_max`].
+    /// Takes effect for endpoints made later. See [`EndpointOptions::reconnect_max`].
     pub fn reconnect_max(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.endpoint.reconnect_max = interval.into();
         self
@@ -255,12 +268,18 @@ impl Options {
     }
 
     /// Whether small tcp segments are sent at once (`TCP_NODELAY`). Default true.
+    ///
+    /// Takes effect for endpoints made later. No effect on other transports.
     pub fn tcp_nodelay(mut self, on: bool) -> Self {
         self.endpoint.tcp_nodelay = on;
         self
     }
 
-    /// How long a tcp connection is silent before the kernel probes the peer. Default `None`: never.
+    /// How long a tcp connection is silent before the kernel probes the peer. Default `None`: never. Zero
+    /// is invalid.
+    ///
+    /// In whole seconds, rounded up; more than 32,767 s, the most that Linux takes, is taken for that. Takes
+    /// effect for endpoints made later. No effect on other transports.
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.endpoint.tcp_keepalive = idle.into();
         self
@@ -278,7 +297,7 @@ impl Options {
     /// After how long without a reply a request is sent again. Default 60 s; zero is invalid.
     ///
     /// `None` switches resending off: a request whose peer is lost then ends with
-    /// `ConnectionReset`. Taken when a request is sent. Only for REQ.
+    /// `ConnectionReset`. Taken when a request is sent, or a context made. Only for REQ.
     pub fn resend_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.resend_interval = Some(interval.into());
         self
@@ -286,14 +305,16 @@ impl Options {
 
     /// How long a survey waits for answers. Default 1 s; zero is invalid; `None`: no end.
     ///
-    /// Taken when a survey is sent. Only for SURVEYOR.
+    /// Taken when a survey is sent, or a context made. Only for SURVEYOR.
     pub fn survey_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.survey_deadline = Some(deadline.into());
         self
     }
 
     /// How many unread answers one survey may store, 1 to 8192. Default 128. More are dropped and
-    /// counted. Only for SURVEYOR.
+    /// counted as [`RecvQueueFull`](crate::DropReason::RecvQueueFull).
+    ///
+    /// Taken when a survey is sent, or a context made. Only for SURVEYOR.
     pub fn survey_storage(mut self, answers: usize) -> Self {
         self.survey_storage = Some(answers);
         self
@@ -374,7 +395,7 @@ impl Options {
         self.recv_timeout
     }
 
-    /// What `send_queue` was set to, or its default.
+    /// What `send_queue` was set to, or its default: that of the socket in `options()` of one, 128 before.
     pub fn get_send_queue(&self) -> usize {
         self.send_queue.unwrap_or(SEND_QUEUE)
     }
@@ -439,7 +460,7 @@ impl Options {
         self.endpoint.tcp_keepalive
     }
 
-    /// What `ttl` was set to, or its default.
+    /// What `ttl` was set to, or its default; that too for a number above 255, which no socket takes.
     pub fn get_ttl(&self) -> u8 {
         self.ttl.and_then(|ttl| u8::try_from(ttl).ok()).unwrap_or(TTL)
     }
@@ -741,7 +762,7 @@ impl EndpointOptions {
         Self::default()
     }
 
-    /// See [`Options::max_recv_size`].
+    /// See [`Options::max_recv_size`]. `None` is no limit.
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.max_recv_size = Some(bytes.into());
         self
@@ -775,14 +796,15 @@ impl EndpointOptions {
         self
     }
 
-    /// See [`Options::tcp_keepalive`].
+    /// See [`Options::tcp_keepalive`]. `None` switches it off.
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.tcp_keepalive = Some(idle.into());
         self
     }
 
     /// The permission bits of the socket file of an ipc bind, such as `0o600`: in force before
-    /// anybody can connect. Default: as the process' umask says. Bits outside `0o777` are invalid.
+    /// anybody can connect. Default: as the process' umask says. Bits outside `0o777` are invalid. No effect
+    /// on connecting, nor on other transports.
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);
         self

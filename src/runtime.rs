@@ -81,7 +81,7 @@ impl Runtime {
         }
     }
 
-    /// A runtime with one I/O thread of its own.
+    /// A runtime with one I/O thread of its own, which is started here.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl Runtime {
     }
 
     /// Does everything that is due, after waiting for at most `timeout` (`None`: for as long as it
-    /// takes) until something is. For runtimes without a thread.
+    /// takes; zero: not at all) until something is. For runtimes without a thread.
     ///
     /// A thread that waits in a call of one of the runtime's sockets turns it as well; this call
     /// then waits for that one to leave, but not longer than `timeout`. In a runtime with a thread

@@ -251,7 +251,7 @@ macro_rules! context_calls {
                 self.take(Patience::None)
             }
 
-            /// Receives, waiting up to `timeout`.
+            /// Receives, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
             ///
             /// # Errors
             ///
@@ -260,7 +260,8 @@ macro_rules! context_calls {
                 self.take(Patience::For(Some(timeout)))
             }
 
-            /// How long a receive of this context may wait, for later calls; `None`: for ever.
+            /// How long a receive of this context may wait, for later calls; `None`: for ever; zero: one
+            /// attempt. Default: what the socket had when the context was made.
             pub fn set_recv_timeout(&self, timeout: impl Into<Option<Duration>>) {
                 *self.common.recv_timeout.lock() = timeout.into();
             }
@@ -468,10 +469,11 @@ asking_context! {
 
 impl ReqContext {
     /// After how long without a reply later requests of this context are sent again; `None`: never.
+    /// Without effect on one that is closed.
     ///
     /// # Errors
     ///
-    /// Zero is out of range.
+    /// [`OptionError::Invalid`]: zero.
     pub fn set_resend_interval(
         &self,
         interval: impl Into<Option<Duration>>,
@@ -506,11 +508,12 @@ impl SurveyorContext {
         super::RecvStream::new(core, conversation.interest(), attempt, |answer| answer)
     }
 
-    /// How long later surveys of this context wait for answers; `None`: no end.
+    /// How long later surveys of this context wait for answers; `None`: no end. Without effect on one that
+    /// is closed.
     ///
     /// # Errors
     ///
-    /// Zero is out of range.
+    /// [`OptionError::Invalid`]: zero.
     pub fn set_survey_deadline(
         &self,
         deadline: impl Into<Option<Duration>>,
@@ -595,12 +598,12 @@ impl SubContext {
         super::RecvStream::new(core, conversation.interest(), attempt, |message| message)
     }
 
-    /// How many messages of this context may wait to be received; see
-    /// [`Options::sub_queue`](crate::Options::sub_queue).
+    /// How many messages of this context may wait to be received, 1 to 8192; see
+    /// [`Options::sub_queue`](crate::Options::sub_queue). Without effect on one that is closed.
     ///
     /// # Errors
     ///
-    /// The number is out of range.
+    /// [`OptionError::Invalid`]: the number is out of range.
     pub fn set_sub_queue(&self, messages: usize) -> Result<(), OptionError> {
         crate::Options::new().sub_queue(messages).check(&protocol::Sub::KIND)?;
         self.conversing.configure(|sub, conversation, io| {
@@ -942,7 +945,8 @@ macro_rules! answering_context {
                 self.answering.send(message.into(), Patience::None)
             }
 
-            /// Answers what was received last, waiting for room up to `timeout`.
+            /// Answers what was received last, waiting for room up to `timeout`. Zero: one attempt;
+            /// `Duration::MAX`: for ever.
             ///
             /// # Errors
             ///
@@ -991,7 +995,8 @@ macro_rules! answering_context {
                 self.answering.stream()
             }
 
-            /// How long a send of this context may wait, for later calls; `None`: for ever.
+            /// How long a send of this context may wait, for later calls; `None`: for ever; zero: one
+            /// attempt. Default: what the socket had when the context was made.
             pub fn set_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
                 *self.common.send_timeout.lock() = timeout.into();
             }

@@ -142,7 +142,8 @@ impl Inbox {
 }
 
 impl Events {
-    /// Waits for the next event.
+    /// Waits for the next event, for as long as it takes: the socket's receive timeout has no effect.
+    /// There is no `_async` form.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl Events {
         self.recv_until(None)
     }
 
-    /// Waits for the next event, but not longer than `timeout`.
+    /// Waits for the next event, but not longer than `timeout`. Zero: looks once; `Duration::MAX`: for ever.
     ///
     /// # Errors
     ///

@@ -32,7 +32,7 @@ pub struct IntoIter<S>(S);
 macro_rules! try_iter_calls {
     ($socket:ty, $item:ty) => {
         impl $socket {
-            /// Iterates over what is there now, without waiting.
+            /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
             pub fn try_iter(&self) -> crate::iter::TryIter<'_, Self> {
                 crate::iter::TryIter::of(self)
             }

@@ -47,7 +47,7 @@ macro_rules! answering_socket {
                 self.take(Patience::None)
             }
 
-            /// Receives the next one, waiting up to `timeout`.
+            /// Receives the next one, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
             ///
             /// # Errors
             ///
@@ -85,7 +85,8 @@ macro_rules! answering_socket {
                 Readiness::new(|beacon| self.watch_recv(beacon))
             }
 
-            /// What is asked, as a stream. Only with the feature `futures`.
+            /// What is asked, as a stream that ends when the socket is closed. Only with the feature
+            /// `futures`.
             #[cfg(feature = "futures")]
             pub fn stream(&self) -> RecvStream<$asked> {
                 let attempt = |p: &mut $protocol, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
@@ -96,7 +97,8 @@ macro_rules! answering_socket {
                 RecvStream::new(&self.core, ONLY_RECV, attempt, wrap)
             }
 
-            /// A conversation of its own, with the classic calls `recv` and `send`.
+            /// A conversation of its own, with the classic calls `recv` and `send`. Has the socket's timeouts
+            /// as they are now. Of a closed socket it is closed.
             pub fn context(&self) -> $context {
                 $context::new(&self.core)
             }
@@ -157,7 +159,7 @@ macro_rules! answering_socket {
                 self.answer(answer.into(), Patience::None)
             }
 
-            /// Answers, waiting for room up to `timeout`.
+            /// Answers, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
             ///
             /// # Errors
             ///
@@ -172,7 +174,8 @@ macro_rules! answering_socket {
 
             /// Answers, waiting for room as a task. Has no timeout of its own.
             ///
-            /// Dropping the future before it is ready gives the right to answer up.
+            /// Not cancel-safe: dropping the future before it is ready sends nothing and gives the right to
+            /// answer up. To keep the right, use `try_reply`, or `send_async` of a context.
             ///
             /// # Errors
             ///

@@ -86,7 +86,7 @@ macro_rules! socket_calls {
                 Self::make(options, None)
             }
 
-            /// A socket on a runtime made by hand.
+            /// A socket on a runtime made by hand, which lives at least as long as the socket.
             ///
             /// # Errors
             ///
@@ -102,7 +102,8 @@ macro_rules! socket_calls {
             }
 
             /// Accepts connections at an address, such as `tcp://127.0.0.1:5555`, `tcp://*:0`,
-            /// `ipc:///tmp/name` or `inproc://name`. Does not wait for peers.
+            /// `ipc:///tmp/name` or `inproc://name`. Does not wait for peers; a host name is looked up
+            /// before this returns.
             ///
             /// # Errors
             ///
@@ -128,7 +129,8 @@ macro_rules! socket_calls {
             /// Connects to an address in the background, for ever: returns at once, whether somebody
             /// listens there or not, and connects again when the connection is lost.
             ///
-            /// What goes wrong is told by [`Endpoint::status`]. Names are resolved for every attempt.
+            /// What goes wrong is told by [`Endpoint::status`]. Names are resolved for every attempt, in
+            /// the background too. To wait for the peer: [`wait_for_peers`](Self::wait_for_peers).
             ///
             /// # Errors
             ///
@@ -155,11 +157,13 @@ macro_rules! socket_calls {
             /// again like [`connect`](Self::connect) when the connection is lost.
             ///
             /// Waits as long as the operating system takes to connect, and for the header exchange
-            /// up to `handshake_timeout`. Must not be called from the `admit` callback.
+            /// up to `handshake_timeout`. Must not be called from the `admit` callback. There is no
+            /// `_async` form.
             ///
             /// # Errors
             ///
-            /// [`ConnectError::Failed`] with the reason; no attempt goes on then.
+            /// [`ConnectError::Failed`] with the reason, or as [`connect`](Self::connect); no attempt
+            /// goes on then.
             pub fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
                 self.connect_now_with(url, &EndpointOptions::new())
             }
@@ -222,7 +226,8 @@ macro_rules! socket_calls {
 
             /// What the socket has done so far. Also after close.
             ///
-            /// Takes the socket's lock for a moment, as a send does. [`metrics`](crate::metrics) has the same figures as text.
+            /// Takes the socket's lock for a moment, as a send does. [`metrics`](crate::metrics) has the
+            /// same figures as text.
             pub fn stats(&self) -> Stats {
                 self.core.stats()
             }
@@ -230,19 +235,21 @@ macro_rules! socket_calls {
             /// Waits until every message accepted so far has left the socket: handed to the kernel,
             /// or for inproc taken by the peer. Returns how many have not; 0 is success.
             ///
-            /// Others may go on sending, and are waited for as well.
+            /// Others may go on sending, and are waited for as well. Zero `timeout`: looks once;
+            /// `Duration::MAX`: for ever. A closed socket has nothing left to wait for, `linger` or not,
+            /// and returns 0. There is no `_async` form.
             pub fn drain(&self, timeout: Duration) -> usize {
                 self.core.drain(timeout)
             }
 
-            /// The options in force.
+            /// The options in force, with the defaults of this kind of socket for what was not set.
             pub fn options(&self) -> Options {
                 self.core.options()
             }
 
             /// Puts other options in place of all that are in force: what `options` does not set has
             /// its default again. To change some, begin with those of [`options`](Self::options).
-            /// Each says what it has effect on; a call that waits already keeps its timeout.
+            /// Each says what it has effect on; a call that waits already keeps its timeout. Never waits.
             ///
             /// # Errors
             ///
@@ -253,7 +260,8 @@ macro_rules! socket_calls {
                 self.core.set_options(options, apply)
             }
 
-            /// Closes one pipe. The peer sees its connection end; if we had connected, we do so again.
+            /// Closes one pipe. The peer sees its connection end; if we had connected, we do so again. Does
+            /// not wait: what is queued for it has [`Options::linger`].
             ///
             /// # Errors
             ///
@@ -310,11 +318,12 @@ macro_rules! send_calls {
     };
     ($socket:ident, $to:expr) => {
         impl $socket {
-            /// Sends a message, waiting for room up to the send timeout.
+            /// Sends a message, waiting for room up to the send timeout. Once it has returned the message
+            /// is the socket's; that it arrives is not said by that.
             ///
             /// # Errors
             ///
-            /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
+            /// `TimedOut`, `Closed` or `TooLarge`, of a raw socket also `Header`; with the message inside.
             pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
                 let (message, patience) = (message.into(), Patience::For(self.core.send_timeout()));
                 self.core.send(ONLY_SEND, patience, &$to(&message), message)
@@ -324,17 +333,18 @@ macro_rules! send_calls {
             ///
             /// # Errors
             ///
-            /// `WouldBlock`, `Closed` or `TooLarge`, with the message inside.
+            /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
             pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
                 let message = message.into();
                 self.core.send(ONLY_SEND, Patience::None, &$to(&message), message)
             }
 
-            /// Sends a message, waiting for room up to `timeout`.
+            /// Sends a message, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for
+            /// ever.
             ///
             /// # Errors
             ///
-            /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
+            /// As [`send`](Self::send).
             pub fn send_timeout(
                 &self,
                 message: impl Into<Message>,
@@ -346,11 +356,12 @@ macro_rules! send_calls {
 
             /// Sends a message, waiting for room as a task. Has no timeout of its own.
             ///
-            /// Cancel-safe: a future that is dropped before it is ready has not sent.
+            /// Nothing is sent before the first poll. Cancel-safe: a future that is dropped before it is
+            /// ready has not sent, and the message is dropped with it.
             ///
             /// # Errors
             ///
-            /// `Closed` or `TooLarge`, with the message inside.
+            /// As [`send`](Self::send), without `TimedOut`.
             pub fn send_async(&self, message: impl Into<Message>) -> Sending<Self> {
                 Sending::new(self.clone(), message.into())
             }
@@ -365,7 +376,7 @@ macro_rules! send_calls {
                 Readiness::new(|beacon| self.watch_send(beacon))
             }
 
-            /// A sink for messages. Only with the feature `futures`.
+            /// A sink for messages; any number of them may be in use. Only with the feature `futures`.
             #[cfg(feature = "futures")]
             pub fn sink(&self) -> SendSink<Self> {
                 SendSink::new(self.clone())
@@ -402,7 +413,8 @@ macro_rules! recv_calls {
     };
     ($socket:ident, $interest:expr, $from:expr) => {
         impl $socket {
-            /// Receives a message, waiting up to the receive timeout.
+            /// Receives a message, waiting up to the receive timeout. Any number of threads and tasks may
+            /// do so at once; each message goes to one of them.
             ///
             /// # Errors
             ///
@@ -420,7 +432,7 @@ macro_rules! recv_calls {
                 self.core.recv($interest, Patience::None, &$from)
             }
 
-            /// Receives a message, waiting up to `timeout`.
+            /// Receives a message, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
             ///
             /// # Errors
             ///
@@ -452,7 +464,8 @@ macro_rules! recv_calls {
                 Readiness::new(|beacon| self.watch_recv(beacon))
             }
 
-            /// The messages that come, as a stream. Only with the feature `futures`.
+            /// The messages that come, as a stream that ends when the socket is closed. Only with the
+            /// feature `futures`.
             #[cfg(feature = "futures")]
             pub fn stream(&self) -> RecvStream<Message> {
                 self.core.stream($interest, $from)

@@ -38,7 +38,8 @@ send_calls!(Pair1);
 recv_calls!(Pair1);
 
 impl Pair1 {
-    /// A socket in polyamorous mode, with default options: one that talks to many PAIR v1 peers.
+    /// A socket in polyamorous mode, with default options: one that talks to many PAIR v1 peers. The same
+    /// as [`PolyPair1::new`].
     pub fn polyamorous() -> PolyPair1 {
         PolyPair1::new()
     }
@@ -47,8 +48,9 @@ impl Pair1 {
 /// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
 ///
 /// The peers are ordinary [`Pair1`] sockets. A received message says which pipe it came on;
-/// [`send_to`](Self::send_to) answers there. A send waits only until the first peer has come; later a
-/// message whose peer is gone, or has a full queue, is dropped and counted and the send succeeds.
+/// [`send_to`](Self::send_to) answers there. A plain `send` goes to the peer that has been connected
+/// longest. A send waits only until the first peer has come; later a message whose peer is gone, or has a
+/// full queue, is dropped and counted and the send succeeds.
 /// Source: semantics specification, section 4.3.
 ///
 /// ```

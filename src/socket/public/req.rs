@@ -49,7 +49,8 @@ impl Req {
         self.ask(message.into(), Patience::For(self.core.recv_timeout()))
     }
 
-    /// Sends a request and waits for its reply, up to `timeout`.
+    /// Sends a request and waits for its reply, up to `timeout`. Zero: sends it, looks once, and gives it up;
+    /// `Duration::MAX`: for ever.
     ///
     /// # Errors
     ///
@@ -64,11 +65,12 @@ impl Req {
 
     /// Sends a request and waits for its reply as a task. Has no timeout of its own.
     ///
-    /// Dropping the future gives the request up: its reply is dropped if it comes.
+    /// Nothing is sent before the first poll. Dropping the future gives the request up: its reply is dropped
+    /// if it comes, and whoever answers may have acted on it.
     ///
     /// # Errors
     ///
-    /// `Closed`, `ConnectionReset` or `TooLarge`, with the request inside.
+    /// As [`request`](Self::request), without `TimedOut`.
     pub fn request_async(&self, message: impl Into<Message>) -> Requesting {
         Requesting {
             core: self.core.clone(),
@@ -78,7 +80,8 @@ impl Req {
         }
     }
 
-    /// A conversation of its own, with the classic calls `send` and `recv`.
+    /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts and the resend
+    /// interval of the socket as they are now. Of a closed socket it is closed.
     pub fn context(&self) -> ReqContext {
         ReqContext::new(&self.core)
     }

@@ -23,7 +23,7 @@ use crate::socket::{Handle, SocketPort};
 ///
 /// Ends when the socket or context is closed, or the survey over, and not before: an item is the message
 /// (the request, the question) itself, since nothing else can go wrong. Any number of streams and calls
-/// may receive at once; each message goes to one of them. Cancel-safe: what a dropped `next()` has not
+/// may receive at once, but for a context that answers; each message goes to one of them. Cancel-safe: what a dropped `next()` has not
 /// yielded is still there. Keeps the socket open, until it has ended or is dropped. Only with the feature
 /// `futures`.
 #[must_use = "streams do nothing unless they are polled"]

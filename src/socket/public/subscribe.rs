@@ -83,7 +83,8 @@ impl Sub {
 
     /// A set of subscriptions of its own, with its own queue of messages. It begins without topics.
     ///
-    /// A message goes to each context that has a topic for it, without being copied.
+    /// A message goes to each context that has a topic for it, without being copied. Of a closed socket
+    /// it is closed.
     pub fn context(&self) -> SubContext {
         SubContext::new(&self.core)
     }

@@ -45,7 +45,8 @@ socket_calls!(
 );
 
 impl Surveyor {
-    /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there.
+    /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there. Takes the
+    /// deadline and the storage of the [`Options`] in force.
     ///
     /// # Errors
     ///
@@ -77,7 +78,8 @@ impl Surveyor {
         Ok(Survey { conversing, turn, deadline })
     }
 
-    /// A conversation of its own, with the classic calls `send` and `recv`.
+    /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts, the deadline and
+    /// the storage of the socket as they are now. Of a closed socket it is closed.
     pub fn context(&self) -> SurveyorContext {
         SurveyorContext::new(&self.core)
     }
@@ -118,7 +120,7 @@ impl Survey {
         self.receive(Patience::None)
     }
 
-    /// Receives the next answer, waiting up to `timeout`, at most until the deadline.
+    /// Receives the next answer, waiting up to `timeout`, at most until the deadline. Zero: one attempt.
     ///
     /// # Errors
     ///
