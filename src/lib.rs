@@ -293,7 +293,7 @@
 //! |---|---|---|
 //! | `cli` | off | builds the command-line tool `sinewcat` (on Unix); changes nothing in the library |
 //! | `futures` | off | `stream` of what receives and `sink` of what sends: `futures_core::Stream` and `futures_sink::Sink` |
-//! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`] and what is in them |
+//! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and what is in them |
 //!
 //! # Versions
 //!

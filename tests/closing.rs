@@ -578,3 +578,13 @@ fn received_messages_survive_close() {
     peer.close().unwrap();
     assert_eq!(message, vec![5; 100_000]);
 }
+
+#[test]
+fn a_closed_socket_has_nothing_left_to_drain() {
+    let req = Req::new();
+    let asking = req.context();
+    asking.send("held, since nobody is there").unwrap();
+    assert_eq!(req.drain(Duration::ZERO), 1);
+    req.close().unwrap();
+    assert_eq!(req.drain(Duration::MAX), 0);
+}

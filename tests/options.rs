@@ -309,3 +309,15 @@ fn a_closed_socket_takes_no_options() {
     }
     one_by_one(every_socket!(check));
 }
+
+#[test]
+fn a_socket_keeps_the_name_it_was_made_with() {
+    let pair = Pair::with_options(Options::new().name("first")).unwrap();
+    pair.set_options(pair.options().name("second")).unwrap();
+    assert_eq!((pair.name(), &*format!("{pair:?}")), ("first", "Pair(first)"));
+}
+
+#[test]
+fn a_ttl_that_no_socket_takes_reads_as_the_default() {
+    assert_eq!([1, 255, 256].map(|hops| Options::new().ttl(hops).get_ttl()), [1, 255, 8]);
+}
