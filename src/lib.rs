@@ -40,10 +40,10 @@
 //! | [`Respondent`] | any number of [`Surveyor`] | receives surveys, answers or not |
 //!
 //! Sockets are handles: `Clone + Send + Sync`, every call takes `&self`, dropping the last one closes.
-//! To send, to receive and to ask comes as a blocking call with the socket's timeout, as `…_timeout` and
-//! as `…_async` (a plain future that needs no runtime), and where it need not wait as `try_…`, with the
-//! same meaning. What receives can also be
-//! iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
+//! Sending, receiving and asking come as a blocking call with the socket's timeout, as `…_timeout` and as
+//! `…_async` (a plain future that needs no runtime), sending and receiving as `try_…` besides, all with the
+//! same meaning. What receives can also be iterated over: `for message in &pull`, `pull.iter()`,
+//! `pull.try_iter()` ([`iter`]).
 //!
 //! With the feature `futures` they are streams and sinks besides. A [`Poller`] waits for many sockets in
 //! one thread, and a [`Readiness`] is a descriptor for an event loop that exists.

@@ -987,7 +987,7 @@ macro_rules! answering_context {
             /// What comes, as a stream: each item takes the place of the one before, and is what `send`
             /// answers. Ends when the context is closed.
             ///
-            /// From its first poll until it is dropped it is the one call that may receive on this
+            /// From its first poll until it ends or is dropped it is the one call that may receive on this
             /// context: others fail with `State`, and where another one was first, the stream ends at
             /// once. Only with the feature `futures`.
             #[cfg(feature = "futures")]
