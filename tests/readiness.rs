@@ -165,6 +165,38 @@ fn a_sub_is_readable_only_while_a_message_waits_that_it_wants() {
     }
 }
 
+/// What one context is looked for may bring another its message: of a long burst that nobody wants, only
+/// a part is looked through each time.
+#[test]
+fn a_message_that_is_found_for_another_context_is_shown() {
+    for unwanted in (0..12_000).step_by(1_500) {
+        let options = Options::new().recv_queue(8192);
+        let publisher = Pub::with_options(options.clone().send_queue(8192)).unwrap();
+        let bursting = publisher.clone();
+        let burst = move |_: &sinew::Peer| {
+            // The publisher knows the pipe already, and the SUB does not yet: it finds all at once.
+            (0..unwanted).for_each(|_| bursting.send("unwanted").unwrap());
+            bursting.send("a").unwrap();
+            true
+        };
+        let sub = Sub::with_options(options.admit(burst)).unwrap();
+        let contexts = ["a", "b"].map(|topic| {
+            let context = sub.context();
+            context.subscribe(topic).unwrap();
+            context
+        });
+        let [one, other] = contexts.each_ref().map(|context| context.recv_readiness().unwrap());
+        let address = Transport::Inproc.address();
+        publisher.bind(&address.url).unwrap();
+        sub.connect(&address.url).unwrap();
+        becomes_ready(&one);
+        assert!(!is_ready(&other));
+        assert_eq!(contexts[0].try_recv().unwrap(), "a");
+        assert!(!is_ready(&one));
+        conserved(&sub.stats());
+    }
+}
+
 /// C099.
 #[test]
 fn a_req_is_always_writable_and_readable_when_a_reply_is_there() {

@@ -310,6 +310,10 @@ impl<T> Few<T> {
         self.first.is_none()
     }
 
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
     #[inline]
     pub(super) fn push(&mut self, one: T) {
         match &self.first {

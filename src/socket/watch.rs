@@ -248,11 +248,20 @@ impl<P: Protocol> Entry<'_, P> {
     #[cold]
     pub(super) fn look_for_watches(&mut self) {
         let mut watches = std::mem::take(&mut self.state.watches);
-        watches.retain_mut(|watch| !watch.flag.has_ended() && self.look_for(watch));
+        watches.retain(|watch| !watch.flag.has_ended());
+        // To look for one may bring a message for another, who was looked for before: then somebody was
+        // woken. That ends: nobody loses by a look what he has.
+        loop {
+            let woken = self.state.effects.wakes.len();
+            watches.iter_mut().for_each(|watch| self.look_for(watch));
+            if watches.len() < 2 || self.state.effects.wakes.len() == woken {
+                break;
+            }
+        }
         self.state.watches = watches;
     }
 
-    fn look_for(&mut self, watch: &mut Watch<P>) -> bool {
+    fn look_for(&mut self, watch: &mut Watch<P>) {
         let claims = !watch.claimed && self.core.leader().is_some();
         watch.claimed |= claims;
         let (protocol, mut port, _) = self.parts();
@@ -260,7 +269,6 @@ impl<P: Protocol> Entry<'_, P> {
         if watch.flag.decide(ready) || claims {
             self.state.effects.rare().flags.push(Arc::clone(&watch.flag));
         }
-        true
     }
 }
 
