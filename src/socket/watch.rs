@@ -303,7 +303,7 @@ impl AsFd for Descriptor {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair)))]
 mod system {
     use std::io;
     use std::os::fd::{AsFd, BorrowedFd};
@@ -336,7 +336,8 @@ mod system {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+/// Where there is no eventfd, and with `--cfg sinew_socketpair`, by which it is tested on Linux.
+#[cfg(any(not(any(target_os = "linux", target_os = "android")), sinew_socketpair))]
 mod system {
     use std::io::{self, Read, Write};
     use std::os::fd::{AsFd, BorrowedFd};
