@@ -60,24 +60,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-macro_rules! stats {
-    ($stats:ident: $($field:ident),* $(,)?) => {
-        Map::from_iter([$((stringify!($field).to_owned(), Value::from($stats.$field)),)*])
-    };
-}
-
 /// All counters of a socket, and the drops by their reasons, the zeros included.
 pub(crate) fn stats(stats: &Stats) -> Value {
-    let drops: Map<String, Value> =
-        stats.dropped().map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
-    let mut value = stats!(stats:
-        established_connections, accepted_connections, dropped_connections, broken_connections,
-        connect_errors, bind_errors, accept_errors, rejected_pipes, handshake_errors,
-        handshake_timeouts, oversize, framing_errors, truncated, messages_sent, messages_received,
-        bytes_sent, bytes_received, resends, copies_pushed, copies_written, copies_evicted,
-        copies_reclaimed, copies_taken, copies_made, events_missed, current_connections,
-        inprogress_connections, send_queue, recv_queue, held_outbound, held_inbound,
-    );
-    value.insert("dropped".to_owned(), drops.into());
-    value.into()
+    let drops = object(stats.dropped().map(|(reason, count)| (reason.name(), count)));
+    let mut value = object(stats.figures());
+    value["dropped"] = drops;
+    value
+}
+
+fn object(counts: impl Iterator<Item = (&'static str, u64)>) -> Value {
+    counts.map(|(name, count)| (name.to_owned(), Value::from(count))).collect::<Map<_, _>>().into()
 }
