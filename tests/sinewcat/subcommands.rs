@@ -303,3 +303,11 @@ fn it_waits_for_as_many_peers_as_told() {
     }
     run(&["--pub", "--bind", &url, "-D", "x", "--peers", "1", "--send-timeout", "0.1"]).with(4);
 }
+
+#[test]
+fn a_benchmark_measures_long_messages_and_refuses_those_that_are_too_long() {
+    let args = ["bench", "--self", "-C", "3", "--round-trips", "2", "--json", "--size"];
+    let result = json(&run(&[&args[..], &["2000000"]].concat()).with(0).text());
+    assert_eq!(result["received"]["bytes"], 4_000_000);
+    run(&[&args[..], &["2000000000"]].concat()).with(1);
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sinew::{Endpoint, Pull, Push, Rep, Req};
+use sinew::{Endpoint, Options, Pull, Push, Rep, Req};
 
 use crate::address::{Address, AddressArgs};
 use crate::dialect::Dialect;
@@ -46,7 +46,8 @@ pub(crate) struct BenchArgs {
     addresses: AddressArgs,
     /// Send messages of BYTES
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
-    size: usize,
+    #[arg(value_parser = clap::value_parser!(u32).range(..=MAX_SIZE))]
+    size: u32,
     /// Send, or expect, N messages
     #[arg(short = 'C', long, value_name = "N", default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -58,6 +59,14 @@ pub(crate) struct BenchArgs {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The longest message. All of it is kept in memory, at both ends.
+const MAX_SIZE: i64 = 1 << 30;
+
+/// Whoever measures knows how long the messages are.
+fn options() -> Options {
+    Options::new().max_recv_size(None)
 }
 
 pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
@@ -74,17 +83,17 @@ pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
             bench.report(&[bench.push(&push, args.count)?])
         }
         Protocol::Pull => {
-            let pull = Pull::new();
+            let pull = Pull::with_options(options())?;
             open(Arc::new(pull.clone()))?;
             bench.report(&[bench.pull(&pull, args.count)?])
         }
         Protocol::Req => {
-            let req = Req::new();
+            let req = Req::with_options(options())?;
             open(Arc::new(req.clone()))?;
             bench.report(&[bench.ask(&req, args.count)?])
         }
         Protocol::Rep => {
-            let rep = Rep::new();
+            let rep = Rep::with_options(options())?;
             open(Arc::new(rep.clone()))?;
             echo(&rep)
         }
@@ -124,7 +133,7 @@ impl Bench<'_> {
                 "--self has both ends: it takes no protocol, and --over".to_owned(),
             ));
         }
-        let (push, pull) = (Push::new(), Pull::new());
+        let (push, pull) = (Push::new(), Pull::with_options(options())?);
         self.join(Arc::new(pull.clone()), Arc::new(push.clone()))?;
         let throughput = thread::scope(|scope| {
             let sender = scope.spawn(|| self.push(&push, self.args.count));
@@ -133,7 +142,7 @@ impl Bench<'_> {
         })?;
         // So that the address is free again.
         Socket::close(&pull);
-        let (req, rep) = (Req::new(), Rep::new());
+        let (req, rep) = (Req::with_options(options())?, Rep::with_options(options())?);
         self.join(Arc::new(rep.clone()), Arc::new(req.clone()))?;
         let answering = thread::spawn(move || echo(&rep));
         let latency = self.ask(&req, self.args.round_trips)?;
@@ -147,9 +156,13 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn body(&self) -> bytes::Bytes {
+        vec![b'x'; self.args.size as usize].into()
+    }
+
     fn push(&self, push: &Push, count: u64) -> Outcome<Measured> {
         socket::wait_for_peers(push, 1, None)?;
-        let body = bytes::Bytes::from(vec![b'x'; self.args.size]);
+        let body = self.body();
         // With both ends here, the other end has the bar.
         let mut progress = (!self.args.both).then(|| Progress::new("sending", count));
         let begin = Instant::now();
@@ -161,7 +174,8 @@ impl Bench<'_> {
         }
         match Socket::drain(push, Duration::MAX) {
             0 => {
-                Ok(Measured::Sent(Rate::new(count, count * self.args.size as u64, begin.elapsed())))
+                let bytes = count * u64::from(self.args.size);
+                Ok(Measured::Sent(Rate::new(count, bytes, begin.elapsed())))
             }
             _ => Err(Failure::Closed),
         }
@@ -181,7 +195,7 @@ impl Bench<'_> {
 
     fn ask(&self, req: &Req, count: u64) -> Outcome<Measured> {
         socket::wait_for_peers(req, 1, None)?;
-        let body = bytes::Bytes::from(vec![b'x'; self.args.size]);
+        let body = self.body();
         let mut progress = Progress::new("asking", count);
         let mut times = Vec::new();
         for n in 1..=count {
