@@ -116,6 +116,7 @@ const OF_NANOCAT: &[Invocation] = invocations! {
     nanocat "--surveyor -LPORT -D x", Peer::Nobody => b""; Exits(4, 0);
     nanocat "--push -LPORT -D x --send-timeout 0.2", Peer::Nobody => b""; Exits(3, 3);
     nanocat "--pub -LPORT -D x", Peer::Nobody => b""; Exits(0, 0);
+    nanocat "--pull -LPORT --recv-timeout 9 --recv-timeout 0.2", Peer::Nobody => b""; Exits(4, 0);
     // What makes no sense.
     nanocat "--push -LPORT", Peer::Nobody => b""; Exits(1, 1);
     nanocat "--pull", Peer::Nobody => b""; Exits(1, 1);
@@ -171,6 +172,9 @@ const OF_NNGCAT: &[Invocation] = invocations! {
     nngcat "--push --async --dial URL -D x -d 1", Peer::Takes("x", 1) => b""; Exits(0, 0);
     nngcat "--push -lPORT -D x --compat --send-timeout 1", Peer::Nobody => b""; Exits(3, 1);
     nngcat "--req --dial URL -D x", Peer::Nobody => b""; Exits(3, 1);
+    nngcat "--pull --listen URL --send-timeout 1 --recv-timeout 1", Peer::Nobody => b""; Exits(1, 0);
+    nngcat "--pull --bind URL -Q --count 9 --count 1", Peer::Gives(&[b""]) => b"\"\"\n"; Exits(0, 0);
+    nngcat "--push --dial URL -F /dev/null", Peer::Takes("", 1) => b""; Exits(0, 0);
     nngcat "--pull --listen URL --recv-timeout 1", Peer::Nobody => b""; Exits(4, 0);
     nngcat "--rep --listen URL -D x --recv-timeout 1", Peer::Nobody => b""; Exits(4, 1);
     nngcat "--surveyor --listen URL -D x", Peer::Nobody => b""; Exits(4, 0);
@@ -255,6 +259,7 @@ fn meet(tool: Tool, invocation: &Invocation) {
             assert_eq!(ended.status.code(), Some(status), "{what}: {said}");
             // Their help comes on standard output when the arguments are wrong; ours never does.
             assert!(ended.out == printed, "{what}: {:?}", String::from_utf8_lossy(&ended.out));
+            assert!(status != 0 || said.is_empty(), "{what}: all is well, but: {said}");
         }
         None => {
             program.out.until(&what, |seen| seen.len() >= printed.len());

@@ -304,6 +304,22 @@ fn it_waits_for_as_many_peers_as_told() {
     run(&["--pub", "--bind", &url, "-D", "x", "--peers", "1", "--send-timeout", "0.1"]).with(4);
 }
 
+/// A script that was written for nngcat may rely on it.
+#[test]
+fn run_as_nngcat_it_waits_for_ever_when_the_limit_is_zero_and_takes_any_length() {
+    for tool in [Tool::ours_as("nngcat"), Tool::NNGCAT] {
+        if tool.name != tool.program || tool.is_installed() {
+            let url = free_tcp_url();
+            let args = ["--pull", "--listen", &url, "--recv-timeout", "0", "-C", "1", "--raw"];
+            let pull = Program::start(tool, &args);
+            let push = Push::new();
+            push.connect(&url).unwrap();
+            push.send_timeout(vec![b'x'; 2_000_000], SOON).unwrap();
+            assert_eq!(pull.end().with(0).out.len(), 2_000_000);
+        }
+    }
+}
+
 #[test]
 fn a_benchmark_measures_long_messages_and_refuses_those_that_are_too_long() {
     let args = ["bench", "--self", "-C", "3", "--round-trips", "2", "--json", "--size"];

@@ -80,15 +80,19 @@ pub(crate) struct CatArgs {
 
     /// Give up when nothing has come for SEC seconds; 0: look once
     #[arg(long, value_name = "SEC", value_parser = limit, help_heading = SOCKET)]
+    #[arg(overrides_with = "recv_timeout")]
     pub(crate) recv_timeout: Option<Limit>,
     /// Give up when nobody has taken a message for SEC seconds
     #[arg(long, value_name = "SEC", value_parser = limit, help_heading = SOCKET)]
+    #[arg(overrides_with = "send_timeout")]
     pub(crate) send_timeout: Option<Limit>,
     /// Disconnect a peer that sends more than BYTES at once; 0: no limit [default: 1 MiB]
     #[arg(short = 'Z', long, value_name = "BYTES", help_heading = SOCKET)]
+    #[arg(overrides_with = "recv_maxsz")]
     pub(crate) recv_maxsz: Option<usize>,
     /// Name the socket, for log records
     #[arg(long, value_name = "NAME", help_heading = SOCKET)]
+    #[arg(overrides_with = "socket_name")]
     pub(crate) socket_name: Option<String>,
     /// With --sub: take what begins with PREFIX; may be repeated [default: everything]
     #[arg(long, value_name = "PREFIX", help_heading = SOCKET)]
@@ -105,15 +109,19 @@ pub(crate) struct CatArgs {
     pub(crate) file: Option<PathBuf>,
     /// Send again every SEC seconds
     #[arg(short = 'i', long, value_name = "SEC", value_parser = seconds, help_heading = SENDING)]
+    #[arg(overrides_with = "interval")]
     pub(crate) interval: Option<Duration>,
     /// Wait SEC seconds before the first message
     #[arg(short = 'd', long, value_name = "SEC", value_parser = seconds, help_heading = SENDING)]
+    #[arg(overrides_with = "delay")]
     pub(crate) delay: Option<Duration>,
     /// Wait until N peers are connected before the first message, up to --send-timeout
     #[arg(long, value_name = "N", help_heading = SENDING)]
+    #[arg(overrides_with = "peers")]
     pub(crate) peers: Option<usize>,
     /// End after N messages sent, or received by those who do not begin; 0: no limit
     #[arg(short = 'C', long, value_name = "N", help_heading = SENDING)]
+    #[arg(overrides_with = "count")]
     pub(crate) count: Option<u64>,
 
     /// Print the addresses; twice: tell on standard error who comes and goes

@@ -74,6 +74,21 @@ impl Dialect {
         self != Self::Sinewcat
     }
 
+    /// Whether a time limit of zero is none.
+    pub(crate) fn zero_is_no_limit(self) -> bool {
+        self == Self::Nngcat
+    }
+
+    /// Whether a time limit for what a protocol never does is passed over.
+    pub(crate) fn takes_useless_limits(self) -> bool {
+        self == Self::Nngcat
+    }
+
+    /// Whether messages may be of any length, unless it is said how long.
+    pub(crate) fn takes_any_length(self) -> bool {
+        self == Self::Nngcat
+    }
+
     /// The status that a script is used to.
     pub(crate) fn status(self, failure: &Failure) -> u8 {
         match (self, failure.status()) {

@@ -16,6 +16,7 @@ use crate::dialect::Dialect;
 use crate::failure::{Failure, Outcome};
 use crate::format::Format;
 use crate::protocol::Protocol;
+use crate::seconds::Limit;
 
 /// A command line that makes sense.
 #[derive(Clone, Debug)]
@@ -40,8 +41,8 @@ impl Job {
         let protocol = args.protocol.required()?;
         let addresses = args.addresses.list(dialect)?;
         check_compat(&args, protocol)?;
-        check(&args, protocol)?;
-        let options = options(&args, protocol);
+        check(&args, protocol, dialect)?;
+        let options = options(&args, protocol, dialect);
         let data = match (args.data, &args.file) {
             (Some(text), _) => Some(text.into_vec()),
             (None, Some(path)) => Some(read(path)?),
@@ -77,25 +78,27 @@ impl Job {
     }
 }
 
-fn options(args: &CatArgs, protocol: Protocol) -> Options {
+fn options(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Options {
     let mut options = Options::new();
+    let limit =
+        |limit: Limit| limit.0.filter(|limit| !(limit.is_zero() && dialect.zero_is_no_limit()));
     if let Some(name) = &args.socket_name {
         options = options.name(name);
     }
-    if let Some(limit) = args.send_timeout {
-        options = options.send_timeout(limit.0);
+    if let Some(limit) = args.send_timeout.map(limit) {
+        options = options.send_timeout(limit);
     }
-    if let Some(limit) = args.recv_timeout {
-        options = options.recv_timeout(limit.0);
+    if let Some(limit) = args.recv_timeout.map(limit) {
+        options = options.recv_timeout(limit);
         // The whole survey takes as long: nothing can come later.
-        let deadline = limit.0.filter(|deadline| !deadline.is_zero());
-        if protocol == Protocol::Surveyor && (deadline.is_some() || limit.0.is_none()) {
-            options = options.survey_deadline(deadline);
+        if protocol == Protocol::Surveyor && limit != Some(Duration::ZERO) {
+            options = options.survey_deadline(limit);
         }
     }
     match args.recv_maxsz {
         Some(0) => options.max_recv_size(None),
         Some(bytes) => options.max_recv_size(bytes),
+        None if dialect.takes_any_length() => options.max_recv_size(None),
         None => options,
     }
 }
@@ -124,18 +127,19 @@ fn check_compat(args: &CatArgs, protocol: Protocol) -> Outcome {
 }
 
 /// What a protocol needs, and what it has no use for.
-fn check(args: &CatArgs, protocol: Protocol) -> Outcome {
+fn check(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Outcome {
     if let Some((name, transport)) = args.absent.given() {
         return Err(Failure::Usage(format!("{name} is for {transport}, which is not supported")));
     }
     let has_data = args.data.is_some() || args.file.is_some();
     let (sends, receives) = (protocol.sends(), protocol.receives());
+    let takes_useless_limits = dialect.takes_useless_limits();
     let begins = protocol.begins() && (has_data || protocol.needs_data());
     let useless = [
         ("--data", args.data.is_some() && !sends),
         ("--file", args.file.is_some() && !sends),
-        ("--send-timeout", args.send_timeout.is_some() && !sends),
-        ("--recv-timeout", args.recv_timeout.is_some() && !receives),
+        ("--send-timeout", args.send_timeout.is_some() && !sends && !takes_useless_limits),
+        ("--recv-timeout", args.recv_timeout.is_some() && !receives && !takes_useless_limits),
         ("a format", args.format.0.is_some() && !receives),
         ("--subscribe", !args.subscribe.is_empty() && protocol != Protocol::Sub),
         ("--interval", args.interval.is_some() && !protocol.begins()),

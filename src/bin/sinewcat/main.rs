@@ -23,6 +23,9 @@
 //! | short options in clusters | yes | no | yes |
 //! | an argument that is no option | error | ignored, with all that follows | error |
 //! | a format given twice | the last one | error | the last one |
+//! | another option with a value given twice | the last one | the last one | the last one |
+//! | a port that is none | 3 | 1 | 1 |
+//! | an empty file | crashes | an empty message | an empty message |
 //! | seconds | fractions, but not for every timeout | whole, up to a day | fractions everywhere |
 //! | a timeout below zero | none | error | none |
 //! | a timeout of zero | looks once | no timeout | looks once |
@@ -30,6 +33,9 @@
 //! | `--dial` | unknown | one attempt, unless `--async` | one attempt, unless `--async` |
 //! | `-X PATH`, `-x PATH` | `ipc://PATH` | `ipc:///PATH` | `ipc://PATH` |
 //! | `--pair` | PAIR v0 | refused | PAIR v0 |
+//! | `-X` where a file is that is no socket | removes it | removes it | error |
+//! | the longest message that is received | 1 MiB | any, or `-Z` | 1 MiB, or `-Z` |
+//! | REQ without a peer | waits for the reply | waits for the peer, by `--send-timeout` | waits for the reply |
 //! | `--recv-timeout` to PUSH and PUB, `--send-timeout` to PULL and SUB | error | ignored | error |
 //! | a format for PUSH and PUB | error | error | error |
 //! | `-d` waits | before anything | before sending | before anything |
@@ -48,8 +54,10 @@
 //! | SIGINT, SIGTERM | killed | killed | sockets closed, 130 and 143 |
 //! | standard output closed by its reader | killed by SIGPIPE | killed by SIGPIPE | 0, quietly |
 //!
-//! Run by their names, it keeps to their statuses, but for signals and for a closed standard output;
-//! `--compat` by itself changes no status.
+//! Run by their names, it keeps to their ways where a script may rely on them, but not to their errors,
+//! and neither to what becomes of signals, of a closed standard output, of an argument that is no option,
+//! of a file in the way and of a REQ without a peer. A failure that they end with 0 for is not told
+//! either. `--compat` by itself changes no status.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -99,10 +107,11 @@ fn main() -> ExitCode {
         _ if signal.is_some() => ExitCode::from(signal.map_or(0, stop::status)),
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !quiet && !matches!(failure, Failure::OutputClosed) {
+            let status = dialect.status(&failure);
+            if !quiet && status != 0 {
                 eprintln!("sinewcat: {failure}");
             }
-            ExitCode::from(dialect.status(&failure))
+            ExitCode::from(status)
         }
     }
 }
