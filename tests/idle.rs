@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use kit::{Raw, RawListener, SOON, eventually, frame, header};
-use sinew::{Pair, Pull, Push};
+use sinew::{Pair, Poller, Pull, Push, Readiness};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -169,4 +169,28 @@ fn connections_that_stand_idle_wake_nobody() {
     eprintln!("{count} connections");
     peers[0].send(&frame(b"still there"));
     assert_eq!(pull.recv_timeout(SOON).unwrap(), "still there");
+}
+
+#[test]
+fn watches_that_stand_idle_are_small_and_wake_nobody() {
+    let _turn = in_turn();
+    // Something that has the I/O thread run.
+    let running = Pull::new();
+    running.bind("tcp://127.0.0.1:0").unwrap();
+    let pulls: Vec<Pull> = (0..MANY).map(|_| Pull::new()).collect();
+    // Each takes a descriptor, and there may be few.
+    let mut watches: Vec<Readiness> = Vec::with_capacity(MANY / 4);
+    let poller = Poller::new();
+    let before = allocated();
+    watches.extend(pulls.iter().take(MANY / 4).map(|pull| pull.recv_readiness().unwrap()));
+    for (key, pull) in pulls.iter().enumerate() {
+        poller.add_recv(key, pull).unwrap();
+    }
+    at_most(512, before);
+    let slept = sleeps();
+    // Nothing happens, and no event tells of that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(sleeps(), slept);
+    drop((watches, poller));
+    at_most(16, before);
 }

@@ -32,10 +32,16 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 /// Only poll the descriptor. What is read from it or written to it is no message, and makes it say what
 /// is not so. It is closed when this is dropped; the socket is not kept open by it.
 ///
+/// What a call on the socket changes is shown when it returns; what comes to the socket, from others of
+/// the process too, once the I/O thread has looked. A peer that has just gone counts as room until the
+/// socket has heard of it: then `try_send` says `WouldBlock`, and the descriptor is not readable any more.
+///
 /// While there is one, the I/O thread looks into the socket whenever something comes for it, and no
 /// thread that waits in a call turns the event loop in its stead. A system call is made each time the
-/// socket becomes ready, or is no more; none while it stays so. In a runtime without an I/O thread
-/// nothing changes unless somebody turns it. Each call that makes one makes another descriptor.
+/// socket becomes ready, or is no more; none while it stays so. Each call on a socket looks for all who
+/// watch it or its contexts, so that thousands of them on one socket are felt. In a runtime without an
+/// I/O thread nothing changes unless somebody turns it. Each call that makes one makes another
+/// descriptor.
 ///
 /// ```
 /// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
@@ -258,7 +264,9 @@ impl<P: Protocol> Entry<'_, P> {
                 break;
             }
         }
-        self.state.watches = watches;
+        if !watches.is_empty() {
+            self.state.watches = watches;
+        }
     }
 
     fn look_for(&mut self, watch: &mut Watch<P>) {
@@ -366,6 +374,24 @@ mod system {
         pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
             self.0.as_fd()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Handle;
+    use super::*;
+    use crate::options::Options;
+    use crate::protocol::Pull;
+
+    #[test]
+    fn a_socket_that_nobody_watches_any_more_keeps_no_memory_for_it() {
+        let socket = Handle::new(Pull::new(), Options::new(), None).expect("the options are good");
+        let watch = |beacon| socket.watch_interest(Interest::Recv(0), beacon);
+        let readiness = [(); 2].map(|()| Readiness::new(watch).unwrap());
+        assert_eq!(socket.state.lock().watches.len(), 2);
+        drop(readiness);
+        assert_eq!(socket.state.lock().watches.capacity(), 0);
     }
 }
 
