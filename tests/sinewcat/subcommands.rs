@@ -327,3 +327,17 @@ fn a_benchmark_measures_long_messages_and_refuses_those_that_are_too_long() {
     assert_eq!(result["received"]["bytes"], 4_000_000);
     run(&[&args[..], &["2000000000"]].concat()).with(1);
 }
+
+/// What it has to say goes nowhere, but its status is seen.
+#[test]
+fn output_that_cannot_be_written_changes_no_status_but_its_own() {
+    let url = free_tcp_url();
+    let dial = format!("--push --dial {url} -D x 2> /dev/full");
+    let device = "device bus --bind-front tcp://*:0 --bind-back foo://x 2> /dev/full";
+    let lines =
+        [("--nonsense 2> /dev/full", 1), (&dial, 3), (device, 3), ("--help > /dev/full", 2)];
+    for (line, status) in lines {
+        let command = format!("exec {} {line}", env!("CARGO_BIN_EXE_sinewcat"));
+        Program::spawn(Command::new("bash").args(["-c", &command])).end().with(status);
+    }
+}

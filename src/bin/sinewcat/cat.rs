@@ -14,7 +14,7 @@ use sinew::{
 };
 
 use crate::address::Address;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{self, Failure, Outcome};
 use crate::format::Printer;
 use crate::job::Job;
 use crate::protocol::Protocol;
@@ -144,10 +144,11 @@ fn tell_events(socket: &impl Socket) {
     let events = socket.events();
     thread::spawn(move || {
         for event in events {
+            let peer = event.peer;
             match event.kind {
-                PipeEventKind::Attached => eprintln!("sinewcat: connected: {}", event.peer),
+                PipeEventKind::Attached => failure::tell(format_args!("connected: {peer}")),
                 PipeEventKind::Detached(reason) => {
-                    eprintln!("sinewcat: gone: {}: {reason}", event.peer);
+                    failure::tell(format_args!("gone: {peer}: {reason}"));
                 }
                 _ => (),
             }

@@ -7,7 +7,7 @@ use serde_json::json;
 use sinew::device::RawSocket;
 use sinew::{Device, raw};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{self, Failure, Outcome};
 use crate::json;
 use crate::side::{self, Kind, SideArgs};
 use crate::socket::Socket;
@@ -58,11 +58,12 @@ where
     stop.on_signal(move || stopping.stop());
     let outcome = device.run().map_err(Failure::library);
     let stats = handle.stats();
-    match (&outcome, stop.signal()) {
-        (Ok(()), Some(signal)) => eprintln!("sinewcat: the device ended: signal {signal}"),
-        (Ok(()), None) => eprintln!("sinewcat: the device ended: it was stopped"),
-        (Err(failure), _) => eprintln!("sinewcat: the device ended: {failure}"),
-    }
+    let why = match (&outcome, stop.signal()) {
+        (Ok(()), Some(signal)) => format!("signal {signal}"),
+        (Ok(()), None) => "it was stopped".to_owned(),
+        (Err(failure), _) => failure.to_string(),
+    };
+    failure::tell(format_args!("the device ended: {why}"));
     match args.json {
         true => json::print(&json!({
             "front": json::stats(&stats.front),

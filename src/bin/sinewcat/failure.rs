@@ -3,7 +3,8 @@
 //! Owns the one error of the tool. What a failure is called on the command line, and which number a
 //! script sees, is decided here and in `dialect.rs`, nowhere else.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use sinew::{BindError, ConnectError, OptionError, RecvError, ReplyError, RequestError, SendError};
@@ -50,6 +51,11 @@ impl Failure {
     pub(crate) fn library(error: impl std::error::Error) -> Self {
         Self::Library(error.to_string())
     }
+}
+
+/// Says something on standard error. Whether anybody reads it makes no difference.
+pub(crate) fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "sinewcat: {what}");
 }
 
 /// A result of the tool.

@@ -109,7 +109,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             let status = dialect.status(&failure);
             if !quiet && status != 0 {
-                eprintln!("sinewcat: {failure}");
+                failure::tell(&failure);
             }
             ExitCode::from(status)
         }
@@ -126,13 +126,16 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// Prints help, the version, or what is wrong with the command line.
 fn refused(error: &clap::Error, dialect: Dialect) -> ExitCode {
-    let printed = error.print();
-    match error.kind() {
-        _ if printed.is_err() => ExitCode::SUCCESS,
-        ErrorKind::DisplayHelp => ExitCode::from(dialect.status_of_help()),
-        ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(Failure::Usage(String::new()).status()),
-    }
+    let status = match (error.kind(), error.print()) {
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error)) => {
+            dialect.status(&Failure::from(error))
+        }
+        (ErrorKind::DisplayHelp, Ok(())) => dialect.status_of_help(),
+        (ErrorKind::DisplayVersion, Ok(())) => 0,
+        // On standard error, where it may be that nobody reads.
+        _ => Failure::Usage(String::new()).status(),
+    };
+    ExitCode::from(status)
 }
 
 /// Does what the command line says. What is to be sent is read before signals are listened to, since

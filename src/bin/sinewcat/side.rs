@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::address::Address;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{self, Failure, Outcome};
 use crate::socket::Socket;
 
 /// What is forwarded.
@@ -77,7 +77,7 @@ pub(crate) fn open(side: &str, socket: &dyn Socket, addresses: &[Address]) -> Ou
         let endpoint = socket.open(address)?;
         let does =
             if matches!(address, Address::Bind(_)) { "listening at" } else { "connecting to" };
-        eprintln!("sinewcat: {side} {does} {}", endpoint.url());
+        failure::tell(format_args!("{side} {does} {}", endpoint.url()));
     }
     Ok(())
 }
