@@ -162,6 +162,7 @@ fn measure(library: &str) -> ! {
     match library {
         "sinew" if task.tasks => driver::run::<sockets::Tasks>(task),
         "sinew" => driver::run::<sockets::Blocking>(task),
+        table::BARE => driver::run::<peers::Bare>(task),
         "nanomsg" => driver::run::<peers::Nanomsg>(task),
         "nng" => driver::run::<peers::Nng>(task),
         "libzmq" => driver::run::<peers::Libzmq>(task),

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use serde_json::Value as Json;
 
-use crate::table::{Row, SINEW, Value};
+use crate::table::{BARE, Row, SINEW, Value};
 
 /// How the machine was disposed: how fast its processors exchange a cache line.
 ///
@@ -149,7 +149,8 @@ impl Results {
         mood: Option<Mood>,
     ) -> Option<(String, Vec<f64>)> {
         let mut names: Vec<&Run> = self.runs(&row.cell.id).iter().collect();
-        names.retain(|run| library.map_or(run.library != SINEW, |wanted| run.library == wanted));
+        let is_peer = |library: &str| library != SINEW && library != BARE;
+        names.retain(|run| library.map_or(is_peer(&run.library), |wanted| run.library == wanted));
         names.sort_by(|a, b| a.entrant.cmp(&b.entrant));
         names.dedup_by(|a, b| a.entrant == b.entrant);
         let with_values = names

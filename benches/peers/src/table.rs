@@ -7,8 +7,11 @@ use std::time::Duration;
 
 pub(crate) const SINEW: &str = "sinew";
 
+/// No library: what the system's sockets take, where questions wait for answers. Not a peer.
+pub(crate) const BARE: &str = "bare";
+
 /// All libraries, in the order in which they take turns.
-pub(crate) const LIBRARIES: [&str; 6] = [SINEW, "nanomsg", "nng", "libzmq", "rzmq", "zeromq"];
+pub(crate) const LIBRARIES: [&str; 7] = [SINEW, "nanomsg", "nng", "libzmq", "rzmq", "zeromq", BARE];
 
 /// The message sizes of a whole sweep.
 const SIZES: [usize; 7] = [8, 64, 256, 1 << 10, 8 << 10, 64 << 10, 1 << 20];
@@ -160,6 +163,9 @@ impl Cell {
         if library == SINEW && self.metric == "conc" {
             ways.push(way("tasks", &["async=1"]));
         }
+        if library == SINEW && self.transport == "inproc" && self.metric == "lat" {
+            ways.push(way("tasks, 1 worker", &["async=1", "workers=1"]));
+        }
         ways
     }
 
@@ -167,6 +173,8 @@ impl Cell {
         let is_zmtp = matches!(library, "libzmq" | "rzmq" | "zeromq");
         let is_list = matches!(library, "nng" | "zeromq");
         match (self.pattern, self.transport) {
+            ("reqrep", "tcp") if library == BARE => true,
+            _ if library == BARE => false,
             ("survey", _) => !is_zmtp,
             (_, "inproc") => library != "zeromq",
             // They compare with one topic after the other; subscribing alone takes hours.

@@ -3,12 +3,14 @@
 //! Those in C are loaded when the program runs, so one that is missing is left out, with a message.
 //! It also keeps them apart: libnng has functions with the names of nanomsg's.
 
+mod bare;
 mod libzmq;
 mod nanomsg;
 mod nng;
 mod rzmq;
 mod zeromq;
 
+pub(crate) use bare::Bare;
 pub(crate) use libzmq::Libzmq;
 pub(crate) use nanomsg::Nanomsg;
 pub(crate) use nng::Nng;
