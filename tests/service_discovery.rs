@@ -2,7 +2,7 @@
 //! hand, configured by environment variables alone.
 
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -134,6 +134,29 @@ fn sigterm_ends_a_service_and_sigint_a_daemon() {
         actor.signal(signal).unwrap();
         assert!(stage.see_end(actor).unwrap().success());
     }
+}
+
+/// The service is held up where it says that it serves, by a pipe that is full, until its sockets are
+/// closed: what it has yet to set up then fails, and that is its clean end.
+#[test]
+#[cfg(target_os = "linux")]
+fn sigterm_ends_a_service_that_is_still_starting() {
+    const CAPACITY: usize = 64 << 10;
+    let (mut printed, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[b' '; CAPACITY]).unwrap();
+    let url = kit::free_tcp_url();
+    let address = url.strip_prefix("tcp://").unwrap();
+    let mut service = Command::new(example())
+        .args(["service", "--name", "parrot", "--bind", &url])
+        .stdout(full)
+        .spawn()
+        .unwrap();
+    kit::eventually("it serves", || TcpStream::connect(address).is_ok());
+    let id = service.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    kit::eventually("it has closed", || TcpStream::connect(address).is_err());
+    printed.read_exact(&mut [0; CAPACITY]).unwrap();
+    assert!(service.wait().unwrap().success());
 }
 
 #[test]

@@ -36,13 +36,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let _ = sockets.0.close();
         let _ = sockets.1.close();
     })?;
+    match keep_list(args, &surveyor, &rep) {
+        Err(_) if surveyor.is_closed() => Ok(()), // the signal came before all was set up
+        ended => ended,
+    }
+}
+
+fn keep_list(args: &Args, surveyor: &Surveyor, rep: &Rep) -> Result<()> {
     print_line(format_args!("surveys on {}", surveyor.bind(&args.survey_url)?.url()));
     print_line(format_args!("requests on {}", rep.bind(&args.resolve_url)?.url()));
 
     let list = List::default();
     thread::scope(|scope| {
-        scope.spawn(|| answer_requests(&rep, &list));
-        keep_surveying(&surveyor, &list);
+        scope.spawn(|| answer_requests(rep, &list));
+        keep_surveying(surveyor, &list);
     });
     Ok(())
 }

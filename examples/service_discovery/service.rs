@@ -34,7 +34,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let _ = sockets.0.close();
         let _ = sockets.1.close();
     })?;
+    match offer(args, &respondent, &rep) {
+        Err(_) if respondent.is_closed() => Ok(()), // the signal came before all was set up
+        ended => ended,
+    }
+}
 
+fn offer(args: &Args, respondent: &Respondent, rep: &Rep) -> Result<()> {
     let bound = rep.bind(&args.bind)?.url();
     let address = args.advertise.clone().unwrap_or(bound);
     let service: Service = Service { name: args.name.clone(), address }.to_string().parse()?;
@@ -45,8 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     respondent.connect(&args.survey_url)?; // keeps trying, now and whenever the daemon is lost
     thread::scope(|scope| {
         scope.spawn(|| watch_daemon(events, rows));
-        scope.spawn(|| answer_surveys(&respondent, &service));
-        serve(&rep, &service.name, rows);
+        scope.spawn(|| answer_surveys(respondent, &service));
+        serve(rep, &service.name, rows);
     });
     Ok(())
 }
