@@ -323,6 +323,9 @@ mod protocol;
 mod reactor;
 mod resolve;
 mod ring;
+#[cfg(test)]
+#[path = "../tests/kit/rounds.rs"]
+mod rounds;
 mod runtime;
 #[cfg(feature = "serde")]
 mod serial;

@@ -37,7 +37,7 @@ fn every_context_gets_its_own_answers() {
         let _joined = join!(rep, req, transport);
         let server = echo(&rep);
         let contexts: Vec<_> = (0..CONTEXTS).map(|_| req.context()).collect();
-        for round in 0..20 {
+        for round in 0..kit::rounds(20) {
             for (number, context) in contexts.iter().enumerate() {
                 context.send(format!("{number}/{round}")).unwrap();
             }
@@ -593,7 +593,7 @@ fn ten_thousand_requests_are_outstanding_and_answered() {
     for transport in Transport::ALL {
         let (req, rep) = (Req::new(), Rep::new());
         let _joined = join!(rep, req, transport);
-        let contexts: Vec<_> = (0..MANY).map(|_| req.context()).collect();
+        let contexts: Vec<_> = (0..kit::rounds(10_000)).map(|_| req.context()).collect();
         for (n, context) in contexts.iter().enumerate() {
             context.send(n.to_string()).unwrap();
         }

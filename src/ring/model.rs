@@ -11,6 +11,7 @@ use proptest::sample::Index;
 use super::tests::{NO_BOUNDS, body, bounds, listed, pop, queued, receive, ring, wire};
 use super::*;
 use crate::message::{Picked, Verdict};
+use crate::rounds::rounds;
 use crate::wire::frame::Decoder;
 use Framing::{Length, TypeAndLength};
 
@@ -383,6 +384,8 @@ fn any_bounds() -> impl Strategy<Value = Bounds> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(rounds(256)))]
+
     #[test]
     fn the_safe_ring_behaves_like_a_list_of_messages(
         framing in prop_oneof![Just(Length), Just(TypeAndLength)],

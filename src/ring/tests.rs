@@ -10,6 +10,7 @@ use bytes::BytesMut;
 
 use super::*;
 use crate::message::{Frame, Picked, Verdict};
+use crate::rounds::rounds;
 use crate::wire::frame::{Decoder, Piece};
 
 pub(super) const NO_BOUNDS: Bounds = bounds(usize::MAX, usize::MAX);
@@ -544,7 +545,10 @@ impl Bell {
     }
 }
 
-const STRESS: u64 = 100_000;
+/// How many messages a stress passes on.
+fn many() -> u64 {
+    rounds(100_000).into()
+}
 
 /// The `n`th message of a stress: its number, and a length that varies.
 fn numbered(n: u64) -> Bytes {
@@ -578,7 +582,7 @@ impl Stress {
 
     /// Pushes every message, waits for room when there is none, and for silence at the end.
     fn produce(&self, mut ring: Producer) {
-        for n in 0..STRESS {
+        for n in 0..many() {
             let body = numbered(n);
             let wake = loop {
                 match ring.push(&[], &body) {
@@ -608,7 +612,7 @@ fn stress_frames_arrive_in_order_and_no_wake_up_is_lost() {
         let (ring, stress) = Stress::new(bounds);
         thread::scope(|scope| {
             scope.spawn(|| stress.produce(ring));
-            for n in 0..STRESS {
+            for n in 0..many() {
                 let (frame, taken) = loop {
                     let popped = stress.ring.consumer().pop();
                     match popped {
@@ -632,8 +636,8 @@ fn stress_bytes_arrive_in_order_however_they_are_consumed() {
             scope.spawn(|| stress.produce(ring));
             let mut inbound = new(Length, NO_BOUNDS).0;
             let mut decoder = Decoder::new(Length, None);
-            let (mut next, mut step) = (0, 1);
-            while next < STRESS {
+            let (mut next, mut step, many) = (0, 1, many());
+            while next < many {
                 let (bytes, taken) = read(&stress.ring, step);
                 step = step * 31 % 70_001;
                 stress.producer.ring_if(taken.room);
@@ -653,12 +657,12 @@ fn stress_bytes_arrive_in_order_however_they_are_consumed() {
 #[test]
 fn stress_evicted_and_received_are_all_there_ever_was() {
     let (mut ring, stress) = Stress::new(bounds(16, 1 << 20));
-    let (mut received, mut last) = (0, None);
+    let (mut received, mut last, many) = (0, None, many());
     let evicted = thread::scope(|scope| {
         let stress = &stress;
         let producer = scope.spawn(move || {
             let mut evicted = 0;
-            for n in 0..STRESS {
+            for n in 0..many {
                 let (wake, dropped) = ring.push_evicting(&[], &numbered(n));
                 let wake = wake.unwrap();
                 stress.consumer.ring_if(wake.0);
@@ -666,7 +670,7 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
             }
             evicted
         });
-        while last != Some(STRESS - 1) {
+        while last != Some(many - 1) {
             let popped = stress.ring.consumer().pop();
             let Some((frame, _)) = popped else {
                 stress.nothing_left();
@@ -679,14 +683,14 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
         }
         producer.join().unwrap()
     });
-    assert_eq!(received + evicted, STRESS);
+    assert_eq!(received + evicted, many);
     assert_eq!(stress.ring.queued(), Queued::default());
 }
 
 /// What is pushed while the ring is closed is either refused, or there for who has closed it.
 #[test]
 fn stress_a_push_that_meets_a_close_is_refused_or_counted() {
-    for round in 0..2000 {
+    for round in 0..rounds(2000) as usize {
         let (mut producer, ring) = new(Length, NO_BOUNDS);
         thread::scope(|scope| {
             let pushing = scope.spawn(move || {

@@ -559,6 +559,7 @@ mod tests {
 
     use super::check::{Decoded, decode, decode_in_place, encode};
     use super::*;
+    use crate::rounds::rounds;
 
     const UNLIMITED: Option<u64> = None;
     const DEFAULT: Option<u64> = Some(1_048_576);
@@ -841,6 +842,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(rounds(256)))]
+
         #[test]
         fn frames_survive_every_cut(framing in framings(), payloads in payloads(40, 6)) {
             let stream = encode(framing, &payloads);

@@ -1,6 +1,6 @@
 //! What the integration tests share: addresses, raw peers, a census of what a process holds.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use sinew::{DetachReason, Events, PipeEventKind, Stats};
 use socket2::{Domain, Type};
 
+mod rounds;
 pub mod sockets;
+
+pub use rounds::rounds;
 
 /// How long a test waits for what must happen. Generous: only a failure takes that long.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -133,18 +136,6 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "never happened: {what}");
         std::thread::yield_now();
     }
-}
-
-/// How often a long test does what it repeats: `usual` times, or a part of that where the environment
-/// variable `SINEW_TEST_ROUNDS` has a percentage, as under sanitizers.
-pub fn rounds(usual: u32) -> u32 {
-    let percent: u64 = match std::env::var("SINEW_TEST_ROUNDS") {
-        Ok(percent) => percent.parse().expect("SINEW_TEST_ROUNDS is a percentage, such as 5"),
-        Err(_) => 100,
-    };
-    u32::try_from(u64::from(usual) * percent.min(100) / 100)
-        .expect("it is no more than usual")
-        .max(1)
 }
 
 /// A number that is different every time and the same in every run.

@@ -16,6 +16,7 @@ use super::super::{
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
+use crate::rounds::rounds;
 
 /// How often each program acts. Until it has, it leaves some of what it could receive for later.
 const ACTS: usize = 40;
@@ -23,7 +24,7 @@ const RESEND: Duration = Duration::from_millis(100);
 const SURVEY: Duration = Duration::from_millis(50);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(rounds(256)))]
 
     /// PAIR never has two pipes, keeps the order, and loses nothing while a link holds.
     #[test]
