@@ -128,7 +128,7 @@ impl Ring {
     /// many those were, which may be some though the ring was closed meanwhile.
     ///
     /// The message that is partly consumed is kept. When the consumer is at work, room is near:
-    /// then nothing is dropped and the ring exceeds its bounds by this one message.
+    /// then nothing is dropped, and the ring exceeds its bounds by each message that is pushed meanwhile.
     pub(crate) fn push_evicting(
         &self,
         header: &[u8],
