@@ -631,7 +631,8 @@ pub enum Overflow {
     Wait,
     /// The message is dropped. With PUSH also when there is no peer.
     DropNewest,
-    /// The oldest message in the queue is dropped.
+    /// The oldest message in the queue is dropped. While some are being written none can be, and the
+    /// queue may grow to twice its bounds; beyond that the new message is dropped.
     DropOldest,
     /// The message is dropped and the slow peer disconnected, as
     /// [`TooSlow`](crate::DetachReason::TooSlow). One that had connected to us comes back by itself,

@@ -368,6 +368,11 @@ impl Bounds {
             && (queued.messages >= widen(self.messages) || queued.bytes >= widen(self.bytes))
     }
 
+    fn doubled(self) -> Self {
+        let Self { messages, bytes } = self;
+        Self { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2) }
+    }
+
     /// Whether so much is queued that seven eighths of either bound are used up.
     pub(crate) fn nearly_reached_by(self, queued: Queued) -> bool {
         let most = |bound: usize| widen(bound - bound / 8);

@@ -71,7 +71,9 @@ pub(crate) trait Port {
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError>;
 
     /// As `push`, but a full send queue makes room by dropping its oldest messages; yields how many
-    /// those were. They are counted as [`DropReason::SendQueueFull`] already. Never `Full`.
+    /// those were. They are counted as [`DropReason::SendQueueFull`] already. `Full` only while
+    /// somebody writes and so much has come meanwhile that the queue holds twice what it may; no order
+    /// is left behind.
     fn push_evicting(
         &mut self,
         pipe: PipeId,

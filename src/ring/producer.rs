@@ -94,17 +94,19 @@ impl Producer {
     /// Appends the message `header` then `body`, and makes room by dropping the oldest; yields how
     /// many those were, which may be some though the ring was closed meanwhile.
     ///
-    /// The message that is partly consumed is kept. When the consumer is at work, room is near:
-    /// then nothing is dropped, and the ring exceeds its bounds by each message that is pushed meanwhile,
-    /// however many those are.
+    /// The message that is partly consumed is kept. While the consumer is at work nothing can be
+    /// dropped, and room is near: then the ring exceeds its bounds. It is full only when it holds
+    /// twice what it may, since that work takes long if its thread is not run.
     pub(crate) fn push_evicting(
         &mut self,
         header: &[u8],
         body: &Bytes,
     ) -> (Result<Wake, PushRefusal>, u64) {
-        let evicted = self.make_room();
         let len = header.len() + body.len();
-        (self.add(len, |this| this.write(header, body)), evicted)
+        match self.make_room() {
+            Ok(evicted) => (self.add(len, |this| this.write(header, body)), evicted),
+            Err(refusal) => (Err(refusal), 0),
+        }
     }
 
     /// Appends a message that was framed for many rings, of which none need be copied.
@@ -119,8 +121,10 @@ impl Producer {
         &mut self,
         encoded: &Encoded<'_>,
     ) -> (Result<Wake, PushRefusal>, u64) {
-        let evicted = self.make_room();
-        (self.add(encoded.payload, |this| this.write_encoded(encoded)), evicted)
+        match self.make_room() {
+            Ok(evicted) => (self.add(encoded.payload, |this| this.write_encoded(encoded)), evicted),
+            Err(refusal) => (Err(refusal), 0),
+        }
     }
 
     /// Appends `count` whole frames as they stand on the wire.
@@ -190,13 +194,16 @@ impl Producer {
     }
 
     /// Drops the oldest messages if the ring is full; says how many.
-    fn make_room(&mut self) -> u64 {
+    fn make_room(&mut self) -> Result<u64, PushRefusal> {
         if self.is_closed() || !self.is_full() {
-            return 0;
+            return Ok(0);
         }
         let (bounds, pushed) = (self.bounds(), self.pushed());
-        let consumer = self.inlet.ring.try_consumer();
-        consumer.map_or(0, |mut consumer| consumer.evict(bounds, pushed))
+        match self.inlet.ring.try_consumer() {
+            Some(mut consumer) => Ok(consumer.evict(bounds, pushed)),
+            None if bounds.doubled().reached_by(self.queued()) => Err(PushRefusal::Full),
+            None => Ok(0),
+        }
     }
 
     #[inline]

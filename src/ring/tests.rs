@@ -203,6 +203,22 @@ fn a_producer_never_waits_for_the_consumer() {
 }
 
 #[test]
+fn a_ring_that_drops_its_oldest_holds_twice_its_bounds_while_its_consumer_is_at_work() {
+    for bounds in [bounds(4, 1000), bounds(1000, 4)] {
+        let mut ring = ring(bounds);
+        let shared = Arc::clone(ring.ring());
+        let consumer = shared.consumer();
+        let pushed: Vec<_> = (0..100).map(|_| ring.push_evicting(b"x", &body(0)).0).collect();
+        assert!(pushed[..8].iter().all(Result::is_ok));
+        assert!(pushed[8..].iter().all(|refused| *refused == Err(PushRefusal::Full)));
+        assert_eq!(ring.queued(), queued(8, 8));
+        drop(consumer);
+        assert_eq!(ring.push_evicting(b"x", &body(0)), (Ok(Wake(false)), 5));
+        assert_eq!(ring.queued(), queued(4, 4));
+    }
+}
+
+#[test]
 fn what_is_reclaimed_is_whole_and_what_was_begun_stays() {
     let mut ring = ring(NO_BOUNDS);
     let large = body(100_000);
