@@ -2,8 +2,8 @@
 //!
 //! A connection begins as a stream that may not stand yet, exchanges the eight header bytes with the
 //! peer, becomes a pipe of its socket, and ends: by the peer, by us, or by an error. [`Connection`]
-//! is the part the driver owns and reads with. [`Link`] is the part it shares with the threads that
-//! send: the stream's write half and the ring they fill.
+//! is what the driver owns of one and reads with; what it shares with the threads that send is its
+//! [`Link`].
 //!
 //! ```text
 //!   Opening --established--> Greeting --header accepted--> Open --closed by us--> Closing
@@ -11,7 +11,6 @@
 //!      +------------------------+----- error, timeout, end of stream ---------------+--> ended
 //! ```
 
-use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
@@ -19,27 +18,21 @@ use bytes::Bytes;
 use mio::Token;
 
 use super::blocks::Blocks;
+use super::link::{Link, PlaceOf};
 use super::rest::Look;
 use super::timers::{TimerKey, after};
-use super::writing::{self, Blocked, Flushed, Pen, Told, Wrote};
-use super::{Command, Context, Due, Mailbox};
+use super::writing::Flushed;
+use super::{Context, Due};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
-use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease, SocketBell};
-use crate::ring::{self, Consumer, Producer, READ_BLOCK, Ring, Wake};
+use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease};
+use crate::ring::{self, Producer, READ_BLOCK, Wake};
 use crate::socket::{DetachReason, EndpointCore, Peer};
-use crate::stats::{Counters, DropReason, InProgress};
-use crate::sync::{Arc, AtomicBool, Ordering, Weak};
+use crate::stats::{DropReason, InProgress};
+use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::Stream;
-use crate::tuning::{self, Choice};
 use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
 
-/// How many slices go into one write: enough for a batch of large messages, small enough for the
-/// stack.
-const SLICES: usize = 64;
-/// How often is written in one go while others may add to it. Without an end, a sender could be kept
-/// writing what others send, and the I/O thread be kept from all other connections.
-const WRITES: usize = 16;
 /// Once so much of one connection was read in a turn, it is for the others. The last read may take as
 /// much again, so less than twice this is read in a turn.
 const READ: usize = READ_BLOCK;
@@ -480,17 +473,7 @@ impl Connection {
         let (received, recv) = ring::new(self.framing, recv_bounds);
         // The first push is to ring.
         sent.consumer().arm();
-        let link = Arc::new(Link {
-            stream,
-            token,
-            mailbox: Arc::clone(&cx.mailbox),
-            send: sent,
-            bell: Arc::clone(host.bell()),
-            counters: Arc::clone(host.counters()),
-            pipe,
-            blocked: Blocked::new(),
-            stirred: AtomicBool::new(false),
-        });
+        let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &*host, pipe));
         let limit = self.endpoint.settings.max_recv_size.map(|limit| limit as u64);
         let mut open = Open {
             link: Arc::clone(&link),
@@ -657,217 +640,6 @@ impl Open {
             self.link.bell.ring(self.pipe, Edge::Readable);
         }
         outcome
-    }
-}
-
-/// What a connection shares with the threads that send on it.
-#[derive(Debug)]
-pub(crate) struct Link {
-    stream: Box<dyn Stream>,
-    token: Token,
-    mailbox: Arc<Mailbox>,
-    send: Arc<Ring>,
-    /// The bell of the socket that sends: for telling it of room.
-    bell: Arc<SocketBell>,
-    counters: Arc<Counters>,
-    pipe: PipeId,
-    blocked: Blocked,
-    /// The driver knows that the rings may keep memory.
-    stirred: AtomicBool,
-}
-
-/// Who writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
-    /// A thread that has sent something on an idle connection.
-    Caller,
-    /// Whoever leads, where an I/O thread comes back for what it holds back.
-    Driver,
-    /// Whoever leads, where there is no such thread: who turns the loop may be the one who sends, and
-    /// come again when it likes.
-    ManualDriver,
-}
-
-/// The write half of a connection, held by one who writes.
-struct LinkPen<'l> {
-    link: &'l Link,
-    consumer: Consumer<'l>,
-    writer: Writer,
-    /// There is room in the ring again, for which the socket waits.
-    room: bool,
-}
-
-impl Link {
-    /// Writes what is queued in this very thread, or has the I/O thread do it.
-    pub(crate) fn flush_or_post(&self) {
-        match self.flush(Writer::Caller) {
-            Flushed::Idle | Flushed::Blocked => {}
-            Flushed::Later | Flushed::HeldBack => self.post_flush(),
-            Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
-        }
-    }
-
-    /// Something is carried: the rings may keep memory from now on.
-    fn stir(&self) {
-        if !self.stirred.load(Ordering::Relaxed) && !self.stirred.swap(true, Ordering::Relaxed) {
-            self.mailbox.post_stirred(self.token);
-        }
-    }
-
-    /// Has the I/O thread write what is queued.
-    pub(crate) fn post_flush(&self) {
-        self.mailbox.post(Command::Flush(self.token));
-    }
-
-    /// Tells the connection that its receive ring has room again.
-    pub(crate) fn resume_reading(&self) {
-        self.mailbox.post(Command::Resume(self.token));
-    }
-
-    /// Writes what can be written without waiting, and leaves the rest to the driver.
-    pub(crate) fn close(&self, linger: Duration) {
-        self.flush_or_post();
-        self.mailbox.post(Command::Close(self.token, linger));
-    }
-
-    /// Writes what is queued, once: a caller has seen that it is enough for a write. Whoever has the
-    /// duty to write keeps it.
-    pub(crate) fn write_batch(&self) {
-        if self.blocked.is_set() {
-            return;
-        }
-        let Some(mut pen) = self.pen(Writer::Caller) else { return };
-        let told = writing::write_batch(&mut pen);
-        pen.put_down();
-        match told {
-            Told::Nothing => {}
-            Told::Flush => self.post_flush(),
-            Told::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
-        }
-    }
-
-    /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
-    /// the write half: whoever finds it taken leaves, and sees to it that the driver looks again.
-    fn flush(&self, writer: Writer) -> Flushed {
-        let Some(mut pen) = self.pen(writer) else { return Flushed::Later };
-        let outcome = writing::write_out(&self.blocked, &mut pen);
-        pen.put_down();
-        outcome
-    }
-
-    fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
-        let consumer = self.send.try_consumer()?;
-        Some(LinkPen { link: self, consumer, writer, room: false })
-    }
-
-    /// Whether so much has come during the last write that the next one had better wait for more:
-    /// not if somebody waits for it.
-    fn is_streamed_to(&self) -> bool {
-        let queued = self.send.queued();
-        (queued.messages >= tuning::STREAM_MESSAGES || queued.bytes >= tuning::STREAM_BYTES)
-            && !self.send.is_awaited()
-            && !self.send.is_closed()
-            && tuning::CALLER_WRITES != Choice::Never
-    }
-
-    /// Offers what is still queued to the socket, which may have another way for it.
-    fn give_back(&self, host: &Weak<dyn Host>) {
-        if let Some(host) = host.upgrade().filter(|host| host.wants_unsent())
-            && self.send.queued().messages > 0
-        {
-            host.take_back(self.pipe, &self.send);
-        }
-    }
-
-    /// Drops and counts what is still queued.
-    fn drop_queued(&self, reason: DropReason, endpoint: &EndpointCore) {
-        let dropped = crate::pipe::discard(&self.send);
-        self.counters.dropped(reason, dropped);
-        if dropped > 0 {
-            if let Some(host) = endpoint.host.upgrade() {
-                let (name, place) = (host.name(), PlaceOf(&*self.stream, endpoint));
-                let pipe = self.pipe;
-                log::debug!("{name}: {place}, pipe {pipe}: {dropped} messages dropped: {reason}");
-            }
-            // A drain may wait for them.
-            self.bell.ring(self.pipe, Edge::Writable);
-        }
-    }
-
-    fn shut_down(&self) {
-        if let Err(error) = self.stream.shutdown_write() {
-            log::trace!("shutdown: {error}");
-        }
-    }
-}
-
-/// Where the other end of a stream is, for the log: its address, or if the system does not know it any
-/// more that of our endpoint.
-struct PlaceOf<'a>(&'a dyn Stream, &'a EndpointCore);
-
-impl fmt::Display for PlaceOf<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let remote = self.0.peer().remote;
-        match remote.is_empty() {
-            true => f.write_str(&self.1.url()),
-            false => f.write_str(&remote),
-        }
-    }
-}
-
-impl LinkPen<'_> {
-    /// Lets others write, and tells the socket of room.
-    fn put_down(self) {
-        let Self { link, consumer, room, .. } = self;
-        drop(consumer);
-        if room {
-            link.bell.ring(link.pipe, Edge::Writable);
-        }
-    }
-}
-
-impl Pen for LinkPen<'_> {
-    fn write(&mut self) -> Wrote {
-        let link = self.link;
-        // Often there is one slice or none, and then a long list takes longer to make than all the rest.
-        let mut few = [IoSlice::new(&[]); 2];
-        let listed = self.consumer.slices(&mut few);
-        let (queued, written) = match listed {
-            0 => return Wrote::Nothing,
-            1 => (few[0].len(), link.stream.write(&few[..1])),
-            _ => {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let listed = self.consumer.slices(&mut slices);
-                let all_listed = listed < SLICES;
-                let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
-                let queued = if all_listed { queued } else { usize::MAX };
-                (queued, link.stream.write(&slices[..listed]))
-            }
-        };
-        match written {
-            Ok(n) => {
-                let taken = self.consumer.consume(n);
-                link.stir();
-                link.counters.copies_written.add(taken.messages);
-                self.room |= taken.room;
-                if n == queued { Wrote::All } else { Wrote::Part }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => link.blocked.refused(),
-            Err(error) => Wrote::Failed(error),
-        }
-    }
-
-    fn arm(&mut self) -> bool {
-        self.consumer.arm()
-    }
-
-    fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed> {
-        if all && self.writer == Writer::Driver && self.link.is_streamed_to() {
-            return Some(Flushed::HeldBack);
-        }
-        // Nobody adds to a closed ring, and there may be no later for it.
-        (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)
     }
 }
 

@@ -23,21 +23,23 @@ mod attention;
 mod blocks;
 mod connection;
 mod dial;
+mod link;
 mod listen;
 mod loops;
 mod rest;
 mod timers;
 mod writing;
 
-pub(crate) use connection::Link;
 pub(crate) use dial::Backoff;
+pub(crate) use link::Link;
 pub(crate) use listen::ListenerSlot;
 pub(crate) use timers::after;
 
 use attention::{Attention, Call};
 use blocks::Blocks;
-use connection::{Connection, Ending, Fate, Readiness, Writer};
+use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
+use link::Writer;
 use listen::{Accepting, Listening};
 use loops::{HOME, Loops};
 use rest::{Look, Rest, Stirred};
