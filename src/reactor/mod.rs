@@ -11,9 +11,6 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::sync::OnceLock;
-use std::sync::mpsc::SyncSender;
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -26,6 +23,7 @@ mod dial;
 mod link;
 mod listen;
 mod loops;
+mod mailbox;
 mod rest;
 mod timers;
 mod writing;
@@ -33,9 +31,9 @@ mod writing;
 pub(crate) use dial::Backoff;
 pub(crate) use link::Link;
 pub(crate) use listen::ListenerSlot;
+pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;
 
-use attention::{Attention, Call};
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
@@ -49,180 +47,16 @@ use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
+use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::inproc;
-use crate::transport::{Place, StreamTransport, Target};
+use crate::transport::{Place, Target};
 use crate::tuning;
-use crate::wire::Framing;
 
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
 /// poll then returns at once or not at all.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The token of the mailbox's wake-up.
 const WAKE: Token = Token(usize::MAX);
-
-/// What the driver is told from outside.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Accept connections for an endpoint.
-    Listen {
-        host: Weak<dyn Host>,
-        endpoint: Arc<EndpointCore>,
-        framing: Framing,
-        listener: ListenerSlot,
-    },
-    /// Keep an endpoint connected.
-    Dial {
-        host: Weak<dyn Host>,
-        endpoint: Arc<EndpointCore>,
-        transport: Arc<dyn StreamTransport>,
-        target: Target,
-        once: Option<SyncSender<Result<(), AttemptError>>>,
-    },
-    /// Serve a connection from now on; it was counted here when it was given.
-    Adopt(Box<Connection>),
-    /// A dialer's connection has become a pipe on another loop.
-    Connected(Token),
-    /// A dialer's connection is over on another loop.
-    Ended(Token, Ending),
-    /// A name was resolved for a dialer, or not.
-    Resolved(Token, Result<Vec<Place>, AttemptError>),
-    /// Forget an endpoint and everything it has on the way. Its pipes are closed apart.
-    Forget(EndpointId),
-    /// Write what is queued on a connection.
-    Flush(Token),
-    /// A sender met an error on a connection.
-    Broken(Token, io::Error),
-    /// A connection's receive ring has room again.
-    Resume(Token),
-    /// A connection carries something, for the first time or after a rest.
-    Stirred(Token),
-    /// The socket is done with a connection; write on for at most so long.
-    Close(Token, Duration),
-    /// Run a socket's timers at that time, or at an earlier one said before; `None`: not at all.
-    Expire(Weak<dyn Host>, Option<Instant>),
-    /// Enter a socket that has something to do and nobody to do it.
-    Visit(Weak<dyn Host>),
-    /// Have an inproc dialer try again at some time.
-    Rejoin(Weak<inproc::Dialer>, Instant),
-    /// End the thread.
-    Stop,
-}
-
-/// What was posted and not taken yet.
-#[derive(Debug, Default)]
-struct Inbox {
-    commands: Vec<Command>,
-    /// There is no driver any more.
-    closed: bool,
-}
-
-/// How the driver is reached.
-#[derive(Debug)]
-pub(crate) struct Mailbox {
-    inbox: Mutex<Inbox>,
-    /// How many connections the driver has, or is about to be given.
-    connections: AtomicUsize,
-    /// What the driver's leader does.
-    leader: Attention,
-    waker: Arc<mio::Waker>,
-    /// The driver will look soon which connections have fallen silent.
-    looks_soon: AtomicBool,
-    /// Who is called when there is no leader.
-    io_thread: OnceLock<Thread>,
-}
-
-impl Mailbox {
-    pub(crate) fn post(&self, command: Command) {
-        self.push(command);
-        self.rouse(|_| true);
-    }
-
-    fn push(&self, command: Command) {
-        let mut inbox = self.inbox.lock();
-        // Else it ends here: the mailbox may outlive the driver by far, and a command have a stream.
-        if !inbox.closed {
-            inbox.commands.push(command);
-        }
-    }
-
-    fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut self.inbox.lock().commands)
-    }
-
-    /// Ends what was posted and what will be: there is no driver any more.
-    fn close(&self) {
-        let unread = {
-            let mut inbox = self.inbox.lock();
-            inbox.closed = true;
-            std::mem::take(&mut inbox.commands)
-        };
-        drop(unread);
-    }
-
-    /// How many connections the driver has, or is about to be given.
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Says that a connection carries something. Wakes nobody if the next look comes soon anyway.
-    pub(crate) fn post_stirred(&self, token: Token) {
-        self.push(Command::Stirred(token));
-        // The fence in there pairs with the one before the poll: either we see that no look is to come,
-        // or the driver sees what was pushed.
-        self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
-    }
-
-    /// Gets whoever leads out of the poll: it may have what it waits for.
-    pub(crate) fn interrupt(&self) {
-        self.rouse(|call| call == Call::Poll);
-    }
-
-    /// Has what was changed before looked at, if `concerned` says so of who would be called for it.
-    fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
-        match self.leader.call(concerned) {
-            None => {}
-            Some(Call::Poll) => {
-                if let Err(error) = self.waker.wake() {
-                    log::error!("cannot wake the event loop: {error}");
-                }
-            }
-            // Without an I/O thread the next one to lead will look.
-            Some(Call::IoThread) => self.io_thread.get().into_iter().for_each(Thread::unpark),
-        }
-    }
-
-    /// Announces the poll; `false`: there is something to do first, or `idle` says that there is no
-    /// need to wait.
-    fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
-        self.leader.about_to_poll();
-        let nothing = self.is_empty() && idle();
-        if !nothing {
-            self.is_at_work();
-        }
-        nothing
-    }
-
-    fn is_at_work(&self) {
-        self.leader.at_work();
-    }
-
-    /// Nobody turns the loop for now. The caller makes a fence and then looks whether something has
-    /// been posted before that.
-    pub(crate) fn leaderless(&self) {
-        self.leader.absent();
-    }
-
-    /// Whether nothing has been posted that was not taken.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.lock().commands.is_empty()
-    }
-
-    /// Says who is to be called when there is no leader. Once.
-    pub(crate) fn set_io_thread(&self, thread: Thread) {
-        let _ = self.io_thread.set(thread);
-    }
-}
 
 /// Something that is due at some time.
 #[derive(Debug)]
@@ -345,15 +179,7 @@ impl Driver {
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
-        let mailbox = Mailbox {
-            inbox: Mutex::default(),
-            connections: AtomicUsize::new(0),
-            leader: Attention::new(),
-            waker,
-            looks_soon: AtomicBool::new(false),
-            io_thread: OnceLock::new(),
-        };
-        let mailbox = Arc::new(mailbox);
+        let mailbox = Arc::new(Mailbox::new(waker));
         let cx = Context {
             registry: poll.registry().try_clone()?,
             mailbox: Arc::clone(&mailbox),
