@@ -25,6 +25,7 @@ mod listen;
 mod loops;
 mod mailbox;
 mod rest;
+mod streams;
 mod timers;
 mod writing;
 
@@ -41,6 +42,7 @@ use link::Writer;
 use listen::{Accepting, Listening};
 use loops::{HOME, Loops};
 use rest::{Look, Rest, Stirred};
+use streams::Streams;
 use timers::{TimerKey, Timers};
 
 use crate::error::AttemptError;
@@ -50,7 +52,6 @@ use crate::socket::{EndpointCore, EndpointId};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::inproc;
 use crate::transport::{Place, Target};
-use crate::tuning;
 
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
 /// poll then returns at once or not at all.
@@ -118,14 +119,6 @@ impl Slot {
     }
 }
 
-/// A connection on which somebody streams: what is left of it is written now and then.
-#[derive(Debug)]
-struct Held {
-    token: Token,
-    /// How many messages had left its send ring at the last sweep.
-    departed: u64,
-}
-
 #[derive(Debug)]
 struct Entry {
     /// Tells this entry from an earlier one in the same place: an event may come late.
@@ -152,12 +145,7 @@ pub(crate) struct Driver {
     ready: VecDeque<Token>,
     resolver: Arc<Resolver>,
     /// Connections whose rest is held back while callers write full batches.
-    streams: Vec<Held>,
-    /// When the next sweep is due; there are streams.
-    sweep_at: Instant,
-    /// How long streams are held back: so that a sweep over many leaves their senders the time to
-    /// fill batches, twice as long as the last one took.
-    pause: Duration,
+    streams: Streams,
     rest: Rest,
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
@@ -196,9 +184,7 @@ impl Driver {
             generation: 0,
             ready: VecDeque::new(),
             resolver: Arc::default(),
-            streams: Vec::new(),
-            sweep_at: Instant::now(),
-            pause: tuning::HOLD_BACK,
+            streams: Streams::new(Instant::now()),
             rest: Rest::new(),
             expiries: HashMap::new(),
             cx,
@@ -223,7 +209,7 @@ impl Driver {
     /// Pretends that somebody streams.
     #[cfg(test)]
     pub(crate) fn stream_on(&mut self) {
-        self.hold_back(Held { token: WAKE, departed: 0 });
+        self.streams.hold_back(WAKE, 0, Instant::now());
     }
 
     /// Pretends that a connection has more to do than its turn allowed.
@@ -291,37 +277,21 @@ impl Driver {
 
     /// How long to wait for the next sweep; `None`: there is nothing to sweep.
     pub(crate) fn until_sweep(&self) -> Option<Duration> {
-        match (self.streams.is_empty(), self.ready.is_empty()) {
-            (true, _) => None,
-            (false, true) => Some(self.sweep_at.saturating_duration_since(Instant::now())),
-            (false, false) => Some(Duration::ZERO),
-        }
+        let wait = self.streams.until_sweep(Instant::now())?;
+        Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
     }
 
     /// Writes the rest of every stream that nobody has written to since the last time, if it is time.
     pub(crate) fn sweep(&mut self) {
-        if self.streams.is_empty() || Instant::now() < self.sweep_at {
+        if self.streams.is_empty() {
             return;
         }
         let begin = Instant::now();
-        // What is held back meanwhile waits for the next sweep.
-        self.sweep_at = begin + self.pause;
-        for Held { token, departed } in std::mem::take(&mut self.streams) {
+        let Some(held) = self.streams.begin_sweep(begin) else { return };
+        for (token, departed) in held {
             self.drive(token, |connection, cx| connection.sweep(departed, token, cx));
         }
-        let end = Instant::now();
-        self.pause = (2 * (end - begin)).clamp(tuning::HOLD_BACK, tuning::LONGEST_HOLD_BACK);
-        self.sweep_at = end + self.pause;
-    }
-
-    /// Remembers to sweep after a connection.
-    fn hold_back(&mut self, held: Held) {
-        if self.streams.is_empty() {
-            self.sweep_at = Instant::now() + self.pause;
-        }
-        if self.streams.iter().all(|other| other.token != held.token) {
-            self.streams.push(held);
-        }
+        self.streams.end_sweep(begin, Instant::now());
     }
 
     /// Has every connection that has been silent since the last look give back its memory.
@@ -642,7 +612,9 @@ impl Driver {
             Fate::Keep => {}
             Fate::Again => self.go_on(token),
             Fate::Opened => self.opened(token),
-            Fate::HoldBack(departed) => self.hold_back(Held { token, departed }),
+            Fate::HoldBack(departed) => {
+                self.streams.hold_back(token, departed, Instant::now());
+            }
             Fate::End(ending) => self.end(token, ending),
         }
     }
