@@ -79,7 +79,7 @@ fn a_message_goes_out_as_its_length_and_its_bytes() {
             assert_eq!(ear.raw.read(prefix.len() + body.len()), [&prefix, body].concat());
         }
         // Whoever has written the last counts it afterwards.
-        kit::eventually("it is counted", || ear.pair.stats().check_conservation().is_ok());
+        eventually("it is counted", || ear.pair.stats().check_conservation().is_ok());
     }
 }
 
