@@ -145,7 +145,9 @@ fn write_directly(write: impl FnOnce()) -> bool {
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.
 ///
 /// Rung without the socket's lock, by the reactor or by another socket's threads.
+/// With cache lines of its own: others write here while the socket's threads look.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct SocketBell {
     host: Weak<dyn Host>,
     edges: Mutex<Vec<(PipeId, Edge)>>,

@@ -103,8 +103,9 @@ macro_rules! counters {
         counters { $($(#[doc = $doc:literal])* $name:ident,)* }
         gauges { $($(#[doc = $gauge_doc:literal])* $gauge:ident,)* }
     ) => {
-        /// The counters of one socket, as they count.
+        /// The counters of one socket, as they count. With cache lines of their own, as `Core` has.
         #[derive(Debug)]
+        #[repr(align(128))]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
             /// Part of `copies_written`: what went straight to another socket of this process.

@@ -177,7 +177,9 @@ impl<P: Protocol> Deref for Handle<P> {
     }
 }
 
-/// Everything a socket is.
+/// Everything a socket is. With cache lines of its own: what lies beside it in memory may be a
+/// socket that another thread uses.
+#[repr(align(128))]
 pub(crate) struct Core<P: Protocol> {
     this: Weak<Self>,
     /// How many handles there are.
