@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::public::sealed::Sealed;
+use super::observe::sealed::Sealed;
 use super::public::{ONLY_RECV, Receives, Sends, recv_error, send_error};
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Readiness, Watching};

@@ -1,7 +1,8 @@
 //! What a program can be told of any socket, whatever its type.
 //!
 //! Owns [`Observe`], which all sockets have in common, and the [`Snapshot`] that puts together what they
-//! tell. Reads what others count; touches nothing.
+//! tell, and the trait by which such traits are implemented here only. Reads what others count; touches
+//! nothing.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ use crate::protocol::{Protocol, ProtocolId};
 use crate::stats::Stats;
 use crate::sync::Arc;
 
-/// Keeps [`Observe`] ours: it can grow with what sockets have to tell.
+/// Keeps the public traits of sockets ours: [`Observe`] can grow with what sockets have to tell, and
+/// `Receives` and `Sends` speak of types that are not public.
 pub(super) mod sealed {
     pub trait Sealed {}
 }

@@ -1,10 +1,10 @@
 //! REP and RESPONDENT.
 
 use super::prelude::*;
-use super::sealed::Sealed;
 use super::{ONLY_RECV, recv_error};
 use crate::protocol::{Role, Route};
 use crate::socket::context::{RepContext, RespondentContext};
+use crate::socket::observe::sealed::Sealed;
 use crate::socket::wait::Waiting;
 use crate::socket::{Core, SocketPort};
 

@@ -9,11 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::answer::ReplyError;
-use super::sealed::Sealed;
 use super::send_error;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol};
+use crate::socket::observe::sealed::Sealed;
 use crate::socket::wait::Spot;
 use crate::socket::{Core, SocketPort};
 

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 
+use super::observe::sealed::Sealed;
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Watching};
 use super::{Core, Handle, SocketPort};
@@ -15,7 +16,7 @@ use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 
 /// What messages are received from: a socket, a context or a survey. For
 /// [`Poller::add_recv`](crate::Poller::add_recv); made here only.
-pub trait Receives: sealed::Sealed {
+pub trait Receives: Sealed {
     /// Shows by `beacon` whether a `try_recv` would not have to wait.
     #[doc(hidden)]
     fn watch_recv(&self, beacon: Beacon) -> Watching;
@@ -23,15 +24,10 @@ pub trait Receives: sealed::Sealed {
 
 /// What sends messages: a socket or a context. For [`Poller::add_send`](crate::Poller::add_send);
 /// made here only.
-pub trait Sends: sealed::Sealed {
+pub trait Sends: Sealed {
     /// Shows by `beacon` whether a `try_send` would not have to wait.
     #[doc(hidden)]
     fn watch_send(&self, beacon: Beacon) -> Watching;
-}
-
-/// Keeps others from implementing the traits above.
-pub(super) mod sealed {
-    pub trait Sealed {}
 }
 
 /// What the macros below need where they are used.
@@ -294,7 +290,6 @@ macro_rules! socket_calls {
         }
 
         observe_calls!($socket, $protocol);
-        impl $crate::socket::public::sealed::Sealed for $socket {}
 
         impl Default for $socket {
             fn default() -> Self {

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::prelude::*;
 use super::recv_error;
-use super::sealed::Sealed;
 use crate::pipe::random_u32;
 use crate::protocol::{RecvRefusal, Turn};
 use crate::socket::SocketPort;
 use crate::socket::context::{Conversing, SurveyorContext};
+use crate::socket::observe::sealed::Sealed;
 use crate::socket::wait::{Failure, Waiting};
 
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
