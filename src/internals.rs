@@ -43,6 +43,27 @@ pub struct LocklessOut(Arc<Ring>);
 #[derive(Clone, Debug)]
 pub struct Locked(Arc<safe::Ring>);
 
+/// What is done with both rings in the same way, though they have no type in common.
+macro_rules! queue_calls {
+    () => {
+        fn push(&mut self, body: &Bytes) -> bool {
+            self.0.push(&[], body).is_ok()
+        }
+
+        fn pop(out: &Self::Out) -> Option<Bytes> {
+            Some(out.0.consumer().pop()?.0.into_bytes())
+        }
+
+        fn write(out: &Self::Out) -> u64 {
+            let mut pen = out.0.consumer();
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let listed = pen.slices(&mut slices);
+            let bytes = slices[..listed].iter().map(|slice| slice.len()).sum();
+            pen.consume(bytes).messages
+        }
+    };
+}
+
 impl Queue for Lockless {
     type Out = LocklessOut;
 
@@ -51,21 +72,7 @@ impl Queue for Lockless {
         (Self(producer), LocklessOut(ring))
     }
 
-    fn push(&mut self, body: &Bytes) -> bool {
-        self.0.push(&[], body).is_ok()
-    }
-
-    fn pop(out: &Self::Out) -> Option<Bytes> {
-        Some(out.0.consumer().pop()?.0.into_bytes())
-    }
-
-    fn write(out: &Self::Out) -> u64 {
-        let mut pen = out.0.consumer();
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let listed = pen.slices(&mut slices);
-        let bytes = slices[..listed].iter().map(|slice| slice.len()).sum();
-        pen.consume(bytes).messages
-    }
+    queue_calls!();
 }
 
 impl Queue for Locked {
@@ -76,21 +83,7 @@ impl Queue for Locked {
         (ring.clone(), ring)
     }
 
-    fn push(&mut self, body: &Bytes) -> bool {
-        self.0.push(&[], body).is_ok()
-    }
-
-    fn pop(out: &Self::Out) -> Option<Bytes> {
-        Some(out.0.consumer().pop()?.0.into_bytes())
-    }
-
-    fn write(out: &Self::Out) -> u64 {
-        let mut pen = out.0.consumer();
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let listed = pen.slices(&mut slices);
-        let bytes = slices[..listed].iter().map(|slice| slice.len()).sum();
-        pen.consume(bytes).messages
-    }
+    queue_calls!();
 }
 
 /// Messages framed once for many rings.
