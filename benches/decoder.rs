@@ -1,7 +1,8 @@
 //! How fast a stream is cut into frames: runs of whole frames, and frames that reads have cut.
 
+mod parts;
+
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sinew::internals::{decode, stream};
@@ -24,10 +25,7 @@ fn decoder(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
-        .sample_size(20);
+    config = parts::short();
     targets = decoder
 }
 criterion_main!(benches);

@@ -1,5 +1,7 @@
 //! How fast messages pass through a ring, and through the ring with locks that it has replaced.
 
+mod parts;
+
 use std::hint::{black_box, spin_loop};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -103,10 +105,7 @@ fn rings(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
-        .sample_size(20);
+    config = parts::short();
     targets = rings, fan_out
 }
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! What it takes to choose a pipe, with pipes that are always ready.
 
-use std::time::Duration;
+mod parts;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sinew::internals::Routes;
@@ -25,10 +25,7 @@ fn routing(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
-        .sample_size(20);
+    config = parts::short();
     targets = routing
 }
 criterion_main!(benches);

@@ -1,7 +1,8 @@
 //! What it takes to find out whether a message is wanted, by the number of topics.
 
+mod parts;
+
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sinew::internals::TopicSet;
@@ -36,10 +37,7 @@ fn topics(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
-        .sample_size(20);
+    config = parts::short();
     targets = topics
 }
 criterion_main!(benches);
