@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::Condvar;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{sync, thread};
 
 use Framing::{Length, TypeAndLength};
@@ -735,78 +735,4 @@ fn stress_a_push_that_meets_a_close_is_refused_or_counted() {
             assert_eq!(ring.queued(), Queued::default());
         });
     }
-}
-
-/// Not a test: prints how fast it is. `cargo test --release --lib ring::tests::measure -- --ignored
-/// --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn measure() {
-    for (len, count) in [(8, 2_000_000), (64, 2_000_000), (1024, 2_000_000), (65_536, 100_000)] {
-        println!("across {len}: {:.2} M/s", across(&body(len), count));
-    }
-    for len in [8, 64, 1024, 65_536] {
-        println!("alone {len}: {:.1} ns", alone(&body(len), 1_000_000));
-    }
-    for len in [8, 64, 1024] {
-        println!("bytewise {len}: {:.1} ns", bytewise(&body(len), 1_000_000));
-    }
-}
-
-const MEASURED: Bounds = bounds(8192, 1 << 20);
-
-/// Millions of messages a second from thread to thread.
-fn across(body: &Bytes, count: u64) -> f64 {
-    let (mut producer, ring) = new(Length, MEASURED);
-    let start = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            for _ in 0..count {
-                let backoff = Backoff::new();
-                while producer.push(&[], body).is_err() {
-                    backoff.snooze();
-                }
-            }
-        });
-        let (mut popped, mut backoff) = (0, Backoff::new());
-        while popped < count {
-            match pop(&ring) {
-                Some(payload) => {
-                    std::hint::black_box(payload);
-                    popped += 1;
-                    backoff = Backoff::new();
-                }
-                None => backoff.snooze(),
-            }
-        }
-    });
-    count as f64 / start.elapsed().as_secs_f64() / 1e6
-}
-
-/// Nanoseconds for a push and a pop in one thread.
-fn alone(body: &Bytes, count: u32) -> f64 {
-    let (mut producer, ring) = new(Length, MEASURED);
-    let start = Instant::now();
-    for _ in 0..count {
-        let _ = producer.push(&[], body).unwrap();
-        std::hint::black_box(pop(&ring).unwrap());
-    }
-    start.elapsed().as_secs_f64() * 1e9 / f64::from(count)
-}
-
-/// Nanoseconds for a push and for its part of a write of 500 messages.
-fn bytewise(body: &Bytes, count: u32) -> f64 {
-    let (mut producer, ring) = new(Length, MEASURED);
-    let start = Instant::now();
-    for _ in 0..count / 500 {
-        for _ in 0..500 {
-            let _ = producer.push(&[], body).unwrap();
-        }
-        let mut pen = ring.consumer();
-        let mut slices = [IoSlice::new(&[]); 64];
-        let n = pen.slices(&mut slices);
-        let bytes = slices[..n].iter().map(|slice| slice.len()).sum();
-        assert_eq!(pen.consume(bytes).messages, 500);
-    }
-    start.elapsed().as_secs_f64() * 1e9 / f64::from(count)
 }
