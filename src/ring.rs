@@ -60,8 +60,6 @@ mod model;
 #[deny(unsafe_code)]
 mod producer;
 #[cfg(all(any(test, feature = "__internals"), not(loom)))]
-// Benches use a part of it, tests all.
-#[cfg_attr(not(test), allow(dead_code))]
 #[deny(unsafe_code)]
 pub(crate) mod safe;
 #[cfg(all(test, not(loom)))]

@@ -10,7 +10,7 @@ use proptest::sample::Index;
 
 use super::tests::{NO_BOUNDS, body, bounds, listed, pop, queued, receive, ring, wire};
 use super::*;
-use crate::message::{Picked, Verdict};
+use crate::message::{Frame, Picked, Verdict};
 use crate::rounds::rounds;
 use crate::wire::frame::Decoder;
 use Framing::{Length, TypeAndLength};
@@ -234,6 +234,17 @@ fn verdict(message: &[u8]) -> Verdict {
     }
 }
 
+/// The bytes of a message that is the `seed`th to be made.
+fn bytes(seed: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (seed + i) as u8).collect()
+}
+
+/// The same in two parts, and whole.
+fn split(seed: usize, header: usize, body: usize) -> (Vec<u8>, Bytes, Vec<u8>) {
+    let whole = bytes(seed, header + body);
+    (whole[..header].to_vec(), Bytes::copy_from_slice(&whole[header..]), whole)
+}
+
 /// Does the same to the ring and to the model; they must answer alike.
 fn compare(
     encoder: &mut Encoder,
@@ -242,22 +253,17 @@ fn compare(
     seed: usize,
     operation: Operation,
 ) {
-    let bytes = |len: usize| -> Vec<u8> { (0..len).map(|i| (seed + i) as u8).collect() };
-    let split = |header, body| {
-        let whole = bytes(header + body);
-        (whole[..header].to_vec(), Bytes::copy_from_slice(&whole[header..]), whole)
-    };
     match operation {
         Operation::Push { header, body } => {
-            let (header, body, whole) = split(header, body);
+            let (header, body, whole) = split(seed, header, body);
             assert_eq!(ring.push(&header, &body), model.push(&whole));
         }
         Operation::PushEvicting { header, body } => {
-            let (header, body, whole) = split(header, body);
+            let (header, body, whole) = split(seed, header, body);
             assert_eq!(ring.push_evicting(&header, &body), model.push_evicting(&whole));
         }
         Operation::PushEncoded { skipped, evicting, header, body } => {
-            let (header, body, whole) = split(header, body);
+            let (header, body, whole) = split(seed, header, body);
             let encoded = encoder.encode(Length, &header, &body);
             match (skipped, evicting) {
                 (true, _) => {}
@@ -267,47 +273,25 @@ fn compare(
                 _ => assert_eq!(ring.push_encoded(&encoded), model.push(&whole)),
             }
         }
-        Operation::Rest => assert_eq!(ring.rest(), model.messages.is_empty()),
-        Operation::Append(ref lens) | Operation::AppendShared(ref lens) => {
-            let frame = |len: &usize| wire(model.framing, &[], &bytes(*len));
-            let run: Vec<u8> = lens.iter().flat_map(frame).collect();
-            let mut woken = lens.iter().map(|len| model.add(&bytes(*len)).0);
-            let wake = woken.next().unwrap();
-            assert!(woken.all(|wake| !wake));
-            let appended = match operation {
-                Operation::Append(_) => ring.append(&run, lens.len()),
-                _ => ring.append_shared(run.into(), lens.len()),
-            };
-            assert_eq!(appended, Wake(wake));
+        Operation::Append(lens) => {
+            let (run, wake) = run(model, seed, &lens);
+            assert_eq!(ring.append(&run, lens.len()), wake);
+        }
+        Operation::AppendShared(lens) => {
+            let (run, wake) = run(model, seed, &lens);
+            assert_eq!(ring.append_shared(run, lens.len()), wake);
         }
         Operation::AppendBody(len) => {
-            assert_eq!(ring.append_body(bytes(len).into()), model.add(&bytes(len)));
+            let body = bytes(seed, len);
+            assert_eq!(ring.append_body(body.clone().into()), model.add(&body));
         }
-        Operation::Consume(n) => {
-            let mut consumer = ring.consumer();
-            let (listed, expected) = (listed(&mut consumer), model.wire());
-            assert!(expected.starts_with(&listed), "the wire is as it should be");
-            assert_eq!(listed.is_empty(), expected.is_empty());
-            let n = n.index(listed.len() + 1);
-            assert_eq!(consumer.consume(n), model.consume(n));
-        }
-        Operation::Pop => {
-            let popped = ring.consumer().pop();
-            let popped = popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken));
-            assert!(popped == model.pop());
-        }
-        Operation::PopIf => {
-            let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
-            let (picked, taken) = ring.consumer().pop_if(judge);
-            let picked = match picked {
-                Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
-                Picked::Left | Picked::Nothing => None,
-            };
-            assert!((picked, taken) == model.pop_if());
-        }
+        Operation::Consume(n) => consume(ring, model, n),
+        Operation::Pop => assert!(flat(ring.consumer().pop()) == model.pop()),
+        Operation::PopIf => pop_if(ring, model),
         Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
         Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
         Operation::Drained => assert_eq!(ring.drained(), model.drained()),
+        Operation::Rest => assert_eq!(ring.rest(), model.messages.is_empty()),
         Operation::Close => {
             ring.close();
             model.closed = true;
@@ -317,25 +301,46 @@ fn compare(
     assert_eq!(ring.is_closed(), model.closed);
 }
 
+/// Adds messages of those lengths to the model; a run of their frames, and whether to wake for it.
+fn run(model: &mut Model, seed: usize, lens: &[usize]) -> (Bytes, Wake) {
+    let framing = model.framing;
+    let run: Vec<u8> = lens.iter().flat_map(|&len| wire(framing, &[], &bytes(seed, len))).collect();
+    let mut woken = lens.iter().map(|&len| model.add(&bytes(seed, len)));
+    let wake = woken.next().expect("a run has a frame");
+    assert!(woken.all(|Wake(again)| !again), "the first has woken already");
+    (run.into(), wake)
+}
+
+fn consume(ring: &Ring, model: &mut Model, n: Index) {
+    let mut consumer = ring.consumer();
+    let (listed, expected) = (listed(&mut consumer), model.wire());
+    assert!(expected.starts_with(&listed), "the wire is as it should be");
+    assert_eq!(listed.is_empty(), expected.is_empty());
+    let n = n.index(listed.len() + 1);
+    assert_eq!(consumer.consume(n), model.consume(n));
+}
+
+fn pop_if(ring: &Ring, model: &mut Model) {
+    let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
+    let (picked, taken) = ring.consumer().pop_if(judge);
+    let picked = match picked {
+        Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
+        Picked::Left | Picked::Nothing => None,
+    };
+    assert!((picked, taken) == model.pop_if());
+}
+
+/// What was popped, as the model has it.
+fn flat(popped: Option<(Frame, Taken)>) -> Option<(Vec<u8>, Taken)> {
+    popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken))
+}
+
 /// The same for the ring with locks, as far as it can do it.
 fn compare_safe(ring: &safe::Ring, model: &mut Model, seed: usize, operation: Operation) {
-    let bytes = |len: usize| -> Vec<u8> { (0..len).map(|i| (seed + i) as u8).collect() };
     match operation {
         Operation::Push { header, body } => {
-            let whole = bytes(header + body);
-            let pushed = ring.push(&whole[..header], &Bytes::copy_from_slice(&whole[header..]));
-            assert_eq!(pushed, model.push(&whole));
-        }
-        Operation::PushEvicting { header, body } => {
-            let whole = bytes(header + body);
-            let body = Bytes::copy_from_slice(&whole[header..]);
-            assert_eq!(ring.push_evicting(&whole[..header], &body), model.push_evicting(&whole));
-        }
-        Operation::Append(lens) => {
-            let frame = |len: &usize| wire(model.framing, &[], &bytes(*len));
-            let run: Vec<u8> = lens.iter().flat_map(frame).collect();
-            let wake = lens.iter().fold(false, |wake, len| wake | model.add(&bytes(*len)).0);
-            assert_eq!(ring.append(&run, lens.len()), Wake(wake));
+            let (header, body, whole) = split(seed, header, body);
+            assert_eq!(ring.push(&header, &body), model.push(&whole));
         }
         Operation::Consume(n) => {
             let mut consumer = ring.consumer();
@@ -346,30 +351,20 @@ fn compare_safe(ring: &safe::Ring, model: &mut Model, seed: usize, operation: Op
             let n = n.index(listed.len() + 1);
             assert_eq!(consumer.consume(n), model.consume(n));
         }
-        Operation::Pop => {
-            let popped = ring.consumer().pop();
-            let popped = popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken));
-            assert!(popped == model.pop());
-        }
-        Operation::PopIf => {
-            let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
-            let (picked, taken) = ring.consumer().pop_if(judge);
-            let picked = match picked {
-                Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
-                Picked::Left | Picked::Nothing => None,
-            };
-            assert!((picked, taken) == model.pop_if());
-        }
+        Operation::Pop => assert!(flat(ring.consumer().pop()) == model.pop()),
         Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
-        Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
-        Operation::Drained => assert_eq!(ring.drained(), model.drained()),
         Operation::Close => {
             ring.close();
             model.closed = true;
         }
-        Operation::PushEncoded { .. }
+        Operation::PushEvicting { .. }
+        | Operation::PushEncoded { .. }
+        | Operation::Append(_)
         | Operation::AppendShared(_)
         | Operation::AppendBody(_)
+        | Operation::PopIf
+        | Operation::HasRoom
+        | Operation::Drained
         | Operation::Rest => {}
     }
     assert_eq!(ring.queued(), model.queued());

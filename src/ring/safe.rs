@@ -2,7 +2,8 @@
 //!
 //! Owns nothing that the crate uses. It is what a ring was before it had one producer and no lock: tests
 //! do the same to both and to the model, and benches say what the difference is worth. Left out is what
-//! has no counterpart: taking back, framing for many rings, runs by reference.
+//! these do not measure: making room by dropping, choosing what is popped, runs of frames, and waiting
+//! until all is gone.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -14,7 +15,7 @@ use super::{
     BLOCK_GROWTH, BY_REFERENCE, Bounds, COPY_OUT, FIRST_BLOCK, LARGEST_BLOCK, LEAST_PART,
     PushRefusal, Queued, Taken, Wake,
 };
-use crate::message::{Frame, Picked, Verdict};
+use crate::message::Frame;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 use crate::wire::frame::{Framing, widen};
 
@@ -52,8 +53,6 @@ struct Shared {
     asleep: bool,
     /// The producer waits until the ring is at most half full.
     wants_room: bool,
-    /// The producer waits until the ring is empty.
-    wants_silence: bool,
     closed: bool,
 }
 
@@ -69,7 +68,7 @@ struct Departed {
     messages: AtomicU64,
     /// Their length in bytes. Stored before `messages` and loaded after.
     bytes: AtomicU64,
-    /// The producer may wait for something. Stored under the shared lock only, where it says what.
+    /// The producer may wait for room. Stored under the shared lock only, where it says whether.
     ordered: AtomicBool,
 }
 
@@ -124,74 +123,23 @@ impl Ring {
         Ok(shared.push(self.framing, header, body))
     }
 
-    /// Appends the message `header` then `body`, and makes room by dropping the oldest; yields how
-    /// many those were, which may be some though the ring was closed meanwhile.
-    ///
-    /// The message that is partly consumed is kept. When the consumer is at work, room is near:
-    /// then nothing is dropped, and the ring exceeds its bounds by each message that is pushed meanwhile.
-    pub(crate) fn push_evicting(
-        &self,
-        header: &[u8],
-        body: &Bytes,
-    ) -> (Result<Wake, PushRefusal>, u64) {
-        let full = {
-            let mut shared = self.shared.lock();
-            !shared.closed && self.is_full(&mut shared)
-        };
-        let evicted = if full { self.evict() } else { 0 };
-        let mut shared = self.shared.lock();
-        match shared.closed {
-            true => (Err(PushRefusal::Closed), evicted),
-            false => (Ok(shared.push(self.framing, header, body)), evicted),
-        }
-    }
-
-    /// Appends `count` whole frames as they stand on the wire.
-    ///
-    /// They are taken in any case, even by a full or closed ring: they have left the kernel, so
-    /// there is no way back. The reader asks [`has_room`](Self::has_room) before it reads; what a
-    /// closed ring is left with shows in [`queued`](Self::queued).
-    pub(crate) fn append(&self, frames: &[u8], count: usize) -> Wake {
-        let prefixes = count * self.framing.prefix_len();
-        debug_assert!(prefixes <= frames.len(), "each frame has a prefix");
-        let mut shared = self.shared.lock();
-        shared.write(&[frames]);
-        shared.publish(count, frames.len().saturating_sub(prefixes))
-    }
-
-    /// Whether the ring is not full; if it is, [`Taken::room`] follows when it is at most half full.
-    pub(crate) fn has_room(&self) -> bool {
-        self.finds_room(&mut self.shared.lock())
-    }
-
-    /// Whether all that was pushed is consumed; if not, [`Taken::room`] follows when it is.
-    pub(crate) fn drained(&self) -> bool {
-        let mut shared = self.shared.lock();
-        self.departed.announce_order();
-        shared.wants_silence = self.look(&mut shared).messages > 0;
-        !shared.wants_silence
-    }
-
     /// Ends the taking of pushes. What is inside can still be consumed. Wakes nobody: whoever closes
     /// rings the bells that need it.
+    #[cfg(test)]
     pub(crate) fn close(&self) {
         self.shared.lock().closed = true;
     }
 
     /// Whether the ring is closed. With nothing queued, that is the end of the stream.
+    #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }
 
     /// What is in the ring.
+    #[cfg(test)]
     pub(crate) fn queued(&self) -> Queued {
         self.look(&mut self.shared.lock())
-    }
-
-    /// The consumer's half, unless somebody else has it. Never waits.
-    pub(crate) fn try_consumer(&self) -> Option<Consumer<'_>> {
-        let half = self.half.try_lock()?;
-        Some(Consumer { ring: self, half })
     }
 
     /// The consumer's half, as soon as nobody else has it.
@@ -218,10 +166,6 @@ impl Ring {
     fn look(&self, shared: &mut Shared) -> Queued {
         shared.departed = self.departed.total();
         shared.queued()
-    }
-
-    fn evict(&self) -> u64 {
-        self.try_consumer().map_or(0, |mut consumer| consumer.evict())
     }
 }
 
@@ -271,6 +215,7 @@ impl Shared {
         Wake(std::mem::take(&mut self.asleep))
     }
 
+    #[cfg(test)]
     fn is_taken_over(&self) -> bool {
         self.sealed.is_empty() && self.tail.is_empty()
     }
@@ -283,13 +228,11 @@ impl Shared {
         }
     }
 
-    /// Whether an order of the producer is met by what is `queued`. It is told once.
-    fn meet_orders(&mut self, bounds: Bounds, queued: Queued) -> bool {
+    /// Whether the order of the producer is met by what is `queued`. It is told once.
+    fn meet_order(&mut self, bounds: Bounds, queued: Queued) -> bool {
         let room = self.wants_room && bounds.at_most_half(queued);
-        let silence = self.wants_silence && queued.messages == 0;
         self.wants_room &= !room;
-        self.wants_silence &= !silence;
-        room || silence
+        room
     }
 
     /// Gives up the memory of a ring that has run empty; the caller frees the block, unlocked.
@@ -386,34 +329,6 @@ impl Consumer<'_> {
         Some((frame, self.account(taken)))
     }
 
-    /// Skips messages until `judge` wants one taken or left, or until there are no more.
-    ///
-    /// `judge` is shown each message where it lies, in two parts of which the first is nearly always
-    /// empty. What is skipped costs no copy and is told with the rest: `Taken` has all that has left.
-    pub(crate) fn pop_if(
-        &mut self,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> (Picked, Taken) {
-        let framing = self.ring.framing;
-        let mut taken = Taken::default();
-        let picked = loop {
-            let Some(payload) = self.next_payload() else {
-                break Picked::Nothing;
-            };
-            let (head, body) = self.half.message(framing, payload);
-            match judge(head, body) {
-                Verdict::Leave => break Picked::Left,
-                Verdict::Skip => self.half.advance(framing.prefix_len() + payload),
-                Verdict::Take => {
-                    taken.add(payload);
-                    break Picked::Taken(self.half.take(framing, payload));
-                }
-            }
-            taken.add(payload);
-        };
-        (picked, self.account(taken))
-    }
-
     /// Length of the next message, if there is one and it was not begun.
     fn next_payload(&mut self) -> Option<usize> {
         if self.half.segments.is_empty() {
@@ -427,6 +342,7 @@ impl Consumer<'_> {
 
     /// Goes to sleep if the ring is empty: the next push then says [`Wake`]. `false` when there is
     /// something, and the caller goes on.
+    #[cfg(test)]
     pub(crate) fn arm(&mut self) -> bool {
         let mut shared = self.ring.shared.lock();
         shared.asleep = self.half.segments.is_empty() && shared.is_taken_over();
@@ -438,28 +354,6 @@ impl Consumer<'_> {
         let mut shared = self.ring.shared.lock();
         shared.seal();
         self.half.take_over(&mut shared.sealed);
-    }
-
-    /// Skips whole frames, oldest first, until the ring is no longer full; yields how many.
-    ///
-    /// The orders of the producer stay: it is the one that calls, and a push follows.
-    fn evict(&mut self) -> u64 {
-        self.take_over();
-        let (framing, bounds) = (self.ring.framing, self.ring.bounds);
-        let mut queued = self.ring.queued();
-        let mut evicted = Taken::default();
-        self.half.behind_begun(|half| {
-            while bounds.reached_by(queued)
-                && let Some(frame) = half.first(framing)
-            {
-                half.advance(frame.left);
-                evicted.add(frame.payload);
-                queued.messages -= 1;
-                queued.bytes -= widen(frame.payload);
-            }
-        });
-        self.ring.departed.add(evicted);
-        evicted.messages
     }
 
     /// Counts what was consumed. Looks under the shared lock only when the producer waits, and when
@@ -474,13 +368,12 @@ impl Consumer<'_> {
         taken
     }
 
-    /// Meets the orders of the producer that can be met, and gives up the memory of an empty ring.
+    /// Meets the order of the producer if it can be met, and gives up the memory of an empty ring.
     fn settle(&mut self) -> bool {
         let mut shared = self.ring.shared.lock();
         let queued = self.ring.look(&mut shared);
-        let told = shared.meet_orders(self.ring.bounds, queued);
-        let standing = shared.wants_room || shared.wants_silence;
-        self.ring.departed.ordered.store(standing, Ordering::Relaxed);
+        let told = shared.meet_order(self.ring.bounds, queued);
+        self.ring.departed.ordered.store(shared.wants_room, Ordering::Relaxed);
         if queued.messages == 0 {
             let block = shared.rest();
             drop(shared);
@@ -523,18 +416,6 @@ impl Half {
         }
     }
 
-    /// The first message, which is `payload` bytes long, where it lies.
-    fn message(&self, framing: Framing, payload: usize) -> (&[u8], &[u8]) {
-        let front = &self.segments.front().expect(TAKEN_OVER_WHOLE).bytes[framing.prefix_len()..];
-        match front.get(..payload) {
-            Some(whole) => (&[], whole),
-            None => {
-                let body = &self.segments.get(1).expect(TAKEN_OVER_WHOLE).bytes;
-                (front, &body[..payload - front.len()])
-            }
-        }
-    }
-
     /// Takes off the first message, which is `payload` bytes long.
     fn take(&mut self, framing: Framing, payload: usize) -> Frame {
         self.advance(framing.prefix_len());
@@ -556,33 +437,6 @@ impl Half {
         let body = self.segments.pop_front().expect(TAKEN_OVER_WHOLE);
         Frame::new(header, body.bytes)
     }
-
-    /// Runs `skip` as if the frame that is begun were not there.
-    fn behind_begun(&mut self, skip: impl FnOnce(&mut Self)) {
-        let begun = self.begun.take();
-        let kept = self.split(begun.map_or(0, |frame| frame.left));
-        skip(self);
-        for segment in kept.into_iter().rev() {
-            self.segments.push_front(segment);
-        }
-        self.begun = begun;
-    }
-
-    /// The first `n` bytes, apart from the rest.
-    fn split(&mut self, n: usize) -> Vec<Segment> {
-        let mut pieces = Vec::new();
-        let mut rest = n;
-        while rest > 0 {
-            let front = self.segments.front_mut().expect(TAKEN_OVER_WHOLE);
-            let piece = front.split_up_to(rest);
-            if front.bytes.is_empty() {
-                self.segments.pop_front();
-            }
-            rest -= piece.bytes.len();
-            pieces.push(piece);
-        }
-        pieces
-    }
 }
 
 impl Segment {
@@ -593,10 +447,5 @@ impl Segment {
         } else {
             self.bytes.slice(..len)
         }
-    }
-
-    fn split_up_to(&mut self, n: usize) -> Self {
-        let n = n.min(self.bytes.len());
-        Self { bytes: self.bytes.split_to(n), block: self.block }
     }
 }
