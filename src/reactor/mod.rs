@@ -8,6 +8,16 @@
 //! The world talks to the driver through its [`Mailbox`]: a leaf lock and a wake-up that is only
 //! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
 //! detaches pipes and runs timers. Messages pass by both, through the rings.
+//!
+//! | file | |
+//! |---|---|
+//! | `mailbox`, `attention` | how the driver is told something, and woken for it |
+//! | `listen`, `dial` | where connections come from |
+//! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
+//! | `writing` | who writes, and who need not look again |
+//! | `streams`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
+//! | `blocks` | the memory that reads go into |
+//! | `loops` | several drivers of one runtime |
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;

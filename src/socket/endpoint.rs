@@ -1,4 +1,7 @@
 //! Endpoints and peers: where a socket is bound or connected, and to whom.
+//!
+//! Owns what is known of one endpoint, which the driver keeps up to date and the program reads, and what a
+//! program is told of a peer. Establishes nothing: see `establish.rs` and the reactor.
 
 use std::fmt;
 use std::time::Instant;

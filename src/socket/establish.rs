@@ -1,4 +1,7 @@
 //! bind and connect: how endpoints are made.
+//!
+//! Owns the way from an address to an endpoint: the transport is found, its options are checked, and the
+//! driver is told what to do from then on. What goes wrong here is the error of the call.
 
 use std::sync::mpsc;
 use std::time::Duration;

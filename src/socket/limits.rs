@@ -1,4 +1,6 @@
 //! The options that every call asks for, where they can be read without a lock.
+//!
+//! Owns copies of them, in atomics; the options themselves are under a lock.
 
 use std::time::Duration;
 

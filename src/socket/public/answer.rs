@@ -1,4 +1,7 @@
-//! REP and RESPONDENT.
+//! REP and RESPONDENT as a program sees them.
+//!
+//! Owns both sockets, what they receive ([`Request`], [`Question`]), which is answered at most once because
+//! answering consumes it, and the error that gives it back.
 
 use super::prelude::*;
 use super::{ONLY_RECV, recv_error};

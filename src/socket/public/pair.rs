@@ -1,4 +1,4 @@
-//! PAIR.
+//! PAIR as a program sees it: all of its calls are those that sockets have in common.
 
 use super::prelude::*;
 use super::{ONLY_RECV, ONLY_SEND};

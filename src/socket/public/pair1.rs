@@ -1,4 +1,6 @@
-//! PAIR v1, with one peer and with many.
+//! PAIR v1 as a program sees it, with one peer and with many.
+//!
+//! Owns [`Pair1`], and [`PolyPair1`] with the calls that name a peer.
 
 use super::prelude::*;
 use super::{ONLY_RECV, ONLY_SEND};

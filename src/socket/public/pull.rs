@@ -1,4 +1,4 @@
-//! PULL.
+//! PULL as a program sees it: all of its calls are those that sockets have in common.
 
 use super::ONLY_RECV;
 use super::prelude::*;

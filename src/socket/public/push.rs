@@ -1,4 +1,4 @@
-//! PUSH.
+//! PUSH as a program sees it: all of its calls are those that sockets have in common.
 
 use super::ONLY_SEND;
 use super::prelude::*;

@@ -1,4 +1,7 @@
-//! REQ.
+//! REQ as a program sees it.
+//!
+//! Owns [`Req`] and the future of its requests. A request is a conversation that is opened, waited for and
+//! closed in one call; who wants the steps one by one takes a context.
 
 use std::pin::Pin;
 use std::task::ready;

@@ -1,4 +1,7 @@
-//! SUB.
+//! SUB as a program sees it.
+//!
+//! Owns [`Sub`] and its calls for subscribing. What it receives belongs to a conversation that is the
+//! socket's own, as that of a context is the context's.
 
 use super::prelude::*;
 use crate::error::UnsubscribeError;

@@ -1,4 +1,6 @@
-//! SURVEYOR.
+//! SURVEYOR as a program sees it.
+//!
+//! Owns [`Surveyor`] and the [`Survey`], which is a conversation that ends when it is dropped.
 
 use std::time::Instant;
 
