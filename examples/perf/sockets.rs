@@ -19,7 +19,7 @@ pub(crate) struct Tasks;
 pub(crate) enum Socket {
     Push(Push),
     Pull(Pull),
-    Pub(Publisher),
+    Pub(Pub),
     Sub(Sub),
     Pair(Pair),
     Req(Req),
@@ -28,48 +28,13 @@ pub(crate) enum Socket {
     Respondent(Respondent),
 }
 
-/// A PUB, and how it loses nothing if that is asked for.
-pub(crate) struct Publisher {
-    socket: Pub,
-    /// After how many messages it waits until the kernel has all of them.
-    window: usize,
-    since: usize,
-}
-
-impl Publisher {
-    /// Has the socket wait for slow subscribers, or waits for them itself if it cannot: a queue of
-    /// 8192 messages and 8 MiB is never more than half full.
-    fn open(options: Options, task: &Task) -> Self {
-        let runtime = runtime(task);
-        let waiting = options.clone().overflow(Overflow::Wait);
-        let (socket, window) = match (task.nodrop, Pub::on(runtime, waiting)) {
-            (true, Ok(socket)) => (Ok(socket), usize::MAX),
-            (true, Err(_)) => {
-                let window = ((4 << 20) / task.size.max(1)).clamp(1, 4096);
-                (Pub::on(runtime, options.send_queue(8192)), window)
-            }
-            (false, _) => (Pub::on(runtime, options), usize::MAX),
-        };
-        Self { socket: socket.expect("the options are possible"), window, since: 0 }
-    }
-
-    /// Call it after each message.
-    fn keep_pace(&mut self) {
-        self.since += 1;
-        if self.since >= self.window {
-            self.socket.drain(Duration::MAX);
-            self.since = 0;
-        }
-    }
-}
-
 /// Calls a method that all sockets have.
 macro_rules! on_each {
     ($socket:expr, $inner:ident => $call:expr) => {
         match $socket {
             Socket::Push($inner) => $call,
             Socket::Pull($inner) => $call,
-            Socket::Pub(Publisher { socket: $inner, .. }) => $call,
+            Socket::Pub($inner) => $call,
             Socket::Sub($inner) => $call,
             Socket::Pair($inner) => $call,
             Socket::Req($inner) => $call,
@@ -87,7 +52,7 @@ impl Socket {
         match kind {
             Kind::Push => Self::Push(Push::on(runtime, options).expect(wrong)),
             Kind::Pull => Self::Pull(Pull::on(runtime, options).expect(wrong)),
-            Kind::Pub => Self::Pub(Publisher::open(options, task)),
+            Kind::Pub => Self::Pub(Pub::on(runtime, options).expect(wrong)),
             Kind::Sub => Self::Sub(Sub::on(runtime, options).expect(wrong)),
             Kind::Pair => Self::Pair(Pair::on(runtime, options).expect(wrong)),
             Kind::Req => Self::Req(Req::on(runtime, options).expect(wrong)),
@@ -134,6 +99,7 @@ fn options(kind: Kind, task: &Task) -> Options {
         options = options.tcp_nodelay(on);
     }
     match kind {
+        Kind::Pub if task.nodrop => options.overflow(Overflow::Wait),
         Kind::Sub if task.hwm.is_some() => options.sub_queue(task.hwm.unwrap_or_default()),
         Kind::Surveyor => {
             options.survey_deadline(Duration::from_secs(5)).survey_storage(task.k.max(128))
@@ -186,11 +152,7 @@ impl Library for Blocking {
     async fn send(socket: &mut Socket, body: &[u8]) {
         match socket {
             Socket::Push(socket) => socket.send(body.to_vec()),
-            Socket::Pub(publisher) => {
-                let sent = publisher.socket.send(body.to_vec());
-                publisher.keep_pace();
-                sent
-            }
+            Socket::Pub(socket) => socket.send(body.to_vec()),
             Socket::Pair(socket) => socket.send(body.to_vec()),
             _ => panic!("it does not send"),
         }
@@ -258,11 +220,7 @@ impl Library for Tasks {
     async fn send(socket: &mut Socket, body: &[u8]) {
         match socket {
             Socket::Push(socket) => socket.send_async(body.to_vec()).await,
-            Socket::Pub(publisher) => {
-                let sent = publisher.socket.send_async(body.to_vec()).await;
-                publisher.keep_pace();
-                sent
-            }
+            Socket::Pub(socket) => socket.send_async(body.to_vec()).await,
             Socket::Pair(socket) => socket.send_async(body.to_vec()).await,
             _ => panic!("it does not send"),
         }
