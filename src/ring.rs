@@ -178,6 +178,8 @@ struct Tail {
     shelf: Shelf,
     /// Never changes. Here, since the consumer needs it only when it looks for orders.
     bounds: Bounds,
+    /// Processors fetch cache lines in pairs: the other of ours must not be one of the consumer's.
+    _apart: [u64; 8],
 }
 
 /// What the holder of the half stores, and the producer loads when the ring seems full.
@@ -211,6 +213,7 @@ impl Ring {
             first: AtomicPtr::new(ptr::null_mut()),
             shelf: Shelf::new(),
             bounds,
+            _apart: [0; 8],
         };
         let head = Head {
             messages: AtomicU64::new(0),
