@@ -679,10 +679,16 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
         let producer = scope.spawn(move || {
             let mut evicted = 0;
             for n in 0..many {
-                let (wake, dropped) = ring.push_evicting(&[], &numbered(n));
-                let wake = wake.unwrap();
-                stress.consumer.ring_if(wake.0);
-                evicted += dropped;
+                loop {
+                    let (pushed, dropped) = ring.push_evicting(&[], &numbered(n));
+                    evicted += dropped;
+                    match pushed {
+                        Ok(wake) => break stress.consumer.ring_if(wake.0),
+                        // The consumer has been at work for long, and is not run.
+                        Err(refusal) => assert_eq!(refusal, PushRefusal::Full),
+                    }
+                    thread::yield_now();
+                }
             }
             evicted
         });
