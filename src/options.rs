@@ -346,7 +346,9 @@ impl Options {
     /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); see [`prefer_new`](Self::prefer_new).
     ///
     /// While the program goes on receiving, nothing need be dropped: a full queue then leaves the rest
-    /// in the pipes, and the publishers feel it, until nothing has been received for 100 to 200 ms. But
+    /// in the pipes, and the publishers feel it, until nothing has been received for 100 to 200 ms.
+    /// Without further contexts a queue that holds one message does so already: then only
+    /// [`recv_queue`](Self::recv_queue) messages of each publisher wait here meanwhile. But
     /// what one context leaves there must not keep others waiting: as soon as a context that has
     /// received before has an empty queue, those that are full drop.
     ///
