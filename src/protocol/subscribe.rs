@@ -207,13 +207,12 @@ impl Sub {
     fn take_one(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         let topics = &self.contexts[receiver.index()].topics;
         let mut effort = EFFORT;
-        let judge = |head: &[u8], body: &[u8]| match is_wanted(topics, head, body) {
-            _ if effort == 0 => Verdict::Leave,
-            true => Verdict::Take,
-            false => {
-                effort -= 1;
-                Verdict::Skip
+        let judge = |head: &[u8], body: &[u8]| {
+            if effort == 0 {
+                return Verdict::Leave;
             }
+            effort -= 1;
+            if is_wanted(topics, head, body) { Verdict::Take } else { Verdict::Skip }
         };
         match self.pipes.pop_if(DropReason::NotSubscribed, judge, io) {
             Some((pipe, frame)) => return Some(Message::received(frame.into_bytes(), pipe)),
