@@ -59,7 +59,12 @@ impl fmt::Debug for PipeId {
 /// | anything borrowed, a `Cow` that borrows | copied, once |
 ///
 /// And back: [`into_bytes`](Self::into_bytes) copies nothing; `Vec<u8>` and `String` copy, unless the
-/// message alone has the vector it was made from. Text that is not UTF-8 makes `String::try_from` fail.
+/// message alone has the vector it was made from. Text that is not UTF-8 makes `String::try_from` fail, and
+/// there is no `String::from`:
+///
+/// ```compile_fail,E0277
+/// let text = String::from(sinew::Message::new()); // the compiler names `to_text` and `try_from`
+/// ```
 ///
 /// ```
 /// use sinew::Message;
@@ -217,6 +222,27 @@ impl From<Message> for Bytes {
 impl From<Message> for Vec<u8> {
     fn from(message: Message) -> Self {
         message.body.into()
+    }
+}
+
+/// Bytes that are known to be text. A message is not, so nothing implements it; it is there for the
+/// compiler to say what to call instead.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a message is bytes, which need not be text: `to_text` replaces what is not UTF-8, \
+               `String::try_from` fails on it",
+    label = "this would be from a `Message`"
+)]
+pub trait KnownText {}
+
+/// Does not compile where it is used, and says why. The `for` keeps the bound from being judged here.
+#[doc(hidden)]
+impl From<Message> for String
+where
+    for<'a> &'a Message: KnownText,
+{
+    fn from(_: Message) -> Self {
+        Self::new()
     }
 }
 

@@ -250,7 +250,7 @@ answering_socket! {
     /// request.reply("twice").unwrap();
     /// ```
     ///
-    /// ```compile_fail,E0599
+    /// ```compile_fail,E0277
     /// sinew::Rep::new().send("to whom?").unwrap();
     /// ```
     Rep, protocol::Rep, RepContext;

@@ -483,6 +483,7 @@ macro_rules! recv_calls {
 mod answer;
 mod bus;
 mod future;
+mod missing;
 mod pair;
 mod pair1;
 mod publish;

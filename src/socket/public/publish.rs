@@ -26,7 +26,7 @@ use super::prelude::*;
 ///
 /// It cannot receive, and has no contexts (C152, C192):
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// sinew::Pub::new().recv();
 /// ```
 /// ```compile_fail,E0599

@@ -20,7 +20,7 @@ use super::prelude::*;
 ///
 /// It cannot send, and has no contexts (C109, C192):
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// sinew::Pull::new().send("work");
 /// ```
 /// ```compile_fail,E0599

@@ -21,7 +21,7 @@ use super::prelude::*;
 ///
 /// It cannot receive, and has no contexts (C109, C192):
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// sinew::Push::new().recv();
 /// ```
 /// ```compile_fail,E0599

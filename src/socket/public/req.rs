@@ -34,6 +34,15 @@ use crate::socket::wait::Failure;
 /// assert_eq!(req.request("what is the answer?")?, "42");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Sending and receiving are one call, since a reply belongs to its request:
+///
+/// ```compile_fail,E0277
+/// sinew::Req::new().send("what is the answer?");
+/// ```
+/// ```compile_fail,E0277
+/// sinew::Req::new().recv();
+/// ```
 #[derive(Clone)]
 pub struct Req {
     core: Handle<protocol::Req>,

@@ -33,7 +33,7 @@ use crate::socket::context::SubContext;
 ///
 /// It cannot send (C152):
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// sinew::Sub::new().send("banana");
 /// ```
 #[derive(Clone)]

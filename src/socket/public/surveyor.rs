@@ -29,6 +29,15 @@ use crate::socket::wait::{Failure, Waiting};
 /// assert!(answers.is_empty()); // nobody is
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It asks with `survey`, and what comes of that belongs to the [`Survey`]:
+///
+/// ```compile_fail,E0277
+/// sinew::Surveyor::new().send("who is there?");
+/// ```
+/// ```compile_fail,E0277
+/// sinew::Surveyor::new().recv();
+/// ```
 #[derive(Clone)]
 pub struct Surveyor {
     core: Handle<protocol::Surveyor>,
