@@ -304,6 +304,8 @@
 //! structs that may grow are `#[non_exhaustive]`.
 
 #![deny(unsafe_code)]
+// Labels what needs a feature, where the documentation is built with `--cfg docsrs`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 #[cfg(any(doc, doctest))]

@@ -74,6 +74,7 @@ impl fmt::Debug for PipeId {
 /// assert_eq!(message.pipe(), None); // not received from anyone
 /// ```
 #[derive(Clone, Default)]
+#[doc(alias("nn_msg", "nng_msg", "zmq_msg_t"))]
 pub struct Message {
     body: Bytes,
     /// What a raw socket has received with it, or is to send before it; empty otherwise. Boxed: few
@@ -103,6 +104,7 @@ impl Message {
     }
 
     /// The protocol header with which a raw socket has received the message; empty otherwise.
+    #[doc(alias("nng_msg_header"))]
     pub fn header(&self) -> &Bytes {
         static NONE: Bytes = Bytes::new();
         self.header.as_deref().unwrap_or(&NONE)
@@ -110,6 +112,7 @@ impl Message {
 
     /// The bytes of the message.
     #[inline]
+    #[doc(alias("nng_msg_body", "zmq_msg_data"))]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
@@ -123,11 +126,13 @@ impl Message {
     /// The pipe the message was received on; `None` for a message that was not received.
     ///
     /// The pipe may be gone by now. Compare with the ids in `peers()` and in pipe events.
+    #[doc(alias("nng_msg_get_pipe"))]
     pub fn pipe(&self) -> Option<PipeId> {
         self.pipe
     }
 
     /// The message as text, with every invalid sequence replaced by U+FFFD. Copies only then.
+    #[doc(alias("String", "from_utf8", "to_string", "into_string"))]
     pub fn to_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }

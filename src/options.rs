@@ -121,6 +121,7 @@ impl Options {
     ///
     /// Taken when the socket is made: `set_options` does not change it. Nothing sees to it that it is
     /// unique.
+    #[doc(alias("NN_SOCKET_NAME", "NNG_OPT_SOCKNAME"))]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -131,6 +132,7 @@ impl Options {
     ///
     /// Takes effect for later calls; a context has what the socket had when it was made. Without effect
     /// on `try_`, `_timeout` and `_async` calls.
+    #[doc(alias("NN_SNDTIMEO", "NNG_OPT_SENDTIMEO", "ZMQ_SNDTIMEO"))]
     pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.send_timeout = timeout.into();
         self
@@ -141,6 +143,7 @@ impl Options {
     ///
     /// Takes effect for later calls; a context has what the socket had when it was made. Without effect
     /// on `try_`, `_timeout` and `_async` calls, and on iterators.
+    #[doc(alias("NN_RCVTIMEO", "NNG_OPT_RECVTIMEO", "ZMQ_RCVTIMEO"))]
     pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.recv_timeout = timeout.into();
         self
@@ -150,6 +153,7 @@ impl Options {
     /// REP and RESPONDENT.
     ///
     /// One message always fits, whatever its size. Takes effect for pipes made later.
+    #[doc(alias("NNG_OPT_SENDBUF", "ZMQ_SNDHWM"))]
     pub fn send_queue(mut self, messages: usize) -> Self {
         self.send_queue = Some(messages);
         self
@@ -159,6 +163,7 @@ impl Options {
     /// Default 8 MiB.
     ///
     /// One message always fits, whatever its size. Takes effect for pipes made later.
+    #[doc(alias("NN_SNDBUF"))]
     pub fn send_queue_bytes(mut self, bytes: usize) -> Self {
         self.send_queue_bytes = bytes;
         self
@@ -169,6 +174,7 @@ impl Options {
     /// A connection stops reading when its queue is full, and the peer feels back-pressure. What one
     /// read of at most 256 KiB has brought is kept, so the queue may run over by that much. Takes
     /// effect for pipes made later.
+    #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
     pub fn recv_queue(mut self, messages: usize) -> Self {
         self.recv_queue = messages;
         self
@@ -178,6 +184,7 @@ impl Options {
     /// Default 8 MiB.
     ///
     /// One message always fits, whatever its size. See [`recv_queue`](Self::recv_queue).
+    #[doc(alias("NN_RCVBUF"))]
     pub fn recv_queue_bytes(mut self, bytes: usize) -> Self {
         self.recv_queue_bytes = bytes;
         self
@@ -210,6 +217,7 @@ impl Options {
     /// A peer that announces more is disconnected before any memory is taken for it, and
     /// `oversize` is counted. `None`: no limit. Zero: only empty messages. Not enforced on inproc.
     /// Takes effect for endpoints made later.
+    #[doc(alias("NN_RCVMAXSIZE", "NNG_OPT_RECVMAXSZ", "ZMQ_MAXMSGSIZE"))]
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.endpoint.max_recv_size = bytes.into();
         self
@@ -222,6 +230,7 @@ impl Options {
     /// calls `drain` instead, and so does one that drops its own [`Runtime`](crate::Runtime) with the
     /// socket. `Duration::MAX`: until all is written or the peer is gone. Taken when a socket, an endpoint
     /// or a pipe is closed. No effect on inproc.
+    #[doc(alias("NN_LINGER", "ZMQ_LINGER"))]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -245,6 +254,7 @@ impl Options {
     /// How long a connector waits before it tries again. Default 100 ms; zero is invalid.
     ///
     /// Takes effect for endpoints made later. See [`EndpointOptions::reconnect_interval`].
+    #[doc(alias("NN_RECONNECT_IVL", "NNG_OPT_RECONNMINT", "ZMQ_RECONNECT_IVL"))]
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
         self.endpoint.reconnect_interval = interval;
         self
@@ -253,6 +263,7 @@ impl Options {
     /// The longest wait between attempts. Default `None`: always `reconnect_interval`.
     ///
     /// Takes effect for endpoints made later. See [`EndpointOptions::reconnect_max`].
+    #[doc(alias("NN_RECONNECT_IVL_MAX", "NNG_OPT_RECONNMAXT", "ZMQ_RECONNECT_IVL_MAX"))]
     pub fn reconnect_max(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.endpoint.reconnect_max = interval.into();
         self
@@ -262,6 +273,7 @@ impl Options {
     ///
     /// Counted from when the connection stands; connecting may take as long as the system lets it.
     /// `Duration::MAX`: for ever. Takes effect for endpoints made later.
+    #[doc(alias("ZMQ_HANDSHAKE_IVL"))]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.handshake_timeout = timeout;
         self
@@ -270,6 +282,7 @@ impl Options {
     /// Whether small tcp segments are sent at once (`TCP_NODELAY`). Default true.
     ///
     /// Takes effect for endpoints made later. No effect on other transports.
+    #[doc(alias("NN_TCP_NODELAY", "NNG_OPT_TCP_NODELAY"))]
     pub fn tcp_nodelay(mut self, on: bool) -> Self {
         self.endpoint.tcp_nodelay = on;
         self
@@ -280,6 +293,7 @@ impl Options {
     ///
     /// In whole seconds, rounded up; more than 32,767 s, the most that Linux takes, is taken for that. Takes
     /// effect for endpoints made later. No effect on other transports.
+    #[doc(alias("NNG_OPT_TCP_KEEPALIVE", "ZMQ_TCP_KEEPALIVE"))]
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.endpoint.tcp_keepalive = idle.into();
         self
@@ -289,6 +303,7 @@ impl Options {
     ///
     /// 1 admits direct peers only, 2 one device in between. Has effect on what is received later.
     /// Only for REP, RESPONDENT and PAIR v1.
+    #[doc(alias("NN_TTL", "NN_MAXTTL", "NNG_OPT_MAXTTL"))]
     pub fn ttl(mut self, hops: u16) -> Self {
         self.ttl = Some(hops);
         self
@@ -298,6 +313,7 @@ impl Options {
     ///
     /// `None` switches resending off: a request whose peer is lost then ends with
     /// `ConnectionReset`. Taken when a request is sent, or a context made. Only for REQ.
+    #[doc(alias("NN_REQ_RESEND_IVL", "NNG_OPT_REQ_RESENDTIME"))]
     pub fn resend_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.resend_interval = Some(interval.into());
         self
@@ -306,6 +322,7 @@ impl Options {
     /// How long a survey waits for answers. Default 1 s; zero is invalid; `None`: no end.
     ///
     /// Taken when a survey is sent, or a context made. Only for SURVEYOR.
+    #[doc(alias("NN_SURVEYOR_DEADLINE", "NNG_OPT_SURVEYOR_SURVEYTIME"))]
     pub fn survey_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.survey_deadline = Some(deadline.into());
         self
@@ -353,6 +370,7 @@ impl Options {
     /// received before has an empty queue, those that are full drop.
     ///
     /// When it is made smaller, what does not fit any more is dropped. Only for SUB.
+    #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
     pub fn sub_queue(mut self, messages: usize) -> Self {
         self.sub_queue = Some(messages);
         self
@@ -360,6 +378,7 @@ impl Options {
 
     /// Whether a full [`sub_queue`](Self::sub_queue) drops its oldest message rather than the new one.
     /// Default true. Has effect on what arrives later. Only for SUB.
+    #[doc(alias("NNG_OPT_SUB_PREFNEW"))]
     pub fn prefer_new(mut self, yes: bool) -> Self {
         self.prefer_new = Some(yes);
         self
@@ -371,6 +390,7 @@ impl Options {
     /// Strict: a peer gets messages only while none in a better place can take one, and peers in the
     /// same place take turns. Taken when an endpoint is made. Only for PUSH and REQ, which choose one
     /// peer for each message. Nothing of it is on the wire. Source: semantics specification, 3.4.
+    #[doc(alias("NN_SNDPRIO"))]
     pub fn send_priority(mut self, priority: u8) -> Self {
         self.endpoint.send_priority = Some(priority);
         self
@@ -382,6 +402,7 @@ impl Options {
     /// As strict as [`send_priority`](Self::send_priority). Taken when an endpoint is made. Only for
     /// sockets that choose between peers: PULL, SUB, BUS, REP, RESPONDENT, PAIR v1 with many peers,
     /// and the raw forms of these, of REQ and of SURVEYOR.
+    #[doc(alias("NN_RCVPRIO"))]
     pub fn recv_priority(mut self, priority: u8) -> Self {
         self.endpoint.recv_priority = Some(priority);
         self
@@ -808,6 +829,7 @@ impl EndpointOptions {
     /// The permission bits of the socket file of an ipc bind, such as `0o600`: in force before
     /// anybody can connect. Default: as the process' umask says. Bits outside `0o777` are invalid. No effect
     /// on connecting, nor on other transports.
+    #[doc(alias("NNG_OPT_IPC_PERMISSIONS"))]
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);
         self

@@ -43,6 +43,7 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// assert!(poller.wait(Duration::ZERO).is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias("nn_poll", "zmq_poll", "zmq_poller_new", "select", "epoll"))]
 pub struct Poller<K = usize> {
     board: Arc<Board<K>>,
     /// By key: its number, and its watch once that has begun.

@@ -52,6 +52,7 @@ const MOST_IO_THREADS: usize = 1024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias("context", "zmq_ctx_new"))]
 pub struct Runtime {
     inner: Arc<Inner>,
 }
@@ -212,6 +213,7 @@ impl RuntimeBuilder {
 
     /// How many I/O threads share the connections. Default 1, at least 1, at most 1024. For when one
     /// cannot read fast enough, and there are cores for more: see [`Runtime`].
+    #[doc(alias("ZMQ_IO_THREADS"))]
     pub fn io_threads(mut self, threads: usize) -> Self {
         self.io_threads = Some(threads);
         self

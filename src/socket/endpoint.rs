@@ -60,6 +60,13 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`Closed`] if it was closed before.
+    #[doc(alias(
+        "nn_shutdown",
+        "nng_listener_close",
+        "nng_dialer_close",
+        "zmq_unbind",
+        "zmq_disconnect"
+    ))]
     pub fn close(&self) -> Result<(), Closed> {
         if !self.core.stop() {
             return Err(Closed);

@@ -118,6 +118,7 @@ impl DetachReason {
 ///
 /// Iterating yields events until the socket is closed and all events have been read.
 #[must_use = "events are told to this value until it is dropped"]
+#[doc(alias("monitor", "nng_pipe_notify", "zmq_socket_monitor"))]
 pub struct Events {
     inbox: Arc<Inbox>,
 }

@@ -125,6 +125,7 @@ use crate::sync::{Arc, Ordering};
 /// [`run`](Self::run) forwards in the calling thread, [`spawn`](Self::spawn) in the background. A device
 /// that is dropped without either closes its sockets. See the [module](self) for what it does.
 #[must_use = "a device that is not started does nothing, and closes its sockets when dropped"]
+#[doc(alias("nn_device", "nng_device", "zmq_proxy", "proxy", "forwarder"))]
 pub struct Device {
     lines: Vec<Line>,
     shared: Arc<Shared>,
@@ -212,6 +213,7 @@ impl Device {
     ///
     /// One of the sockets was closed through its [`DeviceSide`], or there is no second thread to be had.
     /// Stopping is no error.
+    #[doc(alias("nn_device", "nng_device", "zmq_proxy"))]
     pub fn run(mut self) -> Result<(), DeviceFailure> {
         let lines = std::mem::take(&mut self.lines);
         self.shared.running.store(true, Ordering::Release);

@@ -37,6 +37,7 @@ macro_rules! answering_socket {
             /// # Errors
             ///
             /// `TimedOut` or `Closed`.
+            #[doc(alias("receive", "nn_recv", "nng_recv", "zmq_recv"))]
             pub fn recv(&self) -> Result<$asked, RecvError> {
                 self.take(Patience::For(self.core.recv_timeout()))
             }
@@ -102,6 +103,7 @@ macro_rules! answering_socket {
 
             /// A conversation of its own, with the classic calls `recv` and `send`. Has the socket's timeouts
             /// as they are now. Of a closed socket it is closed.
+            #[doc(alias("nng_ctx_open"))]
             pub fn context(&self) -> $context {
                 $context::new(&self.core)
             }
@@ -147,6 +149,7 @@ macro_rules! answering_socket {
             /// # Errors
             ///
             /// `TimedOut`, `Closed` or `TooLarge`; the error holds the answer and the right to give it.
+            #[doc(alias("answer", "respond", "nn_send", "nng_send", "zmq_send"))]
             pub fn reply(self, answer: impl Into<Message>) -> Result<(), ReplyError<Self>> {
                 let patience = Patience::For(self.0.core.send_timeout());
                 self.answer(answer.into(), patience)
@@ -253,6 +256,7 @@ answering_socket! {
     /// ```compile_fail,E0277
     /// sinew::Rep::new().send("to whom?").unwrap();
     /// ```
+    #[doc(alias("NN_REP", "nng_rep0_open", "ZMQ_REP", "ZMQ_ROUTER", "server"))]
     Rep, protocol::Rep, RepContext;
     /// A request that was received, and the right to answer it once.
     ///
@@ -279,6 +283,7 @@ answering_socket! {
     /// assert_eq!(surveyor.survey("who is there?")?.next().unwrap(), "here");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias("NN_RESPONDENT", "nng_respondent0_open"))]
     Respondent, protocol::Respondent, RespondentContext;
     /// A survey that was received, and the right to answer it once.
     ///

@@ -29,6 +29,7 @@ use super::{ONLY_RECV, ONLY_SEND};
 /// sinew::Bus::new().context();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_BUS", "nng_bus0_open"))]
 pub struct Bus {
     core: Handle<protocol::Bus>,
 }

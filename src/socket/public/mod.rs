@@ -78,6 +78,7 @@ macro_rules! socket_calls {
             /// # Errors
             ///
             /// An option is out of range, or this kind of socket does not have it.
+            #[doc(alias("nn_socket", "zmq_socket"))]
             pub fn with_options(options: Options) -> Result<Self, OptionError> {
                 Self::make(options, None)
             }
@@ -104,7 +105,7 @@ macro_rules! socket_calls {
             /// # Errors
             ///
             /// The address cannot be used or is in use; see [`BindError`]. Nothing is left behind.
-            #[doc(alias = "listen")]
+            #[doc(alias("listen", "nn_bind", "nng_listen", "nng_listener_create", "zmq_bind"))]
             pub fn bind(&self, url: &str) -> Result<Endpoint, BindError> {
                 self.bind_with(url, &EndpointOptions::new())
             }
@@ -131,7 +132,7 @@ macro_rules! socket_calls {
             /// # Errors
             ///
             /// The address makes no sense, or the socket is closed; see [`ConnectError`].
-            #[doc(alias = "dial")]
+            #[doc(alias("dial", "nn_connect", "nng_dial", "nng_dialer_create", "zmq_connect"))]
             pub fn connect(&self, url: &str) -> Result<Endpoint, ConnectError> {
                 self.connect_with(url, &EndpointOptions::new())
             }
@@ -216,6 +217,7 @@ macro_rules! socket_calls {
             /// then missed and counted ([`Events::missed`]). Who is connected already raises no event:
             /// subscribe first, then look at [`peers`](Self::peers). On a closed socket it ends at
             /// once.
+            #[doc(alias("monitor", "nng_pipe_notify", "zmq_socket_monitor"))]
             pub fn events(&self) -> Events {
                 self.core.events()
             }
@@ -224,6 +226,7 @@ macro_rules! socket_calls {
             ///
             /// Takes the socket's lock for a moment, as a send does. [`metrics`](crate::metrics) has the
             /// same figures as text.
+            #[doc(alias("nn_get_statistic", "nng_stats_get"))]
             pub fn stats(&self) -> Stats {
                 self.core.stats()
             }
@@ -239,6 +242,7 @@ macro_rules! socket_calls {
             }
 
             /// The options in force, with the defaults of this kind of socket for what was not set.
+            #[doc(alias("nn_getsockopt", "nng_socket_get", "zmq_getsockopt"))]
             pub fn options(&self) -> Options {
                 self.core.options()
             }
@@ -251,6 +255,7 @@ macro_rules! socket_calls {
             ///
             /// An option is out of range, this kind of socket does not have it, or the socket is
             /// closed; nothing changes.
+            #[doc(alias("nn_setsockopt", "nng_socket_set", "zmq_setsockopt"))]
             pub fn set_options(&self, options: Options) -> Result<(), OptionError> {
                 let apply: fn(&mut $protocol, &Options, &mut SocketPort<'_>) = $apply;
                 self.core.set_options(options, apply)
@@ -262,6 +267,7 @@ macro_rules! socket_calls {
             /// # Errors
             ///
             /// There is no such pipe, or no longer.
+            #[doc(alias("nng_pipe_close"))]
             pub fn disconnect(&self, pipe: PipeId) -> Result<(), NoSuchPipe> {
                 self.core.disconnect(pipe)
             }
@@ -274,6 +280,7 @@ macro_rules! socket_calls {
             /// # Errors
             ///
             /// [`Closed`] if it was closed before.
+            #[doc(alias("nn_close", "nng_close", "nng_socket_close", "zmq_close"))]
             pub fn close(&self) -> Result<(), Closed> {
                 self.core.close()
             }
@@ -319,6 +326,14 @@ macro_rules! send_calls {
             /// # Errors
             ///
             /// `TimedOut`, `Closed` or `TooLarge`, of a raw socket also `Header`; with the message inside.
+            #[doc(alias(
+                "nn_send",
+                "nn_sendmsg",
+                "nng_send",
+                "nng_sendmsg",
+                "zmq_send",
+                "zmq_msg_send"
+            ))]
             pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
                 let (message, patience) = (message.into(), Patience::For(self.core.send_timeout()));
                 self.core.send(ONLY_SEND, patience, &$to(&message), message)
@@ -329,6 +344,7 @@ macro_rules! send_calls {
             /// # Errors
             ///
             /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
+            #[doc(alias("NN_DONTWAIT", "NNG_FLAG_NONBLOCK", "ZMQ_DONTWAIT"))]
             pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
                 let message = message.into();
                 self.core.send(ONLY_SEND, Patience::None, &$to(&message), message)
@@ -357,6 +373,7 @@ macro_rules! send_calls {
             /// # Errors
             ///
             /// As [`send`](Self::send), without `TimedOut`.
+            #[doc(alias("nng_socket_send", "nng_send_aio"))]
             pub fn send_async(&self, message: impl Into<Message>) -> Sending<Self> {
                 Sending::new(self.clone(), message.into())
             }
@@ -366,7 +383,7 @@ macro_rules! send_calls {
             /// # Errors
             ///
             /// The process has no descriptor left.
-            #[doc(alias = "SNDFD")]
+            #[doc(alias("SNDFD", "NN_SNDFD", "NNG_OPT_SENDFD", "ZMQ_FD"))]
             pub fn send_readiness(&self) -> std::io::Result<Readiness> {
                 Readiness::new(|beacon| self.watch_send(beacon))
             }
@@ -414,6 +431,15 @@ macro_rules! recv_calls {
             /// # Errors
             ///
             /// `TimedOut` or `Closed`.
+            #[doc(alias(
+                "receive",
+                "nn_recv",
+                "nn_recvmsg",
+                "nng_recv",
+                "nng_recvmsg",
+                "zmq_recv",
+                "zmq_msg_recv"
+            ))]
             pub fn recv(&self) -> Result<Message, RecvError> {
                 self.core.recv($interest, Patience::For(self.core.recv_timeout()), &$from)
             }
@@ -423,6 +449,7 @@ macro_rules! recv_calls {
             /// # Errors
             ///
             /// `WouldBlock` or `Closed`.
+            #[doc(alias("NN_DONTWAIT", "NNG_FLAG_NONBLOCK", "ZMQ_DONTWAIT"))]
             pub fn try_recv(&self) -> Result<Message, RecvError> {
                 self.core.recv($interest, Patience::None, &$from)
             }
@@ -443,6 +470,7 @@ macro_rules! recv_calls {
             /// # Errors
             ///
             /// `Closed`.
+            #[doc(alias("nng_socket_recv", "nng_recv_aio"))]
             pub fn recv_async(
                 &self,
             ) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
@@ -454,7 +482,7 @@ macro_rules! recv_calls {
             /// # Errors
             ///
             /// The process has no descriptor left.
-            #[doc(alias = "RCVFD")]
+            #[doc(alias("RCVFD", "NN_RCVFD", "NNG_OPT_RECVFD", "ZMQ_FD"))]
             pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
                 Readiness::new(|beacon| self.watch_recv(beacon))
             }

@@ -24,6 +24,7 @@ use super::{ONLY_RECV, ONLY_SEND};
 /// sinew::Pair::new().context();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_PAIR", "nng_pair0_open", "ZMQ_PAIR"))]
 pub struct Pair {
     core: Handle<protocol::Pair>,
 }

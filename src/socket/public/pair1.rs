@@ -26,6 +26,7 @@ use super::{ONLY_RECV, ONLY_SEND};
 /// sinew::Pair1::new().context();
 /// ```
 #[derive(Clone)]
+#[doc(alias("nng_pair1_open"))]
 pub struct Pair1 {
     core: Handle<protocol::Pair1>,
 }
@@ -66,6 +67,7 @@ impl Pair1 {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias("nng_pair1_open_poly"))]
 pub struct PolyPair1 {
     core: Handle<protocol::Polyamorous>,
 }

@@ -33,6 +33,7 @@ use super::prelude::*;
 /// sinew::Pub::new().context();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_PUB", "nng_pub0_open", "ZMQ_PUB", "publisher"))]
 pub struct Pub {
     core: Handle<protocol::Pub>,
 }

@@ -27,6 +27,7 @@ use super::prelude::*;
 /// sinew::Pull::new().context();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_PULL", "nng_pull0_open", "ZMQ_PULL", "pipeline"))]
 pub struct Pull {
     core: Handle<protocol::Pull>,
 }

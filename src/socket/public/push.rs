@@ -28,6 +28,7 @@ use super::prelude::*;
 /// sinew::Push::new().context();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_PUSH", "nng_push0_open", "ZMQ_PUSH", "pipeline"))]
 pub struct Push {
     core: Handle<protocol::Push>,
 }

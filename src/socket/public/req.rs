@@ -44,6 +44,7 @@ use crate::socket::wait::Failure;
 /// sinew::Req::new().recv();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_REQ", "nng_req0_open", "ZMQ_REQ", "ZMQ_DEALER", "client"))]
 pub struct Req {
     core: Handle<protocol::Req>,
 }
@@ -57,6 +58,9 @@ impl Req {
     ///
     /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off) or `TooLarge`, with
     /// the request inside. After an error the request is given up: its reply is dropped if it comes.
+    #[doc(alias(
+        "ask", "call", "nn_send", "nn_recv", "nng_send", "nng_recv", "zmq_send", "zmq_recv"
+    ))]
     pub fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
         self.ask(message.into(), Patience::For(self.core.recv_timeout()))
     }
@@ -94,6 +98,7 @@ impl Req {
 
     /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts and the resend
     /// interval of the socket as they are now. Of a closed socket it is closed.
+    #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> ReqContext {
         ReqContext::new(&self.core)
     }

@@ -37,6 +37,7 @@ use crate::socket::context::SubContext;
 /// sinew::Sub::new().send("banana");
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_SUB", "nng_sub0_open", "ZMQ_SUB", "subscriber"))]
 pub struct Sub {
     core: Handle<protocol::Sub>,
 }
@@ -69,6 +70,12 @@ impl Sub {
     /// # Errors
     ///
     /// [`Closed`].
+    #[doc(alias(
+        "NN_SUB_SUBSCRIBE",
+        "nng_sub0_socket_subscribe",
+        "NNG_OPT_SUB_SUBSCRIBE",
+        "ZMQ_SUBSCRIBE"
+    ))]
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Closed> {
         self.core.subscribe(OWN, topic.as_ref())
     }
@@ -80,6 +87,12 @@ impl Sub {
     ///
     /// [`UnsubscribeError::NotSubscribed`]: there is no such subscription, and nothing changes;
     /// or the socket is closed.
+    #[doc(alias(
+        "NN_SUB_UNSUBSCRIBE",
+        "nng_sub0_socket_unsubscribe",
+        "NNG_OPT_SUB_UNSUBSCRIBE",
+        "ZMQ_UNSUBSCRIBE"
+    ))]
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), UnsubscribeError> {
         self.core.unsubscribe(OWN, topic.as_ref())
     }
@@ -88,6 +101,7 @@ impl Sub {
     ///
     /// A message goes to each context that has a topic for it, without being copied. Of a closed socket
     /// it is closed.
+    #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> SubContext {
         SubContext::new(&self.core)
     }

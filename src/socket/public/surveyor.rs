@@ -39,6 +39,7 @@ use crate::socket::wait::{Failure, Waiting};
 /// sinew::Surveyor::new().recv();
 /// ```
 #[derive(Clone)]
+#[doc(alias("NN_SURVEYOR", "nng_surveyor0_open"))]
 pub struct Surveyor {
     core: Handle<protocol::Surveyor>,
 }
@@ -62,6 +63,7 @@ impl Surveyor {
     /// # Errors
     ///
     /// `Closed` or `TooLarge`, with the message inside.
+    #[doc(alias("ask", "nn_send", "nng_send"))]
     pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
         let message = message.into();
         let body = message.body();
@@ -91,6 +93,7 @@ impl Surveyor {
 
     /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts, the deadline and
     /// the storage of the socket as they are now. Of a closed socket it is closed.
+    #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> SurveyorContext {
         SurveyorContext::new(&self.core)
     }
