@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -363,6 +364,56 @@ fn an_ipc_path_may_be_relative() {
     exchange(&left, &right);
     drop(left);
     assert!(!dir.path("s").exists());
+}
+
+/// Set in the child of a test that changes the working directory, which belongs to the process.
+const IN_CHILD: &str = "SINEW_TEST_WORKING_DIRECTORY";
+
+/// Runs `test`, which is this very test, in a process of its own that begins in `dir`.
+#[track_caller]
+fn in_a_child(test: &str, dir: &Path) {
+    let status = Command::new(std::env::current_exe().expect("a test is a file"))
+        .args(["--exact", test, "--nocapture"])
+        .current_dir(dir)
+        .env(IN_CHILD, "1")
+        .status()
+        .expect("the test can be run again");
+    assert!(status.success(), "the child failed: see above");
+}
+
+/// C343.
+#[test]
+fn a_relative_ipc_path_is_taken_at_the_time_of_the_call() {
+    if std::env::var_os(IN_CHILD).is_none() {
+        let dir = TempDir::new();
+        // In the second one the absolute path is too long for the kernel, the relative one is not.
+        for place in [dir.path("short"), dir.path(&"long".repeat(40))] {
+            fs::create_dir(&place).unwrap();
+            fs::create_dir(place.join("elsewhere")).unwrap();
+            in_a_child("a_relative_ipc_path_is_taken_at_the_time_of_the_call", &place);
+            assert!(!place.join("s").exists(), "the listener's file is gone");
+            assert_eq!(fs::read_to_string(place.join("elsewhere/s")).unwrap(), "mine");
+        }
+        return;
+    }
+    let (left, right) = (Pair::new(), Pair::new());
+    let events = right.events();
+    let dialer = right.connect_with("ipc://s", &often()).unwrap();
+    std::env::set_current_dir("elsewhere").unwrap();
+    fs::write("s", "mine").unwrap();
+    let before = dialer.status().attempts;
+    eventually("it tries again", || dialer.status().attempts > before + 1);
+
+    std::env::set_current_dir("..").unwrap();
+    let listener = left.bind("ipc://s").unwrap();
+    std::env::set_current_dir("elsewhere").unwrap();
+    attached(&events);
+    exchange(&left, &right);
+    right.disconnect(right.peers()[0].peer.pipe).unwrap();
+    detached(&events);
+    attached(&events);
+    assert_eq!((listener.url(), dialer.url()), ("ipc://s".to_owned(), "ipc://s".to_owned()));
+    listener.close().unwrap();
 }
 
 /// C257.

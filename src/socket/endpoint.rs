@@ -33,6 +33,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The address, with the real port where port 0 was asked for: what others connect to.
+    ///
+    /// A relative ipc path stays as it was given. It means the working directory at the time of the
+    /// call.
     pub fn url(&self) -> String {
         self.core.url()
     }

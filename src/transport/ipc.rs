@@ -5,13 +5,15 @@
 //! of the semantics specification, 14.4. Above all, a file is only ever removed when it is known to
 //! be ours or a socket that nobody listens on any more.
 //!
-//! A relative path means what the kernel takes it for at the moment of the bind or the attempt to
-//! connect. Descriptors that a peer sends along are never asked for, so the kernel closes them.
+//! A relative path means what it means at the time of the call, whatever the working directory
+//! becomes: it is made absolute there. Descriptors that a peer sends along are never asked for, so
+//! the kernel closes them.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
@@ -69,10 +71,10 @@ impl StreamTransport for Ipc {
         address: &Address,
         settings: &EndpointSettings,
     ) -> Result<Box<dyn Listener>, BindError> {
-        let path = parse(address)?;
-        let (socket, file) = match listen(path, settings) {
+        let path = path_to_bind(address)?;
+        let (socket, file) = match listen(&path, settings) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_stale(path).and_then(|()| listen(path, settings))
+                remove_stale(&path).and_then(|()| listen(&path, settings))
             }
             done => done,
         }
@@ -85,13 +87,13 @@ impl StreamTransport for Ipc {
     }
 
     fn target(&self, address: &Address) -> Result<Target, AddressError> {
-        Ok(Target::Known(Place::Path(parse(address)?.to_owned())))
+        locate(address).map(Place::Path).map(Target::Known)
     }
 
     /// `WouldBlock` means that too many connections wait to be accepted there.
     fn connect(&self, place: &Place, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
         match place {
-            Place::Path(path) => Ok(Box::new(IpcStream(mio::net::UnixStream::connect(path)?))),
+            Place::Path(path) => Ok(Box::new(IpcStream(connect(path)?))),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path")),
         }
     }
@@ -105,6 +107,46 @@ fn parse(address: &Address) -> Result<&Path, AddressError> {
         path if path.len() > PATH_MAX => Err(address.too_long(path.len(), PATH_MAX)),
         path => Ok(Path::new(path)),
     }
+}
+
+/// The absolute path of an address, as of now.
+///
+/// Where the working directory has no path, because it was removed, the given one stays as it is.
+fn locate(address: &Address) -> Result<PathBuf, AddressError> {
+    let given = parse(address)?;
+    let path = path::absolute(given).unwrap_or_else(|_| given.to_owned());
+    let len = path.as_os_str().len();
+    match len <= PATH_MAX || OPEN_DIRECTORY.is_some() {
+        true => Ok(path),
+        false => Err(address.too_long(len, PATH_MAX)),
+    }
+}
+
+/// The path to bind: absolute, so that peers are told one that means something to them, unless only
+/// the given one is short enough.
+fn path_to_bind(address: &Address) -> Result<PathBuf, AddressError> {
+    let path = locate(address)?;
+    Ok(if path.as_os_str().len() <= PATH_MAX { path } else { parse(address)?.to_owned() })
+}
+
+/// How to open a directory only to name it, where `/proc` names what is open: a file in it then has a
+/// short path, however long its own is. Elsewhere a relative path must fit when it is made absolute.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const OPEN_DIRECTORY: Option<i32> = Some(libc::O_PATH | libc::O_DIRECTORY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const OPEN_DIRECTORY: Option<i32> = None;
+
+/// Connects to an absolute path of any length.
+fn connect(path: &Path) -> io::Result<mio::net::UnixStream> {
+    let is_long = path.as_os_str().len() > PATH_MAX;
+    let (true, Some(flags), Some(dir), Some(name)) =
+        (is_long, OPEN_DIRECTORY, path.parent(), path.file_name())
+    else {
+        return mio::net::UnixStream::connect(path);
+    };
+    let dir = OpenOptions::new().read(true).custom_flags(flags).open(dir)?;
+    let short = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    mio::net::UnixStream::connect(Path::new(&short).join(name))
 }
 
 /// Binds and listens; when it fails, the file is gone again.
@@ -149,8 +191,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// Whether nobody listens on the socket file.
 fn is_dead(path: &Path) -> bool {
-    mio::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn in_use() -> io::Error {
