@@ -304,9 +304,15 @@ pub enum AttemptError {
     },
 }
 
-/// `ConnectionRefused`, and `NotFound` as for the file of an ipc address, are `Refused`; all else is `Io`.
 impl From<io::Error> for AttemptError {
     fn from(error: io::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+/// `ConnectionRefused`, and `NotFound` as for the file of an ipc address, are `Refused`; all else is `Io`.
+impl From<&io::Error> for AttemptError {
+    fn from(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
             kind => Self::Io { kind, message: error.to_string() },

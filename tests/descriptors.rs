@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kit::{Raw, SOON, eventually};
-use sinew::{BindError, Rep, Req};
+use sinew::{BindError, Endpoint, Rep, Req};
 
 /// Set in the child.
 const IN_CHILD: &str = "SINEW_TEST_FEW_DESCRIPTORS";
@@ -45,7 +45,7 @@ fn exhaust() {
     let mut clients: Vec<TcpStream> =
         std::iter::from_fn(|| TcpStream::connect(&address).ok()).take(LIMIT).collect();
     eventually("accepting fails", || rep.stats().accept_errors > 0);
-    assert!(matches!(Rep::new().bind("tcp://127.0.0.1:0"), Err(BindError::Io { .. })));
+    every_failure_has_the_words_of_the_system(&endpoint, &address);
 
     // It pauses rather than spins: about ten failures a second.
     let (before, start) = (rep.stats().accept_errors, Instant::now());
@@ -66,4 +66,27 @@ fn exhaust() {
     assert_eq!(last.read(8), kit::header(0x31));
     drop(last);
     Rep::new().bind("tcp://127.0.0.1:0").expect("there are descriptors again");
+}
+
+/// C344. Not those of std for errors that it has no class for.
+#[track_caller]
+fn every_failure_has_the_words_of_the_system(listener: &Endpoint, address: &str) {
+    const WORDS: &str = "Too many open files";
+    let bound = Rep::new().bind("tcp://127.0.0.1:0").unwrap_err();
+    assert!(matches!(bound, BindError::Io { .. }));
+    assert!(bound.to_string().contains(WORDS), "{bound}");
+
+    let accepted = listener.status();
+    assert!(accepted.to_string().contains(WORDS), "{accepted}");
+
+    let dialer = Req::new();
+    for url in [&format!("tcp://{address}"), "ipc:///tmp/nobody"] {
+        let now = dialer.connect_now(url).unwrap_err();
+        assert!(now.to_string().contains(WORDS), "{now}");
+        let later = dialer.connect(url).unwrap();
+        eventually("an attempt has failed", || later.status().last_error.is_some());
+        assert!(later.status().to_string().contains(WORDS), "{}", later.status());
+    }
+    let told = format!("{listener:?} {:?}", dialer.endpoints());
+    assert!(!told.contains("uncategorized"), "{told}");
 }

@@ -7,7 +7,6 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use super::timers::TimerKey;
-use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::socket::EndpointCore;
 use crate::sync::{Arc, Mutex, Weak};
@@ -76,7 +75,7 @@ impl Listening {
             host.counters().accept_errors.bump();
             log::debug!("{}: accept on {}: {error}", host.name(), self.endpoint.url());
         }
-        self.endpoint.failed(AttemptError::from(io::Error::from(error.kind())));
+        self.endpoint.failed(error.into());
     }
 }
 
