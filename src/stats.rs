@@ -58,6 +58,8 @@ drop_reasons! {
     DeviceStopped = "device_stopped";
     /// Inbound: an answer to no request or survey that is still open: late, duplicate or invented.
     Stale = "stale";
+    /// Inbound: an answer to a request or survey that is still open, from a peer that was not asked.
+    NotAsked = "not_asked";
     /// Inbound: a good message that nobody received before its request or survey was given up, or its
     /// context closed.
     Unread = "unread";
@@ -332,8 +334,9 @@ impl PipeDrops {
 /// The reasons that concern messages in a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
 /// The reasons that concern messages after they were taken out of a receive queue.
-const AFTER_ARRIVAL: [DropReason; 10] = [
+const AFTER_ARRIVAL: [DropReason; 11] = [
     DropReason::Stale,
+    DropReason::NotAsked,
     DropReason::Unread,
     DropReason::Malformed,
     DropReason::TtlExceeded,

@@ -5,8 +5,10 @@ mod kit;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kit::{QUIET, Raw, SOON, Transport, conserved, eventually};
-use sinew::{DropReason, OptionError, Options, RecvError, Rep, Req, RequestError, SendError};
+use kit::{QUIET, Raw, RawListener, SOON, Transport, conserved, eventually};
+use sinew::{
+    DropReason, EndpointOptions, OptionError, Options, RecvError, Rep, Req, RequestError, SendError,
+};
 
 const REQ: u8 = 0x30;
 const REP: u8 = 0x31;
@@ -706,4 +708,93 @@ fn sockets_that_spin_behave_like_others() {
         conserved(&req.stats());
         conserved(&rep.stats());
     }
+}
+
+/// A REP that was not asked counts the ids up from one that it has seen, and answers sooner than the one
+/// that was.
+///
+/// C345.
+#[test]
+fn a_guessed_reply_from_a_peer_that_was_not_asked_is_dropped() {
+    const ROUNDS: u32 = 200;
+    for transport in Transport::STREAMS {
+        let (req, mut hostile, _address) = req_and_raw(transport, Options::new());
+        let first = thread::spawn({
+            let req = req.clone();
+            move || req.request("which id?")
+        });
+        let asked = hostile.read_frame();
+        let seen = u32::from_be_bytes(*asked.first_chunk().expect("an id"));
+        hostile.send_frame(&[&asked[..4], b"asked"].concat());
+        assert_eq!(first.join().unwrap().unwrap(), "asked");
+
+        // The honest one has the better priority, and so all requests.
+        let (honest, address) = (Rep::new(), transport.address());
+        let endpoint = honest.bind(&address.url).unwrap();
+        let best = EndpointOptions::new().send_priority(1);
+        req.connect_with(&endpoint.url(), &best).unwrap();
+        req.wait_for_peers(2, SOON).unwrap();
+        for round in 1..=ROUNDS {
+            let asking = thread::spawn({
+                let req = req.clone();
+                move || req.request("are you honest?")
+            });
+            let request = honest.recv_timeout(SOON).unwrap();
+            let guess = (seen.wrapping_add(round) | 1 << 31).to_be_bytes();
+            hostile.send_frame(&[&guess[..], b"forged"].concat());
+            eventually("the forged reply is dropped, or believed", || {
+                let dropped = req.stats().drops(DropReason::NotAsked);
+                dropped == u64::from(round) || asking.is_finished()
+            });
+            request.reply("honest").unwrap();
+            assert_eq!(asking.join().unwrap().unwrap(), "honest", "round {round}");
+        }
+        let stats = req.stats();
+        assert_eq!(stats.drops(DropReason::NotAsked), u64::from(ROUNDS));
+        assert_eq!(stats.messages_received, u64::from(ROUNDS) + 1);
+        let by_peer: u64 = req.peers().iter().map(|peer| peer.drops(DropReason::NotAsked)).sum();
+        assert_eq!(by_peer, u64::from(ROUNDS), "and it is known whose they were");
+        conserved(&stats);
+    }
+}
+
+/// C346.
+#[test]
+fn after_a_resend_the_first_peer_may_answer_as_well_as_the_second() {
+    for (transport, answers) in [(Transport::Tcp, 0), (Transport::Ipc, 1)] {
+        let options = Options::new().resend_interval(Duration::from_millis(50));
+        let (req, first, _address) = req_and_raw(transport, options);
+        let second = Raw::greet(&req.endpoints()[0].url(), REP, REQ);
+        req.wait_for_peers(2, SOON).unwrap();
+        let asking = req.context();
+        asking.send("either of you?").unwrap();
+        let mut peers = [first, second];
+        let copies = peers.each_mut().map(Raw::read_frame);
+        assert_eq!(copies[0], copies[1]);
+        peers[answers].send_frame(&[&copies[0][..4], b"I"].concat());
+        assert_eq!(asking.recv_timeout(SOON).unwrap(), "I");
+        conserved(&req.stats());
+    }
+}
+
+/// C347.
+#[test]
+fn the_ids_of_every_socket_begin_somewhere_else() {
+    let rep = RawListener::new();
+    let mut ids: Vec<u32> = (0..8)
+        .map(|_| {
+            let req = Req::new();
+            req.connect(&rep.url()).unwrap();
+            let asking = req.context();
+            asking.send("").unwrap();
+            let mut raw = rep.accept();
+            raw.read(8);
+            raw.send(&kit::header(REP));
+            let asked = raw.read_frame();
+            u32::from_be_bytes(*asked.first_chunk().expect("an id"))
+        })
+        .collect();
+    assert!(ids.iter().all(|id| id >> 31 == 1), "{ids:x?}");
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|pair| pair[1] - pair[0] > 8), "{ids:x?}");
 }

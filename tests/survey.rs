@@ -404,3 +404,36 @@ fn several_threads_may_wait_for_the_answers_to_one_survey() {
         assert_eq!(answers, ["0", "1", "2", "3"]);
     });
 }
+
+/// It has seen ids before it connects again, and guesses the next.
+///
+/// C348.
+#[test]
+fn a_guessed_answer_from_a_peer_that_was_not_asked_is_dropped() {
+    for transport in Transport::STREAMS {
+        let party = party(transport, SOON, 1);
+        let [honest] = &party.respondents[..] else { unreachable!("there is one") };
+        let url = party.surveyor.endpoints()[0].url();
+        let mut hostile = Raw::greet(&url, RESPONDENT, SURVEYOR);
+        party.surveyor.wait_for_peers(2, SOON).unwrap();
+        let asking = party.surveyor.context();
+        asking.send("which id?").unwrap();
+        let seen = u32::from_be_bytes(*hostile.read_frame().first_chunk().expect("an id"));
+        drop(honest.recv_timeout(SOON).unwrap());
+        drop(hostile);
+        party.surveyor.wait_for_peers(1, SOON).unwrap();
+
+        asking.send("who is honest?").unwrap();
+        let survey = honest.recv_timeout(SOON).unwrap();
+        let mut hostile = Raw::greet(&url, RESPONDENT, SURVEYOR);
+        let guess = (seen.wrapping_add(1) | 1 << 31).to_be_bytes();
+        hostile.send_frame(&[&guess[..], b"forged"].concat());
+        eventually("the forged answer is dropped", || {
+            assert_eq!(asking.try_recv(), Err(RecvError::WouldBlock));
+            party.surveyor.stats().drops(DropReason::NotAsked) == 1
+        });
+        survey.reply("honest").unwrap();
+        assert_eq!(asking.recv_timeout(SOON).unwrap(), "honest");
+        party.conserved();
+    }
+}

@@ -99,6 +99,7 @@ impl RequestId {
 ///
 /// Ids go up by one modulo 2^31 from a start that should be random, so that a socket made anew on
 /// the same address is not taken for its predecessor. One that is still outstanding is passed over.
+/// Who has seen one can guess the next: an id does not say that its sender was asked.
 #[derive(Debug)]
 pub(super) struct Ids {
     next: u32,

@@ -3,13 +3,15 @@
 //! A request is kept from its send until its reply is there. It stands in line until a pipe that
 //! has nothing else to transmit takes it; it goes back into the line when that pipe is lost, or
 //! when no reply has come for the resend interval. The bytes and the id stay the same, so the first
-//! reply to any copy is the reply, and every later one is stale.
+//! reply to any copy is the reply, and every later one is stale. Ids can be guessed, so a reply
+//! counts only from a pipe that took a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Turn};
@@ -32,7 +34,8 @@ pub(crate) struct Req {
     /// Pipes that have transmitted all they were given. A busy pipe takes no new request: it would
     /// only wait there, while another pipe might run dry.
     drained: Balance,
-    /// Every attached pipe, with the requests whose latest copy it took.
+    /// Every attached pipe, with the outstanding requests of which it took a copy, each under the
+    /// ticket of its last copy there.
     pipes: BTreeMap<PipeId, BTreeMap<Ticket, Conversation>>,
     /// When requests are to be sent again.
     timers: BTreeSet<(Instant, Conversation)>,
@@ -76,6 +79,17 @@ struct Request {
     resend: Option<Duration>,
     ticket: Ticket,
     place: Place,
+    /// The copies with pipes that are still attached, the latest last; at most one for each pipe.
+    copies: SmallVec<[Sent; 1]>,
+}
+
+/// One copy of a request.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// The pipe that took it.
+    pipe: PipeId,
+    /// The request's ticket at that moment.
+    ticket: Ticket,
 }
 
 /// Where the latest copy of a request is.
@@ -92,8 +106,8 @@ enum Place {
     Unsent,
     /// In line again.
     Resending,
-    /// With a pipe, until `due`.
-    Carried { pipe: PipeId, due: Option<Instant> },
+    /// With the pipe of the latest copy, until `due`.
+    Carried { due: Option<Instant> },
 }
 
 impl Req {
@@ -161,13 +175,14 @@ impl Req {
             Place::Unsent | Place::Resending => {
                 self.line.remove(&request.ticket);
             }
-            Place::Carried { pipe, due } => {
-                if let Some(carried) = self.pipes.get_mut(&pipe) {
-                    carried.remove(&request.ticket);
-                }
-                if let Some(due) = due {
-                    self.timers.remove(&(due, conversation));
-                }
+            Place::Carried { due: Some(due) } => {
+                self.timers.remove(&(due, conversation));
+            }
+            Place::Carried { due: None } => {}
+        }
+        for copy in &request.copies {
+            if let Some(carried) = self.pipes.get_mut(&copy.pipe) {
+                carried.remove(&copy.ticket);
             }
         }
     }
@@ -225,9 +240,14 @@ impl Req {
             io.resent();
         }
         let due = request.resend.and_then(|interval| now.checked_add(interval));
-        request.place = Place::Carried { pipe, due };
+        request.place = Place::Carried { due };
+        let earlier = request.remember(Sent { pipe, ticket });
         self.line.remove(&ticket);
-        self.pipes.entry(pipe).or_default().insert(ticket, conversation);
+        let carried = self.pipes.entry(pipe).or_default();
+        if let Some(earlier) = earlier {
+            carried.remove(&earlier.ticket);
+        }
+        carried.insert(ticket, conversation);
         self.timers.extend(due.map(|due| (due, conversation)));
         if io.drained(pipe) {
             self.drained.add(pipe, io.priorities(pipe).send);
@@ -240,9 +260,9 @@ impl Req {
         let (id, body) = backtrace::answer(frame)?;
         let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
         let asker = self.conversations.get_mut(conversation.index()).ok_or(DropReason::Stale)?;
-        if asker.state.is_unsent() {
-            // An answer to what nobody has been asked is a guess.
-            return Err(DropReason::Stale);
+        let State::Outstanding(request) = &asker.state else { return Err(DropReason::Stale) };
+        if !request.copies.iter().any(|copy| copy.pipe == pipe) {
+            return Err(DropReason::NotAsked);
         }
         let reply = State::Replied(id, Message::received(body, pipe));
         if let State::Outstanding(request) = std::mem::replace(&mut asker.state, reply) {
@@ -252,15 +272,22 @@ impl Req {
         Ok(())
     }
 
-    /// The pipe with the latest copy is gone: the request takes its old place in line, or is over.
-    fn on_pipe_lost(&mut self, conversation: Conversation, io: &mut impl Port) {
+    /// A pipe with a copy is gone. If that was the latest, the request takes its old place in line, or
+    /// is over.
+    fn on_pipe_lost(&mut self, pipe: PipeId, conversation: Conversation, io: &mut impl Port) {
         let Some(asker) = self.conversations.get_mut(conversation.index()) else {
             return;
         };
         let State::Outstanding(request) = &mut asker.state else {
             return;
         };
-        if let Place::Carried { due: Some(due), .. } = request.place {
+        let latest = request.copies.last().is_some_and(|copy| copy.pipe == pipe);
+        request.copies.retain(|copy| copy.pipe != pipe);
+        let Place::Carried { due } = request.place else { return };
+        if !latest {
+            return;
+        }
+        if let Some(due) = due {
             self.timers.remove(&(due, conversation));
         }
         if request.resend.is_some() {
@@ -282,11 +309,6 @@ impl Req {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return;
         };
-        if let Place::Carried { pipe, .. } = request.place
-            && let Some(carried) = self.pipes.get_mut(&pipe)
-        {
-            carried.remove(&request.ticket);
-        }
         request.ticket = ticket;
         request.place = Place::Resending;
         self.line.insert(ticket, conversation);
@@ -314,7 +336,7 @@ impl Protocol for Req {
         self.readable(pipe, io);
         self.drained.remove(pipe);
         for conversation in self.pipes.remove(&pipe).unwrap_or_default().into_values() {
-            self.on_pipe_lost(conversation, io);
+            self.on_pipe_lost(pipe, conversation, io);
         }
         self.dispatch(now, io);
     }
@@ -353,6 +375,7 @@ impl Protocol for Req {
             resend: asker.resend,
             ticket,
             place: Place::Unsent,
+            copies: SmallVec::new(),
         });
         self.line_up(ticket, conversation, now, io);
         Ok(())
@@ -427,6 +450,16 @@ impl Protocol for Req {
             self.on_interval_over(conversation);
         }
         self.dispatch(now, io);
+    }
+}
+
+impl Request {
+    /// Notes that a copy went out; yields the one that the same pipe had before.
+    fn remember(&mut self, copy: Sent) -> Option<Sent> {
+        let earlier = self.copies.iter().position(|other| other.pipe == copy.pipe);
+        let earlier = earlier.map(|at| self.copies.remove(at));
+        self.copies.push(copy);
+        earlier
     }
 }
 
@@ -753,9 +786,70 @@ mod tests {
         bench.send(first, "a");
         bench.send(second, "b");
         bench.arrives(1, &[b"\x80\0\0\x0Ax"]);
-        assert_eq!(bench.take_reasons(), [DropReason::Stale]);
+        assert_eq!(bench.take_reasons(), [DropReason::NotAsked]);
         bench.drain(1);
         assert_eq!(bench.take_sent(), sent([(1, "a"), (1, "b")]));
+    }
+
+    // C345.
+    #[test]
+    fn a_reply_counts_only_from_a_pipe_that_was_asked() {
+        let (mut bench, asker) = Bench::connected();
+        bench.attach(2);
+        bench.send(asker, "a");
+        assert_eq!(bench.take_sent(), sent([(1, "a")]));
+        bench.io.take_woken(asker.interest());
+        bench.arrives(2, &[b"\x80\0\0\x09forged"]);
+        assert!(!bench.io.take_woken(asker.interest()));
+        assert_eq!(bench.io.take_drops(), [(Some(pipe(2)), DropReason::NotAsked)]);
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.recv(asker).unwrap(), "x");
+        bench.arrives(2, &[b"\x80\0\0\x09late"]);
+        assert_eq!(bench.take_reasons(), [DropReason::Stale]);
+    }
+
+    /// A bench with a request whose copies went out on pipes 1, 2 and 1 again; pipe 3 has none.
+    fn asked_twice() -> (Bench, Conversation) {
+        let mut bench = Bench::new();
+        for n in [1, 2] {
+            bench.attach(n);
+        }
+        let asker = bench.req.open(Some(SECOND));
+        bench.send(asker, "a");
+        bench.pass(SECOND);
+        bench.pass(SECOND);
+        bench.attach(3);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a"), (1, "a")]));
+        (bench, asker)
+    }
+
+    // C346; semantics 5.1.
+    #[test]
+    fn after_a_resend_a_reply_counts_from_every_pipe_that_was_asked() {
+        for n in [1, 2] {
+            let (mut bench, asker) = asked_twice();
+            bench.arrives(3, &[b"\x80\0\0\x09forged"]);
+            bench.arrives(n, &[b"\x80\0\0\x09x"]);
+            assert_eq!(bench.recv(asker).unwrap(), "x");
+            assert_eq!(bench.take_reasons(), [DropReason::NotAsked]);
+            assert!(bench.req.pipes.values().all(BTreeMap::is_empty), "nothing is remembered");
+        }
+    }
+
+    // C346.
+    #[test]
+    fn the_loss_of_a_pipe_with_an_earlier_copy_changes_nothing() {
+        let (mut bench, asker) = asked_twice();
+        bench.detach(2);
+        assert_eq!(bench.take_sent(), sent([]));
+        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+        bench.attach(2); // another pipe, under the same number
+        bench.arrives(2, &[b"\x80\0\0\x09forged"]);
+        assert_eq!(bench.take_reasons(), [DropReason::NotAsked]);
+        bench.detach(1);
+        assert_eq!(bench.take_sent(), sent([(3, "a")]), "that was the latest");
+        bench.arrives(3, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.recv(asker).unwrap(), "x");
     }
 
     // C090.

@@ -1,7 +1,8 @@
 //! SURVEYOR: asks everybody at once and collects what comes back until the deadline.
 //!
 //! A survey goes to every pipe that has room, once, and is not kept. Answers are sorted by their id
-//! into the conversations that wait for them; after the deadline nothing is delivered any more.
+//! into the conversations that wait for them; after the deadline nothing is delivered any more. Ids
+//! can be guessed, so an answer counts only from a peer that was there when the survey was sent.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::{
     Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::message::{Frame, Message, PipeId};
+use crate::numbered::NumberMap;
 use crate::options::Own;
 use crate::stats::DropReason;
 
@@ -25,6 +27,10 @@ pub(crate) struct Surveyor {
     ids: Ids,
     conversations: Slab<Asker>,
     pipes: FanOut,
+    /// When each pipe came, by a count of all that came before.
+    arrivals: NumberMap<PipeId, u64>,
+    /// How many pipes have come.
+    arrived: u64,
     /// When surveys end.
     timers: BTreeSet<(Instant, Conversation)>,
 }
@@ -57,6 +63,9 @@ struct Asker {
 struct Survey {
     id: RequestId,
     deadline: Option<Instant>,
+    /// How many pipes had come when it was sent: those were asked. One that had no room for its copy
+    /// counts as asked, for it gains nothing by not reading that it would not have by reading.
+    asked: u64,
     answers: VecDeque<Message>,
 }
 
@@ -74,6 +83,8 @@ impl Surveyor {
             ids: Ids::new(seed),
             conversations: Slab::new(),
             pipes: FanOut::new(overflow),
+            arrivals: NumberMap::default(),
+            arrived: 0,
             timers: BTreeSet::new(),
         }
     }
@@ -137,6 +148,9 @@ impl Surveyor {
         let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
         let asker = self.conversations.get_mut(conversation.index()).ok_or(DropReason::Stale)?;
         let survey = asker.survey.as_mut().ok_or(DropReason::Stale)?;
+        if self.arrivals.get(&pipe).is_none_or(|&arrival| arrival >= survey.asked) {
+            return Err(DropReason::NotAsked);
+        }
         if survey.answers.len() >= asker.storage {
             return Err(DropReason::RecvQueueFull);
         }
@@ -159,6 +173,8 @@ impl Protocol for Surveyor {
 
     fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         self.pipes.add(pipe);
+        self.arrivals.insert(pipe, self.arrived);
+        self.arrived += 1;
         Ok(())
     }
 
@@ -166,6 +182,7 @@ impl Protocol for Surveyor {
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.readable(pipe, io);
         self.pipes.remove(pipe, io);
+        self.arrivals.remove(&pipe);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
@@ -189,7 +206,7 @@ impl Protocol for Surveyor {
         let asker = self.conversations.get_mut(conversation.index()).ok_or(SendRefusal::State)?;
         let id = self.ids.issue(conversation);
         let deadline = asker.lasts.and_then(|lasts| now.checked_add(lasts));
-        asker.survey = Some(Survey { id, deadline, answers: VecDeque::new() });
+        asker.survey = Some(Survey { id, deadline, asked: self.arrived, answers: VecDeque::new() });
         self.timers.extend(deadline.map(|deadline| (deadline, conversation)));
         self.pipes.send(&id.header(), body, io)
     }
@@ -520,6 +537,26 @@ mod tests {
         bench.io.arrives(pipe(1), b"\x80\0\0\x091");
         bench.surveyor.detach(pipe(1), bench.now, &mut bench.io);
         assert_eq!(bench.recv(asker).unwrap(), "1");
+    }
+
+    // C348.
+    #[test]
+    fn an_answer_counts_only_from_a_peer_that_was_there_to_be_asked() {
+        let (mut bench, asker) = Bench::new();
+        bench.send(asker);
+        for n in [3, 4] {
+            bench.surveyor.detach(pipe(3), bench.now, &mut bench.io);
+            bench.surveyor.attach(pipe(n), bench.now, &mut bench.io).unwrap();
+            bench.io.arrives(pipe(n), b"\x80\0\0\x09forged");
+            bench.surveyor.readable(pipe(n), &mut bench.io);
+            assert_eq!(bench.io.take_drops(), [(Some(pipe(n)), DropReason::NotAsked)]);
+        }
+        bench.arrives(&[b"\x80\0\0\x091"]);
+        assert_eq!(bench.recv(asker).unwrap(), "1");
+        bench.send(asker);
+        bench.io.arrives(pipe(4), b"\x80\0\0\x0A4");
+        bench.surveyor.readable(pipe(4), &mut bench.io);
+        assert_eq!(bench.recv(asker).unwrap(), "4", "it was asked this time");
     }
 
     // C203, C206.

@@ -19,8 +19,8 @@ use crate::socket::wait::Failure;
 /// Any number of threads and tasks may ask through one socket at once; each gets the reply to its own
 /// request. A request goes to one of the connected REPs, in turn; it is held while there is none, and
 /// sent again when the REP that had it is lost or has not answered within the resend interval (so a
-/// REP may see a request more than once). Exactly one reply is delivered. Source: semantics
-/// specification, section 5.1.
+/// REP may see a request more than once). Exactly one reply is delivered, and it comes from a REP that was
+/// asked. Source: semantics specification, section 5.1.
 ///
 /// ```
 /// let (rep, req) = (sinew::Rep::new(), sinew::Req::new());
