@@ -62,8 +62,7 @@ pub struct Options {
     /// `None`: the default of the protocol.
     overflow: Option<Overflow>,
     requeue: Option<bool>,
-    sub_queue: Option<usize>,
-    prefer_new: Option<bool>,
+    keep: Keep,
 }
 
 /// The callback that lets a peer in or not.
@@ -90,8 +89,7 @@ impl Default for Options {
             survey_storage: None,
             overflow: None,
             requeue: None,
-            sub_queue: None,
-            prefer_new: None,
+            keep: Keep::default(),
         }
     }
 }
@@ -102,7 +100,6 @@ const RESEND_INTERVAL: Duration = Duration::from_secs(60);
 const SURVEY_DEADLINE: Duration = Duration::from_secs(1);
 const SURVEY_STORAGE: usize = 128;
 const SUB_QUEUE: usize = 128;
-const PREFER_NEW: bool = true;
 
 /// Beyond it there is nothing to gain.
 const LONGEST_SPIN: Duration = Duration::from_millis(1);
@@ -362,25 +359,35 @@ impl Options {
     /// Default 128. What is over is dropped and counted as
     /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); see [`prefer_new`](Self::prefer_new).
     ///
-    /// While the program goes on receiving, nothing need be dropped: a full queue then leaves the rest
+    /// A queue shorter than the default asks for fresh news, as `prefer_new(true)` does: it holds the
+    /// newest messages, however slow the program is. With `prefer_new(false)` it does not.
+    ///
+    /// Any other queue drops nothing while the program goes on receiving: a full one leaves the rest
     /// in the pipes, and the publishers feel it, until nothing has been received for 100 to 200 ms.
     /// Without further contexts a queue that holds one message does so already: then only
     /// [`recv_queue`](Self::recv_queue) messages of each publisher wait here meanwhile. But
     /// what one context leaves there must not keep others waiting: as soon as a context that has
-    /// received before has an empty queue, those that are full drop.
+    /// received before has an empty queue, or one that asks for fresh news has a topic, those that are
+    /// full drop.
     ///
     /// When it is made smaller, what does not fit any more is dropped. Only for SUB.
     #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
     pub fn sub_queue(mut self, messages: usize) -> Self {
-        self.sub_queue = Some(messages);
+        self.keep.queue = Some(messages);
         self
     }
 
-    /// Whether a full [`sub_queue`](Self::sub_queue) drops its oldest message rather than the new one.
-    /// Default true. Has effect on what arrives later. Only for SUB.
+    /// Which message a full [`sub_queue`](Self::sub_queue) drops, and whether it may hold up the
+    /// publishers first. Not set, it drops the oldest, but only of a program that does not receive.
+    ///
+    /// `true`: fresh news. Messages are taken in as they come, and the oldest dropped, whatever the
+    /// program does: who asks gets one of the newest `sub_queue` messages that have arrived.
+    /// Publishers are never held up. A burst longer than the queue loses its beginning, however fast
+    /// it is read. `false`: a full queue drops the new message, and of a program that receives none.
+    /// Takes effect at once. Only for SUB.
     #[doc(alias("NNG_OPT_SUB_PREFNEW"))]
     pub fn prefer_new(mut self, yes: bool) -> Self {
-        self.prefer_new = Some(yes);
+        self.keep.prefer_new = Some(yes);
         self
     }
 
@@ -515,12 +522,17 @@ impl Options {
 
     /// What `sub_queue` was set to, or its default.
     pub fn get_sub_queue(&self) -> usize {
-        self.sub_queue.unwrap_or(SUB_QUEUE)
+        self.keep.limit()
     }
 
-    /// What `prefer_new` was set to, or its default.
+    /// What `prefer_new` was set to; `true` also when it was not, since a full queue drops its oldest then.
     pub fn get_prefer_new(&self) -> bool {
-        self.prefer_new.unwrap_or(PREFER_NEW)
+        self.keep.drops_oldest()
+    }
+
+    /// Which messages a SUB keeps.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keep
     }
 
     /// What `send_priority` was set to, or its default.
@@ -568,8 +580,8 @@ impl Options {
             (Own::SurveyStorage, self.survey_storage.is_some()),
             (Own::Overflow, self.overflow.is_some()),
             (Own::Requeue, self.requeue.is_some()),
-            (Own::SubQueue, self.sub_queue.is_some()),
-            (Own::PreferNew, self.prefer_new.is_some()),
+            (Own::SubQueue, self.keep.queue.is_some()),
+            (Own::PreferNew, self.keep.prefer_new.is_some()),
         ];
         set.into_iter().filter(|&(_, set)| set).try_for_each(|(own, _)| own.check(kind))?;
         if let Some(ttl) = self.ttl {
@@ -584,6 +596,31 @@ impl Options {
         in_range("survey_storage", self.get_survey_storage(), &QUEUE, "1 to 8192 answers")?;
         in_range("sub_queue", self.get_sub_queue(), &QUEUE, "1 to 8192 messages")?;
         self.overflow.map_or(Ok(()), |overflow| check_overflow(overflow, kind))
+    }
+}
+
+/// Which messages a SUB keeps for a program that has not come for them: what was set of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Keep {
+    pub(crate) queue: Option<usize>,
+    pub(crate) prefer_new: Option<bool>,
+}
+
+impl Keep {
+    /// How many messages may wait.
+    pub(crate) fn limit(&self) -> usize {
+        self.queue.unwrap_or(SUB_QUEUE)
+    }
+
+    /// Whether a full queue drops its oldest message rather than the new one.
+    pub(crate) fn drops_oldest(&self) -> bool {
+        self.prefer_new.unwrap_or(true)
+    }
+
+    /// Whether the program has chosen the newest messages, so that nothing may wait behind a full
+    /// queue.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.prefer_new.unwrap_or(self.limit() < SUB_QUEUE)
     }
 }
 
@@ -756,8 +793,8 @@ impl fmt::Debug for Options {
             .field("survey_storage", &self.survey_storage)
             .field("overflow", &self.overflow)
             .field("requeue", &self.requeue)
-            .field("sub_queue", &self.sub_queue)
-            .field("prefer_new", &self.prefer_new)
+            .field("sub_queue", &self.keep.queue)
+            .field("prefer_new", &self.keep.prefer_new)
             .finish()
     }
 }

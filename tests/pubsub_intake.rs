@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{SOON, Transport, conserved, eventually};
-use sinew::{DropReason, Options, Pub, Runtime, Sub};
+use kit::{SOON, Transport, arrived, conserved, eventually};
+use sinew::{DropReason, Options, Overflow, Pub, Runtime, Sub};
 
 /// A full queue waits so long for a program that has received before.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -44,6 +44,11 @@ fn read(sub: &Sub, last: u64) -> (u64, Duration) {
             return (received, longest);
         }
     }
+}
+
+fn both_conserved(publisher: &Pub, subscriber: &Sub) {
+    conserved(&publisher.stats());
+    conserved(&subscriber.stats());
 }
 
 /// What was sent was delivered or dropped for a reason, and a subscriber that reads drops nothing.
@@ -123,6 +128,67 @@ fn the_newest_messages_remain_for_who_has_stopped_reading() {
         assert_eq!(subscriber.try_recv().expect("it is there"), "18");
         assert_eq!(subscriber.try_recv().expect("it is there"), "19");
         conserved(&subscriber.stats());
+    }
+}
+
+/// C349: what is asked for after some work is among the newest that have arrived, whatever was asked
+/// for before.
+#[test]
+fn news_does_not_grow_old_with_a_slow_program() {
+    const EACH: u64 = 20;
+    for transport in Transport::ALL {
+        for (kept, options) in [
+            (1, Options::new().sub_queue(1).prefer_new(true)),
+            (5, Options::new().sub_queue(5)),
+            (128, Options::new().prefer_new(true)),
+        ] {
+            let subscriber = Sub::with_options(options).expect("the options are good");
+            let context = subscriber.context();
+            let publisher = Pub::new();
+            let _address = join!(publisher, subscriber, transport);
+            context.subscribe("").expect("it is open");
+            assert!(context.try_recv().is_err());
+            for turn in 1..=100 {
+                let newest = turn * EACH;
+                (newest - EACH..newest)
+                    .for_each(|n| publisher.send(numbered(n)).expect("it sends"));
+                // No more than that: not everything is taken out of the pipes at once.
+                arrived(|| subscriber.stats(), newest);
+                let got = number(&context.try_recv().expect("it has arrived"));
+                assert!(got + kept >= newest, "{transport:?}: {got} of {newest}");
+            }
+            both_conserved(&publisher, &subscriber);
+            assert_eq!(publisher.stats().drops(DropReason::SendQueueFull), 0);
+        }
+    }
+}
+
+/// C349: the queue follows the news while the program is busy. Nobody is waited for in any turn: that
+/// would take a hundred milliseconds in each.
+#[test]
+fn news_is_taken_in_while_the_program_is_busy() {
+    const EACH: u64 = 50; // more than the pipe holds
+    const TURNS: u64 = 200;
+    for transport in Transport::ALL {
+        let options = Options::new().sub_queue(1).prefer_new(true).recv_queue(8);
+        let subscriber = Sub::with_options(options).expect("the options are good");
+        let waits = Options::new().overflow(Overflow::Wait).send_queue(8);
+        let publisher = Pub::with_options(waits).expect("the options are good");
+        let _address = join!(publisher, subscriber, transport);
+        subscriber.subscribe("").expect("it is open");
+        let begun = Instant::now();
+        for turn in 1..=TURNS {
+            for n in (turn - 1) * EACH..turn * EACH {
+                publisher.send_timeout(numbered(n), SOON).expect("nobody holds it up");
+            }
+            eventually("all is taken in", || subscriber.stats().copies_taken == turn * EACH);
+            let got = subscriber.try_recv().expect("the newest is there");
+            assert_eq!(number(&got), turn * EACH - 1, "{transport:?}");
+        }
+        assert!(begun.elapsed() < PATIENCE * (TURNS as u32 / 2), "{transport:?}");
+        let dropped = subscriber.stats().drops(DropReason::RecvQueueFull);
+        assert_eq!(dropped, TURNS * (EACH - 1));
+        both_conserved(&publisher, &subscriber);
     }
 }
 

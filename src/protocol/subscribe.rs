@@ -7,11 +7,16 @@
 //! # Who waits for whom
 //!
 //! Messages come into the contexts' queues as soon as they arrive, and when a receive finds its own
-//! queue empty; what is for that receive alone it gets without the queue. When a queue has enough the
-//! program may be away, or about to go on reading. If it has received lately, intake pauses: the rest
-//! stays in the pipes, and the publishers feel it. If not, the queue drops what its rule says and
-//! intake goes on. So a program that keeps reading loses nothing here in a burst, and one that does not
-//! finds the newest messages, or the oldest.
+//! queue empty; what is for that receive alone it gets without the queue.
+//!
+//! A program that has chosen the newest messages waits for nobody: its queue takes in all that comes,
+//! and drops the oldest. A receive first empties the pipes, so that what it gets is among the newest
+//! that have arrived.
+//!
+//! Else, when a queue has enough, the program may be away, or about to go on reading. If it has
+//! received lately, intake pauses: the rest stays in the pipes, and the publishers feel it. If not, the
+//! queue drops what its rule says and intake goes on. So a program that keeps reading loses nothing
+//! here in a burst, and one that does not finds the newest messages, or the oldest.
 //!
 //! A queue has enough when it is full. That of a socket's only context has enough with one message:
 //! its program then takes the others out of the pipes itself, and nobody has to take them twice.
@@ -21,8 +26,8 @@
 //! for what has waited in the pipes. Until then, and for what still waits in the transport, a program
 //! that stops in the middle of a burst finds older messages than the newest. And there is no pause
 //! while some context with an empty queue has asked for more: a full context never holds up another
-//! that could go on. With several contexts a burst for one of them may therefore overflow its queue
-//! however fast it is read.
+//! that could go on, which one that wants the newest always can. With several contexts a burst for one
+//! of them may therefore overflow its queue however fast it is read.
 //!
 //! Matching a message costs one look into the topics of each context: with thousands of contexts on
 //! one socket, that is what a message costs.
@@ -43,7 +48,7 @@ use super::{
     Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::message::{Message, PipeId, Verdict};
-use crate::options::Own;
+use crate::options::{Keep, Own};
 use crate::stats::DropReason;
 
 /// For how long a full queue waits for a program that has received before. Long enough for a thread
@@ -103,10 +108,11 @@ enum Intake {
 struct Context {
     topics: Topics,
     queue: VecDeque<Message>,
+    keep: Keep,
     /// How many messages may wait to be received.
     limit: usize,
-    /// Whether a full queue drops its oldest message rather than the new one.
-    prefer_new: bool,
+    /// Whether nothing may wait behind a full queue.
+    fresh: bool,
     /// Whether the program has ever asked for a message.
     asked: bool,
     program: Program,
@@ -132,9 +138,9 @@ impl Sub {
         Self::default()
     }
 
-    /// A new context without topics, in which up to `limit` messages may wait to be received.
-    pub(crate) fn open(&mut self, limit: usize, prefer_new: bool) -> Conversation {
-        let index = self.contexts.insert(Context::new(limit, prefer_new));
+    /// A new context without topics.
+    pub(crate) fn open(&mut self, keep: Keep) -> Conversation {
+        let index = self.contexts.insert(Context::new(keep));
         self.takers.clear();
         self.takers.reserve(self.contexts.len());
         Conversation::from_index(index)
@@ -176,21 +182,26 @@ impl Sub {
         Ok(())
     }
 
-    /// Changes how many messages may wait in the context. Those for which there is no room any more
-    /// are dropped by the rule for a full queue.
-    pub(crate) fn set_limit(&mut self, context: Conversation, limit: usize, io: &mut impl Port) {
+    /// Changes which messages the context keeps. Those for which there is no room any more are dropped
+    /// by the rule for a full queue.
+    pub(crate) fn change(
+        &mut self,
+        context: Conversation,
+        change: impl FnOnce(&mut Keep),
+        io: &mut impl Port,
+    ) {
         if let Some(context) = self.contexts.get_mut(context.index()) {
-            context.limit = limit;
+            change(&mut context.keep);
+            context.follow();
             context.shorten(io);
         }
         self.take_in(None, io);
     }
 
-    /// Changes which message a full queue drops.
-    pub(crate) fn set_prefer_new(&mut self, context: Conversation, prefer_new: bool) {
-        if let Some(context) = self.contexts.get_mut(context.index()) {
-            context.prefer_new = prefer_new;
-        }
+    /// The next message for a receive that wants the newest: all that the pipes hold comes first.
+    fn take_newest(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
+        self.take_in(Some(receiver), io);
+        self.contexts.get_mut(receiver.index())?.queue.pop_front()
     }
 
     /// The next message for a receive that has found its queue empty.
@@ -229,11 +240,12 @@ impl Sub {
         self.intake = Intake::Unfinished { since: io.now() };
     }
 
-    /// Moves messages from the pipes to the contexts: for a receive that has found its queue empty,
-    /// until there is one for it, which is yielded; else until a queue that has enough pauses it.
-    /// Drops what nobody wants.
+    /// Moves messages from the pipes to the contexts: for a receive that has found its queue empty and
+    /// does not want the newest, until there is one for it, which is yielded; else until a queue that
+    /// has enough pauses it. Drops what nobody wants.
     fn take_in(&mut self, receiver: Option<Conversation>, io: &mut impl Port) -> Option<Message> {
         let receiver = receiver.map(Conversation::index);
+        let first = receiver.filter(|&receiver| !self.contexts[receiver].fresh);
         let mut effort = EFFORT;
         loop {
             let Self { contexts, takers, pipes, .. } = &mut *self;
@@ -250,15 +262,15 @@ impl Sub {
                 return None;
             };
             let message = Message::received(frame.into_bytes(), pipe);
-            let Some(receiver) = receiver else {
-                self.distribute(message, None, io);
+            let Some(first) = first else {
+                self.distribute(message, receiver, io);
                 continue;
             };
-            if self.takers == [receiver] {
+            if self.takers == [first] {
                 return Some(message);
             }
-            self.distribute(message, Some(receiver), io);
-            let taken = self.contexts[receiver].queue.pop_front();
+            self.distribute(message, receiver, io);
+            let taken = self.contexts[first].queue.pop_front();
             if taken.is_some() {
                 return taken;
             }
@@ -337,7 +349,7 @@ impl Judge<'_> {
         self.takers.extend(wanting.map(|(index, _)| index));
         let enough = enough(self.contexts);
         self.holds_up = self.takers.iter().any(|&taker| self.contexts[taker].is_waited_for(enough))
-            && !self.contexts.iter().any(|(_, context)| context.is_hungry());
+            && !self.contexts.iter().any(|(_, context)| context.could_go_on());
         match (self.takers.is_empty(), self.holds_up) {
             (true, _) => Verdict::Skip,
             (false, false) => Verdict::Take,
@@ -357,15 +369,21 @@ fn is_wanted(topics: &Topics, head: &[u8], body: &[u8]) -> bool {
 }
 
 impl Context {
-    fn new(limit: usize, prefer_new: bool) -> Self {
+    fn new(keep: Keep) -> Self {
         Self {
             topics: Topics::new(),
             queue: VecDeque::new(),
-            limit,
-            prefer_new,
+            keep,
+            limit: keep.limit(),
+            fresh: keep.is_fresh(),
             asked: false,
             program: Program::Away,
         }
+    }
+
+    /// Goes by what was set.
+    fn follow(&mut self) {
+        (self.limit, self.fresh) = (self.keep.limit(), self.keep.is_fresh());
     }
 
     /// Whether its program may be waiting. Whoever has asked once will ask again.
@@ -373,9 +391,14 @@ impl Context {
         self.asked && self.queue.is_empty()
     }
 
+    /// Whether what waits in the pipes behind the message of another may be for it now.
+    fn could_go_on(&self) -> bool {
+        self.is_hungry() || self.fresh && !self.topics.is_empty()
+    }
+
     /// Whether it has `enough`, or all that it may have, but will have less soon.
     fn is_waited_for(&self, enough: usize) -> bool {
-        self.queue.len() >= self.limit.min(enough) && self.program != Program::Away
+        self.queue.len() >= self.limit.min(enough) && self.program != Program::Away && !self.fresh
     }
 
     fn accept(&mut self, message: Message, io: &mut impl Port) {
@@ -389,8 +412,10 @@ impl Context {
     /// Drops what the queue must not hold.
     fn shorten(&mut self, io: &mut impl Port) {
         while self.queue.len() > self.limit {
-            let dropped =
-                if self.prefer_new { self.queue.pop_front() } else { self.queue.pop_back() };
+            let dropped = match self.keep.drops_oldest() {
+                true => self.queue.pop_front(),
+                false => self.queue.pop_back(),
+            };
             io.dropped(dropped.and_then(|message| message.pipe()), DropReason::RecvQueueFull);
         }
     }
@@ -458,8 +483,11 @@ impl Protocol for Sub {
         let context = self.contexts.get_mut(from.index()).ok_or(RecvRefusal::Canceled)?;
         context.asked = true;
         context.program = Program::Reading;
-        let waiting = context.queue.pop_front();
-        waiting.or_else(|| self.fetch(*from, io)).ok_or(RecvRefusal::WouldBlock)
+        let message = match context.fresh {
+            false => context.queue.pop_front().or_else(|| self.fetch(*from, io)),
+            true => self.take_newest(*from, io),
+        };
+        message.ok_or(RecvRefusal::WouldBlock)
     }
 
     /// What the pipes hold may be for anyone.
@@ -480,7 +508,9 @@ impl Protocol for Sub {
         let index = n as usize;
         let Some(context) = self.contexts.get_mut(index) else { return false };
         context.asked = true;
-        if context.queue.is_empty()
+        if context.fresh {
+            self.take_in(Some(Conversation::from_index(index)), io);
+        } else if context.queue.is_empty()
             && let Some(first) = self.fetch(Conversation::from_index(index), io)
         {
             self.contexts[index].queue.push_front(first);
@@ -539,9 +569,20 @@ mod tests {
         }
 
         fn open(&mut self, topics: &[&str]) -> Conversation {
-            let context = self.sub.open(128, true);
+            let context = self.sub.open(Keep::default());
             topics.iter().for_each(|topic| self.sub.subscribe(context, topic.as_bytes()));
             context
+        }
+
+        /// Has the queue hold up to `limit` messages, without asking for fresh news by that.
+        fn bound(&mut self, context: Conversation, limit: usize) {
+            let context = &mut self.sub.contexts[context.index()];
+            (context.limit, context.fresh) = (limit, false);
+            context.shorten(&mut self.io);
+        }
+
+        fn prefer_new(&mut self, context: Conversation, yes: bool) {
+            self.sub.change(context, |keep| keep.prefer_new = Some(yes), &mut self.io);
         }
 
         fn arrives(&mut self, n: u32, texts: &[&str]) {
@@ -620,7 +661,7 @@ mod tests {
     /// One with a context that holds two messages, whose program was waiting when six arrived.
     fn burst() -> (Bench, Conversation) {
         let (mut bench, context) = Bench::new(&[""]);
-        bench.sub.set_limit(context, 2, &mut bench.io);
+        bench.bound(context, 2);
         bench.waits(context);
         bench.arrives(1, &SIX);
         (bench, context)
@@ -666,9 +707,9 @@ mod tests {
     #[test]
     fn all_that_are_full_are_waited_for_together() {
         let (mut bench, _) = Bench::new(&[]);
-        let contexts = [(); 3].map(|()| bench.sub.open(1, true));
+        let contexts = [(); 3].map(|()| bench.open(&[""]));
         for context in contexts {
-            bench.sub.subscribe(context, b"");
+            bench.bound(context, 1);
             bench.waits(context);
         }
         bench.arrives(1, &["1", "2"]);
@@ -678,12 +719,85 @@ mod tests {
         assert_eq!(bench.sub.deadline(), None);
     }
 
+    /// One with a context that keeps the two newest messages.
+    fn fresh() -> (Bench, Conversation) {
+        let (mut bench, context) = Bench::new(&[""]);
+        bench.sub.change(context, |keep| keep.queue = Some(2), &mut bench.io);
+        (bench, context)
+    }
+
+    /// C349.
+    #[test]
+    fn who_wants_the_newest_gets_them_however_slowly_he_reads() {
+        let (mut bench, context) = fresh();
+        bench.waits(context);
+        bench.arrives(1, &SIX);
+        assert_eq!(bench.sub.deadline(), None, "nobody is waited for");
+        assert_eq!(bench.io.popped, 6);
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 4]);
+        assert_eq!(bench.receive(context).unwrap(), "5");
+        bench.arrives(2, &["7", "8"]);
+        assert_eq!(bench.receive_all(context), ["7", "8"]);
+    }
+
+    /// C349: the bell may not have been heard yet.
+    #[test]
+    fn who_wants_the_newest_looks_into_the_pipes_first() {
+        let (mut bench, context) = fresh();
+        bench.arrives(1, &["1", "2"]);
+        SIX.iter().for_each(|text| bench.io.arrives(pipe(1), text.as_bytes()));
+        bench.sub.pipes.add(pipe(1), 8);
+        assert!(bench.sub.settle(context.interest(), &mut bench.io));
+        assert_eq!(bench.io.popped, 8, "a look takes in all as well");
+        bench.arrives(1, &[]);
+        bench.io.arrives(pipe(1), b"7");
+        bench.sub.pipes.add(pipe(1), 8);
+        assert_eq!(bench.receive_all(context), ["6", "7"]);
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 7]);
+    }
+
+    /// C349: what is chosen, and by what.
+    #[test]
+    fn a_queue_shorter_than_the_default_asks_for_the_newest_unless_told_otherwise() {
+        let keep = |queue, prefer_new| Keep { queue, prefer_new };
+        for fresh in [keep(Some(127), None), keep(None, Some(true)), keep(Some(128), Some(true))] {
+            assert!(fresh.is_fresh(), "{fresh:?}");
+        }
+        for waits in [keep(None, None), keep(Some(128), None), keep(Some(1), Some(false))] {
+            assert!(!waits.is_fresh(), "{waits:?}");
+        }
+    }
+
+    /// C349, among contexts: nor may one that waits hold up the one that wants the newest.
+    #[test]
+    fn a_context_that_wants_the_newest_is_held_up_by_no_other() {
+        let (mut bench, context) = burst();
+        assert!(bench.sub.deadline().is_some());
+        let fresh = bench.open(&[]);
+        bench.prefer_new(fresh, true);
+        assert!(bench.sub.deadline().is_some(), "without a topic it wants nothing");
+        bench.sub.subscribe(fresh, b"6");
+        bench.arrives(1, &[]);
+        assert_eq!(bench.sub.deadline(), None);
+        assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 4]);
+        assert_eq!(bench.receive_all(fresh), ["6"]);
+        assert_eq!(bench.receive_all(context), ["5", "6"]);
+    }
+
+    #[test]
+    fn to_choose_the_newest_ends_a_pause() {
+        let (mut bench, context) = burst();
+        bench.prefer_new(context, true);
+        assert_eq!((bench.io.popped, bench.sub.deadline()), (6, None));
+        assert_eq!(bench.receive_all(context), SIX, "there is room for a hundred");
+    }
+
     /// C155, within one socket.
     #[test]
     fn a_full_context_does_not_hold_up_one_that_waits() {
         let (mut bench, quick) = Bench::new(&["q"]);
-        let slow = bench.sub.open(1, true);
-        bench.sub.subscribe(slow, b"s");
+        let slow = bench.open(&["s"]);
+        bench.bound(slow, 1);
         bench.waits(slow);
         bench.waits(quick);
         bench.arrives(1, &["s1", "s2", "s3", "q"]);
@@ -719,7 +833,7 @@ mod tests {
 
         let (mut bench, context) = burst();
         bench.open(&[]);
-        bench.sub.set_limit(context, 128, &mut bench.io);
+        bench.sub.change(context, |keep| keep.queue = Some(128), &mut bench.io);
         assert_eq!(bench.io.popped, 6, "not alone, it has enough only when it is full");
     }
 
@@ -789,8 +903,8 @@ mod tests {
     #[test]
     fn a_full_queue_drops_the_oldest() {
         let (mut bench, _) = Bench::new(&[]);
-        let context = bench.sub.open(2, true);
-        bench.sub.subscribe(context, b"");
+        let context = bench.open(&[""]);
+        bench.bound(context, 2);
         bench.arrives(1, &["one", "two", "three"]);
         assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull]);
         assert_eq!(bench.receive_all(context), ["two", "three"]);
@@ -800,8 +914,8 @@ mod tests {
     #[test]
     fn a_full_queue_that_does_not_prefer_the_new_drops_it() {
         let (mut bench, context) = Bench::new(&[""]);
-        bench.sub.set_prefer_new(context, false);
-        bench.sub.set_limit(context, 2, &mut bench.io);
+        bench.prefer_new(context, false);
+        bench.bound(context, 2);
         bench.arrives(1, &["one", "two", "three"]);
         assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull]);
         assert_eq!(bench.receive_all(context), ["one", "two"]);
@@ -812,9 +926,9 @@ mod tests {
     fn a_queue_made_shorter_keeps_what_fits() {
         for (prefer_new, kept) in [(true, ["c", "d"]), (false, ["a", "b"])] {
             let (mut bench, context) = Bench::new(&[""]);
-            bench.sub.set_prefer_new(context, prefer_new);
+            bench.prefer_new(context, prefer_new);
             bench.arrives(1, &["a", "b", "c", "d"]);
-            bench.sub.set_limit(context, 2, &mut bench.io);
+            bench.sub.change(context, |keep| keep.queue = Some(2), &mut bench.io);
             assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 2]);
             assert_eq!(bench.receive_all(context), kept);
         }

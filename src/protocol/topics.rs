@@ -49,6 +49,10 @@ impl Topics {
         Self { root: Branch::default(), nodes: Arena::default(), len: 0 }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Whether some topic is a prefix of `body`. The empty topic is one of everything.
     pub(super) fn matches(&self, body: &[u8]) -> bool {
         let mut branch = &self.root;

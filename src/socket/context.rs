@@ -19,6 +19,7 @@ use super::watch::{Beacon, Readiness, Watching};
 use super::{Closed, Core, Handle, SocketPort};
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
+use crate::options::{Keep, Options};
 use crate::protocol::{self, Conversation, NotSubscribed, Protocol, RecvRefusal};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
@@ -368,7 +369,7 @@ impl ReqContext {
         interval: impl Into<Option<Duration>>,
     ) -> Result<(), OptionError> {
         let interval = interval.into();
-        crate::Options::new().resend_interval(interval).check(&protocol::Req::KIND)?;
+        Options::new().resend_interval(interval).check(&protocol::Req::KIND)?;
         self.conversing.configure(|req, conversation, _| req.set_resend(conversation, interval));
         Ok(())
     }
@@ -408,7 +409,7 @@ impl SurveyorContext {
         deadline: impl Into<Option<Duration>>,
     ) -> Result<(), OptionError> {
         let deadline = deadline.into();
-        crate::Options::new().survey_deadline(deadline).check(&protocol::Surveyor::KIND)?;
+        Options::new().survey_deadline(deadline).check(&protocol::Surveyor::KIND)?;
         self.conversing.configure(|surveyor, conversation, _| {
             surveyor.set_deadline(conversation, deadline);
         });
@@ -449,9 +450,8 @@ iter_calls!(SubContext, Message, |context| context.take(Patience::For(None)).ok(
 
 impl SubContext {
     pub(super) fn new(core: &Handle<protocol::Sub>) -> Self {
-        let options = core.options();
-        let (limit, prefer_new) = (options.get_sub_queue(), options.get_prefer_new());
-        let conversation = core.enter(|entry| entry.parts().0.open(limit, prefer_new));
+        let keep = core.with_options(Options::keep);
+        let conversation = core.enter(|entry| entry.parts().0.open(keep));
         let common = Common::new(core, Receivers::Many);
         // A context of a closed socket is a closed context.
         common.closed.store(core.is_closed(), Ordering::Release);
@@ -494,17 +494,19 @@ impl SubContext {
     ///
     /// [`OptionError::Invalid`]: the number is out of range.
     pub fn set_sub_queue(&self, messages: usize) -> Result<(), OptionError> {
-        crate::Options::new().sub_queue(messages).check(&protocol::Sub::KIND)?;
-        self.conversing.configure(|sub, conversation, io| {
-            sub.set_limit(conversation, messages, io);
-        });
+        Options::new().sub_queue(messages).check(&protocol::Sub::KIND)?;
+        self.keep(|keep| keep.queue = Some(messages));
         Ok(())
     }
 
-    /// Whether a full queue drops its oldest message; see
+    /// Which message a full queue drops, and whether it may hold up the publishers first; see
     /// [`Options::prefer_new`](crate::Options::prefer_new).
     pub fn set_prefer_new(&self, yes: bool) {
-        self.conversing.configure(|sub, conversation, _| sub.set_prefer_new(conversation, yes));
+        self.keep(|keep| keep.prefer_new = Some(yes));
+    }
+
+    fn keep(&self, change: impl FnOnce(&mut Keep)) {
+        self.conversing.configure(|sub, conversation, io| sub.change(conversation, change, io));
     }
 }
 

@@ -16,6 +16,7 @@ use super::super::{
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
+use crate::options::Keep;
 use crate::rounds::rounds;
 
 /// How often each program acts. Until it has, it leaves some of what it could receive for later.
@@ -280,7 +281,7 @@ proptest! {
             12 => world.node(RawReq::new(), Witness::new(|_, _| ())),
             13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
             _ => world.node(Sub::new(), Witness::new(|sub: &mut Sub, _| {
-                let context = sub.open(2, true);
+                let context = sub.open(Keep { queue: Some(2), prefer_new: None });
                 sub.subscribe(context, b"\0\0");
                 context
             })),
@@ -521,10 +522,16 @@ impl Reader {
     }
 }
 
+/// Few messages, by any rule.
+fn keep(io: &mut SimPort<'_>) -> Keep {
+    let prefer_new = [None, Some(false), Some(true)][io.random().below(3)];
+    Keep { queue: Some(3), prefer_new }
+}
+
 impl Program<Sub> for Reader {
     fn act(&mut self, sub: &mut Sub, io: &mut SimPort<'_>) {
         while self.contexts.len() < Self::CONTEXTS {
-            let context = sub.open(3, io.random().one_in(2));
+            let context = sub.open(keep(io));
             let (topics, order) = (BTreeSet::new(), Order::new(self.across_a_device));
             self.contexts.push(Reading { context, topics, order, waits: false });
         }
@@ -533,7 +540,7 @@ impl Program<Sub> for Reader {
             0 => {
                 let Reading { context, topics, waits, .. } = &mut self.contexts[which];
                 sub.close(*context, io);
-                *context = sub.open(3, true);
+                *context = sub.open(keep(io));
                 topics.clear();
                 *waits = false;
             }

@@ -50,14 +50,11 @@ socket_calls!(
     protocol::Sub,
     |options| {
         let mut sub = protocol::Sub::new();
-        let own = sub.open(options.get_sub_queue(), options.get_prefer_new());
+        let own = sub.open(options.keep());
         debug_assert_eq!(own, OWN);
         sub
     },
-    |sub, options, io| {
-        sub.set_prefer_new(OWN, options.get_prefer_new());
-        sub.set_limit(OWN, options.get_sub_queue(), io);
-    }
+    |sub, options, io| sub.change(OWN, |keep| *keep = options.keep(), io)
 );
 recv_calls!(Sub, OWN.interest(), OWN);
 
