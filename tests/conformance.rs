@@ -1,42 +1,25 @@
-//! The table in `tests/README.md` says the truth: each case of the conformance list has a test that
-//! cites it, and each test that the table names is there.
+//! The table in `tests/README.md` says the truth: each case of `docs/spec/conformance.md` has a test
+//! that cites it, and each test that the table names is there. What source, tests and documentation cite
+//! of the specification is in it.
 //!
 //! The table is made from the citations, such as `/// C117.` above a test. After adding one:
 //! `UPDATE_CONFORMANCE=1 cargo test --test conformance`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// The sections of the list, and the cases that stand in each by their numbers.
-const SECTIONS: &[(&str, RangeInclusive<u16>)] = &[
-    ("Connection header", 1..=15),
-    ("Framing and sizes", 16..=35),
-    ("PAIR", 36..=57),
-    ("REQ and REP", 58..=100),
-    ("PIPELINE", 101..=117),
-    ("Priorities", 118..=125),
-    ("BUS", 126..=137),
-    ("PUBSUB", 138..=162),
-    ("SURVEY", 163..=191),
-    ("Contexts", 192..=207),
-    ("Raw sockets and devices", 208..=226),
-    ("Pipes and events", 227..=238),
-    ("Endpoints and addresses", 239..=274),
-    ("Reconnecting", 275..=284),
-    ("Timeouts, not waiting, closing", 285..=298),
-    ("Options", 299..=305),
-    ("Statistics", 306..=314),
-    ("WebSocket and TLS", 315..=328),
-    ("Polling", 329..=333),
-    ("Stress and scale", 334..=340),
-    ("Later additions", 341..=349),
-];
-
 /// The cases that wait for something that sinew does not have yet.
 const WAITING: &[(RangeInclusive<u16>, &str)] = &[(315..=328, "waits for these transports")];
+
+/// A section of the list: its title, and the cases that stand in it.
+struct Section {
+    title: String,
+    cases: Vec<u16>,
+}
 
 /// The tests of each case, by file.
 type Citations = BTreeMap<u16, BTreeMap<String, Vec<String>>>;
@@ -60,15 +43,39 @@ fn the_table_names_the_tests_of_every_case() {
 #[test]
 fn no_case_is_without_a_test() {
     let citations = citations();
-    let missing: Vec<u16> = SECTIONS
+    let cases: Vec<u16> = sections().into_iter().flat_map(|section| section.cases).collect();
+    let missing: Vec<_> = cases
         .iter()
-        .flat_map(|(_, cases)| cases.clone())
-        .filter(|case| citations.contains_key(case) == why_waiting(*case).is_some())
+        .filter(|case| citations.contains_key(case) == why_waiting(**case).is_some())
         .collect();
     assert!(missing.is_empty(), "cases without a test, or with one that should wait: {missing:?}");
-    let last = SECTIONS.last().map_or(0, |(_, cases)| *cases.end());
-    let unknown: Vec<_> = citations.keys().filter(|case| !(1..=last).contains(*case)).collect();
+    let unknown: Vec<_> = citations.keys().filter(|case| !cases.contains(case)).collect();
     assert!(unknown.is_empty(), "tests cite cases that are not in the list: {unknown:?}");
+    let numbers: BTreeSet<_> = cases.iter().collect();
+    assert_eq!(numbers.len(), cases.len(), "two cases have one number");
+}
+
+/// The list itself: `## 3. PAIR (PA)` begins a section, `- C036 two PAIR0 …` is a case.
+fn sections() -> Vec<Section> {
+    let mut sections = Vec::new();
+    for line in specification("conformance.md").lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let title = heading.split_once(". ").map_or(heading, |(_, title)| title);
+            let title = title.split(" (").next().unwrap_or(title).to_owned();
+            sections.push(Section { title, cases: Vec::new() });
+        } else if let Some(case) = line.strip_prefix("- C") {
+            let section = sections.last_mut().expect("a heading before the first case");
+            let number = case.get(..3).and_then(|digits| digits.parse().ok());
+            section.cases.push(number.unwrap_or_else(|| panic!("no case: {line}")));
+        }
+    }
+    sections.retain(|section| !section.cases.is_empty());
+    sections
+}
+
+fn specification(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/spec").join(name);
+    fs::read_to_string(path).expect("a part of the specification")
 }
 
 fn why_waiting(case: u16) -> Option<&'static str> {
@@ -77,9 +84,9 @@ fn why_waiting(case: u16) -> Option<&'static str> {
 
 fn render(citations: &Citations) -> String {
     let mut table = String::new();
-    for (section, cases) in SECTIONS {
-        write!(table, "\n## {section}\n\n| case | tests |\n|---|---|\n").expect("it is a string");
-        for case in cases.clone() {
+    for Section { title, cases } in sections() {
+        write!(table, "\n## {title}\n\n| case | tests |\n|---|---|\n").expect("it is a string");
+        for case in cases {
             let tests = match (citations.get(&case), why_waiting(case)) {
                 (Some(tests), _) => list(tests),
                 (None, why) => why.unwrap_or("none").to_owned(),
@@ -99,7 +106,7 @@ fn citations() -> Citations {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut citations = Citations::new();
     for dir in ["tests", "src"] {
-        for file in sources(&root.join(dir)) {
+        for file in files(&root.join(dir), &["rs"]) {
             let name = file.strip_prefix(root).expect("it is below").display().to_string();
             if !name.ends_with("conformance.rs") {
                 let text = fs::read_to_string(&file).expect("a source file");
@@ -110,14 +117,16 @@ fn citations() -> Citations {
     citations
 }
 
-fn sources(dir: &Path) -> Vec<PathBuf> {
+/// The files below a directory that have one of the extensions, in the order of their names.
+fn files(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
-        match path.extension() {
-            None => found.extend(sources(&path)),
-            Some(extension) if extension == "rs" => found.push(path),
-            Some(_) => {}
+        let wanted = |extension: &OsStr| extensions.iter().any(|wanted| extension == *wanted);
+        if path.is_dir() && !path.ends_with("target") {
+            found.extend(files(&path, extensions));
+        } else if path.extension().is_some_and(wanted) {
+            found.push(path);
         }
     }
     found.sort();
@@ -215,4 +224,52 @@ fn citations_are_found_where_they_stand() {
     let mut found = Citations::new();
     read("src/some.rs", "/// By C004.\nfn rule() {}\n", &mut found);
     assert!(found.is_empty(), "a citation that is no test's");
+}
+
+/// Vectors of `wire.md` (`E12`, `H1`, `F8`, `B13`, `P4`, `W2`), decisions of `semantics.md` (`D28`) and cases of
+/// `conformance.md` (`C117`) exist wherever they are cited.
+#[test]
+fn what_is_cited_of_the_specification_is_in_it() {
+    let mut known = BTreeSet::new();
+    for part in ["wire.md", "semantics.md", "conformance.md"] {
+        let text = specification(part);
+        let entries = text.lines().filter_map(|line| {
+            line.strip_prefix("| ").or_else(|| line.strip_prefix("- ")).and_then(mark_at_start)
+        });
+        known.extend(entries);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut unknown = Vec::new();
+    for dir in ["src", "tests", "examples", "benches", "docs/cookbook"] {
+        for file in files(&root.join(dir), &["rs", "md"]) {
+            let text = fs::read_to_string(&file).expect("a source file");
+            let is_prose = file.extension().is_some_and(|extension| extension == "md");
+            let comments = text.lines().filter_map(|line| match is_prose {
+                true => Some(line),
+                false => line.split_once("//").map(|(_, comment)| comment),
+            });
+            let cited = comments.flat_map(marks).filter(|mark| !known.contains(mark));
+            unknown.extend(cited.map(|mark| format!("{}: {mark}", file.display())));
+        }
+    }
+    assert!(unknown.is_empty(), "cited, and not in docs/spec: {unknown:#?}");
+}
+
+/// The citations in a line of text: a letter of [`KINDS`] and a number, standing alone.
+fn marks(text: &str) -> impl Iterator<Item = String> + '_ {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter_map(|word| mark_at_start(word).filter(|mark| mark == word))
+}
+
+/// `E12` of `E12 | PAIR0 sends`.
+fn mark_at_start(text: &str) -> Option<String> {
+    /// What entries of the specification begin with, and how many digits follow at most.
+    const KINDS: &[(char, usize)] =
+        &[('B', 2), ('C', 3), ('D', 2), ('E', 2), ('F', 2), ('H', 2), ('P', 2), ('W', 2)];
+    let mut chars = text.chars();
+    let kind = chars.next()?;
+    let digits: String = chars.take_while(char::is_ascii_digit).collect();
+    let (_, longest) = KINDS.iter().find(|(letter, _)| *letter == kind)?;
+    let fits = (1..=*longest).contains(&digits.len()) && (kind != 'C' || digits.len() == 3);
+    fits.then(|| format!("{kind}{digits}"))
 }

@@ -547,7 +547,7 @@ fn nothing_of_a_topic_comes_after_unsubscribe_while_it_is_being_published() {
     }
 }
 
-/// Issue 3: topics that begin each other, and topics that do not.
+/// Topics that begin each other, and topics that do not.
 #[test]
 fn a_hundred_thousand_subscriptions_are_no_burden() {
     // The nested ones are 5 GB of topics: too much of a burden for a sanitizer.

@@ -201,7 +201,6 @@ impl Wake for Woken {
     }
 }
 
-/// Issue 3, item 2.
 #[test]
 fn what_nobody_wants_wakes_nobody() {
     for transport in Transport::ALL {

@@ -810,7 +810,7 @@ mod tests {
         assert!(set.matches(&deepest) && !set.matches(&deepest[1..DEPTH / 2]));
     }
 
-    /// Issue 3: at most 96 bytes besides the topic. Random topics fill every kind of node; nested and
+    /// At most 96 bytes besides the topic. Random topics fill every kind of node; nested and
     /// two-letter ones make the most nodes for their number.
     #[test]
     fn a_subscription_takes_little_memory() {
