@@ -267,6 +267,11 @@
 //! to give what was still queued to another peer ([`Options::requeue`]). Nothing is delivered
 //! in part, and what comes over one pipe comes in the order in which it was sent.
 //!
+//! At the end of a program, `drain(timeout)` waits until all that was sent is with the kernel, and says how
+//! much is not. `close`, and the drop of a socket's last handle, give the kernel what it takes within a moment
+//! (25 ms at most) and drop the rest, counted. A handle that is alive when the process ends (in another thread,
+//! in a `static`, in a variable at `std::process::exit`) closes nothing: what is queued then is lost.
+//!
 //! # What a socket tells
 //!
 //! At any time, of any socket, and without holding up the messages: [`Endpoint::status`] says whether it is

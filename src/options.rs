@@ -223,7 +223,7 @@ impl Options {
     /// How long the connections of a closed socket may go on writing what was queued. Default zero:
     /// what can be handed to the kernel without waiting is, the rest is dropped and counted.
     ///
-    /// `close` itself never waits; the I/O thread does the writing. A program that is about to exit
+    /// `close` itself takes 25 ms at most; the I/O thread does the rest. A program that is about to exit
     /// calls `drain` instead, and so does one that drops its own [`Runtime`](crate::Runtime) with the
     /// socket. `Duration::MAX`: until all is written or the peer is gone. Taken when a socket, an endpoint
     /// or a pipe is closed. No effect on inproc.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::message::PipeId;
 use crate::protocol::ProtocolId;
-use crate::reactor::Link;
+use crate::reactor::{self, Link};
 use crate::ring::{Bounds, Producer, Ring};
 use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
@@ -64,6 +64,19 @@ impl Far {
             (Self::Link(link), Edge::Writable) => link.resume_reading(),
             (Self::Socket(far), edge) => far.bell.ring(far.pipe, edge),
         }
+    }
+
+    /// Tells the far ends that this side is done with their pipes, and gives the kernel first what it
+    /// takes for them: the process may end right after. Never called under a socket's lock.
+    pub(crate) fn close_all(fars: impl IntoIterator<Item = Self>, linger: Duration) {
+        let mut links = Vec::new();
+        for far in fars {
+            match far {
+                Self::Link(link) => links.push(link),
+                Self::Socket(_) => far.close(linger),
+            }
+        }
+        reactor::close_all(links, linger);
     }
 
     /// Tells the far end that this side is done with the pipe. Never called under a socket's lock.

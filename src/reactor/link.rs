@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io::{ErrorKind, IoSlice};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Token;
 
@@ -55,6 +55,21 @@ pub(super) enum Writer {
     /// Whoever leads, where there is no such thread: who turns the loop may be the one who sends, and
     /// come again when it likes.
     ManualDriver,
+    /// A thread that closes the socket, and has until then.
+    Closer(Instant),
+}
+
+/// How far the thread that closes a connection has come with what was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastWords {
+    /// Nothing is left, or nothing can be written any more.
+    Said,
+    /// The kernel has taken some of it.
+    Taken,
+    /// The kernel has taken none of it.
+    Refused,
+    /// Somebody else is writing.
+    Interrupted,
 }
 
 /// The write half of a connection, held by one who writes.
@@ -64,6 +79,8 @@ struct LinkPen<'l> {
     writer: Writer,
     /// There is room in the ring again, for which the socket waits.
     room: bool,
+    /// The kernel has taken something.
+    wrote: bool,
 }
 
 impl Link {
@@ -118,7 +135,29 @@ impl Link {
     /// Writes what can be written without waiting, and leaves the rest to the driver.
     pub(crate) fn close(&self, linger: Duration) {
         self.flush_or_post();
+        self.hand_over(linger);
+    }
+
+    /// Leaves what is queued to the driver, which closes the connection after at most `linger`.
+    pub(super) fn hand_over(&self, linger: Duration) {
         self.mailbox.post(Command::Close(self.token, linger));
+    }
+
+    /// Writes what the kernel takes, but not beyond `until`. For the thread that closes the pipe.
+    pub(super) fn write_last_words(&self, until: Instant) -> LastWords {
+        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return LastWords::Interrupted };
+        let outcome = writing::write_out(&self.blocked, &mut pen);
+        let wrote = pen.wrote;
+        pen.put_down();
+        match outcome {
+            Flushed::Idle => LastWords::Said,
+            Flushed::Broken(error) => {
+                self.mailbox.post(Command::Broken(self.token, error));
+                LastWords::Said
+            }
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack if wrote => LastWords::Taken,
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack => LastWords::Refused,
+        }
     }
 
     /// Writes what is queued, once: a caller has seen that it is enough for a write. Whoever has the
@@ -148,7 +187,7 @@ impl Link {
 
     fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
         let consumer = self.send.try_consumer()?;
-        Some(LinkPen { link: self, consumer, writer, room: false })
+        Some(LinkPen { link: self, consumer, writer, room: false, wrote: false })
     }
 
     /// Whether so much has come during the last write that the next one had better wait for more:
@@ -241,6 +280,7 @@ impl Pen for LinkPen<'_> {
                 link.stir();
                 link.counters.copies_written.add(taken.messages);
                 self.room |= taken.room;
+                self.wrote = true;
                 if n == queued { Wrote::All } else { Wrote::Part }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
@@ -256,6 +296,9 @@ impl Pen for LinkPen<'_> {
     fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed> {
         if all && self.writer == Writer::Driver && self.link.is_streamed_to() {
             return Some(Flushed::HeldBack);
+        }
+        if let Writer::Closer(until) = self.writer {
+            return (Instant::now() >= until).then_some(Flushed::Later);
         }
         // Nobody adds to a closed ring, and there may be no later for it.
         (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)

@@ -15,6 +15,7 @@
 //! | `listen`, `dial` | where connections come from |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
+//! | `farewell` | what a closing socket still writes itself |
 //! | `streams`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
 //! | `blocks` | the memory that reads go into |
 //! | `loops` | several drivers of one runtime |
@@ -30,6 +31,7 @@ mod attention;
 mod blocks;
 mod connection;
 mod dial;
+mod farewell;
 mod link;
 mod listen;
 mod loops;
@@ -40,6 +42,7 @@ mod timers;
 mod writing;
 
 pub(crate) use dial::Backoff;
+pub(crate) use farewell::close_all;
 pub(crate) use link::Link;
 pub(crate) use listen::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};

@@ -57,8 +57,9 @@ impl Endpoint {
         self.core.status.lock().clone()
     }
 
-    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. Does not
-    /// wait. The address can be bound again when this returns.
+    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. The address
+    /// can be bound again when this returns. What is queued for its pipes is written as when a socket is
+    /// closed: for up to 25 ms by this call, and by the I/O thread during [`Options::linger`](crate::Options::linger).
     ///
     /// # Errors
     ///

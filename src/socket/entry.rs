@@ -120,9 +120,11 @@ impl<P: Protocol> Entry<'_, P> {
             self.state.leaving.push(Arc::clone(pipe.send.ring()));
         }
         let rare = self.state.effects.rare();
-        match reason.is_closed_by_us() {
-            true => rare.closed.push((far, Arc::clone(&pipe.endpoint))),
-            false => rare.lost.push((far, Arc::clone(&pipe.endpoint))),
+        match reason {
+            // As with the socket: the program may end right after.
+            DetachReason::EndpointClosed => rare.ended.push(far),
+            _ if reason.is_closed_by_us() => rare.closed.push((far, Arc::clone(&pipe.endpoint))),
+            _ => rare.lost.push((far, Arc::clone(&pipe.endpoint))),
         }
         self.state.effects.peers_changed = true;
         self.state.effects.queues_changed = true;
@@ -201,6 +203,8 @@ pub(crate) struct Effects {
 #[derive(Default)]
 pub(super) struct Rare {
     pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
+    /// Pipes that end with their endpoint.
+    pub(super) ended: Vec<Far>,
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
     /// What event loops outside are to be told.
@@ -279,12 +283,13 @@ impl Effects {
 impl Rare {
     #[cold]
     fn perform<P: Protocol>(self, core: &Core<P>) {
-        if !self.closed.is_empty() {
+        if !self.closed.is_empty() || !self.ended.is_empty() {
             let linger = core.options.lock().linger;
             for (far, endpoint) in self.closed {
                 far.close(linger);
                 endpoint.pipe_lost();
             }
+            Far::close_all(self.ended, linger);
         }
         self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
         // The last: whoever writes the log may be slow.

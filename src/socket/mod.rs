@@ -382,8 +382,8 @@ impl<P: Protocol> Core<P> {
         if known { Ok(()) } else { Err(NoSuchPipe(pipe)) }
     }
 
-    /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Does not wait for
-    /// the network.
+    /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Gives the kernel what
+    /// it takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         let linger = self.options.lock().linger;
         let (endpoints, fars, armed, records, flags) = {
@@ -409,7 +409,7 @@ impl<P: Protocol> Core<P> {
         for endpoint in endpoints {
             endpoint.stop();
         }
-        fars.iter().for_each(|far| far.close(linger));
+        Far::close_all(fars, linger);
         self.close_events();
         records.write(&self.name);
         log::debug!("{}: closed", self.name);

@@ -273,9 +273,13 @@ macro_rules! socket_calls {
             }
 
             /// Closes the socket for all its handles. Calls that wait end with `Closed`; addresses can
-            /// be bound again when this returns. Never waits for the network: what is queued is
-            /// written if the kernel takes it at once, or by the I/O thread during `linger`, and
-            /// dropped and counted otherwise. Dropping the last handle does the same.
+            /// be bound again when this returns.
+            ///
+            /// What is queued is written by this call while the kernel takes it, so that the program may
+            /// exit right after: for up to 25 ms with all connections together, and 5 ms with one whose
+            /// peer does not read. What is left then the I/O thread writes during
+            /// [`Options::linger`], or it is dropped and counted. Dropping the last handle does the
+            /// same. To wait for longer, and to know what is left: `drain`.
             ///
             /// # Errors
             ///

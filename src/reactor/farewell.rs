@@ -1,0 +1,71 @@
+//! Farewell: what a closing socket writes in the caller before it leaves its connections to the I/O thread.
+//!
+//! The process may end right after `close`, and its I/O threads with it. Owns how long the caller goes
+//! on: while the kernel takes what is queued, for up to [`LONGEST`] with all connections together, and
+//! no longer than [`PATIENCE`] with one whose peer does not read. How a write goes is the affair of
+//! `link.rs`.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::link::{LastWords, Link};
+use crate::sync::Arc;
+
+/// How long a close writes, however many connections there are and however much is queued.
+const LONGEST: Duration = Duration::from_millis(25);
+/// How long the kernel may take nothing of a connection until it is left to the I/O thread. Enough for a
+/// peer that reads to get a processor.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// How long to leave the processor to the peers, and to whoever holds a write half.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// A connection that has something left to write.
+struct Unfinished {
+    link: Arc<Link>,
+    /// Until when the kernel is to take something.
+    patience: Instant,
+}
+
+/// Writes what the kernel takes of what is queued on `links`, and closes them. The I/O thread writes on
+/// for up to `linger`.
+pub(crate) fn close_all(links: Vec<Arc<Link>>, linger: Duration) {
+    let end = Instant::now() + LONGEST;
+    let mut unfinished = Vec::new();
+    for link in links {
+        let mut it = Unfinished { link, patience: Instant::now() + PATIENCE };
+        match it.goes_on(end) {
+            true => unfinished.push(it),
+            false => it.link.hand_over(linger),
+        }
+    }
+    while !unfinished.is_empty() {
+        thread::sleep(PAUSE);
+        unfinished.retain_mut(|it| {
+            let goes_on = it.goes_on(end);
+            if !goes_on {
+                it.link.hand_over(linger);
+            }
+            goes_on
+        });
+    }
+}
+
+impl Unfinished {
+    /// Writes what the kernel takes now. Whether it is worth another look.
+    fn goes_on(&mut self, end: Instant) -> bool {
+        let now = Instant::now();
+        if now >= end {
+            return false;
+        }
+        match self.link.write_last_words(end) {
+            LastWords::Said => false,
+            LastWords::Taken => {
+                self.patience = now + PATIENCE;
+                true
+            }
+            // Whoever writes does not wait, so it is a matter of its processor.
+            LastWords::Interrupted => true,
+            LastWords::Refused => now < self.patience,
+        }
+    }
+}
