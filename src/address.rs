@@ -52,14 +52,35 @@ impl Address {
         AddressError::Malformed { url: self.url.clone(), reason }
     }
 
-    /// The error for a name of `len` bytes where `limit` are allowed.
-    pub fn too_long(&self, len: usize, limit: usize) -> AddressError {
-        AddressError::TooLong { url: self.url.clone(), len, limit }
+    /// The error for a host that cannot be one.
+    pub fn bad_host(&self, host: &str, reason: &'static str) -> AddressError {
+        AddressError::Host { url: self.url.clone(), host: host.to_owned(), reason }
     }
 
-    /// The error for a scheme that no transport has.
-    pub(crate) fn unknown_transport(&self) -> AddressError {
-        AddressError::UnknownTransport { url: self.url.clone(), scheme: self.scheme().to_owned() }
+    /// The error for a port that is missing or is none.
+    pub fn bad_port(&self, port: &str, reason: &'static str) -> AddressError {
+        AddressError::Port { url: self.url.clone(), port: port.to_owned(), reason }
+    }
+
+    /// The error for a zone of an IPv6 address that cannot be one.
+    pub fn bad_zone(&self, zone: &str, reason: &'static str) -> AddressError {
+        AddressError::Zone { url: self.url.clone(), zone: zone.to_owned(), reason }
+    }
+
+    /// The error for a path or name that is missing, cannot be one, or should not be there.
+    pub fn bad_path(&self, path: &str, reason: &'static str) -> AddressError {
+        AddressError::Path { url: self.url.clone(), path: path.to_owned(), reason }
+    }
+
+    /// The error for a piece that has more than `limit` bytes.
+    pub fn too_long(&self, piece: &str, limit: usize) -> AddressError {
+        AddressError::TooLong { url: self.url.clone(), piece: piece.to_owned(), limit }
+    }
+
+    /// The error for a scheme that no transport has; those that there are are `known`.
+    pub(crate) fn unknown_transport(&self, known: Vec<String>) -> AddressError {
+        let (url, scheme) = (self.url.clone(), self.scheme().to_owned());
+        AddressError::UnknownTransport { url, scheme, known }
     }
 }
 

@@ -151,7 +151,10 @@ impl fmt::Debug for RequestError {
     }
 }
 
-/// What is wrong with an address. Also the cause inside [`BindError`] and [`ConnectError`].
+/// What is wrong with an address, and with which piece of it. Also the cause inside [`BindError`] and
+/// [`ConnectError`].
+///
+/// A piece that is missing is empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -162,14 +165,56 @@ pub enum AddressError {
         url: String,
     },
     /// No transport of this runtime has the scheme.
-    #[error("{url:?}: no transport is called {scheme:?}")]
+    #[error("{url:?}: no transport is called {scheme:?}, there are {}", known.join(", "))]
     UnknownTransport {
         /// The address as given.
         url: String,
         /// The part before `://`.
         scheme: String,
+        /// The schemes of this runtime's transports.
+        known: Vec<String>,
     },
-    /// The transport cannot make sense of the rest.
+    /// There can be no such host. Whether there is one, only the system's resolver knows.
+    #[error("{url:?}: {reason}{}", Piece(host))]
+    Host {
+        /// The address as given.
+        url: String,
+        /// The host, or the local address before a `;`.
+        host: String,
+        /// What is wrong, as a phrase.
+        reason: &'static str,
+    },
+    /// The port is missing, or is no port.
+    #[error("{url:?}: {reason}{}", Piece(port))]
+    Port {
+        /// The address as given.
+        url: String,
+        /// What stands where the port should.
+        port: String,
+        /// What is wrong, as a phrase.
+        reason: &'static str,
+    },
+    /// What is behind the `%` of an IPv6 address is neither a number nor the name of an interface.
+    #[error("{url:?}: {reason}{}", Piece(zone))]
+    Zone {
+        /// The address as given.
+        url: String,
+        /// The zone.
+        zone: String,
+        /// What is wrong, as a phrase.
+        reason: &'static str,
+    },
+    /// The path or name is missing, cannot be one, or stands where there is none.
+    #[error("{url:?}: {reason}{}", Piece(path))]
+    Path {
+        /// The address as given.
+        url: String,
+        /// The path or name.
+        path: String,
+        /// What is wrong, as a phrase.
+        reason: &'static str,
+    },
+    /// A transport of the program's own cannot make sense of what is behind the scheme.
     #[error("{url:?}: {reason}")]
     Malformed {
         /// The address as given.
@@ -177,16 +222,44 @@ pub enum AddressError {
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
-    /// The path or name is longer than the transport allows.
-    #[error("{url:?}: the name has {len} bytes, the limit is {limit}")]
+    /// A host, path or name is longer than the transport allows.
+    #[error("{url:?}: {piece:?} has {} bytes, the limit is {limit}", piece.len())]
     TooLong {
         /// The address as given.
         url: String,
-        /// Length of the name in bytes.
-        len: usize,
+        /// What is too long.
+        piece: String,
         /// The transport's limit in bytes.
         limit: usize,
     },
+}
+
+impl AddressError {
+    /// The address as given.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::NoScheme { url }
+            | Self::UnknownTransport { url, .. }
+            | Self::Host { url, .. }
+            | Self::Port { url, .. }
+            | Self::Zone { url, .. }
+            | Self::Path { url, .. }
+            | Self::Malformed { url, .. }
+            | Self::TooLong { url, .. } => url,
+        }
+    }
+}
+
+/// The piece of an address that is wrong, as it stands behind the reason; nothing if it is missing.
+struct Piece<'a>(&'a str);
+
+impl fmt::Display for Piece<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            piece => write!(f, ": {piece:?}"),
+        }
+    }
 }
 
 /// A `bind` failed; nothing is left behind.
@@ -277,9 +350,16 @@ pub enum AttemptError {
     /// Nobody listens there.
     #[error("connection refused")]
     Refused,
-    /// The name could not be resolved, in the words of the system.
-    #[error("the name cannot be resolved: {0}")]
-    Resolve(String),
+    /// The name could not be resolved.
+    #[error("the name cannot be resolved: {message}")]
+    Resolve {
+        /// The class of the error: `NotFound` if there is no such name, `HostUnreachable` if nobody
+        /// could be asked at the moment, `AddrNotAvailable` if it has no address of the family that is
+        /// wanted; others as the system has them.
+        kind: io::ErrorKind,
+        /// The system's words.
+        message: String,
+    },
     /// The header exchange took longer than this, the
     /// [`handshake_timeout`](crate::Options::handshake_timeout). How long connecting may take is the
     /// system's affair; what it says then is in `Io`.

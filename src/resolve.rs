@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::thread;
 
 use crate::error::AttemptError;
 use crate::sync::{Arc, Mutex};
-use crate::transport::{Family, Place};
+use crate::transport::{self, Family, Place};
 
 /// Look-ups at the same time. Enough that a few dead names do not hold up the living.
 const THREADS: usize = 8;
@@ -77,7 +77,8 @@ impl Resolver {
         let jobs = std::mem::take(&mut state.jobs);
         drop(state);
         for job in jobs {
-            job(Err(AttemptError::Resolve(format!("no thread to look it up: {error}"))));
+            let message = format!("no thread to look it up: {error}");
+            job(Err(AttemptError::Resolve { kind: error.kind(), message }));
         }
     }
 
@@ -101,15 +102,19 @@ fn look_up(
     local: Option<IpAddr>,
     family: Family,
 ) -> Result<Vec<Place>, AttemptError> {
-    let found =
-        (host, port).to_socket_addrs().map_err(|error| AttemptError::Resolve(error.to_string()))?;
-    let places: Vec<Place> = found
+    let failed =
+        |error: io::Error| AttemptError::Resolve { kind: error.kind(), message: error.to_string() };
+    let places: Vec<Place> = transport::look_up(host, port)
+        .map_err(failed)?
         .filter(|address| family.allows(&address.ip()))
         .map(|remote| Place::Inet { remote, local })
         .collect();
     match places.is_empty() {
         false => Ok(places),
-        true => Err(AttemptError::Resolve("the name has no address of that family".to_owned())),
+        true => Err(failed(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "the name has no address of the wanted family",
+        ))),
     }
 }
 
@@ -127,7 +132,7 @@ mod tests {
             threads: 1,
         };
         resolver.no_thread(&io::Error::from(io::ErrorKind::OutOfMemory));
-        assert!(matches!(receiver.recv().unwrap(), Err(AttemptError::Resolve(_))));
+        assert!(matches!(receiver.recv().unwrap(), Err(AttemptError::Resolve { .. })));
         assert_eq!(resolver.state.lock().threads, 0);
     }
 
@@ -149,6 +154,9 @@ mod tests {
     #[test]
     fn a_name_that_does_not_exist_is_a_typed_error() {
         let error = resolve("no-such-name.invalid", Family::Any).unwrap_err();
-        assert!(matches!(error, AttemptError::Resolve(_)), "{error}");
+        let AttemptError::Resolve { kind, .. } = error else { panic!("{error}") };
+        // The latter where there is no name server.
+        let kinds = [io::ErrorKind::NotFound, io::ErrorKind::HostUnreachable];
+        assert!(kinds.contains(&kind), "{error}");
     }
 }

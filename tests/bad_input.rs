@@ -40,7 +40,8 @@ fn malformed(url: &str, bind: bool) {
             other => panic!("{url}: {other:?}"),
         },
     };
-    assert!(matches!(&error, AddressError::Malformed { .. }), "{error}");
+    let is_piece = matches!(&error, AddressError::Host { .. } | AddressError::Port { .. });
+    assert!(is_piece, "it says what is wrong: {error:?}");
     assert!(error.to_string().contains(url), "the message names the address: {error}");
     lives_on(&pair);
 }
@@ -60,7 +61,8 @@ fn an_unknown_scheme() {
     let pair = Pair::new();
     let url = "carrier-pigeon://loft";
     let scheme = "carrier-pigeon".to_owned();
-    let expected = AddressError::UnknownTransport { url: url.to_owned(), scheme };
+    let known = ["inproc", "tcp", "tcp4", "tcp6", "ipc", "unix"].map(str::to_owned).to_vec();
+    let expected = AddressError::UnknownTransport { url: url.to_owned(), scheme, known };
     assert!(matches!(pair.bind(url), Err(BindError::Address(error)) if error == expected));
     assert!(matches!(pair.connect(url), Err(ConnectError::Address(error)) if error == expected));
     lives_on(&pair);
@@ -86,7 +88,8 @@ fn port_0_to_connect_to() {
 fn an_ipc_path_that_is_too_long() {
     let pair = Pair::new();
     let url = format!("ipc:///tmp/{}", "x".repeat(200));
-    let expected = AddressError::TooLong { url: url.clone(), len: 205, limit: 107 };
+    let piece = url.trim_start_matches("ipc://").to_owned();
+    let expected = AddressError::TooLong { url: url.clone(), piece, limit: 107 };
     assert!(matches!(pair.bind(&url), Err(BindError::Address(error)) if error == expected));
     assert!(matches!(pair.connect(&url), Err(ConnectError::Address(error)) if error == expected));
     lives_on(&pair);

@@ -4,6 +4,7 @@
 mod kit;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -103,7 +104,6 @@ fn a_star_or_nothing_means_all_interfaces() {
 /// C241, C242, C247, C249.
 #[test]
 fn an_address_that_makes_no_sense_is_refused_at_the_call() {
-    let long_label = format!("tcp://{}:1", "a".repeat(64));
     let long_name = format!("tcp://{}:1", ["a".repeat(63).as_str(); 4].join(".") + "a");
     let urls = [
         "tcp://*:5555",
@@ -117,12 +117,9 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call() {
         "tcp://127.0.0.1:+1",
         "tcp://127.0.0.1: 1",
         "tcp://",
-        "tcp://-host:1",
-        "tcp://a..b:1",
-        "tcp://.a:1",
         "tcp://a#b:1",
         "tcp://a b:1",
-        &long_label,
+        "tcp://a/b:1",
         &long_name,
         "tcp://127.0.0.1:1/x",
         "tcp://127.0.0.1:1?q",
@@ -132,6 +129,7 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call() {
         "tcp://[]:1",
         "tcp://[::1]1",
         "tcp://[127.0.0.1]:1",
+        "tcp://[fe80::1%]:1",
         "tcp://nonsense;127.0.0.1:1",
         "ipc://",
         "inproc://",
@@ -140,9 +138,7 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call() {
     for url in urls {
         for result in [pair.connect(url), pair.connect_now(url)] {
             match result {
-                Err(ConnectError::Address(AddressError::Malformed { url: told, .. })) => {
-                    assert_eq!(told, url);
-                }
+                Err(ConnectError::Address(error)) => assert_eq!(error.url(), url),
                 other => panic!("{url}: {other:?}"),
             }
         }
@@ -150,10 +146,7 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call() {
     // The first three and the last two forms differ for bind.
     for url in urls.into_iter().skip(3) {
         let result = pair.bind(url);
-        assert!(
-            matches!(result, Err(BindError::Address(AddressError::Malformed { .. }))),
-            "{url}: {result:?}"
-        );
+        assert!(matches!(result, Err(BindError::Address(_))), "{url}: {result:?}");
     }
     assert_eq!(pair.stats().bind_errors, urls.len() as u64 - 3);
 }
@@ -162,9 +155,12 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call() {
 #[test]
 fn an_unknown_or_missing_scheme_is_a_typed_error() {
     let pair = Pair::new();
+    let known = ["inproc", "tcp", "tcp4", "tcp6", "ipc", "unix"].map(str::to_owned).to_vec();
     for url in ["bad://x", "TCP://127.0.0.1:1", "tcp5://127.0.0.1:1", "inproc2://x"] {
         let scheme = url.split_once(':').unwrap().0.to_owned();
-        let expected = AddressError::UnknownTransport { url: url.to_owned(), scheme };
+        let known = known.clone();
+        let expected = AddressError::UnknownTransport { url: url.to_owned(), scheme, known };
+        assert!(expected.to_string().ends_with("there are inproc, tcp, tcp4, tcp6, ipc, unix"));
         match (pair.bind(url), pair.connect(url), pair.connect_now(url)) {
             (
                 Err(BindError::Address(a)),
@@ -183,6 +179,62 @@ fn an_unknown_or_missing_scheme_is_a_typed_error() {
             other => panic!("{url}: {other:?}"),
         }
     }
+}
+
+/// C242, C367.
+#[test]
+fn what_a_host_may_be_called_is_for_the_resolver_to_say() {
+    let pair = Pair::new();
+    let long_label = "a".repeat(64);
+    for host in ["my_service", "no-such-host.invalid.", "-host", "a..b", ".a", &long_label] {
+        let url = format!("tcp://{host}:1");
+        match pair.connect_now(&url) {
+            Err(ConnectError::Failed {
+                source: AttemptError::Resolve { kind, message }, ..
+            }) => {
+                unresolved(kind, &message);
+            }
+            other => panic!("{url}: {other:?}"),
+        }
+        pair.connect(&url).expect("it may be resolved later").close().unwrap();
+    }
+    match pair.bind("tcp://.a:1") {
+        Err(BindError::Io { source, .. }) => unresolved(source.kind(), &source.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether there is such a name is not known where no name server can be asked.
+#[track_caller]
+fn unresolved(kind: ErrorKind, message: &str) {
+    assert!(matches!(kind, ErrorKind::NotFound | ErrorKind::HostUnreachable), "{kind}: {message}");
+    assert!(!message.is_empty() && !message.contains("uncategorized"), "{message}");
+}
+
+/// C365.
+#[test]
+fn a_star_before_the_semicolon_leaves_the_local_address_to_the_system() {
+    let (left, right) = (Pair::new(), Pair::new());
+    let bound = left.bind("tcp://127.0.0.1:0").unwrap().url();
+    let url = bound.replace("tcp://", "tcp://*;");
+    assert_eq!(right.connect_now(&url).unwrap().url(), url);
+    exchange(&left, &right);
+}
+
+/// C368. Beyond loopback no address has a zone that a test could count on.
+#[test]
+fn an_interface_that_is_not_there_is_looked_for_at_every_attempt() {
+    let pair = Pair::new();
+    let url = "tcp://[fe80::1%no-such-if]:1";
+    match pair.connect_now(url) {
+        Err(ConnectError::Failed { source: AttemptError::Resolve { message, .. }, .. }) => {
+            assert!(message.contains("no interface \"no-such-if\""), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let endpoint = pair.connect_with(url, &often()).unwrap();
+    eventually("it tries again", || endpoint.status().attempts > 2);
+    assert!(matches!(pair.bind(url), Err(BindError::Io { .. })));
 }
 
 /// C243.
@@ -488,7 +540,8 @@ fn an_ipc_path_has_the_length_the_system_allows() {
     exchange(&left, &right);
 
     let url = ipc(&dir.path(&"x".repeat(room + 1)));
-    let expected = AddressError::TooLong { url: url.clone(), len: 108, limit: 107 };
+    let piece = url.trim_start_matches("ipc://").to_owned();
+    let expected = AddressError::TooLong { url: url.clone(), piece, limit: 107 };
     match (left.bind(&url), right.connect(&url)) {
         (Err(BindError::Address(a)), Err(ConnectError::Address(b))) => {
             assert_eq!((&a, &b), (&expected, &expected));
@@ -558,10 +611,7 @@ fn an_inproc_name_has_up_to_127_bytes() {
     exchange(&left, &right);
     let result = left.bind(&format!("{url}x"));
     assert!(
-        matches!(
-            result,
-            Err(BindError::Address(AddressError::TooLong { len: 128, limit: 127, .. }))
-        ),
+        matches!(result, Err(BindError::Address(AddressError::TooLong { limit: 127, .. }))),
         "{result:?}"
     );
 }

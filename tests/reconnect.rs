@@ -188,7 +188,7 @@ fn names_are_resolved_for_every_attempt() {
     let nobody = req.connect_with("tcp://no-such-name.invalid:1", &often()).unwrap();
     eventually("three attempts", || nobody.status().attempts >= 3);
     let error = nobody.status().last_error;
-    assert!(matches!(error, Some(AttemptError::Resolve(_))), "{error:?}");
+    assert!(matches!(error, Some(AttemptError::Resolve { .. })), "{error:?}");
 
     let server = RawListener::new();
     let url = server.url().replace("127.0.0.1", "localhost");

@@ -37,7 +37,7 @@ struct Fixture {
 
 impl Fixture {
     fn tcp() -> Self {
-        let malformed = ["", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:x", "a..b:1", "[::1:1"];
+        let malformed = ["", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:x", "a b:1", "[::1:1"];
         Self {
             runtime: Runtime::new().unwrap(),
             free: Box::new(|| "tcp://127.0.0.1:0".to_owned()),
@@ -337,10 +337,6 @@ fn what_is_drained_arrives(fixture: &Fixture) {
 
 /// C241 and C249 for tcp, C261 for ipc, C271 for inproc.
 fn an_address_that_makes_no_sense_is_refused_at_the_call(fixture: &Fixture) {
-    let told = |error: AddressError| match error {
-        AddressError::Malformed { url, .. } | AddressError::TooLong { url, .. } => url,
-        other => panic!("{other}"),
-    };
     let pair = fixture.pair();
     for url in &fixture.malformed {
         match (pair.bind(url), pair.connect(url), pair.connect_now(url)) {
@@ -348,7 +344,10 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call(fixture: &Fixture) {
                 Err(BindError::Address(a)),
                 Err(ConnectError::Address(b)),
                 Err(ConnectError::Address(c)),
-            ) => assert_eq!([a, b, c].map(told), [url.as_str(); 3]),
+            ) => {
+                let no_transport = matches!(a, AddressError::UnknownTransport { .. });
+                assert!(!no_transport && a == b && b == c && a.url() == url, "{url}: {a}");
+            }
             other => panic!("{url}: {other:?}"),
         }
     }
@@ -362,13 +361,16 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call(fixture: &Fixture) {
 fn a_scheme_is_compared_byte_for_byte(fixture: &Fixture) {
     let pair = fixture.pair();
     let url = fixture.free();
-    let (scheme, rest) = url.split_once("://").unwrap();
-    for scheme in [scheme.to_uppercase(), format!("{scheme}x"), format!(" {scheme}")] {
+    let (right, rest) = url.split_once("://").unwrap();
+    for scheme in [right.to_uppercase(), format!("{right}x"), format!(" {right}")] {
         let url = format!("{scheme}://{rest}");
-        let expected = AddressError::UnknownTransport { url: url.clone(), scheme };
         match (pair.bind(&url), pair.connect(&url)) {
             (Err(BindError::Address(a)), Err(ConnectError::Address(b))) => {
-                assert_eq!([&a, &b], [&expected; 2]);
+                let AddressError::UnknownTransport { scheme: told, known, .. } = &a else {
+                    panic!("{a}");
+                };
+                assert_eq!((told, &a), (&scheme, &b));
+                assert!(known.iter().any(|known| known == right));
             }
             other => panic!("{url}: {other:?}"),
         }

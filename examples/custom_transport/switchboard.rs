@@ -103,7 +103,7 @@ fn extension(address: &Address) -> Result<u16, AddressError> {
         return Err(address.malformed("there is no extension"));
     }
     if digits.len() > 5 {
-        return Err(address.too_long(digits.len(), 5));
+        return Err(address.too_long(digits, 5));
     }
     // `parse` alone would take a plus sign as well.
     match digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -102,9 +102,9 @@ impl StreamTransport for Ipc {
 /// The path of an address, if it can be that of a socket.
 fn parse(address: &Address) -> Result<&Path, AddressError> {
     match address.rest() {
-        "" => Err(address.malformed("there is no path")),
-        path if path.contains('\0') => Err(address.malformed("the path has a zero byte")),
-        path if path.len() > PATH_MAX => Err(address.too_long(path.len(), PATH_MAX)),
+        "" => Err(address.bad_path("", "there is no path")),
+        path if path.contains('\0') => Err(address.bad_path(path, "the path has a zero byte")),
+        path if path.len() > PATH_MAX => Err(address.too_long(path, PATH_MAX)),
         path => Ok(Path::new(path)),
     }
 }
@@ -115,10 +115,9 @@ fn parse(address: &Address) -> Result<&Path, AddressError> {
 fn locate(address: &Address) -> Result<PathBuf, AddressError> {
     let given = parse(address)?;
     let path = path::absolute(given).unwrap_or_else(|_| given.to_owned());
-    let len = path.as_os_str().len();
-    match len <= PATH_MAX || OPEN_DIRECTORY.is_some() {
+    match path.as_os_str().len() <= PATH_MAX || OPEN_DIRECTORY.is_some() {
         true => Ok(path),
-        false => Err(address.too_long(len, PATH_MAX)),
+        false => Err(address.too_long(&path.to_string_lossy(), PATH_MAX)),
     }
 }
 
@@ -411,9 +410,12 @@ mod tests {
 
     #[test]
     fn addresses_without_a_usable_path_are_refused() {
-        let table = [("ipc://", "there is no path"), ("ipc://a\0b", "the path has a zero byte")];
-        for (url, reason) in table {
-            let expected = address(url).malformed(reason);
+        let table = [
+            ("ipc://", "", "there is no path"),
+            ("ipc://a\0b", "a\0b", "the path has a zero byte"),
+        ];
+        for (url, path, reason) in table {
+            let expected = address(url).bad_path(path, reason);
             assert_eq!(Ipc.target(&address(url)), Err(expected.clone()));
             let bound = bind_to(url);
             assert!(matches!(&bound, Err(BindError::Address(error)) if *error == expected));
@@ -431,7 +433,7 @@ mod tests {
         exchange(&mut *near, &mut *far);
 
         let longer = scratch.url(&"x".repeat(rest + 1));
-        let expected = address(&longer).too_long(PATH_MAX + 1, PATH_MAX);
+        let expected = address(&longer).too_long(address(&longer).rest(), PATH_MAX);
         assert_eq!(Ipc.target(&address(&longer)), Err(expected.clone()));
         let bound = bind_to(&longer);
         assert!(matches!(bound, Err(BindError::Address(error)) if error == expected));

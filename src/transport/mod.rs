@@ -76,7 +76,10 @@ mod foreign;
 pub(crate) mod inproc;
 #[cfg(unix)]
 mod ipc;
+mod names;
 mod tcp;
+
+pub(crate) use names::look_up;
 
 /// A transport whose connections are streams of bytes.
 ///
@@ -146,7 +149,8 @@ pub enum Target {
     /// A host name. It is resolved for the transport, never on the I/O thread, and all its addresses
     /// are tried in order, each as a [`Place::Inet`].
     Name {
-        /// The host name.
+        /// The host name, as the system's resolver takes it. That may be an IPv6 address with the name
+        /// of an interface behind a `%`.
         host: String,
         /// The port.
         port: u16,
@@ -175,6 +179,11 @@ impl Family {
             Self::V4 => address.is_ipv4(),
             Self::V6 => address.is_ipv6(),
         }
+    }
+
+    /// Whether an address can be of both.
+    fn fits(self, other: Self) -> bool {
+        self == Self::Any || other == Self::Any || self == other
     }
 }
 
@@ -399,7 +408,18 @@ impl Transports {
             .rev()
             .find(|entry| entry.schemes.iter().any(|scheme| scheme == address.scheme()))
             .map(|entry| &entry.transport)
-            .ok_or_else(|| address.unknown_transport())
+            .ok_or_else(|| address.unknown_transport(self.schemes()))
+    }
+
+    /// The schemes of all transports, each once.
+    fn schemes(&self) -> Vec<String> {
+        let mut schemes: Vec<String> = vec![inproc::SCHEME.to_owned()];
+        for scheme in self.0.iter().flat_map(|entry| &entry.schemes) {
+            if !schemes.contains(scheme) {
+                schemes.push(scheme.clone());
+            }
+        }
+        schemes
     }
 }
 
