@@ -5,7 +5,7 @@ mod parts;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sinew::internals::{decode, stream};
+use sinew_internals::internals::{decode, stream};
 
 /// What a connection reads at most at once.
 const BLOCK: usize = 256 * 1024;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sinew::internals::{Broadcast, Locked, Lockless, Queue};
+use sinew_internals::internals::{Broadcast, Locked, Lockless, Queue};
 
 const LENGTHS: [usize; 4] = [8, 64, 1024, 65_536];
 /// As many as fit, however long they are.

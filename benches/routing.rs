@@ -3,7 +3,7 @@
 mod parts;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sinew::internals::Routes;
+use sinew_internals::internals::Routes;
 
 fn routing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("routing");

@@ -5,7 +5,7 @@ mod parts;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use sinew::internals::TopicSet;
+use sinew_internals::internals::TopicSet;
 
 /// The `n`th topic: none is the beginning of another.
 fn topic(n: u32) -> String {

@@ -1,7 +1,7 @@
 //! Internals: the parts that are measured one by one, each in a shell that benches can hold.
 //!
-//! Owns no behaviour: a shell makes a part and calls it. Not public API: only there with the feature
-//! `__internals`, not documented, and changed without notice.
+//! Owns no behaviour: a shell makes a part and calls it. Not public API: only there with
+//! `--cfg sinew_internals`, as `src/internals` sets it, and changed without notice.
 
 use std::io::IoSlice;
 

@@ -296,7 +296,6 @@
 //!
 //! | feature | by default | |
 //! |---|---|---|
-//! | `cli` | off | builds the command-line tool `sinewcat` (on Unix); changes nothing in the library |
 //! | `futures` | off | `stream` of what receives and `sink` of what sends: `futures_core::Stream` and `futures_sink::Sink` |
 //! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and what is in them |
 //!
@@ -317,7 +316,7 @@ mod address;
 pub mod cookbook;
 mod error;
 #[doc(hidden)]
-#[cfg(all(feature = "__internals", not(loom)))]
+#[cfg(all(sinew_internals, not(loom)))]
 pub mod internals;
 mod leader;
 mod message;
@@ -398,8 +397,3 @@ pub mod fuzzing {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// And so are those in the guide.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide.md")]
-struct Guide;

@@ -59,7 +59,7 @@ mod loom;
 mod model;
 #[deny(unsafe_code)]
 mod producer;
-#[cfg(all(any(test, feature = "__internals"), not(loom)))]
+#[cfg(all(any(test, sinew_internals), not(loom)))]
 #[deny(unsafe_code)]
 pub(crate) mod safe;
 #[cfg(all(test, not(loom)))]
@@ -68,7 +68,7 @@ mod tests;
 
 pub(crate) use consumer::Consumer;
 use consumer::Half;
-#[cfg(any(test, feature = "__internals"))]
+#[cfg(any(test, sinew_internals))]
 pub(crate) use encoder::Encoder;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
 pub(crate) use producer::{Producer, mute, new};

@@ -64,6 +64,7 @@ fn futures_with_names_need_no_pinning_and_may_move_between_threads() {
 }
 
 #[test]
+#[cfg(feature = "futures")]
 fn streams_and_sinks_may_move_between_threads() {
     fn moves<T: Send + Unpin + Debug + 'static>() {}
     each!(moves: RecvStream<Message>, RecvStream<Request>, RecvStream<Question>, SendSink<Push>);

@@ -21,7 +21,7 @@ mod backtrace;
 mod bus;
 mod conversation;
 mod exclusive;
-#[cfg(all(feature = "__internals", not(loom)))]
+#[cfg(all(sinew_internals, not(loom)))]
 pub(crate) mod internals;
 mod look;
 #[cfg(test)]

@@ -101,14 +101,14 @@ pub fn free_tcp_url() -> String {
     format!("tcp://{address}")
 }
 
-/// An example as `cargo test` has built it, next to the tests.
+/// An example as `cargo test --workspace` has built it, next to the tests.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
     let example = profile.join("examples").join(name);
     assert!(
         example.exists(),
-        "{} is missing: run all of `cargo test`, or `cargo build --example {name}` first",
+        "{} is missing: run all of `cargo test --workspace`, or `cargo build --example {name}` first",
         example.display()
     );
     example

@@ -2,16 +2,16 @@
 //!
 //! Without `SINEW_PEER` in the environment this is the runner: `table` says what is compared with what,
 //! `runner` runs it, `results` reads what came out, `markdown` and `plot` write it down. With it, this
-//! is one cell: the driver of `examples/perf` with the library of that name.
+//! is one cell: the driver of `benches/perf` with the library of that name.
 
-#[path = "../../../examples/perf/driver/mod.rs"]
+#[path = "../../perf/driver/mod.rs"]
 mod driver;
 mod markdown;
 mod peers;
 mod plot;
 mod results;
 mod runner;
-#[path = "../../../examples/perf/sockets.rs"]
+#[path = "../../perf/sockets.rs"]
 mod sockets;
 mod table;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[path = "../../tests/kit/mod.rs"]
 mod kit;
 
 use kit::{TempDir, example, free_tcp_url};

@@ -1,6 +1,7 @@
 //! Futures, streams and sinks under tokio and under smol: nothing needs either, nothing is lost when what
 //! waits is dropped.
 
+#[path = "../../kit/mod.rs"]
 mod kit;
 
 use std::collections::HashSet;

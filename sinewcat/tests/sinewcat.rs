@@ -5,6 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../tests/kit/mod.rs"]
 mod kit;
 
 #[path = "sinewcat/invocations.rs"]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sinew::metrics::Observe;
 use sinew::{Device, DropReason, Options, Pull, Push, raw};
 
+#[path = "../../kit/mod.rs"]
 mod kit;
 
 use kit::{SOON, Transport, eventually};
