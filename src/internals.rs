@@ -51,7 +51,7 @@ macro_rules! queue_calls {
         }
 
         fn pop(out: &Self::Out) -> Option<Bytes> {
-            Some(out.0.consumer().pop()?.0.into_bytes())
+            Some(out.0.consumer().pop()?.0.into_body().into_bytes())
         }
 
         fn write(out: &Self::Out) -> u64 {

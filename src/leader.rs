@@ -395,7 +395,7 @@ fn current() -> ThreadId {
 
 /// Only a bug or a machine out of memory gets here; a core is not to be burnt over it.
 fn cannot_poll(error: &io::Error) {
-    log::error!("the event loop cannot poll: {error}");
+    crate::contain::log!(Error, "the event loop cannot poll: {error}");
     thread::sleep(Duration::from_millis(10));
 }
 

@@ -312,6 +312,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
+mod body;
+mod contain;
 #[cfg(any(doc, doctest))]
 pub mod cookbook;
 mod error;

@@ -13,6 +13,8 @@ use std::string::FromUtf8Error;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::body::Body;
+
 /// The number of one pipe: unique among the live pipes of the process, 1 to 0x7FFF_FFFF.
 ///
 /// Numbers start at a random point and are not used again while the pipe lives; afterwards they may
@@ -76,7 +78,7 @@ impl fmt::Debug for PipeId {
 #[derive(Clone, Default)]
 #[doc(alias("nn_msg", "nng_msg", "zmq_msg_t"))]
 pub struct Message {
-    body: Bytes,
+    body: Body,
     /// What a raw socket has received with it, or is to send before it; empty otherwise. Boxed: few
     /// have it, and all are moved about.
     header: Option<Box<Bytes>>,
@@ -91,8 +93,8 @@ impl Message {
 
     /// A message as it arrived on `pipe`.
     #[inline]
-    pub(crate) fn received(body: Bytes, pipe: PipeId) -> Self {
-        Self { body, header: None, pipe: Some(pipe) }
+    pub(crate) fn received(body: impl Into<Body>, pipe: PipeId) -> Self {
+        Self { body: body.into(), header: None, pipe: Some(pipe) }
     }
 
     /// The same message with another protocol header, for a raw socket to send.
@@ -120,7 +122,7 @@ impl Message {
     /// The bytes of the message, without copying them.
     #[inline]
     pub fn into_bytes(self) -> Bytes {
-        self.body
+        self.body.into_bytes()
     }
 
     /// The pipe the message was received on; `None` for a message that was not received.
@@ -177,7 +179,7 @@ macro_rules! message_from {
     ($($source:ty: $value:ident => $body:expr;)*) => {$(
         impl From<$source> for Message {
             fn from($value: $source) -> Self {
-                Self { body: $body, ..Self::default() }
+                Self { body: Body::from($body), ..Self::default() }
             }
         }
     )*};
@@ -220,13 +222,13 @@ impl From<&Self> for Message {
 
 impl From<Message> for Bytes {
     fn from(message: Message) -> Self {
-        message.body
+        message.into_bytes()
     }
 }
 
 impl From<Message> for Vec<u8> {
     fn from(message: Message) -> Self {
-        message.body.into()
+        message.into_bytes().into()
     }
 }
 
@@ -344,18 +346,18 @@ pub(crate) enum Picked {
 pub(crate) struct Frame {
     /// Nearly always nothing, and then it costs next to nothing to move and to drop.
     head: Option<Box<Bytes>>,
-    body: Bytes,
+    body: Body,
 }
 
 impl Frame {
-    pub(crate) fn new(head: Bytes, body: Bytes) -> Self {
-        Self { head: Some(Box::new(head)), body }
+    pub(crate) fn new(head: Bytes, body: impl Into<Body>) -> Self {
+        Self { head: Some(Box::new(head)), body: body.into() }
     }
 
     /// A message in one piece.
     #[inline]
-    pub(crate) fn whole(body: Bytes) -> Self {
-        Self { head: None, body }
+    pub(crate) fn whole(body: impl Into<Body>) -> Self {
+        Self { head: None, body: body.into() }
     }
 
     /// Length of the whole SP message in bytes.
@@ -414,7 +416,7 @@ impl Frame {
 
     /// All that is left, as one piece.
     #[inline]
-    pub(crate) fn into_bytes(mut self) -> Bytes {
+    pub(crate) fn into_body(mut self) -> Body {
         self.join();
         self.body
     }
@@ -438,12 +440,12 @@ impl Frame {
     #[cold]
     fn join_with(&mut self, head: Bytes) {
         if self.body.is_empty() {
-            self.body = head;
+            self.body = head.into();
         } else if !head.is_empty() {
             let mut whole = BytesMut::with_capacity(head.len() + self.body.len());
             whole.extend_from_slice(&head);
             whole.extend_from_slice(&self.body);
-            self.body = whole.freeze();
+            self.body = whole.freeze().into();
         }
     }
 }
@@ -466,7 +468,7 @@ mod tests {
             assert_eq!(frame.word(4), None);
             assert_eq!(frame.take(8), None);
             assert_eq!(frame.take(4).unwrap(), &whole[..4]);
-            assert_eq!(frame.into_bytes(), "abc");
+            assert_eq!(frame.into_body()[..], b"abc"[..]);
         }
     }
 

@@ -14,6 +14,7 @@ use std::io::IoSlice;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use crate::body;
 use crate::message::PipeId;
 use crate::protocol::ProtocolId;
 use crate::reactor::{self, Link};
@@ -361,6 +362,7 @@ impl Drop for PipeLease {
 
 /// Empties a ring whose messages nobody will consume any more; says how many there were.
 pub(crate) fn discard(ring: &Ring) -> u64 {
+    let _bodies = body::put_off();
     let mut consumer = ring.consumer();
     let mut messages = 0;
     loop {
@@ -381,7 +383,7 @@ pub(crate) fn discard(ring: &Ring) -> u64 {
 pub(crate) fn random_u32() -> u32 {
     getrandom::u32().unwrap_or_else(|error| {
         use std::hash::{BuildHasher, RandomState};
-        log::warn!("no random numbers from the system ({error})");
+        crate::contain::log!(Warn, "no random numbers from the system ({error})");
         let hash = RandomState::new().hash_one(std::process::id());
         u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(1)
     })

@@ -68,7 +68,7 @@ impl Resolver {
     /// A thread could not be started. The others do its work; where there are none the look-ups
     /// fail, since whoever asks must not wait for them: it is the I/O thread.
     fn no_thread(&self, error: &io::Error) {
-        log::error!("no thread to resolve names: {error}");
+        crate::contain::log!(Error, "no thread to resolve names: {error}");
         let mut state = self.state.lock();
         state.threads -= 1;
         if state.threads > 0 {

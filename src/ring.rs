@@ -41,6 +41,7 @@ use std::slice;
 
 use bytes::Bytes;
 
+use crate::body::{self, Body};
 use crate::sync::{
     Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Backoff, Counted, MutPtr, Ordering,
     UnsafeCell, fence,
@@ -316,6 +317,8 @@ impl fmt::Debug for Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        // So that a body whose destructor panics does not keep the others.
+        let _bodies = body::put_off();
         let half = self.head.half.get_mut();
         // SAFETY: nobody else has the ring any more, so all nodes are ours. They form a list that
         // begins at the consumer's, or at the first if it has none.
@@ -620,7 +623,7 @@ struct Node {
 enum Source {
     Block(Counted<Block>),
     /// With the size of the memory that they keep alive.
-    Bytes(Bytes, usize),
+    Bytes(Body, usize),
 }
 
 impl Source {
@@ -737,7 +740,7 @@ impl Inlet {
     }
 
     /// Appends `bytes`, without a copy; they keep `size` bytes of memory alive.
-    fn share(&mut self, bytes: Bytes, size: usize) {
+    fn share(&mut self, bytes: Body, size: usize) {
         let (start, len) = (bytes.as_ptr(), widen(bytes.len()));
         self.open(Source::Bytes(bytes, size), start);
         self.position += len;
@@ -1079,32 +1082,32 @@ impl<'r> Held<'r> {
 
     /// The first `len` bytes of the front as a body: a copy where a reference would pin too much for
     /// too little.
-    fn body(&self, len: usize) -> Bytes {
+    fn body(&self, len: usize) -> Body {
         if len < COPY_OUT {
-            return Bytes::copy_from_slice(&self.front()[..len]);
+            return Bytes::copy_from_slice(&self.front()[..len]).into();
         }
         // SAFETY: the front is not empty, so the node is there and ours.
         let pins = unsafe { (*self.peek().outlet.node).source.pins() };
         match len < pins / LEAST_PART {
-            true => Bytes::copy_from_slice(&self.front()[..len]),
+            true => Bytes::copy_from_slice(&self.front()[..len]).into(),
             false => self.share(len),
         }
     }
 
     /// The first `len` bytes of the front, without a copy.
-    fn share(&self, len: usize) -> Bytes {
+    fn share(&self, len: usize) -> Body {
         let bytes = &self.front()[..len];
         if bytes.is_empty() {
-            return Bytes::new();
+            return Body::default();
         }
         // SAFETY: the front is not empty, so the node is there and ours.
         match unsafe { &(*self.peek().outlet.node).source } {
-            Source::Bytes(all, _) => all.slice_ref(bytes),
+            Source::Bytes(all, _) => all.slice_ref(bytes).into(),
             Source::Block(block) => {
                 // The producer acquires this with the departure of the message.
                 block.lent.store(true, Ordering::Relaxed);
                 let block = Counted::clone(block);
-                Bytes::from_owner(Span { _block: block, at: bytes.as_ptr(), len })
+                Bytes::from_owner(Span { _block: block, at: bytes.as_ptr(), len }).into()
             }
         }
     }

@@ -11,10 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::thread::Thread;
 
+use crate::contain::contain;
 use crate::leader::Leader;
 use crate::protocol::Interest;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
@@ -78,9 +78,7 @@ impl Sleeper {
             // Foreign code: what it does wrong must not end the thread that wakes, which may be the
             // one that serves all other sockets.
             Self::Task(waker) => {
-                if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                    log::error!("a task's waker panicked");
-                }
+                contain("a task's waker", || waker.wake());
             }
         }
     }
@@ -114,7 +112,12 @@ impl Signal {
     /// Takes a waiter off. `false`: it has been woken already, and must pass on what it was woken
     /// for if it does not use it.
     pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
-        self.remove(|sleeping| sleeping.remove(&ticket)).is_some()
+        self.withdraw(ticket).is_some()
+    }
+
+    /// Takes a waiter off, as [`cancel`](Self::cancel) does, and gives it back.
+    pub(crate) fn withdraw(&self, ticket: Ticket) -> Option<Sleeper> {
+        self.remove(|sleeping| sleeping.remove(&ticket))
     }
 
     /// Whether anybody waits. Asked under the lock under which waiters register, the answer holds

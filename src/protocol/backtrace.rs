@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::conversation::Conversation;
 use super::look::Lying;
+use crate::body::Body;
 use crate::message::Frame;
 use crate::numbered::NumberMap;
 use crate::stats::DropReason;
@@ -29,17 +30,17 @@ pub(crate) type Backtrace = SmallVec<[u8; 4 * WORD]>;
 /// Splits what a REP or RESPONDENT has received into the backtrace and the body.
 ///
 /// A backtrace that does not end within `ttl` words is over the limit, whatever comes behind.
-pub(super) fn split(mut frame: Frame, ttl: u8) -> Result<(Backtrace, Bytes), DropReason> {
+pub(super) fn split(mut frame: Frame, ttl: u8) -> Result<(Backtrace, Body), DropReason> {
     let length = length(&frame, usize::from(ttl))?;
     let words = frame.take_off(length, Backtrace::from_slice).ok_or(DropReason::Malformed)?;
-    Ok((words, frame.into_bytes()))
+    Ok((words, frame.into_body()))
 }
 
 /// Splits what a raw REQ or SURVEYOR has received, whose header has no limit but its own length.
-pub(super) fn split_all(mut frame: Frame) -> Result<(Bytes, Bytes), DropReason> {
+pub(super) fn split_all(mut frame: Frame) -> Result<(Bytes, Body), DropReason> {
     let length = length(&frame, usize::MAX / WORD)?;
     let words = frame.take(length).ok_or(DropReason::Malformed)?;
-    Ok((words, frame.into_bytes()))
+    Ok((words, frame.into_body()))
 }
 
 /// What `split` would say of a message that lies in its pipe.
@@ -70,13 +71,13 @@ fn length_by(word: impl Fn(usize) -> Option<u32>, limit: usize) -> Result<usize,
 }
 
 /// Splits what a REQ or SURVEYOR has received into the id it answers and the body.
-pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Bytes), DropReason> {
+pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Body), DropReason> {
     let word = frame.word(0).ok_or(DropReason::Malformed)?;
     if word & END == 0 {
         return Err(DropReason::Stale);
     }
     frame.take_off(WORD, |_| ()).ok_or(DropReason::Malformed)?;
-    Ok((RequestId(word & !END), frame.into_bytes()))
+    Ok((RequestId(word & !END), frame.into_body()))
 }
 
 /// Whether a raw REQ or SURVEYOR may send with this header. What the words mean is the sender's affair.
@@ -153,7 +154,7 @@ mod tests {
     }
 
     fn body(frame: Frame, ttl: u8) -> Result<Bytes, DropReason> {
-        split(frame, ttl).map(|(_, body)| body)
+        split(frame, ttl).map(|(_, body)| body.into_bytes())
     }
 
     // B1 to B4, B10, B17.
@@ -198,7 +199,7 @@ mod tests {
     fn the_first_word_of_an_answer_is_its_id() {
         let (id, body) = answer(frame(b"\x80\0\0\x09x")).unwrap();
         assert_eq!((id, &body[..]), (RequestId(9), &b"x"[..]));
-        assert_eq!(answer(frame(b"\x80\0\0\x09")).unwrap().1, "");
+        assert_eq!(answer(frame(b"\x80\0\0\x09")).unwrap().1, Body::default());
         assert_eq!(answer(frame(b"\0\0\0\x09x")), Err(DropReason::Stale));
         assert_eq!(answer(frame(b"\x80\0\0")), Err(DropReason::Malformed));
     }

@@ -79,7 +79,7 @@ impl Protocol for Bus {
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
         let (pipe, frame) = self.messages.pop(io).ok_or(RecvRefusal::WouldBlock)?;
-        Ok(Message::received(frame.into_bytes(), pipe))
+        Ok(Message::received(frame.into_body(), pipe))
     }
 
     fn ready(&self, interest: Interest) -> bool {

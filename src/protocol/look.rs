@@ -89,7 +89,7 @@ mod tests {
         assert!(has_good(pipe(1), judge, &mut io));
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Malformed); 2]);
         assert!(has_good(pipe(1), judge, &mut io));
-        assert_eq!(&io.pop(pipe(1)).unwrap().into_bytes()[..], b"one");
+        assert_eq!(&io.pop(pipe(1)).unwrap().into_body()[..], b"one");
         assert!(!has_good(pipe(1), judge, &mut io));
     }
 }

@@ -158,7 +158,7 @@ impl Port for ManualPort {
         mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
     ) -> Picked {
         while let Some(frame) = self.arrived.get_mut(&pipe).and_then(VecDeque::pop_front) {
-            match judge(&[], &frame.clone().into_bytes()) {
+            match judge(&[], &frame.clone().into_body()) {
                 Verdict::Take => {
                     self.popped += 1;
                     return Picked::Taken(frame);

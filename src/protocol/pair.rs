@@ -63,7 +63,7 @@ impl Protocol for Pair {
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
         let (pipe, frame) = self.peer.pop(io).ok_or(RecvRefusal::WouldBlock)?;
-        Ok(Message::received(frame.into_bytes(), pipe))
+        Ok(Message::received(frame.into_body(), pipe))
     }
 
     fn ready(&self, interest: Interest) -> bool {

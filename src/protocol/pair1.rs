@@ -16,6 +16,7 @@ use super::exclusive::Exclusive;
 use super::raw::Headed;
 use super::route::FairQueue;
 use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
+use crate::body::Body;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -27,10 +28,10 @@ const SEND: Interest = Interest::Send(0);
 const RECV: Interest = Interest::Recv(0);
 
 /// Splits what has arrived into the header and the body.
-fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Bytes), DropReason> {
+fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Body), DropReason> {
     check_hops(frame.word(0), ttl)?;
     let header = frame.take(FIRST_HOP.len()).ok_or(DropReason::Malformed)?;
-    Ok((header, frame.into_bytes()))
+    Ok((header, frame.into_body()))
 }
 
 /// Whether a message that begins with the word `hops` may have come so far.

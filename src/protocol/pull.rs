@@ -84,7 +84,7 @@ impl<R: Role> Protocol for Collector<R> {
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
         let (pipe, frame) = self.messages.pop(io).ok_or(RecvRefusal::WouldBlock)?;
-        Ok(Message::received(frame.into_bytes(), pipe))
+        Ok(Message::received(frame.into_body(), pipe))
     }
 
     fn ready(&self, interest: Interest) -> bool {

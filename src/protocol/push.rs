@@ -11,6 +11,7 @@ use super::route::{self, Balance};
 use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
+use crate::body::Body;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -34,7 +35,7 @@ pub(crate) struct Push {
     peers: usize,
     overflow: Overflow,
     /// What lost pipes have not transmitted; goes before anything else.
-    returned: VecDeque<Bytes>,
+    returned: VecDeque<Body>,
 }
 
 const SEND: Interest = Interest::Send(0);
@@ -146,7 +147,7 @@ impl Protocol for Push {
     }
 
     fn take_back(&mut self, _pipe: PipeId, unsent: Frame, io: &mut impl Port) {
-        self.returned.push_back(unsent.into_bytes());
+        self.returned.push_back(unsent.into_body());
         self.send_returned(io);
     }
 

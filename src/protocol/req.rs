@@ -19,6 +19,7 @@ use super::route::Balance;
 use super::{
     Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
+use crate::body::Body;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -74,7 +75,7 @@ enum State {
 #[derive(Debug)]
 struct Request {
     id: RequestId,
-    body: Bytes,
+    body: Body,
     /// As it was when the request was sent: later changes are for later requests.
     resend: Option<Duration>,
     ticket: Ticket,
@@ -371,7 +372,7 @@ impl Protocol for Req {
         let asker = &mut self.conversations[conversation.index()];
         asker.state = State::Outstanding(Request {
             id,
-            body: body.clone(),
+            body: body.clone().into(),
             resend: asker.resend,
             ticket,
             place: Place::Unsent,

@@ -401,7 +401,7 @@ mod tests {
         queue.add(pipe(1), 8);
         queue.add(pipe(2), 8);
         let got: Vec<_> = std::iter::from_fn(|| queue.pop(&mut io))
-            .map(|(_, frame)| frame.into_bytes())
+            .map(|(_, frame)| frame.into_body().into_bytes())
             .collect();
         assert_eq!(got, ["a", "x", "b", "c"]);
         assert!(queue.is_empty());

@@ -226,7 +226,7 @@ impl Sub {
             if is_wanted(topics, head, body) { Verdict::Take } else { Verdict::Skip }
         };
         match self.pipes.pop_if(DropReason::NotSubscribed, judge, io) {
-            Some((pipe, frame)) => return Some(Message::received(frame.into_bytes(), pipe)),
+            Some((pipe, frame)) => return Some(Message::received(frame.into_body(), pipe)),
             None if self.pipes.is_empty() => self.intake = Intake::Open,
             None => self.go_on_later(io),
         }
@@ -261,7 +261,7 @@ impl Sub {
                 }
                 return None;
             };
-            let message = Message::received(frame.into_bytes(), pipe);
+            let message = Message::received(frame.into_body(), pipe);
             let Some(first) = first else {
                 self.distribute(message, receiver, io);
                 continue;

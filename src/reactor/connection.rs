@@ -510,7 +510,12 @@ impl Connection {
             DetachReason::Malformed => host.counters().framing_errors.bump(),
             _ => return,
         }
-        log::debug!("{}: connection of {} closed: {reason}", host.name(), self.endpoint.url());
+        crate::contain::log!(
+            Debug,
+            "{}: connection of {} closed: {reason}",
+            host.name(),
+            self.endpoint.url()
+        );
     }
 
     fn count_failed_greeting(&self, stream: &dyn Stream, ending: &Ending) {
@@ -521,7 +526,7 @@ impl Connection {
             host.counters().handshake_errors.bump();
         }
         let (name, place) = (host.name(), PlaceOf(stream, &self.endpoint));
-        log::debug!("{name}: no pipe with {place}: {error}");
+        crate::contain::log!(Debug, "{name}: no pipe with {place}: {error}");
     }
 }
 

@@ -77,7 +77,12 @@ impl Dialer {
     pub(crate) fn failed(&mut self, error: AttemptError) -> Option<Instant> {
         if let Some(host) = self.host.upgrade() {
             host.counters().connect_errors.bump();
-            log::debug!("{}: connect to {}: {error}", host.name(), self.endpoint.url());
+            crate::contain::log!(
+                Debug,
+                "{}: connect to {}: {error}",
+                host.name(),
+                self.endpoint.url()
+            );
         }
         self.endpoint.failed(error.clone());
         match self.once.take() {

@@ -13,6 +13,7 @@ use mio::Token;
 
 use super::writing::{self, Blocked, Flushed, Pen, Told, Wrote};
 use super::{Command, Mailbox};
+use crate::body::{self, PutOff};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Host, SocketBell};
 use crate::ring::{Consumer, Ring};
@@ -76,6 +77,8 @@ pub(super) enum LastWords {
 struct LinkPen<'l> {
     link: &'l Link,
     consumer: Consumer<'l>,
+    /// Behind the half, and so dropped when others can write again.
+    bodies: PutOff,
     writer: Writer,
     /// There is room in the ring again, for which the socket waits.
     room: bool,
@@ -186,8 +189,8 @@ impl Link {
     }
 
     fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
-        let consumer = self.send.try_consumer()?;
-        Some(LinkPen { link: self, consumer, writer, room: false, wrote: false })
+        let (consumer, bodies) = (self.send.try_consumer()?, body::put_off());
+        Some(LinkPen { link: self, consumer, bodies, writer, room: false, wrote: false })
     }
 
     /// Whether so much has come during the last write that the next one had better wait for more:
@@ -217,7 +220,10 @@ impl Link {
             if let Some(host) = endpoint.host.upgrade() {
                 let (name, place) = (host.name(), PlaceOf(&*self.stream, endpoint));
                 let pipe = self.pipe;
-                log::debug!("{name}: {place}, pipe {pipe}: {dropped} messages dropped: {reason}");
+                crate::contain::log!(
+                    Debug,
+                    "{name}: {place}, pipe {pipe}: {dropped} messages dropped: {reason}"
+                );
             }
             // A drain may wait for them.
             self.bell.ring(self.pipe, Edge::Writable);
@@ -226,7 +232,7 @@ impl Link {
 
     pub(super) fn shut_down(&self) {
         if let Err(error) = self.stream.shutdown_write() {
-            log::trace!("shutdown: {error}");
+            crate::contain::log!(Trace, "shutdown: {error}");
         }
     }
 }
@@ -248,11 +254,13 @@ impl fmt::Display for PlaceOf<'_> {
 impl LinkPen<'_> {
     /// Lets others write, and tells the socket of room.
     fn put_down(self) {
-        let Self { link, consumer, room, .. } = self;
+        let Self { link, consumer, bodies, room, .. } = self;
         drop(consumer);
         if room {
             link.bell.ring(link.pipe, Edge::Writable);
         }
+        // The last: it may take its time.
+        drop(bodies);
     }
 }
 

@@ -73,7 +73,12 @@ impl Listening {
     fn count(&self, error: &io::Error) {
         if let Some(host) = self.host.upgrade() {
             host.counters().accept_errors.bump();
-            log::debug!("{}: accept on {}: {error}", host.name(), self.endpoint.url());
+            crate::contain::log!(
+                Debug,
+                "{}: accept on {}: {error}",
+                host.name(),
+                self.endpoint.url()
+            );
         }
         self.endpoint.failed(error.into());
     }

@@ -158,7 +158,7 @@ impl Mailbox {
             None => {}
             Some(Call::Poll) => {
                 if let Err(error) = self.waker.wake() {
-                    log::error!("cannot wake the event loop: {error}");
+                    crate::contain::log!(Error, "cannot wake the event loop: {error}");
                 }
             }
             // Without an I/O thread the next one to lead will look.

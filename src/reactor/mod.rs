@@ -470,7 +470,7 @@ impl Driver {
             None => return self.remove(token),
         };
         if let Err(error) = registered {
-            log::error!("cannot watch {}: {error}", endpoint.url());
+            crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
             endpoint.failed(error.into());
             self.remove(token);
         }

@@ -19,6 +19,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use super::{Bounds, COPY_OUT, Held, Outlet, Queued, ROOM, SILENCE, TAKEN_OVER_WHOLE, Taken};
+use crate::body::Body;
 use crate::message::{Frame, Picked, Verdict};
 use crate::sync::Ordering;
 use crate::wire::frame::{Framing, widen};
@@ -33,7 +34,7 @@ pub(super) struct Half {
     /// The first frame, if some of its bytes are consumed.
     begun: Option<Begun>,
     /// What is left of the first frame, if those behind it were taken out of turn.
-    kept: Vec<Bytes>,
+    kept: Vec<Body>,
     /// How much may depart until the next look for orders.
     unlooked: Queued,
 }
@@ -282,7 +283,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Takes the first `len` bytes of the front off as a body.
-    fn cut(&mut self, len: usize) -> Bytes {
+    fn cut(&mut self, len: usize) -> Body {
         let body = self.held.body(len);
         self.held.advance(len);
         body
@@ -304,7 +305,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// The first `n` bytes, apart from the rest.
-    fn set_aside(&mut self, n: usize) -> Vec<Bytes> {
+    fn set_aside(&mut self, n: usize) -> Vec<Body> {
         let mut pieces = Vec::new();
         let mut rest = n;
         while rest > 0 {

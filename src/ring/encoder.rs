@@ -216,7 +216,7 @@ impl super::Inlet {
         }
         if encoded.is_large() {
             let body = encoded.parts.body;
-            self.share(body.clone(), body.len());
+            self.share(body.clone().into(), body.len());
         }
     }
 }

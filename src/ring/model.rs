@@ -324,7 +324,7 @@ fn pop_if(ring: &Ring, model: &mut Model) {
     let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
     let (picked, taken) = ring.consumer().pop_if(judge);
     let picked = match picked {
-        Picked::Taken(frame) => Some(frame.into_bytes().to_vec()),
+        Picked::Taken(frame) => Some(frame.into_body().to_vec()),
         Picked::Left | Picked::Nothing => None,
     };
     assert!((picked, taken) == model.pop_if());
@@ -332,7 +332,7 @@ fn pop_if(ring: &Ring, model: &mut Model) {
 
 /// What was popped, as the model has it.
 fn flat(popped: Option<(Frame, Taken)>) -> Option<(Vec<u8>, Taken)> {
-    popped.map(|(frame, taken)| (frame.into_bytes().to_vec(), taken))
+    popped.map(|(frame, taken)| (frame.into_body().to_vec(), taken))
 }
 
 /// The same for the ring with locks, as far as it can do it.

@@ -143,7 +143,7 @@ impl Producer {
     pub(crate) fn append_shared(&mut self, frames: Bytes, count: usize) -> Wake {
         let payload = self.payload_of(frames.len(), count);
         let size = READ_BLOCK.max(frames.len());
-        self.inlet.share(frames, size);
+        self.inlet.share(frames.into(), size);
         self.force(count, payload)
     }
 
@@ -241,7 +241,7 @@ impl Producer {
             self.inlet.write([&prefix, header, body]);
         } else {
             self.inlet.write([&prefix, header]);
-            self.inlet.share(body.clone(), body.len());
+            self.inlet.share(body.clone().into(), body.len());
         }
     }
 

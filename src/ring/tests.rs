@@ -9,7 +9,7 @@ use Framing::{Length, TypeAndLength};
 use bytes::BytesMut;
 
 use super::*;
-use crate::message::{Frame, Picked, Verdict};
+use crate::message::{Picked, Verdict};
 use crate::rounds::rounds;
 use crate::wire::frame::{Decoder, Piece};
 
@@ -38,7 +38,7 @@ fn push(ring: &mut Producer, text: &'static str) -> Result<Wake, PushRefusal> {
 
 pub(super) fn pop(ring: &Ring) -> Option<Bytes> {
     let (frame, _) = ring.consumer().pop()?;
-    Some(frame.into_bytes())
+    Some(frame.into_body().into_bytes())
 }
 
 /// The first `n` bytes, consumed as a connection would.
@@ -228,7 +228,8 @@ fn what_is_reclaimed_is_whole_and_what_was_begun_stays() {
     assert_eq!(read(&ring, 10).1.messages, 0);
     ring.close();
     let frames = ring.consumer().reclaim();
-    let frames: Vec<Bytes> = frames.into_iter().map(Frame::into_bytes).collect();
+    let frames: Vec<Bytes> =
+        frames.into_iter().map(|frame| frame.into_body().into_bytes()).collect();
     assert_eq!(frames, [&b"whole"[..], &[b"head", &large[..]].concat()]);
     assert_eq!(ring.queued(), queued(1, 5));
     assert_eq!(read(&ring, 100).0, b"gun");
@@ -296,7 +297,7 @@ fn a_body_by_reference_comes_back_as_it_was_with_its_header_apart() {
     let _ = ring.append_body(large.clone());
     let (mut frame, _) = ring.consumer().pop().unwrap();
     assert_eq!(frame.take(4).unwrap(), "head");
-    assert_eq!(frame.into_bytes().as_ptr(), large.as_ptr());
+    assert_eq!(frame.into_body().as_ptr(), large.as_ptr());
     assert_eq!(pop(&ring).unwrap().as_ptr(), large.as_ptr());
 }
 
@@ -310,7 +311,7 @@ fn a_popped_body_pins_a_block_only_if_it_is_a_fair_part_of_it() {
         let mut out = [IoSlice::new(&[])];
         assert_eq!(consumer.slices(&mut out), 1);
         let here = out[0][8..].as_ptr();
-        consumer.pop().unwrap().0.into_bytes().as_ptr() == here
+        consumer.pop().unwrap().0.into_body().as_ptr() == here
     };
     assert!(!pins(COPY_OUT - 1, 0));
     assert!(pins(COPY_OUT, 0));
@@ -636,7 +637,7 @@ fn stress_frames_arrive_in_order_and_no_wake_up_is_lost() {
                         None => stress.nothing_left(),
                     }
                 };
-                assert_eq!(number(&frame.into_bytes()), n);
+                assert_eq!(number(&frame.into_body()), n);
                 stress.producer.ring_if(taken.room);
             }
         });
@@ -698,7 +699,7 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
                 stress.nothing_left();
                 continue;
             };
-            let n = number(&frame.into_bytes());
+            let n = number(&frame.into_body());
             assert!(last < Some(n));
             last = Some(n);
             received += 1;

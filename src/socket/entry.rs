@@ -209,6 +209,8 @@ pub(super) struct Rare {
     pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
     /// What event loops outside are to be told.
     pub(super) flags: Vec<Arc<Flag>>,
+    /// Flags of watches that have ended. They are dropped once the lock is given back.
+    pub(super) unwatched: Vec<Arc<Flag>>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
     /// For the log.

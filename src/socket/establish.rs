@@ -28,7 +28,7 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
         self.try_bind(url, options).inspect_err(|error| {
             self.counters.bind_errors.bump();
-            log::debug!("{}: {error}", self.name);
+            crate::contain::log!(Debug, "{}: {error}", self.name);
         })
     }
 
@@ -174,7 +174,7 @@ impl<P: Protocol> Core<P> {
         state.endpoints.push(Arc::clone(&core));
         drop(state);
         let endpoint = Endpoint { core };
-        log::debug!("{}: {endpoint}", self.name);
+        crate::contain::log!(Debug, "{}: {endpoint}", self.name);
         Some(endpoint)
     }
 }

@@ -4,9 +4,14 @@
 //! the endpoints, the counters. The protocol runs here in the calling thread. Waiting, timeouts,
 //! async and close are written once, in `wait.rs`; the typed sockets in `public/` are thin.
 //!
-//! Lock order: a socket's state, then its options, signal, bell, events or an endpoint's status. No
-//! code takes two sockets' states. Bells are rung, waiters woken, callbacks run and system calls made
-//! after the state is unlocked: an entry collects them in [`Effects`] and performs them on its way out.
+//! Lock order: a socket's state; under it one of its options, signal, bell, events, an endpoint's status,
+//! or what an answering context has in hand. No code takes two sockets' states. Bells are rung, waiters
+//! woken, callbacks run and system calls made after the state is unlocked: an entry collects them in
+//! [`Effects`] and performs them on its way out. Bodies of messages are dropped after that, see
+//! [`body`](crate::body). Apart from those: whoever shows readiness holds the flag's lock over a write to
+//! its descriptor, and under it may look for who leads; inproc's names stand above its dialers. The seat
+//! of the event loop is no lock in this sense: whoever has it is the one who turns the loop, whatever that
+//! leads to, and nobody waits for it who holds anything.
 
 use std::fmt;
 use std::ops::Deref;
@@ -16,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::body::{StateGuard, StateLock};
 use crate::error::{OptionError, RuntimeError};
 use crate::message::PipeId;
 use crate::options::Options;
@@ -25,7 +31,7 @@ use crate::reactor::Command;
 use crate::ring::{Bounds, Encoders, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
 
 // The first two have macros that the others use.
 #[macro_use]
@@ -126,7 +132,7 @@ impl<P: Protocol> Handle<P> {
             holds: AtomicUsize::new(1),
             name,
             birth,
-            state: Mutex::new(state),
+            state: StateLock::new(state),
             bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
             counters: Arc::new(Counters::new()),
             limits: Limits::new(&options),
@@ -187,7 +193,7 @@ pub(crate) struct Core<P: Protocol> {
     name: String,
     /// What time it is for a protocol that does not care.
     birth: Instant,
-    state: Mutex<State<P>>,
+    state: StateLock<State<P>>,
     bell: Arc<SocketBell>,
     counters: Arc<Counters>,
     limits: Limits,
@@ -260,8 +266,10 @@ impl<P: Protocol> Core<P> {
         apply: impl FnOnce(&mut P, &Options, &mut SocketPort<'_>),
     ) -> Result<(), OptionError> {
         options.check(&P::KIND)?;
-        let options = options.settled(&P::KIND);
-        let before = self.enter(|entry| {
+        // What was in force, or was not taken, is dropped with no lock held: the callback in it may be the
+        // last to hold a socket.
+        let mut options = options.settled(&P::KIND);
+        self.enter(|entry| {
             if entry.is_closed() {
                 return Err(OptionError::Closed);
             }
@@ -270,11 +278,9 @@ impl<P: Protocol> Core<P> {
             let mut in_force = self.options.lock();
             self.limits.follow(&options);
             self.spin.set(options.spin);
-            Ok(std::mem::replace(&mut *in_force, options))
-        })?;
-        // With no lock held: the callback in them may be the last to hold a socket.
-        drop(before);
-        Ok(())
+            std::mem::swap(&mut *in_force, &mut options);
+            Ok(())
+        })
     }
 
     pub(crate) fn send_timeout(&self) -> Option<Duration> {
@@ -335,10 +341,11 @@ impl<P: Protocol> Core<P> {
     /// Gives the lock back and does what has been noted meanwhile.
     #[cold]
     #[inline(never)]
-    fn leave(&self, mut state: MutexGuard<'_, State<P>>, now: Instant) {
+    fn leave(&self, mut state: StateGuard<'_, State<P>>, now: Instant) {
         Entry { core: self, state: &mut state, now }.disconnect_slow();
         let effects = std::mem::take(&mut state.effects);
-        drop(state);
+        // Bodies last: what is to be told does not wait for their destructors.
+        let _bodies = state.unlock();
         effects.perform(self);
     }
 
@@ -386,7 +393,7 @@ impl<P: Protocol> Core<P> {
     /// it takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         let linger = self.options.lock().linger;
-        let (endpoints, fars, armed, records, flags) = {
+        let (endpoints, fars, armed, records, flags, _bodies) = {
             let mut state = self.state.lock();
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
@@ -399,7 +406,9 @@ impl<P: Protocol> Core<P> {
             let fars = self.drop_pipes(&mut state, &mut effects);
             let records = effects.take_records();
             let flags = watch::raise_all(&mut state.watches);
-            (std::mem::take(&mut state.endpoints), fars, state.armed.take(), records, flags)
+            let (endpoints, armed) = (std::mem::take(&mut state.endpoints), state.armed.take());
+            // Bodies are dropped at the very end: peers are told before.
+            (endpoints, fars, armed, records, flags, state.unlock())
         };
         flags.iter().for_each(|flag| flag.show());
         self.wake_all();
@@ -412,7 +421,7 @@ impl<P: Protocol> Core<P> {
         Far::close_all(fars, linger);
         self.close_events();
         records.write(&self.name);
-        log::debug!("{}: closed", self.name);
+        crate::contain::log!(Debug, "{}: closed", self.name);
         Ok(())
     }
 
@@ -465,7 +474,11 @@ impl<P: Protocol> Core<P> {
         match admit {
             None => true,
             Some(admit) => catch_unwind(AssertUnwindSafe(|| admit(peer))).unwrap_or_else(|_| {
-                log::error!("{}: the admit callback panicked; {peer} is turned away", self.name);
+                crate::contain::log!(
+                    Error,
+                    "{}: the admit callback panicked; {peer} is turned away",
+                    self.name
+                );
                 false
             }),
         }
@@ -516,7 +529,7 @@ impl<P: Protocol> Host for Core<P> {
         };
         if let Err(reason) = &verdict {
             self.counters.rejected_pipes.bump();
-            log::debug!("{}: {peer} turned away: {reason}", self.name);
+            crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
             self.emit(PipeEventKind::Detached(reason.clone()), &peer);
             self.deciding.fetch_sub(1, Ordering::AcqRel);
             if self.is_closed() {
@@ -621,7 +634,7 @@ impl<P: Protocol> Core<P> {
         match self.runtime() {
             Ok(runtime) => runtime.mailbox().post(command),
             // Threads that wait look at the clock themselves; tasks would miss their deadline.
-            Err(error) => log::error!("{}: no timers: {error}", self.name),
+            Err(error) => crate::contain::log!(Error, "{}: no timers: {error}", self.name),
         }
     }
 }

@@ -46,16 +46,19 @@ impl Records {
 impl Record {
     fn write(&self, name: &str) {
         match self {
-            Self::There(peer) => log::debug!("{name}: {peer} is there, pipe {}", peer.pipe),
-            Self::Gone(peer, reason) => {
-                log::debug!("{name}: {peer} is gone, pipe {}: {reason}", peer.pipe);
+            Self::There(peer) => {
+                crate::contain::log!(Debug, "{name}: {peer} is there, pipe {}", peer.pipe)
             }
-            Self::Dropped(Some(peer), reason) => log::debug!(
+            Self::Gone(peer, reason) => {
+                crate::contain::log!(Debug, "{name}: {peer} is gone, pipe {}: {reason}", peer.pipe);
+            }
+            Self::Dropped(Some(peer), reason) => crate::contain::log!(
+                Debug,
                 "{name}: {peer}, pipe {}: the first message is dropped: {reason}",
                 peer.pipe
             ),
             Self::Dropped(None, reason) => {
-                log::debug!("{name}: the first message is dropped: {reason}");
+                crate::contain::log!(Debug, "{name}: the first message is dropped: {reason}");
             }
         }
     }

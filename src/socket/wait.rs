@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,8 +80,9 @@ impl<T> Outcome for (T, Message) {
 }
 
 /// Where a call that has to wait is put to bed: its place in the queue, taken when it first needs
-/// one, and how it is woken.
-type Bed<'a> = Option<(&'a mut Option<Ticket>, &'a dyn Fn() -> Sleeper)>;
+/// one, and how it is woken. That was made before the lock was taken, and is dropped after it, if it is
+/// not used: a task's waker is not ours.
+type Bed<'a> = Option<(&'a mut Option<Ticket>, &'a mut Option<Sleeper>)>;
 
 impl<P: Protocol> Core<P> {
     /// Repeats `attempt` until it is over. The one place where threads wait.
@@ -136,9 +137,10 @@ impl<P: Protocol> Core<P> {
         let mut ticket = None;
         loop {
             let last = until.is_some_and(|until| Instant::now() >= until);
+            let mut sleeper = (!last).then(&sleeper);
             let bed: Bed<'_> = match last {
                 true => None,
-                false => Some((&mut ticket, &sleeper)),
+                false => Some((&mut ticket, &mut sleeper)),
             };
             let timers = match self.enter(|entry| entry.attempt(interest, bed, attempt)) {
                 Attempt::Over(outcome) => return outcome,
@@ -253,7 +255,9 @@ impl<P: Protocol> Entry<'_, P> {
                 if let Some((ticket, sleeper)) = bed {
                     let signal = &self.core.bell.signal;
                     let place = *ticket.get_or_insert_with(|| signal.ticket(interest));
-                    signal.register(place, sleeper());
+                    if let Some(sleeper) = sleeper.take() {
+                        signal.register(place, sleeper);
+                    }
                 }
                 Attempt::Waits(self.state.protocol.deadline())
             }
@@ -302,18 +306,36 @@ impl<P: Protocol> Core<P> {
         if let Some(place) = *ticket {
             signal.cancel(place);
         }
-        let sleeper = || Sleeper::Task(cx.waker().clone());
+        // Without a bed, which is made of a clone of the waker: most have nothing to wait for.
+        let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
+            Attempt::Over(outcome) => outcome,
+            Attempt::Waits(_) => ready!(self.poll_on(interest, ticket, guest, cx, &mut attempt)),
+        };
+        if let Some(place) = ticket.take() {
+            signal.cancel(place);
+        }
+        *guest = None;
+        Poll::Ready(outcome)
+    }
+
+    /// Goes on when the first attempt has found nothing.
+    fn poll_on<T: Outcome, E: Refusal>(
+        &self,
+        interest: Interest,
+        ticket: &mut Option<Ticket>,
+        guest: &mut Option<Guest>,
+        cx: &mut Context<'_>,
+        attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
+    ) -> Poll<Result<T, Failure<E>>> {
+        let mut sleeper = None;
         loop {
-            let bed: Bed<'_> = Some((ticket, &sleeper));
-            match self.enter_here(|entry| entry.attempt(interest, bed, &mut attempt)) {
-                Attempt::Over(outcome) => {
-                    if let Some(place) = ticket.take() {
-                        signal.cancel(place);
-                    }
-                    *guest = None;
-                    return Poll::Ready(outcome);
+            sleeper.get_or_insert_with(|| Sleeper::Task(cx.waker().clone()));
+            let bed: Bed<'_> = Some((ticket, &mut sleeper));
+            match self.enter(|entry| entry.attempt(interest, bed, attempt)) {
+                Attempt::Over(outcome) => return Poll::Ready(outcome),
+                Attempt::Waits(_) if self.bell.is_pending() => {
+                    sleeper = ticket.and_then(|place| self.bell.signal.withdraw(place));
                 }
-                Attempt::Waits(_) if self.bell.is_pending() => {}
                 Attempt::Waits(_) => {
                     if guest.is_none() {
                         *guest = self.leader().map(Leader::receive_guest);

@@ -254,7 +254,14 @@ impl<P: Protocol> Entry<'_, P> {
     #[cold]
     pub(super) fn look_for_watches(&mut self) {
         let mut watches = std::mem::take(&mut self.state.watches);
-        watches.retain(|watch| !watch.flag.has_ended());
+        watches.retain(|watch| {
+            let has_ended = watch.flag.has_ended();
+            if has_ended {
+                // It may be the last to know of a descriptor, which is closed once the lock is given back.
+                self.state.effects.rare().unwatched.push(Arc::clone(&watch.flag));
+            }
+            !has_ended
+        });
         // To look for one may bring a message for another, who was looked for before: then somebody was
         // woken. That ends: nobody loses by a look what he has.
         loop {
@@ -300,7 +307,7 @@ impl Descriptor {
     fn set(&self, readable: bool) {
         let done = if readable { self.0.raise() } else { self.0.lower() };
         if let Err(error) = done {
-            log::error!("a descriptor cannot be made readable={readable}: {error}");
+            crate::contain::log!(Error, "a descriptor cannot be made readable={readable}: {error}");
         }
     }
 }

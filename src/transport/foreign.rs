@@ -4,7 +4,6 @@
 //! it, and a panic becomes an error of the one connection it happened on: the I/O thread belongs to
 //! all. The built-in transports do not pass through here.
 
-use std::any::Any;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use super::{
     Address, EndpointSettings, Framing, Listener, Place, Source, Stream, StreamPeer,
     StreamTransport, Target,
 };
+use crate::contain::forget;
 use crate::error::{AddressError, BindError};
 
 /// How often a write may be interrupted. With a system call it happens once, if ever; what goes on
@@ -26,7 +26,7 @@ fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let call = || call().map_err(in_our_words);
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         forget(panic);
-        log::error!("a transport panicked");
+        crate::contain::log!(Error, "a transport panicked");
         Err(io::Error::other("the transport panicked"))
     })
 }
@@ -36,13 +36,6 @@ fn in_our_words(error: io::Error) -> io::Error {
     match error.get_ref() {
         Some(foreign) => io::Error::new(error.kind(), foreign.to_string()),
         None => error,
-    }
-}
-
-/// What was thrown may throw in turn when it is dropped; then the second is let go for good.
-fn forget(panic: Box<dyn Any + Send>) {
-    if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(worse);
     }
 }
 

@@ -225,7 +225,12 @@ impl Dialer {
     fn note(&self, error: AttemptError) {
         if let Some(host) = self.host.upgrade() {
             host.counters().connect_errors.bump();
-            log::debug!("{}: connect to inproc://{}: {error}", host.name(), self.name);
+            crate::contain::log!(
+                Debug,
+                "{}: connect to inproc://{}: {error}",
+                host.name(),
+                self.name
+            );
         }
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.failed(error);
@@ -289,7 +294,11 @@ fn join(
         far.host.counters().handshake_errors.bump();
         let error = HeaderError::Peer { expected: wanted, announced: near_id };
         let (name, place) = (far.host.name(), listener.endpoint.url());
-        log::debug!("{name}: no pipe with {place}: {}", AttemptError::Protocol(error));
+        crate::contain::log!(
+            Debug,
+            "{name}: no pipe with {place}: {}",
+            AttemptError::Protocol(error)
+        );
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
     let (send_forth, forth) = between(&near.host, &far.host);

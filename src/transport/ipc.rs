@@ -184,7 +184,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(in_use());
     }
     remove(path)?;
-    log::debug!("removed {}: a socket that nobody listened on", path.display());
+    crate::contain::log!(Debug, "removed {}: a socket that nobody listened on", path.display());
     Ok(())
 }
 
@@ -247,7 +247,7 @@ impl Drop for SocketFile {
             return;
         }
         if let Err(error) = remove(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
+            crate::contain::log!(Warn, "cannot remove {}: {error}", self.path.display());
         }
     }
 }

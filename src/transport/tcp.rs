@@ -472,7 +472,7 @@ impl Listener for TcpListener {
         // A connection that is gone again may refuse this (on macOS it does). That is no fault of
         // the listener; whoever reads from the stream will learn of it.
         if let Err(error) = tune(&socket, &self.settings) {
-            log::debug!("{}: options of an accepted connection: {error}", self.url);
+            crate::contain::log!(Debug, "{}: options of an accepted connection: {error}", self.url);
         }
         Ok(Box::new(TcpStream(stream)))
     }

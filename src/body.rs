@@ -1,0 +1,362 @@
+//! Bodies: the bytes of messages, whose last reference may run code of the program.
+//!
+//! A program may make a body of anything that holds bytes ([`Bytes::from_owner`]), and what it made is
+//! dropped where the last reference goes: perhaps deep inside a socket, in the middle of a change. That
+//! destructor is not ours. It may take its time, panic, or use the very socket. So no [`Body`] is dropped
+//! while the thread holds something that others wait for: it is put off, and dropped when the thread has
+//! let go of that.
+//!
+//! Owns what each thread has put off, and the lock that puts off: [`StateLock`].
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+
+use bytes::Bytes;
+
+use crate::contain::contain;
+use crate::sync::{Mutex, MutexGuard};
+
+/// The bytes of a message.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Body(Bytes);
+
+impl Body {
+    /// The bytes. From now on they are dropped wherever the caller drops them.
+    #[inline]
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl From<Bytes> for Body {
+    #[inline]
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Body {
+    type Target = Bytes;
+
+    #[inline]
+    fn deref(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl DerefMut for Body {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Bytes {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Drop for Body {
+    #[inline]
+    fn drop(&mut self) {
+        if LATER.with(Later::is_in_force) {
+            put_aside(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+/// Keeps `bytes` until the thread may drop them.
+#[cold]
+fn put_aside(bytes: Bytes) {
+    // An empty body refers to nothing. One that was moved out is empty.
+    if !bytes.is_empty() {
+        LATER.with(|later| later.keep(bytes));
+    }
+}
+
+thread_local! {
+    static LATER: Later = const { Later::new() };
+}
+
+/// What a thread has put off.
+///
+/// Has no destructor, so that it can be used as long as the thread lives. Nothing is lost by that: it is
+/// empty, and without memory, whenever nothing is put off any more.
+struct Later {
+    /// How many holds there are because of which bodies are put off.
+    holds: Cell<usize>,
+    first: ManuallyDrop<Cell<Option<Bytes>>>,
+    others: ManuallyDrop<Cell<Vec<Bytes>>>,
+    is_empty: Cell<bool>,
+}
+
+impl Later {
+    const fn new() -> Self {
+        Self {
+            holds: Cell::new(0),
+            first: ManuallyDrop::new(Cell::new(None)),
+            others: ManuallyDrop::new(Cell::new(Vec::new())),
+            is_empty: Cell::new(true),
+        }
+    }
+
+    #[inline]
+    fn is_in_force(&self) -> bool {
+        self.holds.get() > 0
+    }
+
+    fn keep(&self, bytes: Bytes) {
+        if self.is_empty.replace(false) {
+            return self.first.set(Some(bytes));
+        }
+        let mut others = self.others.take();
+        others.push(bytes);
+        self.others.set(others);
+    }
+
+    fn take(&self) -> Remains {
+        self.is_empty.set(true);
+        Remains { first: self.first.take(), others: self.others.take() }
+    }
+}
+
+/// Has the bodies that this thread drops put off until this is dropped, and every other one with it.
+///
+/// What is dropped then has been a message of others, perhaps: its panic is logged, and goes no further.
+#[must_use = "bodies are put off as long as this lives"]
+#[derive(Debug)]
+pub(crate) struct PutOff {
+    /// It counts for the thread that made it.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// See [`PutOff`].
+#[inline]
+pub(crate) fn put_off() -> PutOff {
+    LATER.with(|later| later.holds.set(later.holds.get() + 1));
+    PutOff { _not_send: PhantomData }
+}
+
+impl Drop for PutOff {
+    #[inline]
+    fn drop(&mut self) {
+        let is_over = LATER.with(|later| {
+            let holds = later.holds.get() - 1;
+            later.holds.set(holds);
+            holds == 0 && !later.is_empty.get()
+        });
+        if is_over {
+            drop_what_is_left();
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_what_is_left() {
+    drop(LATER.with(Later::take));
+}
+
+/// Bodies that nobody needs any more. Dropped with this, or put off again.
+#[must_use = "the bodies are dropped with it"]
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    first: Option<Bytes>,
+    others: Vec<Bytes>,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        for bytes in self.first.take().into_iter().chain(self.others.drain(..)) {
+            match LATER.with(Later::is_in_force) {
+                true => put_aside(bytes),
+                false => contain("the destructor of a message's body", || drop(bytes)),
+            }
+        }
+    }
+}
+
+/// The lock of something that holds messages. Bodies are put off while it is held, and while what it
+/// guards is dropped.
+#[derive(Debug)]
+pub(crate) struct StateLock<T> {
+    state: Mutex<T>,
+    /// Behind the state, and so dropped after it.
+    _behind: EndOfHold,
+}
+
+/// Ends the hold that the destructor of the lock begins.
+#[derive(Debug)]
+struct EndOfHold;
+
+impl<T> StateLock<T> {
+    pub(crate) fn new(state: T) -> Self {
+        Self { state: Mutex::new(state), _behind: EndOfHold }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> StateGuard<'_, T> {
+        // The hold last: a thread that waits for the lock puts nothing off.
+        StateGuard { state: self.state.lock(), _bodies: put_off() }
+    }
+}
+
+impl<T> Drop for StateLock<T> {
+    fn drop(&mut self) {
+        std::mem::forget(put_off());
+    }
+}
+
+impl Drop for EndOfHold {
+    fn drop(&mut self) {
+        drop(PutOff { _not_send: PhantomData });
+    }
+}
+
+/// A [`StateLock`], held. What was put off meanwhile is dropped when the lock has been given back.
+#[derive(Debug)]
+pub(crate) struct StateGuard<'a, T> {
+    state: MutexGuard<'a, T>,
+    /// Behind the lock, and so dropped after it.
+    _bodies: PutOff,
+}
+
+impl<T> StateGuard<'_, T> {
+    /// Gives the lock back. What was put off waits for the caller.
+    pub(crate) fn unlock(self) -> Remains {
+        let remains = LATER.with(Later::take);
+        drop(self);
+        remains
+    }
+}
+
+impl<T> Deref for StateGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.state
+    }
+}
+
+impl<T> DerefMut for StateGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Bytes that say when they are dropped.
+    struct Owner(Sender<&'static str>, &'static str);
+
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.1.as_bytes()
+        }
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.send(self.1).unwrap();
+            assert_ne!(self.1, "panics");
+        }
+    }
+
+    struct Bench {
+        tell: Sender<&'static str>,
+        dropped: Receiver<&'static str>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (tell, dropped) = channel();
+            Self { tell, dropped }
+        }
+
+        fn body(&self, name: &'static str) -> Body {
+            Body(Bytes::from_owner(Owner(self.tell.clone(), name)))
+        }
+
+        fn dropped(&self) -> Vec<&'static str> {
+            self.dropped.try_iter().collect()
+        }
+    }
+
+    #[test]
+    fn a_body_is_dropped_at_once_where_nothing_is_held() {
+        let it = Bench::new();
+        drop(it.body("one"));
+        assert_eq!(it.dropped(), ["one"]);
+        assert_eq!(it.body("two").into_bytes(), "two");
+        assert_eq!(it.dropped(), ["two"]);
+    }
+
+    #[test]
+    fn a_body_is_put_off_until_the_last_hold_is_over() {
+        let it = Bench::new();
+        let (outer, lock) = (put_off(), StateLock::new(it.body("state")));
+        {
+            let mut state = lock.lock();
+            *state = it.body("new state");
+            drop(it.body("other"));
+        }
+        assert_eq!(it.dropped(), [""; 0]);
+        drop(outer);
+        assert_eq!(it.dropped(), ["state", "other"]);
+        drop(lock);
+        assert_eq!(it.dropped(), ["new state"]);
+    }
+
+    #[test]
+    fn the_lock_is_free_when_what_was_put_off_is_dropped() {
+        struct Looks(std::sync::Arc<StateLock<Option<Body>>>);
+        impl AsRef<[u8]> for Looks {
+            fn as_ref(&self) -> &[u8] {
+                b"body"
+            }
+        }
+        impl Drop for Looks {
+            fn drop(&mut self) {
+                assert!(self.0.lock().is_none());
+            }
+        }
+        let lock = std::sync::Arc::new(StateLock::new(None));
+        let body = Bytes::from_owner(Looks(std::sync::Arc::clone(&lock)));
+        *lock.lock() = Some(Body(body));
+        *lock.lock() = None;
+        assert_eq!(std::sync::Arc::strong_count(&lock), 1, "the body is gone");
+    }
+
+    #[test]
+    fn a_panic_of_one_that_was_put_off_takes_no_other_with_it() {
+        let it = Bench::new();
+        let state = StateLock::new(["panics", "two", "panics", "four"].map(|name| it.body(name)));
+        drop(state);
+        assert_eq!(it.dropped(), ["panics", "two", "panics", "four"]);
+        drop(it.body("five"));
+        assert_eq!(it.dropped(), ["five"], "nothing is put off any more");
+    }
+
+    #[test]
+    fn what_was_put_off_can_be_taken_along() {
+        let it = Bench::new();
+        let lock = StateLock::new(Some(it.body("one")));
+        let mut state = lock.lock();
+        *state = None;
+        let remains = state.unlock();
+        drop(lock.lock());
+        assert_eq!(it.dropped(), [""; 0]);
+        drop(remains);
+        assert_eq!(it.dropped(), ["one"]);
+    }
+}
