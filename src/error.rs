@@ -11,21 +11,44 @@ use std::time::Duration;
 use crate::message::Message;
 use crate::protocol::ProtocolId;
 
+mod situation;
+
+pub use situation::Situation;
+pub(crate) use situation::{Call, Facts};
+
+/// Has `Debug` print the sentence of `Display`: it is what people see when `main` returns the error, or
+/// when it is unwrapped.
+macro_rules! debug_as_display {
+    ($($error:ty),* $(,)?) => {
+        $(impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        })*
+    };
+}
+pub(crate) use debug_as_display;
+
+debug_as_display! {
+    SendError, RecvError, RequestError, BindError, ConnectError, OptionError, UnsubscribeError,
+    RuntimeError, WaitError,
+}
+
 /// A message could not be sent; it is inside, untouched.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// The socket or context is closed, or was closed while the call waited.
-    #[error("the socket is closed")]
+    #[error("cannot send: the socket is closed")]
     Closed(Message),
     /// Nobody took the message within the time the call had.
-    #[error("timed out: nobody took the message")]
-    TimedOut(Message),
+    #[error("{1}")]
+    TimedOut(Message, Situation),
     /// Nobody can take the message now (only from the `try_` forms).
-    #[error("nobody can take the message now")]
+    #[error("cannot send: nobody can take the message now")]
     WouldBlock(Message),
     /// The context has nothing to answer, or has answered already.
-    #[error("there is no request to answer")]
+    #[error("cannot send: there is no request to answer")]
     State(Message),
     /// The header of the message is not one that this raw socket can send.
     #[error("the socket cannot send a header of {} bytes: {:02x?}", .0.header().len(), &.0.header()[..])]
@@ -45,53 +68,41 @@ impl SendError {
     pub fn into_message(self) -> Message {
         match self {
             Self::Closed(message)
-            | Self::TimedOut(message)
+            | Self::TimedOut(message, _)
             | Self::WouldBlock(message)
             | Self::State(message)
             | Self::Header(message)
             | Self::TooLarge { message, .. } => message,
         }
     }
-}
 
-impl fmt::Debug for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, message) = match self {
-            Self::Closed(message) => ("Closed", message),
-            Self::TimedOut(message) => ("TimedOut", message),
-            Self::WouldBlock(message) => ("WouldBlock", message),
-            Self::State(message) => ("State", message),
-            Self::Header(message) => ("Header", message),
-            Self::TooLarge { message, limit } => {
-                return f
-                    .debug_struct("TooLarge")
-                    .field("len", &message.len())
-                    .field("limit", limit)
-                    .finish();
-            }
-        };
-        write!(f, "{name}({} bytes)", message.len())
+    /// The same, of another call.
+    pub(crate) fn of(self, call: Call) -> Self {
+        match self {
+            Self::TimedOut(message, situation) => Self::TimedOut(message, situation.of(call)),
+            other => other,
+        }
     }
 }
 
 /// Nothing was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
     /// The socket or context is closed, or was closed while the call waited.
-    #[error("the socket is closed")]
+    #[error("cannot receive: the socket is closed")]
     Closed,
     /// Nothing came within the time the call had, or the survey has reached its deadline.
-    #[error("timed out: nothing came")]
-    TimedOut,
+    #[error("{0}")]
+    TimedOut(Situation),
     /// Nothing is there now (only from the `try_` forms).
-    #[error("nothing is there now")]
+    #[error("cannot receive: nothing is there now")]
     WouldBlock,
     /// The context has no request or survey to receive for, or another call is already receiving.
-    #[error("the context is not in a state in which it can receive")]
+    #[error("cannot receive: the context has asked nothing, or another call receives already")]
     State,
     /// A newer request or survey of the same context took the place of this one.
-    #[error("a newer request took the place of this one")]
+    #[error("cannot receive: a newer request took the place of this one")]
     Canceled,
     /// The peer that had the request is gone, and resending is switched off.
     #[error("the peer that had the request is gone")]
@@ -103,11 +114,11 @@ pub enum RecvError {
 #[non_exhaustive]
 pub enum RequestError {
     /// The socket is closed, or was closed while the call waited.
-    #[error("the socket is closed")]
+    #[error("no reply: the socket is closed")]
     Closed(Message),
     /// No reply came within the time the call had.
-    #[error("timed out: no reply came")]
-    TimedOut(Message),
+    #[error("{1}")]
+    TimedOut(Message, Situation),
     /// The peer that had the request is gone, and resending is switched off. It may or may not have
     /// acted on the request.
     #[error("the peer that had the request is gone")]
@@ -127,26 +138,9 @@ impl RequestError {
     pub fn into_message(self) -> Message {
         match self {
             Self::Closed(message)
-            | Self::TimedOut(message)
+            | Self::TimedOut(message, _)
             | Self::ConnectionReset(message)
             | Self::TooLarge { message, .. } => message,
-        }
-    }
-}
-
-impl fmt::Debug for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(message) => write!(f, "Closed({} bytes)", message.len()),
-            Self::TimedOut(message) => write!(f, "TimedOut({} bytes)", message.len()),
-            Self::ConnectionReset(message) => {
-                write!(f, "ConnectionReset({} bytes)", message.len())
-            }
-            Self::TooLarge { message, limit } => f
-                .debug_struct("TooLarge")
-                .field("len", &message.len())
-                .field("limit", limit)
-                .finish(),
         }
     }
 }
@@ -263,7 +257,7 @@ impl fmt::Display for Piece<'_> {
 }
 
 /// A `bind` failed; nothing is left behind.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// The address cannot be used.
@@ -315,7 +309,7 @@ impl BindError {
 }
 
 /// A `connect` or `connect_now` failed, and no attempt goes on in the background.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The address cannot be used.
@@ -424,7 +418,7 @@ pub enum HeaderError {
 }
 
 /// An option has a value outside its range, or does not belong to this kind of socket.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionError {
     /// The value is out of range.
@@ -451,7 +445,7 @@ pub enum OptionError {
 }
 
 /// A SUB socket or context could not end a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsubscribeError {
     /// There is no such subscription; the others stay as they are.
@@ -463,7 +457,7 @@ pub enum UnsubscribeError {
 }
 
 /// A runtime could not be started.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The event loop or its thread could not be started.
@@ -504,13 +498,13 @@ pub enum RuntimeError {
 }
 
 /// A wait ended without what was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The socket is closed, or was closed while the call waited.
-    #[error("the socket is closed")]
+    #[error("cannot wait for peers: the socket is closed")]
     Closed,
-    /// The time is over; the number is what was there at that moment.
-    #[error("timed out with {0} peers")]
-    TimedOut(usize),
+    /// The time is over; [`Situation::peers`] is how many were there at that moment.
+    #[error("{0}")]
+    TimedOut(Situation),
 }

@@ -347,7 +347,7 @@ mod wire;
 
 pub use error::{
     AddressError, AttemptError, BindError, ConnectError, HeaderError, OptionError, RecvError,
-    RequestError, RuntimeError, SendError, UnsubscribeError, WaitError,
+    RequestError, RuntimeError, SendError, Situation, UnsubscribeError, WaitError,
 };
 pub use message::{Message, PipeId};
 pub use options::{EndpointOptions, Options, Overflow};

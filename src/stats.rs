@@ -148,7 +148,7 @@ macro_rules! counters {
         /// Counters only grow; bytes are bytes of message bodies, without protocol headers. The
         /// figures are read one after the other while others count, so sums taken under traffic may
         /// be off by what happened in between. Source: semantics specification, section 18.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, PartialEq, Eq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         #[non_exhaustive]
         pub struct Stats {
@@ -313,7 +313,7 @@ impl Counters {
 }
 
 /// What was dropped of one pipe. Takes memory with the first drop.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct PipeDrops(Option<Box<[u64; DropReason::ALL.len()]>>);
 
 impl PipeDrops {
@@ -360,6 +360,44 @@ impl fmt::Display for Stats {
             writeln!(f, "{:<28}{count:>16}", format!("dropped.{reason}"))?;
         }
         Ok(())
+    }
+}
+
+/// Every figure by its name, and each reason for which something was dropped.
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Stats");
+        for (name, value) in self.figures() {
+            debug.field(name, &value);
+        }
+        debug.field("dropped", &Dropped(|reason| self.drops(reason))).finish()
+    }
+}
+
+/// Each reason for which something was dropped, with its count.
+impl fmt::Debug for PipeDrops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Dropped(|reason| self.drops(reason)).fmt(f)
+    }
+}
+
+/// Counts by reason, without the zeros: there are many reasons, and most never occur.
+struct Dropped<F>(F);
+
+impl<F: Fn(DropReason) -> u64> fmt::Debug for Dropped<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = DropReason::ALL.iter().map(|&reason| (reason, self.0(reason)));
+        let dropped = counts.filter(|&(_, count)| count > 0);
+        f.debug_map().entries(dropped.map(|(reason, count)| (Name(reason.name()), count))).finish()
+    }
+}
+
+/// A name without quotes.
+struct Name(&'static str);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

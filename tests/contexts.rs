@@ -294,11 +294,11 @@ fn timeouts_are_taken_from_the_socket_and_independent_afterwards() {
     assert_eq!(two.get_recv_timeout(), Some(millis(10)));
     assert_eq!(two.get_send_timeout(), Some(millis(20)));
     assert_eq!(rep.options().get_recv_timeout(), Some(millis(30)));
-    assert_eq!(two.recv(), Err(RecvError::TimedOut));
+    kit::timed_out(two.recv());
     let req = Req::with_options(Options::new().recv_timeout(millis(10))).unwrap();
     let asking = req.context();
     asking.send("held").unwrap();
-    assert_eq!(asking.recv(), Err(RecvError::TimedOut));
+    kit::timed_out(asking.recv());
 }
 
 /// C204: what every kind of context has.
@@ -315,7 +315,7 @@ fn the_receive_timeout_of_a_context_is_its_own() {
         for context in [&taken, &later, &set] {
             context.begin();
             let start = Instant::now();
-            assert_eq!(context.recv(), Err(RecvError::TimedOut), "{}", S::NAME);
+            assert!(matches!(context.recv(), Err(RecvError::TimedOut(_))), "{}", S::NAME);
             assert!(start.elapsed() >= short / 2);
         }
         conserved(&socket.stats());
@@ -448,7 +448,7 @@ fn a_closed_context_changes_no_intervals() {
     closed.set_resend_interval(Duration::from_millis(5)).unwrap();
     open.send("once").unwrap();
     raw.read_frame();
-    assert_eq!(open.recv_timeout(kit::QUIET), Err(RecvError::TimedOut));
+    kit::timed_out(open.recv_timeout(kit::QUIET));
     assert_eq!(req.stats().resends, 0);
 }
 
@@ -512,7 +512,7 @@ fn ends_all_calls<R: Receives>(receiver: R, happens: impl FnOnce(R), ends: RecvE
                 return true;
             }
             let polled = task.as_mut().poll(&mut std::task::Context::from_waker(waker));
-            assert_eq!(polled, Poll::Ready(Err(ends)));
+            assert_eq!(polled, Poll::Ready(Err(ends.clone())));
             false
         });
         assert_ne!(tasks.len(), before, "nobody wakes the others");

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use kit::{Raw, RawListener, SOON, eventually, frame, header};
-use sinew::{Pair, Poller, Pull, Push, Readiness};
+use sinew::{Message, Pair, Poller, Pull, Push, Readiness, RecvError, SendError};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -193,4 +193,21 @@ fn watches_that_stand_idle_are_small_and_wake_nobody() {
     assert_eq!(sleeps(), slept);
     drop((watches, poller));
     at_most(16, before);
+}
+
+/// C373: a loop that looks is no reason to take memory. What others of this process take meanwhile is by
+/// chance, and not there each time.
+#[test]
+fn a_call_that_must_not_wait_fails_without_taking_memory() {
+    let _turn = in_turn();
+    let (pair, mut message) = (Pair::new(), Some(Message::from("x")));
+    eventually("none is taken", || {
+        let before = HEAP.stats().allocations;
+        let sent = pair.try_send(message.take().expect("it is given back"));
+        let received = pair.try_recv();
+        let taken = HEAP.stats().allocations - before;
+        message = sent.err().map(SendError::into_message);
+        assert_eq!(received, Err(RecvError::WouldBlock));
+        taken == 0
+    });
 }

@@ -263,8 +263,8 @@ fn a_call_that_waits_keeps_the_timeout_it_began_with() {
     });
     let at_once = pair.options().send_timeout(Duration::ZERO);
     pair.set_options(at_once).unwrap();
-    assert!(matches!(pair.send("y"), Err(SendError::TimedOut(_))));
-    assert!(matches!(waiting.join().unwrap(), Err(SendError::TimedOut(_))));
+    assert!(matches!(pair.send("y"), Err(SendError::TimedOut(..))));
+    assert!(matches!(waiting.join().unwrap(), Err(SendError::TimedOut(..))));
     assert!(begun.elapsed() >= Duration::from_millis(300));
 }
 

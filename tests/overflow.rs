@@ -107,7 +107,7 @@ fn a_push_that_waits_drops_nothing() {
         let _joined = join!(push, pull, transport);
         let taken = (0..).find(|&n| match push.send_timeout(numbered(n), kit::QUIET) {
             Ok(()) => false,
-            Err(SendError::TimedOut(message)) => number(&message) == n,
+            Err(SendError::TimedOut(message, _)) => number(&message) == n,
             Err(error) => panic!("{error}"),
         });
         for n in 0..taken.unwrap() {
@@ -132,7 +132,7 @@ fn hold_up(transport: Transport) -> (Pub, [raw::Sub; 2], u32, kit::Address) {
             assert_eq!(number(&subscribers[1].recv_timeout(SOON).unwrap()), n);
             false
         }
-        Err(SendError::TimedOut(message)) => number(&message) == n,
+        Err(SendError::TimedOut(message, _)) => number(&message) == n,
         Err(error) => panic!("{error}"),
     });
     (publisher, subscribers, refused.unwrap(), address)

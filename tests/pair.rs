@@ -40,7 +40,7 @@ fn fill<P: Sends>(pair: &P, size: usize) -> u32 {
         body[..4].copy_from_slice(&n.to_be_bytes());
         match pair.send_timeout(body, QUIET) {
             Ok(()) => {}
-            Err(SendError::TimedOut(_)) => return n,
+            Err(SendError::TimedOut(..)) => return n,
             Err(error) => panic!("{error}"),
         }
     }
@@ -73,7 +73,7 @@ fn a_send_without_a_peer_times_out_and_gives_the_message_back() {
     let begin = Instant::now();
     let error = pair.send("kept").unwrap_err();
     assert!(begin.elapsed() >= timeout);
-    assert!(matches!(error, SendError::TimedOut(_)));
+    assert!(matches!(error, SendError::TimedOut(..)));
     assert_eq!(error.into_message(), "kept");
     conserved(&pair.stats());
 }

@@ -249,7 +249,7 @@ fn listen(socket: &impl Receives, cat: &mut Cat<'_>, end: Option<Instant>) -> Ou
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         match socket.recv(shorter(timeout, left)) {
             Ok(message) => cat.print(&message)?,
-            Err(RecvError::TimedOut) => return Ok(()),
+            Err(RecvError::TimedOut(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
         // Somebody may talk without a pause.

@@ -96,7 +96,7 @@ impl From<RecvError> for Failure {
     fn from(error: RecvError) -> Self {
         match error {
             RecvError::Closed => Self::Closed,
-            RecvError::TimedOut => Self::TimedOut("nothing came"),
+            RecvError::TimedOut(_) => Self::TimedOut("nothing came"),
             error => Self::library(error),
         }
     }
@@ -106,7 +106,7 @@ impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Closed(_) => Self::Closed,
-            RequestError::TimedOut(_) => Self::TimedOut("no reply came"),
+            RequestError::TimedOut(..) => Self::TimedOut("no reply came"),
             error => Self::library(error),
         }
     }

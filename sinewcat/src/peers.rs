@@ -67,8 +67,8 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
                 seen |= event.kind == PipeEventKind::Attached;
                 tell(args, &event)?;
             }
-            Err(RecvError::TimedOut) if seen => return Ok(()),
-            Err(RecvError::TimedOut) => {
+            Err(RecvError::TimedOut(_)) if seen => return Ok(()),
+            Err(RecvError::TimedOut(_)) => {
                 list(args, &socket, &endpoints)?;
                 return Err(Failure::TimedOut("nobody has come"));
             }

@@ -342,6 +342,11 @@ pub(crate) trait Protocol: Send + 'static {
         Held::default()
     }
 
+    /// What may be the reason if nothing is received, other than the peers. For people.
+    fn hint(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether a pipe that becomes ready gives the protocol something to do though no call waits for
     /// it.
     fn is_busy(&self) -> bool {

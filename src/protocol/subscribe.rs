@@ -518,6 +518,11 @@ impl Protocol for Sub {
         !self.contexts[index].queue.is_empty()
     }
 
+    fn hint(&self) -> Option<&'static str> {
+        let mut contexts = self.contexts.iter();
+        contexts.all(|(_, context)| context.topics.is_empty()).then_some("nothing is subscribed to")
+    }
+
     fn shut(&mut self, io: &mut impl Port) {
         for (_, context) in &mut self.contexts {
             for message in context.queue.drain(..) {

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::observe::sealed::Sealed;
-use super::public::{Receives, Sends, recv_error};
+use super::public::{Receives, Sends};
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Readiness, Watching};
 use super::{Closed, Core, Handle, SocketPort};
@@ -95,8 +95,8 @@ impl Common {
     }
 
     /// Why a receive failed; a context that was closed meanwhile says so.
-    fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
-        if self.is_closed() { RecvError::Closed } else { recv_error(failure) }
+    fn recv_error<P: Protocol>(&self, core: &Core<P>, failure: Failure<RecvRefusal>) -> RecvError {
+        if self.is_closed() { RecvError::Closed } else { core.recv_error(failure) }
     }
 }
 
@@ -231,7 +231,7 @@ macro_rules! conversation_calls {
                     let _receiving = common.receive()?;
                     let attempt = $attempt(conversation, Arc::clone(&common));
                     let waiting = Waiting::new(&core, conversation.interest(), attempt);
-                    waiting.await.map_err(|failure| common.recv_error(failure))
+                    waiting.await.map_err(|failure| common.recv_error(&core, failure))
                 }
             }
 
@@ -253,7 +253,7 @@ macro_rules! conversation_calls {
                 let Conversing { core, conversation, .. } = &self.conversing;
                 let attempt = $attempt(*conversation, Arc::clone(&self.common));
                 core.wait(conversation.interest(), patience, attempt)
-                    .map_err(|failure| self.common.recv_error(failure))
+                    .map_err(|failure| self.common.recv_error(core, failure))
             }
         }
 

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::Peer;
-use crate::error::RecvError;
+use crate::error::{RecvError, Situation};
 use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
 
 /// How many unread events a subscriber may have.
@@ -121,6 +121,8 @@ impl DetachReason {
 #[doc(alias("monitor", "nng_pipe_notify", "zmq_socket_monitor"))]
 pub struct Events {
     inbox: Arc<Inbox>,
+    /// The socket's name, for errors.
+    socket: Box<str>,
 }
 
 #[derive(Default)]
@@ -142,6 +144,12 @@ impl Inbox {
     }
 }
 
+/// Why there is no event.
+enum Silence {
+    Closed,
+    TimedOut,
+}
+
 impl Events {
     /// Waits for the next event, for as long as it takes: the socket's receive timeout has no effect.
     /// There is no `_async` form.
@@ -150,7 +158,7 @@ impl Events {
     ///
     /// `Closed` when the socket is closed and everything has been read.
     pub fn recv(&self) -> Result<PipeEvent, RecvError> {
-        self.recv_until(None)
+        self.recv_until(None).map_err(|silence| self.error(silence, Duration::MAX))
     }
 
     /// Waits for the next event, but not longer than `timeout`. Zero: looks once; `Duration::MAX`: for ever.
@@ -160,6 +168,7 @@ impl Events {
     /// `TimedOut`, or `Closed` when the socket is closed and everything has been read.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<PipeEvent, RecvError> {
         self.recv_until(Instant::now().checked_add(timeout))
+            .map_err(|silence| self.error(silence, timeout))
     }
 
     /// The next event, if there is one now.
@@ -168,10 +177,10 @@ impl Events {
     ///
     /// `WouldBlock`, or `Closed` when the socket is closed and everything has been read.
     pub fn try_recv(&self) -> Result<PipeEvent, RecvError> {
-        match self.recv_until(Some(Instant::now())) {
-            Err(RecvError::TimedOut) => Err(RecvError::WouldBlock),
-            received => received,
-        }
+        self.recv_until(Some(Instant::now())).map_err(|silence| match silence {
+            Silence::Closed => RecvError::Closed,
+            Silence::TimedOut => RecvError::WouldBlock,
+        })
     }
 
     /// How many events came while 1024 were unread, and were not kept.
@@ -179,19 +188,26 @@ impl Events {
         self.inbox.lock().missed
     }
 
-    fn recv_until(&self, until: Option<Instant>) -> Result<PipeEvent, RecvError> {
+    fn error(&self, silence: Silence, waited: Duration) -> RecvError {
+        match silence {
+            Silence::Closed => RecvError::Closed,
+            Silence::TimedOut => RecvError::TimedOut(Situation::of_events(&self.socket, waited)),
+        }
+    }
+
+    fn recv_until(&self, until: Option<Instant>) -> Result<PipeEvent, Silence> {
         let mut state = self.inbox.lock();
         loop {
             if let Some(event) = state.unread.pop_front() {
                 return Ok(event);
             }
             if state.closed {
-                return Err(RecvError::Closed);
+                return Err(Silence::Closed);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let arrival = &self.inbox.arrival;
             state = match left {
-                Some(Duration::ZERO) => return Err(RecvError::TimedOut),
+                Some(Duration::ZERO) => return Err(Silence::TimedOut),
                 Some(left) => {
                     arrival.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0
                 }
@@ -231,12 +247,13 @@ pub(crate) struct EventHub {
 }
 
 impl EventHub {
-    pub(crate) fn subscribe(&self) -> Events {
+    /// A new subscriber to the events of the socket with this name.
+    pub(crate) fn subscribe(&self, socket: &str) -> Events {
         let inbox = Arc::<Inbox>::default();
         let mut subscribers = self.lock();
         subscribers.push(Arc::downgrade(&inbox));
         self.count.store(subscribers.len(), Ordering::Relaxed);
-        Events { inbox }
+        Events { inbox, socket: socket.into() }
     }
 
     /// Tells every subscriber. Returns how many were too far behind to be told.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::body::{StateGuard, StateLock};
-use crate::error::{OptionError, RuntimeError};
+use crate::error::{OptionError, RuntimeError, debug_as_display};
 use crate::message::PipeId;
 use crate::options::Options;
 use crate::pipe::{Edge, Far, Host, NewPipe, SocketBell};
@@ -84,14 +84,16 @@ use spin::Spin;
 use watch::Watch;
 
 /// The object was closed before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is closed already")]
 pub struct Closed;
 
 /// There is no such pipe, or no longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is no pipe {0}")]
 pub struct NoSuchPipe(pub PipeId);
+
+debug_as_display!(Closed, NoSuchPipe);
 
 /// One of the program's holds on a socket: a handle, a context, a survey, a request, a future.
 ///
@@ -354,7 +356,7 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn events(&self) -> Events {
-        let events = self.hub.subscribe();
+        let events = self.hub.subscribe(&self.name);
         if self.is_closed() {
             self.hub.close();
         }

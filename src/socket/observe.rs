@@ -155,6 +155,11 @@ impl<P: Protocol> Core<P> {
         let state = self.state.lock();
         state.endpoints.iter().map(|core| Endpoint { core: Arc::clone(core) }).collect()
     }
+
+    /// How each endpoint stands, in words.
+    pub(super) fn describe_endpoints(&self) -> Vec<String> {
+        self.endpoints().iter().map(|endpoint| EndpointSnapshot::of(endpoint).to_string()).collect()
+    }
 }
 
 /// Has a socket with a `core` tell of itself.

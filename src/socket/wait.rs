@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
-use crate::error::WaitError;
+use crate::error::{Call, Facts, Situation, WaitError};
 use crate::leader::{self, Guest, Leader};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
@@ -35,8 +35,8 @@ pub(crate) enum Failure<E> {
     Closed,
     /// It would have had to wait, and must not.
     WouldBlock,
-    /// It has waited long enough.
-    TimedOut,
+    /// It has waited for so long, which is long enough.
+    TimedOut(Duration),
     /// Waiting is no use.
     Refused(E),
 }
@@ -144,7 +144,9 @@ impl<P: Protocol> Core<P> {
             };
             let timers = match self.enter(|entry| entry.attempt(interest, bed, attempt)) {
                 Attempt::Over(outcome) => return outcome,
-                Attempt::Waits(_) if last => return Err(Failure::TimedOut),
+                Attempt::Waits(_) if last => {
+                    return Err(Failure::TimedOut(timeout.unwrap_or_default()));
+                }
                 Attempt::Waits(timers) => timers,
             };
             if let Some(ticket) = ticket {
@@ -195,17 +197,35 @@ impl<P: Protocol> Core<P> {
 
     /// Waits until at least `wanted` peers are there.
     pub(crate) fn wait_for_peers(&self, wanted: usize, timeout: Duration) -> Result<(), WaitError> {
-        let mut there = 0;
-        let mut attempt = |entry: &mut Entry<'_, P>| {
-            there = entry.peer_count();
-            if there >= wanted { Ok(()) } else { Err(RecvRefusal::WouldBlock) }
+        let mut attempt = |entry: &mut Entry<'_, P>| match entry.peer_count() {
+            there if there >= wanted => Ok(()),
+            _ => Err(RecvRefusal::WouldBlock),
         };
         let patience = Patience::For(Some(timeout));
         match self.wait_in_entry(Interest::Peers, patience, &mut attempt) {
             Ok(()) => Ok(()),
             Err(Failure::Closed) => Err(WaitError::Closed),
-            Err(_) => Err(WaitError::TimedOut(there)),
+            Err(_) => {
+                Err(WaitError::TimedOut(self.situation(Call::WaitForPeers(wanted), Some(timeout))))
+            }
         }
+    }
+
+    /// How things stand now that the time of a call is over; `waited`: see [`Facts`].
+    #[cold]
+    pub(super) fn situation(&self, call: Call, waited: Option<Duration>) -> Situation {
+        let (peers, hint) = {
+            let state = self.state.lock();
+            let hint = state.protocol.hint().filter(|_| call == Call::Recv);
+            (state.pipes.usable().count(), hint)
+        };
+        let endpoints = match call {
+            Call::WaitForPeers(_) => self.describe_endpoints(),
+            _ if peers == 0 => self.describe_endpoints(),
+            _ => Vec::new(),
+        };
+        let socket = self.name.clone();
+        Situation::new(Facts { call, socket, waited, peers, endpoints, hint })
     }
 
     /// Waits until everything accepted has been handed over; says how many messages are left.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sinew::{DetachReason, Events, PipeEventKind, Stats};
+use sinew::{DetachReason, Events, PipeEventKind, RecvError, Stats};
 use socket2::{Domain, Type};
 
 mod rounds;
@@ -158,6 +158,12 @@ impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Nothing was received in the time that there was.
+#[track_caller]
+pub fn timed_out<T: std::fmt::Debug>(outcome: Result<T, RecvError>) {
+    assert!(matches!(outcome, Err(RecvError::TimedOut(_))), "{outcome:?}");
 }
 
 /// Nothing has vanished from a socket.

@@ -14,7 +14,7 @@ use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::protocol::{self, Answerer, Protocol, RecvRefusal, Role, Route, SendRefusal};
 use crate::socket::observe::sealed::Sealed;
-use crate::socket::public::{ONLY_RECV, Receives, Sends, send_error};
+use crate::socket::public::{ONLY_RECV, Receives, Sends};
 use crate::socket::wait::{Patience, Waiting};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Closed, Handle, SocketPort};
@@ -41,7 +41,7 @@ impl<R: Role> Answering<R> {
         let (route, message) = self
             .core
             .wait(ONLY_RECV, patience, attempt)
-            .map_err(|failure| self.common.recv_error(failure))?;
+            .map_err(|failure| self.common.recv_error(&self.core, failure))?;
         *self.current.lock() = Some(route);
         self.common.tell_watches(&self.core);
         Ok(message)
@@ -55,7 +55,8 @@ impl<R: Role> Answering<R> {
             let _receiving = common.receive()?;
             let attempt = recv_open::<R>(Arc::clone(&common));
             let waiting = Waiting::new(&core, ONLY_RECV, attempt);
-            let (route, message) = waiting.await.map_err(|failure| common.recv_error(failure))?;
+            let received = waiting.await;
+            let (route, message) = received.map_err(|failure| common.recv_error(&core, failure))?;
             *current.lock() = Some(route);
             common.tell_watches(&core);
             Ok(message)
@@ -100,7 +101,7 @@ impl<R: Role> Answering<R> {
                     let waiting = Waiting::new(&core, in_hand.route.interest(), attempt);
                     waiting.await.map_err(|failure| match common.is_closed() {
                         true => SendError::Closed(message),
-                        false => send_error(&failure, message),
+                        false => core.send_error(&failure, message),
                     })
                 }
                 Err(limit) => Err(SendError::TooLarge { message, limit }),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::error::debug_as_display;
+
 /// The sockets cannot make a device; they are inside, untouched.
 pub struct DeviceError<S> {
     pub(super) fault: DeviceFault,
@@ -21,9 +23,10 @@ impl<S> DeviceError<S> {
     }
 }
 
+/// As `Display`: what is wrong.
 impl<S> fmt::Debug for DeviceError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DeviceError({:?})", self.fault)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -36,7 +39,7 @@ impl<S> fmt::Display for DeviceError<S> {
 impl<S> std::error::Error for DeviceError<S> {}
 
 /// Why sockets cannot make a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceFault {
     /// The first or only socket has another holder: a clone, or the future of an `_async` call.
@@ -57,7 +60,7 @@ pub enum DeviceFault {
 }
 
 /// Why a device ended that nobody has stopped. Its sockets are closed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceFailure {
     /// The first or only socket was closed.
@@ -70,3 +73,5 @@ pub enum DeviceFailure {
     #[error("no thread for the device: {0}")]
     Thread(#[source] io::Error),
 }
+
+debug_as_display!(DeviceFault, DeviceFailure);

@@ -3,8 +3,9 @@
 //! Owns both sockets, what they receive ([`Request`], [`Question`]), which is answered at most once because
 //! answering consumes it, and the error that gives it back.
 
+use super::ONLY_RECV;
 use super::prelude::*;
-use super::{ONLY_RECV, recv_error};
+use crate::error::Call;
 use crate::protocol::{Role, Route};
 use crate::socket::context::{RepContext, RespondentContext};
 use crate::socket::observe::sealed::Sealed;
@@ -74,7 +75,7 @@ macro_rules! answering_socket {
                 async move {
                     let attempt = |p: &mut $protocol, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
                     let received = Waiting::new(&core, ONLY_RECV, attempt).await;
-                    let (route, message) = received.map_err(recv_error)?;
+                    let (route, message) = received.map_err(|failure| core.recv_error(failure))?;
                     Ok($asked(Asked { core, route, message }))
                 }
             }
@@ -193,7 +194,7 @@ macro_rules! answering_socket {
             fn answer(self, answer: Message, patience: Patience) -> Result<(), ReplyError<Self>> {
                 let Asked { core, route, .. } = &self.0;
                 core.send(route.interest(), patience, route, answer)
-                    .map_err(|error| ReplyError::new(self, error))
+                    .map_err(|error| ReplyError::new(self, error.of(Call::Reply)))
             }
         }
 
@@ -323,9 +324,10 @@ impl<T> fmt::Display for ReplyError<T> {
     }
 }
 
+/// As `Display`: the sentence of the reason.
 impl<T> fmt::Debug for ReplyError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ReplyError").field(&self.0.1).finish()
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -336,6 +338,6 @@ impl<R: Role> Core<protocol::Answerer<R>> {
     pub(super) fn recv_asked(&self, patience: Patience) -> Result<(Route, Message), RecvError> {
         let attempt =
             |p: &mut protocol::Answerer<R>, io: &mut SocketPort<'_>, now| p.recv(&(), now, io);
-        self.wait(ONLY_RECV, patience, attempt).map_err(recv_error)
+        self.wait(ONLY_RECV, patience, attempt).map_err(|failure| self.recv_error(failure))
     }
 }

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::answer::ReplyError;
-use super::send_error;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol};
@@ -144,7 +143,7 @@ impl<P: Protocol> Core<P> {
         polled.map(|sent| {
             let message = message.take().expect("it was there a moment ago");
             sent.map_err(|failure| match failure {
-                Ok(failure) => send_error(&failure, message),
+                Ok(failure) => self.send_error(&failure, message),
                 Err(limit) => SendError::TooLarge { message, limit },
             })
         })

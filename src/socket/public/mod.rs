@@ -10,7 +10,7 @@ use super::observe::sealed::Sealed;
 use super::wait::{Failure, Patience, Waiting};
 use super::watch::{Beacon, Watching};
 use super::{Core, Handle, SocketPort};
-use crate::error::{RecvError, SendError, WaitError};
+use crate::error::{Call, RecvError, SendError, WaitError};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 
@@ -581,8 +581,37 @@ impl<P: Protocol> Core<P> {
         match self.wait(interest, patience, attempt) {
             Ok(()) => Ok(()),
             Err(_) if !open() => Err(SendError::Closed(message)),
-            Err(failure) => Err(send_error(&failure, message)),
+            Err(failure) => Err(self.send_error(&failure, message)),
         }
+    }
+
+    pub(super) fn send_error(&self, failure: &Failure<SendRefusal>, message: Message) -> SendError {
+        match *failure {
+            Failure::Closed => SendError::Closed(message),
+            Failure::TimedOut(waited) => {
+                SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
+            }
+            Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
+                SendError::WouldBlock(message)
+            }
+            Failure::Refused(SendRefusal::State) => SendError::State(message),
+            Failure::Refused(SendRefusal::Header) => SendError::Header(message),
+        }
+    }
+
+    pub(super) fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
+        let waited = match failure {
+            Failure::Closed => return RecvError::Closed,
+            Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => {
+                return RecvError::WouldBlock;
+            }
+            Failure::Refused(RecvRefusal::State) => return RecvError::State,
+            Failure::Refused(RecvRefusal::Canceled) => return RecvError::Canceled,
+            Failure::Refused(RecvRefusal::ConnectionReset) => return RecvError::ConnectionReset,
+            Failure::Refused(RecvRefusal::Expired) => None,
+            Failure::TimedOut(waited) => Some(waited),
+        };
+        RecvError::TimedOut(self.situation(Call::Recv, waited))
     }
 }
 
@@ -595,7 +624,7 @@ impl<P: Protocol<Received = Message>> Core<P> {
         from: &P::From,
     ) -> Result<Message, RecvError> {
         let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(from, now, io);
-        self.wait(interest, patience, attempt).map_err(recv_error)
+        self.wait(interest, patience, attempt).map_err(|failure| self.recv_error(failure))
     }
 }
 
@@ -612,7 +641,8 @@ impl<P: Protocol<Received = Message>> Handle<P> {
         let core = self.clone();
         async move {
             let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(&from, now, io);
-            Waiting::new(&core, interest, attempt).await.map_err(recv_error)
+            let received = Waiting::new(&core, interest, attempt).await;
+            received.map_err(|failure| core.recv_error(failure))
         }
     }
 }
@@ -644,28 +674,5 @@ impl<P: Protocol<Received = Message>> Handle<P> {
     {
         let attempt = move |p: &mut P, io: &mut SocketPort<'_>, now| p.recv(&from, now, io);
         RecvStream::new(self, interest, attempt, |message| message)
-    }
-}
-
-pub(super) fn send_error(failure: &Failure<SendRefusal>, message: Message) -> SendError {
-    match failure {
-        Failure::Closed => SendError::Closed(message),
-        Failure::TimedOut => SendError::TimedOut(message),
-        Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
-            SendError::WouldBlock(message)
-        }
-        Failure::Refused(SendRefusal::State) => SendError::State(message),
-        Failure::Refused(SendRefusal::Header) => SendError::Header(message),
-    }
-}
-
-pub(super) fn recv_error(failure: Failure<RecvRefusal>) -> RecvError {
-    match failure {
-        Failure::Closed => RecvError::Closed,
-        Failure::TimedOut | Failure::Refused(RecvRefusal::Expired) => RecvError::TimedOut,
-        Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => RecvError::WouldBlock,
-        Failure::Refused(RecvRefusal::State) => RecvError::State,
-        Failure::Refused(RecvRefusal::Canceled) => RecvError::Canceled,
-        Failure::Refused(RecvRefusal::ConnectionReset) => RecvError::ConnectionReset,
     }
 }

@@ -8,9 +8,10 @@ use std::task::ready;
 
 use super::future::POLLED_TOO_OFTEN;
 use super::prelude::*;
-use crate::error::RequestError;
+use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;
 use crate::protocol::{Protocol, RecvRefusal, Turn};
+use crate::socket::Core;
 use crate::socket::context::{Conversing, ReqContext};
 use crate::socket::wait::Failure;
 
@@ -109,7 +110,7 @@ impl Req {
         let reply = self
             .core
             .wait(turn.interest(), patience, attempt)
-            .map_err(|failure| request_error(failure, message))?;
+            .map_err(|failure| request_error(&self.core, failure, message))?;
         asked.is_over();
         Ok(reply)
     }
@@ -153,7 +154,7 @@ impl Future for Requesting {
         // Ends the conversation of a request that has failed.
         *asked = None;
         let request = message.take().expect("it was there a moment ago");
-        Poll::Ready(outcome.map_err(|failure| request_error(failure, request)))
+        Poll::Ready(outcome.map_err(|failure| request_error(core, failure, request)))
     }
 }
 
@@ -193,12 +194,18 @@ fn open_request(
     Ok((Conversing::new(core, conversation), turn))
 }
 
-fn request_error(failure: Failure<RecvRefusal>, message: Message) -> RequestError {
-    match failure {
-        Failure::Closed => RequestError::Closed(message),
-        Failure::Refused(RecvRefusal::ConnectionReset) => RequestError::ConnectionReset(message),
-        Failure::WouldBlock | Failure::TimedOut | Failure::Refused(_) => {
-            RequestError::TimedOut(message)
+fn request_error(
+    core: &Core<protocol::Req>,
+    failure: Failure<RecvRefusal>,
+    message: Message,
+) -> RequestError {
+    let waited = match failure {
+        Failure::Closed => return RequestError::Closed(message),
+        Failure::Refused(RecvRefusal::ConnectionReset) => {
+            return RequestError::ConnectionReset(message);
         }
-    }
+        Failure::TimedOut(waited) => Some(waited),
+        Failure::WouldBlock | Failure::Refused(_) => None,
+    };
+    RequestError::TimedOut(message, core.situation(Call::Request, waited))
 }

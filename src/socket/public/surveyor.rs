@@ -5,13 +5,12 @@
 use std::time::Instant;
 
 use super::prelude::*;
-use super::recv_error;
 use crate::pipe::random_u32;
 use crate::protocol::{RecvRefusal, Turn};
-use crate::socket::SocketPort;
 use crate::socket::context::{Conversing, SurveyorContext};
 use crate::socket::observe::sealed::Sealed;
 use crate::socket::wait::{Failure, Waiting};
+use crate::socket::{Core, SocketPort};
 
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
 ///
@@ -156,7 +155,8 @@ impl Survey {
             let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
                 p.recv(&turn, now, io)
             };
-            Waiting::new(&core, turn.interest(), attempt).await.map_err(survey_error)
+            let received = Waiting::new(&core, turn.interest(), attempt).await;
+            received.map_err(|failure| survey_error(&core, failure))
         }
     }
 
@@ -189,7 +189,7 @@ impl Survey {
         let (core, turn) = (self.conversing.core(), self.turn);
         let attempt =
             |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
-        core.wait(turn.interest(), patience, attempt).map_err(survey_error)
+        core.wait(turn.interest(), patience, attempt).map_err(|failure| survey_error(core, failure))
     }
 }
 
@@ -218,9 +218,9 @@ impl fmt::Debug for Survey {
 }
 
 /// A survey that is over, in whatever way, has timed out.
-fn survey_error(failure: Failure<RecvRefusal>) -> RecvError {
-    match failure {
-        Failure::Refused(_) => RecvError::TimedOut,
-        failure => recv_error(failure),
-    }
+fn survey_error(core: &Core<protocol::Surveyor>, failure: Failure<RecvRefusal>) -> RecvError {
+    core.recv_error(match failure {
+        Failure::Refused(_) => Failure::Refused(RecvRefusal::Expired),
+        failure => failure,
+    })
 }
