@@ -181,6 +181,14 @@ impl Options {
     /// Default 8 MiB.
     ///
     /// One message always fits, whatever its size. See [`recv_queue`](Self::recv_queue).
+    ///
+    /// All peers together that are gone may leave as much behind unread, each message and 1 KiB for each
+    /// peer. Nothing of it is lost: once it is more, the socket accepts no peer, connects to none again,
+    /// and reads no further from one that has left, until the program has received half of it. Peers that
+    /// stay are read as before; those that knock wait, and
+    /// [`intake_pauses`](crate::Stats::intake_pauses) is counted. On SUB and BUS, which do not let their
+    /// senders wait, the oldest is dropped instead, and counted as
+    /// [`PeerLeft`](crate::DropReason::PeerLeft).
     #[doc(alias("NN_RCVBUF"))]
     pub fn recv_queue_bytes(mut self, bytes: usize) -> Self {
         self.recv_queue_bytes = bytes;
@@ -268,7 +276,9 @@ impl Options {
 
     /// How long a peer may take for its connection header, all in all. Default 10 s; zero is invalid.
     ///
-    /// Counted from when the connection stands; connecting may take as long as the system lets it.
+    /// Counted from when the connection stands; connecting may take as long as the system lets it. On
+    /// inproc, how long `connect_now` waits for a socket that lets nobody in for the time being (see
+    /// [`recv_queue_bytes`](Self::recv_queue_bytes)).
     /// `Duration::MAX`: for ever. Takes effect for endpoints made later.
     #[doc(alias("ZMQ_HANDSHAKE_IVL"))]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {

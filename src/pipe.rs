@@ -5,7 +5,8 @@
 //! above: for a stream it is the reactor's connection ([`Link`]), for inproc simply the other socket.
 //!
 //! Owns [`Far`], the two kinds of far end; [`SocketBell`], the socket's own bell; [`Host`], the one
-//! door by which lower layers call up into a socket; and the numbering of pipes.
+//! door by which lower layers call up into a socket; [`Waiting`], who would bring a pipe and may not
+//! yet; and the numbering of pipes.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -14,15 +15,18 @@ use std::io::IoSlice;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use mio::Token;
+
 use crate::body;
 use crate::message::PipeId;
 use crate::protocol::ProtocolId;
-use crate::reactor::{self, Link};
+use crate::reactor::{self, Command, Link, Mailbox};
 use crate::ring::{Bounds, Producer, Ring};
 use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak, fence};
+use crate::transport::inproc;
 use crate::tuning::{self, Choice};
 
 /// What can be announced of a pipe.
@@ -254,6 +258,40 @@ impl SocketBell {
     }
 }
 
+/// Whether a socket takes in new pipes, by what peers that have left have left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// As many as come.
+    Free,
+    /// One at a time: its peer may leave at once, and leave more behind than there is room for.
+    Single,
+    /// None until the program has received. Who asked is told then.
+    Shut,
+}
+
+/// Who would bring a socket a new pipe, or the last of one, and waits for the program to receive.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// A listener, a dialer or a connection of an event loop.
+    Loop(Arc<Mailbox>, Token),
+    /// A dialer inside the process.
+    Inproc(Weak<inproc::Dialer>),
+}
+
+impl Waiting {
+    /// Has it ask again, and not by the calling thread. Never called under a socket's lock.
+    pub(crate) fn tell(self) {
+        match self {
+            Self::Loop(mailbox, token) => mailbox.post(Command::Resume(token)),
+            Self::Inproc(dialer) => {
+                if let Some(dialer) = dialer.upgrade() {
+                    inproc::Dialer::ask_again(&dialer);
+                }
+            }
+        }
+    }
+}
+
 /// A socket as the layers below it see it.
 pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Our protocol's number, and the number a peer must announce.
@@ -276,6 +314,10 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 
     /// Offers a complete, compatible pipe. Runs the `admit` callback, with no lock held.
     fn attach(&self, pipe: NewPipe) -> Result<(), DetachReason>;
+
+    /// Whether the socket takes in new pipes now. If it is shut, `newcomer` is told when to ask again:
+    /// when enough has been received, or there is no more to wait for.
+    fn intake(&self, newcomer: Waiting) -> Intake;
 
     /// Says that a pipe is gone. What its receive ring holds stays readable.
     fn detach(&self, pipe: PipeId, reason: DetachReason);

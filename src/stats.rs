@@ -77,7 +77,8 @@ drop_reasons! {
     /// Inbound: a request whose asker had gone before anyone received it.
     AskerGone = "asker_gone";
     /// Inbound: the peer had left before anyone received it, and all that peers have left behind was
-    /// more than one receive queue may hold; the oldest was dropped.
+    /// more than one receive queue may hold; the oldest was dropped. Only on a socket that drops what
+    /// it has no room for, such as SUB and BUS; all others let no new peer in until there is room.
     PeerLeft = "peer_left";
     /// Inbound: the socket was closed, or turned the peer away, with the message unread.
     ClosedUnread = "closed_unread";
@@ -238,6 +239,9 @@ counters! {
         copies_made,
         /// Pipe events that a subscriber was too slow to be told.
         events_missed,
+        /// Times that something began to wait until the program has received what peers that are gone
+        /// have left behind: a listener, a dialer, or a connection whose peer has left.
+        intake_pauses,
     }
     gauges {
         /// Pipes that can be used now.

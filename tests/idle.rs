@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use kit::{Raw, RawListener, SOON, eventually, frame, header};
-use sinew::{Message, Pair, Poller, Pull, Push, Readiness, RecvError, SendError};
+use sinew::{Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -169,6 +169,38 @@ fn connections_that_stand_idle_wake_nobody() {
     eprintln!("{count} connections");
     peers[0].send(&frame(b"still there"));
     assert_eq!(pull.recv_timeout(SOON).unwrap(), "still there");
+}
+
+/// A listener that takes nobody in, a peer that knocks there, and one that has left and is not read.
+#[test]
+fn a_socket_that_takes_in_nothing_wakes_nobody() {
+    let _turn = in_turn();
+    let pull = Pull::with_options(Options::new().recv_queue_bytes(4096)).unwrap();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut late = Raw::greet(&url, PUSH, PULL);
+    for n in 1..=2 {
+        let mut raw = Raw::greet(&url, PUSH, PULL);
+        raw.send(&frame(&[1; 4000]));
+        raw.finish();
+        eventually("it has left its message", || {
+            pull.stats().recv_queue == n && pull.peers().len() == 1
+        });
+    }
+    late.send(&frame(b"late"));
+    late.finish();
+    let mut knocks = Raw::connect(&url);
+    knocks.send(&header(PUSH));
+    knocks.send(&frame(b"knocks"));
+    eventually("both wait", || pull.stats().intake_pauses >= 2);
+    eventually_steady();
+    let slept = sleeps();
+    // Nothing happens, and no event tells of that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(sleeps(), slept);
+    let mut received: Vec<_> = (0..4).map(|_| pull.recv_timeout(SOON).unwrap().len()).collect();
+    received.sort();
+    assert_eq!(received, [4, 6, 4000, 4000]);
+    kit::conserved(&pull.stats());
 }
 
 #[test]

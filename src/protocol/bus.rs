@@ -38,6 +38,7 @@ impl Bus {
 impl Protocol for Bus {
     const ID: ProtocolId = ProtocolId::BUS;
     const PEER: ProtocolId = ProtocolId::BUS;
+    const DROPS: bool = true;
     const OPTIONS: &'static [Own] = &[Own::Overflow, Own::RecvPriority];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];

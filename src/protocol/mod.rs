@@ -278,6 +278,10 @@ pub(crate) trait Protocol: Send + 'static {
     /// Whether nothing is ever sent on its pipes.
     const MUTE: bool = false;
 
+    /// Whether the pattern's rule is to drop a message for which the receiver has no room. Otherwise the
+    /// sender waits.
+    const DROPS: bool = false;
+
     /// When it matters what time it is.
     const CLOCK: Clock = Clock::Never;
 

@@ -81,6 +81,7 @@ impl<P: Headed> Protocol for Raw<P> {
     const PEER: ProtocolId = P::PEER;
     const RAW: bool = true;
     const FILTERS: bool = P::FILTERS;
+    const DROPS: bool = P::DROPS;
     const CLOCK: Clock = P::CLOCK;
     const OPTIONS: &'static [Own] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;

@@ -438,6 +438,7 @@ impl Protocol for Sub {
     const PEER: ProtocolId = ProtocolId::PUB;
     const OPTIONS: &'static [Own] = &[Own::SubQueue, Own::PreferNew, Own::RecvPriority];
     const MUTE: bool = true;
+    const DROPS: bool = true;
     const CLOCK: Clock = Clock::WhenDue;
     type To = Infallible;
     type From = Conversation;

@@ -25,12 +25,13 @@ use super::writing::Flushed;
 use super::{Context, Due};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
-use crate::pipe::{Edge, Far, Host, NewPipe, PipeLease};
+use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease, Waiting};
 use crate::ring::{self, Producer, READ_BLOCK, Wake};
 use crate::socket::{DetachReason, EndpointCore, Peer};
 use crate::stats::{DropReason, InProgress};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::Stream;
+use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
 
 /// Once so much of one connection was read in a turn, it is for the others. The last read may take as
@@ -43,6 +44,11 @@ const SHARED_RUN: usize = READ_BLOCK / 4;
 /// From so much room on, the rest of a body is read into its place; less is not worth a read of its
 /// own. Anything from 8 to 128 KiB was as good, as far as could be measured.
 const IN_PLACE: usize = 64 * 1024;
+/// For how many turns a connection is read at once whose peer has left: enough for what a kernel buffers.
+const LAST_TURNS: usize = 64;
+/// How much may be read beyond the bounds of a receive queue of a stream that takes nothing more: more
+/// than a kernel buffers unless it is told to.
+const LAST_WORDS: u64 = 8 << 20;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const PARTING: Duration = Duration::from_secs(1);
@@ -59,6 +65,8 @@ pub(crate) struct Connection {
     timer: Option<Box<TimerKey>>,
     /// The poll has said that the peer's side is finished: a short read is not the last one.
     read_closed: bool,
+    /// So it is, and the socket has no room now for what the peer may leave behind.
+    is_put_off: bool,
     _in_progress: Option<InProgress>,
 }
 
@@ -150,6 +158,7 @@ impl Connection {
             phase: Phase::Opening(stream),
             timer: None,
             read_closed: false,
+            is_put_off: false,
             _in_progress: Some(InProgress::new(host.counters())),
         }
     }
@@ -216,8 +225,56 @@ impl Connection {
         }
     }
 
-    /// Reads what there is, as far as one turn allows.
+    /// Reads what there is, as far as one turn allows. What a peer has sent that has left is read as far
+    /// as the socket has room for what such peers leave behind: if there is little, of one at a time to
+    /// the end, so that it is known what it has left before another is read.
     pub(crate) fn read(&mut self, token: Token, cx: &mut Context) -> Fate {
+        if !self.read_closed || !self.may_leave_something() {
+            return self.read_on(token, cx);
+        }
+        match self.ask_for_room(token, cx) {
+            Intake::Free => self.read_on(token, cx),
+            Intake::Single => self.read_to_the_end(token, cx),
+            Intake::Shut => Fate::Keep,
+        }
+    }
+
+    fn read_to_the_end(&mut self, token: Token, cx: &mut Context) -> Fate {
+        for _ in 0..LAST_TURNS {
+            match self.read_on(token, cx) {
+                Fate::Again => {}
+                fate => return fate,
+            }
+        }
+        Fate::Again
+    }
+
+    /// Whether it is, or will be, a pipe from which there may be something to read.
+    fn may_leave_something(&self) -> bool {
+        match &self.phase {
+            Phase::Greeting { .. } => true,
+            Phase::Open(open) => !open.paused,
+            Phase::Opening(_) | Phase::Closing { .. } | Phase::Ended => false,
+        }
+    }
+
+    /// Whether the peer, which has left, may leave more behind now. If not, the kernel keeps it until
+    /// the connection is resumed, with the header if need be, which then is not waited for any more.
+    fn ask_for_room(&mut self, token: Token, cx: &mut Context) -> Intake {
+        let waiting = Waiting::Loop(Arc::clone(&cx.mailbox), token);
+        let intake = match self.endpoint.host.upgrade() {
+            Some(host) if !self.is_put_off => host.intake(waiting),
+            Some(_) => Intake::Shut,
+            None => Intake::Free,
+        };
+        self.is_put_off = intake == Intake::Shut;
+        if let Some(timer) = self.timer.take_if(|_| self.is_put_off) {
+            cx.timers.cancel(*timer);
+        }
+        intake
+    }
+
+    fn read_on(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
             Phase::Open(open) => match open.read(self.read_closed, &mut cx.blocks) {
@@ -249,13 +306,16 @@ impl Connection {
         }
     }
 
-    /// Goes on reading after the receive ring was full.
+    /// Goes on reading after the receive ring was full, or the socket had no room for what a peer that
+    /// has left leaves behind.
     pub(crate) fn resume(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let was_put_off = std::mem::take(&mut self.is_put_off);
         match &mut self.phase {
-            Phase::Open(open) if open.paused => {
+            Phase::Open(open) if open.paused || was_put_off => {
                 open.paused = false;
                 self.read(token, cx)
             }
+            Phase::Greeting { .. } if was_put_off => self.read(token, cx),
             _ => Fate::Keep,
         }
     }
@@ -535,14 +595,14 @@ impl Open {
     fn read(&mut self, read_closed: bool, blocks: &mut Blocks) -> Fate {
         let mut total = 0;
         loop {
-            if self.paused || !self.recv.has_room() {
+            if self.paused || !self.has_room() {
                 self.paused = true;
-                return self.idle();
+                return Fate::Keep;
             }
             let read = match self.read_once(blocks) {
                 Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
                 Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.idle(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_dry(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
@@ -554,10 +614,10 @@ impl Open {
             total += read.n;
             // A short read has emptied the kernel's buffer, unless the end of the stream waits
             // behind it: that was announced already and will not be announced again.
-            match read.filled || !self.link.stream.short_read_is_last() {
+            let end_is_near = read_closed || self.broken.is_some();
+            match read.filled || end_is_near || !self.link.stream.short_read_is_last() {
                 true if total < READ => {}
                 true => return Fate::Again,
-                false if read_closed || self.broken.is_some() => return Fate::Again,
                 false => return Fate::Keep,
             }
         }
@@ -607,19 +667,28 @@ impl Open {
         })
     }
 
-    /// There is nothing to read, or no room for it.
-    fn idle(&mut self) -> Fate {
+    /// Whether the receive ring takes what is read. Once nothing can be written, this takes no part in
+    /// how many messages there are: the peer has gone, and what the kernel still has of it is the end.
+    fn has_room(&mut self) -> bool {
+        self.recv.has_room()
+            || self.broken.is_some()
+                && self.recv.queued().bytes
+                    < widen(self.recv.bounds().bytes).saturating_add(LAST_WORDS)
+    }
+
+    /// There is nothing to read.
+    fn is_dry(&mut self) -> Fate {
         match self.broken.take() {
             Some(reason) => Fate::End(Ending::Lost(*reason)),
             None => Fate::Keep,
         }
     }
 
-    /// The stream takes no more. What the peer sent before it went is read first, as far as there is
-    /// room for it.
+    /// The stream takes no more. What the peer sent before it went is read first.
     fn write_failed(&mut self, error: io::Error) -> Fate {
         self.broken.get_or_insert_with(|| Box::new(reset_or(error)));
-        if self.paused { self.idle() } else { Fate::Again }
+        self.paused = false;
+        Fate::Again
     }
 
     /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if

@@ -6,15 +6,19 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use mio::Token;
+
+use super::Mailbox;
 use super::timers::TimerKey;
-use crate::pipe::Host;
+use crate::pipe::{Host, Intake, Waiting};
 use crate::socket::EndpointCore;
 use crate::sync::{Arc, Mutex, Weak};
 use crate::transport::{Listener, Stream};
 use crate::wire::Framing;
 
-/// How many connections are accepted before others get a turn.
-const BATCH: usize = 64;
+/// How many connections are accepted before others get a turn. So many peers may send and leave before it
+/// is seen that they leave more behind than there is room for.
+const BATCH: usize = 16;
 /// How long to pause when accepting fails for want of something: trying again at once would only
 /// burn a core. Source: semantics specification, section 14.1.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +35,8 @@ pub(crate) struct Listening {
     pub(crate) listener: ListenerSlot,
     /// The end of a pause. Until then nothing is accepted, whoever knocks.
     pub(crate) pause: Option<TimerKey>,
+    /// The socket takes in no new pipe, and says when it does.
+    pub(crate) is_put_off: bool,
     /// The loop that was given the last connection.
     pub(crate) last: usize,
 }
@@ -49,13 +55,32 @@ pub(crate) enum Accepting {
 }
 
 impl Listening {
-    /// Accepts what is there into `accepted`.
-    pub(crate) fn accept(&self, accepted: &mut Vec<Box<dyn Stream>>) -> Accepting {
+    /// Accepts what is there into `accepted`, as far as the socket takes in new pipes. If it does not,
+    /// `token` is told of it.
+    pub(crate) fn accept(
+        &mut self,
+        token: Token,
+        mailbox: &Arc<Mailbox>,
+        accepted: &mut Vec<Box<dyn Stream>>,
+    ) -> Accepting {
+        let Some(host) = self.host.upgrade() else { return Accepting::Closed };
+        let most = match host.intake(Waiting::Loop(Arc::clone(mailbox), token)) {
+            Intake::Free => BATCH,
+            Intake::Single => 1,
+            Intake::Shut => {
+                self.is_put_off = true;
+                return Accepting::Done;
+            }
+        };
+        self.accept_some(most, accepted)
+    }
+
+    fn accept_some(&self, most: usize, accepted: &mut Vec<Box<dyn Stream>>) -> Accepting {
         let slot = self.listener.lock();
         let Some(listener) = slot.as_ref() else {
             return Accepting::Closed;
         };
-        for _ in 0..BATCH {
+        for _ in 0..most {
             match listener.accept() {
                 Ok(stream) => accepted.push(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepting::Done,

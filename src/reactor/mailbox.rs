@@ -55,7 +55,8 @@ pub(crate) enum Command {
     Flush(Token),
     /// A sender met an error on a connection.
     Broken(Token, io::Error),
-    /// A connection's receive ring has room again.
+    /// A connection's receive ring has room again, or a socket takes in new pipes for which a listener, a
+    /// dialer or a connection waits.
     Resume(Token),
     /// A connection carries something, for the first time or after a rest.
     Stirred(Token),

@@ -59,7 +59,7 @@ use streams::Streams;
 use timers::{TimerKey, Timers};
 
 use crate::error::AttemptError;
-use crate::pipe::Host;
+use crate::pipe::{Host, Intake, Waiting};
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
 use crate::sync::{Arc, Ordering, Weak};
@@ -376,7 +376,7 @@ impl Driver {
                 Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
                 Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
                 Due::Rest => self.look_who_is_silent(),
-                Due::Dial(token) => self.dial(token),
+                Due::Dial(token) => self.dial_again_if_wanted(token),
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
                     self.expiries.remove(&address(&host));
@@ -386,7 +386,7 @@ impl Driver {
                 }
                 Due::Rejoin(dialer) => {
                     if let Some(dialer) = dialer.upgrade() {
-                        inproc::Dialer::attempt(&dialer);
+                        inproc::Dialer::attempt_again(&dialer);
                     }
                 }
             }
@@ -402,8 +402,15 @@ impl Driver {
     fn run_command(&mut self, command: Command) {
         match command {
             Command::Listen { host, endpoint, framing, listener } => {
-                let (pause, last) = (None, HOME);
-                self.listen(Listening { host, endpoint, framing, listener, pause, last });
+                self.listen(Listening {
+                    host,
+                    endpoint,
+                    framing,
+                    listener,
+                    pause: None,
+                    is_put_off: false,
+                    last: HOME,
+                });
             }
             // Closed in the meantime: the order to forget it may have overtaken this one.
             Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
@@ -421,7 +428,7 @@ impl Driver {
             Command::Broken(token, error) => {
                 self.drive(token, |c, _| c.broken(error));
             }
-            Command::Resume(token) => self.drive(token, |c, cx| c.resume(token, cx)),
+            Command::Resume(token) => self.resume(token),
             Command::Stirred(token) => {
                 let at = self.rest.add(token);
                 self.look_at(at);
@@ -437,6 +444,19 @@ impl Driver {
                 self.cx.timers.set(at, Due::Rejoin(dialer));
             }
             Command::Stop => self.stopped = true,
+        }
+    }
+
+    /// There is room again for what was put off. Whoever has come meanwhile is not announced again.
+    fn resume(&mut self, token: Token) {
+        match self.slot(token) {
+            Some(Slot::Listening(listening)) => {
+                listening.is_put_off = false;
+                self.accept(token);
+            }
+            Some(Slot::Dialer(_)) => self.dial_again_if_wanted(token),
+            Some(Slot::Connection(_)) => self.drive(token, |c, cx| c.resume(token, cx)),
+            None => {}
         }
     }
 
@@ -477,12 +497,13 @@ impl Driver {
     }
 
     fn accept(&mut self, token: Token) {
+        let mailbox = Arc::clone(&self.cx.mailbox);
         let Some(Slot::Listening(listening)) = self.slot(token) else { return };
-        if listening.pause.is_some() {
+        if listening.pause.is_some() || listening.is_put_off {
             return;
         }
         let mut streams = Vec::new();
-        let accepting = listening.accept(&mut streams);
+        let accepting = listening.accept(token, &mailbox, &mut streams);
         let host = listening.host.clone();
         let endpoint = Arc::clone(&listening.endpoint);
         let (framing, mut last) = (listening.framing, listening.last);
@@ -542,6 +563,15 @@ impl Driver {
         });
         if stands {
             self.drive(token, |connection, cx| connection.greet(token, cx));
+        }
+    }
+
+    /// Begins another attempt, as soon as the socket takes in new pipes.
+    fn dial_again_if_wanted(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(host) = dialer.host.upgrade() else { return };
+        if host.intake(Waiting::Loop(Arc::clone(&self.cx.mailbox), token)) != Intake::Shut {
+            self.dial(token);
         }
     }
 

@@ -113,7 +113,8 @@ pub enum EndpointState {
     Connecting,
     /// Connected.
     Connected,
-    /// Waiting for the next attempt.
+    /// Waiting for the next attempt. It may come later than it is due: see
+    /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes).
     Waiting,
     /// Closed.
     Closed,

@@ -13,7 +13,7 @@ use super::record::{Record, Records};
 use super::watch::Flag;
 use super::{Core, DetachReason, EndpointCore, State};
 use crate::message::PipeId;
-use crate::pipe::{Edge, Far, Host, NewPipe};
+use crate::pipe::{Edge, Far, Host, NewPipe, Waiting};
 use crate::protocol::{Clock, Interest, Protocol};
 use crate::reactor::Link;
 use crate::ring::Ring;
@@ -134,7 +134,9 @@ impl<P: Protocol> Entry<'_, P> {
             self.state.protocol.forget(id);
         }
         self.rest_encoders();
-        self.drop_surplus();
+        if P::DROPS {
+            self.drop_surplus();
+        }
         true
     }
 
@@ -146,7 +148,8 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    /// Drops what peers that have left have left behind, beyond what one peer may.
+    /// Drops what peers that have left have left behind, beyond what one peer may. For a pattern whose
+    /// rule is to drop what there is no room for.
     fn drop_surplus(&mut self) {
         let limit = self.core.options.lock().recv_queue_bytes;
         while let Some((id, pipe)) = self.state.pipes.take_surplus(limit) {
@@ -157,6 +160,12 @@ impl<P: Protocol> Entry<'_, P> {
             self.state.effects.record(record);
             self.state.protocol.forget(id);
         }
+    }
+
+    /// Has all who wait for the intake ask again: the bound may be another, or an endpoint gone.
+    pub(super) fn open_intake(&mut self) {
+        let waiting = self.state.pipes.take_waiting();
+        self.state.effects.tell(waiting);
     }
 
     /// Closes the pipes that the protocol wants no more.
@@ -213,6 +222,8 @@ pub(super) struct Rare {
     pub(super) unwatched: Vec<Arc<Flag>>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
+    /// Who may bring new pipes again.
+    admitted: Vec<Waiting>,
     /// For the log.
     pub(super) records: Records,
 }
@@ -226,6 +237,13 @@ impl Effects {
     pub(super) fn record(&mut self, record: impl FnOnce() -> Record) {
         if Records::are_wanted() {
             self.rare().records.push(record());
+        }
+    }
+
+    /// Has those told who wait until the socket takes in new pipes.
+    pub(super) fn tell(&mut self, admitted: Vec<Waiting>) {
+        if !admitted.is_empty() {
+            self.rare().admitted.extend(admitted);
         }
     }
 
@@ -294,6 +312,7 @@ impl Rare {
             Far::close_all(self.ended, linger);
         }
         self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
+        self.admitted.into_iter().for_each(Waiting::tell);
         // The last: whoever writes the log may be slow.
         self.records.write(&core.name);
     }

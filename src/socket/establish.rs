@@ -3,15 +3,15 @@
 //! Owns the way from an address to an endpoint: the transport is found, its options are checked, and the
 //! driver is told what to do from then on. What goes wrong here is the error of the call.
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use super::{Core, Endpoint, EndpointCore};
 use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError};
 use crate::options::{EndpointOptions, EndpointSettings};
 use crate::protocol::Protocol;
-use crate::reactor::Command;
+use crate::reactor::{Command, after};
 use crate::runtime::Runtime;
 use crate::socket::endpoint::Control;
 use crate::sync::{Arc, Mutex, Ordering};
@@ -115,7 +115,10 @@ impl<P: Protocol> Core<P> {
         match dial {
             Dial::Background => inproc::Dialer::attempt(&dialer),
             Dial::Now => {
-                inproc::Dialer::attempt_once(&dialer)
+                let outcome = inproc::Dialer::attempt_once(&dialer);
+                let limit = endpoint.core.settings.handshake_timeout;
+                wait_for_outcome(self.runtime()?, &outcome, limit)
+                    .inspect_err(|error| dialer.give_up(error))
                     .map_err(|source| self.give_up(&endpoint, source))?;
             }
         }
@@ -148,7 +151,7 @@ impl<P: Protocol> Core<P> {
         let host = self.host();
         mailbox.post(Command::Dial { host, endpoint: core, transport, target, once });
         if let Some(outcome) = outcome {
-            wait_for_outcome(runtime, &outcome)
+            wait_for_outcome(runtime, &outcome, Duration::MAX)
                 .map_err(|source| self.give_up(&endpoint, source))?;
         }
         Ok(endpoint)
@@ -185,16 +188,20 @@ const TURN: Duration = Duration::from_millis(10);
 fn wait_for_outcome(
     runtime: &Runtime,
     outcome: &mpsc::Receiver<Result<(), AttemptError>>,
+    limit: Duration,
 ) -> Result<(), AttemptError> {
-    if runtime.has_thread() {
-        // The sender goes away unused when the endpoint or its socket is closed.
-        return outcome.recv().unwrap_or(Err(AttemptError::Closed));
-    }
+    let end = after(Instant::now(), limit);
     loop {
-        match outcome.try_recv() {
+        let left = end.saturating_duration_since(Instant::now());
+        let wait = if runtime.has_thread() { left } else { Duration::ZERO };
+        match outcome.recv_timeout(wait) {
             Ok(outcome) => return outcome,
-            Err(mpsc::TryRecvError::Disconnected) => return Err(AttemptError::Closed),
-            Err(mpsc::TryRecvError::Empty) => runtime.turn(Some(TURN)).map_err(|error| {
+            // The sender goes away unused when the endpoint or its socket is closed.
+            Err(RecvTimeoutError::Disconnected) => return Err(AttemptError::Closed),
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
+                return Err(AttemptError::TimedOut(limit));
+            }
+            Err(RecvTimeoutError::Timeout) => runtime.turn(Some(TURN)).map_err(|error| {
                 AttemptError::Io { kind: std::io::ErrorKind::Other, message: error.to_string() }
             })?,
         }

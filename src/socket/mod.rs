@@ -25,7 +25,7 @@ use crate::body::{StateGuard, StateLock};
 use crate::error::{OptionError, RuntimeError, debug_as_display};
 use crate::message::PipeId;
 use crate::options::Options;
-use crate::pipe::{Edge, Far, Host, NewPipe, SocketBell};
+use crate::pipe::{Edge, Far, Host, Intake, NewPipe, SocketBell, Waiting};
 use crate::protocol::{Clock, Held, Protocol, ProtocolId};
 use crate::reactor::Command;
 use crate::ring::{Bounds, Encoders, Ring};
@@ -277,6 +277,7 @@ impl<P: Protocol> Core<P> {
             }
             let (protocol, mut port, _) = entry.parts();
             apply(protocol, &options, &mut port);
+            entry.open_intake();
             let mut in_force = self.options.lock();
             self.limits.follow(&options);
             self.spin.set(options.spin);
@@ -395,7 +396,7 @@ impl<P: Protocol> Core<P> {
     /// it takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         let linger = self.options.lock().linger;
-        let (endpoints, fars, armed, records, flags, _bodies) = {
+        let (endpoints, fars, armed, waiting, records, flags, _bodies) = {
             let mut state = self.state.lock();
             if std::mem::replace(&mut state.closed, true) {
                 return Err(Closed);
@@ -405,12 +406,13 @@ impl<P: Protocol> Core<P> {
             let counters = &self.counters;
             protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects, encoders });
             state.encoders.rest();
+            let waiting = state.pipes.take_waiting();
             let fars = self.drop_pipes(&mut state, &mut effects);
             let records = effects.take_records();
             let flags = watch::raise_all(&mut state.watches);
             let (endpoints, armed) = (std::mem::take(&mut state.endpoints), state.armed.take());
             // Bodies are dropped at the very end: peers are told before.
-            (endpoints, fars, armed, records, flags, state.unlock())
+            (endpoints, fars, armed, waiting, records, flags, state.unlock())
         };
         flags.iter().for_each(|flag| flag.show());
         self.wake_all();
@@ -421,6 +423,7 @@ impl<P: Protocol> Core<P> {
             endpoint.stop();
         }
         Far::close_all(fars, linger);
+        waiting.into_iter().for_each(Waiting::tell);
         self.close_events();
         records.write(&self.name);
         crate::contain::log!(Debug, "{}: closed", self.name);
@@ -541,6 +544,29 @@ impl<P: Protocol> Host for Core<P> {
         verdict
     }
 
+    fn intake(&self, newcomer: Waiting) -> Intake {
+        if P::DROPS {
+            return Intake::Free;
+        }
+        let intake = {
+            let mut state = self.state.lock();
+            let bound = self.options.lock().recv_queue_bytes;
+            match state.closed {
+                true => Intake::Free,
+                false => state.pipes.intake(bound, newcomer),
+            }
+        };
+        if intake == Intake::Shut {
+            self.counters.intake_pauses.bump();
+            crate::contain::log!(
+                Debug,
+                "{}: no new peer until what others left is received",
+                self.name
+            );
+        }
+        intake
+    }
+
     fn detach(&self, pipe: PipeId, reason: DetachReason) {
         self.enter(|entry| entry.unplug(pipe, reason));
     }
@@ -576,6 +602,7 @@ impl<P: Protocol> Host for Core<P> {
 
     fn drop_endpoint(&self, endpoint: EndpointId) {
         self.enter(|entry| {
+            entry.open_intake();
             entry.state.endpoints.retain(|other| other.id != endpoint);
             let pipes: Vec<PipeId> = entry
                 .state

@@ -1,6 +1,7 @@
 //! The pipes of one socket, those included that are gone but have something left to read.
 //!
-//! Owns what a socket knows of each pipe, and the bound on what peers that have left may leave behind.
+//! Owns what a socket knows of each pipe, the bound on what peers that have left may leave behind, and
+//! who waits until that allows another pipe.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,19 +12,21 @@ use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
 use crate::numbered::NumberMap;
 use crate::options::Priorities;
-use crate::pipe::{Edge, Far, NewPipe, PipeLease};
+use crate::pipe::{Edge, Far, Intake, NewPipe, PipeLease, Waiting};
 use crate::protocol::ProtocolId;
 use crate::ring::{Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, DropReason, PipeDrops};
 use crate::sync::Arc;
 use crate::transport::PeerCredentials;
 use crate::tuning;
+use crate::wire::frame::widen;
 
 /// All pipes of a socket.
 ///
 /// A pipe that is gone stays until it has been read to its end. All of them together may hold as much
 /// as one pipe may, in bytes: a peer that comes, sends, leaves and comes again must not fill the
-/// memory of a program that does not receive.
+/// memory of a program that does not receive. Beyond that the socket takes in no new pipe, or drops
+/// the oldest, by the rule of its pattern.
 #[derive(Default)]
 pub(super) struct Pipes {
     /// Boxed: a table has up to twice as many places as entries.
@@ -33,6 +36,10 @@ pub(super) struct Pipes {
     /// What they hold, in bytes.
     left_behind: u64,
     departures: u64,
+    /// Those to tell as soon as the socket takes in new pipes again.
+    waiting: Vec<Waiting>,
+    /// What pipes that are gone may hold, as whoever waits was told.
+    bound: u64,
 }
 
 /// What a pipe that is gone is taken to cost beside its messages, in bytes: there may be many with
@@ -88,8 +95,10 @@ impl Pipes {
     /// The pipe is gone: forgets it, unless it has something left to read. Says whether it has.
     pub(super) fn depart(&mut self, id: PipeId) -> bool {
         let Some(pipe) = self.table.get_mut(&id) else { return false };
+        // If there is something, whoever takes the last is told so.
+        let is_read = pipe.recv.drained();
         let queued = pipe.recv.queued();
-        if queued.messages == 0 {
+        if is_read {
             self.table.remove(&id);
             return false;
         }
@@ -101,15 +110,47 @@ impl Pipes {
         true
     }
 
-    /// Takes out the pipe that has been gone longest, if those that are gone hold more than `limit`
-    /// bytes. Never the last one.
-    pub(super) fn take_surplus(&mut self, limit: usize) -> Option<(PipeId, Pipe)> {
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-        if self.left_behind <= limit || self.departed.len() < 2 {
+    /// Takes out the pipe that has been gone longest, if those that are gone hold more than `bound`
+    /// bytes. Never the only one.
+    pub(super) fn take_surplus(&mut self, bound: usize) -> Option<(PipeId, Pipe)> {
+        if !self.left_more_than(widen(bound)) {
             return None;
         }
         let (_, &oldest) = self.departed.first_key_value()?;
         self.remove(oldest).map(|pipe| (oldest, pipe))
+    }
+
+    /// Whether a new pipe may come, where those that are gone may hold `bound` bytes. If not,
+    /// `newcomer` is remembered.
+    pub(super) fn intake(&mut self, bound: usize, newcomer: Waiting) -> Intake {
+        self.bound = widen(bound);
+        if self.departed.is_empty() {
+            return Intake::Free;
+        }
+        if !self.left_more_than(self.bound) {
+            return Intake::Single;
+        }
+        self.waiting.push(newcomer);
+        Intake::Shut
+    }
+
+    /// Takes out who waits for the intake, if so much has been received that it is free again: half of
+    /// the bound, so that not every pipe that is read to its end wakes somebody.
+    pub(super) fn take_admitted(&mut self) -> Vec<Waiting> {
+        match self.waiting.is_empty() || self.left_more_than(self.bound / 2) {
+            true => Vec::new(),
+            false => self.take_waiting(),
+        }
+    }
+
+    /// Takes out who waits for the intake. Each asks again.
+    pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether pipes that are gone hold more than `bound` bytes. A single one has kept to its own bound.
+    fn left_more_than(&self, bound: u64) -> bool {
+        self.left_behind > bound && self.departed.len() > 1
     }
 }
 
@@ -188,6 +229,11 @@ impl Pipe {
 
     pub(super) fn is_gone(&self) -> bool {
         self.far.is_none()
+    }
+
+    /// Whether it is gone and has been read to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_gone() && self.recv.queued().messages == 0
     }
 
     /// Lets nothing more in at either end. Inside the process the receive queue is the send queue of

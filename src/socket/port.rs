@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::entry::Effects;
-use super::pipes::Pipes;
+use super::pipes::{Pipe, Pipes};
 use super::record::Record;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::options::Priorities;
@@ -57,6 +57,15 @@ impl SocketPort<'_> {
     /// How many pipes can be used.
     pub(super) fn peer_count(&self) -> usize {
         self.pipes.usable().count()
+    }
+
+    /// Forgets a pipe, if it is gone and has been read to its end.
+    #[cold]
+    fn remove_if_read(&mut self, id: PipeId) {
+        if self.pipes.get(id).is_some_and(Pipe::is_over) {
+            self.pipes.remove(id);
+            self.effects.tell(self.pipes.take_admitted());
+        }
     }
 
     /// Counts a message that the socket has accepted from the program.
@@ -149,7 +158,7 @@ impl Port for SocketPort<'_> {
                 None if consumer.arm() => {
                     drop(consumer);
                     if pipe.is_gone() {
-                        self.pipes.remove(id);
+                        self.remove_if_read(id);
                     }
                     return None;
                 }
@@ -158,6 +167,9 @@ impl Port for SocketPort<'_> {
         };
         drop(consumer);
         pipe.count_taken(taken, self.counters, self.effects);
+        if taken.room {
+            self.remove_if_read(id);
+        }
         Some(frame)
     }
 
@@ -168,21 +180,20 @@ impl Port for SocketPort<'_> {
         reason: DropReason,
         mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
     ) -> Picked {
-        let Some(pipe) = self.pipes.get_mut(id) else { return Picked::Nothing };
         loop {
+            let Some(pipe) = self.pipes.get_mut(id) else { return Picked::Nothing };
             let mut consumer = pipe.recv.consumer();
             let (picked, taken) = consumer.pop_if(&mut judge);
             let is_empty = matches!(picked, Picked::Nothing) && consumer.arm();
             drop(consumer);
-            let wanted = u64::from(matches!(picked, Picked::Taken(_)));
+            let (wanted, room) = (u64::from(matches!(picked, Picked::Taken(_))), taken.room);
             if taken.messages > wanted {
                 self.counters.dropped(reason, taken.messages - wanted);
                 pipe.count_dropped(reason, taken.messages - wanted, self.effects);
             }
             pipe.count_taken(taken, self.counters, self.effects);
-            if is_empty && pipe.is_gone() {
-                self.pipes.remove(id);
-                return picked;
+            if room || is_empty && pipe.is_gone() {
+                self.remove_if_read(id);
             }
             if is_empty || !matches!(picked, Picked::Nothing) {
                 return picked;

@@ -6,13 +6,14 @@
 //! by whoever binds it; the I/O thread is only needed to try again after a loss or a rejection.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Instant;
 
 use crate::address::Address;
 use crate::error::{AddressError, AttemptError, BindError, HeaderError};
 use crate::options::EndpointSettings;
-use crate::pipe::{self, Far, FarSocket, Host, NewPipe, PipeLease};
+use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Waiting};
 use crate::reactor::{Backoff, Command, Mailbox, after};
 use crate::ring::{self, Bounds, Producer, Ring};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
@@ -105,6 +106,8 @@ pub(crate) struct Dialer {
 struct State {
     phase: Phase,
     backoff: Backoff,
+    /// Who waits for the outcome of the only attempt.
+    once: Option<SyncSender<Result<(), AttemptError>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,8 @@ enum Joining {
     Joined,
     /// Nobody is bound to the name.
     Waiting,
+    /// The socket that is bound to it takes in no new pipe, and says when it does.
+    PutOff,
 }
 
 impl Dialer {
@@ -130,7 +135,7 @@ impl Dialer {
         mailbox: Arc<Mailbox>,
         settings: &EndpointSettings,
     ) -> Arc<Self> {
-        let state = State { phase: Phase::Apart, backoff: Backoff::new(settings) };
+        let state = State { phase: Phase::Apart, backoff: Backoff::new(settings), once: None };
         let state = Mutex::new(state);
         Arc::new(Self { name, host, mailbox, endpoint: OnceLock::new(), state })
     }
@@ -142,23 +147,63 @@ impl Dialer {
 
     /// Tries to join, and sees to it that it is tried again if that fails.
     pub(crate) fn attempt(this: &Arc<Self>) {
-        match this.join(true) {
-            Ok(Joining::Joined | Joining::Waiting) => {}
-            Err(error) => {
+        let is_only = this.state.lock().once.is_some();
+        match (this.join(!is_only), is_only) {
+            (Ok(Joining::PutOff), _) | (Ok(Joining::Waiting), false) => {}
+            (Ok(Joining::Joined), _) => this.tell(Ok(())),
+            (Ok(Joining::Waiting), true) => this.fail(AttemptError::Refused),
+            (Err(error), true) => this.fail(error),
+            (Err(error), false) => {
                 this.note(error);
                 this.schedule();
             }
         }
     }
 
-    /// Tries to join, once.
-    pub(crate) fn attempt_once(this: &Arc<Self>) -> Result<(), AttemptError> {
-        match this.join(false) {
-            Ok(Joining::Joined) => Ok(()),
-            Ok(Joining::Waiting) => Err(AttemptError::Refused),
-            Err(error) => Err(error),
+    /// Tries to join, once. The outcome comes when the other socket takes in new pipes, which is at
+    /// once as a rule; nothing comes once the dialer is stopped.
+    pub(crate) fn attempt_once(this: &Arc<Self>) -> Receiver<Result<(), AttemptError>> {
+        let (sender, outcome) = mpsc::sync_channel(1);
+        this.state.lock().once = Some(sender);
+        Self::attempt(this);
+        outcome
+    }
+
+    /// Tries to join again, as soon as its own socket takes in new pipes.
+    pub(crate) fn attempt_again(this: &Arc<Self>) {
+        let waiting = Waiting::Inproc(Arc::downgrade(this));
+        let host = this.host.upgrade();
+        if host.is_some_and(|host| host.intake(waiting) != Intake::Shut) {
+            Self::attempt(this);
         }
-        .inspect_err(|error| this.note(error.clone()))
+    }
+
+    /// Has the I/O thread try to join again.
+    pub(crate) fn ask_again(this: &Arc<Self>) {
+        this.mailbox.post(Command::Rejoin(Arc::downgrade(this), Instant::now()));
+    }
+
+    /// Who waited for the only attempt waits no longer.
+    pub(crate) fn give_up(&self, error: &AttemptError) {
+        // Any other was noted when it came.
+        if let AttemptError::TimedOut(_) = error {
+            self.note(error.clone());
+        }
+    }
+
+    /// The only attempt has failed.
+    fn fail(&self, error: AttemptError) {
+        self.note(error.clone());
+        self.tell(Err(error));
+    }
+
+    /// Tells who waits for the outcome of the only attempt.
+    fn tell(&self, outcome: Result<(), AttemptError>) {
+        let once = self.state.lock().once.take();
+        if let Some(once) = once {
+            // Nobody listens any more when the caller has given up.
+            let _ = once.try_send(outcome);
+        }
     }
 
     /// The pipe is gone.
@@ -170,7 +215,10 @@ impl Dialer {
 
     /// No more attempts.
     pub(crate) fn stop(&self) {
-        self.state.lock().phase = Phase::Stopped;
+        {
+            let mut state = self.state.lock();
+            (state.phase, state.once) = (Phase::Stopped, None);
+        }
         let mut names = NAMES.lock();
         if let Some(entry) = names.get_mut(&self.name) {
             entry.waiting.retain(|dialer| !std::ptr::eq(dialer.as_ptr(), self));
@@ -181,6 +229,9 @@ impl Dialer {
     /// Joins whoever is bound to the name. Nobody: stands in the queue for it if that is wanted.
     fn join(self: &Arc<Self>, wait: bool) -> Result<Joining, AttemptError> {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
+        if self.is_put_off() {
+            return Ok(Joining::PutOff);
+        }
         if !self.turn(Phase::Apart, Phase::Joined) {
             return Ok(Joining::Joined);
         }
@@ -198,6 +249,16 @@ impl Dialer {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the socket that is bound to the name takes in no new pipe now. It then says when it does,
+    /// and that may be at once: nothing has been begun that would be in the way.
+    fn is_put_off(self: &Arc<Self>) -> bool {
+        let listener = NAMES.lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let host = listener.and_then(|listener| listener.host.upgrade());
+        let waiting = Waiting::Inproc(Arc::downgrade(self));
+        self.state.lock().phase == Phase::Apart
+            && host.is_some_and(|host| host.intake(waiting) == Intake::Shut)
     }
 
     /// Who is bound to the name. Nobody: this attempt is over, and whoever binds the name makes the

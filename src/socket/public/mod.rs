@@ -154,7 +154,10 @@ macro_rules! socket_calls {
             /// again like [`connect`](Self::connect) when the connection is lost.
             ///
             /// Waits as long as the operating system takes to connect, and for the header exchange
-            /// up to `handshake_timeout`. Must not be called from the `admit` callback. There is no
+            /// up to `handshake_timeout`. It takes that long, and fails with
+            /// [`TimedOut`](crate::AttemptError::TimedOut), where the other socket lets nobody in until its
+            /// program has received what peers that are gone have left there (see
+            /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)); on inproc as well. Must not be called from the `admit` callback. There is no
             /// `_async` form.
             ///
             /// # Errors
