@@ -350,7 +350,7 @@ pub use error::{
     RequestError, RuntimeError, SendError, Situation, UnsubscribeError, WaitError,
 };
 pub use message::{Message, PipeId};
-pub use options::{EndpointOptions, Options, Overflow};
+pub use options::{Conflate, EndpointOptions, Options, Overflow};
 pub use poller::{KeyInUse, NoSuchKey, Poller};
 pub use protocol::ProtocolId;
 pub use runtime::{Runtime, RuntimeBuilder};

@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::error::OptionError;
 use crate::protocol::ProtocolId;
 use crate::socket::Peer;
@@ -401,6 +403,49 @@ impl Options {
         self
     }
 
+    /// Keeps of each key only the newest message that waits. Default `None`: keeps all, as the queues
+    /// have room. Only for PUB and SUB.
+    ///
+    /// A newer message takes the place of the one with the same key, which is dropped and counted as
+    /// [`ConflatedUnread`](crate::DropReason::ConflatedUnread) on a SUB and
+    /// [`ConflatedUnsent`](crate::DropReason::ConflatedUnsent) on a PUB. It has that one's turn: a key that changes
+    /// often does not keep others from theirs. What has been delivered has no key any more.
+    ///
+    /// On a SUB, for the socket and each context: publishers are never held up, as with
+    /// [`prefer_new(true)`](Self::prefer_new). [`sub_queue`](Self::sub_queue) is how many keys may wait;
+    /// of more, the one that has waited longest is dropped, or with `prefer_new(false)` the new one.
+    ///
+    /// On a PUB, for each subscriber: while one message is on its way to the connection, the others are
+    /// held and replaced here, up to [`send_queue`](Self::send_queue) keys and
+    /// [`send_queue_bytes`](Self::send_queue_bytes); beyond that [`overflow`](Self::overflow) decides, which
+    /// must not be `Wait`. What the kernel has taken cannot be replaced any more: a subscriber that does
+    /// not read finds what its buffers hold, and then the newest. Each message is written by itself.
+    ///
+    /// Takes effect at once, also on what waits.
+    ///
+    /// ```
+    /// use sinew::{Conflate, Options, Pub, Sub};
+    /// use std::time::Duration;
+    ///
+    /// let options = Options::new().conflate(Conflate::Until(b' '));
+    /// let (publisher, subscriber) = (Pub::new(), Sub::with_options(options)?);
+    /// subscriber.subscribe("")?;
+    /// publisher.bind("inproc://conflate-doc")?;
+    /// subscriber.connect("inproc://conflate-doc")?;
+    /// publisher.wait_for_peers(1, Duration::from_secs(1))?;
+    /// for price in ["gold 1", "tin 1", "gold 2", "gold 3"] {
+    ///     publisher.send(price)?;
+    /// }
+    /// assert_eq!(subscriber.recv()?, "gold 3");
+    /// assert_eq!(subscriber.recv()?, "tin 1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("ZMQ_CONFLATE", "last value"))]
+    pub fn conflate(mut self, key: impl Into<Option<Conflate>>) -> Self {
+        self.keep.conflate = key.into();
+        self
+    }
+
     /// The place of an endpoint's peers among all to whom a message can be sent, 1 to 16; 1 is served
     /// first. Default 8.
     ///
@@ -540,6 +585,17 @@ impl Options {
         self.keep.drops_oldest()
     }
 
+    /// What `conflate` was set to.
+    pub fn get_conflate(&self) -> Option<Conflate> {
+        self.keep.conflate
+    }
+
+    /// What a PUB holds for each subscriber, if it conflates.
+    pub(crate) fn conflating(&self) -> Option<Conflating> {
+        let by = self.keep.conflate?;
+        Some(Conflating { by, messages: self.get_send_queue(), bytes: self.send_queue_bytes })
+    }
+
     /// Which messages a SUB keeps.
     pub(crate) fn keep(&self) -> Keep {
         self.keep
@@ -592,6 +648,7 @@ impl Options {
             (Own::Requeue, self.requeue.is_some()),
             (Own::SubQueue, self.keep.queue.is_some()),
             (Own::PreferNew, self.keep.prefer_new.is_some()),
+            (Own::Conflate, self.keep.conflate.is_some()),
         ];
         set.into_iter().filter(|&(_, set)| set).try_for_each(|(own, _)| own.check(kind))?;
         if let Some(ttl) = self.ttl {
@@ -605,7 +662,15 @@ impl Options {
         }
         in_range("survey_storage", self.get_survey_storage(), &QUEUE, "1 to 8192 answers")?;
         in_range("sub_queue", self.get_sub_queue(), &QUEUE, "1 to 8192 messages")?;
-        self.overflow.map_or(Ok(()), |overflow| check_overflow(overflow, kind))
+        self.overflow.map_or(Ok(()), |overflow| check_overflow(overflow, kind))?;
+        match self.keep.conflate {
+            Some(key) if self.overflow == Some(Overflow::Wait) => Err(OptionError::Invalid {
+                option: Own::Conflate.name(),
+                value: format!("{key:?}"),
+                allowed: "None where overflow is Wait",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -614,6 +679,15 @@ impl Options {
 pub(crate) struct Keep {
     pub(crate) queue: Option<usize>,
     pub(crate) prefer_new: Option<bool>,
+    pub(crate) conflate: Option<Conflate>,
+}
+
+/// What a PUB that conflates holds for each subscriber: of each key the newest, and no more than that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conflating {
+    pub(crate) by: Conflate,
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Keep {
@@ -630,7 +704,7 @@ impl Keep {
     /// Whether the program has chosen the newest messages, so that nothing may wait behind a full
     /// queue.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.prefer_new.unwrap_or(self.limit() < SUB_QUEUE)
+        self.conflate.is_some() || self.prefer_new.unwrap_or(self.limit() < SUB_QUEUE)
     }
 }
 
@@ -722,6 +796,30 @@ impl fmt::Display for Overflow {
     }
 }
 
+/// Which messages [`Options::conflate`] takes for news of the same thing: those with the same key.
+///
+/// A key is bytes at the beginning of a message, where topics stand as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Conflate {
+    /// The first so many bytes; of a shorter message all. Zero: all messages have one key, and only
+    /// the newest is kept.
+    Prefix(usize),
+    /// The bytes before the first of this value; of a message without it all.
+    Until(u8),
+}
+
+impl Conflate {
+    /// The key in a message.
+    pub(crate) fn key(self, body: &Bytes) -> Bytes {
+        let length = match self {
+            Self::Prefix(length) => length.min(body.len()),
+            Self::Until(end) => body.iter().position(|&byte| byte == end).unwrap_or(body.len()),
+        };
+        body.slice(..length)
+    }
+}
+
 /// The options that not every socket has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
@@ -733,6 +831,7 @@ pub(crate) enum Own {
     Requeue,
     SubQueue,
     PreferNew,
+    Conflate,
     SendPriority,
     RecvPriority,
 }
@@ -748,6 +847,7 @@ impl Own {
             Self::Requeue => "requeue",
             Self::SubQueue => "sub_queue",
             Self::PreferNew => "prefer_new",
+            Self::Conflate => "conflate",
             Self::SendPriority => "send_priority",
             Self::RecvPriority => "recv_priority",
         }
@@ -805,6 +905,7 @@ impl fmt::Debug for Options {
             .field("requeue", &self.requeue)
             .field("sub_queue", &self.keep.queue)
             .field("prefer_new", &self.keep.prefer_new)
+            .field("conflate", &self.keep.conflate)
             .finish()
     }
 }

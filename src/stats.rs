@@ -40,9 +40,13 @@ drop_reasons! {
     /// Outbound: the peer's send queue was full and the protocol does not wait; the message itself or
     /// the oldest in the queue was dropped.
     SendQueueFull = "send_queue_full";
+    /// Outbound: a newer message with the same key took its place in what a PUB holds for that
+    /// subscriber; see [`Options::conflate`](crate::Options::conflate).
+    ConflatedUnsent = "conflated_unsent";
     /// Outbound: nobody was connected and the protocol does not wait.
     NoPeer = "no_peer";
-    /// Outbound: the peer that asked is no longer connected, so its answer had nowhere to go.
+    /// Outbound: the peer that asked is no longer connected, so its answer had nowhere to go; or the
+    /// one for which a message was held, or that it named.
     PeerGone = "peer_gone";
     /// Outbound: before the message had reached any peer a newer request took its place, or its
     /// conversation or socket was closed.
@@ -70,6 +74,9 @@ drop_reasons! {
     /// Inbound: the survey or the context already had as many unread messages as it may store; the
     /// message itself or the oldest was dropped.
     RecvQueueFull = "recv_queue_full";
+    /// Inbound: a newer message with the same key took its place in the queue of a SUB; see
+    /// [`Options::conflate`](crate::Options::conflate).
+    ConflatedUnread = "conflated_unread";
     /// Inbound: the context that receives it has no subscription that fits.
     NotSubscribed = "not_subscribed";
     /// Inbound: data from a peer that only receives, to a socket that only sends.
@@ -252,7 +259,7 @@ counters! {
         send_queue,
         /// Messages in the receive queues of all pipes.
         recv_queue,
-        /// Requests accepted that have not reached a pipe yet.
+        /// Messages accepted that have not reached a pipe yet: requests, and what a PUB that conflates holds.
         held_outbound,
         /// Answers taken from a pipe that nobody has received yet.
         held_inbound,
@@ -338,13 +345,14 @@ impl PipeDrops {
 /// The reasons that concern messages in a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
 /// The reasons that concern messages after they were taken out of a receive queue.
-const AFTER_ARRIVAL: [DropReason; 11] = [
+const AFTER_ARRIVAL: [DropReason; 12] = [
     DropReason::Stale,
     DropReason::NotAsked,
     DropReason::Unread,
     DropReason::Malformed,
     DropReason::TtlExceeded,
     DropReason::RecvQueueFull,
+    DropReason::ConflatedUnread,
     DropReason::NotSubscribed,
     DropReason::Unexpected,
     DropReason::AskerGone,

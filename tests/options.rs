@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use kit::sockets::{Socket, every_socket, one_by_one};
 use kit::{SOON, Transport, eventually};
 use sinew::{
-    BindError, ConnectError, EndpointOptions, OptionError, Options, Overflow, Pair, Rep, SendError,
-    Sub,
+    BindError, Conflate, ConnectError, EndpointOptions, OptionError, Options, Overflow, Pair, Rep,
+    SendError, Sub,
 };
 
 /// C299, C304: semantics specification, section 17.
@@ -125,7 +125,7 @@ type Setting = (&'static str, fn(Options) -> Options);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const IN_RANGE: [Setting; 17] = [
+const IN_RANGE: [Setting; 19] = [
     ("ttl", |options| options.ttl(1)),
     ("ttl", |options| options.ttl(255)),
     ("resend_interval", |options| options.resend_interval(SECOND)),
@@ -139,6 +139,8 @@ const IN_RANGE: [Setting; 17] = [
     ("sub_queue", |options| options.sub_queue(8192)),
     ("prefer_new", |options| options.prefer_new(true)),
     ("prefer_new", |options| options.prefer_new(false)),
+    ("conflate", |options| options.conflate(Conflate::Prefix(0))),
+    ("conflate", |options| options.conflate(Conflate::Until(b' '))),
     ("send_priority", |options| options.send_priority(1)),
     ("send_priority", |options| options.send_priority(16)),
     ("recv_priority", |options| options.recv_priority(1)),
@@ -207,7 +209,7 @@ fn own_values(options: &Options) -> impl PartialEq + std::fmt::Debug + use<> {
         (options.get_resend_interval(), options.get_survey_deadline()),
         options.get_survey_storage(),
         options.get_overflow(),
-        (options.get_sub_queue(), options.get_prefer_new()),
+        (options.get_sub_queue(), options.get_prefer_new(), options.get_conflate()),
         (options.get_send_priority(), options.get_recv_priority()),
     )
 }

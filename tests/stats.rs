@@ -10,8 +10,8 @@ use std::time::Duration;
 use kit::{Raw, SOON, Transport, conserved, eventually};
 use sinew::metrics::Observe;
 use sinew::{
-    Bus, DropReason, Message, Options, Overflow, Pair, Pair1, PolyPair1, Pub, Pull, Push, Rep, Req,
-    Stats, Sub, Surveyor, raw,
+    Bus, Conflate, DropReason, Message, Options, Overflow, Pair, Pair1, PolyPair1, Pub, Pull, Push,
+    Rep, Req, Stats, Sub, Surveyor, raw,
 };
 
 /// C306.
@@ -228,7 +228,7 @@ macro_rules! too_many {
 fn a_drop_is_counted_under_its_reason_and_no_other() {
     use DropReason as Reason;
     let with_header = |header: &'static [u8]| Message::from("x").with_header(header);
-    let scenarios: [(Reason, &dyn Fn() -> Stats); 18] = [
+    let scenarios: [(Reason, &dyn Fn() -> Stats); 19] = [
         (Reason::NoPeer, &|| {
             let publisher = Pub::new();
             publisher.send("x").unwrap();
@@ -298,6 +298,16 @@ fn a_drop_is_counted_under_its_reason_and_no_other() {
         }),
         (Reason::RecvQueueFull, &|| {
             let options = Options::new().sub_queue(1);
+            let (publisher, subscriber) = (Pub::new(), Sub::with_options(options).unwrap());
+            subscriber.subscribe("t").unwrap();
+            let _joined = join!(publisher, subscriber, Transport::Inproc);
+            ["t1", "t2"].into_iter().for_each(|message| publisher.send(message).unwrap());
+            kit::arrived(|| subscriber.stats(), 2);
+            assert_eq!(subscriber.recv_timeout(SOON).unwrap(), "t2");
+            subscriber.stats()
+        }),
+        (Reason::ConflatedUnread, &|| {
+            let options = Options::new().conflate(Conflate::Prefix(1));
             let (publisher, subscriber) = (Pub::new(), Sub::with_options(options).unwrap());
             subscriber.subscribe("t").unwrap();
             let _joined = join!(publisher, subscriber, Transport::Inproc);

@@ -23,6 +23,7 @@ mod conversation;
 mod exclusive;
 #[cfg(all(sinew_internals, not(loom)))]
 pub(crate) mod internals;
+mod latest;
 mod look;
 #[cfg(test)]
 mod manual;

@@ -1,27 +1,50 @@
 //! PUB: to every peer. What they want of it they choose themselves.
+//!
+//! Owns [`News`], what a PUB that conflates holds for each subscriber until its pipe is free: a ring
+//! cannot give up a message in its middle for a newer one.
 
 use std::convert::Infallible;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::latest::Latest;
 use super::raw::{self, Headed};
 use super::route::{self, FanOut};
-use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
+    SendRefusal,
+};
 use crate::message::{Message, PipeId};
-use crate::options::Own;
+use crate::numbered::NumberMap;
+use crate::options::{Conflating, Own};
+use crate::stats::DropReason;
 
-/// The state of a PUB socket. It has nothing but its peers to remember, and waits for none unless the
-/// program wants that.
+/// The state of a PUB socket. It has nothing but its peers to remember, unless it conflates, and waits
+/// for none unless the program wants that.
 #[derive(Debug)]
 pub(crate) struct Pub {
     pipes: FanOut,
+    news: Option<Box<News>>,
 }
 
 impl Pub {
-    /// `overflow` is one of [`Protocol::OVERFLOW`].
-    pub(crate) fn new(overflow: Overflow) -> Self {
-        Self { pipes: FanOut::new(overflow) }
+    /// `overflow` is one of [`Protocol::OVERFLOW`]; not `Wait` where it conflates.
+    pub(crate) fn new(overflow: Overflow, conflating: Option<Conflating>) -> Self {
+        Self { pipes: FanOut::new(overflow), news: conflating.map(News::new) }
+    }
+
+    /// From now on conflates, or does not; what is held is the first to be concerned.
+    pub(crate) fn set_conflating(&mut self, to: Option<Conflating>, io: &mut impl Port) {
+        match (&mut self.news, to) {
+            (Some(news), Some(to)) => news.set(to, self.pipes.overflow(), io),
+            (news, to) => {
+                if let Some(mut news) = news.take() {
+                    news.let_go(io);
+                }
+                *news = to.map(News::new);
+            }
+        }
     }
 
     /// Holds for what is sent from now on.
@@ -33,7 +56,7 @@ impl Pub {
 impl Protocol for Pub {
     const ID: ProtocolId = ProtocolId::PUB;
     const PEER: ProtocolId = ProtocolId::SUB;
-    const OPTIONS: &'static [Own] = &[Own::Overflow];
+    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Conflate];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect, Overflow::Wait];
     /// What a peer sends is thrown away as it comes, whether or not anybody calls.
@@ -49,6 +72,9 @@ impl Protocol for Pub {
 
     fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(pipe, io);
+        if let Some(news) = &mut self.news {
+            news.forget(pipe, io);
+        }
         self.readable(pipe, io);
     }
 
@@ -58,6 +84,10 @@ impl Protocol for Pub {
 
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.pipes.restore(pipe, io);
+        if let Some(news) = &mut self.news {
+            // When it cannot go on now, it hears of it when it can.
+            let _ = news.refill(pipe, io);
+        }
     }
 
     fn send(
@@ -67,7 +97,13 @@ impl Protocol for Pub {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        self.pipes.send(&[], body, io)
+        match &mut self.news {
+            None => self.pipes.send(&[], body, io),
+            Some(news) => {
+                news.send(&self.pipes, body, io);
+                Ok(())
+            }
+        }
     }
 
     fn recv(
@@ -81,6 +117,138 @@ impl Protocol for Pub {
 
     fn ready(&self, interest: Interest) -> bool {
         matches!(interest, Interest::Send(_)) && self.pipes.has_room()
+    }
+
+    /// What is held goes into the pipes, so that closing them writes it.
+    fn shut(&mut self, io: &mut impl Port) {
+        if let Some(news) = &mut self.news {
+            news.let_go(io);
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held { outbound: self.news.as_ref().map_or(0, |news| news.held), inbound: 0 }
+    }
+
+    /// A pipe that is free takes the next message, whether anybody sends or not.
+    fn is_busy(&self) -> bool {
+        self.news.as_ref().is_some_and(|news| news.held > 0)
+    }
+}
+
+/// What is held for each subscriber whose pipe has not transmitted everything: of each key the newest.
+#[derive(Debug)]
+struct News {
+    conflating: Conflating,
+    /// None is empty.
+    waiting: NumberMap<PipeId, Latest<Bytes>>,
+    /// How many messages there are in all of them.
+    held: u64,
+}
+
+impl News {
+    fn new(conflating: Conflating) -> Box<Self> {
+        Box::new(Self { conflating, waiting: NumberMap::default(), held: 0 })
+    }
+
+    /// Sends to every pipe that is free, and holds a copy for each that is not.
+    #[cold]
+    #[inline(never)]
+    fn send(&mut self, pipes: &FanOut, body: &Bytes, io: &mut impl Port) {
+        let mut there = 0;
+        for &pipe in pipes.all() {
+            let sent = self.refill(pipe, io).and_then(|()| io.push(pipe, &[], body));
+            if sent == Err(PushError::Full) {
+                self.hold(pipe, body, pipes.overflow(), io);
+            }
+            there += usize::from(sent != Err(PushError::Gone));
+        }
+        if there == 0 {
+            io.dropped(None, DropReason::NoPeer);
+        }
+    }
+
+    /// Moves what is held into the pipe, one at a time: what is in there cannot be replaced. Succeeds
+    /// if nothing is left and the pipe is free; else `writable` follows.
+    fn refill(&mut self, pipe: PipeId, io: &mut impl Port) -> Result<(), PushError> {
+        loop {
+            if !io.drained(pipe) {
+                return Err(PushError::Full);
+            }
+            let Some(queue) = self.waiting.get_mut(&pipe) else { return Ok(()) };
+            if let Some(next) = queue.front() {
+                io.push(pipe, &[], next)?;
+                queue.pop_front();
+                self.held -= 1;
+            }
+            if queue.is_empty() {
+                self.waiting.remove(&pipe);
+            }
+        }
+    }
+
+    /// Holds a copy in place of the one with its key, or as the last.
+    fn hold(&mut self, pipe: PipeId, body: &Bytes, overflow: Overflow, io: &mut impl Port) {
+        let by = self.conflating.by;
+        let queue = self.waiting.entry(pipe).or_insert_with(|| Latest::new(Some(by)));
+        match queue.push(body.clone()) {
+            Some(_) => io.dropped(Some(pipe), DropReason::ConflatedUnsent),
+            None => self.held += 1,
+        }
+        self.shorten(pipe, overflow, io);
+    }
+
+    /// Drops what must not be held, by the rule for a full queue. One message always fits.
+    fn shorten(&mut self, pipe: PipeId, overflow: Overflow, io: &mut impl Port) {
+        let Conflating { messages, bytes, .. } = self.conflating;
+        let Some(queue) = self.waiting.get_mut(&pipe) else { return };
+        while queue.len() > 1 && (queue.len() > messages || queue.bytes() > bytes) {
+            match overflow {
+                Overflow::DropOldest => queue.pop_front(),
+                _ => queue.pop_back(),
+            };
+            self.held -= 1;
+            io.dropped(Some(pipe), DropReason::SendQueueFull);
+            if overflow == Overflow::Disconnect {
+                io.disconnect(pipe);
+            }
+        }
+    }
+
+    /// Goes by other keys and bounds, also with what is held.
+    fn set(&mut self, to: Conflating, overflow: Overflow, io: &mut impl Port) {
+        self.conflating = to;
+        let pipes: Vec<PipeId> = self.waiting.keys().copied().collect();
+        for pipe in pipes {
+            if let Some(queue) = self.waiting.get_mut(&pipe) {
+                queue.set_key(Some(to.by), |_| {
+                    self.held -= 1;
+                    io.dropped(Some(pipe), DropReason::ConflatedUnsent);
+                });
+            }
+            self.shorten(pipe, overflow, io);
+        }
+    }
+
+    /// Puts all that is held into the pipes, and drops of each what it has no room for, the oldest.
+    fn let_go(&mut self, io: &mut impl Port) {
+        self.held = 0;
+        for (pipe, mut queue) in std::mem::take(&mut self.waiting) {
+            for body in queue.drain() {
+                match io.push_evicting(pipe, &[], &body) {
+                    Ok(_) => {}
+                    Err(PushError::Full) => io.dropped(Some(pipe), DropReason::SendQueueFull),
+                    Err(PushError::Gone) => io.dropped(Some(pipe), DropReason::PeerGone),
+                }
+            }
+        }
+    }
+
+    /// Drops what is held for a pipe that is gone.
+    fn forget(&mut self, pipe: PipeId, io: &mut impl Port) {
+        let Some(queue) = self.waiting.remove(&pipe) else { return };
+        self.held -= queue.len() as u64;
+        queue.iter().for_each(|_| io.dropped(Some(pipe), DropReason::PeerGone));
     }
 }
 
@@ -108,11 +276,11 @@ impl Headed for Pub {
 mod tests {
     use super::super::manual::{ManualPort, body, pipe, start};
     use super::*;
-    use crate::stats::DropReason;
+    use crate::options::Conflate;
 
     fn socket(pipes: u32) -> (Pub, ManualPort) {
         let overflow = Pub::OVERFLOW[0];
-        let (mut publisher, mut io) = (Pub::new(overflow), ManualPort::default());
+        let (mut publisher, mut io) = (Pub::new(overflow, None), ManualPort::default());
         for n in 1..=pipes {
             publisher.attach(pipe(n), start(), &mut io).unwrap();
         }
@@ -223,5 +391,145 @@ mod tests {
         publish(&mut publisher, &mut io, "2");
         assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
         assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);
+    }
+
+    /// A publisher that holds up to two messages, each of which begins with its key, and its
+    /// subscriber, which transmits nothing and has got one.
+    fn conflating(overflow: Overflow) -> (Pub, ManualPort) {
+        let (mut publisher, mut io) = socket(1);
+        publisher.set_overflow(overflow, &mut io);
+        publisher.set_conflating(keys(1, 2), &mut io);
+        io.stall(pipe(1));
+        publish(&mut publisher, &mut io, "a0");
+        assert_eq!(io.take_sent().len(), 1);
+        (publisher, io)
+    }
+
+    fn keys(length: usize, messages: usize) -> Option<Conflating> {
+        Some(Conflating { by: Conflate::Prefix(length), messages, bytes: 100 })
+    }
+
+    fn bodies(io: &mut ManualPort) -> Vec<Vec<u8>> {
+        io.take_sent().into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// Transmits everything, one after the other.
+    fn transmit(publisher: &mut Pub, io: &mut ManualPort) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
+        while publisher.is_busy() {
+            io.drain(pipe(1));
+            publisher.writable(pipe(1), start(), io);
+            sent.extend(bodies(io));
+        }
+        sent
+    }
+
+    fn drops(io: &mut ManualPort) -> Vec<DropReason> {
+        io.take_drops().into_iter().map(|(_, reason)| reason).collect()
+    }
+
+    /// C391.
+    #[test]
+    fn a_subscriber_gets_of_each_key_the_newest() {
+        let (mut publisher, mut io) = conflating(Overflow::DropOldest);
+        for text in ["a1", "b1", "a2", "a3", "b2"] {
+            publish(&mut publisher, &mut io, text);
+        }
+        assert_eq!(bodies(&mut io), [b""; 0], "one is on its way");
+        assert_eq!(publisher.held(), Held { outbound: 2, inbound: 0 });
+        assert_eq!(drops(&mut io), [DropReason::ConflatedUnsent; 3]);
+        io.drain(pipe(1));
+        publisher.writable(pipe(1), start(), &mut io);
+        assert_eq!(bodies(&mut io), [b"a3"], "one at a time");
+        publish(&mut publisher, &mut io, "a4");
+        assert_eq!(transmit(&mut publisher, &mut io), [b"b2", b"a4"]);
+        assert_eq!((drops(&mut io), publisher.held()), (vec![], Held::default()));
+    }
+
+    /// C391: each has its own.
+    #[test]
+    fn a_free_subscriber_gets_every_message() {
+        let (mut publisher, mut io) = conflating(Overflow::DropOldest);
+        publisher.attach(pipe(2), start(), &mut io).unwrap();
+        for text in ["a1", "a2"] {
+            publish(&mut publisher, &mut io, text);
+            assert_eq!(io.take_sent(), [(pipe(2), text.as_bytes().to_vec())]);
+        }
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::ConflatedUnsent)]);
+    }
+
+    /// C392.
+    #[test]
+    fn more_keys_than_may_be_held_follow_the_rule_of_a_full_queue() {
+        for (overflow, kept) in [
+            (Overflow::DropOldest, [b"b1", b"c1"]),
+            (Overflow::DropNewest, [b"a1", b"b1"]),
+            (Overflow::Disconnect, [b"a1", b"b1"]),
+        ] {
+            let (mut publisher, mut io) = conflating(overflow);
+            for text in ["a1", "b1", "c1"] {
+                publish(&mut publisher, &mut io, text);
+            }
+            assert_eq!(drops(&mut io), [DropReason::SendQueueFull]);
+            let cut = io.take_disconnected().len();
+            assert_eq!(cut, usize::from(overflow == Overflow::Disconnect));
+            assert_eq!(transmit(&mut publisher, &mut io), kept);
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_in_bytes_but_for_one_message() {
+        let (mut publisher, mut io) = conflating(Overflow::DropOldest);
+        let long: &'static str = "b".repeat(101).leak();
+        for text in ["a1", long] {
+            publish(&mut publisher, &mut io, text);
+        }
+        assert_eq!(drops(&mut io), [DropReason::SendQueueFull]);
+        assert_eq!(transmit(&mut publisher, &mut io), [long.as_bytes()]);
+    }
+
+    #[test]
+    fn what_is_held_for_a_subscriber_goes_with_it() {
+        let (mut publisher, mut io) = conflating(Overflow::DropOldest);
+        publish(&mut publisher, &mut io, "a1");
+        io.break_off(pipe(1));
+        publish(&mut publisher, &mut io, "a2");
+        publisher.detach(pipe(1), start(), &mut io);
+        assert_eq!(drops(&mut io), [DropReason::NoPeer, DropReason::PeerGone]);
+        assert_eq!(publisher.held(), Held::default());
+    }
+
+    #[test]
+    fn who_stops_conflating_or_closes_lets_go_what_is_held() {
+        for closes in [false, true] {
+            let (mut publisher, mut io) = conflating(Overflow::DropOldest);
+            for text in ["a1", "b1"] {
+                publish(&mut publisher, &mut io, text);
+            }
+            match closes {
+                true => publisher.shut(&mut io),
+                false => publisher.set_conflating(None, &mut io),
+            }
+            assert_eq!(
+                (bodies(&mut io), drops(&mut io)),
+                (vec![b"a1".to_vec(), b"b1".to_vec()], vec![])
+            );
+            assert_eq!(publisher.held(), Held::default());
+        }
+    }
+
+    #[test]
+    fn other_keys_and_bounds_take_effect_on_what_is_held() {
+        let (mut publisher, mut io) = conflating(Overflow::DropOldest);
+        for text in ["a1", "b1"] {
+            publish(&mut publisher, &mut io, text);
+        }
+        publisher.set_conflating(keys(1, 1), &mut io);
+        assert_eq!(drops(&mut io), [DropReason::SendQueueFull]);
+        publisher.set_conflating(keys(2, 9), &mut io);
+        publish(&mut publisher, &mut io, "b2");
+        publisher.set_conflating(keys(0, 9), &mut io);
+        assert_eq!(drops(&mut io), [DropReason::ConflatedUnsent]);
+        assert_eq!(transmit(&mut publisher, &mut io), [b"b2"]);
     }
 }

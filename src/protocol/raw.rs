@@ -664,7 +664,7 @@ mod tests {
         }
         check(Pair::new());
         check(Push::new(Overflow::Wait));
-        check(Pub::new(Overflow::DropOldest));
+        check(Pub::new(Overflow::DropOldest, None));
     }
 
     #[test]
@@ -690,7 +690,7 @@ mod tests {
             }
         }
         check(Raw::new(Push::new(Overflow::Wait)), (true, false));
-        check(Raw::new(Pub::new(Overflow::DropOldest)), (true, false));
+        check(Raw::new(Pub::new(Overflow::DropOldest, None)), (true, false));
         check(Raw::new(Pull::new()), (false, true));
         check(Raw::new(RawSub::new()), (false, true));
         check(Raw::new(Pair::new()), (true, true));

@@ -217,6 +217,16 @@ impl FanOut {
         }
     }
 
+    /// Every pipe.
+    pub(super) fn all(&self) -> &[PipeId] {
+        &self.pipes
+    }
+
+    /// What becomes of a copy that finds no room.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
     /// Whether a send would not wait.
     pub(super) fn has_room(&self) -> bool {
         self.full.is_empty()

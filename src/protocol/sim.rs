@@ -145,6 +145,11 @@ impl World {
         self.net.queued()
     }
 
+    /// Messages that were sent and are on no way yet.
+    pub(super) fn held_outbound(&self) -> u64 {
+        self.nodes.iter().map(|node| node.held().outbound).sum()
+    }
+
     /// How many messages were sent, by programs and devices, with a copy for each peer.
     pub(super) fn offered(&self) -> u64 {
         self.net.tallies.iter().map(|tally| tally.offered).sum()
@@ -302,6 +307,7 @@ impl Tally {
         let outbound = [
             DropReason::NoPeer,
             DropReason::SendQueueFull,
+            DropReason::ConflatedUnsent,
             DropReason::PeerGone,
             DropReason::Superseded,
             DropReason::BadHeader,
@@ -870,7 +876,9 @@ impl<L: RawProtocol, R: RawProtocol> Node for Device<L, R> {
     }
 
     fn held(&self) -> Held {
-        Held::default()
+        let (left, right) = (self.left.held(), self.right.held());
+        let [outbound, inbound] = [left.outbound + right.outbound, left.inbound + right.inbound];
+        Held { outbound, inbound }
     }
 
     fn check(&self) {

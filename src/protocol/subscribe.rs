@@ -11,7 +11,7 @@
 //!
 //! A program that has chosen the newest messages waits for nobody: its queue takes in all that comes,
 //! and drops the oldest. A receive first empties the pipes, so that what it gets is among the newest
-//! that have arrived.
+//! that have arrived. With keys to go by, the queue has one message of each, the newest.
 //!
 //! Else, when a queue has enough, the program may be away, or about to go on reading. If it has
 //! received lately, intake pauses: the rest stays in the pipes, and the publishers feel it. If not, the
@@ -32,7 +32,6 @@
 //! Matching a message costs one look into the topics of each context: with thousands of contexts on
 //! one socket, that is what a message costs.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -40,6 +39,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::conversation::Conversation;
+use super::latest::Latest;
 use super::pull::Collector;
 use super::rep::Role;
 use super::route::FairQueue;
@@ -78,7 +78,8 @@ impl Role for FromPublishers {
 ///  message in its pipe --matches--> queue of each context that wants it --recv--> program
 ///      |         |                      |          |
 ///      |         +-- stays, see above   |          +-- unsubscribed: NotSubscribed
-///      +-- nobody: NotSubscribed        +-- full: RecvQueueFull
+///      +-- nobody: NotSubscribed        |          +-- newer one of its key: ConflatedUnread
+///                                       +-- full: RecvQueueFull
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Sub {
@@ -107,7 +108,7 @@ enum Intake {
 #[derive(Debug)]
 struct Context {
     topics: Topics,
-    queue: VecDeque<Message>,
+    queue: Latest<Message>,
     keep: Keep,
     /// How many messages may wait to be received.
     limit: usize,
@@ -151,7 +152,7 @@ impl Sub {
         let Some(closed) = self.contexts.try_remove(context.index()) else {
             return;
         };
-        for message in &closed.queue {
+        for message in closed.queue.iter() {
             io.dropped(message.pipe(), DropReason::Unread);
         }
         io.wake(context.interest());
@@ -192,8 +193,7 @@ impl Sub {
     ) {
         if let Some(context) = self.contexts.get_mut(context.index()) {
             change(&mut context.keep);
-            context.follow();
-            context.shorten(io);
+            context.follow(io);
         }
         self.take_in(None, io);
     }
@@ -372,7 +372,7 @@ impl Context {
     fn new(keep: Keep) -> Self {
         Self {
             topics: Topics::new(),
-            queue: VecDeque::new(),
+            queue: Latest::new(keep.conflate),
             keep,
             limit: keep.limit(),
             fresh: keep.is_fresh(),
@@ -381,9 +381,13 @@ impl Context {
         }
     }
 
-    /// Goes by what was set.
-    fn follow(&mut self) {
+    /// Goes by what was set, also with what waits.
+    fn follow(&mut self, io: &mut impl Port) {
         (self.limit, self.fresh) = (self.keep.limit(), self.keep.is_fresh());
+        self.queue.set_key(self.keep.conflate, |replaced| {
+            io.dropped(replaced.pipe(), DropReason::ConflatedUnread);
+        });
+        self.shorten(io);
     }
 
     /// Whether its program may be waiting. Whoever has asked once will ask again.
@@ -405,8 +409,10 @@ impl Context {
         if self.is_hungry() {
             self.program = Program::Reading;
         }
-        self.queue.push_back(message);
-        self.shorten(io);
+        match self.queue.push(message) {
+            Some(replaced) => io.dropped(replaced.pipe(), DropReason::ConflatedUnread),
+            None => self.shorten(io),
+        }
     }
 
     /// Drops what the queue must not hold.
@@ -436,7 +442,8 @@ impl Context {
 impl Protocol for Sub {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
-    const OPTIONS: &'static [Own] = &[Own::SubQueue, Own::PreferNew, Own::RecvPriority];
+    const OPTIONS: &'static [Own] =
+        &[Own::SubQueue, Own::PreferNew, Own::Conflate, Own::RecvPriority];
     const MUTE: bool = true;
     const DROPS: bool = true;
     const CLOCK: Clock = Clock::WhenDue;
@@ -526,7 +533,7 @@ impl Protocol for Sub {
 
     fn shut(&mut self, io: &mut impl Port) {
         for (_, context) in &mut self.contexts {
-            for message in context.queue.drain(..) {
+            for message in context.queue.drain() {
                 io.dropped(message.pipe(), DropReason::ClosedUnread);
             }
         }
@@ -765,7 +772,7 @@ mod tests {
     /// C349: what is chosen, and by what.
     #[test]
     fn a_queue_shorter_than_the_default_asks_for_the_newest_unless_told_otherwise() {
-        let keep = |queue, prefer_new| Keep { queue, prefer_new };
+        let keep = |queue, prefer_new| Keep { queue, prefer_new, conflate: None };
         for fresh in [keep(Some(127), None), keep(None, Some(true)), keep(Some(128), Some(true))] {
             assert!(fresh.is_fresh(), "{fresh:?}");
         }

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn memory_to_frame_in_is_taken_for_many_peers_and_given_back_with_them() {
-        let (url, publisher) = ("inproc://broadcast-memory", socket(Pub::new(Pub::OVERFLOW[0])));
+        let (url, publisher) =
+            ("inproc://broadcast-memory", socket(Pub::new(Pub::OVERFLOW[0], None)));
         publisher.bind(url, &EndpointOptions::new()).unwrap();
         let subscribers: Vec<_> = (1..MANY + 2)
             .map(|n| {

@@ -19,7 +19,7 @@ use super::watch::{Beacon, Readiness, Watching};
 use super::{Closed, Core, Handle, SocketPort};
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
-use crate::options::{Keep, Options};
+use crate::options::{Conflate, Keep, Options};
 use crate::protocol::{self, Conversation, NotSubscribed, Protocol, RecvRefusal};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
@@ -503,6 +503,13 @@ impl SubContext {
     /// [`Options::prefer_new`](crate::Options::prefer_new).
     pub fn set_prefer_new(&self, yes: bool) {
         self.keep(|keep| keep.prefer_new = Some(yes));
+    }
+
+    /// Of which messages only the newest is kept, also among those that wait; see
+    /// [`Options::conflate`](crate::Options::conflate).
+    pub fn set_conflate(&self, key: impl Into<Option<Conflate>>) {
+        let key = key.into();
+        self.keep(|keep| keep.conflate = key);
     }
 
     fn keep(&self, change: impl FnOnce(&mut Keep)) {

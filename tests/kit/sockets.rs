@@ -181,8 +181,8 @@ sockets! {
     sinew::Pair: (0x10, 0x10), [];
     sinew::Pair1: (0x11, 0x11), ["ttl"];
     sinew::PolyPair1: (0x11, 0x11), ["ttl", "recv_priority"];
-    sinew::Pub: (0x20, 0x21), ["overflow"];
-    sinew::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "recv_priority"];
+    sinew::Pub: (0x20, 0x21), ["overflow", "conflate"];
+    sinew::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "conflate", "recv_priority"];
     sinew::Req: (0x30, 0x31), ["resend_interval", "send_priority"];
     sinew::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
     sinew::Push: (0x50, 0x51), ["overflow", "send_priority"];
@@ -192,7 +192,7 @@ sockets! {
     sinew::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
     sinew::raw::Pair: (0x10, 0x10), [];
     sinew::raw::Pair1: (0x11, 0x11), ["ttl"];
-    sinew::raw::Pub: (0x20, 0x21), ["overflow"];
+    sinew::raw::Pub: (0x20, 0x21), ["overflow", "conflate"];
     sinew::raw::Sub: (0x21, 0x20), ["recv_priority"];
     sinew::raw::Req: (0x30, 0x31), ["send_priority", "recv_priority"];
     sinew::raw::Rep: (0x31, 0x30), ["ttl", "recv_priority"];

@@ -16,7 +16,7 @@ use super::super::{
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
-use crate::options::Keep;
+use crate::options::{Conflate, Conflating, Keep};
 use crate::rounds::rounds;
 
 /// How often each program acts. Until it has, it leaves some of what it could receive for later.
@@ -86,16 +86,18 @@ proptest! {
     #[test]
     fn a_subscriber_gets_what_it_wants(
         seed: u64, shape in shapes(), publishers in 1..4usize, subscribers in 1..4usize,
-        breaks in 0..8usize, overflow in overflows::<Pub>(), across_a_device: bool,
+        breaks in 0..8usize, overflow in overflows::<Pub>(), across_a_device: bool, conflates: bool,
     ) {
         let mut world = World::new(seed);
+        let (overflow, keys) = conflating(conflates, overflow);
+        let reader = || Reader::new(across_a_device, conflates);
         let sources: Vec<_> = (0..publishers)
-            .map(|_| world.node(Pub::new(overflow), Herald::default()))
+            .map(|_| world.node(Pub::new(overflow, keys), Herald::default()))
             .collect();
         let readers: Vec<_> =
-            (0..subscribers).map(|_| world.node(Sub::new(), Reader::new(across_a_device))).collect();
+            (0..subscribers).map(|_| world.node(Sub::new(), reader())).collect();
         if across_a_device {
-            let right = Raw::new(Pub::new(overflow));
+            let right = Raw::new(Pub::new(overflow, keys));
             let device = world.device(Raw::new(RawSub::new()), right, None);
             sources.iter().for_each(|&source| world.link([source, device], shape));
             readers.iter().for_each(|&reader| world.link([device, reader], shape));
@@ -105,7 +107,27 @@ proptest! {
             }
         }
         world.run(ACTS, breaks);
-        prop_assert_eq!(world.queued(), 0);
+        prop_assert_eq!((world.queued(), world.held_outbound()), (0, 0));
+    }
+
+    /// Who conflates, on either side, may miss what was, but not how things stand in the end.
+    #[test]
+    fn the_last_word_on_each_key_reaches_every_subscriber(
+        seed: u64, shape in shapes(), subscribers in 1..4usize, sends: bool, keeps: bool,
+    ) {
+        let (mut world, last) = (World::new(seed), Rc::default());
+        let keys = Conflating { by: BY_KEY, messages: 8, bytes: usize::MAX };
+        let (keys, keep) = (sends.then_some(keys), keeps.then_some(BY_KEY));
+        let overflow = if sends { Overflow::DropNewest } else { Overflow::Wait };
+        let reporter = Reporter { last: Rc::clone(&last), ..Reporter::default() };
+        let source = world.node(Pub::new(overflow, keys), reporter);
+        for _ in 0..subscribers {
+            let board = Board { keep, acts: 0, seen: BTreeMap::new(), last: Rc::clone(&last) };
+            let reader = world.node(Sub::new(), board);
+            world.link([source, reader], shape);
+        }
+        world.run(ACTS, 0);
+        prop_assert_eq!((world.queued(), world.held_outbound()), (0, 0));
     }
 
     /// Nobody hears himself, and what comes over one pipe comes in order and once.
@@ -274,14 +296,14 @@ proptest! {
             5 => world.node(Bus::new(Overflow::DropNewest), Witness::new(|_, _| ())),
             6 => world.node(Pair1::new(2), Witness::new(|_, _| ())),
             7 => world.node(Push::new(Overflow::DropNewest), Sender),
-            8 => world.node(Pub::new(Overflow::Disconnect), Sender),
+            8 => world.node(Pub::new(Overflow::Disconnect, None), Sender),
             9 => world.node(Polyamorous::new(2), Witness::new(|_, _| ())),
             10 => world.node(Raw::new(Pair1::new(2)), Witness::new(|_, _| ())),
             11 => world.node(RawAnswerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
             12 => world.node(RawReq::new(), Witness::new(|_, _| ())),
             13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
             _ => world.node(Sub::new(), Witness::new(|sub: &mut Sub, _| {
-                let context = sub.open(Keep { queue: Some(2), prefer_new: None });
+                let context = sub.open(Keep { queue: Some(2), ..Keep::default() });
                 sub.subscribe(context, b"\0\0");
                 context
             })),
@@ -410,7 +432,9 @@ impl Program<Pull> for Worker {
 /// Remembers the last number of each sender on each pipe.
 #[derive(Default)]
 struct Order {
-    last: BTreeMap<(PipeId, u8), u32>,
+    last: BTreeMap<(PipeId, u8, Option<u8>), u32>,
+    /// Order is kept only among those that begin with the same byte.
+    by_key: bool,
     /// There is a device on the way: it takes what it had received over a pipe that is lost in turn
     /// with what comes over the next.
     across_a_device: bool,
@@ -418,14 +442,15 @@ struct Order {
 
 impl Order {
     fn new(across_a_device: bool) -> Self {
-        Self { last: BTreeMap::new(), across_a_device }
+        Self { across_a_device, ..Self::default() }
     }
 
     fn check(&mut self, message: &Message) {
         let pipe = message.pipe().expect("it was received");
         let sender = message[message.len() - LABEL];
         let number = number(message);
-        if let Some(last) = self.last.insert((pipe, sender), number) {
+        let key = self.by_key.then_some(message[0]);
+        if let Some(last) = self.last.insert((pipe, sender, key), number) {
             let good = number > last || self.across_a_device;
             assert!(good, "nothing comes twice or late over one pipe");
         }
@@ -473,10 +498,102 @@ impl Program<Pub> for Herald {
     }
 }
 
+/// What was last said of each key.
+type Words = BTreeMap<u8, u32>;
+
+/// The program at a PUB: news of a few things.
+#[derive(Default)]
+struct Reporter {
+    acts: usize,
+    sent: u32,
+    /// Of what it has yet to tell.
+    keys: BTreeSet<u8>,
+    last: Rc<RefCell<Words>>,
+}
+
+impl Reporter {
+    fn report(&mut self, publisher: &mut Pub, io: &mut SimPort<'_>) {
+        while let Some(&key) = self.keys.first() {
+            let message = [&[key][..], &self.sent.to_be_bytes()].concat();
+            let copies = io.peers().max(1);
+            if send_settled(publisher, SEND, &(), &message.into(), io).is_err() {
+                return;
+            }
+            io.offered(copies);
+            self.last.borrow_mut().insert(key, self.sent);
+            self.sent += 1;
+            self.keys.remove(&key);
+        }
+    }
+}
+
+impl Program<Pub> for Reporter {
+    fn act(&mut self, publisher: &mut Pub, io: &mut SimPort<'_>) {
+        self.acts += 1;
+        // In the end of all: by then everybody is there.
+        let told = (0..3).filter(|_| self.acts == ACTS || io.random().one_in(2));
+        self.keys.extend(told);
+        self.report(publisher, io);
+    }
+
+    fn woken(&mut self, _: Interest, publisher: &mut Pub, io: &mut SimPort<'_>) {
+        self.report(publisher, io);
+    }
+
+    fn check(&self) {}
+}
+
+/// The program at a SUB: shows how things stand.
+struct Board {
+    keep: Option<Conflate>,
+    acts: usize,
+    seen: Words,
+    last: Rc<RefCell<Words>>,
+}
+
+impl Board {
+    const CONTEXT: Conversation = Conversation::FIRST;
+
+    fn read(&mut self, sub: &mut Sub, io: &mut SimPort<'_>) {
+        while let Ok(message) = sub.recv(&Self::CONTEXT, io.now(), io) {
+            io.delivered();
+            let before = self.seen.insert(message[0], number(&message));
+            assert!(before < Some(number(&message)), "each is newer than the one before");
+        }
+    }
+}
+
+impl Program<Sub> for Board {
+    fn act(&mut self, sub: &mut Sub, io: &mut SimPort<'_>) {
+        if self.acts == 0 {
+            let queue = self.keep.map(|_| 8);
+            let context = sub.open(Keep { queue, prefer_new: None, conflate: self.keep });
+            assert_eq!(context, Self::CONTEXT);
+            sub.subscribe(context, b"");
+        }
+        self.acts += 1;
+        if self.acts == ACTS || io.random().one_in(8) {
+            self.read(sub, io);
+        }
+    }
+
+    fn woken(&mut self, _: Interest, sub: &mut Sub, io: &mut SimPort<'_>) {
+        if self.acts >= ACTS {
+            self.read(sub, io);
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.seen, *self.last.borrow(), "the last word was heard");
+    }
+}
+
 /// The program at a SUB: a few contexts that change their minds.
 struct Reader {
     contexts: Vec<Reading>,
     across_a_device: bool,
+    /// Order is kept only of each key.
+    by_key: bool,
 }
 
 struct Reading {
@@ -490,8 +607,8 @@ struct Reading {
 impl Reader {
     const CONTEXTS: usize = 3;
 
-    fn new(across_a_device: bool) -> Self {
-        Self { contexts: Vec::new(), across_a_device }
+    fn new(across_a_device: bool, by_key: bool) -> Self {
+        Self { contexts: Vec::new(), across_a_device, by_key }
     }
 
     fn read(&mut self, which: usize, sub: &mut Sub, io: &mut SimPort<'_>) {
@@ -525,22 +642,38 @@ impl Reader {
 /// Few messages, by any rule.
 fn keep(io: &mut SimPort<'_>) -> Keep {
     let prefer_new = [None, Some(false), Some(true)][io.random().below(3)];
-    Keep { queue: Some(3), prefer_new }
+    Keep { queue: Some(3), prefer_new, conflate: io.random().one_in(2).then_some(BY_KEY) }
+}
+
+/// Of each first byte the newest.
+const BY_KEY: Conflate = Conflate::Prefix(1);
+
+/// What a publisher does that conflates, if it does, with copies that find no room.
+fn conflating(conflates: bool, overflow: Overflow) -> (Overflow, Option<Conflating>) {
+    let keys = Conflating { by: BY_KEY, messages: 3, bytes: usize::MAX };
+    match overflow {
+        Overflow::Wait if conflates => (Overflow::DropOldest, Some(keys)),
+        _ => (overflow, conflates.then_some(keys)),
+    }
 }
 
 impl Program<Sub> for Reader {
     fn act(&mut self, sub: &mut Sub, io: &mut SimPort<'_>) {
         while self.contexts.len() < Self::CONTEXTS {
-            let context = sub.open(keep(io));
-            let (topics, order) = (BTreeSet::new(), Order::new(self.across_a_device));
+            let keep = keep(io);
+            let context = sub.open(keep);
+            let (topics, mut order) = (BTreeSet::new(), Order::new(self.across_a_device));
+            order.by_key = self.by_key || keep.conflate.is_some();
             self.contexts.push(Reading { context, topics, order, waits: false });
         }
         let which = io.random().below(Self::CONTEXTS);
         match io.random().below(8) {
             0 => {
-                let Reading { context, topics, waits, .. } = &mut self.contexts[which];
+                let Reading { context, topics, waits, order } = &mut self.contexts[which];
                 sub.close(*context, io);
-                *context = sub.open(keep(io));
+                let keep = keep(io);
+                *context = sub.open(keep);
+                order.by_key |= keep.conflate.is_some();
                 topics.clear();
                 *waits = false;
             }

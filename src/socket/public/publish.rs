@@ -7,7 +7,8 @@ use super::prelude::*;
 ///
 /// A send never waits, and succeeds with nobody there. A subscriber whose queue is full loses the
 /// oldest message in it, which is counted. [`Options::overflow`] has other choices: with
-/// [`Overflow::Wait`](crate::Overflow::Wait) a send waits until every subscriber has room. Who connects
+/// [`Overflow::Wait`](crate::Overflow::Wait) a send waits until every subscriber has room. With
+/// [`Options::conflate`] a subscriber that is slow gets the newest message of each key. Who connects
 /// later misses what was sent before; nothing is repeated. Source: semantics specification, section 8.2.
 ///
 /// ```
@@ -41,8 +42,12 @@ pub struct Pub {
 socket_calls!(
     Pub,
     protocol::Pub,
-    |options| protocol::Pub::new(options.overflow_of(&protocol::Pub::KIND)),
+    |options| {
+        let overflow = options.overflow_of(&protocol::Pub::KIND);
+        protocol::Pub::new(overflow, options.conflating())
+    },
     |publisher, options, port| {
+        publisher.set_conflating(options.conflating(), port);
         publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
     }
 );

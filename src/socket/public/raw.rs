@@ -97,8 +97,12 @@ raw_socket! {
 raw_socket! {
     /// A raw PUB. Behaves as [`Pub`](crate::Pub).
     Pub, RawOf<protocol::Pub>,
-    |options| RawOf::new(protocol::Pub::new(options.overflow_of(&protocol::Pub::KIND))),
+    |options| {
+        let overflow = options.overflow_of(&protocol::Pub::KIND);
+        RawOf::new(protocol::Pub::new(overflow, options.conflating()))
+    },
     |publisher, options, port| {
+        publisher.protocol().set_conflating(options.conflating(), port);
         publisher.protocol().set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
     }; sends
 }
