@@ -14,10 +14,15 @@ use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use mio::Token;
+
+use super::connection::{Connection, Ending};
+use super::loops::HOME;
 use super::timers::{TimerKey, after};
+use super::{Command, Driver, Due, Slot};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
-use crate::pipe::{Host, random_u32};
+use crate::pipe::{Host, Intake, Waiting, random_u32};
 use crate::socket::EndpointCore;
 use crate::sync::{Arc, Weak};
 use crate::transport::{Place, StreamTransport, Target};
@@ -99,6 +104,120 @@ impl Dialer {
         let at = after(Instant::now(), self.backoff.next());
         self.endpoint.waits_until(at);
         at
+    }
+}
+
+impl Driver {
+    /// Begins another attempt, as soon as the socket takes in new pipes.
+    pub(super) fn dial_again_if_wanted(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(host) = dialer.host.upgrade() else { return };
+        if host.intake(Waiting::Loop(Arc::clone(&self.cx.mailbox), token)) != Intake::Shut {
+            self.dial(token);
+        }
+    }
+
+    /// Begins an attempt: at the next place of the last look-up, or with a new look-up.
+    pub(super) fn dial(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if dialer.has_connection {
+            return;
+        }
+        dialer.timer = None;
+        dialer.endpoint.connecting();
+        match dialer.target.clone() {
+            Target::Known(place) => self.resolved(token, Ok(vec![place])),
+            Target::Name { host, port, local, family } => {
+                let mailbox = Arc::clone(&self.cx.mailbox);
+                self.resolver.resolve(host, port, local, family, move |places| {
+                    mailbox.post(Command::Resolved(token, places));
+                });
+            }
+        }
+    }
+
+    pub(super) fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        match places {
+            Ok(places) => {
+                dialer.places = places.into();
+                self.dial_next_place(token, AttemptError::Refused);
+            }
+            Err(error) => self.attempt_failed(token, error),
+        }
+    }
+
+    /// Tries the next place; `error` is what became of the one before.
+    fn dial_next_place(&mut self, token: Token, mut error: AttemptError) {
+        loop {
+            let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+            let Some(place) = dialer.places.pop_front() else {
+                return self.attempt_failed(token, error);
+            };
+            let Some(host) = dialer.host.upgrade() else { return };
+            let endpoint = Arc::clone(&dialer.endpoint);
+            match dialer.transport.connect(&place, &endpoint.settings) {
+                Ok(stream) => {
+                    let framing = dialer.transport.framing();
+                    // Before it can be over, which it may be at once.
+                    dialer.has_connection = true;
+                    let dialer = Some(token);
+                    let connection = Connection::new(&host, endpoint, framing, stream, dialer);
+                    self.give(HOME, connection);
+                    return;
+                }
+                Err(failed) => error = failed.into(),
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, token: Token, error: AttemptError) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        match dialer.failed(error) {
+            Some(at) => self.dial_at(token, at),
+            None => self.remove(token),
+        }
+    }
+
+    fn dial_at(&mut self, token: Token, at: Instant) {
+        let key = self.cx.timers.set(at, Due::Dial(token));
+        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
+            dialer.timer = Some(key);
+        }
+    }
+
+    pub(super) fn dialer_is_connected(&mut self, token: Token) {
+        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
+            dialer.connected();
+        }
+    }
+
+    /// Tells a dialer, wherever it is, that its connection is over.
+    pub(super) fn tell_of_the_end(&mut self, dialer: Token, ending: Ending) {
+        match self.loops.other(HOME) {
+            None => self.dial_again(dialer, ending),
+            Some(home) => home.post(Command::Ended(dialer, ending)),
+        }
+    }
+
+    /// A dialer's connection is over.
+    pub(super) fn dial_again(&mut self, token: Token, ending: Ending) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        dialer.has_connection = false;
+        match ending {
+            Ending::Failed(error) => self.dial_next_place(token, error),
+            Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
+            Ending::Lost(_) => {
+                // A pipe that was lost before the dialer heard of it was a success all the same.
+                dialer.connected();
+                let at = dialer.schedule();
+                self.dial_at(token, at);
+            }
+            Ending::Parted => {
+                let at = dialer.schedule();
+                self.dial_at(token, at);
+            }
+        }
     }
 }
 

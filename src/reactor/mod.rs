@@ -58,13 +58,11 @@ use rest::{Look, Rest, Stirred};
 use streams::Streams;
 use timers::{TimerKey, Timers};
 
-use crate::error::AttemptError;
-use crate::pipe::{Host, Intake, Waiting};
+use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::inproc;
-use crate::transport::{Place, Target};
 
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
 /// poll then returns at once or not at all.
@@ -566,84 +564,6 @@ impl Driver {
         }
     }
 
-    /// Begins another attempt, as soon as the socket takes in new pipes.
-    fn dial_again_if_wanted(&mut self, token: Token) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        let Some(host) = dialer.host.upgrade() else { return };
-        if host.intake(Waiting::Loop(Arc::clone(&self.cx.mailbox), token)) != Intake::Shut {
-            self.dial(token);
-        }
-    }
-
-    /// Begins an attempt: at the next place of the last look-up, or with a new look-up.
-    fn dial(&mut self, token: Token) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        if dialer.has_connection {
-            return;
-        }
-        dialer.timer = None;
-        dialer.endpoint.connecting();
-        match dialer.target.clone() {
-            Target::Known(place) => self.resolved(token, Ok(vec![place])),
-            Target::Name { host, port, local, family } => {
-                let mailbox = Arc::clone(&self.cx.mailbox);
-                self.resolver.resolve(host, port, local, family, move |places| {
-                    mailbox.post(Command::Resolved(token, places));
-                });
-            }
-        }
-    }
-
-    fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        match places {
-            Ok(places) => {
-                dialer.places = places.into();
-                self.dial_next_place(token, AttemptError::Refused);
-            }
-            Err(error) => self.attempt_failed(token, error),
-        }
-    }
-
-    /// Tries the next place; `error` is what became of the one before.
-    fn dial_next_place(&mut self, token: Token, mut error: AttemptError) {
-        loop {
-            let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-            let Some(place) = dialer.places.pop_front() else {
-                return self.attempt_failed(token, error);
-            };
-            let Some(host) = dialer.host.upgrade() else { return };
-            let endpoint = Arc::clone(&dialer.endpoint);
-            match dialer.transport.connect(&place, &endpoint.settings) {
-                Ok(stream) => {
-                    let framing = dialer.transport.framing();
-                    // Before it can be over, which it may be at once.
-                    dialer.has_connection = true;
-                    let dialer = Some(token);
-                    let connection = Connection::new(&host, endpoint, framing, stream, dialer);
-                    self.give(HOME, connection);
-                    return;
-                }
-                Err(failed) => error = failed.into(),
-            }
-        }
-    }
-
-    fn attempt_failed(&mut self, token: Token, error: AttemptError) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        match dialer.failed(error) {
-            Some(at) => self.dial_at(token, at),
-            None => self.remove(token),
-        }
-    }
-
-    fn dial_at(&mut self, token: Token, at: Instant) {
-        let key = self.cx.timers.set(at, Due::Dial(token));
-        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
-            dialer.timer = Some(key);
-        }
-    }
-
     /// Lets a connection do something, and draws the consequences.
     fn drive(&mut self, token: Token, act: impl FnOnce(&mut Connection, &mut Context) -> Fate) {
         let Some(entry) = self.entries.get_mut(index(token)) else { return };
@@ -693,12 +613,6 @@ impl Driver {
         }
     }
 
-    fn dialer_is_connected(&mut self, token: Token) {
-        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
-            dialer.connected();
-        }
-    }
-
     /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
     fn part(&mut self, token: Token, linger: Duration) {
         let dialer = match self.slot(token) {
@@ -721,34 +635,6 @@ impl Driver {
         }
         if let Some(dialer) = dialer {
             self.tell_of_the_end(dialer, ending);
-        }
-    }
-
-    /// Tells a dialer, wherever it is, that its connection is over.
-    fn tell_of_the_end(&mut self, dialer: Token, ending: Ending) {
-        match self.loops.other(HOME) {
-            None => self.dial_again(dialer, ending),
-            Some(home) => home.post(Command::Ended(dialer, ending)),
-        }
-    }
-
-    /// A dialer's connection is over.
-    fn dial_again(&mut self, token: Token, ending: Ending) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        dialer.has_connection = false;
-        match ending {
-            Ending::Failed(error) => self.dial_next_place(token, error),
-            Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
-            Ending::Lost(_) => {
-                // A pipe that was lost before the dialer heard of it was a success all the same.
-                dialer.connected();
-                let at = dialer.schedule();
-                self.dial_at(token, at);
-            }
-            Ending::Parted => {
-                let at = dialer.schedule();
-                self.dial_at(token, at);
-            }
         }
     }
 
