@@ -53,11 +53,13 @@ pub enum SendError {
     /// The header of the message is not one that this raw socket can send.
     #[error("the socket cannot send a header of {} bytes: {:02x?}", .0.header().len(), &.0.header()[..])]
     Header(Message),
-    /// The message is longer than `Options::max_send_size` allows.
-    #[error("the message is {} bytes long, the limit is {limit}", message.len())]
+    /// The message is longer than [`Options::max_send_size`](crate::Options::max_send_size) allows.
+    #[error("cannot send {}", Size { body: message.len(), header: *header, limit: *limit })]
     TooLarge {
         /// The message.
         message: Message,
+        /// How many bytes of protocol header go with it, and count.
+        header: u32,
         /// The limit in bytes.
         limit: usize,
     },
@@ -76,12 +78,46 @@ impl SendError {
         }
     }
 
+    pub(crate) fn too_large(message: Message, excess: Excess) -> Self {
+        Self::TooLarge { message, header: excess.header_len(), limit: excess.limit }
+    }
+
     /// The same, of another call.
     pub(crate) fn of(self, call: Call) -> Self {
         match self {
             Self::TimedOut(message, situation) => Self::TimedOut(message, situation.of(call)),
             other => other,
         }
+    }
+}
+
+/// That a message is longer than may be sent, with the header that goes with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excess {
+    pub(crate) header: usize,
+    pub(crate) limit: usize,
+}
+
+impl Excess {
+    fn header_len(self) -> u32 {
+        u32::try_from(self.header).unwrap_or(u32::MAX)
+    }
+}
+
+/// What is too large, in words.
+struct Size {
+    body: usize,
+    header: u32,
+    limit: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a message of {} bytes", self.body)?;
+        if self.header > 0 {
+            write!(f, " and {} of header", self.header)?;
+        }
+        write!(f, ": option max_send_size is {}", self.limit)
     }
 }
 
@@ -123,11 +159,13 @@ pub enum RequestError {
     /// acted on the request.
     #[error("the peer that had the request is gone")]
     ConnectionReset(Message),
-    /// The request is longer than `Options::max_send_size` allows.
-    #[error("the request is {} bytes long, the limit is {limit}", message.len())]
+    /// The request is longer than [`Options::max_send_size`](crate::Options::max_send_size) allows.
+    #[error("cannot send {}", Size { body: message.len(), header: *header, limit: *limit })]
     TooLarge {
         /// The request.
         message: Message,
+        /// How many bytes of protocol header go with it, and count.
+        header: u32,
         /// The limit in bytes.
         limit: usize,
     },
@@ -142,6 +180,10 @@ impl RequestError {
             | Self::ConnectionReset(message)
             | Self::TooLarge { message, .. } => message,
         }
+    }
+
+    pub(crate) fn too_large(message: Message, excess: Excess) -> Self {
+        Self::TooLarge { message, header: excess.header_len(), limit: excess.limit }
     }
 }
 

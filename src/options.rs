@@ -52,7 +52,8 @@ pub struct Options {
     pub(crate) send_queue_bytes: usize,
     pub(crate) recv_queue: usize,
     pub(crate) recv_queue_bytes: usize,
-    pub(crate) max_send_size: Option<usize>,
+    /// `None`: the default, which depends on `max_recv_size`.
+    max_send_size: Option<Option<usize>>,
     pub(crate) spin: Duration,
     pub(crate) linger: Duration,
     pub(crate) admit: Option<Admit>,
@@ -95,6 +96,9 @@ impl Default for Options {
         }
     }
 }
+
+/// The longest message that is sent or received, as nanomsg and mangos have it too.
+const MAX_SIZE: usize = 1 << 20;
 
 /// What the options that only some protocols have are when they are not set.
 const TTL: u8 = 8;
@@ -209,13 +213,16 @@ impl Options {
         self
     }
 
-    /// The longest message that may be sent, in bytes of body. Default `None`: any.
+    /// The longest message that may be sent, in bytes, protocol header included. Default 1 MiB, which is the
+    /// default of what peers take, or `max_recv_size` where that is more.
     ///
-    /// Set it to what the peers accept: a message over a peer's limit makes the peer close the
-    /// connection, and neither side is told more than that. Zero: only empty messages. Takes effect for
-    /// later calls.
+    /// Set it to what the peers accept: one that is announced more than its `max_recv_size` closes the
+    /// connection without a word, and the message is lost. Here it is an error, `TooLarge`, with the message
+    /// inside. The header is 4 bytes for REQ, SURVEYOR and PAIR v1, and what it was in the request for an
+    /// answer; each device on the way adds 4. `None`: no limit. Zero: only empty messages. A socket whose
+    /// endpoints are all inproc has no limit unless one is set. Takes effect for later calls.
     pub fn max_send_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
-        self.max_send_size = bytes.into();
+        self.max_send_size = Some(bytes.into());
         self
     }
 
@@ -505,9 +512,15 @@ impl Options {
         self.recv_queue_bytes
     }
 
-    /// What `max_send_size` was set to.
+    /// What `max_send_size` was set to, or its default.
     pub fn get_max_send_size(&self) -> Option<usize> {
-        self.max_send_size
+        let default = || self.endpoint.max_recv_size.map(|limit| limit.max(MAX_SIZE));
+        self.max_send_size.unwrap_or_else(default)
+    }
+
+    /// Whether nobody has set `max_send_size`.
+    pub(crate) fn is_max_send_size_default(&self) -> bool {
+        self.max_send_size.is_none()
     }
 
     /// What `max_recv_size` was set to.
@@ -893,7 +906,7 @@ impl fmt::Debug for Options {
             .field("recv_queue", &self.recv_queue)
             .field("recv_queue_bytes", &self.recv_queue_bytes)
             .field("spin", &self.spin)
-            .field("max_send_size", &self.max_send_size)
+            .field("max_send_size", &self.get_max_send_size())
             .field("linger", &self.linger)
             .field("admit", &self.admit.is_some())
             .field("endpoint", &self.endpoint)
@@ -1039,7 +1052,7 @@ pub struct EndpointSettings {
 impl Default for EndpointSettings {
     fn default() -> Self {
         Self {
-            max_recv_size: Some(1 << 20),
+            max_recv_size: Some(MAX_SIZE),
             reconnect_interval: Duration::from_millis(100),
             reconnect_max: None,
             handshake_timeout: Duration::from_secs(10),

@@ -414,13 +414,13 @@ fn an_answer_that_waits_is_sent_when_there_is_room_or_ends_with_its_context() {
 /// As the blocking call has it, though nothing waits.
 #[test]
 fn an_answer_that_is_too_large_is_given_back_and_cannot_be_given_again() {
-    let rep = Rep::with_options(Options::new().max_send_size(4)).unwrap();
+    let rep = Rep::with_options(Options::new().max_send_size(12)).unwrap();
     let req = Req::new();
     let _joined = join!(rep, req, Transport::Inproc);
     let (asking, answering) = (req.context(), rep.context());
     asking.send("q").unwrap();
     answering.recv_timeout(SOON).unwrap();
     let refused = block_on(answering.send_async("too large"));
-    assert!(matches!(refused, Err(SendError::TooLarge { limit: 4, .. })));
+    assert!(matches!(refused, Err(SendError::TooLarge { limit: 12, header: 4, .. })));
     assert!(matches!(block_on(answering.send_async("good")), Err(SendError::State(_))));
 }

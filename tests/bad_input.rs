@@ -183,12 +183,12 @@ fn a_message_over_the_limit_to_be_sent() {
 /// The request can still be answered after an answer that was too long.
 #[test]
 fn an_answer_over_the_limit() {
-    let rep = Rep::with_options(Options::new().max_send_size(4)).unwrap();
+    let rep = Rep::with_options(Options::new().max_send_size(8)).unwrap();
     let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
     let mut raw = Raw::greet(&url, 0x30, 0x31);
     raw.send_frame(b"\x80\0\0\x01?");
     let error = rep.recv_timeout(SOON).unwrap().reply("12345").unwrap_err();
-    assert!(matches!(error.reason(), SendError::TooLarge { limit: 4, .. }));
+    assert!(matches!(error.reason(), SendError::TooLarge { limit: 8, header: 4, .. }));
     error.into_parts().0.reply("1234").unwrap();
     assert_eq!(raw.read_frame(), b"\x80\0\0\x011234");
     kit::conserved(&rep.stats());

@@ -222,7 +222,7 @@ fn close_releases_every_send_that_waits_for_a_stalled_peer() {
             let _stalled = Raw::greet(&endpoint.url(), S::IDS.1, S::IDS.0);
             socket.wait_for_peers(1, SOON).unwrap();
             let header = S::message("").header().clone();
-            let body = Message::from(vec![7; 1 << 20]).with_header(header);
+            let body = Message::from(vec![7; 1_000_000]).with_header(header);
             while socket.send_timeout(body.clone(), QUIET).is_ok() {}
             let start = Instant::now();
             released(&socket, sockets::waiting_sends(), gives_back::<S>);
@@ -274,7 +274,7 @@ fn close_releases_a_reply_that_waits_for_room() {
                         Ok(request) => request,
                         Err(error) => return error,
                     };
-                    if let Err(error) = request.reply(vec![0; 1 << 20]) {
+                    if let Err(error) = request.reply(vec![0; 1_000_000]) {
                         assert!(matches!(error.reason(), SendError::Closed(_)), "{error:?}");
                         return RecvError::Closed;
                     }

@@ -12,6 +12,7 @@ use sinew::{
     SendError, Sub, Surveyor, WaitError,
 };
 
+const MIB: usize = 1 << 20;
 const SHORT: Duration = Duration::from_millis(20);
 
 fn named(name: &str) -> Options {
@@ -159,6 +160,59 @@ fn gone() -> PipeId {
     let (push, pull) = (Push::new(), Pull::new());
     let _address = join!(push, pull, Transport::Inproc);
     push.peers()[0].pipe
+}
+
+/// C374, and C018 for what passes: over the default limit of peers, header included.
+#[test]
+fn what_a_peer_would_not_take_is_refused_where_it_is_sent() {
+    for transport in Transport::STREAMS {
+        let (push, pull) = (Push::new(), Pull::new());
+        let _address = join!(push, pull, transport);
+        let error = push.send(vec![7; MIB + 1]).unwrap_err();
+        let said = "cannot send a message of 1048577 bytes: option max_send_size is 1048576";
+        assert_eq!(printed(error), said);
+        push.send(vec![7; MIB]).unwrap();
+        assert_eq!(pull.recv_timeout(SOON).unwrap().len(), MIB);
+        kit::conserved(&push.stats());
+
+        let (req, rep) = (Req::new(), Rep::new());
+        let _address = join!(rep, req, transport);
+        let error = req.request_timeout(vec![7; MIB - 3], SOON).unwrap_err();
+        let said = "cannot send a message of 1048573 bytes and 4 of header: option max_send_size is 1048576";
+        assert_eq!(printed(error), said);
+        let answering = std::thread::spawn(move || {
+            let request = rep.recv_timeout(SOON).unwrap();
+            let (request, error) = request.reply(vec![8; MIB - 3]).unwrap_err().into_parts();
+            assert_eq!(error.to_string(), said);
+            request.reply(vec![8; MIB - 4]).unwrap();
+            rep
+        });
+        let reply = req.request_timeout(vec![7; MIB - 4], SOON).unwrap();
+        assert_eq!(reply.len(), MIB - 4);
+        answering.join().unwrap();
+        assert_eq!(req.stats().established_connections, 1, "nobody closed the connection");
+    }
+}
+
+/// C374.
+#[test]
+fn inproc_has_no_limit_unless_one_is_set() {
+    let body = Message::from(vec![7; 3 * MIB]);
+    let (push, pull) = (Push::new(), Pull::new());
+    assert!(matches!(push.try_send(&body), Err(SendError::TooLarge { .. })), "no peer is known");
+    let _address = join!(push, pull, Transport::Inproc);
+    push.send(&body).unwrap();
+    kit::block_on(push.send_async(&body)).unwrap();
+    assert!((0..2).all(|_| pull.recv_timeout(SOON).unwrap() == body));
+    push.set_options(push.options().max_send_size(3 * MIB - 1)).unwrap();
+    assert!(matches!(push.send(&body), Err(SendError::TooLarge { .. })));
+    push.set_options(push.options().max_send_size(None)).unwrap();
+    push.send(&body).unwrap();
+    push.set_options(Options::new()).unwrap();
+    push.bind("tcp://127.0.0.1:0").unwrap();
+    assert!(matches!(push.send(&body), Err(SendError::TooLarge { .. })), "it might go there");
+    push.close().unwrap();
+    assert!(matches!(push.send(&body), Err(SendError::Closed(_))));
 }
 
 #[test]

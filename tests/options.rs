@@ -22,7 +22,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(options.get_send_timeout(), None);
     assert_eq!(options.get_recv_timeout(), None);
     assert_eq!(options.get_max_recv_size(), Some(1 << 20));
-    assert_eq!(options.get_max_send_size(), None);
+    assert_eq!(options.get_max_send_size(), Some(1 << 20));
     assert_eq!((options.get_send_queue(), options.get_recv_queue()), (128, 128));
     assert_eq!(
         (options.get_send_queue_bytes(), options.get_recv_queue_bytes()),
@@ -277,7 +277,7 @@ fn a_message_over_the_send_limit_is_given_back_and_the_connection_stands() {
     let (pair, peer) = (Pair::with_options(options).unwrap(), Pair::new());
     let _address = join!(pair, peer, Transport::Tcp);
     match pair.send("12345") {
-        Err(SendError::TooLarge { message, limit: 4 }) => assert_eq!(message, "12345"),
+        Err(SendError::TooLarge { message, limit: 4, .. }) => assert_eq!(message, "12345"),
         other => panic!("{other:?}"),
     }
     pair.send("1234").unwrap();

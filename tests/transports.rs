@@ -224,7 +224,7 @@ fn a_message_of_exactly_the_limit_is_taken(fixture: &Fixture) {
 fn a_message_above_the_limit_costs_the_pipe(fixture: &Fixture) {
     for limit in [4, 100, MIB] {
         let ear = fixture.pair_with(Options::new().max_recv_size(limit));
-        let mouth = fixture.pair();
+        let mouth = fixture.pair_with(Options::new().max_send_size(None));
         let events = ear.events();
         fixture.join(&ear, &mouth);
         attached(&events);
@@ -247,7 +247,7 @@ fn a_message_above_the_limit_costs_the_pipe(fixture: &Fixture) {
 /// C032.
 fn sixty_four_mebibytes_arrive_intact(fixture: &Fixture) {
     let right = fixture.pair_with(Options::new().max_recv_size(None));
-    let left = fixture.pair();
+    let left = fixture.pair_with(Options::new().max_send_size(None));
     fixture.join(&left, &right);
     let body = Message::from(pattern(64 * MIB, 3));
     left.send_timeout(&body, SOON).unwrap();

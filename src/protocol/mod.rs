@@ -264,12 +264,20 @@ pub(crate) trait Protocol: Send + 'static {
         overflow: Self::OVERFLOW,
         send_queue: Self::SEND_QUEUE,
     };
+    /// How many bytes of header a message has on the wire, where that is the same for all.
+    const HEADER: usize = 0;
     /// What a send is addressed to: `()`, a conversation, or the route of an answer.
     type To;
     /// What a receive asks for: `()`, or a turn of a conversation.
     type From;
     /// What a receive yields.
     type Received;
+
+    /// How many bytes of header a message to `to` has on the wire.
+    #[inline]
+    fn header_len(_to: &Self::To) -> usize {
+        Self::HEADER
+    }
 
     /// Whether the protocol looks at what has arrived before anyone is woken for it, and wakes only
     /// whom it concerns: whoever brings the news then enters the protocol himself. Its peers must be

@@ -86,6 +86,7 @@ impl Protocol for Pair1 {
     const ID: ProtocolId = ProtocolId::PAIR1;
     const PEER: ProtocolId = ProtocolId::PAIR1;
     const OPTIONS: &'static [Own] = &[Own::Ttl];
+    const HEADER: usize = size_of::<u32>();
     type To = ();
     type From = ();
     type Received = Message;
@@ -206,6 +207,7 @@ impl Protocol for Polyamorous {
     const PEER: ProtocolId = ProtocolId::PAIR1;
     const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
     /// The peer to send to; `None` leaves the choice to the socket.
+    const HEADER: usize = size_of::<u32>();
     type To = Option<PipeId>;
     type From = ();
     type Received = Message;

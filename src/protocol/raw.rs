@@ -85,6 +85,7 @@ impl<P: Headed> Protocol for Raw<P> {
     const CLOCK: Clock = P::CLOCK;
     const OPTIONS: &'static [Own] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
+    const HEADER: usize = P::HEADER;
     type To = Bytes;
     type From = ();
     type Received = Message;
@@ -292,6 +293,10 @@ impl<O: Outlet> Protocol for RawAsker<O> {
     type From = ();
     type Received = Message;
 
+    fn header_len(header: &Bytes) -> usize {
+        header.len()
+    }
+
     fn attach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
         self.pipes.add(pipe, io);
         io.wake(SEND);
@@ -418,6 +423,11 @@ impl<R: Role> Protocol for RawAnswerer<R> {
     type To = Bytes;
     type From = ();
     type Received = Message;
+
+    /// The first word names the pipe, and does not go out.
+    fn header_len(header: &Bytes) -> usize {
+        header.len().saturating_sub(size_of::<u32>())
+    }
 
     fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         self.pipes.insert(pipe);

@@ -96,6 +96,11 @@ impl<R: Role> Protocol for Answerer<R> {
     type From = ();
     type Received = (Route, Message);
 
+    #[inline]
+    fn header_len(route: &Route) -> usize {
+        route.backtrace.len()
+    }
+
     fn attach(&mut self, _pipe: PipeId, _: Instant, _io: &mut impl Port) -> Result<(), Rejected> {
         Ok(())
     }

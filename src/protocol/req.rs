@@ -321,6 +321,7 @@ impl Protocol for Req {
     const PEER: ProtocolId = ProtocolId::REP;
     const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::SendPriority];
     const CLOCK: Clock = Clock::Always;
+    const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Turn;
     type Received = Message;

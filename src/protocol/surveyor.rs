@@ -167,6 +167,7 @@ impl Protocol for Surveyor {
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
     const CLOCK: Clock = Clock::Always;
+    const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Turn;
     type Received = Message;

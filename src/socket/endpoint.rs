@@ -386,6 +386,11 @@ impl EndpointCore {
         self.url.clone()
     }
 
+    /// Whether all its peers are in this process.
+    pub(super) fn is_inproc(&self) -> bool {
+        !matches!(self.control, Control::Stream(..))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

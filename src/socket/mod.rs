@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::body::{StateGuard, StateLock};
-use crate::error::{OptionError, RuntimeError, debug_as_display};
+use crate::error::{Excess, OptionError, RuntimeError, debug_as_display};
 use crate::message::PipeId;
 use crate::options::Options;
 use crate::pipe::{Edge, Far, Host, Intake, NewPipe, SocketBell, Waiting};
@@ -294,10 +294,28 @@ impl<P: Protocol> Core<P> {
         self.limits.recv_timeout()
     }
 
-    /// Whether a body of that length may be sent; the limit if not.
-    pub(crate) fn check_size(&self, body: &Bytes) -> Result<(), usize> {
-        let limit = self.limits.max_send_size();
-        if body.len() <= limit { Ok(()) } else { Err(limit) }
+    /// Whether a body may be sent, with the header that goes with it.
+    #[inline]
+    pub(crate) fn check_size(&self, to: &P::To, body: &Bytes) -> Result<(), Excess> {
+        let (header, limit) = (P::header_len(to), self.limits.max_send_size());
+        match body.len().saturating_add(header) <= limit {
+            true => Ok(()),
+            false => self.check_large(Excess { header, limit }),
+        }
+    }
+
+    /// As long as nobody has set a limit it is there for peers, which have one, and those of this process
+    /// have none.
+    #[cold]
+    fn check_large(&self, excess: Excess) -> Result<(), Excess> {
+        if !self.options.lock().is_max_send_size_default() {
+            return Err(excess);
+        }
+        let state = self.state.lock();
+        let mut endpoints = state.endpoints.iter();
+        let is_inproc = endpoints.len() > 0 && endpoints.all(|endpoint| endpoint.is_inproc());
+        // That it is closed is said by the attempt.
+        if is_inproc || state.closed { Ok(()) } else { Err(excess) }
     }
 
     /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use sinew::{Pub, Pull, Push, Rep, Req};
+use sinew::{Options, Pub, Pull, Push, Rep, Req};
 
 use crate::kit::{SOON, TempDir, free_tcp_url};
 use crate::program::{Program, Tool, free_port, run};
@@ -312,7 +312,7 @@ fn run_as_nngcat_it_waits_for_ever_when_the_limit_is_zero_and_takes_any_length()
             let url = free_tcp_url();
             let args = ["--pull", "--listen", &url, "--recv-timeout", "0", "-C", "1", "--raw"];
             let pull = Program::start(tool, &args);
-            let push = Push::new();
+            let push = Push::with_options(Options::new().max_send_size(None)).unwrap();
             push.connect(&url).unwrap();
             push.send_timeout(vec![b'x'; 2_000_000], SOON).unwrap();
             assert_eq!(pull.end().with(0).out.len(), 2_000_000);

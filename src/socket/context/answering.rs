@@ -95,7 +95,7 @@ impl<R: Role> Answering<R> {
             let Some(mut in_hand) = InHand::take(&core, &common, &current) else {
                 return Err(SendError::State(message));
             };
-            let sent = match core.check_size(message.body()) {
+            let sent = match core.check_size(&in_hand.route, message.body()) {
                 Ok(()) => {
                     let attempt = send_open(Arc::clone(&common), in_hand.route.clone(), &message);
                     let waiting = Waiting::new(&core, in_hand.route.interest(), attempt);
@@ -104,7 +104,7 @@ impl<R: Role> Answering<R> {
                         false => core.send_error(&failure, message),
                     })
                 }
-                Err(limit) => Err(SendError::TooLarge { message, limit }),
+                Err(excess) => Err(SendError::too_large(message, excess)),
             };
             in_hand.is_answered = true;
             sent

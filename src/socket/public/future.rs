@@ -128,10 +128,10 @@ impl<P: Protocol> Core<P> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         let sending = message.as_ref().expect(POLLED_TOO_OFTEN);
-        let polled = match self.check_size(sending.body()) {
-            Err(limit) => Poll::Ready(Err(Err(limit))),
+        let (to, body) = (to(sending), sending.body());
+        let polled = match self.check_size(&to, body) {
+            Err(excess) => Poll::Ready(Err(Err(excess))),
             Ok(()) => {
-                let (to, body) = (to(sending), sending.body());
                 let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| {
                     p.send(&to, body, now, io)?;
                     io.accepted(body);
@@ -144,7 +144,7 @@ impl<P: Protocol> Core<P> {
             let message = message.take().expect("it was there a moment ago");
             sent.map_err(|failure| match failure {
                 Ok(failure) => self.send_error(&failure, message),
-                Err(limit) => SendError::TooLarge { message, limit },
+                Err(excess) => SendError::too_large(message, excess),
             })
         })
     }

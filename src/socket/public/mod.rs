@@ -570,8 +570,8 @@ impl<P: Protocol> Core<P> {
         to: &P::To,
         message: Message,
     ) -> Result<(), SendError> {
-        if let Err(limit) = self.check_size(message.body()) {
-            return Err(SendError::TooLarge { message, limit });
+        if let Err(excess) = self.check_size(to, message.body()) {
+            return Err(SendError::too_large(message, excess));
         }
         let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| match open() {
             true => {

@@ -10,7 +10,7 @@ use super::future::POLLED_TOO_OFTEN;
 use super::prelude::*;
 use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;
-use crate::protocol::{Protocol, RecvRefusal, Turn};
+use crate::protocol::{Conversation, Protocol, RecvRefusal, Turn};
 use crate::socket::Core;
 use crate::socket::context::{Conversing, ReqContext};
 use crate::socket::wait::Failure;
@@ -176,8 +176,8 @@ fn open_request(
     message: &Message,
 ) -> Result<(Conversing<protocol::Req>, Turn), RequestError> {
     let body = message.body();
-    core.check_size(body)
-        .map_err(|limit| RequestError::TooLarge { message: message.clone(), limit })?;
+    core.check_size(&Conversation::FIRST, body)
+        .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
     let resend = core.with_options(Options::get_resend_interval);
     let opened = core.enter(|entry| {
         if entry.is_closed() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::prelude::*;
 use crate::pipe::random_u32;
-use crate::protocol::{RecvRefusal, Turn};
+use crate::protocol::{Conversation, RecvRefusal, Turn};
 use crate::socket::context::{Conversing, SurveyorContext};
 use crate::socket::observe::sealed::Sealed;
 use crate::socket::wait::{Failure, Waiting};
@@ -66,8 +66,8 @@ impl Surveyor {
     pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
         let message = message.into();
         let body = message.body();
-        if let Err(limit) = self.core.check_size(body) {
-            return Err(SendError::TooLarge { message, limit });
+        if let Err(excess) = self.core.check_size(&Conversation::FIRST, body) {
+            return Err(SendError::too_large(message, excess));
         }
         let options = self.core.options();
         let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());

@@ -275,7 +275,9 @@ fn a_sink_gives_back_what_it_cannot_send() {
     let _joined = join!(push, pull, Transport::Inproc);
     let mut sink = push.sink();
     let error = block_on(sink.send("too large".into())).unwrap_err();
-    assert!(matches!(error, SendError::TooLarge { message, limit: 4 } if message == "too large"));
+    assert!(
+        matches!(error, SendError::TooLarge { message, limit: 4, .. } if message == "too large")
+    );
     block_on(sink.send("good".into())).unwrap();
     assert_eq!(pull.recv().unwrap(), "good");
     push.close().unwrap();
