@@ -252,14 +252,18 @@ impl Options {
 
     /// Decides which peers are let in: called once for each, before any message can pass.
     ///
-    /// Default: everyone. The callback runs on the I/O thread (on one of them, and perhaps on several at
-    /// once, where the runtime has more), or on a thread of the program that waits
-    /// in a call of any socket of the runtime and turns the event loop meanwhile (for inproc also on the
-    /// thread that binds or connects), so it must not take long: other connections wait for it. No lock of the
-    /// socket is held; it may close the socket, and make calls that do not wait. One that waits, such
-    /// as `recv`, `connect_now` or `Runtime::turn`, may wait for the very thread it is on. When
-    /// it panics the peer is turned away. A peer that is turned away sees its connection closed, and
-    /// `rejected_pipes` is counted. Takes effect for peers that come later.
+    /// Default: everyone. The callback may take its time: it holds up the peer that it decides about, and
+    /// nothing else. For tcp, ipc and transports of the program's own it runs on a thread of its own, made
+    /// when it is needed and named `sinew-admit`; up to 64 for each I/O thread run at once, and further
+    /// peers wait for one of these. So it may run at the same time on several threads. For inproc it runs
+    /// in the thread that binds or connects, or for a later attempt on such a thread. In a manual runtime
+    /// it runs in the thread that turns the loop, which may be any that waits in a call of a socket.
+    ///
+    /// No lock of the socket is held. It may close the socket, and make any other call; where it runs in a
+    /// thread that turns a loop, none that waits. When it panics the peer is turned away. A peer that is
+    /// turned away sees its connection closed, and `rejected_pipes` is counted. When its endpoint or the
+    /// socket is closed meanwhile the peer is turned away at once, whatever the callback says in the end.
+    /// Takes effect for peers that come later.
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.admit = Some(Arc::new(admit));
         self

@@ -312,7 +312,20 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// For log records.
     fn name(&self) -> &str;
 
-    /// Offers a complete, compatible pipe. Runs the `admit` callback, with no lock held.
+    /// Says that a peer is there, complete and compatible, and is being decided about: its first event.
+    /// Followed by `attach` or by `turn_away`, and the last of them.
+    fn announce(&self, peer: &Peer);
+
+    /// Whether the program is to be asked about peers.
+    fn asks(&self) -> bool;
+
+    /// Runs the program's `admit` callback. Called with no lock held: it takes as long as it likes.
+    fn admits(&self, peer: &Peer) -> bool;
+
+    /// Says that a peer which was announced is not let in.
+    fn turn_away(&self, peer: &Peer, reason: DetachReason);
+
+    /// Offers the pipe of a peer that was announced and admitted.
     fn attach(&self, pipe: NewPipe) -> Result<(), DetachReason>;
 
     /// Whether the socket takes in new pipes now. If it is shut, `newcomer` is told when to ask again:

@@ -22,8 +22,8 @@ const MOST_IO_THREADS: usize = 1024;
 /// Where sockets run: the event loop and, usually, its thread.
 ///
 /// A handle; clones are the same runtime. It ends when the last handle and the last socket on it are
-/// gone: whoever drops the last one waits for the turns that its threads are in, `admit` callbacks
-/// included, but not for the network. What closed sockets have not written by then is lost, `linger`
+/// gone: whoever drops the last one waits for the turns that its threads are in, but neither for the
+/// network nor for an `admit` callback. What closed sockets have not written by then is lost, `linger`
 /// or not. The global runtime never ends.
 ///
 /// # Several I/O threads
@@ -35,8 +35,7 @@ const MOST_IO_THREADS: usize = 1024;
 /// connects, and runs the sockets' timers.
 ///
 /// Nothing else changes for a program. What comes over one pipe comes in order; between pipes there is
-/// no order, with one thread or with many. `admit` callbacks may run at the same time on several
-/// threads. The sockets' own work stays as it is: the protocol runs in the calling threads under the
+/// no order, with one thread or with many. The sockets' own work stays as it is: the protocol runs in the calling threads under the
 /// socket's lock, so several threads do not make one socket do more than its receivers can take.
 ///
 /// It costs, and this is why one is the default: a thread and three descriptors (on Linux) more for
@@ -106,7 +105,8 @@ impl Runtime {
     ///
     /// A thread that waits in a call of one of the runtime's sockets turns it as well; this call
     /// then waits for that one to leave, but not longer than `timeout`. In a runtime with a thread
-    /// there is nothing to do: the call returns at once. Must not be called from the `admit` callback.
+    /// there is nothing to do: the call returns at once. Must not be called from the `admit` callback, which
+    /// a manual runtime runs in here.
     ///
     /// # Errors
     ///

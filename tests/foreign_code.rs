@@ -100,6 +100,7 @@ macro_rules! joined {
     }};
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_close_drops_it() {
     in_time(|| {
@@ -116,6 +117,7 @@ fn a_body_may_use_its_sockets_when_close_drops_it() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_the_last_handle_drops_it() {
     in_time(|| {
@@ -128,6 +130,7 @@ fn a_body_may_use_its_sockets_when_the_last_handle_drops_it() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_a_newer_message_drops_it() {
     in_time(|| {
@@ -146,6 +149,7 @@ fn a_body_may_use_its_sockets_when_a_newer_message_drops_it() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_a_full_sub_queue_or_an_unsubscribe_drops_it() {
     in_time(|| {
@@ -167,6 +171,7 @@ fn a_body_may_use_its_sockets_when_a_full_sub_queue_or_an_unsubscribe_drops_it()
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_the_next_one_is_received() {
     in_time(|| {
@@ -181,6 +186,7 @@ fn a_body_may_use_its_sockets_when_the_next_one_is_received() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_socket_when_a_newer_request_or_a_reply_drops_it() {
     in_time(|| {
@@ -208,6 +214,7 @@ fn a_body_may_use_its_socket_when_a_newer_request_or_a_reply_drops_it() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_socket_when_a_survey_or_its_end_drops_it() {
     in_time(|| {
@@ -233,6 +240,7 @@ fn a_body_may_use_its_socket_when_a_survey_or_its_end_drops_it() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_its_pipe_is_closed() {
     in_time(|| {
@@ -255,7 +263,7 @@ fn a_body_may_use_its_sockets_when_its_pipe_is_closed() {
     });
 }
 
-/// Over tcp, where the I/O thread drops what a peer has not read.
+/// C443. Over tcp, where the I/O thread drops what a peer has not read.
 #[test]
 fn a_body_may_use_its_socket_when_the_io_thread_drops_it() {
     in_time(|| {
@@ -285,7 +293,7 @@ fn a_body_may_use_its_socket_when_the_io_thread_drops_it() {
     });
 }
 
-/// Two locks, taken in both orders: the program's own, and ours if bodies were dropped under it.
+/// C443. Two locks, taken in both orders: the program's own, and ours if bodies were dropped under it.
 #[test]
 fn a_body_may_go_back_to_a_pool_that_its_sender_locks() {
     in_time(|| {
@@ -318,6 +326,7 @@ fn a_body_may_go_back_to_a_pool_that_its_sender_locks() {
     });
 }
 
+/// C443.
 #[test]
 fn a_close_that_drops_bodies_that_panic_tells_the_peers() {
     in_time(|| {
@@ -335,6 +344,7 @@ fn a_close_that_drops_bodies_that_panic_tells_the_peers() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_that_panics_when_it_is_dropped_for_a_newer_one_changes_nothing() {
     in_time(|| {
@@ -361,6 +371,7 @@ fn a_body_that_panics_when_it_is_dropped_for_a_newer_one_changes_nothing() {
     });
 }
 
+/// C443.
 #[test]
 fn a_body_that_panics_on_the_io_thread_leaves_it_to_the_other_sockets() {
     in_time(|| {
@@ -429,6 +440,7 @@ impl Uses {
     }
 }
 
+/// C444.
 #[test]
 fn a_waker_may_use_the_socket_that_it_waits_for() {
     in_time(|| {
@@ -468,6 +480,7 @@ impl log::Log for Panics {
     fn flush(&self) {}
 }
 
+/// C445.
 #[test]
 fn a_logger_that_panics_ends_neither_an_io_thread_nor_a_wait() {
     static LOGGER: Panics = Panics(AtomicBool::new(true));

@@ -8,7 +8,7 @@ mod kit;
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -33,21 +33,49 @@ fn runtime(threads: usize) -> Runtime {
     Runtime::builder().io_threads(threads).thread_name("io").build().unwrap()
 }
 
-/// How many peers were admitted on each thread, by its name.
-type Places = Arc<Mutex<BTreeMap<String, usize>>>;
+/// How many peers a socket was given on each thread, by its name.
+type Places = BTreeMap<String, usize>;
 
-/// Options that note where peers are admitted.
-fn noting(places: &Places) -> Options {
-    let places = Arc::clone(places);
-    Options::new().admit(move |_| {
-        let name = thread::current().name().expect("I/O threads have names").to_owned();
-        *places.lock().unwrap().entry(name).or_default() += 1;
+/// Notes where sockets are given their peers: the loop that has the connection says so in the log.
+struct Noting(Mutex<BTreeMap<String, Places>>);
+
+static NOTING: Noting = Noting(Mutex::new(BTreeMap::new()));
+
+impl log::Log for Noting {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
-    })
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let words = record.args().to_string();
+        if let Some((socket, _)) = words.split_once(": ").filter(|(_, it)| it.contains(" is there"))
+        {
+            let thread = thread::current().name().expect("I/O threads have names").to_owned();
+            let mut sockets = self.0.lock().unwrap();
+            *sockets.entry(socket.to_owned()).or_default().entry(thread).or_default() += 1;
+        }
+    }
+
+    fn flush(&self) {}
 }
 
-fn noted(places: &Places) -> Vec<(String, usize)> {
-    places.lock().unwrap().iter().map(|(name, &count)| (name.clone(), count)).collect()
+/// Options of a socket with that name, which must be its own; it is noted where it is given peers.
+fn noting(name: &str) -> Options {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&NOTING).unwrap();
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+    Options::new().name(name)
+}
+
+/// Waits until the socket was given as many peers as expected: the log has it last.
+#[track_caller]
+fn assert_noted(name: &str, expected: Vec<(String, usize)>) {
+    let all = expected.iter().map(|(_, count)| count).sum();
+    let noted = || NOTING.0.lock().unwrap().get(name).cloned().unwrap_or_default();
+    eventually("all are noted", || noted().values().sum::<usize>() >= all);
+    assert_eq!(noted().into_iter().collect::<Vec<_>>(), expected);
 }
 
 fn evenly(names: &[&str], count: usize) -> Vec<(String, usize)> {
@@ -62,8 +90,9 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
     const MESSAGES: u32 = 3000;
     let _alone = alone();
     for transport in Transport::STREAMS {
-        let (elsewhere, runtime, places) = (runtime(1), runtime(4), Places::default());
-        let pull = Pull::on(&runtime, noting(&places)).unwrap();
+        let (elsewhere, runtime) = (runtime(1), runtime(4));
+        let name = format!("spreading over {transport:?}");
+        let pull = Pull::on(&runtime, noting(&name)).unwrap();
         let address = transport.address();
         let endpoint = pull.bind(&address.url).unwrap();
         thread::scope(|scope| {
@@ -90,7 +119,7 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
             }
             assert_eq!(next.len(), PEERS);
         });
-        assert_eq!(noted(&places), evenly(&FOUR, PEERS / 4));
+        assert_noted(&name, evenly(&FOUR, PEERS / 4));
         eventually("all are gone", || runtime.connections() == [0; 4]);
         conserved(&pull.stats());
     }
@@ -100,8 +129,8 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
 fn each_of_two_listeners_spreads_its_peers_though_they_come_by_turns() {
     let _alone = alone();
     let runtime = runtime(2);
-    let places = [Places::default(), Places::default()];
-    let pulls = places.each_ref().map(|places| Pull::on(&runtime, noting(places)).unwrap());
+    let names = ["the first", "the second"];
+    let pulls = names.map(|name| Pull::on(&runtime, noting(name)).unwrap());
     let urls = pulls.each_ref().map(|pull| pull.bind("tcp://127.0.0.1:0").unwrap().url());
     let mut peers = Vec::new();
     for count in 1..=4 {
@@ -111,8 +140,8 @@ fn each_of_two_listeners_spreads_its_peers_though_they_come_by_turns() {
         }
     }
     assert_eq!(runtime.connections(), [4, 4]);
-    for places in &places {
-        assert_eq!(noted(places), evenly(&FOUR[..2], 2));
+    for name in names {
+        assert_noted(name, evenly(&FOUR[..2], 2));
     }
 }
 
@@ -144,8 +173,8 @@ fn a_new_connection_goes_where_the_fewest_are() {
 #[test]
 fn a_peer_that_is_lost_on_any_thread_is_dialed_again() {
     let _alone = alone();
-    let (runtime, places) = (runtime(4), Places::default());
-    let push = Push::on(&runtime, noting(&places)).unwrap();
+    let (runtime, name) = (runtime(4), "dialing");
+    let push = Push::on(&runtime, noting(name)).unwrap();
     let events = push.events();
     let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(10));
     let servers = [(); 4].map(|()| RawListener::new());
@@ -162,7 +191,7 @@ fn a_peer_that_is_lost_on_any_thread_is_dialed_again() {
         peers.push(answer(server));
     }
     assert_eq!(runtime.connections(), [1; 4]);
-    assert_eq!(noted(&places), evenly(&FOUR, 1));
+    assert_noted(name, evenly(&FOUR, 1));
     for round in 2..=4 {
         for (server, peer) in servers.iter().zip(&mut peers) {
             let lost = std::mem::replace(peer, Raw::accepted(pair_of_streams().0));
@@ -171,7 +200,7 @@ fn a_peer_that_is_lost_on_any_thread_is_dialed_again() {
             *peer = answer(server);
         }
         assert_eq!(runtime.connections(), [1; 4]);
-        assert_eq!(noted(&places), evenly(&FOUR, round));
+        assert_noted(name, evenly(&FOUR, round));
     }
     for endpoint in &endpoints {
         assert_eq!((endpoint.status().attempts, endpoint.status().peers), (4, 1));

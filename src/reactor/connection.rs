@@ -6,9 +6,9 @@
 //! [`Link`].
 //!
 //! ```text
-//!   Opening --established--> Greeting --header accepted--> Open --closed by us--> Closing
-//!      |                        |                           |                       |
-//!      +------------------------+----- error, timeout, end of stream ---------------+--> ended
+//!   Opening --established--> Greeting --header right--> Asking --admitted--> Open --closed by us--> Closing
+//!      |                        |                         |                  |                       |
+//!      +------------------------+--- error, timeout, end of stream, no ------+-----------------------+--> ended
 //! ```
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -82,6 +82,8 @@ enum Phase {
         /// Why ours cannot be written. What the peer sent before is still being read.
         broken: Option<io::Error>,
     },
+    /// The program is asked whether it lets the peer in. Nothing is read or written until it has said so.
+    Asking(Box<Newcomer>, Bytes),
     /// A pipe of the socket.
     Open(Open),
     /// The socket is done with it; what is queued may still be written until the deadline.
@@ -100,6 +102,16 @@ struct Open {
     paused: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     broken: Option<Box<DetachReason>>,
+}
+
+/// A stream whose peer has shown the right header.
+#[derive(Debug)]
+struct Newcomer {
+    stream: Box<dyn Stream>,
+    lease: PipeLease,
+    peer: Peer,
+    /// There may be more to read that the poll will not announce.
+    more: bool,
 }
 
 /// What a read has brought.
@@ -254,7 +266,7 @@ impl Connection {
         match &self.phase {
             Phase::Greeting { .. } => true,
             Phase::Open(open) => !open.paused,
-            Phase::Opening(_) | Phase::Closing { .. } | Phase::Ended => false,
+            Phase::Opening(_) | Phase::Asking(..) | Phase::Closing { .. } | Phase::Ended => false,
         }
     }
 
@@ -292,7 +304,7 @@ impl Connection {
                     _ => fate,
                 }
             }
-            Phase::Opening(_) | Phase::Ended => Fate::Keep,
+            Phase::Opening(_) | Phase::Asking(..) | Phase::Ended => Fate::Keep,
         }
     }
 
@@ -398,7 +410,7 @@ impl Connection {
 
     /// Whether it is still to become a pipe.
     pub(crate) fn is_on_the_way(&self) -> bool {
-        matches!(self.phase, Phase::Opening(_) | Phase::Greeting { .. })
+        matches!(self.phase, Phase::Opening(_) | Phase::Greeting { .. } | Phase::Asking(..))
     }
 
     /// The header did not come in time.
@@ -443,6 +455,16 @@ impl Connection {
                 link.shut_down();
             }
             Phase::Greeting { stream, .. } => self.count_failed_greeting(&*stream, ending),
+            // The socket or the endpoint was closed. What the program says then is of no interest.
+            Phase::Asking(newcomer, _) => {
+                if let Some(host) = self.endpoint.host.upgrade() {
+                    let closed = match host.is_closed() {
+                        true => DetachReason::SocketClosed,
+                        false => DetachReason::EndpointClosed,
+                    };
+                    host.turn_away(&newcomer.peer, closed);
+                }
+            }
             Phase::Opening(_) | Phase::Ended => {}
         }
     }
@@ -456,7 +478,7 @@ impl Connection {
                     false => Fate::Keep,
                 }
             }
-            Phase::Opening(_) | Phase::Ended => Fate::Keep,
+            Phase::Opening(_) | Phase::Asking(..) | Phase::Ended => Fate::Keep,
         }
     }
 
@@ -511,8 +533,8 @@ impl Connection {
         }
     }
 
-    /// The header was right: offers the pipe to the socket and takes in what came with the header.
-    /// There may be `more` that the poll will not announce.
+    /// The header was right: has the program decide, if it wants to. `rest` came with the header. There
+    /// may be `more` that the poll will not announce.
     fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
         let (Some(host), Phase::Greeting { stream, .. }) =
             (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
@@ -523,8 +545,48 @@ impl Connection {
             cx.timers.cancel(*timer);
         }
         let lease = PipeLease::new();
+        let peer = Peer::of_stream(lease.id(), &self.endpoint, host.identity().1, stream.peer());
+        host.announce(&peer);
+        let newcomer = Newcomer { stream, lease, peer, more };
+        if !host.asks() {
+            return self.join(&host, newcomer, rest, token, cx);
+        }
+        let question = newcomer.peer.clone();
+        // A copy: the block is for others to read into.
+        self.phase = Phase::Asking(Box::new(newcomer), Bytes::copy_from_slice(&rest));
+        match cx.ask(&host, question, token) {
+            Some(admitted) => self.decided(admitted, token, cx),
+            None => Fate::Keep,
+        }
+    }
+
+    /// The program has decided about the peer.
+    pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Asking(..) = self.phase else { return Fate::Keep };
+        let (Some(host), Phase::Asking(newcomer, rest)) =
+            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
+        else {
+            return Fate::End(Ending::Parted);
+        };
+        if !admitted {
+            host.turn_away(&newcomer.peer, DetachReason::Denied);
+            return Fate::End(Ending::Rejected);
+        }
+        // What the poll has said meanwhile it will not say again.
+        self.join(&host, Newcomer { more: true, ..*newcomer }, rest, token, cx)
+    }
+
+    /// Offers the pipe to the socket and takes in what came with the header.
+    fn join(
+        &mut self,
+        host: &Arc<dyn Host>,
+        newcomer: Newcomer,
+        rest: Bytes,
+        token: Token,
+        cx: &mut Context,
+    ) -> Fate {
+        let Newcomer { stream, lease, peer, more } = newcomer;
         let pipe = lease.id();
-        let peer = Peer::of_stream(pipe, &self.endpoint, host.identity().1, stream.peer());
         let (send_bounds, recv_bounds) = host.bounds();
         let (send, sent) = match host.is_mute() {
             true => ring::mute(),
@@ -533,7 +595,7 @@ impl Connection {
         let (received, recv) = ring::new(self.framing, recv_bounds);
         // The first push is to ring.
         sent.consumer().arm();
-        let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &*host, pipe));
+        let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &**host, pipe));
         let limit = self.endpoint.settings.max_recv_size.map(|limit| limit as u64);
         let mut open = Open {
             link: Arc::clone(&link),

@@ -41,6 +41,8 @@ pub(crate) enum Command {
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
     },
+    /// The program has been asked about a connection's peer, and lets it in or not.
+    Decided(Token, bool),
     /// Serve a connection from now on; it was counted here when it was given.
     Adopt(Box<Connection>),
     /// A dialer's connection has become a pipe on another loop.

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `mailbox`, `attention` | how the driver is told something, and woken for it |
 //! | `listen`, `dial` | where connections come from |
+//! | `asking` | who runs the program's callback about them |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
 //! | `farewell` | what a closing socket still writes itself |
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 
+mod asking;
 mod attention;
 mod blocks;
 mod connection;
@@ -48,6 +50,7 @@ pub(crate) use listen::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;
 
+use asking::Askers;
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dial::Dialer;
@@ -60,7 +63,7 @@ use timers::{TimerKey, Timers};
 
 use crate::pipe::Host;
 use crate::resolve::Resolver;
-use crate::socket::{EndpointCore, EndpointId};
+use crate::socket::{EndpointCore, EndpointId, Peer};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::inproc;
 
@@ -101,6 +104,8 @@ pub(crate) struct Context {
     blocks: Blocks,
     /// As whom the driver writes.
     writer: Writer,
+    /// Who runs the program's callback; nobody else where the program turns the loop itself.
+    askers: Option<Arc<Askers>>,
 }
 
 impl Context {
@@ -108,6 +113,30 @@ impl Context {
     fn set_timer(&mut self, slot: &mut Option<TimerKey>, at: Instant, due: Due) {
         if let Some(old) = slot.replace(self.timers.set(at, due)) {
             self.timers.cancel(old);
+        }
+    }
+}
+
+impl Context {
+    /// Asks the program whether it lets `peer` in. What it says comes as a command, unless there is
+    /// nobody to ask elsewhere: then it is the result.
+    fn ask(&self, host: &Arc<dyn Host>, peer: Peer, token: Token) -> Option<bool> {
+        let Some(askers) = &self.askers else { return Some(host.admits(&peer)) };
+        let (host, mailbox) = (Arc::downgrade(host), Arc::clone(&self.mailbox));
+        askers.ask(move || {
+            let admitted = host.upgrade().is_some_and(|host| host.admits(&peer));
+            mailbox.post(Command::Decided(token, admitted));
+        });
+        None
+    }
+
+    /// Has an inproc dialer try again.
+    fn rejoin(&self, dialer: Arc<inproc::Dialer>) {
+        match &self.askers {
+            Some(askers) if dialer.asks() => {
+                askers.ask(move || inproc::Dialer::attempt_again(&dialer));
+            }
+            _ => inproc::Dialer::attempt_again(&dialer),
         }
     }
 }
@@ -185,6 +214,7 @@ impl Driver {
             timers: Timers::new(),
             blocks: Blocks::default(),
             writer: Writer::Driver,
+            askers: Some(Arc::default()),
         };
         Ok(Self {
             poll,
@@ -207,9 +237,10 @@ impl Driver {
         &self.cx.mailbox
     }
 
-    /// There will be no I/O thread: nothing is held back.
+    /// There will be no I/O thread: nothing is held back, and no other thread started.
     pub(crate) fn without_io_thread(&mut self) {
         self.cx.writer = Writer::ManualDriver;
+        self.cx.askers = None;
     }
 
     #[cfg(test)]
@@ -384,7 +415,7 @@ impl Driver {
                 }
                 Due::Rejoin(dialer) => {
                     if let Some(dialer) = dialer.upgrade() {
-                        inproc::Dialer::attempt_again(&dialer);
+                        self.cx.rejoin(dialer);
                     }
                 }
             }
@@ -416,6 +447,9 @@ impl Driver {
                 let dialer = Dialer::new(host, endpoint, transport, target, once);
                 let token = self.insert(Slot::Dialer(Box::new(dialer)));
                 self.dial(token);
+            }
+            Command::Decided(token, admitted) => {
+                self.drive(token, |c, cx| c.decided(admitted, token, cx));
             }
             Command::Adopt(connection) => self.adopt(connection),
             Command::Connected(token) => self.dialer_is_connected(token),
@@ -712,6 +746,9 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.cx.mailbox.close();
+        if let Some(askers) = &self.cx.askers {
+            askers.close();
+        }
     }
 }
 

@@ -15,13 +15,13 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::body::{StateGuard, StateLock};
+use crate::contain::contain;
 use crate::error::{Excess, OptionError, RuntimeError, debug_as_display};
 use crate::message::PipeId;
 use crate::options::Options;
@@ -490,22 +490,6 @@ impl<P: Protocol> Core<P> {
     fn emit(&self, kind: PipeEventKind, peer: &Peer) {
         self.counters.events_missed.add(self.hub.emit(kind, peer));
     }
-
-    /// Asks the program's callback, which must not hurt us.
-    fn admits(&self, peer: &Peer) -> bool {
-        let admit = self.options.lock().admit.clone();
-        match admit {
-            None => true,
-            Some(admit) => catch_unwind(AssertUnwindSafe(|| admit(peer))).unwrap_or_else(|_| {
-                crate::contain::log!(
-                    Error,
-                    "{}: the admit callback panicked; {peer} is turned away",
-                    self.name
-                );
-                false
-            }),
-        }
-    }
 }
 
 impl<P: Protocol> Host for Core<P> {
@@ -536,28 +520,45 @@ impl<P: Protocol> Host for Core<P> {
         &self.name
     }
 
+    fn announce(&self, peer: &Peer) {
+        self.deciding.fetch_add(1, Ordering::AcqRel);
+        self.emit(PipeEventKind::Attaching, peer);
+    }
+
+    fn asks(&self) -> bool {
+        self.options.lock().admit.is_some()
+    }
+
+    fn admits(&self, peer: &Peer) -> bool {
+        let Some(admit) = self.options.lock().admit.clone() else { return true };
+        // Dropped in there: when the options have changed meanwhile, it may be the last of its kind.
+        let mut admitted = false;
+        let ask = || admitted = { admit }(peer);
+        contain(&format!("{}: the admit callback for {peer}", self.name), ask);
+        admitted
+    }
+
+    fn turn_away(&self, peer: &Peer, reason: DetachReason) {
+        self.counters.rejected_pipes.bump();
+        crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
+        self.emit(PipeEventKind::Detached(reason), peer);
+        self.deciding.fetch_sub(1, Ordering::AcqRel);
+        if self.is_closed() {
+            self.close_events();
+        }
+    }
+
     fn attach(&self, new: NewPipe) -> Result<(), DetachReason> {
         let peer = new.peer.clone();
-        self.deciding.fetch_add(1, Ordering::AcqRel);
-        self.emit(PipeEventKind::Attaching, &peer);
-        let verdict = match self.admits(&peer) {
-            true => self.enter(|entry| {
-                let verdict = entry.plug(new);
-                if verdict.is_ok() {
-                    self.deciding.fetch_sub(1, Ordering::AcqRel);
-                }
-                verdict
-            }),
-            false => Err(DetachReason::Denied),
-        };
-        if let Err(reason) = &verdict {
-            self.counters.rejected_pipes.bump();
-            crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
-            self.emit(PipeEventKind::Detached(reason.clone()), &peer);
-            self.deciding.fetch_sub(1, Ordering::AcqRel);
-            if self.is_closed() {
-                self.close_events();
+        let verdict = self.enter(|entry| {
+            let verdict = entry.plug(new);
+            if verdict.is_ok() {
+                self.deciding.fetch_sub(1, Ordering::AcqRel);
             }
+            verdict
+        });
+        if let Err(reason) = &verdict {
+            self.turn_away(&peer, reason.clone());
         }
         verdict
     }

@@ -206,6 +206,13 @@ impl Dialer {
         }
     }
 
+    /// Whether an attempt would ask the program, here or at the other end, whether it lets the peer in.
+    pub(crate) fn asks(&self) -> bool {
+        let listener = NAMES.lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let ends = [Some(&self.host), listener.as_ref().map(|listener| &listener.host)];
+        ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
+    }
+
     /// The pipe is gone.
     pub(crate) fn lost(this: &Arc<Self>) {
         if this.turn(Phase::Joined, Phase::Apart) {
@@ -331,6 +338,11 @@ impl<'a> End<'a> {
         let protocol = self.host.identity().1;
         let url = self.endpoint.url();
         let peer = Peer::of_inproc(self.lease.id(), self.endpoint, protocol, url);
+        self.host.announce(&peer);
+        if !self.host.admits(&peer) {
+            self.host.turn_away(&peer, DetachReason::Denied);
+            return Err(DetachReason::Denied);
+        }
         self.host.attach(NewPipe {
             lease: self.lease,
             peer,

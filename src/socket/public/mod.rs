@@ -157,8 +157,8 @@ macro_rules! socket_calls {
             /// up to `handshake_timeout`. It takes that long, and fails with
             /// [`TimedOut`](crate::AttemptError::TimedOut), where the other socket lets nobody in until its
             /// program has received what peers that are gone have left there (see
-            /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)); on inproc as well. Must not be called from the `admit` callback. There is no
-            /// `_async` form.
+            /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)); on inproc as well. Must not be called from the
+            /// `admit` callback where that runs in a thread that turns a loop. There is no `_async` form.
             ///
             /// # Errors
             ///
