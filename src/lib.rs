@@ -316,6 +316,7 @@ mod body;
 mod contain;
 #[cfg(any(doc, doctest))]
 pub mod cookbook;
+mod detach;
 mod error;
 #[doc(hidden)]
 #[cfg(all(sinew_internals, not(loom)))]

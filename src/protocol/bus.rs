@@ -8,6 +8,7 @@ use super::look;
 use super::raw::Headed;
 use super::route::{FairQueue, FanOut};
 use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::options::Own;
 
@@ -52,7 +53,7 @@ impl Protocol for Bus {
     }
 
     /// What had arrived by then can still be received.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(pipe, io);
         self.readable(pipe, io);
     }
@@ -180,7 +181,7 @@ mod tests {
     fn what_has_arrived_outlives_its_pipe() {
         let (mut bus, mut io) = socket(1);
         io.arrives(pipe(1), b"last words");
-        bus.detach(pipe(1), start(), &mut io);
+        bus.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(bus.recv(&(), start(), &mut io).unwrap(), "last words");
     }
 

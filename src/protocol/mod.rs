@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::detach::DetachReason;
 use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::options::{Kind, Overflow, Own, Priorities};
 use crate::stats::DropReason;
@@ -297,10 +298,10 @@ pub(crate) trait Protocol: Send + 'static {
     /// A new pipe. Nothing has been received on it yet; it is empty and drained.
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected>;
 
-    /// The pipe is gone for sending. What it had received can still be taken by [`Port::pop`]:
+    /// The pipe is gone for sending, for `reason`. What it had received can still be taken by [`Port::pop`]:
     /// a protocol that does not want it pops and counts it here. A pipe that `attach` rejected is
     /// never mentioned again.
-    fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port);
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, now: Instant, io: &mut impl Port);
 
     /// A pipe that was detached has nothing to pop, or no longer: what it held has been dropped.
     fn forget(&mut self, _pipe: PipeId) {}

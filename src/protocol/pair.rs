@@ -10,6 +10,7 @@ use super::exclusive::Exclusive;
 use super::look;
 use super::raw::{self, Headed};
 use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 
 /// The state of a PAIR socket.
@@ -35,7 +36,7 @@ impl Protocol for Pair {
         self.peer.attach(pipe, io)
     }
 
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.peer.detach(pipe, io);
     }
 
@@ -163,7 +164,7 @@ mod tests {
         pair.readable(pipe(1), &mut io);
         assert_eq!(recv(&mut pair, &mut io).unwrap().pipe(), Some(pipe(1)));
 
-        pair.detach(pipe(1), start(), &mut io);
+        pair.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(pair.attach(pipe(3), start(), &mut io), Ok(()));
         pair.send(&(), &body("b"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(3), b"b".to_vec())]);
@@ -179,7 +180,7 @@ mod tests {
         }
         for n in [1, 2] {
             pair.readable(pipe(n), &mut io);
-            pair.detach(pipe(n), start(), &mut io);
+            pair.detach(pipe(n), &DetachReason::PeerClosed, start(), &mut io);
             pair.attach(pipe(n + 1), start(), &mut io).unwrap();
         }
         pair.readable(pipe(3), &mut io);

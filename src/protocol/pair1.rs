@@ -17,6 +17,7 @@ use super::raw::Headed;
 use super::route::FairQueue;
 use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
+use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -95,7 +96,7 @@ impl Protocol for Pair1 {
         self.peer.attach(pipe, io)
     }
 
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.peer.detach(pipe, io);
     }
 
@@ -220,7 +221,7 @@ impl Protocol for Polyamorous {
     }
 
     /// What had arrived by then can still be received.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.retain(|&other| other != pipe);
         self.readable(pipe, io);
     }
@@ -440,7 +441,7 @@ mod tests {
         let (mut poly, mut io) = polyamorous();
         io.arrives(pipe(1), b"\0\0\0\x01last words");
         for n in [1, 2] {
-            poly.detach(pipe(n), start(), &mut io);
+            poly.detach(pipe(n), &DetachReason::PeerClosed, start(), &mut io);
         }
         poly.send(&None, &body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);

@@ -15,6 +15,7 @@ use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
     SendRefusal,
 };
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::numbered::NumberMap;
 use crate::options::{Conflating, Own};
@@ -70,7 +71,7 @@ impl Protocol for Pub {
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(pipe, io);
         if let Some(news) = &mut self.news {
             news.forget(pipe, io);
@@ -328,7 +329,7 @@ mod tests {
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
         publish(&mut publisher, &mut io, "x");
         assert_eq!(io.take_sent(), [(pipe(1), b"x".to_vec())]);
-        publisher.detach(pipe(1), start(), &mut io);
+        publisher.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         publish(&mut publisher, &mut io, "y");
         assert_eq!(io.take_sent(), []);
     }
@@ -374,11 +375,11 @@ mod tests {
     #[test]
     fn a_send_does_not_wait_for_who_has_left() {
         let (mut publisher, mut io) = held_up();
-        publisher.detach(pipe(2), start(), &mut io);
+        publisher.detach(pipe(2), &DetachReason::PeerClosed, start(), &mut io);
         assert!(io.take_woken(Interest::Send(0)));
         publish(&mut publisher, &mut io, "2");
         assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
-        publisher.detach(pipe(1), start(), &mut io);
+        publisher.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         publish(&mut publisher, &mut io, "3");
         assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
     }
@@ -494,7 +495,7 @@ mod tests {
         publish(&mut publisher, &mut io, "a1");
         io.break_off(pipe(1));
         publish(&mut publisher, &mut io, "a2");
-        publisher.detach(pipe(1), start(), &mut io);
+        publisher.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(drops(&mut io), [DropReason::NoPeer, DropReason::PeerGone]);
         assert_eq!(publisher.held(), Held::default());
     }

@@ -11,6 +11,7 @@ use super::raw::Headed;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::options::Own;
 
@@ -57,7 +58,7 @@ impl<R: Role> Protocol for Collector<R> {
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.readable(pipe, io);
     }
 
@@ -165,7 +166,7 @@ mod tests {
     fn what_has_arrived_outlives_its_pipe() {
         let (mut pull, mut io) = (Pull::new(), ManualPort::default());
         io.arrives(pipe(1), b"last words");
-        pull.detach(pipe(1), start(), &mut io);
+        pull.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert!(io.take_woken(RECV));
         assert_eq!(receive_all(&mut pull, &mut io), ["last words"]);
     }

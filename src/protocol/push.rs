@@ -12,6 +12,7 @@ use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::body::Body;
+use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -84,7 +85,7 @@ impl Protocol for Push {
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.peers -= 1;
         self.ready.remove(pipe);
         self.readable(pipe, io);
@@ -227,7 +228,7 @@ mod tests {
             let went = spread(&mut push, &mut io, rounds * peers as usize);
             proptest::prop_assert!((1..=peers).all(|n| share(&went, n) == rounds));
             let gone = 1 + leaves % peers;
-            push.detach(pipe(gone), start(), &mut io);
+            push.detach(pipe(gone), &DetachReason::PeerClosed, start(), &mut io);
             let staying = peers as usize - 1;
             let went = spread(&mut push, &mut io, rounds * staying);
             let stayed = (1..=peers).filter(|&n| n != gone);
@@ -245,7 +246,7 @@ mod tests {
         assert!(io.take_woken(SEND) && push.ready(SEND));
         assert_eq!(spread(&mut push, &mut io, 1), [1]);
 
-        push.detach(pipe(1), start(), &mut io);
+        push.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(send(&mut push, &mut io), Err(SendRefusal::WouldBlock));
         assert_eq!(io.take_drops(), []);
     }
@@ -277,7 +278,7 @@ mod tests {
         }
         assert_eq!(spread(&mut push, &mut io, 4), [2, 3, 2, 3]);
         io.fill(pipe(2));
-        push.detach(pipe(3), start(), &mut io);
+        push.detach(pipe(3), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(spread(&mut push, &mut io, 2), [1, 1], "failover");
         io.drain(pipe(2));
         push.writable(pipe(2), start(), &mut io);
@@ -293,14 +294,14 @@ mod tests {
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
         assert_eq!(spread(&mut push, &mut io, 1), [1]);
         io.arrives(pipe(1), b"and on leaving");
-        push.detach(pipe(1), start(), &mut io);
+        push.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Unexpected)]);
     }
 
     #[test]
     fn what_a_lost_pipe_gives_back_goes_first() {
         let (mut push, mut io) = socket(1);
-        push.detach(pipe(1), start(), &mut io);
+        push.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         for text in ["one", "two"] {
             push.take_back(pipe(1), Frame::new(Bytes::new(), body(text)), &mut io);
         }
@@ -321,7 +322,7 @@ mod tests {
         push.set_overflow(Overflow::DropNewest);
         io.fill(pipe(1));
         assert_eq!(send(&mut push, &mut io), Ok(()));
-        push.detach(pipe(1), start(), &mut io);
+        push.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(send(&mut push, &mut io), Ok(()));
         let expected = [DropReason::SendQueueFull, DropReason::NoPeer].map(|why| (None, why));
         assert_eq!(io.take_drops(), expected);

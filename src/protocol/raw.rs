@@ -26,6 +26,7 @@ use super::{
     Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
     SendRefusal,
 };
+use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -94,8 +95,8 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.attach(pipe, now, io)
     }
 
-    fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
-        self.0.detach(pipe, now, io);
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, now: Instant, io: &mut impl Port) {
+        self.0.detach(pipe, reason, now, io);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
@@ -304,7 +305,7 @@ impl<O: Outlet> Protocol for RawAsker<O> {
     }
 
     /// Answers that had arrived by then are as good as any.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(pipe, io);
         self.readable(pipe, io);
     }
@@ -435,7 +436,7 @@ impl<R: Role> Protocol for RawAnswerer<R> {
     }
 
     /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(&pipe);
         self.requests.remove(pipe);
         while io.pop(pipe).is_some() {
@@ -575,7 +576,7 @@ mod tests {
         let (mut rep, mut io) = attach(RawAnswerer::<ToSurveys>::new(8), 3);
         io.fill(pipe(1));
         io.break_off(pipe(2));
-        rep.detach(pipe(3), start(), &mut io);
+        rep.detach(pipe(3), &DetachReason::PeerClosed, start(), &mut io);
         for first in
             [&b"\0\0\0"[..], b"", b"\0\0\0\x03", b"\x80\0\0\x01", b"\0\0\0\x02", b"\0\0\0\x01"]
         {
@@ -600,7 +601,7 @@ mod tests {
         let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 1);
         io.arrives(pipe(1), b"\x80\0\0\x01a");
         rep.readable(pipe(1), &mut io);
-        rep.detach(pipe(1), start(), &mut io);
+        rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(rep.recv(&(), start(), &mut io), Err(RecvRefusal::WouldBlock));
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::AskerGone)]);
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::backtrace::{self, Backtrace};
 use super::route::FairQueue;
 use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::numbered::NumberSet;
 use crate::options::Own;
@@ -106,7 +107,7 @@ impl<R: Role> Protocol for Answerer<R> {
     }
 
     /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.requests.remove(pipe);
         while io.pop(pipe).is_some() {
             io.dropped(Some(pipe), DropReason::AskerGone);
@@ -327,7 +328,7 @@ mod tests {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.break_off(pipe(1));
-            rep.detach(pipe(1), start(), &mut io);
+            rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
             assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
             assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::PeerGone)]);
             assert_eq!(io.take_sent(), []);
@@ -367,7 +368,7 @@ mod tests {
             io.fill(pipe(1));
             rep.send(&route, &body("r"), start(), &mut io).unwrap_err();
             io.break_off(pipe(1));
-            rep.detach(pipe(1), start(), &mut io);
+            rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
             assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
             assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
         }
@@ -377,7 +378,7 @@ mod tests {
             let (mut rep, mut io) = socket::<R>();
             io.arrives(pipe(1), b"\x80\0\0\x01a");
             rep.readable(pipe(1), &mut io);
-            rep.detach(pipe(1), start(), &mut io);
+            rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
             assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::AskerGone)]);
         }

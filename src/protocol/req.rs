@@ -20,6 +20,7 @@ use super::{
     Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::body::Body;
+use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
 use crate::stats::DropReason;
@@ -333,7 +334,7 @@ impl Protocol for Req {
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, now: Instant, io: &mut impl Port) {
         // A reply that has arrived makes a resend needless.
         self.readable(pipe, io);
         self.drained.remove(pipe);
@@ -520,7 +521,7 @@ mod tests {
 
         fn detach(&mut self, n: u32) {
             self.io.break_off(pipe(n));
-            self.req.detach(pipe(n), self.now, &mut self.io);
+            self.req.detach(pipe(n), &DetachReason::PeerClosed, self.now, &mut self.io);
         }
 
         /// Attaches a pipe that keeps what it takes.

@@ -33,6 +33,7 @@ use super::{
     Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError, RawProtocol, RecvRefusal,
     Rejected, SendRefusal,
 };
+use crate::detach::DetachReason;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
 
@@ -739,7 +740,7 @@ impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
     }
 
     fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
-        self.protocol.detach(pipe, io.now(), io);
+        self.protocol.detach(pipe, &DetachReason::PeerClosed, io.now(), io);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
@@ -839,8 +840,8 @@ impl<L: RawProtocol, R: RawProtocol> Node for Device<L, R> {
 
     fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
         match io.is_first_end(pipe) {
-            true => self.right.detach(pipe, io.now(), io),
-            false => self.left.detach(pipe, io.now(), io),
+            true => self.right.detach(pipe, &DetachReason::PeerClosed, io.now(), io),
+            false => self.left.detach(pipe, &DetachReason::PeerClosed, io.now(), io),
         }
     }
 

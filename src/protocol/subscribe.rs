@@ -47,6 +47,7 @@ use super::topics::Topics;
 use super::{
     Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId, Verdict};
 use crate::options::{Keep, Own};
 use crate::stats::DropReason;
@@ -457,7 +458,7 @@ impl Protocol for Sub {
     }
 
     /// What had arrived by then is as good as any.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.readable(pipe, io);
     }
 
@@ -977,7 +978,7 @@ mod tests {
     fn what_has_arrived_outlives_its_pipe() {
         let (mut bench, context) = Bench::new(&["last"]);
         bench.io.arrives(pipe(1), b"last words");
-        bench.sub.detach(pipe(1), start(), &mut bench.io);
+        bench.sub.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut bench.io);
         assert_eq!(bench.receive_all(context), ["last words"]);
     }
 

@@ -16,6 +16,7 @@ use super::route::FanOut;
 use super::{
     Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
 };
+use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::numbered::NumberMap;
 use crate::options::Own;
@@ -180,7 +181,7 @@ impl Protocol for Surveyor {
     }
 
     /// Answers that had arrived by then are as good as any.
-    fn detach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.readable(pipe, io);
         self.pipes.remove(pipe, io);
         self.arrivals.remove(&pipe);
@@ -473,7 +474,7 @@ mod tests {
     fn a_survey_without_peers_succeeds_and_is_counted_once() {
         let (mut bench, asker) = Bench::new();
         for n in [1, 2, 3] {
-            bench.surveyor.detach(pipe(n), bench.now, &mut bench.io);
+            bench.surveyor.detach(pipe(n), &DetachReason::PeerClosed, bench.now, &mut bench.io);
         }
         bench.send(asker);
         assert_eq!(bench.io.take_sent(), []);
@@ -536,7 +537,7 @@ mod tests {
         let (mut bench, asker) = Bench::new();
         bench.send(asker);
         bench.io.arrives(pipe(1), b"\x80\0\0\x091");
-        bench.surveyor.detach(pipe(1), bench.now, &mut bench.io);
+        bench.surveyor.detach(pipe(1), &DetachReason::PeerClosed, bench.now, &mut bench.io);
         assert_eq!(bench.recv(asker).unwrap(), "1");
     }
 
@@ -546,7 +547,7 @@ mod tests {
         let (mut bench, asker) = Bench::new();
         bench.send(asker);
         for n in [3, 4] {
-            bench.surveyor.detach(pipe(3), bench.now, &mut bench.io);
+            bench.surveyor.detach(pipe(3), &DetachReason::PeerClosed, bench.now, &mut bench.io);
             bench.surveyor.attach(pipe(n), bench.now, &mut bench.io).unwrap();
             bench.io.arrives(pipe(n), b"\x80\0\0\x09forged");
             bench.surveyor.readable(pipe(n), &mut bench.io);

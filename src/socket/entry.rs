@@ -129,7 +129,7 @@ impl<P: Protocol> Entry<'_, P> {
         self.state.effects.peers_changed = true;
         self.state.effects.queues_changed = true;
         let (protocol, mut port, now) = self.parts();
-        protocol.detach(id, now, &mut port);
+        protocol.detach(id, &reason, now, &mut port);
         if !self.state.pipes.depart(id) {
             self.state.protocol.forget(id);
         }
@@ -361,13 +361,6 @@ impl<T> Few<T> {
         for other in self.others {
             act(other);
         }
-    }
-}
-
-impl DetachReason {
-    /// Whether the far end has yet to be told.
-    pub(super) fn is_closed_by_us(&self) -> bool {
-        matches!(self, Self::ClosedHere | Self::TooSlow | Self::EndpointClosed | Self::SocketClosed)
     }
 }
 

@@ -55,13 +55,14 @@ mod spin;
 mod wait;
 pub(crate) mod watch;
 
+pub use crate::detach::DetachReason;
 pub use context::{
     RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,
 };
 pub use endpoint::{
     Endpoint, EndpointId, EndpointState, EndpointStatus, Peer, PeerStatus, QueueStatus,
 };
-pub use events::{DetachReason, Events, PipeEvent, PipeEventKind};
+pub use events::{Events, PipeEvent, PipeEventKind};
 pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use public::{
     Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, ReplyError, Replying,
