@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::detach::DetachReason;
 use crate::message::Message;
 use crate::protocol::ProtocolId;
 
@@ -143,6 +144,20 @@ pub enum RecvError {
     /// The peer that had the request is gone, and resending is switched off.
     #[error("the peer that had the request is gone")]
     ConnectionReset,
+    /// As [`RequestError::BadReply`].
+    #[error("no reply: {reason}")]
+    BadReply {
+        /// What was wrong: `Oversize` or `Malformed`.
+        reason: DetachReason,
+    },
+    /// As [`RequestError::GivenUp`].
+    #[error("no reply: the request was sent {sent} times, the last peer was lost: {reason}")]
+    GivenUp {
+        /// How often the request was sent.
+        sent: u32,
+        /// Why the last peer that had it is gone.
+        reason: DetachReason,
+    },
 }
 
 /// A request got no reply; the request is inside.
@@ -159,6 +174,27 @@ pub enum RequestError {
     /// acted on the request.
     #[error("the peer that had the request is gone")]
     ConnectionReset(Message),
+    /// A peer that had the request was disconnected, since what it sent cannot be read: a message over
+    /// `Options::max_recv_size`, most likely the reply, or broken framing. The request is not sent again,
+    /// to nobody: the next reply would be the same. It may have been acted on.
+    #[error("no reply: {reason}")]
+    BadReply {
+        /// The request.
+        message: Message,
+        /// What was wrong: `Oversize` or `Malformed`.
+        reason: DetachReason,
+    },
+    /// The request was sent again as often as `Options::max_resends` allows, and no peer that had it is
+    /// left. Each may have acted on it.
+    #[error("no reply: the request was sent {sent} times, the last peer was lost: {reason}")]
+    GivenUp {
+        /// The request.
+        message: Message,
+        /// How often it was sent.
+        sent: u32,
+        /// Why the last peer that had it is gone.
+        reason: DetachReason,
+    },
     /// The request is longer than [`Options::max_send_size`](crate::Options::max_send_size) allows.
     #[error("cannot send {}", Size { body: message.len(), header: *header, limit: *limit })]
     TooLarge {
@@ -178,6 +214,8 @@ impl RequestError {
             Self::Closed(message)
             | Self::TimedOut(message, _)
             | Self::ConnectionReset(message)
+            | Self::BadReply { message, .. }
+            | Self::GivenUp { message, .. }
             | Self::TooLarge { message, .. } => message,
         }
     }

@@ -60,6 +60,7 @@ pub struct Options {
     pub(crate) endpoint: EndpointSettings,
     pub(crate) ttl: Option<u16>,
     pub(crate) resend_interval: Option<Option<Duration>>,
+    max_resends: Option<Option<u32>>,
     pub(crate) survey_deadline: Option<Option<Duration>>,
     pub(crate) survey_storage: Option<usize>,
     /// `None`: the default of the protocol.
@@ -88,6 +89,7 @@ impl Default for Options {
             endpoint: EndpointSettings::default(),
             ttl: None,
             resend_interval: None,
+            max_resends: None,
             survey_deadline: None,
             survey_storage: None,
             overflow: None,
@@ -332,10 +334,23 @@ impl Options {
     /// After how long without a reply a request is sent again. Default 60 s; zero is invalid.
     ///
     /// `None` switches resending off: a request whose peer is lost then ends with
-    /// `ConnectionReset`. Taken when a request is sent, or a context made. Only for REQ.
+    /// `ConnectionReset`. Otherwise it is sent again at once when its peer is lost, to any that is
+    /// connected; when it loses its peer again, no sooner than 250 ms (or the interval, if that is
+    /// shorter) after it was sent last. Taken when a request is sent, or a context made. Only for REQ.
     #[doc(alias("NN_REQ_RESEND_IVL", "NNG_OPT_REQ_RESENDTIME"))]
     pub fn resend_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.resend_interval = Some(interval.into());
+        self
+    }
+
+    /// How often a request may be sent again, after the first time, for whatever reason. Default `None`:
+    /// no limit. Zero: never.
+    ///
+    /// A request that has been sent so often goes on waiting for the reply to any of its copies. When the
+    /// last peer that has one is lost, it ends with `GivenUp`. Without effect where `resend_interval` is
+    /// `None`. Taken when a request is sent, or a context made. Only for REQ.
+    pub fn max_resends(mut self, times: impl Into<Option<u32>>) -> Self {
+        self.max_resends = Some(times.into());
         self
     }
 
@@ -572,6 +587,15 @@ impl Options {
         self.resend_interval.unwrap_or(Some(RESEND_INTERVAL))
     }
 
+    pub(crate) fn resends(&self) -> Resends {
+        Resends { interval: self.get_resend_interval(), limit: self.get_max_resends() }
+    }
+
+    /// What `max_resends` was set to.
+    pub fn get_max_resends(&self) -> Option<u32> {
+        self.max_resends.flatten()
+    }
+
     /// What `survey_deadline` was set to, or its default.
     pub fn get_survey_deadline(&self) -> Option<Duration> {
         self.survey_deadline.unwrap_or(Some(SURVEY_DEADLINE))
@@ -659,6 +683,7 @@ impl Options {
         let set = [
             (Own::Ttl, self.ttl.is_some()),
             (Own::ResendInterval, self.resend_interval.is_some()),
+            (Own::MaxResends, self.max_resends.is_some()),
             (Own::SurveyDeadline, self.survey_deadline.is_some()),
             (Own::SurveyStorage, self.survey_storage.is_some()),
             (Own::Overflow, self.overflow.is_some()),
@@ -837,11 +862,21 @@ impl Conflate {
     }
 }
 
+/// When and how often a request is sent again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resends {
+    /// After how long without a reply; `None`: it is never sent again.
+    pub(crate) interval: Option<Duration>,
+    /// How often; `None`: no limit.
+    pub(crate) limit: Option<u32>,
+}
+
 /// The options that not every socket has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
     Ttl,
     ResendInterval,
+    MaxResends,
     SurveyDeadline,
     SurveyStorage,
     Overflow,
@@ -858,6 +893,7 @@ impl Own {
         match self {
             Self::Ttl => "ttl",
             Self::ResendInterval => "resend_interval",
+            Self::MaxResends => "max_resends",
             Self::SurveyDeadline => "survey_deadline",
             Self::SurveyStorage => "survey_storage",
             Self::Overflow => "overflow",
@@ -916,6 +952,7 @@ impl fmt::Debug for Options {
             .field("endpoint", &self.endpoint)
             .field("ttl", &self.ttl)
             .field("resend_interval", &self.resend_interval)
+            .field("max_resends", &self.max_resends)
             .field("survey_deadline", &self.survey_deadline)
             .field("survey_storage", &self.survey_storage)
             .field("overflow", &self.overflow)

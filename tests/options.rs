@@ -37,6 +37,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(options.get_tcp_keepalive(), None);
     assert_eq!(options.get_ttl(), 8);
     assert_eq!(options.get_resend_interval(), Some(minute));
+    assert_eq!(options.get_max_resends(), None);
     assert_eq!(options.get_survey_deadline(), Some(second));
     assert_eq!(options.get_survey_storage(), 128);
     assert_eq!((options.get_sub_queue(), options.get_prefer_new()), (128, true));
@@ -125,11 +126,13 @@ type Setting = (&'static str, fn(Options) -> Options);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const IN_RANGE: [Setting; 19] = [
+const IN_RANGE: [Setting; 21] = [
     ("ttl", |options| options.ttl(1)),
     ("ttl", |options| options.ttl(255)),
     ("resend_interval", |options| options.resend_interval(SECOND)),
     ("resend_interval", |options| options.resend_interval(None)),
+    ("max_resends", |options| options.max_resends(0)),
+    ("max_resends", |options| options.max_resends(u32::MAX)),
     ("survey_deadline", |options| options.survey_deadline(SECOND)),
     ("survey_deadline", |options| options.survey_deadline(None)),
     ("survey_storage", |options| options.survey_storage(1)),
@@ -206,7 +209,7 @@ fn an_option_is_had_or_not_and_in_range_or_not() {
 fn own_values(options: &Options) -> impl PartialEq + std::fmt::Debug + use<> {
     (
         options.get_ttl(),
-        (options.get_resend_interval(), options.get_survey_deadline()),
+        (options.get_resend_interval(), options.get_max_resends(), options.get_survey_deadline()),
         options.get_survey_storage(),
         options.get_overflow(),
         (options.get_sub_queue(), options.get_prefer_new(), options.get_conflate()),

@@ -2,12 +2,15 @@
 
 mod kit;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kit::{QUIET, Raw, RawListener, SOON, Transport, conserved, eventually};
 use sinew::{
-    DropReason, EndpointOptions, OptionError, Options, RecvError, Rep, Req, RequestError, SendError,
+    DetachReason, DropReason, EndpointOptions, Message, OptionError, Options, RecvError, Rep, Req,
+    RequestError, SendError,
 };
 
 const REQ: u8 = 0x30;
@@ -797,4 +800,150 @@ fn the_ids_of_every_socket_begin_somewhere_else() {
     assert!(ids.iter().all(|id| id >> 31 == 1), "{ids:x?}");
     ids.sort_unstable();
     assert!(ids.windows(2).all(|pair| pair[1] - pair[0] > 8), "{ids:x?}");
+}
+
+/// A reply over the limit used to make the request go out again with every reconnection, for as long as
+/// the call waited.
+///
+/// C420.
+#[test]
+fn a_reply_over_the_limit_fails_its_request_and_runs_the_handler_once() {
+    for transport in Transport::STREAMS {
+        let (req, rep) = (req(Options::new().max_recv_size(100)), Rep::new());
+        let (_address, _endpoint) = join!(rep, req, transport);
+        let asked = Arc::new(AtomicU64::new(0));
+        let handler = thread::spawn({
+            let (rep, asked) = (rep.clone(), Arc::clone(&asked));
+            move || {
+                while let Ok(request) = rep.recv() {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let length = request.message().to_text().parse().unwrap();
+                    let _ = request.reply(vec![b'.'; length]);
+                }
+            }
+        });
+        let expected = DetachReason::Oversize { announced: 4 + 97, limit: 100 };
+        let context = req.context();
+        let calls: [&dyn Fn() -> DetachReason; 5] = [
+            &|| bad_reply(req.request("97")),
+            &|| bad_reply(req.request_timeout("97", SOON)),
+            &|| bad_reply(kit::block_on(req.request_async("97"))),
+            &|| {
+                context.send("97").unwrap();
+                let error = context.recv_timeout(SOON).unwrap_err();
+                assert_eq!(context.recv(), Err(RecvError::State), "told once");
+                reason_of(error)
+            },
+            &|| {
+                context.send("97").unwrap();
+                reason_of(kit::block_on(context.recv_async()).unwrap_err())
+            },
+        ];
+        for (n, call) in calls.iter().enumerate() {
+            assert_eq!(call(), expected);
+            // Another request comes through, and nothing of the first with it.
+            assert_eq!(req.request("96").unwrap(), [b'.'; 96]);
+            assert_eq!(asked.load(Ordering::Relaxed), 2 * (n as u64 + 1));
+        }
+        assert_eq!((req.stats().resends, req.stats().oversize), (0, 5));
+        conserved(&req.stats());
+        rep.close().unwrap();
+        handler.join().unwrap();
+    }
+}
+
+fn bad_reply(outcome: Result<Message, RequestError>) -> DetachReason {
+    match outcome.unwrap_err() {
+        RequestError::BadReply { message, reason } => {
+            assert_eq!(message, "97", "it is given back");
+            reason
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn reason_of(error: RecvError) -> DetachReason {
+    match error {
+        RecvError::BadReply { reason } => reason,
+        other => panic!("{other}"),
+    }
+}
+
+/// C421.
+#[test]
+fn a_peer_that_breaks_the_framing_fails_what_it_was_asked_and_no_other_request() {
+    let (req, mut bad, address) = req_and_raw(Transport::Ipc, Options::new());
+    let lost = req.context();
+    lost.send("to the bad one").unwrap();
+    bad.read_frame();
+    let mut good = Raw::greet(&req.endpoints()[0].url(), REP, REQ);
+    req.wait_for_peers(2, SOON).unwrap();
+    let (one, other) = (req.context(), req.context());
+    one.send("1").unwrap();
+    other.send("2").unwrap();
+    let kept = good.read_frame();
+    bad.read_frame();
+    bad.send(b"\x07 is no type of a message");
+    assert_eq!(lost.recv(), Err(RecvError::BadReply { reason: DetachReason::Malformed }));
+    let mine = if kept.ends_with(b"1") { one } else { other };
+    good.send_frame(&[&kept[..4], b"x"].concat());
+    assert_eq!(mine.recv().unwrap(), "x");
+    assert_eq!(req.stats().resends, 0);
+    conserved(&req.stats());
+    drop(address);
+}
+
+/// A REP that accepts, reads one request and closes the connection.
+fn takes_one_request(listener: &RawListener) -> Vec<u8> {
+    let mut raw = listener.accept();
+    raw.read(8);
+    raw.send(&kit::header(REP));
+    raw.read_frame()
+}
+
+/// C422.
+#[test]
+fn a_request_is_sent_again_as_often_as_it_may_be_and_then_fails() {
+    for limit in [0, 1, 2] {
+        let listener = RawListener::new();
+        let req = req(Options::new().max_resends(limit));
+        req.connect(&listener.url()).unwrap();
+        let asking = thread::spawn({
+            let req = req.clone();
+            move || req.request("again?")
+        });
+        let copies: Vec<_> = (0..=limit).map(|_| takes_one_request(&listener)).collect();
+        assert!(copies.iter().all(|copy| copy.ends_with(b"again?") && *copy == copies[0]));
+        match asking.join().unwrap().unwrap_err() {
+            RequestError::GivenUp { message, sent, reason } => {
+                assert_eq!((message, sent), (Message::from("again?"), limit + 1));
+                assert_eq!(reason, DetachReason::PeerClosed);
+            }
+            other => panic!("{other}"),
+        }
+        let context = req.context();
+        context.set_max_resends(0);
+        context.send("by a context").unwrap();
+        takes_one_request(&listener);
+        let (sent, reason) = (1, DetachReason::PeerClosed);
+        assert_eq!(context.recv(), Err(RecvError::GivenUp { sent, reason }));
+        assert_eq!(req.stats().resends, u64::from(limit));
+        conserved(&req.stats());
+    }
+}
+
+/// C424.
+#[test]
+fn a_request_that_loses_its_peer_again_and_again_is_sent_with_pauses() {
+    let listener = RawListener::new();
+    let req = req(Options::new());
+    req.connect(&listener.url()).unwrap();
+    let (begin, asking) = (Instant::now(), req.context());
+    asking.send("poison").unwrap();
+    for copy in 1..=4u32 {
+        takes_one_request(&listener);
+        // At once the first time, and no sooner than 250 ms after the last copy from then on.
+        assert!(begin.elapsed() >= copy.saturating_sub(2) * Duration::from_millis(250));
+    }
+    conserved(&req.stats());
 }

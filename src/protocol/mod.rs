@@ -209,7 +209,7 @@ pub(crate) enum SendRefusal {
 }
 
 /// Why a receive cannot be done now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecvRefusal {
     /// Nothing is there; look again after a wake for the interest.
     WouldBlock,
@@ -221,6 +221,10 @@ pub(crate) enum RecvRefusal {
     Canceled,
     /// The pipe that carried a request which must not be repeated is gone.
     ConnectionReset,
+    /// A pipe that carried the request was closed for what its peer had sent.
+    BadReply(DetachReason),
+    /// The request was sent as often as it may be, and the last pipe that carried it is gone.
+    GivenUp { sent: u32, reason: DetachReason },
 }
 
 /// When a protocol has to be told the time. To ask the clock takes as long as to send.

@@ -5,6 +5,10 @@
 //! when no reply has come for the resend interval. The bytes and the id stay the same, so the first
 //! reply to any copy is the reply, and every later one is stale. Ids can be guessed, so a reply
 //! counts only from a pipe that took a copy.
+//!
+//! Two things end a request early. A pipe that was closed for what its peer had sent: whoever is asked
+//! next would send the same. And a limit to how often a request is sent again. A request that keeps
+//! losing its pipes is sent with pauses in between, for it may be what kills the servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -22,8 +26,12 @@ use super::{
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
-use crate::options::Own;
+use crate::options::{Own, Resends};
 use crate::stats::DropReason;
+
+/// The shortest time between two copies of a request that has lost a pipe before. Four a second are
+/// no burden to a server, and hardly a delay to who asks.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The state of a REQ socket: its conversations, and what their requests wait for.
 #[derive(Debug)]
@@ -39,7 +47,7 @@ pub(crate) struct Req {
     /// Every attached pipe, with the outstanding requests of which it took a copy, each under the
     /// ticket of its last copy there.
     pipes: BTreeMap<PipeId, BTreeMap<Ticket, Conversation>>,
-    /// When requests are to be sent again.
+    /// When requests are to be sent again, or may be after a pause.
     timers: BTreeSet<(Instant, Conversation)>,
 }
 
@@ -49,8 +57,8 @@ struct Ticket(u64);
 
 #[derive(Debug)]
 struct Asker {
-    /// The resend interval of the next request.
-    resend: Option<Duration>,
+    /// Those of the next request.
+    resends: Resends,
     state: State,
 }
 
@@ -61,7 +69,7 @@ struct Asker {
 ///   IDLE ------------> OUTSTANDING ------------------> REPLIED --recv--> IDLE
 ///                        |
 ///                        | pipe lost, not to be resent
-///                        +---------------------------> RESET --recv: connection reset--> IDLE
+///                        +---------------------------> FAILED --recv: why--> IDLE
 ///
 ///   send in any state: drop what is there, then OUTSTANDING
 /// ```
@@ -70,19 +78,23 @@ enum State {
     Idle,
     Outstanding(Request),
     Replied(RequestId, Message),
-    Reset(RequestId),
+    Failed(RequestId, RecvRefusal),
 }
 
 #[derive(Debug)]
 struct Request {
     id: RequestId,
     body: Body,
-    /// As it was when the request was sent: later changes are for later requests.
-    resend: Option<Duration>,
+    /// As they were when the request was sent: later changes are for later requests.
+    resends: Resends,
     ticket: Ticket,
     place: Place,
     /// The copies with pipes that are still attached, the latest last; at most one for each pipe.
     copies: SmallVec<[Sent; 1]>,
+    /// How many copies have gone out, those with lost pipes included.
+    sent: u32,
+    /// Once it has lost a pipe: how soon it may go out again when it loses another.
+    earliest: Option<Instant>,
 }
 
 /// One copy of a request.
@@ -99,8 +111,9 @@ struct Sent {
 /// ```text
 ///           a drained pipe takes it           pipe lost, or interval over
 ///   UNSENT -------------------------> CARRIED ---------------------------> RESENDING
-///                                        ^                                     |
-///                                        +------ a drained pipe takes it ------+
+///                                      ^   |                                 ^   |
+///                                      |   +--pipe lost again--> PAUSING ----+   |
+///                                      +--------- a drained pipe takes it -------+
 /// ```
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -110,6 +123,8 @@ enum Place {
     Resending,
     /// With the pipe of the latest copy, until `due`.
     Carried { due: Option<Instant> },
+    /// With nobody, until `end`.
+    Pausing { end: Instant },
 }
 
 impl Req {
@@ -126,16 +141,20 @@ impl Req {
         }
     }
 
-    /// A new conversation. With `resend` of `None` its requests are never sent twice.
-    pub(crate) fn open(&mut self, resend: Option<Duration>) -> Conversation {
-        let index = self.conversations.insert(Asker { resend, state: State::Idle });
+    /// A new conversation, whose requests are sent again as `resends` says.
+    pub(crate) fn open(&mut self, resends: Resends) -> Conversation {
+        let index = self.conversations.insert(Asker { resends, state: State::Idle });
         Conversation::from_index(index)
     }
 
-    /// Changes the resend interval of the requests to come.
-    pub(crate) fn set_resend(&mut self, conversation: Conversation, resend: Option<Duration>) {
+    /// Changes when and how often the requests to come are sent again.
+    pub(crate) fn change_resends(
+        &mut self,
+        conversation: Conversation,
+        change: impl FnOnce(&mut Resends),
+    ) {
         if let Some(asker) = self.conversations.get_mut(conversation.index()) {
-            asker.resend = resend;
+            change(&mut asker.resends);
         }
     }
 
@@ -158,7 +177,7 @@ impl Req {
             return;
         };
         match std::mem::replace(&mut asker.state, State::Idle) {
-            State::Idle | State::Reset(_) => {}
+            State::Idle | State::Failed(..) => {}
             State::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
             State::Outstanding(request) => {
                 if matches!(request.place, Place::Unsent) {
@@ -177,7 +196,7 @@ impl Req {
             Place::Unsent | Place::Resending => {
                 self.line.remove(&request.ticket);
             }
-            Place::Carried { due: Some(due) } => {
+            Place::Carried { due: Some(due) } | Place::Pausing { end: due } => {
                 self.timers.remove(&(due, conversation));
             }
             Place::Carried { due: None } => {}
@@ -241,9 +260,7 @@ impl Req {
         if matches!(request.place, Place::Resending) {
             io.resent();
         }
-        let due = request.resend.and_then(|interval| now.checked_add(interval));
-        request.place = Place::Carried { due };
-        let earlier = request.remember(Sent { pipe, ticket });
+        let (due, earlier) = request.go_out(Sent { pipe, ticket }, now);
         self.line.remove(&ticket);
         let carried = self.pipes.entry(pipe).or_default();
         if let Some(earlier) = earlier {
@@ -266,39 +283,70 @@ impl Req {
         if !request.copies.iter().any(|copy| copy.pipe == pipe) {
             return Err(DropReason::NotAsked);
         }
-        let reply = State::Replied(id, Message::received(body, pipe));
-        if let State::Outstanding(request) = std::mem::replace(&mut asker.state, reply) {
-            self.release(conversation, &request);
-        }
-        io.wake(conversation.interest());
+        self.conclude(conversation, State::Replied(id, Message::received(body, pipe)), io);
         Ok(())
     }
 
-    /// A pipe with a copy is gone. If that was the latest, the request takes its old place in line, or
-    /// is over.
-    fn on_pipe_lost(&mut self, pipe: PipeId, conversation: Conversation, io: &mut impl Port) {
+    /// Ends the outstanding request of a conversation: `state` says how.
+    fn conclude(&mut self, conversation: Conversation, state: State, io: &mut impl Port) {
         let Some(asker) = self.conversations.get_mut(conversation.index()) else {
             return;
         };
-        let State::Outstanding(request) = &mut asker.state else {
+        if let State::Outstanding(request) = std::mem::replace(&mut asker.state, state) {
+            self.release(conversation, &request);
+        }
+        io.wake(conversation.interest());
+    }
+
+    /// A pipe with a copy is gone: the request is over, or goes out again, or waits for another copy.
+    fn on_pipe_lost(
+        &mut self,
+        (pipe, reason): (PipeId, &DetachReason),
+        conversation: Conversation,
+        now: Instant,
+        io: &mut impl Port,
+    ) {
+        let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return;
         };
-        let latest = request.copies.last().is_some_and(|copy| copy.pipe == pipe);
-        request.copies.retain(|copy| copy.pipe != pipe);
-        let Place::Carried { due } = request.place else { return };
-        if !latest {
-            return;
+        match request.lose(pipe, reason) {
+            Loss::Nothing => {}
+            Loss::Again => self.line_up_again(conversation, now),
+            Loss::Fatal(refusal) => {
+                let failed = State::Failed(request.id, refusal);
+                self.conclude(conversation, failed, io);
+            }
         }
-        if let Some(due) = due {
+    }
+
+    /// The request takes its old place in line, if need be after a pause.
+    fn line_up_again(&mut self, conversation: Conversation, now: Instant) {
+        let Some(request) = outstanding(&mut self.conversations, conversation) else {
+            return;
+        };
+        if let Place::Carried { due: Some(due) } = request.place {
             self.timers.remove(&(due, conversation));
         }
-        if request.resend.is_some() {
-            request.place = Place::Resending;
-            self.line.insert(request.ticket, conversation);
-        } else {
-            self.ids.retire(request.id);
-            asker.state = State::Reset(request.id);
-            io.wake(conversation.interest());
+        match request.earliest.replace(now) {
+            Some(end) if end > now => {
+                request.place = Place::Pausing { end };
+                self.timers.insert((end, conversation));
+            }
+            _ => {
+                request.place = Place::Resending;
+                self.line.insert(request.ticket, conversation);
+            }
+        }
+    }
+
+    /// The pause of a request or its interval is over.
+    fn on_timer(&mut self, conversation: Conversation) {
+        match outstanding(&mut self.conversations, conversation) {
+            Some(request) if matches!(request.place, Place::Pausing { .. }) => {
+                request.place = Place::Resending;
+                self.line.insert(request.ticket, conversation);
+            }
+            _ => self.on_interval_over(conversation),
         }
     }
 
@@ -320,7 +368,7 @@ impl Req {
 impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
-    const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::SendPriority];
+    const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::MaxResends, Own::SendPriority];
     const CLOCK: Clock = Clock::Always;
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
@@ -334,12 +382,12 @@ impl Protocol for Req {
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, now: Instant, io: &mut impl Port) {
         // A reply that has arrived makes a resend needless.
         self.readable(pipe, io);
         self.drained.remove(pipe);
         for conversation in self.pipes.remove(&pipe).unwrap_or_default().into_values() {
-            self.on_pipe_lost(pipe, conversation, io);
+            self.on_pipe_lost((pipe, reason), conversation, now, io);
         }
         self.dispatch(now, io);
     }
@@ -375,10 +423,12 @@ impl Protocol for Req {
         asker.state = State::Outstanding(Request {
             id,
             body: body.clone().into(),
-            resend: asker.resend,
+            resends: asker.resends,
             ticket,
             place: Place::Unsent,
             copies: SmallVec::new(),
+            sent: 0,
+            earliest: None,
         });
         self.line_up(ticket, conversation, now, io);
         Ok(())
@@ -400,7 +450,8 @@ impl Protocol for Req {
         }
         match std::mem::replace(state, State::Idle) {
             State::Replied(_, reply) => Ok(reply),
-            _ => Err(RecvRefusal::ConnectionReset),
+            State::Failed(_, refusal) => Err(refusal),
+            State::Idle | State::Outstanding(_) => Err(RecvRefusal::State),
         }
     }
 
@@ -420,7 +471,7 @@ impl Protocol for Req {
         match interest {
             Interest::Recv(n) => {
                 let asker = self.conversations.get(n as usize);
-                asker.is_some_and(|it| matches!(it.state, State::Replied(..) | State::Reset(_)))
+                asker.is_some_and(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
             }
             _ => self.ready(interest),
         }
@@ -450,19 +501,63 @@ impl Protocol for Req {
             && due <= now
         {
             self.timers.pop_first();
-            self.on_interval_over(conversation);
+            self.on_timer(conversation);
         }
         self.dispatch(now, io);
     }
 }
 
+/// What the loss of a pipe means to a request of which that has a copy.
+enum Loss {
+    /// It has gone out on another since, or may still be answered by another.
+    Nothing,
+    /// It has to go out again.
+    Again,
+    /// It is over.
+    Fatal(RecvRefusal),
+}
+
 impl Request {
-    /// Notes that a copy went out; yields the one that the same pipe had before.
-    fn remember(&mut self, copy: Sent) -> Option<Sent> {
+    /// A copy goes out: when another is due, and the one that the same pipe had before.
+    fn go_out(&mut self, copy: Sent, now: Instant) -> (Option<Instant>, Option<Sent>) {
+        self.sent = self.sent.saturating_add(1);
+        let interval = self.resends.interval.filter(|_| self.may_go_out_again());
+        let due = interval.and_then(|interval| now.checked_add(interval));
+        self.place = Place::Carried { due };
+        if let Some(earliest) = &mut self.earliest {
+            // Who asks for shorter intervals wants no longer pauses.
+            *earliest = now + interval.map_or(PAUSE, |interval| interval.min(PAUSE));
+        }
         let earlier = self.copies.iter().position(|other| other.pipe == copy.pipe);
         let earlier = earlier.map(|at| self.copies.remove(at));
         self.copies.push(copy);
-        earlier
+        (due, earlier)
+    }
+
+    fn may_go_out_again(&self) -> bool {
+        let Resends { interval, limit } = self.resends;
+        interval.is_some() && limit.is_none_or(|limit| self.sent <= limit)
+    }
+
+    /// A pipe that has a copy is gone.
+    fn lose(&mut self, pipe: PipeId, reason: &DetachReason) -> Loss {
+        let was_latest = self.copies.last().is_some_and(|copy| copy.pipe == pipe);
+        self.copies.retain(|copy| copy.pipe != pipe);
+        if reason.is_fault() {
+            return Loss::Fatal(RecvRefusal::BadReply(reason.clone()));
+        }
+        if !was_latest || !matches!(self.place, Place::Carried { .. }) {
+            return Loss::Nothing;
+        }
+        match self.resends.interval {
+            Some(_) if self.may_go_out_again() => Loss::Again,
+            _ if !self.copies.is_empty() => Loss::Nothing,
+            None => Loss::Fatal(RecvRefusal::ConnectionReset),
+            Some(_) => {
+                let (sent, reason) = (self.sent, reason.clone());
+                Loss::Fatal(RecvRefusal::GivenUp { sent, reason })
+            }
+        }
     }
 }
 
@@ -472,7 +567,7 @@ impl State {
         match self {
             Self::Idle => None,
             Self::Outstanding(request) => Some(request.id),
-            Self::Replied(id, _) | Self::Reset(id) => Some(*id),
+            Self::Replied(id, _) | Self::Failed(id, _) => Some(*id),
         }
     }
 
@@ -511,8 +606,12 @@ mod tests {
         fn connected() -> (Self, Conversation) {
             let mut bench = Self::new();
             bench.attach(1);
-            let conversation = bench.req.open(Some(60 * SECOND));
+            let conversation = bench.open(Some(60 * SECOND));
             (bench, conversation)
+        }
+
+        fn open(&mut self, interval: Option<Duration>) -> Conversation {
+            self.req.open(Resends { interval, limit: None })
         }
 
         fn attach(&mut self, n: u32) {
@@ -520,8 +619,12 @@ mod tests {
         }
 
         fn detach(&mut self, n: u32) {
+            self.detach_for(&DetachReason::PeerClosed, n);
+        }
+
+        fn detach_for(&mut self, reason: &DetachReason, n: u32) {
             self.io.break_off(pipe(n));
-            self.req.detach(pipe(n), &DetachReason::PeerClosed, self.now, &mut self.io);
+            self.req.detach(pipe(n), reason, self.now, &mut self.io);
         }
 
         /// Attaches a pipe that keeps what it takes.
@@ -597,7 +700,7 @@ mod tests {
     #[test]
     fn a_receive_without_a_request_is_refused() {
         let (mut bench, asker) = Bench::connected();
-        let other = bench.req.open(None);
+        let other = bench.open(None);
         assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
         bench.arrives(1, &[b"\x80\0\0\x09x"]);
         assert_eq!(bench.take_reasons(), [DropReason::Stale]);
@@ -624,7 +727,7 @@ mod tests {
     fn a_request_without_a_reply_is_sent_again_with_the_same_bytes() {
         let mut bench = Bench::new();
         bench.attach(1);
-        let asker = bench.req.open(Some(SECOND));
+        let asker = bench.open(Some(SECOND));
         bench.send(asker, "a");
         let first = bench.io.take_sent();
         assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
@@ -642,7 +745,7 @@ mod tests {
     fn only_the_first_reply_counts() {
         let mut bench = Bench::new();
         bench.attach(1);
-        let asker = bench.req.open(Some(SECOND));
+        let asker = bench.open(Some(SECOND));
         bench.send(asker, "a");
         bench.pass(SECOND);
         bench.arrives(1, &[b"\x80\0\0\x091", b"\x80\0\0\x092"]);
@@ -656,7 +759,7 @@ mod tests {
     #[test]
     fn a_request_without_a_peer_is_held_and_goes_out_once() {
         let mut bench = Bench::new();
-        let asker = bench.req.open(Some(SECOND));
+        let asker = bench.open(Some(SECOND));
         bench.send(asker, "a");
         assert_eq!(bench.req.held(), Held { outbound: 1, inbound: 0 });
         assert_eq!(bench.req.deadline(), None);
@@ -720,7 +823,7 @@ mod tests {
     #[test]
     fn a_request_not_to_be_repeated_is_reset_once_with_its_pipe() {
         let mut bench = Bench::new();
-        let asker = bench.req.open(None);
+        let asker = bench.open(None);
         for n in [1, 2] {
             bench.attach(n);
             bench.send(asker, "a");
@@ -734,6 +837,157 @@ mod tests {
         }
         bench.attach(3);
         assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+    }
+
+    fn oversize() -> DetachReason {
+        DetachReason::Oversize { announced: 101, limit: 100 }
+    }
+
+    // C420, C421.
+    #[test]
+    fn a_request_whose_peer_sends_what_cannot_be_read_fails_and_says_why() {
+        for reason in [oversize(), DetachReason::Malformed] {
+            for interval in [None, Some(SECOND)] {
+                let mut bench = Bench::new();
+                bench.attach(1);
+                let asker = bench.open(interval);
+                bench.send(asker, "a");
+                bench.io.take_woken(asker.interest());
+                bench.attach(2);
+                bench.detach_for(&reason, 1);
+                assert!(bench.io.take_woken(asker.interest()));
+                assert_eq!(bench.req.deadline(), None);
+                assert_eq!(bench.recv(asker), Err(RecvRefusal::BadReply(reason.clone())));
+                assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+                assert_eq!(bench.take_sent(), sent([(1, "a")]));
+            }
+        }
+    }
+
+    // C421.
+    #[test]
+    fn a_fault_ends_every_request_of_which_the_peer_had_a_copy_and_no_other() {
+        let mut bench = Bench::new();
+        bench.attach(1);
+        bench.attach_stalled(2);
+        let [waits, other, unsent] = [(); 3].map(|()| bench.open(Some(SECOND)));
+        bench.send(waits, "waits");
+        bench.send(other, "other");
+        bench.io.fill(pipe(1));
+        bench.pass(SECOND);
+        bench.send(unsent, "unsent");
+        assert_eq!(
+            bench.take_sent(),
+            sent([(1, "waits"), (2, "other")]),
+            "all three stand in line"
+        );
+        bench.detach_for(&oversize(), 1);
+        assert_eq!(bench.recv(waits), Err(RecvRefusal::BadReply(oversize())));
+        bench.drain(2);
+        bench.drain(2);
+        assert_eq!(bench.take_sent(), sent([(2, "other"), (2, "unsent")]));
+        bench.arrives(2, &[b"\x80\0\0\x0Ax", b"\x80\0\0\x0By"]);
+        assert_eq!([bench.recv(other), bench.recv(unsent)].map(Result::unwrap), ["x", "y"]);
+    }
+
+    // C424: no server is asked by one request more than four times a second, whoever is ready.
+    #[test]
+    fn a_request_that_kills_every_peer_goes_out_at_once_and_then_with_pauses() {
+        let mut bench = Bench::new();
+        for n in 1..=9 {
+            bench.attach(n);
+        }
+        let asker = bench.open(Some(60 * SECOND));
+        bench.send(asker, "poison");
+        bench.detach(1);
+        assert_eq!(bench.take_sent(), sent([(1, "poison"), (2, "poison")]), "the first time");
+        for n in 2..9 {
+            bench.detach(n);
+            assert_eq!(bench.req.deadline(), Some(bench.now + PAUSE));
+            bench.pass(PAUSE - Duration::from_nanos(1));
+            assert_eq!(bench.take_sent(), sent([]));
+            bench.pass(Duration::from_nanos(1));
+            assert_eq!(bench.take_sent(), sent([(n + 1, "poison")]));
+        }
+        bench.pass(PAUSE);
+        bench.detach(9);
+        bench.attach(10);
+        assert_eq!(bench.take_sent(), sent([(10, "poison")]), "the pause is over by now");
+        bench.arrives(10, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.recv(asker).unwrap(), "x");
+        assert_eq!(bench.req.deadline(), None);
+    }
+
+    #[test]
+    fn a_pause_is_never_longer_than_the_interval() {
+        let mut bench = Bench::new();
+        for n in [1, 2, 3] {
+            bench.attach(n);
+        }
+        let asker = bench.open(Some(PAUSE / 10));
+        bench.send(asker, "a");
+        bench.detach(1);
+        bench.detach(2);
+        bench.pass(PAUSE / 10);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a"), (3, "a")]));
+    }
+
+    #[test]
+    fn a_request_given_up_during_its_pause_leaves_nothing_behind() {
+        let (mut bench, asker) = Bench::connected();
+        bench.attach(2);
+        bench.send(asker, "a");
+        bench.detach(1);
+        bench.detach(2);
+        assert_eq!(bench.req.deadline(), Some(bench.now + PAUSE));
+        bench.req.close(asker, &mut bench.io);
+        assert_eq!(bench.req.deadline(), None);
+        bench.attach(3);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+    }
+
+    fn limited(limit: u32) -> (Bench, Conversation) {
+        let mut bench = Bench::new();
+        for n in [1, 2, 3] {
+            bench.attach(n);
+        }
+        let asker = bench.req.open(Resends { interval: Some(SECOND), limit: Some(limit) });
+        bench.send(asker, "a");
+        (bench, asker)
+    }
+
+    // C422.
+    #[test]
+    fn a_request_that_was_sent_as_often_as_it_may_be_fails_with_its_last_pipe() {
+        for limit in [0, 1] {
+            let (mut bench, asker) = limited(limit);
+            (1..=limit).for_each(|n| bench.detach(n));
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
+            bench.detach_for(&DetachReason::ClosedHere, limit + 1);
+            let (sent, reason) = (limit + 1, DetachReason::ClosedHere);
+            assert_eq!(bench.take_sent().len() as u32, sent);
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::GivenUp { sent, reason }));
+            assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
+            assert_eq!(bench.req.deadline(), None);
+        }
+    }
+
+    // C423.
+    #[test]
+    fn a_request_sent_for_the_last_time_waits_for_any_of_its_copies() {
+        let (mut bench, asker) = limited(1);
+        bench.pass(SECOND);
+        assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
+        assert_eq!(bench.req.deadline(), None, "nothing more is due");
+        bench.pass(60 * SECOND);
+        bench.detach(2);
+        assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock), "the first may still answer");
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        assert_eq!(bench.recv(asker).unwrap(), "x");
+        bench.send(asker, "b");
+        assert_eq!(bench.take_sent(), sent([(3, "b")]));
+        bench.pass(SECOND);
+        assert_eq!(bench.take_sent(), sent([(1, "b")]), "the next may be sent again as often");
     }
 
     // C070 to C072, D9.
@@ -785,7 +1039,7 @@ mod tests {
     fn a_reply_to_a_request_nobody_was_sent_is_a_guess() {
         let mut bench = Bench::new();
         bench.attach_stalled(1);
-        let [first, second] = [(); 2].map(|()| bench.req.open(None));
+        let [first, second] = [(); 2].map(|()| bench.open(None));
         bench.send(first, "a");
         bench.send(second, "b");
         bench.arrives(1, &[b"\x80\0\0\x0Ax"]);
@@ -817,7 +1071,7 @@ mod tests {
         for n in [1, 2] {
             bench.attach(n);
         }
-        let asker = bench.req.open(Some(SECOND));
+        let asker = bench.open(Some(SECOND));
         bench.send(asker, "a");
         bench.pass(SECOND);
         bench.pass(SECOND);
@@ -860,7 +1114,7 @@ mod tests {
     fn a_changed_interval_is_that_of_the_next_request() {
         let (mut bench, asker) = Bench::connected();
         bench.send(asker, "a");
-        bench.req.set_resend(asker, None);
+        bench.req.change_resends(asker, |resends| resends.interval = None);
         assert_eq!(bench.req.deadline(), Some(bench.now + 60 * SECOND));
         bench.send(asker, "b");
         assert_eq!(bench.req.deadline(), None);
@@ -870,7 +1124,7 @@ mod tests {
     #[test]
     fn requests_are_held_in_the_order_of_their_sends() {
         let mut bench = Bench::new();
-        let askers = [(); 4].map(|()| bench.req.open(None));
+        let askers = [(); 4].map(|()| bench.open(None));
         for (asker, text) in askers.into_iter().rev().zip(["a", "b", "c", "d"]) {
             bench.send(asker, text);
         }
@@ -887,7 +1141,7 @@ mod tests {
     #[test]
     fn a_lost_request_keeps_its_place_and_a_late_one_goes_to_the_end() {
         let mut bench = Bench::new();
-        let askers = [(); 3].map(|()| bench.req.open(Some(SECOND)));
+        let askers = [(); 3].map(|()| bench.open(Some(SECOND)));
         bench.attach_stalled(1);
         for (asker, text) in askers.into_iter().zip(["a", "b", "c"]) {
             bench.send(asker, text);
@@ -904,7 +1158,7 @@ mod tests {
     #[test]
     fn of_two_requests_that_are_held_only_the_second_goes_out() {
         let mut bench = Bench::new();
-        let asker = bench.req.open(None);
+        let asker = bench.open(None);
         bench.send(asker, "a");
         bench.send(asker, "b");
         assert_eq!(bench.take_reasons(), [DropReason::Superseded]);
@@ -916,7 +1170,7 @@ mod tests {
     #[test]
     fn closing_a_conversation_forgets_its_request_and_no_other() {
         let (mut bench, one) = Bench::connected();
-        let other = bench.req.open(None);
+        let other = bench.open(None);
         bench.send(one, "a");
         bench.send(other, "b");
         let turn = bench.req.turn(one).unwrap();
@@ -934,7 +1188,7 @@ mod tests {
     #[test]
     fn closing_a_conversation_counts_what_it_still_had() {
         let mut bench = Bench::new();
-        let [unsent, unread] = [(); 2].map(|()| bench.req.open(None));
+        let [unsent, unread] = [(); 2].map(|()| bench.open(None));
         bench.attach_stalled(1);
         bench.send(unread, "a");
         bench.send(unsent, "b");
@@ -953,7 +1207,7 @@ mod tests {
     fn three_hundred_conversations_get_each_its_own_reply() {
         let mut bench = Bench::new();
         bench.attach(1);
-        let askers: Vec<_> = (0..300).map(|_| bench.req.open(Some(SECOND))).collect();
+        let askers: Vec<_> = (0..300).map(|_| bench.open(Some(SECOND))).collect();
         for &asker in &askers {
             bench.send(asker, "a");
             assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
@@ -983,7 +1237,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.req = Req::new(0x7FFF_FFFE);
         bench.attach(1);
-        let askers = [(); 3].map(|()| bench.req.open(None));
+        let askers = [(); 3].map(|()| bench.open(None));
         for asker in askers {
             bench.send(asker, "");
         }
@@ -999,7 +1253,7 @@ mod tests {
             bench.io.rank(pipe(n), priority, 8);
             bench.attach(n);
         }
-        let conversation = bench.req.open(Some(60 * SECOND));
+        let conversation = bench.open(Some(60 * SECOND));
         let went = |bench: &mut Bench| {
             bench.send(conversation, "q");
             bench.io.take_sent().into_iter().map(|(pipe, _)| pipe.get()).collect::<Vec<_>>()

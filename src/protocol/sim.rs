@@ -56,6 +56,8 @@ pub(super) struct World {
     net: Net,
     nodes: Vec<Box<dyn Node>>,
     links: Vec<Link>,
+    /// Whether a link may break because of what one of its nodes has sent.
+    faults: bool,
 }
 
 /// What happens by itself at some time.
@@ -89,7 +91,11 @@ pub(super) struct Shape {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        Self { net: Net::new(seed), nodes: Vec::new(), links: Vec::new() }
+        Self { net: Net::new(seed), nodes: Vec::new(), links: Vec::new(), faults: false }
+    }
+
+    pub(super) fn has_faults(&mut self, faults: bool) {
+        self.faults = faults;
     }
 
     pub(super) fn node<P: Protocol>(
@@ -269,8 +275,12 @@ impl World {
     fn tell(&mut self, pipe: PipeId) {
         let end = self.net.end(pipe);
         if std::mem::take(&mut end.attached) {
+            let reason = match self.faults && self.net.random.one_in(4) {
+                true => DetachReason::Malformed,
+                false => DetachReason::PeerClosed,
+            };
             let (node, mut io) = self.enter(self.net.ends[&pipe].node);
-            node.detach(pipe, &mut io);
+            node.detach(pipe, &reason, &mut io);
         }
     }
 
@@ -723,7 +733,7 @@ struct Actor<P, A> {
 /// An actor of any kind.
 trait Node {
     fn attach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) -> Result<(), Rejected>;
-    fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>);
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, io: &mut SimPort<'_>);
     fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>);
     fn writable(&mut self, pipe: PipeId, io: &mut SimPort<'_>);
     fn expire(&mut self, io: &mut SimPort<'_>);
@@ -739,8 +749,8 @@ impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
         self.protocol.attach(pipe, io.now(), io)
     }
 
-    fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
-        self.protocol.detach(pipe, &DetachReason::PeerClosed, io.now(), io);
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, io: &mut SimPort<'_>) {
+        self.protocol.detach(pipe, reason, io.now(), io);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
@@ -838,10 +848,10 @@ impl<L: RawProtocol, R: RawProtocol> Node for Device<L, R> {
         }
     }
 
-    fn detach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, io: &mut SimPort<'_>) {
         match io.is_first_end(pipe) {
-            true => self.right.detach(pipe, &DetachReason::PeerClosed, io.now(), io),
-            false => self.left.detach(pipe, &DetachReason::PeerClosed, io.now(), io),
+            true => self.right.detach(pipe, reason, io.now(), io),
+            false => self.left.detach(pipe, reason, io.now(), io),
         }
     }
 

@@ -123,7 +123,8 @@ macro_rules! context_calls {
             /// with SURVEYOR and SUB, where any number of calls may receive at once, nor is there ever
             /// nothing to receive for with SUB);
             /// `TimedOut`; `Closed`; for REQ and SURVEYOR `Canceled` when a newer send takes over, and
-            /// for REQ `ConnectionReset` with resending switched off.
+            /// for REQ `ConnectionReset` with resending switched off, `BadReply`, and `GivenUp` with a
+            /// limit to resending.
             pub fn recv(&self) -> Result<Message, RecvError> {
                 let timeout = *self.common.recv_timeout.lock();
                 self.take(Patience::For(timeout))
@@ -354,7 +355,7 @@ asking_context! {
     /// assert_eq!(context.try_recv(), Err(sinew::RecvError::WouldBlock));
     /// # Ok::<(), sinew::SendError>(())
     /// ```
-    ReqContext, protocol::Req, Receivers::One, |req, options| req.open(options.get_resend_interval())
+    ReqContext, protocol::Req, Receivers::One, |req, options| req.open(options.resends())
 }
 
 impl ReqContext {
@@ -370,8 +371,19 @@ impl ReqContext {
     ) -> Result<(), OptionError> {
         let interval = interval.into();
         Options::new().resend_interval(interval).check(&protocol::Req::KIND)?;
-        self.conversing.configure(|req, conversation, _| req.set_resend(conversation, interval));
+        self.conversing.configure(|req, conversation, _| {
+            req.change_resends(conversation, |resends| resends.interval = interval);
+        });
         Ok(())
+    }
+
+    /// How often later requests of this context may be sent again; `None`: no limit; zero: never. See
+    /// [`Options::max_resends`](crate::Options::max_resends). Without effect on one that is closed.
+    pub fn set_max_resends(&self, times: impl Into<Option<u32>>) {
+        let limit = times.into();
+        self.conversing.configure(|req, conversation, _| {
+            req.change_resends(conversation, |resends| resends.limit = limit);
+        });
     }
 }
 

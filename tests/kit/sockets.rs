@@ -183,7 +183,7 @@ sockets! {
     sinew::PolyPair1: (0x11, 0x11), ["ttl", "recv_priority"];
     sinew::Pub: (0x20, 0x21), ["overflow", "conflate"];
     sinew::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "conflate", "recv_priority"];
-    sinew::Req: (0x30, 0x31), ["resend_interval", "send_priority"];
+    sinew::Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];
     sinew::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
     sinew::Push: (0x50, 0x51), ["overflow", "send_priority"];
     sinew::Pull: (0x51, 0x50), ["recv_priority"];

@@ -16,7 +16,7 @@ use super::super::{
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
-use crate::options::{Conflate, Conflating, Keep};
+use crate::options::{Conflate, Conflating, Keep, Resends};
 use crate::rounds::rounds;
 
 /// How often each program acts. Until it has, it leaves some of what it could receive for later.
@@ -193,16 +193,20 @@ proptest! {
     /// see to it that it gets one; no REP answers the wrong pipe.
     ///
     /// Where REPs forget, the interval has to help; where they do not, the loss of a pipe is all
-    /// that makes a request go out again.
+    /// that makes a request go out again. A pipe that is closed for a fault ends what it carried.
     #[test]
     fn every_request_gets_its_reply(
         seed: u64, shape in shapes(), reqs in 1..4usize, reps in 1..4usize, breaks in 0..12usize,
-        forgetful: bool,
+        forgetful: bool, faults: bool,
     ) {
         let mut world = World::new(seed);
+        world.has_faults(faults);
         let resend = if forgetful { RESEND } else { Duration::MAX };
         let askers: Vec<_> = (0..reqs)
-            .map(|n| world.node(Req::new(n as u32 * 7), Asker::new(Some(resend))))
+            .map(|n| {
+                let program = Asker { faults, ..Asker::new(every(resend)) };
+                world.node(Req::new(n as u32 * 7), program)
+            })
             .collect();
         for _ in 0..reps {
             let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(forgetful));
@@ -228,7 +232,7 @@ proptest! {
         }
         let (first, last) = (0, last.expect("there is one at least"));
         for n in 0..reqs {
-            let program = Asker { across_devices: true, ..Asker::new(Some(10 * RESEND)) };
+            let program = Asker { across_devices: true, ..Asker::new(every(10 * RESEND)) };
             let req = world.node(Req::new(n as u32 * 7), program);
             world.link([req, first], shape);
         }
@@ -240,13 +244,16 @@ proptest! {
         world.run(ACTS, breaks);
     }
 
-    /// A request that must not be repeated gets its reply or hears that its pipe is lost.
+    /// A request that must not be repeated, or not so often, gets its reply or hears that its pipe is
+    /// lost.
     #[test]
     fn a_request_not_to_be_repeated_ends_either_way(
         seed: u64, shape in shapes(), reps in 1..4usize, breaks in 0..12usize,
+        interval in prop::option::of(Just(RESEND)), limit in 0..3u32,
     ) {
         let mut world = World::new(seed);
-        let req = world.node(Req::new(u32::MAX), Asker::new(None));
+        let resends = Resends { interval, limit: Some(limit) };
+        let req = world.node(Req::new(u32::MAX), Asker::new(resends));
         for _ in 0..reps {
             let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(false));
             world.link([req, rep], shape);
@@ -279,7 +286,7 @@ proptest! {
         let vandal = world.node(Pair::new(), Vandal);
         let victim = match seed % 15 {
             0 => world.node(Req::new(0), Witness::new(|req: &mut Req, io| {
-                let asker = req.open(Some(RESEND));
+                let asker = req.open(every(RESEND));
                 io.offered(1);
                 req.send(&asker, &Bytes::new(), io.now(), io).expect("a REQ always sends");
                 req.turn(asker).expect("it has just asked")
@@ -317,6 +324,11 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let latency =
         prop_oneof![Just(0u64), Just(1), Just(10), Just(60)].prop_map(Duration::from_millis);
     (1..4usize, latency).prop_map(|(capacity, latency)| Shape { capacity, latency })
+}
+
+/// Without a limit.
+fn every(interval: Duration) -> Resends {
+    Resends { interval: Some(interval), limit: None }
 }
 
 /// A message that says who sent it: a node, one of its conversations, and a number.
@@ -820,7 +832,9 @@ impl<P: Exchange> Program<P> for Talker {
 
 /// The program at a REQ: asks in a few conversations, and asks anew before it is answered.
 struct Asker {
-    resend: Option<Duration>,
+    resends: Resends,
+    /// Pipes may be closed for what a peer has sent.
+    faults: bool,
     acts: usize,
     asking: Vec<Asking>,
     across_devices: bool,
@@ -836,8 +850,8 @@ struct Asking {
 impl Asker {
     const CONVERSATIONS: usize = 3;
 
-    fn new(resend: Option<Duration>) -> Self {
-        Self { resend, acts: 0, asking: Vec::new(), across_devices: false }
+    fn new(resends: Resends) -> Self {
+        Self { resends, faults: false, acts: 0, asking: Vec::new(), across_devices: false }
     }
 
     fn ask(&mut self, which: usize, req: &mut Req, io: &mut SimPort<'_>) {
@@ -865,7 +879,11 @@ impl Asker {
                 let near = io.node_behind(reply.pipe().expect("it was received"));
                 assert!(self.across_devices || near == reply[LABEL]);
             }
-            Err(RecvRefusal::ConnectionReset) => assert_eq!(self.resend, None),
+            Err(RecvRefusal::ConnectionReset) => assert_eq!(self.resends.interval, None),
+            Err(RecvRefusal::BadReply(_)) => assert!(self.faults),
+            Err(RecvRefusal::GivenUp { sent, .. }) => {
+                assert_eq!(Some(sent), self.resends.limit.map(|limit| limit + 1));
+            }
             Err(refusal) => return assert_eq!(refusal, RecvRefusal::WouldBlock),
         }
         asking.turn = None;
@@ -875,14 +893,14 @@ impl Asker {
 impl Program<Req> for Asker {
     fn act(&mut self, req: &mut Req, io: &mut SimPort<'_>) {
         while self.asking.len() < Self::CONVERSATIONS {
-            let conversation = req.open(self.resend);
+            let conversation = req.open(self.resends);
             self.asking.push(Asking { conversation, number: 0, turn: None });
         }
         let which = io.random().below(self.asking.len());
         if io.random().one_in(8) {
             let asking = &mut self.asking[which];
             req.close(asking.conversation, io);
-            asking.conversation = req.open(self.resend);
+            asking.conversation = req.open(self.resends);
             asking.turn = None;
         } else {
             self.ask(which, req, io);

@@ -611,6 +611,12 @@ impl<P: Protocol> Core<P> {
             Failure::Refused(RecvRefusal::State) => return RecvError::State,
             Failure::Refused(RecvRefusal::Canceled) => return RecvError::Canceled,
             Failure::Refused(RecvRefusal::ConnectionReset) => return RecvError::ConnectionReset,
+            Failure::Refused(RecvRefusal::BadReply(reason)) => {
+                return RecvError::BadReply { reason };
+            }
+            Failure::Refused(RecvRefusal::GivenUp { sent, reason }) => {
+                return RecvError::GivenUp { sent, reason };
+            }
             Failure::Refused(RecvRefusal::Expired) => None,
             Failure::TimedOut(waited) => Some(waited),
         };

@@ -57,8 +57,8 @@ impl Req {
     ///
     /// # Errors
     ///
-    /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off) or `TooLarge`, with
-    /// the request inside. After an error the request is given up: its reply is dropped if it comes.
+    /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off), `BadReply`, `GivenUp`
+    /// (only with [`max_resends`](Options::max_resends)) or `TooLarge`, with the request inside. After an error the request is given up: its reply is dropped if it comes.
     #[doc(alias(
         "ask", "call", "nn_send", "nn_recv", "nng_send", "nng_recv", "zmq_send", "zmq_recv"
     ))]
@@ -178,13 +178,13 @@ fn open_request(
     let body = message.body();
     core.check_size(&Conversation::FIRST, body)
         .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
-    let resend = core.with_options(Options::get_resend_interval);
+    let resends = core.with_options(Options::resends);
     let opened = core.enter(|entry| {
         if entry.is_closed() {
             return None;
         }
         let (req, mut io, now) = entry.parts();
-        let conversation = req.open(resend);
+        let conversation = req.open(resends);
         // A REQ takes every request: it holds what it cannot send.
         req.send(&conversation, body, now, &mut io).ok()?;
         io.accepted(body);
@@ -203,6 +203,12 @@ fn request_error(
         Failure::Closed => return RequestError::Closed(message),
         Failure::Refused(RecvRefusal::ConnectionReset) => {
             return RequestError::ConnectionReset(message);
+        }
+        Failure::Refused(RecvRefusal::BadReply(reason)) => {
+            return RequestError::BadReply { message, reason };
+        }
+        Failure::Refused(RecvRefusal::GivenUp { sent, reason }) => {
+            return RequestError::GivenUp { message, sent, reason };
         }
         Failure::TimedOut(waited) => Some(waited),
         Failure::WouldBlock | Failure::Refused(_) => None,
