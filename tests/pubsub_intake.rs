@@ -155,7 +155,8 @@ fn news_does_not_grow_old_with_a_slow_program() {
                 // No more than that: not everything is taken out of the pipes at once.
                 arrived(|| subscriber.stats(), newest);
                 let got = number(&context.try_recv().expect("it has arrived"));
-                assert!(got + kept >= newest, "{transport:?}: {got} of {newest}");
+                // The last burst may be in its pipe, and not announced yet.
+                assert!(got + kept + EACH >= newest, "{transport:?}: {got} of {newest}");
             }
             both_conserved(&publisher, &subscriber);
             assert_eq!(publisher.stats().drops(DropReason::SendQueueFull), 0);
