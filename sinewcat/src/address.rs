@@ -1,5 +1,7 @@
 //! Where a socket is bound and connected: the options that say it.
 
+use std::ffi::OsString;
+
 use clap::Args;
 
 use crate::dialect::Dialect;
@@ -34,6 +36,62 @@ pub(crate) struct AddressArgs {
     /// Have --dial go on in the background from the start, as --connect does
     #[arg(long = "async", help_heading = HEADING)]
     pub(crate) later: bool,
+
+    #[command(flatten)]
+    absent: AbsentArgs,
+}
+
+/// Options of nngcat for transports that are not there. They are refused, not ignored.
+#[derive(Args, Clone, Debug)]
+struct AbsentArgs {
+    #[arg(short = 'k', long, hide = true)]
+    insecure: bool,
+    #[arg(long, hide = true)]
+    cacert: Option<OsString>,
+    #[arg(short = 'E', long, hide = true)]
+    cert: Option<OsString>,
+    #[arg(long, hide = true)]
+    key: Option<OsString>,
+    #[arg(long, hide = true)]
+    zt_home: Option<OsString>,
+}
+
+impl AbsentArgs {
+    /// The first of them that was given, and the transport it is for.
+    fn given(&self) -> Option<(&'static str, &'static str)> {
+        let tls = [
+            ("--insecure", self.insecure),
+            ("--cacert", self.cacert.is_some()),
+            ("--cert", self.cert.is_some()),
+            ("--key", self.key.is_some()),
+        ];
+        let zerotier = self.zt_home.as_ref().map(|_| ("--zt-home", "ZeroTier"));
+        tls.iter().find(|(_, given)| *given).map(|(name, _)| (*name, "TLS")).or(zerotier)
+    }
+}
+
+/// Transports of nanomsg and NNG that are not there, by their schemes, which may end with 4 or 6.
+const ABSENT: [(&str, &str); 6] = [
+    ("tls+tcp", "TLS"),
+    ("dtls", "TLS"),
+    ("wss", "TLS"),
+    ("ws", "WebSocket"),
+    ("zt", "ZeroTier"),
+    ("udp", "UDP"),
+];
+
+/// The transport of an address, if it is one that is not there.
+fn absent(url: &str) -> Option<&'static str> {
+    let (scheme, _) = url.split_once("://")?;
+    let scheme = scheme.trim_end_matches(['4', '6']);
+    ABSENT.iter().find(|(absent, _)| scheme == *absent).map(|(_, transport)| *transport)
+}
+
+/// What is said of everything that is for a transport which is not there.
+fn unsupported(what: &str, transport: &str) -> Failure {
+    Failure::Usage(format!(
+        "{what} is for {transport}, which is not supported: there are tcp, ipc and inproc"
+    ))
 }
 
 /// One address, and what is done there.
@@ -47,9 +105,36 @@ pub(crate) enum Address {
     Dial(String),
 }
 
+impl Address {
+    /// The address itself.
+    pub(crate) fn url(&self) -> &str {
+        let (Self::Bind(url) | Self::Connect(url) | Self::Dial(url)) = self;
+        url
+    }
+
+    /// Refuses the addresses of transports that are not there.
+    pub(crate) fn check(list: &[Self]) -> Outcome {
+        let mut urls = list.iter().map(Self::url);
+        match urls.find_map(|url| absent(url).map(|transport| unsupported(url, transport))) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}
+
 impl AddressArgs {
+    /// Whether there are none.
+    pub(crate) fn are_empty(&self) -> bool {
+        let urls = [&self.bind, &self.connect, &self.dial, &self.bind_ipc, &self.connect_ipc];
+        let ports = [&self.bind_local, &self.connect_local];
+        urls.iter().all(|urls| urls.is_empty()) && ports.iter().all(|ports| ports.is_empty())
+    }
+
     /// The addresses, those to bind first.
     pub(crate) fn list(&self, dialect: Dialect) -> Outcome<Vec<Address>> {
+        if let Some((name, transport)) = self.absent.given() {
+            return Err(unsupported(name, transport));
+        }
         let local = |port: &u16| format!("tcp://127.0.0.1:{port}");
         let ipc = |path: &String| dialect.ipc(path);
         let connect = |url: String| match dialect.connects_now() && !self.later {
@@ -68,6 +153,7 @@ impl AddressArgs {
         list.extend(self.connect_ipc.iter().map(ipc).map(connect));
         list.extend(self.connect_local.iter().map(local).map(connect));
         list.extend(self.dial.iter().cloned().map(dial));
+        Address::check(&list)?;
         match list.is_empty() {
             true => Err(Failure::Usage(
                 "no address: one of --bind, --connect, --dial, -X, -x, -L, -l is wanted".to_owned(),

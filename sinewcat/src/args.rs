@@ -32,12 +32,12 @@ pub(crate) struct Cli {
 const AFTER: &str = "\
 Examples:
   Ask, and answer, on this machine:
-    sinewcat --rep -L5555 -D pong -A
-    sinewcat --req -l5555 -D ping -A
+    sinewcat --rep -L5555 -D pong
+    sinewcat --req -l5555 -D ping
 
-  Pass a file on to whoever takes it first:
-    sinewcat --push --bind tcp://*:5555 -F notes.txt
-    sinewcat --pull --connect tcp://host:5555 --raw -C1 > notes.txt
+  Pass a file of any length on to whoever takes it first:
+    sinewcat --push --bind tcp://*:5555 -Z0 -F notes.txt
+    sinewcat --pull --connect tcp://host:5555 -Z0 --raw -C1 > notes.txt
 
   News once a second, and who listens to the weather:
     sinewcat --pub -L5555 -D 'weather sunny' -i 1
@@ -86,7 +86,8 @@ pub(crate) struct CatArgs {
     #[arg(long, value_name = "SEC", value_parser = limit, help_heading = SOCKET)]
     #[arg(overrides_with = "send_timeout")]
     pub(crate) send_timeout: Option<Limit>,
-    /// Disconnect a peer that sends more than BYTES at once; 0: no limit [default: 1 MiB]
+    /// Send and receive up to BYTES at once, disconnect a peer that sends more; 0: no limit
+    /// [default: 1 MiB]
     #[arg(short = 'Z', long, value_name = "BYTES", help_heading = SOCKET)]
     #[arg(overrides_with = "recv_maxsz")]
     pub(crate) recv_maxsz: Option<usize>,
@@ -124,7 +125,8 @@ pub(crate) struct CatArgs {
     #[arg(overrides_with = "count")]
     pub(crate) count: Option<u64>,
 
-    /// Print the addresses; twice: tell on standard error who comes and goes
+    /// Print the addresses, and tell on standard error why nobody is connected, as it does on a
+    /// terminal; twice: and who comes and goes
     #[arg(short, long, action = ArgAction::Count, help_heading = GENERIC)]
     pub(crate) verbose: u8,
     /// Undo one -v; by itself: no messages about failures either
@@ -133,38 +135,6 @@ pub(crate) struct CatArgs {
     /// Behave as nanocat where nanocat and nngcat differ
     #[arg(long, help_heading = GENERIC)]
     pub(crate) compat: bool,
-
-    #[command(flatten)]
-    pub(crate) absent: AbsentArgs,
-}
-
-/// Options of nngcat for transports that are not there. They are refused, not ignored.
-#[derive(Args, Debug)]
-pub(crate) struct AbsentArgs {
-    #[arg(short = 'k', long, hide = true)]
-    insecure: bool,
-    #[arg(long, hide = true)]
-    cacert: Option<OsString>,
-    #[arg(short = 'E', long, hide = true)]
-    cert: Option<OsString>,
-    #[arg(long, hide = true)]
-    key: Option<OsString>,
-    #[arg(long, hide = true)]
-    zt_home: Option<OsString>,
-}
-
-impl AbsentArgs {
-    /// The first of them that was given, and the transport it is for.
-    pub(crate) fn given(&self) -> Option<(&'static str, &'static str)> {
-        let tls = [
-            ("--insecure", self.insecure),
-            ("--cacert", self.cacert.is_some()),
-            ("--cert", self.cert.is_some()),
-            ("--key", self.key.is_some()),
-        ];
-        let zerotier = self.zt_home.as_ref().map(|_| ("--zt-home", "ZeroTier"));
-        tls.iter().find(|(_, given)| *given).map(|(name, _)| (*name, "TLS")).or(zerotier)
-    }
 }
 
 /// The format that the command line names; the last one, if there are several.
@@ -181,7 +151,7 @@ const FORMATS: [(Format, &str, Option<char>, &str); 5] = [
 
 impl Args for FormatChoice {
     fn augment_args(command: Command) -> Command {
-        let heading = "Output, nothing by default";
+        let heading = "Output, by default --ascii on a terminal and else nothing";
         let flags = FORMATS.iter().map(|(_, name, short, help)| {
             let flag = Arg::new(*name).long(*name).action(ArgAction::SetTrue).overrides_with(*name);
             let flag = flag.help(*help).help_heading(heading);

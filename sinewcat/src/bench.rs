@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sinew::{Endpoint, Options, Pull, Push, Rep, Req};
+use sinew::{Options, Pull, Push, Rep, Req};
 
 use crate::address::{Address, AddressArgs};
 use crate::dialect::Dialect;
 use crate::failure::{Failure, Outcome};
 use crate::json;
 use crate::progress::Progress;
-use crate::protocol::{Protocol, ProtocolChoice};
+use crate::protocol::{Offer, Protocol, ProtocolChoice};
 use crate::socket::{self, Socket};
 use crate::stop::Stop;
+use crate::waiting::{Tells, Watch};
 
 /// Measure throughput and round trips
 ///
@@ -41,7 +42,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "ADDR", default_value = "tcp://127.0.0.1:0")]
     over: String,
     #[command(flatten)]
-    protocol: ProtocolChoice,
+    protocol: ProtocolChoice<Measurable>,
     #[command(flatten)]
     addresses: AddressArgs,
     /// Send messages of BYTES
@@ -61,12 +62,21 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+struct Measurable;
+
+impl Offer for Measurable {
+    const PROTOCOLS: &'static [Protocol] =
+        &[Protocol::Push, Protocol::Pull, Protocol::Req, Protocol::Rep];
+}
+
 /// The longest message. All of it is kept in memory, at both ends.
 const MAX_SIZE: i64 = 1 << 30;
 
 /// Whoever measures knows how long the messages are.
 fn options() -> Options {
-    Options::new().max_recv_size(None)
+    Options::new().max_recv_size(None).max_send_size(None)
 }
 
 pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
@@ -75,32 +85,29 @@ pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
         return bench.both_ends();
     }
     let addresses = args.addresses.list(Dialect::Sinewcat);
-    let open = |socket: Arc<dyn Socket>| bench.open(&socket, addresses?).map(|_| ());
+    let open = |socket: Arc<dyn Socket>| bench.open(&socket, &addresses?);
     match args.protocol.required()? {
         Protocol::Push => {
-            let push = Push::new();
-            open(Arc::new(push.clone()))?;
+            let push = Push::with_options(options())?;
+            let _watch = open(Arc::new(push.clone()))?;
             bench.report(&[bench.push(&push, args.count)?])
         }
         Protocol::Pull => {
             let pull = Pull::with_options(options())?;
-            open(Arc::new(pull.clone()))?;
+            let _watch = open(Arc::new(pull.clone()))?;
             bench.report(&[bench.pull(&pull, args.count)?])
         }
         Protocol::Req => {
             let req = Req::with_options(options())?;
-            open(Arc::new(req.clone()))?;
+            let _watch = open(Arc::new(req.clone()))?;
             bench.report(&[bench.ask(&req, args.count)?])
         }
         Protocol::Rep => {
             let rep = Rep::with_options(options())?;
-            open(Arc::new(rep.clone()))?;
+            let _watch = open(Arc::new(rep.clone()))?;
             echo(&rep)
         }
-        other => Err(Failure::Usage(format!(
-            "--{} is not measured: --push, --pull, --req, --rep and --self are",
-            other.name()
-        ))),
+        other => unreachable!("--{} is not offered", other.name()),
     }
 }
 
@@ -119,21 +126,23 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn open(&self, socket: &Arc<dyn Socket>, addresses: Vec<Address>) -> Outcome<Vec<Endpoint>> {
+    fn open(&self, socket: &Arc<dyn Socket>, addresses: &[Address]) -> Outcome<Watch> {
         socket::close_on_signal(socket, self.stop);
-        addresses.iter().map(|address| socket.open(address)).collect()
+        let watch = Watch::over(socket.events(), Tells::by_default());
+        for address in addresses {
+            watch.add(socket.open(address)?);
+        }
+        Ok(watch)
     }
 
     /// PUSH to PULL and REQ to REP, in one process.
     fn both_ends(&self) -> Outcome {
-        if self.args.protocol.required().is_ok()
-            || self.args.addresses.list(Dialect::Sinewcat).is_ok()
-        {
+        if self.args.protocol.is_given() || !self.args.addresses.are_empty() {
             return Err(Failure::Usage(
                 "--self has both ends: it takes no protocol, and --over".to_owned(),
             ));
         }
-        let (push, pull) = (Push::new(), Pull::with_options(options())?);
+        let (push, pull) = (Push::with_options(options())?, Pull::with_options(options())?);
         self.join(Arc::new(pull.clone()), Arc::new(push.clone()))?;
         let throughput = thread::scope(|scope| {
             let sender = scope.spawn(|| self.push(&push, self.args.count));
@@ -151,8 +160,12 @@ impl Bench<'_> {
     }
 
     fn join(&self, bound: Arc<dyn Socket>, connected: Arc<dyn Socket>) -> Outcome {
-        let endpoints = self.open(&bound, vec![Address::Bind(self.args.over.clone())])?;
-        self.open(&connected, vec![Address::Dial(endpoints[0].url())])?;
+        let address = Address::Bind(self.args.over.clone());
+        Address::check(std::slice::from_ref(&address))?;
+        socket::close_on_signal(&bound, self.stop);
+        socket::close_on_signal(&connected, self.stop);
+        let endpoint = bound.open(&address)?;
+        connected.open(&Address::Dial(endpoint.url()))?;
         Ok(())
     }
 

@@ -5,25 +5,35 @@
 //! over to the kernel.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use sinew::{
-    Bus, Message, OptionError, Options, Pair, Pair1, PipeEventKind, Pub, Pull, Push, RecvError,
-    Rep, Req, RequestError, Respondent, SendError, Sub, Surveyor,
+    Bus, Message, OptionError, Options, Pair, Pair1, Pub, Pull, Push, RecvError, Rep, Req,
+    RequestError, Respondent, SendError, Sub, Surveyor,
 };
 
 use crate::address::Address;
-use crate::failure::{self, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::format::Printer;
 use crate::job::Job;
 use crate::protocol::Protocol;
 use crate::socket::{Socket, close_on_signal, wait_for_peers};
 use crate::stop::Stop;
+use crate::waiting::Watch;
 
 /// Does the job. `watch` is given the socket as soon as there is one.
 pub(crate) fn run(job: &Job, stop: &Stop, watch: impl FnOnce(Arc<dyn Socket>)) -> Outcome {
-    let mut cat = Cat { job, stop, out: Printer::new(job.format, job.dialect), printed: 0 };
+    let out = Printer::new(job.format, job.dialect);
+    let mut cat = Cat { job, stop, out, printed: 0, watch: None };
+    let outcome = work(&mut cat, watch);
+    match &cat.watch {
+        Some(watch) => outcome.map_err(|failure| watch.explain(failure)),
+        None => outcome,
+    }
+}
+
+fn work(cat: &mut Cat<'_>, watch: impl FnOnce(Arc<dyn Socket>)) -> Outcome {
+    let job = cat.job;
     match (job.protocol, job.data.is_some()) {
         (Protocol::Push, _) => cat.open(Push::with_options, watch)?.send_all(),
         (Protocol::Pub, _) => cat.open(Pub::with_options, watch)?.send_all(),
@@ -56,6 +66,8 @@ struct Cat<'a> {
     stop: &'a Stop,
     out: Printer,
     printed: u64,
+    /// Over the socket, as soon as there is one.
+    watch: Option<Watch>,
 }
 
 /// The same, with its socket.
@@ -75,11 +87,10 @@ impl<'a> Cat<'a> {
         let shared: Arc<dyn Socket> = Arc::new(socket.clone());
         close_on_signal(&shared, self.stop);
         watch(shared);
-        if job.verbosity > 1 {
-            tell_events(&socket);
-        }
+        let waiting = self.watch.insert(Watch::over(socket.events(), job.tells()));
         for address in &job.addresses {
             let endpoint = socket.open(address)?;
+            waiting.add(endpoint.clone());
             if job.verbosity > 0 && job.dialect.tells_addresses() {
                 let url = endpoint.url();
                 self.out.tell(&match address {
@@ -139,23 +150,6 @@ impl<'a> Cat<'a> {
     }
 }
 
-/// Tells on standard error who comes and goes.
-fn tell_events(socket: &impl Socket) {
-    let events = socket.events();
-    thread::spawn(move || {
-        for event in events {
-            let peer = event.peer;
-            match event.kind {
-                PipeEventKind::Attached => failure::tell(format_args!("connected: {peer}")),
-                PipeEventKind::Detached(reason) => {
-                    failure::tell(format_args!("gone: {peer}: {reason}"));
-                }
-                _ => (),
-            }
-        }
-    });
-}
-
 impl<S: Socket> Open<'_, '_, S> {
     /// Waits until everything is handed over.
     fn drain(&self) -> Outcome {
@@ -163,9 +157,7 @@ impl<S: Socket> Open<'_, '_, S> {
         match self.socket.drain(limit) {
             0 => Ok(()),
             _ if self.cat.stop.signal().is_some() => Err(Failure::Closed),
-            left => {
-                Err(Failure::Library(format!("timed out: {left} messages were not handed over")))
-            }
+            left => Err(Failure::Late(format!("{left} messages were not handed over"))),
         }
     }
 }
@@ -236,7 +228,7 @@ impl<S: Socket + Sends + Receives> Open<'_, '_, S> {
         })?;
         self.drain()?;
         match self.cat.printed {
-            0 => Err(Failure::TimedOut("nothing came")),
+            0 => Err(Failure::TimedOut("nothing came".to_owned())),
             _ => Ok(()),
         }
     }
@@ -277,7 +269,7 @@ impl<S: Socket + Asks> Open<'_, '_, S> {
             }
         })?;
         match self.cat.printed {
-            0 => Err(Failure::TimedOut("no answer came")),
+            0 => Err(Failure::TimedOut("no answer came".to_owned())),
             _ => Ok(()),
         }
     }
@@ -291,7 +283,7 @@ impl<S: Socket + Answers> Open<'_, '_, S> {
             match self.socket.answer(answer, |question| self.cat.print(question)) {
                 Ok(()) => (),
                 Err(Failure::TimedOut(what)) if self.cat.must_be_asked() => {
-                    return Err(Failure::Library(format!("timed out: {what}")));
+                    return Err(Failure::Late(what));
                 }
                 Err(failure) => {
                     self.cat.timed_out(failure)?;

@@ -51,8 +51,7 @@ where
     A::Partner: Socket,
 {
     let [in_front, at_back] = args.sides.both()?;
-    side::open("front", &front, &in_front)?;
-    side::open("back", &back, &at_back)?;
+    let _watch = [side::open("front", &front, &in_front)?, side::open("back", &back, &at_back)?];
     let device = Device::new(front, back).map_err(Failure::library)?;
     let (handle, stopping) = (device.handle(), device.handle());
     stop.on_signal(move || stopping.stop());

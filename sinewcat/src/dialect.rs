@@ -69,6 +69,21 @@ impl Dialect {
         self != Self::Nanocat
     }
 
+    /// Whether `-v` tells why nothing happens, wherever standard error goes.
+    pub(crate) fn explains(self) -> bool {
+        self == Self::Sinewcat
+    }
+
+    /// Whether messages are printed on a terminal when no format is given.
+    pub(crate) fn prints_on_terminals(self) -> bool {
+        self == Self::Sinewcat
+    }
+
+    /// Whether messages of any length are sent.
+    pub(crate) fn sends_any_length(self) -> bool {
+        self != Self::Sinewcat
+    }
+
     /// Whether a timeout is a failure to who has answers.
     pub(crate) fn must_be_asked(self) -> bool {
         self != Self::Sinewcat

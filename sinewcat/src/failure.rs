@@ -29,7 +29,10 @@ pub(crate) enum Failure {
     Library(String),
     /// A time limit was over before anything came.
     #[error("timed out: {0}")]
-    TimedOut(&'static str),
+    TimedOut(String),
+    /// A time limit was over before everything had gone out.
+    #[error("timed out: {0}")]
+    Late(String),
     /// The socket was closed, which only a signal does.
     #[error("the socket is closed")]
     Closed,
@@ -42,7 +45,7 @@ impl Failure {
             Self::OutputClosed => 0,
             Self::Usage(_) => 1,
             Self::File { .. } | Self::Output(_) => 2,
-            Self::Library(_) | Self::Closed => 3,
+            Self::Library(_) | Self::Late(_) | Self::Closed => 3,
             Self::TimedOut(_) => 4,
         }
     }
@@ -81,6 +84,8 @@ impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Closed(_) => Self::Closed,
+            SendError::TooLarge { .. } => Self::Library(format!("{error} (see --recv-maxsz)")),
+            SendError::TimedOut(..) => Self::Late("nobody took the message".to_owned()),
             error => Self::library(error),
         }
     }
@@ -96,7 +101,7 @@ impl From<RecvError> for Failure {
     fn from(error: RecvError) -> Self {
         match error {
             RecvError::Closed => Self::Closed,
-            RecvError::TimedOut(_) => Self::TimedOut("nothing came"),
+            RecvError::TimedOut(_) => Self::TimedOut("nothing came".to_owned()),
             error => Self::library(error),
         }
     }
@@ -106,7 +111,8 @@ impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Closed(_) => Self::Closed,
-            RequestError::TimedOut(..) => Self::TimedOut("no reply came"),
+            RequestError::TooLarge { .. } => Self::Library(format!("{error} (see --recv-maxsz)")),
+            RequestError::TimedOut(..) => Self::TimedOut("no reply came".to_owned()),
             error => Self::library(error),
         }
     }

@@ -3,7 +3,7 @@
 //! Owns the rules of which options go together, and reads what is to be sent.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::format::Format;
 use crate::protocol::Protocol;
 use crate::seconds::Limit;
+use crate::waiting::Tells;
 
 /// A command line that makes sense.
 #[derive(Clone, Debug)]
@@ -59,13 +60,23 @@ impl Job {
             options,
             topics,
             data,
-            format: args.format.0.unwrap_or(Format::No),
+            format: args.format.0.unwrap_or_else(|| default_format(protocol, dialect)),
             interval: args.interval,
             delay: args.delay.unwrap_or_default(),
             peers: args.peers.unwrap_or(0),
             count: args.count.unwrap_or(0),
             verbosity: i16::from(args.verbose) - i16::from(args.silent),
         })
+    }
+
+    /// What is told on standard error.
+    pub(crate) fn tells(&self) -> Tells {
+        match self.verbosity {
+            ..0 => Tells::NOTHING,
+            0 => Tells::by_default(),
+            1 if !self.dialect.explains() => Tells::by_default(),
+            verbosity => Tells { waiting: true, peers: verbosity > 1, dropped: true },
+        }
     }
 
     /// How often it sends; `None`: for ever.
@@ -75,6 +86,14 @@ impl Job {
             (0, Some(_)) => None,
             (count, _) => Some(count),
         }
+    }
+}
+
+/// People want to see what has come; a script says so.
+fn default_format(protocol: Protocol, dialect: Dialect) -> Format {
+    match protocol.receives() && dialect.prints_on_terminals() && io::stdout().is_terminal() {
+        true => Format::Ascii,
+        false => Format::No,
     }
 }
 
@@ -95,12 +114,15 @@ fn options(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Options {
             options = options.survey_deadline(limit);
         }
     }
-    match args.recv_maxsz {
-        Some(0) => options.max_recv_size(None),
-        Some(bytes) => options.max_recv_size(bytes),
-        None if dialect.takes_any_length() => options.max_recv_size(None),
-        None => options,
-    }
+    // What the other side would not take is not sent either.
+    let (received, sent) = match args.recv_maxsz {
+        Some(0) => (None, None),
+        Some(bytes) => (Some(bytes), Some(bytes)),
+        None if dialect.takes_any_length() => (None, None),
+        None => (options.get_max_recv_size(), options.get_max_recv_size()),
+    };
+    let sent = sent.filter(|_| !dialect.sends_any_length());
+    options.max_recv_size(received).max_send_size(sent)
 }
 
 /// Reads what is to be sent.
@@ -128,9 +150,6 @@ fn check_compat(args: &CatArgs, protocol: Protocol) -> Outcome {
 
 /// What a protocol needs, and what it has no use for.
 fn check(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Outcome {
-    if let Some((name, transport)) = args.absent.given() {
-        return Err(Failure::Usage(format!("{name} is for {transport}, which is not supported")));
-    }
     let has_data = args.data.is_some() || args.file.is_some();
     let (sends, receives) = (protocol.sends(), protocol.receives());
     let takes_useless_limits = dialect.takes_useless_limits();

@@ -10,7 +10,7 @@
 //! | `job`, `dialect` | what it means, and what it means to nanocat and nngcat |
 //! | `cat`, `format` | sending, receiving, printing |
 //! | `peers`, `stats`, `device`, `tap`, `bench`, `completions` | the subcommands |
-//! | `socket`, `stop`, `failure`, `json`, `side`, `progress` | what these have in common |
+//! | `socket`, `waiting`, `stop`, `failure`, `json`, `side`, `progress` | what these have in common |
 //!
 //! # Where the two differ
 //!
@@ -41,6 +41,10 @@
 //! | `-d` waits | before anything | before sending | before anything |
 //! | `ascii` ends with a newline | yes | no | yes |
 //! | a tab, `quoted` | `\x09` | `\t` | `\t` |
+//! | no format | prints nothing | prints nothing | `ascii` on a terminal, else nothing |
+//! | nobody is connected | says nothing | says nothing | says why after a second, on a terminal or with `-v` |
+//! | a message came that is too long | says nothing | says nothing | says so, and how long it was |
+//! | the longest message that is sent | any | any | 1 MiB, or `-Z` |
 //! | `-v` | nothing | prints addresses | prints addresses, `-vv`: who comes and goes |
 //! | `-q` | nothing | nothing | no messages about failures |
 //! | `--socket-name` | for statistics | ignored | for log records |
@@ -86,10 +90,12 @@ mod socket;
 mod stats;
 mod stop;
 mod tap;
+mod waiting;
 
 use args::{Cli, Task};
 use dialect::Dialect;
 use failure::{Failure, Outcome};
+use format::Format;
 use job::Job;
 use stop::Stop;
 
@@ -126,16 +132,18 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// Prints help, the version, or what is wrong with the command line.
 fn refused(error: &clap::Error, dialect: Dialect) -> ExitCode {
-    let status = match (error.kind(), error.print()) {
-        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error)) => {
-            dialect.status(&Failure::from(error))
-        }
-        (ErrorKind::DisplayHelp, Ok(())) => dialect.status_of_help(),
-        (ErrorKind::DisplayVersion, Ok(())) => 0,
-        // On standard error, where it may be that nobody reads.
-        _ => Failure::Usage(String::new()).status(),
-    };
-    ExitCode::from(status)
+    let is_help = error.kind() == ErrorKind::DisplayHelp;
+    if !is_help && error.kind() != ErrorKind::DisplayVersion {
+        let text = error.to_string();
+        let failure = Failure::Usage(text.trim_start_matches("error: ").trim_end().to_owned());
+        failure::tell(&failure);
+        return ExitCode::from(failure.status());
+    }
+    ExitCode::from(match error.print() {
+        Err(error) => dialect.status(&Failure::from(error)),
+        Ok(()) if is_help => dialect.status_of_help(),
+        Ok(()) => 0,
+    })
 }
 
 /// Does what the command line says. What is to be sent is read before signals are listened to, since
@@ -156,7 +164,7 @@ fn run(cli: Cli, dialect: Dialect, signal: &mut Option<i32>) -> Outcome {
         Some(Task::Peers(args)) => job(&|stop| peers::run(&args, stop)),
         Some(Task::Stats(args)) => {
             let (job_args, shown) = args.split()?;
-            let cat = Job::new(job_args, dialect)?;
+            let cat = Job { format: Format::No, ..Job::new(job_args, dialect)? };
             job(&|stop| stats::run(&cat, shown, stop))
         }
         Some(Task::Device(args)) => job(&|stop| device::run(&args, stop)),

@@ -16,6 +16,7 @@ use crate::protocol::ProtocolChoice;
 use crate::seconds::seconds;
 use crate::socket::{self, Socket};
 use crate::stop::Stop;
+use crate::waiting::{Tells, Watch};
 
 /// Show who is connected
 ///
@@ -51,8 +52,10 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
     let socket = socket::plain(protocol, Options::new())?;
     socket::close_on_signal(&socket, stop);
     let events = socket.events();
+    let watch = Watch::over(socket.events(), Tells::by_default());
     let endpoints: Vec<Endpoint> =
         addresses.iter().map(|address| socket.open(address)).collect::<Outcome<_>>()?;
+    endpoints.iter().for_each(|endpoint| watch.add(endpoint.clone()));
     if !args.watch {
         let outcome = socket::wait_for_peers(&*socket, args.count, args.timeout);
         list(args, &socket, &endpoints)?;
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
             Err(RecvError::TimedOut(_)) if seen => return Ok(()),
             Err(RecvError::TimedOut(_)) => {
                 list(args, &socket, &endpoints)?;
-                return Err(Failure::TimedOut("nobody has come"));
+                return Err(Failure::TimedOut("nobody has come".to_owned()));
             }
             Err(_) => return Err(Failure::Closed),
         }

@@ -1,5 +1,7 @@
 //! Which protocol is spoken: the options that choose it, and what it can do.
 
+use std::marker::PhantomData;
+
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 
 use crate::failure::{Failure, Outcome};
@@ -20,8 +22,10 @@ pub(crate) enum Protocol {
     Pair1,
 }
 
+type Entry = (Protocol, &'static str, &'static str, &'static str);
+
 /// Each with its option, another name of the same, and what the help says.
-const ALL: [(Protocol, &str, &str, &str); 11] = [
+const ALL: [Entry; 11] = [
     (Protocol::Push, "push", "push0", "Send work, each message to one PULL"),
     (Protocol::Pull, "pull", "pull0", "Receive work"),
     (Protocol::Pub, "pub", "pub0", "Send news to all SUBs"),
@@ -58,38 +62,71 @@ impl Protocol {
 
     /// Its name, as of the option.
     pub(crate) fn name(self) -> &'static str {
-        let is_this = |entry: &&(Self, &'static str, &str, &str)| entry.0 == self;
-        ALL.iter().find(is_this).expect("all are there").1
+        ALL.iter().find(|entry| entry.0 == self).expect("all are there").1
     }
 }
 
-/// The protocol that the command line names, if it names one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ProtocolChoice(Option<Protocol>);
+/// The protocols that a task offers.
+pub(crate) trait Offer {
+    const PROTOCOLS: &'static [Protocol];
 
-impl ProtocolChoice {
+    /// Those, each as in [`ALL`].
+    fn entries() -> impl Iterator<Item = &'static Entry> {
+        ALL.iter().filter(|entry| Self::PROTOCOLS.contains(&entry.0))
+    }
+}
+
+/// All of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Every;
+
+impl Offer for Every {
+    const PROTOCOLS: &'static [Protocol] = &[
+        Protocol::Push,
+        Protocol::Pull,
+        Protocol::Pub,
+        Protocol::Sub,
+        Protocol::Req,
+        Protocol::Rep,
+        Protocol::Surveyor,
+        Protocol::Respondent,
+        Protocol::Bus,
+        Protocol::Pair,
+        Protocol::Pair1,
+    ];
+}
+
+/// The protocol that the command line names, if it names one of those that are offered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProtocolChoice<O = Every>(Option<Protocol>, PhantomData<O>);
+
+impl<O: Offer> ProtocolChoice<O> {
     /// The protocol, which must be there.
-    pub(crate) fn required(self) -> Outcome<Protocol> {
+    pub(crate) fn required(&self) -> Outcome<Protocol> {
         self.0.ok_or_else(|| {
-            let names: Vec<String> = ALL.iter().map(|entry| format!("--{}", entry.1)).collect();
+            let names: Vec<String> = O::entries().map(|entry| format!("--{}", entry.1)).collect();
             Failure::Usage(format!("no protocol: one of {} is wanted", names.join(", ")))
         })
     }
+
+    /// Whether there is one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
-impl clap::Args for ProtocolChoice {
+impl<O: Offer> clap::Args for ProtocolChoice<O> {
     fn augment_args(command: Command) -> Command {
-        let option =
-            |(_, name, alias, help): &(Protocol, &'static str, &'static str, &'static str)| {
-                let option = Arg::new(*name).long(*name).action(ArgAction::SetTrue);
-                let option = option.help(*help).help_heading("Protocol, one of");
-                match alias.is_empty() {
-                    true => option,
-                    false => option.alias(*alias),
-                }
-            };
-        let group = ArgGroup::new("protocol").args(ALL.iter().map(|entry| entry.1));
-        command.args(ALL.iter().map(option)).group(group)
+        let option = |(_, name, alias, help): &Entry| {
+            let option = Arg::new(*name).long(*name).action(ArgAction::SetTrue);
+            let option = option.help(*help).help_heading("Protocol, one of");
+            match alias.is_empty() {
+                true => option,
+                false => option.alias(*alias),
+            }
+        };
+        let group = ArgGroup::new("protocol").args(O::entries().map(|entry| entry.1));
+        command.args(O::entries().map(option)).group(group)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -97,10 +134,10 @@ impl clap::Args for ProtocolChoice {
     }
 }
 
-impl clap::FromArgMatches for ProtocolChoice {
+impl<O: Offer> clap::FromArgMatches for ProtocolChoice<O> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let chosen = ALL.iter().find(|entry| matches.get_flag(entry.1));
-        Ok(Self(chosen.map(|entry| entry.0)))
+        let chosen = O::entries().find(|entry| matches.get_flag(entry.1));
+        Ok(Self(chosen.map(|entry| entry.0), PhantomData))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

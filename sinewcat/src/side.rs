@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::address::Address;
 use crate::failure::{self, Failure, Outcome};
 use crate::socket::Socket;
+use crate::waiting::{Tells, Watch};
 
 /// What is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +64,7 @@ impl SideArgs {
 fn list(side: &str, bind: &[String], connect: &[String]) -> Outcome<Vec<Address>> {
     let bind = bind.iter().cloned().map(Address::Bind);
     let list: Vec<Address> = bind.chain(connect.iter().cloned().map(Address::Connect)).collect();
+    Address::check(&list)?;
     match list.is_empty() {
         true => {
             Err(Failure::Usage(format!("no address: --bind-{side} or --connect-{side} is wanted")))
@@ -72,12 +74,14 @@ fn list(side: &str, bind: &[String], connect: &[String]) -> Outcome<Vec<Address>
 }
 
 /// Binds and connects one side, and tells on standard error where.
-pub(crate) fn open(side: &str, socket: &dyn Socket, addresses: &[Address]) -> Outcome {
+pub(crate) fn open(side: &str, socket: &dyn Socket, addresses: &[Address]) -> Outcome<Watch> {
+    let watch = Watch::over(socket.events(), Tells::by_default());
     for address in addresses {
         let endpoint = socket.open(address)?;
+        watch.add(endpoint.clone());
         let does =
             if matches!(address, Address::Bind(_)) { "listening at" } else { "connecting to" };
         failure::tell(format_args!("{side} {does} {}", endpoint.url()));
     }
-    Ok(())
+    Ok(watch)
 }

@@ -102,7 +102,7 @@ pub(crate) fn wait_for_peers(
 ) -> Outcome {
     match socket.wait_for_peers(peers, limit.unwrap_or(Duration::MAX)) {
         Ok(()) => Ok(()),
-        Err(WaitError::TimedOut(_)) => Err(Failure::TimedOut("not all peers have come")),
+        Err(WaitError::TimedOut(_)) => Err(Failure::TimedOut("not all peers have come".to_owned())),
         Err(_) => Err(Failure::Closed),
     }
 }

@@ -18,10 +18,11 @@ use crate::address::AddressArgs;
 use crate::dialect::Dialect;
 use crate::failure::{Failure, Outcome};
 use crate::json;
-use crate::protocol::{Protocol, ProtocolChoice};
+use crate::protocol::{Offer, Protocol, ProtocolChoice};
 use crate::side::{self, Kind, SideArgs};
 use crate::socket::{self, Socket};
 use crate::stop::Stop;
+use crate::waiting::{Tells, Watch};
 
 /// Show messages as they pass, a line of JSON each
 ///
@@ -39,7 +40,7 @@ pub(crate) struct TapArgs {
     #[command(flatten)]
     sides: SideArgs,
     #[command(flatten)]
-    protocol: ProtocolChoice,
+    protocol: ProtocolChoice<Heard>,
     #[command(flatten)]
     addresses: AddressArgs,
     /// With --sub: show only what begins with PREFIX; may be repeated
@@ -50,10 +51,18 @@ pub(crate) struct TapArgs {
     count: u64,
 }
 
+/// What lets everyone hear.
+#[derive(Clone, Copy, Debug)]
+struct Heard;
+
+impl Offer for Heard {
+    const PROTOCOLS: &'static [Protocol] = &[Protocol::Sub, Protocol::Pull, Protocol::Bus];
+}
+
 pub(crate) fn run(args: &TapArgs, stop: &Stop) -> Outcome {
     let tap = Tap { args, stop, shown: AtomicU64::new(0) };
     let Some(kind) = args.kind else { return tap.listen() };
-    if args.protocol.required().is_ok() || args.addresses.list(Dialect::Sinewcat).is_ok() {
+    if args.protocol.is_given() || !args.addresses.are_empty() {
         return Err(Failure::Usage(
             "in the middle, both sides have addresses of their own".to_owned(),
         ));
@@ -127,18 +136,16 @@ impl Tap<'_> {
             }
             Protocol::Pull => self.listen_with(raw::Pull::new()),
             Protocol::Bus => self.listen_with(raw::Bus::new()),
-            other => Err(Failure::Usage(format!(
-                "--{} cannot listen to what others say; stand between them instead",
-                other.name()
-            ))),
+            other => unreachable!("--{} is not offered", other.name()),
         }
     }
 
     fn listen_with(&self, socket: impl Receives) -> Outcome {
         let addresses = self.args.addresses.list(Dialect::Sinewcat)?;
         self.close_on_signal(&socket);
+        let watch = Watch::over(socket.events(), Tells::by_default());
         for address in &addresses {
-            socket.open(address)?;
+            watch.add(socket.open(address)?);
         }
         let mut known = Vec::new();
         loop {
@@ -158,7 +165,7 @@ impl Tap<'_> {
         A: Receives + Sends,
         B: Receives + Sends,
     {
-        self.open(&front, &back)?;
+        let _watch = self.open(&front, &back)?;
         thread::scope(|scope| {
             let answers = scope.spawn(|| self.pass("back", &back, &front));
             let asked = self.pass("front", &front, &back);
@@ -167,7 +174,7 @@ impl Tap<'_> {
     }
 
     fn one_way(&self, front: impl Receives, back: impl Sends) -> Outcome {
-        self.open(&front, &back)?;
+        let _watch = self.open(&front, &back)?;
         self.pass("front", &front, &back)
     }
 
@@ -175,12 +182,11 @@ impl Tap<'_> {
         &self,
         front: &(impl Socket + Clone + 'static),
         back: &(impl Socket + Clone + 'static),
-    ) -> Outcome {
+    ) -> Outcome<[Watch; 2]> {
         let [in_front, at_back] = self.args.sides.both()?;
         self.close_on_signal(front);
         self.close_on_signal(back);
-        side::open("front", front, &in_front)?;
-        side::open("back", back, &at_back)
+        Ok([side::open("front", front, &in_front)?, side::open("back", back, &at_back)?])
     }
 
     fn close_on_signal(&self, socket: &(impl Socket + Clone + 'static)) {

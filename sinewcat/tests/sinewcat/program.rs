@@ -217,6 +217,11 @@ impl Ended {
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.out.clone()).unwrap()
     }
+
+    /// What it said on standard error.
+    pub(crate) fn said(&self) -> String {
+        String::from_utf8(self.err.clone()).unwrap()
+    }
 }
 
 /// Runs ours to its end.

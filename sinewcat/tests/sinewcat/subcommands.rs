@@ -222,13 +222,92 @@ fn help_and_version_end_well_except_for_nngcat() {
 }
 
 #[test]
-fn options_for_transports_that_are_not_there_are_refused() {
-    for args in ["-k", "--insecure", "--cacert=a", "-E a", "--cert:a", "--key a", "--zt-home a"] {
-        let args = format!("--pull -L1 {args}");
-        let ended = run(&args.split(' ').collect::<Vec<_>>()).with(1);
-        let said = String::from_utf8(ended.err).unwrap();
-        assert!(said.contains("which is not supported"), "{said}");
+fn what_is_for_transports_that_are_not_there_is_refused_in_one_voice() {
+    let lines = [
+        "--pull -L1 -k",
+        "--pull -L1 --insecure",
+        "--pull -L1 --cacert=a",
+        "--pull -L1 -E a",
+        "--pull -L1 --cert:a",
+        "--pull -L1 --key a",
+        "--pull -L1 --zt-home a",
+        "--pull --bind tls+tcp://127.0.0.1:1",
+        "--pull --bind ws://127.0.0.1:1",
+        "peers --pull --connect wss://127.0.0.1:1",
+        "--pull --bind tls+tcp4://127.0.0.1:1",
+        "peers --pull -l1 --cacert=a",
+        "device bus --bind-front tcp://*:0 --bind-back ws://*:1",
+        "bench --self --over zt://1",
+    ];
+    for line in lines {
+        let said = run(&line.split(' ').collect::<Vec<_>>()).with(1).said();
+        let end = "which is not supported: there are tcp, ipc and inproc\n";
+        assert!(said.starts_with("sinewcat: ") && said.ends_with(end), "{line}: {said}");
     }
+}
+
+#[test]
+fn a_task_offers_the_protocols_that_it_can_do() {
+    for (task, offered, other) in [("bench", "--rep", "--pub"), ("tap", "--bus", "--req")] {
+        let help = run(&[task, "--help"]).with(0).text();
+        let has = |option: &str| help.lines().any(|line| line.trim() == option);
+        assert!(has(offered) && !has(other), "{help}");
+        let said = run(&[task, other, "-L1"]).with(1).said();
+        assert!(said.starts_with("sinewcat: unexpected argument"), "{said}");
+    }
+}
+
+#[test]
+fn a_timeout_says_how_the_endpoints_stand() {
+    let url = free_tcp_url();
+    let refused = format!("not connected to {url}: connection refused\n");
+    for (line, status) in [
+        ("--req --connect URL -D x --recv-timeout 0.3", 4),
+        ("--pull --connect URL --recv-timeout 0.3", 4),
+        ("--push --connect URL -D x --send-timeout 0.3", 3),
+        ("--pub --connect URL -D x --peers 1 --send-timeout 0.3", 4),
+    ] {
+        let line = line.replace("URL", &url);
+        let said = run(&line.split(' ').collect::<Vec<_>>()).with(status).said();
+        assert!(said.starts_with("sinewcat: timed out: ") && said.ends_with(&refused), "{said}");
+    }
+    let rep = Rep::new();
+    let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
+    let asked = run(&["--req", "--connect", &url, "-D", "x", "--recv-timeout", "0.5"]).with(4);
+    let here = format!("sinewcat: timed out: no answer came; connected to {url}\n");
+    assert_eq!(asked.said(), here);
+}
+
+/// A script that waits sees nothing until it asks.
+#[test]
+fn it_says_why_it_waits_in_a_pipe_only_when_asked() {
+    let url = free_tcp_url();
+    // Longer than it takes until it would be told.
+    let args = ["--pull", "--connect", &url, "--recv-timeout", "1.5"];
+    let said = run(&args).with(4).said();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let program = Program::start(Tool::OURS, &["--pull", "--connect", &url, "-v"]);
+    assert_eq!(program.err.line(), format!("sinewcat: not connected to {url}: connection refused"));
+}
+
+#[test]
+fn what_is_too_long_is_told_by_who_sends_and_by_who_receives() {
+    let url = free_tcp_url();
+    let dir = TempDir::new();
+    std::fs::write(dir.path("long"), vec![b'x'; 3_000_000]).unwrap();
+    let file = dir.path("long").display().to_string();
+    let pull = Program::start(Tool::OURS, &["--pull", "--bind", &url]);
+    let push = ["--push", "--connect", &url, "-F", &file];
+    let said = run(&push).with(3).said();
+    assert!(said.contains("3000000 bytes") && said.contains("--recv-maxsz"), "{said}");
+    run(&[&push[..], &["-Z", "0"]].concat()).with(0);
+    let told = "sinewcat: dropped: a message of 3000000 bytes from push at tcp://127.0.0.1:";
+    assert!(pull.err.line().starts_with(told), "{pull:?}");
+    drop(pull);
+    let args = ["--pull", "--bind", &url, "-Z0", "-C1", "--raw"];
+    let pull = Program::start(Tool::OURS, &args);
+    run(&[&push[..], &["-Z", "0"]].concat()).with(0);
+    assert_eq!(pull.end().with(0).out.len(), 3_000_000);
 }
 
 #[test]
@@ -262,7 +341,9 @@ fn signals_end_it_cleanly() {
         let program = Program::start(Tool::OURS, &["--rep", "-v", "-X", &path]);
         program.out.line();
         program.signal(signal);
-        assert_eq!(program.end().with(status).err, b"");
+        let said = program.end().with(status).said();
+        // With -v it tells after a second that it waits.
+        assert!(said.lines().all(|line| line.contains("nobody is connected at")), "{said}");
         assert!(!dir.path("s").exists(), "the socket file is gone");
     }
 }

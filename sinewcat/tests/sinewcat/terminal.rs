@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use sinew::{Pub, Rep};
+
+use crate::kit::SOON;
 use crate::program::{Program, free_port, is_installed, run};
 
 /// Starts ours on a terminal of its own.
@@ -23,6 +26,53 @@ fn a_benchmark_shows_its_progress_on_a_terminal_only() {
     assert!(seen.contains("\rreceiving [") && seen.contains("\rasking ["), "{seen:?}");
     assert!(seen.contains("100%"), "{seen:?}");
     assert!(seen.contains("received: 4999 messages in "), "{seen:?}");
+}
+
+/// Whether this has been printed.
+fn has(text: &str) -> impl Fn(&[u8]) -> bool {
+    move |seen| String::from_utf8_lossy(seen).contains(text)
+}
+
+#[test]
+fn who_waits_is_told_why_and_again_when_that_changes() {
+    if !is_installed("script") {
+        return;
+    }
+    let port = free_port();
+    let url = format!("tcp://127.0.0.1:{port}");
+    let mut program = on_terminal(&format!("--sub -l{port}"));
+    let refused = format!("sinewcat: not connected to {url}: connection refused");
+    program.out.until("refusal", has(&refused));
+    let rep = Rep::new();
+    rep.bind(&url).unwrap();
+    program.out.until("kind of the peer", has("the peer is a rep socket, ours needs pub"));
+    rep.close().unwrap();
+    let publisher = Pub::new();
+    publisher.bind(&url).unwrap();
+    program.out.until("success", has(&format!("sinewcat: connected to {url}")));
+    program.type_in(b"\x03");
+    program.end().with(130);
+}
+
+#[test]
+fn what_comes_is_printed_on_a_terminal_without_a_format() {
+    let rep = Rep::new();
+    let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
+    let answering = std::thread::spawn(move || {
+        while let Ok(request) = rep.recv_timeout(SOON) {
+            request.reply("pong").unwrap();
+        }
+    });
+    let args = ["--req", "--connect", &url, "-D", "ping"];
+    assert_eq!(run(&args).with(0).out, b"");
+    if is_installed("script") {
+        assert_eq!(on_terminal(&args.join(" ")).end().with(0).text(), "pong\r\n");
+        let ended = on_terminal(&format!("{} --format no", args.join(" "))).end().with(0);
+        assert_eq!(ended.text(), "");
+        let counted = on_terminal(&format!("stats {}", args.join(" "))).end().with(0);
+        assert!(!counted.text().contains("pong"), "{counted:?}");
+    }
+    drop(answering);
 }
 
 #[test]
