@@ -313,8 +313,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     fn name(&self) -> &str;
 
     /// Says that a peer is there, complete and compatible, and is being decided about: its first event.
-    /// Followed by `attach` or by `turn_away`, and the last of them.
-    fn announce(&self, peer: &Peer);
+    /// Followed by `attach` or by `turn_away`, and the last of them. Not if the socket or the endpoint is
+    /// closed.
+    fn announce(&self, peer: &Peer, endpoint: &EndpointCore) -> Result<(), DetachReason>;
 
     /// Whether the program is to be asked about peers.
     fn asks(&self) -> bool;

@@ -3,7 +3,8 @@
 mod kit;
 
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -587,4 +588,86 @@ fn a_closed_socket_has_nothing_left_to_drain() {
     assert_eq!(req.drain(Duration::ZERO), 1);
     req.close().unwrap();
     assert_eq!(req.drain(Duration::MAX), 0);
+}
+
+/// Threads that connect, greet and leave, without end, until this is dropped.
+struct Callers {
+    over: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Callers {
+    fn of(url: &str) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let threads = (0..3)
+            .map(|_| {
+                let (over, url) = (Arc::clone(&over), url.to_owned());
+                thread::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        if let Ok(mut raw) = Raw::try_connect(&url) {
+                            let _ = raw.try_send(&kit::header(0x10));
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { over, threads }
+    }
+}
+
+impl Drop for Callers {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// C383: also where the I/O thread has just been told that somebody connects.
+#[test]
+fn a_port_and_a_socket_file_are_free_when_close_returns() {
+    let dir = TempDir::new();
+    let path = dir.path("busy");
+    for (url, by_socket) in [
+        (kit::free_tcp_url(), false),
+        (kit::free_tcp_url(), true),
+        (format!("ipc://{}", path.display()), false),
+        (format!("ipc://{}", path.display()), true),
+    ] {
+        for round in 0..kit::rounds(2000) {
+            let pair = Pair::new();
+            let endpoint = pair.bind(&url).unwrap();
+            let _caller = Raw::connect(&url);
+            match by_socket {
+                true => pair.close().unwrap(),
+                false => endpoint.close().unwrap(),
+            }
+            match url.strip_prefix("tcp://") {
+                Some(address) => {
+                    let bound = TcpListener::bind(address);
+                    assert!(bound.is_ok(), "round {round}: {bound:?}");
+                }
+                None => assert!(!path.exists(), "round {round}"),
+            }
+        }
+    }
+}
+
+/// C384: a header exchange that is complete a moment later is too late.
+#[test]
+fn no_event_of_a_new_pipe_begins_after_close_has_returned() {
+    let url = kit::free_tcp_url();
+    let _callers = Callers::of(&url);
+    for round in 0..kit::rounds(100) {
+        let pair = Pair::new();
+        let events = pair.events();
+        let endpoint = pair.bind(&url).unwrap();
+        events.recv_timeout(SOON).expect("somebody comes");
+        endpoint.close().unwrap();
+        while events.try_recv().is_ok() {}
+        eventually("nobody is on the way", || pair.stats().inprogress_connections == 0);
+        let late: Vec<_> = events.try_iter().map(|event| event.kind).collect();
+        assert!(!late.contains(&PipeEventKind::Attaching), "round {round}: {late:?}");
+        pair.close().unwrap();
+        conserved(&pair.stats());
+    }
 }

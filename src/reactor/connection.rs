@@ -546,7 +546,9 @@ impl Connection {
         }
         let lease = PipeLease::new();
         let peer = Peer::of_stream(lease.id(), &self.endpoint, host.identity().1, stream.peer());
-        host.announce(&peer);
+        if host.announce(&peer, &self.endpoint).is_err() {
+            return Fate::End(Ending::Parted);
+        }
         let newcomer = Newcomer { stream, lease, peer, more };
         if !host.asks() {
             return self.join(&host, newcomer, rest, token, cx);

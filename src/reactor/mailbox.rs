@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use mio::Token;
+use mio::{Registry, Token};
 
 use super::attention::{Attention, Call};
 use super::connection::{Connection, Ending};
@@ -31,7 +31,7 @@ pub(crate) enum Command {
         host: Weak<dyn Host>,
         endpoint: Arc<EndpointCore>,
         framing: Framing,
-        listener: ListenerSlot,
+        listener: Arc<ListenerSlot>,
     },
     /// Keep an endpoint connected.
     Dial {
@@ -91,6 +91,8 @@ pub(crate) struct Mailbox {
     /// What the driver's leader does.
     leader: Attention,
     waker: Arc<mio::Waker>,
+    /// Where the driver's poll is told what to watch.
+    pub(super) registry: Registry,
     /// The driver will look soon which connections have fallen silent.
     pub(super) looks_soon: AtomicBool,
     /// Who is called when there is no leader.
@@ -99,12 +101,13 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     /// The mailbox of a driver that `waker` gets out of its poll.
-    pub(super) fn new(waker: Arc<mio::Waker>) -> Self {
+    pub(super) fn new(waker: Arc<mio::Waker>, registry: Registry) -> Self {
         Self {
             inbox: Mutex::default(),
             connections: AtomicUsize::new(0),
             leader: Attention::new(),
             waker,
+            registry,
             looks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
         }
@@ -113,6 +116,16 @@ impl Mailbox {
     pub(crate) fn post(&self, command: Command) {
         self.push(command);
         self.rouse(|_| true);
+    }
+
+    /// Closes a listening socket: its address is free when this returns.
+    pub(crate) fn close_listener(&self, slot: &ListenerSlot) {
+        let Some(mut listener) = slot.close() else { return };
+        // A poll that looks at the socket at this moment would keep it open beyond its drop; this waits
+        // for such a look. It may also not be watched yet, or the poll be gone.
+        if let Err(error) = self.registry.deregister(listener.source()) {
+            log::trace!("not watched: {error}");
+        }
     }
 
     fn push(&self, command: Command) {

@@ -25,7 +25,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 mod asking;
@@ -97,7 +97,6 @@ pub(crate) enum Due {
 /// What the driver's parts share while one of them is at work.
 #[derive(Debug)]
 pub(crate) struct Context {
-    registry: Registry,
     mailbox: Arc<Mailbox>,
     timers: Timers<Due>,
     /// Where reads go.
@@ -207,9 +206,8 @@ impl Driver {
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
-        let mailbox = Arc::new(Mailbox::new(waker));
+        let mailbox = Arc::new(Mailbox::new(waker, poll.registry().try_clone()?));
         let cx = Context {
-            registry: poll.registry().try_clone()?,
             mailbox: Arc::clone(&mailbox),
             timers: Timers::new(),
             blocks: Blocks::default(),
@@ -514,9 +512,9 @@ impl Driver {
         let slot = Arc::clone(&listening.listener);
         let endpoint = Arc::clone(&listening.endpoint);
         let token = self.insert(Slot::Listening(Box::new(listening)));
-        let registered = match slot.lock().as_mut() {
-            Some(listener) => {
-                self.cx.registry.register(listener.source(), token, Interest::READABLE)
+        let registered = match slot.lend() {
+            Some(mut listener) => {
+                self.cx.mailbox.registry.register(listener.source(), token, Interest::READABLE)
             }
             // Closed in the meantime.
             None => return self.remove(token),
@@ -587,7 +585,7 @@ impl Driver {
         let token = self.insert(Slot::Connection(connection));
         let both = Interest::READABLE | Interest::WRITABLE;
         self.drive(token, |connection, cx| match connection.source() {
-            Some(source) => match cx.registry.register(source, token, both) {
+            Some(source) => match cx.mailbox.registry.register(source, token, both) {
                 Ok(()) => Fate::Keep,
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             },

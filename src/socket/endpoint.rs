@@ -57,8 +57,9 @@ impl Endpoint {
         self.core.status.lock().clone()
     }
 
-    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. The address
-    /// can be bound again when this returns. What is queued for its pipes is written as when a socket is
+    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. When this
+    /// returns the address can be bound again, an ipc file is gone, and no event of a new pipe comes any
+    /// more: a header exchange that is completed at that moment is too late. What is queued for its pipes is written as when a socket is
     /// closed: for up to 25 ms by this call, and by the I/O thread during [`Options::linger`](crate::Options::linger).
     ///
     /// # Errors
@@ -346,7 +347,7 @@ pub(crate) struct EndpointCore {
 #[derive(Debug)]
 pub(crate) enum Control {
     /// The reactor has it; a listening socket can be dropped from here.
-    Stream(Arc<Mailbox>, Option<ListenerSlot>),
+    Stream(Arc<Mailbox>, Option<Arc<ListenerSlot>>),
     /// It is bound to an inproc name.
     InprocListener(String),
     /// It connects to an inproc name.
@@ -408,7 +409,7 @@ impl EndpointCore {
         match &self.control {
             Control::Stream(mailbox, listener) => {
                 if let Some(listener) = listener {
-                    drop(listener.lock().take());
+                    mailbox.close_listener(listener);
                 }
                 mailbox.post(Command::Forget(self.id));
             }

@@ -11,10 +11,10 @@ use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError};
 use crate::options::{EndpointOptions, EndpointSettings};
 use crate::protocol::Protocol;
-use crate::reactor::{Command, after};
+use crate::reactor::{Command, ListenerSlot, after};
 use crate::runtime::Runtime;
 use crate::socket::endpoint::Control;
-use crate::sync::{Arc, Mutex, Ordering};
+use crate::sync::{Arc, Ordering};
 use crate::transport::inproc;
 
 /// Whether a connect goes on in the background, or is one attempt that is waited for.
@@ -68,7 +68,7 @@ impl<P: Protocol> Core<P> {
         let transport = runtime.transports().find(address)?;
         let listener = transport.bind(address, &settings)?;
         let url = listener.url();
-        let listener = Arc::new(Mutex::new(Some(listener)));
+        let listener = Arc::new(ListenerSlot::new(listener));
         let mailbox = runtime.mailbox();
         let control = Control::Stream(Arc::clone(mailbox), Some(Arc::clone(&listener)));
         let endpoint = EndpointCore::new(self.host(), url, true, settings, control);

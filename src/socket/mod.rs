@@ -521,9 +521,18 @@ impl<P: Protocol> Host for Core<P> {
         &self.name
     }
 
-    fn announce(&self, peer: &Peer) {
+    fn announce(&self, peer: &Peer, endpoint: &EndpointCore) -> Result<(), DetachReason> {
+        // Under the lock that each close takes, so that nothing is announced after it has returned.
+        let state = self.state.lock();
+        if state.closed {
+            return Err(DetachReason::SocketClosed);
+        }
+        if endpoint.is_closed() {
+            return Err(DetachReason::EndpointClosed);
+        }
         self.deciding.fetch_add(1, Ordering::AcqRel);
         self.emit(PipeEventKind::Attaching, peer);
+        Ok(())
     }
 
     fn asks(&self) -> bool {

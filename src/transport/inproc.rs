@@ -338,7 +338,7 @@ impl<'a> End<'a> {
         let protocol = self.host.identity().1;
         let url = self.endpoint.url();
         let peer = Peer::of_inproc(self.lease.id(), self.endpoint, protocol, url);
-        self.host.announce(&peer);
+        self.host.announce(&peer, self.endpoint)?;
         if !self.host.admits(&peer) {
             self.host.turn_away(&peer, DetachReason::Denied);
             return Err(DetachReason::Denied);

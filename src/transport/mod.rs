@@ -31,7 +31,7 @@
 //! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
 //! | [`Stream::write`] | the I/O thread, or any that sends; one at a time for a stream | no |
 //! | everything else of a [`Stream`] | the I/O thread | no |
-//! | dropping a listener | the one that closes its endpoint or socket | no |
+//! | deregistering and dropping a listener | the one that closes its endpoint or socket, after an `accept` under way | no |
 //! | dropping a stream | any | no |
 //!
 //! The I/O thread serves all connections of its runtime: a call that waits there holds up all of
@@ -43,8 +43,10 @@
 //! Listeners and streams are watched with [mio](mio::Poll), which reports changes only. Whatever says
 //! `WouldBlock` must be reported again once that is no longer true, and a source must be reported
 //! once after it was registered if it is ready then. Reports that turn out to be wrong do no harm.
-//! Sources are registered once, never re-registered, and never deregistered: dropping the listener or
-//! stream must end the watch, as closing a descriptor does.
+//! Sources are registered once and never re-registered. A listener's is deregistered before it is dropped,
+//! in the thread that closes the endpoint, so that the poll does not keep the address a moment longer; it may
+//! not have been registered by then. A stream's is not: dropping it must end the watch, as closing a
+//! descriptor does.
 //!
 //! # When a transport misbehaves
 //!
@@ -52,8 +54,8 @@
 //! except in `bind`, `target` and `url`, where it reaches the program's own call. A stream that claims
 //! to have read or written more than it was given, that writes nothing without an error or is
 //! interrupted in every write, or that panics has failed: its connection ends as with any other error,
-//! the socket and its other connections live on. What cannot be caught is a call that does not return,
-//! and a listener that never says `WouldBlock`: it has its turn among the others, but whatever it makes
+//! the socket and its other connections live on. What cannot be caught is a call that does not return
+//! (whoever closes the endpoint waits for an `accept` as well), and a listener that never says `WouldBlock`: it has its turn among the others, but whatever it makes
 //! up is held as a connection, for the handshake timeout at least.
 
 use std::fmt;

@@ -213,12 +213,17 @@ pub enum Raw {
 impl Raw {
     /// Connects to the address of an endpoint.
     pub fn connect(url: &str) -> Self {
+        Self::try_connect(url).expect("it listens")
+    }
+
+    /// Connects to an address where perhaps nobody listens.
+    pub fn try_connect(url: &str) -> io::Result<Self> {
         let raw = match url.split_once("://") {
-            Some(("tcp", address)) => Self::Tcp(TcpStream::connect(address).expect("it listens")),
-            Some(("ipc", path)) => Self::Ipc(UnixStream::connect(path).expect("it listens")),
+            Some(("tcp", address)) => Self::Tcp(TcpStream::connect(address)?),
+            Some(("ipc", path)) => Self::Ipc(UnixStream::connect(path)?),
             _ => panic!("no raw peer for {url}"),
         };
-        raw.prepared()
+        Ok(raw.prepared())
     }
 
     /// Takes a connection that a test's own listener has accepted.
