@@ -176,9 +176,12 @@ impl Options {
 
     /// How many messages may wait in the receive queue of one pipe, 1 to 8192. Default 128.
     ///
-    /// A connection stops reading when its queue is full, and the peer feels back-pressure. What one
-    /// read of at most 256 KiB has brought is kept, so the queue may run over by that much. Takes
-    /// effect for pipes made later.
+    /// A connection stops reading when its queue is full, and the peer feels back-pressure. With less than
+    /// the default, here or in [`recv_queue_bytes`](Self::recv_queue_bytes), it reads no further than the
+    /// queue has room for, at the price of up to two reads for a message. Otherwise it reads by the block:
+    /// what one read of at most 256 KiB has brought is kept, and the queue may run over by that much. What
+    /// is not read waits in the kernel, as far as its buffers go; see
+    /// [`kernel_recv_buffer`](Self::kernel_recv_buffer). Takes effect for pipes made later.
     #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
     pub fn recv_queue(mut self, messages: usize) -> Self {
         self.recv_queue = messages;
@@ -318,6 +321,30 @@ impl Options {
     #[doc(alias("NNG_OPT_TCP_KEEPALIVE", "ZMQ_TCP_KEEPALIVE"))]
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.endpoint.tcp_keepalive = idle.into();
+        self
+    }
+
+    /// How large the kernel's buffer for what a connection sends is, in bytes (`SO_SNDBUF`). Default `None`:
+    /// as the system has it, which on Linux grows by itself up to megabytes. Zero is invalid.
+    ///
+    /// What lies there has left the socket: it is in no queue, `drain` does not wait for it, and
+    /// `requeue` does not bring it back. Linux takes twice what is asked for, at least 4608 bytes and at most
+    /// what `net.core.wmem_max` says, and counts its own bookkeeping in it, several hundred bytes for a
+    /// small message. Takes effect for endpoints made later. On tcp and ipc; no effect on inproc.
+    #[doc(alias("SO_SNDBUF", "ZMQ_SNDBUF"))]
+    pub fn kernel_send_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.endpoint.kernel_send_buffer = bytes.into();
+        self
+    }
+
+    /// How large the kernel's buffer for what a connection receives is, in bytes (`SO_RCVBUF`). Default
+    /// `None`: as the system has it. Zero is invalid.
+    ///
+    /// As [`kernel_send_buffer`](Self::kernel_send_buffer), with at least 2304 bytes and at most
+    /// `net.core.rmem_max`. Only on tcp: on ipc what is under way counts for the sender's buffer alone.
+    #[doc(alias("SO_RCVBUF", "ZMQ_RCVBUF"))]
+    pub fn kernel_recv_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.endpoint.kernel_recv_buffer = bytes.into();
         self
     }
 
@@ -575,6 +602,16 @@ impl Options {
     /// What `tcp_keepalive` was set to.
     pub fn get_tcp_keepalive(&self) -> Option<Duration> {
         self.endpoint.tcp_keepalive
+    }
+
+    /// What `kernel_send_buffer` was set to.
+    pub fn get_kernel_send_buffer(&self) -> Option<usize> {
+        self.endpoint.kernel_send_buffer
+    }
+
+    /// What `kernel_recv_buffer` was set to.
+    pub fn get_kernel_recv_buffer(&self) -> Option<usize> {
+        self.endpoint.kernel_recv_buffer
     }
 
     /// What `ttl` was set to, or its default; that too for a number above 255, which no socket takes.
@@ -977,6 +1014,8 @@ pub struct EndpointOptions {
     handshake_timeout: Option<Duration>,
     tcp_nodelay: Option<bool>,
     tcp_keepalive: Option<Option<Duration>>,
+    kernel_send_buffer: Option<Option<usize>>,
+    kernel_recv_buffer: Option<Option<usize>>,
     ipc_mode: Option<u32>,
     send_priority: Option<u8>,
     recv_priority: Option<u8>,
@@ -1028,6 +1067,18 @@ impl EndpointOptions {
         self
     }
 
+    /// See [`Options::kernel_send_buffer`]. `None` is what the system has.
+    pub fn kernel_send_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.kernel_send_buffer = Some(bytes.into());
+        self
+    }
+
+    /// See [`Options::kernel_recv_buffer`]. `None` is what the system has.
+    pub fn kernel_recv_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.kernel_recv_buffer = Some(bytes.into());
+        self
+    }
+
     /// The permission bits of the socket file of an ipc bind, such as `0o600`: in force before
     /// anybody can connect. Default: as the process' umask says. Bits outside `0o777` are invalid. No effect
     /// on connecting, nor on other transports.
@@ -1062,6 +1113,8 @@ impl EndpointOptions {
             handshake_timeout: self.handshake_timeout.unwrap_or(base.handshake_timeout),
             tcp_nodelay: self.tcp_nodelay.unwrap_or(base.tcp_nodelay),
             tcp_keepalive: self.tcp_keepalive.unwrap_or(base.tcp_keepalive),
+            kernel_send_buffer: self.kernel_send_buffer.unwrap_or(base.kernel_send_buffer),
+            kernel_recv_buffer: self.kernel_recv_buffer.unwrap_or(base.kernel_recv_buffer),
             ipc_mode: self.ipc_mode.or(base.ipc_mode),
             send_priority: self.send_priority.or(base.send_priority),
             recv_priority: self.recv_priority.or(base.recv_priority),
@@ -1085,6 +1138,8 @@ pub struct EndpointSettings {
     pub(crate) handshake_timeout: Duration,
     pub(crate) tcp_nodelay: bool,
     pub(crate) tcp_keepalive: Option<Duration>,
+    pub(crate) kernel_send_buffer: Option<usize>,
+    pub(crate) kernel_recv_buffer: Option<usize>,
     pub(crate) ipc_mode: Option<u32>,
     pub(crate) send_priority: Option<u8>,
     pub(crate) recv_priority: Option<u8>,
@@ -1099,6 +1154,8 @@ impl Default for EndpointSettings {
             handshake_timeout: Duration::from_secs(10),
             tcp_nodelay: true,
             tcp_keepalive: None,
+            kernel_send_buffer: None,
+            kernel_recv_buffer: None,
             ipc_mode: None,
             send_priority: None,
             recv_priority: None,
@@ -1115,6 +1172,16 @@ impl EndpointSettings {
     /// See [`Options::tcp_keepalive`].
     pub fn tcp_keepalive(&self) -> Option<Duration> {
         self.tcp_keepalive
+    }
+
+    /// See [`Options::kernel_send_buffer`].
+    pub fn kernel_send_buffer(&self) -> Option<usize> {
+        self.kernel_send_buffer
+    }
+
+    /// See [`Options::kernel_recv_buffer`].
+    pub fn kernel_recv_buffer(&self) -> Option<usize> {
+        self.kernel_recv_buffer
     }
 
     /// See [`EndpointOptions::ipc_mode`].
@@ -1143,6 +1210,12 @@ impl EndpointSettings {
         not_zero("handshake_timeout", self.handshake_timeout)?;
         if let Some(idle) = self.tcp_keepalive {
             not_zero("tcp_keepalive", idle)?;
+        }
+        for (option, bytes) in [
+            ("kernel_send_buffer", self.kernel_send_buffer),
+            ("kernel_recv_buffer", self.kernel_recv_buffer),
+        ] {
+            in_range(option, bytes.unwrap_or(1), &(1..=usize::MAX), "at least 1 byte")?;
         }
         match self.ipc_mode {
             Some(mode) if mode > 0o777 => Err(OptionError::Invalid {

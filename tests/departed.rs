@@ -331,7 +331,7 @@ fn peers_that_send_and_leave_cost_little_and_lose_nothing() {
 /// for which the queue had no room yet.
 #[test]
 fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
-    const HALF: usize = 40;
+    const HALF: usize = 20;
     let _turn = in_turn();
     let pair = Pair::with_options(Options::new().recv_queue(8)).unwrap();
     let address = Transport::Ipc.address();

@@ -35,6 +35,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(options.get_handshake_timeout(), 10 * second);
     assert!(options.get_tcp_nodelay());
     assert_eq!(options.get_tcp_keepalive(), None);
+    assert_eq!((options.get_kernel_send_buffer(), options.get_kernel_recv_buffer()), (None, None));
     assert_eq!(options.get_ttl(), 8);
     assert_eq!(options.get_resend_interval(), Some(minute));
     assert_eq!(options.get_max_resends(), None);
@@ -105,6 +106,8 @@ fn common_values_out_of_range_are_refused_by_name() {
         assert_eq!(refused::<S>(new().reconnect_interval(zero)), "reconnect_interval");
         assert_eq!(refused::<S>(new().handshake_timeout(zero)), "handshake_timeout");
         assert_eq!(refused::<S>(new().tcp_keepalive(zero)), "tcp_keepalive");
+        assert_eq!(refused::<S>(new().kernel_send_buffer(0)), "kernel_send_buffer");
+        assert_eq!(refused::<S>(new().kernel_recv_buffer(0)), "kernel_recv_buffer");
         for good in [1, 8192] {
             let socket = S::with(new().send_queue(good).recv_queue(good));
             let options = socket.options();

@@ -26,7 +26,7 @@ use super::{Context, Due};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease, Waiting};
-use crate::ring::{self, Producer, READ_BLOCK, Wake};
+use crate::ring::{self, Bounds, Producer, READ_BLOCK, Wake};
 use crate::socket::{DetachReason, EndpointCore, Peer};
 use crate::stats::{DropReason, InProgress};
 use crate::sync::{Arc, Ordering, Weak};
@@ -37,6 +37,13 @@ use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
 /// Once so much of one connection was read in a turn, it is for the others. The last read may take as
 /// much again, so less than twice this is read in a turn.
 const READ: usize = READ_BLOCK;
+/// After so many reads of one connection it is for the others as well: where the queue is small a read
+/// may bring a few bytes.
+const READS: usize = 128;
+/// A receive queue with these bounds, the default, or larger ones is read into by the block. A smaller one
+/// is small for a reason, and gets no more than it has room for, at the price of up to two reads for a
+/// message.
+const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 8 << 20 };
 /// A run of whole frames of at least this length is not copied into the receive ring but referred to
 /// where it was read. A quarter of a block: so what waits in a ring keeps at most four times its own
 /// length alive, and a receiver that is slow at most four times the bound of its queue and one read.
@@ -506,7 +513,9 @@ impl Connection {
         let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
-        let n = match cx.blocks.fill(|block| stream.read(block)) {
+        let bounds = self.endpoint.host.upgrade().map_or(LARGE_QUEUE, |host| host.bounds().1);
+        let room = if is_large(bounds) { READ_BLOCK } else { parser.missing() };
+        let n = match cx.blocks.fill(|block| stream.read(&mut block[..room])) {
             Ok(0) => return Fate::End(Ending::Failed(AttemptError::Closed)),
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -519,7 +528,7 @@ impl Connection {
             Err(error) => return Fate::End(Ending::Failed(error.into())),
         };
         let read = cx.blocks.at_hand().slice(..n);
-        let more = n == READ_BLOCK || !stream.short_read_is_last();
+        let more = n == room || !stream.short_read_is_last();
         let mut bytes = &read[..];
         match parser.parse(&mut bytes) {
             None if more || self.read_closed || broken.is_some() => Fate::Again,
@@ -657,7 +666,7 @@ impl Connection {
 impl Open {
     /// Reads until all is read that there was, or it is enough for a turn.
     fn read(&mut self, read_closed: bool, blocks: &mut Blocks) -> Fate {
-        let mut total = 0;
+        let (mut total, mut reads) = (0, 0);
         loop {
             if self.paused || !self.has_room() {
                 self.paused = true;
@@ -676,11 +685,12 @@ impl Open {
                 return Fate::End(Ending::Lost(error.into()));
             }
             total += read.n;
+            reads += 1;
             // A short read has emptied the kernel's buffer, unless the end of the stream waits
             // behind it: that was announced already and will not be announced again.
             let end_is_near = read_closed || self.broken.is_some();
             match read.filled || end_is_near || !self.link.stream.short_read_is_last() {
-                true if total < READ => {}
+                true if total < READ && reads < READS => {}
                 true => return Fate::Again,
                 false => return Fate::Keep,
             }
@@ -724,7 +734,7 @@ impl Open {
             self.decoder.filled(n);
             return Ok(Read { n, filled, in_place: true });
         }
-        let room = self.decoder.appetite(READ_BLOCK);
+        let room = self.decoder.appetite(READ_BLOCK).min(self.reach());
         blocks.fill(|block| {
             let n = stream.read(&mut block[..room])?;
             Ok(Read { n, filled: n == room, in_place: false })
@@ -738,6 +748,20 @@ impl Open {
             || self.broken.is_some()
                 && self.recv.queued().bytes
                     < widen(self.recv.bounds().bytes).saturating_add(LAST_WORDS)
+    }
+
+    /// How much may be read at once by what the receive queue has room for, if that is not large.
+    #[inline]
+    fn reach(&self) -> usize {
+        let bounds = self.recv.bounds();
+        if is_large(bounds) {
+            return usize::MAX;
+        }
+        let queued = self.recv.queued();
+        let left = |bound: usize, used| widen(bound).saturating_sub(used);
+        let (messages, bytes) =
+            (left(bounds.messages, queued.messages), left(bounds.bytes, queued.bytes));
+        self.decoder.reach(narrow(messages), narrow(bytes))
     }
 
     /// There is nothing to read.
@@ -779,6 +803,16 @@ impl Open {
         }
         outcome
     }
+}
+
+/// Whether a queue with these bounds is read into by the block.
+fn is_large(bounds: Bounds) -> bool {
+    bounds.messages >= LARGE_QUEUE.messages && bounds.bytes >= LARGE_QUEUE.bytes
+}
+
+/// What was a `usize` before.
+fn narrow(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// What the poll said of a connection.

@@ -20,6 +20,7 @@ use std::path::{self, Path, PathBuf};
 use mio::event::Source;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::tcp::size_buffers;
 use super::{Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, send};
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
@@ -83,6 +84,7 @@ impl StreamTransport for Ipc {
             file,
             inner: mio::net::UnixListener::from_std(socket.into()),
             url: address.url().to_owned(),
+            settings: settings.clone(),
         }))
     }
 
@@ -91,9 +93,13 @@ impl StreamTransport for Ipc {
     }
 
     /// `WouldBlock` means that too many connections wait to be accepted there.
-    fn connect(&self, place: &Place, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
         match place {
-            Place::Path(path) => Ok(Box::new(IpcStream(connect(path)?))),
+            Place::Path(path) => {
+                let stream = connect(path)?;
+                size_buffers(&SockRef::from(&stream), settings)?;
+                Ok(Box::new(IpcStream(stream)))
+            }
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path")),
         }
     }
@@ -260,6 +266,7 @@ struct IpcListener {
     file: SocketFile,
     inner: mio::net::UnixListener,
     url: String,
+    settings: EndpointSettings,
 }
 
 impl Listener for IpcListener {
@@ -269,8 +276,13 @@ impl Listener for IpcListener {
 
     fn accept(&self) -> io::Result<Box<dyn Stream>> {
         let (stream, _) = self.inner.accept()?;
+        let socket = SockRef::from(&stream);
         #[cfg(target_vendor = "apple")]
-        let _ = SockRef::from(&stream).set_nosigpipe(true);
+        let _ = socket.set_nosigpipe(true);
+        // As on tcp: who reads will learn of a connection that is gone again.
+        if let Err(error) = size_buffers(&socket, &self.settings) {
+            crate::contain::log!(Debug, "{}: options of an accepted connection: {error}", self.url);
+        }
         Ok(Box::new(IpcStream(stream)))
     }
 

@@ -73,7 +73,7 @@ impl StreamTransport for Tcp {
     ) -> Result<Box<dyn Listener>, BindError> {
         let parts = parse(address, Use::Bind)?;
         let bound = local_addresses(&parts, family(address))
-            .and_then(|addresses| listen_on_first(&addresses))
+            .and_then(|addresses| listen_on_first(&addresses, settings))
             .and_then(|listener| TcpListener::new(listener, &parts, address.scheme(), settings))
             .map_err(|error| BindError::from_io(address.url(), error))?;
         Ok(Box::new(bound))
@@ -344,11 +344,11 @@ fn local_addresses(parts: &Parts<'_>, family: Family) -> io::Result<Vec<SocketAd
 
 /// Goes on to the next address only if this system cannot have one: in particular an address in use
 /// is an error, even if the name has another.
-fn listen_on_first(addresses: &[SocketAddr]) -> io::Result<Socket> {
+fn listen_on_first(addresses: &[SocketAddr], settings: &EndpointSettings) -> io::Result<Socket> {
     let none = "the name has no address of the wanted family";
     let mut result = Err(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
     for address in addresses {
-        result = listen_on(address);
+        result = listen_on(address, settings);
         match &result {
             Err(error) if is_not_here(error) => {}
             _ => return result,
@@ -357,7 +357,7 @@ fn listen_on_first(addresses: &[SocketAddr]) -> io::Result<Socket> {
     result
 }
 
-fn listen_on(address: &SocketAddr) -> io::Result<Socket> {
+fn listen_on(address: &SocketAddr, settings: &EndpointSettings) -> io::Result<Socket> {
     let socket = new_socket(address)?;
     // On Windows the option would let anybody take over the port.
     #[cfg(unix)]
@@ -366,6 +366,8 @@ fn listen_on(address: &SocketAddr) -> io::Result<Socket> {
         // OpenBSD knows no dual-stack sockets; it then serves IPv6 only.
         let _ = socket.set_only_v6(false);
     }
+    // A connection that is accepted inherits them, and with the window's scale settled.
+    size_buffers(&socket, settings)?;
     socket.bind(&(*address).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -389,7 +391,20 @@ fn new_socket(address: &SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Has the kernel's buffers as large as the program wants them.
+pub(super) fn size_buffers(socket: &Socket, settings: &EndpointSettings) -> io::Result<()> {
+    let number = |bytes: usize| bytes.min(i32::MAX.unsigned_abs() as usize);
+    if let Some(bytes) = settings.kernel_send_buffer {
+        socket.set_send_buffer_size(number(bytes))?;
+    }
+    match settings.kernel_recv_buffer {
+        Some(bytes) => socket.set_recv_buffer_size(number(bytes)),
+        None => Ok(()),
+    }
+}
+
 fn tune(socket: &Socket, settings: &EndpointSettings) -> io::Result<()> {
+    size_buffers(socket, settings)?;
     socket.set_tcp_nodelay(settings.tcp_nodelay)?;
     match settings.tcp_keepalive {
         Some(idle) => socket.set_tcp_keepalive(&keepalive(idle)),
@@ -887,7 +902,9 @@ mod tests {
     /// C248.
     #[test]
     fn ipv6_is_bound_and_connected_to() {
-        if listen_on(&SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).is_err() {
+        if listen_on(&SocketAddr::from((Ipv6Addr::LOCALHOST, 0)), &EndpointSettings::default())
+            .is_err()
+        {
             eprintln!("SKIPPED: this host has no IPv6 loopback");
             return;
         }
@@ -1036,6 +1053,24 @@ mod tests {
             tune(&socket, &settings).unwrap();
             assert_eq!(socket.tcp_nodelay().unwrap(), nodelay);
             assert!(!socket.keepalive().unwrap());
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_sizes_of_the_buffers_reach_both_ends() {
+        let settings = EndpointSettings {
+            kernel_send_buffer: Some(9000),
+            kernel_recv_buffer: Some(7000),
+            ..Default::default()
+        };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = listen_on(&any, &settings).unwrap();
+        let socket = new_socket(&any).unwrap();
+        tune(&socket, &settings).unwrap();
+        for socket in [listener, socket] {
+            assert_eq!(socket.send_buffer_size().unwrap(), 2 * 9000);
+            assert_eq!(socket.recv_buffer_size().unwrap(), 2 * 7000);
         }
     }
 

@@ -271,6 +271,20 @@ impl Decoder {
         }
     }
 
+    /// How much may be read so that it brings at most `messages` whole ones, one at least, with at most
+    /// `bytes` of payload, the one that has begun aside: the rest of a body or of a prefix, and behind
+    /// that as many bytes as there are in the prefixes of the others.
+    pub(crate) fn reach(&self, messages: usize, bytes: usize) -> usize {
+        let prefix = self.framing.prefix_len();
+        let (missing, payload) = match &self.state {
+            State::Prefix { received, .. } => (prefix.saturating_sub(*received), 0),
+            State::Body(body) => (body.missing(), body.len),
+            State::Failed(_) => (prefix, 0),
+        };
+        let others = messages.saturating_sub(1).saturating_mul(prefix);
+        missing.saturating_add(others.min(bytes.saturating_sub(payload)))
+    }
+
     fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, FrameError> {
         match self.state {
             State::Failed(error) => return Err(error),
@@ -867,6 +881,33 @@ mod tests {
             let in_place = decode_in_place(Decoder::new(framing, UNLIMITED), reads.iter().copied());
             prop_assert_eq!(&in_place, &whole);
             prop_assert_eq!(decode(Decoder::new(framing, UNLIMITED), reads), whole);
+        }
+
+        #[test]
+        fn what_is_in_reach_brings_no_more_than_there_is_room_for(
+            framing in framings(),
+            payloads in payloads(60, 30),
+            messages in 1..9_usize,
+            bytes in 1..200_usize,
+        ) {
+            let stream = encode(framing, &payloads);
+            let (mut rest, mut decoder) = (&stream[..], Decoder::new(framing, UNLIMITED));
+            let mut all = 0;
+            while !rest.is_empty() {
+                let mut read = take_up_to(&mut rest, decoder.reach(messages, bytes));
+                prop_assert!(!read.is_empty());
+                let (mut whole, mut length) = (0, 0);
+                while let Some(piece) = decoder.next(&mut read) {
+                    let (count, payload) = match piece.unwrap() {
+                        Piece::Frames { count, payload, .. } => (count, payload),
+                        Piece::Body(body) => (1, body.len()),
+                    };
+                    (whole, length) = (whole + count, length + payload);
+                }
+                prop_assert!(whole <= messages && (length <= bytes || whole == 1));
+                all += whole;
+            }
+            prop_assert_eq!(all, payloads.len());
         }
 
         #[test]

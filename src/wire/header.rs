@@ -62,7 +62,8 @@ impl HeaderParser {
         }
     }
 
-    fn missing(&self) -> usize {
+    /// How many bytes of the header have yet to come.
+    pub(crate) fn missing(&self) -> usize {
         LEN.saturating_sub(self.received)
     }
 
