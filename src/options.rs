@@ -235,7 +235,10 @@ impl Options {
     ///
     /// A peer that announces more is disconnected before any memory is taken for it, and
     /// `oversize` is counted. `None`: no limit. Zero: only empty messages. Not enforced on inproc.
-    /// Takes effect for endpoints made later.
+    ///
+    /// Takes effect for what is read from then on, on the endpoints and connections there are as well, except
+    /// on endpoints that were given a limit of their own (`bind_with`, `connect_with`). A message is judged by
+    /// the length it announces: one that is on its way when the limit is lowered is received.
     #[doc(alias("NN_RCVMAXSIZE", "NNG_OPT_RECVMAXSZ", "ZMQ_MAXMSGSIZE"))]
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.endpoint.max_recv_size = bytes.into();
@@ -1008,7 +1011,7 @@ impl fmt::Debug for Options {
 #[derive(Clone, Debug, Default)]
 #[must_use = "options have effect on the endpoint they are given to"]
 pub struct EndpointOptions {
-    max_recv_size: Option<Option<usize>>,
+    pub(crate) max_recv_size: Option<Option<usize>>,
     reconnect_interval: Option<Duration>,
     reconnect_max: Option<Option<Duration>>,
     handshake_timeout: Option<Duration>,
@@ -1027,7 +1030,8 @@ impl EndpointOptions {
         Self::default()
     }
 
-    /// See [`Options::max_recv_size`]. `None` is no limit.
+    /// See [`Options::max_recv_size`]. `None` is no limit. The endpoint keeps it, whatever is set for the
+    /// socket later.
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.max_recv_size = Some(bytes.into());
         self

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::sockets::{Socket, every_socket, one_by_one};
-use kit::{SOON, Transport, eventually};
+use kit::{Raw, SOON, Transport, conserved, eventually};
 use sinew::{
-    BindError, Conflate, ConnectError, EndpointOptions, OptionError, Options, Overflow, Pair, Rep,
-    SendError, Sub,
+    BindError, Conflate, ConnectError, DetachReason, EndpointOptions, OptionError, Options,
+    Overflow, Pair, Rep, SendError, Sub,
 };
 
 /// C299, C304: semantics specification, section 17.
@@ -250,14 +250,81 @@ fn set_options_is_all_or_nothing() {
     assert_eq!(pair.options().get_send_timeout(), Some(SOON));
 }
 
-/// C301.
+/// C301, C385: NN_RCVMAXSIZE is set after `bind` by nanomsg's own programs.
 #[test]
-fn an_endpoint_keeps_the_receive_limit_it_was_made_with() {
-    let (pair, peer) = (Pair::new(), Pair::new());
+fn a_receive_limit_holds_for_the_endpoints_and_connections_that_are_there() {
+    for transport in Transport::STREAMS {
+        let (pair, peer) = (Pair::new(), sends_any_size());
+        let address = transport.address();
+        let url = pair.bind(&address.url).unwrap().url();
+        pair.set_options(pair.options().max_recv_size(None)).unwrap();
+        peer.connect(&url).unwrap();
+        pair.wait_for_peers(1, SOON).unwrap();
+        let events = pair.events();
+        // The endpoint was there before, and then the connection.
+        for (limit, size) in [(None, 2 << 20), (Some(3 << 20), 3 << 20), (None, 4 << 20)] {
+            pair.set_options(pair.options().max_recv_size(limit)).unwrap();
+            peer.send(vec![7; size]).unwrap();
+            assert_eq!(pair.recv_timeout(SOON).unwrap().len(), size);
+        }
+        pair.set_options(pair.options().max_recv_size(9)).unwrap();
+        peer.send(vec![7; 9]).unwrap();
+        assert_eq!(pair.recv_timeout(SOON).unwrap().len(), 9);
+        peer.send(vec![7; 10]).unwrap();
+        assert_eq!(kit::detached(&events), DetachReason::Oversize { announced: 10, limit: 9 });
+        conserved(&pair.stats());
+    }
+}
+
+/// C385: from the side that connects.
+#[test]
+fn a_receive_limit_set_after_connect_holds() {
+    let (pair, peer) = (sends_any_size(), Pair::new());
     let _address = join!(pair, peer, Transport::Tcp);
+    pair.send(vec![7; 1 << 20]).unwrap();
+    assert_eq!(peer.recv_timeout(SOON).unwrap().len(), 1 << 20);
+    peer.set_options(peer.options().max_recv_size(None)).unwrap();
+    pair.send(vec![7; (1 << 20) + 1]).unwrap();
+    assert_eq!(peer.recv_timeout(SOON).unwrap().len(), (1 << 20) + 1);
+}
+
+/// C386.
+#[test]
+fn an_endpoint_keeps_a_receive_limit_of_its_own() {
+    let (pair, peer) = (Pair::new(), sends_any_size());
+    let own = EndpointOptions::new().max_recv_size(100);
+    let url = pair.bind_with("tcp://127.0.0.1:0", &own).unwrap().url();
+    let events = pair.events();
     pair.set_options(pair.options().max_recv_size(1)).unwrap();
-    peer.send("more than one byte").unwrap();
-    assert_eq!(pair.recv_timeout(SOON).unwrap(), "more than one byte");
+    peer.connect(&url).unwrap();
+    peer.send(vec![7; 100]).unwrap();
+    assert_eq!(pair.recv_timeout(SOON).unwrap().len(), 100);
+    pair.set_options(pair.options().max_recv_size(None)).unwrap();
+    peer.send(vec![7; 101]).unwrap();
+    kit::attached(&events);
+    assert_eq!(kit::detached(&events), DetachReason::Oversize { announced: 101, limit: 100 });
+}
+
+/// C387.
+#[test]
+fn a_message_on_its_way_is_judged_by_the_limit_of_its_beginning() {
+    let pair = Pair::new();
+    let url = pair.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut raw = Raw::greet(&url, 0x10, 0x10);
+    let (first, second) = (kit::frame(&[1]), kit::frame(&[2; 100]));
+    // In one piece, so that what has read the first message has seen the length of the second.
+    raw.send(&[&first[..], &second[..20]].concat());
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), [1]);
+    pair.set_options(pair.options().max_recv_size(10)).unwrap();
+    raw.send(&second[20..]);
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), [2; 100]);
+    raw.send(&kit::frame(&[3; 11]));
+    assert!(raw.read_to_end().is_empty());
+    assert_eq!(pair.stats().oversize, 1);
+}
+
+fn sends_any_size() -> Pair {
+    Pair::with_options(Options::new().max_send_size(None)).unwrap()
 }
 
 /// C302.
@@ -295,7 +362,7 @@ fn a_message_over_the_send_limit_is_given_back_and_the_connection_stands() {
 fn the_hop_limit_can_be_changed_while_the_socket_is_in_use() {
     let rep = Rep::new();
     let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
-    let mut peer = kit::Raw::greet(&endpoint.url(), 0x30, 0x31);
+    let mut peer = Raw::greet(&endpoint.url(), 0x30, 0x31);
     let two_hops = b"\0\0\0\x07\x80\0\0\x01x";
     peer.send_frame(two_hops);
     assert_eq!(*rep.recv_timeout(SOON).unwrap(), "x");

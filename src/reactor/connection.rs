@@ -296,13 +296,16 @@ impl Connection {
     fn read_on(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
-            Phase::Open(open) => match open.read(self.read_closed, &mut cx.blocks) {
-                Fate::End(Ending::Lost(reason)) => {
-                    self.count_framing_fault(&reason);
-                    Fate::End(Ending::Lost(reason))
+            Phase::Open(open) => {
+                open.decoder.set_limit(self.endpoint.recv_limit.get());
+                match open.read(self.read_closed, &mut cx.blocks) {
+                    Fate::End(Ending::Lost(reason)) => {
+                        self.count_framing_fault(&reason);
+                        Fate::End(Ending::Lost(reason))
+                    }
+                    fate => fate,
                 }
-                fate => fate,
-            },
+            }
             Phase::Closing { link, drained } => {
                 let fate = cx.blocks.fill(|block| discard(&*link.stream, block));
                 match (&fate, *drained) {
@@ -607,10 +610,9 @@ impl Connection {
         // The first push is to ring.
         sent.consumer().arm();
         let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &**host, pipe));
-        let limit = self.endpoint.settings.max_recv_size.map(|limit| limit as u64);
         let mut open = Open {
             link: Arc::clone(&link),
-            decoder: Decoder::new(self.framing, limit),
+            decoder: Decoder::new(self.framing, self.endpoint.recv_limit.get()),
             recv: received,
             pipe,
             paused: false,

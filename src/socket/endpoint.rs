@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::Closed;
+use super::limits::RecvLimit;
 use crate::error::AttemptError;
 use crate::message::PipeId;
 use crate::options::EndpointSettings;
@@ -335,6 +336,8 @@ pub(crate) struct EndpointCore {
     pub(crate) id: EndpointId,
     pub(crate) listening: bool,
     pub(crate) settings: EndpointSettings,
+    /// How long a message of a peer may be.
+    pub(crate) recv_limit: RecvLimit,
     /// The socket.
     pub(crate) host: Weak<dyn Host>,
     url: String,
@@ -363,6 +366,7 @@ impl EndpointCore {
         url: String,
         listening: bool,
         settings: EndpointSettings,
+        recv_limit: RecvLimit,
         control: Control,
     ) -> Arc<Self> {
         let state = match listening {
@@ -375,6 +379,7 @@ impl EndpointCore {
             id: EndpointId(NEXT.fetch_add(1, Ordering::Relaxed)),
             listening,
             settings,
+            recv_limit,
             host,
             url,
             status: Mutex::new(status),

@@ -6,6 +6,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::limits::RecvLimit;
 use super::{Core, Endpoint, EndpointCore};
 use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError};
@@ -38,9 +39,10 @@ impl<P: Protocol> Core<P> {
         }
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
+        let limit = self.limits.max_recv_size(options.max_recv_size);
         let endpoint = match address.scheme() {
-            inproc::SCHEME => self.bind_inproc(&address, settings)?,
-            _ => self.bind_stream(&address, settings)?,
+            inproc::SCHEME => self.bind_inproc(&address, settings, limit)?,
+            _ => self.bind_stream(&address, settings, limit)?,
         };
         self.keep(endpoint).ok_or(BindError::Closed)
     }
@@ -49,11 +51,12 @@ impl<P: Protocol> Core<P> {
         &self,
         address: &Address,
         settings: EndpointSettings,
+        limit: RecvLimit,
     ) -> Result<Arc<EndpointCore>, BindError> {
         let name = inproc::name(address)?;
         let control = Control::InprocListener(name.clone());
         let url = address.url().to_owned();
-        let endpoint = EndpointCore::new(self.host(), url, true, settings, control);
+        let endpoint = EndpointCore::new(self.host(), url, true, settings, limit, control);
         inproc::bind(&name, self.host(), &endpoint)?;
         Ok(endpoint)
     }
@@ -62,6 +65,7 @@ impl<P: Protocol> Core<P> {
         &self,
         address: &Address,
         settings: EndpointSettings,
+        limit: RecvLimit,
     ) -> Result<Arc<EndpointCore>, BindError> {
         let runtime = self.runtime()?;
         self.has_streams.store(true, Ordering::Relaxed);
@@ -71,7 +75,7 @@ impl<P: Protocol> Core<P> {
         let listener = Arc::new(ListenerSlot::new(listener));
         let mailbox = runtime.mailbox();
         let control = Control::Stream(Arc::clone(mailbox), Some(Arc::clone(&listener)));
-        let endpoint = EndpointCore::new(self.host(), url, true, settings, control);
+        let endpoint = EndpointCore::new(self.host(), url, true, settings, limit, control);
         mailbox.post(Command::Listen {
             host: self.host(),
             endpoint: Arc::clone(&endpoint),
@@ -92,9 +96,10 @@ impl<P: Protocol> Core<P> {
         }
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
+        let limit = self.limits.max_recv_size(options.max_recv_size);
         match address.scheme() {
-            inproc::SCHEME => self.connect_inproc(&address, settings, dial),
-            _ => self.connect_stream(&address, settings, dial),
+            inproc::SCHEME => self.connect_inproc(&address, settings, limit, dial),
+            _ => self.connect_stream(&address, settings, limit, dial),
         }
     }
 
@@ -102,6 +107,7 @@ impl<P: Protocol> Core<P> {
         &self,
         address: &Address,
         settings: EndpointSettings,
+        limit: RecvLimit,
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
         let name = inproc::name(address)?;
@@ -109,15 +115,15 @@ impl<P: Protocol> Core<P> {
         let dialer = inproc::Dialer::new(name, self.host(), mailbox, &settings);
         let control = Control::InprocDialer(Arc::clone(&dialer));
         let url = address.url().to_owned();
-        let endpoint = EndpointCore::new(self.host(), url, false, settings, control);
+        let endpoint = EndpointCore::new(self.host(), url, false, settings, limit, control);
         dialer.serve(&endpoint);
         let endpoint = self.keep(endpoint).ok_or(ConnectError::Closed)?;
         match dial {
             Dial::Background => inproc::Dialer::attempt(&dialer),
             Dial::Now => {
                 let outcome = inproc::Dialer::attempt_once(&dialer);
-                let limit = endpoint.core.settings.handshake_timeout;
-                wait_for_outcome(self.runtime()?, &outcome, limit)
+                let most = endpoint.core.settings.handshake_timeout;
+                wait_for_outcome(self.runtime()?, &outcome, most)
                     .inspect_err(|error| dialer.give_up(error))
                     .map_err(|source| self.give_up(&endpoint, source))?;
             }
@@ -129,6 +135,7 @@ impl<P: Protocol> Core<P> {
         &self,
         address: &Address,
         settings: EndpointSettings,
+        limit: RecvLimit,
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
         let runtime = self.runtime()?;
@@ -138,7 +145,7 @@ impl<P: Protocol> Core<P> {
         let mailbox = runtime.mailbox();
         let control = Control::Stream(Arc::clone(mailbox), None);
         let url = address.url().to_owned();
-        let endpoint = EndpointCore::new(self.host(), url, false, settings, control);
+        let endpoint = EndpointCore::new(self.host(), url, false, settings, limit, control);
         let endpoint = self.keep(endpoint).ok_or(ConnectError::Closed)?;
         let (once, outcome) = match dial {
             Dial::Background => (None, None),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::options::Options;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
 
 /// How long calls wait and how much a message may hold. Follows the socket's options.
 #[derive(Debug)]
@@ -16,6 +16,32 @@ pub(super) struct Limits {
     recv_timeout: AtomicU64,
     /// In bytes; `usize::MAX`, which no body can have, for any size.
     max_send_size: AtomicUsize,
+    /// Shared with the endpoints that have none of their own.
+    max_recv_size: RecvLimit,
+}
+
+/// What a peer may announce: of one endpoint, or of all that have their socket's. May change at any time.
+#[derive(Clone, Debug)]
+pub(crate) struct RecvLimit(Arc<AtomicU64>);
+
+/// No frame can announce so much.
+const ANY_SIZE: u64 = u64::MAX;
+
+impl RecvLimit {
+    pub(super) fn new(size: Option<usize>) -> Self {
+        let limit = Self(Arc::new(AtomicU64::new(ANY_SIZE)));
+        limit.set(size);
+        limit
+    }
+
+    fn set(&self, size: Option<usize>) {
+        self.0.store(size.map_or(ANY_SIZE, |size| size as u64), Ordering::Relaxed);
+    }
+
+    /// In bytes; `None`: any size.
+    pub(crate) fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&limit| limit != ANY_SIZE)
+    }
 }
 
 /// A timeout of more than half a millennium is none.
@@ -27,6 +53,7 @@ impl Limits {
             send_timeout: AtomicU64::new(0),
             recv_timeout: AtomicU64::new(0),
             max_send_size: AtomicUsize::new(0),
+            max_recv_size: RecvLimit::new(None),
         };
         limits.follow(options);
         limits
@@ -38,6 +65,12 @@ impl Limits {
         self.recv_timeout.store(nanoseconds(options.recv_timeout), Ordering::Relaxed);
         let size = options.get_max_send_size().unwrap_or(usize::MAX);
         self.max_send_size.store(size, Ordering::Relaxed);
+        self.max_recv_size.set(options.get_max_recv_size());
+    }
+
+    /// The limit of an endpoint whose own is `own`, if it has one.
+    pub(super) fn max_recv_size(&self, own: Option<Option<usize>>) -> RecvLimit {
+        own.map_or_else(|| self.max_recv_size.clone(), RecvLimit::new)
     }
 
     #[inline]

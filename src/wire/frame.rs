@@ -213,9 +213,15 @@ impl Decoder {
     ///
     /// Without a limit, what this machine can address is one all the same.
     pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
+        let mut decoder = Self { framing, limit: 0, paid: 0, state: State::BETWEEN };
+        decoder.set_limit(limit);
+        decoder
+    }
+
+    /// Changes the limit, for frames whose prefix is not complete yet.
+    pub(crate) fn set_limit(&mut self, limit: Option<u64>) {
         let addressable = widen(isize::MAX.unsigned_abs());
-        let limit = limit.unwrap_or(MAX_LENGTH).min(addressable);
-        Self { framing, limit, paid: 0, state: State::BETWEEN }
+        self.limit = limit.unwrap_or(MAX_LENGTH).min(addressable);
     }
 
     /// The next piece of `input`, which is taken off its front; `None` when all of `input` has been
