@@ -344,6 +344,7 @@ mod stats;
 mod sync;
 pub mod transport;
 mod tuning;
+mod visits;
 mod wire;
 
 pub use error::{

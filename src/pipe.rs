@@ -28,6 +28,7 @@ use crate::stats::Counters;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak, fence};
 use crate::transport::inproc;
 use crate::tuning::{self, Choice};
+use crate::visits;
 
 /// What can be announced of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,8 @@ pub(crate) struct SocketBell {
     pending: AtomicBool,
     /// The protocol has something to do when a pipe is ready, whether anybody waits or not.
     busy: AtomicBool,
+    /// Somebody is shown what the socket is ready for: it is entered by whoever rings.
+    watched: AtomicBool,
     /// The protocol decides who is woken by what has arrived.
     filters: bool,
     pub(crate) signal: Signal,
@@ -187,17 +190,24 @@ impl SocketBell {
             edges: Mutex::default(),
             pending: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             signal: Signal::default(),
         }
     }
 
-    /// Announces `edge`. Never called under a socket's lock: a socket that filters is entered.
+    /// Announces `edge`. Never called under a socket's lock: a socket that filters or is watched is
+    /// entered.
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
         self.announce(pipe, edge);
         if self.filters && edge == Edge::Readable {
             // No further: the far end of what filters hears of room, and is not entered for that.
             if let Some(host) = self.host.upgrade() {
                 host.visit();
+            }
+        } else if self.watched.load(Ordering::Relaxed) {
+            // By this thread, which would otherwise find there what is not shown yet.
+            if let Some(host) = self.host.upgrade() {
+                visits::visit(host);
             }
         } else if !self.finds_visitor()
             && let Some(host) = self.host.upgrade()
@@ -222,6 +232,11 @@ impl SocketBell {
             // Pairs with the fence in `set_busy`, by the fence in `wake_any`.
             Visitor::Nobody => !self.busy.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether anybody watches. Called under the socket's lock.
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Relaxed);
     }
 
     /// Whether the protocol is to be entered when a pipe is ready though nobody waits. `true` is

@@ -32,12 +32,14 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 /// Only poll the descriptor. What is read from it or written to it is no message, and makes it say what
 /// is not so. It is closed when this is dropped; the socket is not kept open by it.
 ///
-/// What a call on the socket changes is shown when it returns; what comes to the socket, from others of
-/// the process too, once the I/O thread has looked. A peer that has just gone counts as room until the
+/// What a call changes is shown when it returns: on the socket itself, and over inproc on its peers too.
+/// What comes over a connection is shown as it comes in; in a runtime without an I/O thread that is before
+/// `turn` returns. The end of a survey is shown once the I/O thread has looked at the clock;
+/// [`is_ready`](Self::is_ready) looks itself. A peer that has just gone counts as room until the
 /// socket has heard of it: then `try_send` says `WouldBlock`, and the descriptor is not readable any more.
 ///
-/// While there is one, the I/O thread looks into the socket whenever something comes for it, and no
-/// thread that waits in a call turns the event loop in its stead. A system call is made each time the
+/// While there is one, whoever brings something looks into the socket, the I/O thread or the peer that
+/// sends over inproc, and no thread that waits in a call turns the event loop in place of the I/O thread. A system call is made each time the
 /// socket becomes ready, or is no more; none while it stays so. Each call on a socket looks for all who
 /// watch it or its contexts, so that thousands of them on one socket are felt. In a runtime without an
 /// I/O thread nothing changes unless somebody turns it. Each call that makes one makes another
@@ -65,9 +67,11 @@ impl Readiness {
         Ok(Self { watching, descriptor })
     }
 
-    /// Whether the call would not have to wait: what the descriptor says, without a system call.
+    /// Whether the call would not have to wait. Looks now, and has the descriptor say the same; makes no
+    /// system call unless that is news.
     pub fn is_ready(&self) -> bool {
-        *self.watching.flag.shown.lock()
+        self.watching.look();
+        self.watching.flag.is_shown()
     }
 }
 
@@ -87,7 +91,7 @@ impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Readiness")
             .field("descriptor", &self.as_raw_fd())
-            .field("ready", &self.is_ready())
+            .field("ready", &self.watching.flag.is_shown())
             .finish()
     }
 }
@@ -122,13 +126,20 @@ pub struct Watching {
     host: Weak<dyn Host>,
 }
 
+impl Watching {
+    /// Has the socket decide anew.
+    fn look(&self) {
+        if let Some(host) = self.host.upgrade() {
+            host.visit();
+        }
+    }
+}
+
 impl Drop for Watching {
     fn drop(&mut self) {
         self.flag.end();
         // The watch is taken off the list in there, and what it has of the runtime is given back.
-        if let Some(host) = self.host.upgrade() {
-            host.visit();
-        }
+        self.look();
     }
 }
 
@@ -173,6 +184,11 @@ impl<B: Show> Flag<B> {
         let before = self.ready.load(Ordering::Relaxed);
         self.ready.store(ready, Ordering::Relaxed);
         before != ready
+    }
+
+    /// What the beacon shows.
+    fn is_shown(&self) -> bool {
+        *self.shown.lock()
     }
 
     /// Shows what was decided last. Called with no lock held.
@@ -232,7 +248,10 @@ impl<P: Protocol> Core<P> {
         let is_open = self.enter(|entry| {
             let is_open = !entry.is_closed();
             match is_open {
-                true => entry.state.watches.push(watch),
+                true => {
+                    entry.state.watches.push(watch);
+                    self.bell.set_watched(true);
+                }
                 false => _ = watch.flag.decide(true),
             }
             is_open
@@ -271,6 +290,7 @@ impl<P: Protocol> Entry<'_, P> {
                 break;
             }
         }
+        self.core.bell.set_watched(!watches.is_empty());
         if !watches.is_empty() {
             self.state.watches = watches;
         }
