@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sinew::{
-    Bus, DropReason, Options, Overflow, Pair, PipeEventKind, Pub, Pull, Push, Rep, Req, Respondent,
-    Sub, Surveyor, raw,
+    Bus, Conflate, DropReason, Options, Overflow, Pair, PipeEventKind, Pub, Pull, Push, Rep, Req,
+    Respondent, Sub, Surveyor, raw,
 };
 
 mod kit;
@@ -133,42 +133,53 @@ fn a_body_may_use_its_sockets_when_the_last_handle_drops_it() {
 /// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_a_newer_message_drops_it() {
-    in_time(|| {
-        let maker = Maker::default();
-        let options = Options::new().overflow(Overflow::DropOldest).send_queue(2).recv_queue(2);
-        let publisher = Pub::with_options(options.clone()).unwrap();
-        let slow = raw::Sub::with_options(Options::new().recv_queue(2)).unwrap();
-        let (publisher, slow) = joined!(publisher, slow);
-        for _ in 0..20 {
-            let (one, other) = (publisher.clone(), slow.clone());
-            publisher.send(maker.large(move || look((one.stats(), other.stats())))).unwrap();
-        }
-        eventually("the oldest are dropped", || maker.ended() >= 15);
-        slow.close().unwrap();
-        maker.all_ended(20);
-    });
+    let drops = Options::new().overflow(Overflow::DropOldest).send_queue(2).recv_queue(2);
+    let replaces = Options::new().conflate(Conflate::Prefix(1));
+    for options in [drops, replaces] {
+        in_time(move || a_newer_message_drops_a_body_of_a_publisher_with(options));
+    }
+}
+
+fn a_newer_message_drops_a_body_of_a_publisher_with(options: Options) {
+    let maker = Maker::default();
+    let publisher = Pub::with_options(options).unwrap();
+    let slow = raw::Sub::with_options(Options::new().recv_queue(2)).unwrap();
+    let (publisher, slow) = joined!(publisher, slow);
+    for _ in 0..20 {
+        let (one, other) = (publisher.clone(), slow.clone());
+        publisher.send(maker.large(move || look((one.stats(), other.stats())))).unwrap();
+    }
+    eventually("the oldest are dropped", || maker.ended() >= 15);
+    slow.close().unwrap();
+    maker.all_ended(20);
 }
 
 /// C443.
 #[test]
 fn a_body_may_use_its_sockets_when_a_full_sub_queue_or_an_unsubscribe_drops_it() {
-    in_time(|| {
-        let maker = Maker::default();
-        let sub = Sub::with_options(Options::new().sub_queue(2).prefer_new(true)).unwrap();
-        let (publisher, sub) = joined!(Pub::new(), sub);
-        let (one, other) = (sub.context(), sub.context());
-        one.subscribe("").unwrap();
-        other.subscribe("").unwrap();
-        for _ in 0..10 {
-            let (one, other) = (publisher.clone(), sub.clone());
-            publisher.send(maker.large(move || look((one.stats(), other.stats())))).unwrap();
-        }
-        eventually("queues overflow", || maker.ended() >= 5);
-        one.unsubscribe("").unwrap();
-        other.close().unwrap();
-        publisher.close().unwrap();
-        maker.all_ended(10);
-    });
+    let drops = Options::new().sub_queue(2).prefer_new(true);
+    let replaces = Options::new().conflate(Conflate::Prefix(1));
+    for options in [drops, replaces] {
+        in_time(move || a_sub_drops_bodies_with(options));
+    }
+}
+
+fn a_sub_drops_bodies_with(options: Options) {
+    let maker = Maker::default();
+    let sub = Sub::with_options(options).unwrap();
+    let (publisher, sub) = joined!(Pub::new(), sub);
+    let (one, other) = (sub.context(), sub.context());
+    one.subscribe("").unwrap();
+    other.subscribe("").unwrap();
+    for _ in 0..10 {
+        let (one, other) = (publisher.clone(), sub.clone());
+        publisher.send(maker.large(move || look((one.stats(), other.stats())))).unwrap();
+    }
+    eventually("queues overflow", || maker.ended() >= 5);
+    one.unsubscribe("").unwrap();
+    other.close().unwrap();
+    publisher.close().unwrap();
+    maker.all_ended(10);
 }
 
 /// C443.

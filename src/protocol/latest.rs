@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::body::Body;
 use crate::message::Message;
 use crate::options::Conflate;
 
@@ -21,7 +22,7 @@ impl Keyed for Message {
     }
 }
 
-impl Keyed for Bytes {
+impl Keyed for Body {
     fn body(&self) -> &Bytes {
         self
     }
@@ -33,10 +34,11 @@ impl Keyed for Bytes {
 /// back nor is pushed back by them, so each has its turn.
 #[derive(Debug)]
 pub(super) struct Latest<T> {
+    /// Dropped before the messages: a key is a part of its message, and not to be what is left of it.
+    places: Option<Box<Places>>,
     queue: VecDeque<T>,
     /// Of all bodies together.
     bytes: usize,
-    places: Option<Box<Places>>,
 }
 
 /// Where the message of each key stands.
@@ -53,7 +55,7 @@ struct Places {
 impl<T: Keyed> Latest<T> {
     /// An empty queue, which takes no memory yet.
     pub(super) fn new(by: Option<Conflate>) -> Self {
-        let mut latest = Self { queue: VecDeque::new(), bytes: 0, places: None };
+        let mut latest = Self { places: None, queue: VecDeque::new(), bytes: 0 };
         latest.set_key(by, |_| ());
         latest
     }
@@ -125,8 +127,8 @@ impl<T: Keyed> Latest<T> {
 
     /// Keeps only what `keep` says.
     pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        let by = self.places.take().map(|places| places.by);
         self.queue.retain(keep);
-        let by = self.places.as_ref().map(|places| places.by);
         self.rebuild(by, |_| ());
     }
 
@@ -162,16 +164,19 @@ impl<T: Keyed> Latest<T> {
 mod tests {
     use super::*;
 
-    fn queue(by: Option<Conflate>, texts: &[&'static str]) -> (Latest<Bytes>, Vec<Bytes>) {
+    fn queue(by: Option<Conflate>, texts: &[&'static str]) -> (Latest<Body>, Vec<Bytes>) {
         let mut queue = Latest::new(by);
-        let replaced =
-            texts.iter().filter_map(|text| queue.push(Bytes::from_static(text.as_bytes())));
-        let replaced = replaced.collect();
+        let bodies = texts.iter().map(|text| body(text));
+        let replaced = bodies.filter_map(|body| queue.push(body)).map(Body::into_bytes).collect();
         (queue, replaced)
     }
 
-    fn rest(mut queue: Latest<Bytes>) -> Vec<Bytes> {
-        std::iter::from_fn(|| queue.pop_front()).collect()
+    fn body(text: &'static str) -> Body {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+
+    fn rest(mut queue: Latest<Body>) -> Vec<Bytes> {
+        std::iter::from_fn(|| queue.pop_front()).map(Body::into_bytes).collect()
     }
 
     const PRICES: [&str; 5] = ["a 1", "b 1", "a 2", "c", "a 3"];
@@ -213,11 +218,11 @@ mod tests {
     #[test]
     fn what_has_gone_has_no_place() {
         let (mut queue, _) = queue(Some(Conflate::Prefix(1)), &["a1", "b1", "c1", "d1"]);
-        assert_eq!(queue.pop_front().unwrap(), "a1");
-        assert_eq!(queue.pop_back().unwrap(), "d1");
-        queue.retain(|body| body != "b1");
+        assert_eq!(queue.pop_front(), Some(body("a1")));
+        assert_eq!(queue.pop_back(), Some(body("d1")));
+        queue.retain(|other| *other != body("b1"));
         for text in ["d2", "a2", "b2", "c2"] {
-            let replaced = queue.push(Bytes::from_static(text.as_bytes()));
+            let replaced = queue.push(body(text));
             assert_eq!(replaced.is_some(), text == "c2");
         }
         assert_eq!(rest(queue), ["c2", "d2", "a2", "b2"]);
@@ -228,9 +233,8 @@ mod tests {
     fn a_key_is_a_part_of_the_message_that_has_it() {
         let (mut queue, _) = queue(Some(Conflate::Prefix(1)), &[]);
         let old = Bytes::from(b"a old".to_vec());
-        queue.push(old.clone());
-        let replaced = queue.push(Bytes::from(b"a new".to_vec()));
-        drop(replaced);
+        queue.push(old.clone().into());
+        drop(queue.push(Bytes::from(b"a new".to_vec()).into()));
         assert!(old.is_unique());
     }
 
@@ -241,7 +245,7 @@ mod tests {
         assert_eq!((gone.len(), queue.len(), queue.bytes()), (2, 3, 7));
         queue.set_key(Some(Conflate::Prefix(0)), |body| gone.push(body));
         queue.set_key(None, |body| gone.push(body));
-        queue.push(Bytes::from_static(b"c"));
+        queue.push(body("c"));
         assert_eq!((gone.len(), rest(queue)), (4, vec![Bytes::from("c"), Bytes::from("c")]));
     }
 
@@ -250,7 +254,7 @@ mod tests {
         #[test]
         fn it_is_as_a_list_that_is_searched(steps in proptest::collection::vec(0..40u8, 0..80)) {
             let mut queue = Latest::new(Some(Conflate::Prefix(1)));
-            let mut list: Vec<Bytes> = Vec::new();
+            let mut list: Vec<Body> = Vec::new();
             for (n, step) in steps.into_iter().enumerate() {
                 match step {
                     0..5 => proptest::prop_assert_eq!(queue.pop_front(), (!list.is_empty()).then(|| list.remove(0))),
@@ -260,7 +264,7 @@ mod tests {
                         list.retain(|body| body[0] % 2 == 0);
                     }
                     key => {
-                        let body = Bytes::from(vec![key % 8, n as u8]);
+                        let body = Body::from(Bytes::from(vec![key % 8, n as u8]));
                         let known = list.iter_mut().find(|other| other[0] == body[0]);
                         let replaced = known.map(|other| std::mem::replace(other, body.clone()));
                         if replaced.is_none() {
@@ -269,10 +273,10 @@ mod tests {
                         proptest::prop_assert_eq!(queue.push(body), replaced);
                     }
                 }
-                let bytes: usize = list.iter().map(Bytes::len).sum();
+                let bytes: usize = list.iter().map(|body| body.len()).sum();
                 proptest::prop_assert_eq!((queue.len(), queue.bytes()), (list.len(), bytes));
             }
-            proptest::prop_assert_eq!(queue.iter().cloned().collect::<Vec<_>>(), list);
+            proptest::prop_assert_eq!(queue.iter().cloned().collect::<Vec<Body>>(), list);
         }
     }
 }

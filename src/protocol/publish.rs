@@ -15,6 +15,7 @@ use super::{
     Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
     SendRefusal,
 };
+use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::numbered::NumberMap;
@@ -142,7 +143,7 @@ impl Protocol for Pub {
 struct News {
     conflating: Conflating,
     /// None is empty.
-    waiting: NumberMap<PipeId, Latest<Bytes>>,
+    waiting: NumberMap<PipeId, Latest<Body>>,
     /// How many messages there are in all of them.
     held: u64,
 }
@@ -192,7 +193,7 @@ impl News {
     fn hold(&mut self, pipe: PipeId, body: &Bytes, overflow: Overflow, io: &mut impl Port) {
         let by = self.conflating.by;
         let queue = self.waiting.entry(pipe).or_insert_with(|| Latest::new(Some(by)));
-        match queue.push(body.clone()) {
+        match queue.push(body.clone().into()) {
             Some(_) => io.dropped(Some(pipe), DropReason::ConflatedUnsent),
             None => self.held += 1,
         }
