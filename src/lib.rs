@@ -361,8 +361,8 @@ pub use socket::{
     Bus, Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events,
     NoSuchPipe, Pair, Pair1, Peer, PeerStatus, PipeEvent, PipeEventKind, PolyPair1, Pub, Pull,
     Push, Question, QueueStatus, Readiness, Receives, Rep, RepContext, ReplyError, Replying, Req,
-    ReqContext, Request, Requesting, Respondent, RespondentContext, Sending, SendingAnswer, Sends,
-    SendsAsync, Sub, SubContext, Survey, Surveyor, SurveyorContext, device, raw,
+    ReqContext, Request, Requesting, Respondent, RespondentContext, Sending, SendingAnswer,
+    SendingTo, Sends, SendsAsync, Sub, SubContext, Survey, Surveyor, SurveyorContext, device, raw,
 };
 #[cfg(feature = "futures")]
 pub use socket::{RecvStream, SendSink};

@@ -404,7 +404,7 @@ impl Options {
 
     /// What becomes of a message for which a peer has no room. For the default see [`Overflow`].
     ///
-    /// Has effect on what is sent later. Only for PUSH, PUB, BUS and SURVEYOR.
+    /// Has effect on what is sent later. Only for PUSH, PUB, BUS, SURVEYOR and PAIR v1 with many peers.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = Some(overflow);
         self
@@ -837,6 +837,7 @@ impl Default for Priorities {
 /// | PUSH | `Wait` | `DropNewest` |
 /// | PUB | `DropOldest` | `DropNewest`, `Disconnect`, `Wait` |
 /// | BUS, SURVEYOR | `DropNewest` | `DropOldest`, `Disconnect` |
+/// | PAIR v1 with many peers | `DropNewest` | `Wait` |
 /// | all others | a rule of their own | none |
 ///
 /// ```
@@ -853,9 +854,12 @@ pub enum Overflow {
     /// The send waits for room. With PUSH that is a peer with room. With PUB it is room in the queues
     /// of all subscribers: then each gets the message, in order and once, and none is dropped. Without
     /// any subscriber a PUB does not wait. One that never reads holds up all sends, until it leaves;
-    /// [`Options::send_timeout`] limits that.
+    /// [`Options::send_timeout`] limits that. With [`PolyPair1`](crate::PolyPair1) it is room in the queue
+    /// of the peer that the message names, and nobody else is held up; a message that names none waits
+    /// for the peer that has been connected longest, or for one to come.
     Wait,
-    /// The message is dropped. With PUSH also when there is no peer.
+    /// The message is dropped. With PUSH, and PAIR v1 with many peers, also when there is no peer; the
+    /// latter waits for its first.
     DropNewest,
     /// The oldest message in the queue is dropped. While some are being written none can be, and the
     /// queue may grow to twice its bounds; beyond that the new message is dropped.
@@ -971,6 +975,7 @@ fn overflows(socket: ProtocolId) -> &'static str {
     match socket {
         ProtocolId::PUSH => "Wait or DropNewest",
         ProtocolId::PUB => "DropOldest, DropNewest, Disconnect or Wait",
+        ProtocolId::PAIR1 => "DropNewest or Wait",
         _ => "DropNewest, DropOldest or Disconnect",
     }
 }

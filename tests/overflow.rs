@@ -344,8 +344,9 @@ fn a_change_of_mind_holds_for_what_is_sent_later() {
 }
 
 /// The default comes first.
-fn choices(ours: u8) -> &'static [Overflow] {
-    match ours {
+fn choices<S: Socket>() -> &'static [Overflow] {
+    match S::IDS.0 {
+        0x11 if S::NAME == PolyPair1::NAME => &[DropNewest, Wait],
         0x50 => &[Wait, DropNewest],
         0x20 => &[DropOldest, DropNewest, Disconnect, Wait],
         0x62 | 0x70 => &[DropNewest, DropOldest, Disconnect],
@@ -357,7 +358,7 @@ fn choices(ours: u8) -> &'static [Overflow] {
 #[test]
 fn every_socket_takes_the_choices_it_has_and_no_others() {
     fn check<S: Socket>() {
-        let allowed = choices(S::IDS.0);
+        let allowed = choices::<S>();
         assert_eq!(S::new().options().get_overflow(), allowed.first().copied());
         for choice in [Wait, DropNewest, DropOldest, Disconnect] {
             let made = S::try_with(Options::new().overflow(choice));

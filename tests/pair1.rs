@@ -9,7 +9,7 @@ use kit::sockets::{Receives, Sends, Socket};
 use kit::{Address, Raw, SOON, Transport, conserved, eventually};
 use sinew::{
     AttemptError, ConnectError, DropReason, EndpointOptions, HeaderError, Message, OptionError,
-    Options, Pair, Pair1, PipeId, PolyPair1, RecvError, SendError, raw,
+    Options, Overflow, Pair, Pair1, PipeId, PolyPair1, RecvError, SendError, raw,
 };
 
 const PAIR1: u8 = 0x11;
@@ -335,6 +335,125 @@ fn a_polyamorous_socket_waits_for_its_first_peer_only() {
         eventually("the peer is gone", || hub.peers().is_empty());
         hub.try_send("to nobody").unwrap();
         assert_eq!(hub.stats().drops(DropReason::NoPeer), 1);
+        conserved(&hub.stats());
+    }
+}
+
+/// A hub that waits for who has no room, and a peer, with room for so many messages on each side.
+fn waiting_hub(room: usize) -> (PolyPair1, Pair1) {
+    let narrow = Options::new().send_queue(room).recv_queue(room);
+    let hub = PolyPair1::with_options(narrow.clone().overflow(Overflow::Wait)).unwrap();
+    (hub, Pair1::with_options(narrow).unwrap())
+}
+
+/// C393: by name and without.
+#[test]
+fn a_hub_that_waits_misses_nothing_of_a_burst() {
+    const BURST: u32 = 10_000;
+    for transport in Transport::ALL {
+        for named in [true, false] {
+            let (hub, spoke) = waiting_hub(128);
+            let _joined = join!(hub, spoke, transport);
+            let pipe = hub.peers()[0].pipe;
+            let sender = thread::spawn({
+                let hub = hub.clone();
+                move || {
+                    for n in 0..BURST {
+                        match named {
+                            true => hub.send_to(pipe, &n.to_be_bytes()).unwrap(),
+                            false => hub.send(&n.to_be_bytes()).unwrap(),
+                        }
+                    }
+                }
+            });
+            for n in 0..BURST {
+                assert_eq!(spoke.recv_timeout(SOON).unwrap(), n.to_be_bytes(), "{transport:?}");
+            }
+            sender.join().unwrap();
+            assert_eq!(hub.stats().dropped().map(|(_, count)| count).sum::<u64>(), 0);
+            conserved(&hub.stats());
+            conserved(&spoke.stats());
+        }
+    }
+}
+
+/// Sends to the peer on `pipe` until it has no room.
+fn fill(hub: &PolyPair1, pipe: PipeId) -> u64 {
+    let body = vec![0; 1 << 16];
+    let mut sent = 0;
+    loop {
+        match hub.send_to_timeout(pipe, &body, Duration::from_millis(250)) {
+            Ok(()) => sent += 1,
+            Err(SendError::TimedOut(message, _)) => {
+                assert_eq!(message, body, "a send that fails gives the message back");
+                return sent;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// C393: threads and tasks that wait for one peer, and one that sends to another meanwhile.
+#[test]
+fn who_waits_for_a_slow_peer_holds_up_no_other() {
+    for transport in Transport::ALL {
+        let (hub, slow) = waiting_hub(2);
+        let (address, endpoint) = join!(hub, slow, transport);
+        let pipe = hub.peers()[0].pipe;
+        let quick = Pair1::new();
+        quick.connect_now(&endpoint.url()).unwrap();
+        hub.wait_for_peers(2, SOON).unwrap();
+        let to_quick = hub.peers().iter().find(|peer| peer.pipe != pipe).unwrap().pipe;
+        let filled = fill(&hub, pipe);
+        let refused = hub.try_send_to(pipe, "no").unwrap_err();
+        assert!(matches!(refused, SendError::WouldBlock(message) if message == "no"));
+        let mut task = Box::pin(hub.send_to_async(pipe, "task"));
+        assert!(kit::poll_once(&mut task).is_none());
+        let threads = ["named", "unnamed"].map(|text| {
+            let hub = hub.clone();
+            thread::spawn(move || match text {
+                "named" => hub.send_to_timeout(pipe, text, SOON),
+                _ => hub.send_timeout(text, SOON),
+            })
+        });
+        for n in 0..100 {
+            hub.send_to(to_quick, format!("{n}")).unwrap();
+            assert_eq!(quick.recv_timeout(SOON).unwrap(), format!("{n}"));
+        }
+        for _ in 0..filled {
+            slow.recv_timeout(SOON).unwrap();
+        }
+        kit::block_on(task).unwrap();
+        let mut rest = [(); 3].map(|()| slow.recv_timeout(SOON).unwrap().to_text().into_owned());
+        rest.sort_unstable();
+        assert_eq!(rest, ["named", "task", "unnamed"], "{transport:?}");
+        threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        assert_eq!(hub.stats().dropped().map(|(_, count)| count).sum::<u64>(), 0);
+        conserved(&hub.stats());
+        drop(address);
+    }
+}
+
+/// C394: as a reply to who has gone.
+#[test]
+fn a_send_that_waits_ends_when_its_peer_goes() {
+    for transport in Transport::ALL {
+        let (hub, spoke) = waiting_hub(2);
+        let _joined = join!(hub, spoke, transport);
+        let pipe = hub.peers()[0].pipe;
+        fill(&hub, pipe);
+        let mut named = Box::pin(hub.send_to_async(pipe, "to nobody"));
+        let mut unnamed = Box::pin(hub.send_async("to the next"));
+        assert!(kit::poll_once(&mut named).is_none() && kit::poll_once(&mut unnamed).is_none());
+        let next = Pair1::new();
+        spoke.close().unwrap();
+        eventually("it is gone", || hub.peers().is_empty());
+        kit::block_on(named).unwrap();
+        assert_eq!(hub.stats().drops(DropReason::PeerGone), 1);
+        assert!(kit::poll_once(&mut unnamed).is_none(), "as long as nobody is there");
+        next.connect_now(&_joined.1.url()).unwrap();
+        kit::block_on(unnamed).unwrap();
+        assert_eq!(next.recv_timeout(SOON).unwrap(), "to the next");
         conserved(&hub.stats());
     }
 }

@@ -15,10 +15,13 @@ use bytes::Bytes;
 use super::exclusive::Exclusive;
 use super::raw::Headed;
 use super::route::FairQueue;
-use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal,
+};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
+use crate::numbered::NumberSet;
 use crate::options::Own;
 use crate::stats::DropReason;
 
@@ -159,10 +162,11 @@ impl Headed for Pair1 {
 /// ```text
 ///            attach
 ///   WAITING --------> OPEN: a send goes to the pipe it names, or else to the oldest one;
-///                           where that is gone or full, it is dropped
+///                           where that is full it is dropped, or waits, as the socket was told;
+///                           where that is gone it is dropped
 /// ```
 ///
-/// Only the first peer is ever waited for. Semantics specification, section 4.3.
+/// Who waits for one pipe does not hold up who sends to another. Semantics specification, section 4.3.
 #[derive(Debug)]
 pub(crate) struct Polyamorous {
     /// The oldest first.
@@ -171,17 +175,67 @@ pub(crate) struct Polyamorous {
     /// There has been a peer.
     open: bool,
     ttl: u8,
+    overflow: Overflow,
+    /// Where sends wait: the pipes that took nothing when they were last tried. Otherwise empty.
+    full: NumberSet<PipeId>,
 }
 
 impl Polyamorous {
-    /// `ttl` is at least 1.
-    pub(crate) fn new(ttl: u8) -> Self {
-        Self { pipes: Vec::new(), messages: FairQueue::default(), open: false, ttl }
+    /// `ttl` is at least 1; `overflow` is one of [`Protocol::OVERFLOW`].
+    pub(crate) fn new(ttl: u8, overflow: Overflow) -> Self {
+        Self {
+            pipes: Vec::new(),
+            messages: FairQueue::default(),
+            open: false,
+            ttl,
+            overflow,
+            full: NumberSet::default(),
+        }
     }
 
     /// Holds for what is received from now on.
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
+    }
+
+    /// Holds for what is sent from now on, by those also who wait.
+    pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
+        self.overflow = overflow;
+        let full: Vec<PipeId> = self.full.drain().collect();
+        full.into_iter().for_each(|pipe| io.wake(room_in(pipe)));
+        io.wake(SEND);
+    }
+
+    /// What a send to this pipe, or to nobody by name, waits for.
+    pub(crate) fn interest(to: Option<PipeId>) -> Interest {
+        to.map_or(SEND, room_in)
+    }
+
+    /// The pipe that `interest` is about, if it is there.
+    fn target(&self, interest: Interest) -> Option<PipeId> {
+        match interest {
+            SEND => self.pipes.first().copied(),
+            Interest::Send(n) => PipeId::new(n).filter(|pipe| self.pipes.contains(pipe)),
+            Interest::Recv(_) | Interest::Peers | Interest::Drained => None,
+        }
+    }
+
+    /// Whether a send that waits for `interest` would find a pipe that is not known to be full, or
+    /// would not wait for one.
+    fn can_send(&self, interest: Interest) -> bool {
+        match self.target(interest) {
+            Some(pipe) => !self.full.contains(&pipe),
+            // A peer that is named and gone is not waited for.
+            None => interest != SEND || self.open && self.overflow != Overflow::Wait,
+        }
+    }
+
+    /// Has those look again who wait for this pipe, by name or as the oldest.
+    fn release(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if self.full.remove(&pipe) {
+            io.wake(room_in(pipe));
+            io.wake(SEND);
+        }
     }
 
     /// Sends, or says for whom the message was and why it goes nowhere.
@@ -190,23 +244,28 @@ impl Polyamorous {
         pipe: Option<PipeId>,
         body: &Bytes,
         io: &mut impl Port,
-    ) -> Result<(), (Option<PipeId>, DropReason)> {
-        let pipe = match pipe {
-            None => *self.pipes.first().ok_or((None, DropReason::NoPeer))?,
-            Some(pipe) if self.pipes.contains(&pipe) => pipe,
-            Some(_) => return Err((pipe, DropReason::PeerGone)),
+    ) -> Result<PipeId, (Option<PipeId>, DropReason)> {
+        let Some(target) = self.target(Self::interest(pipe)) else {
+            let reason = pipe.map_or(DropReason::NoPeer, |_| DropReason::PeerGone);
+            return Err((pipe, reason));
         };
-        io.push(pipe, &FIRST_HOP, body).map_err(|error| match error {
-            PushError::Full => (Some(pipe), DropReason::SendQueueFull),
-            PushError::Gone => (Some(pipe), DropReason::PeerGone),
-        })
+        io.push(target, &FIRST_HOP, body).map_err(|error| match error {
+            PushError::Full => (Some(target), DropReason::SendQueueFull),
+            PushError::Gone => (Some(target), DropReason::PeerGone),
+        })?;
+        Ok(target)
     }
+}
+
+fn room_in(pipe: PipeId) -> Interest {
+    Interest::Send(pipe.get())
 }
 
 impl Protocol for Polyamorous {
     const ID: ProtocolId = ProtocolId::PAIR1;
     const PEER: ProtocolId = ProtocolId::PAIR1;
-    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
+    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::Overflow, Own::RecvPriority];
+    const OVERFLOW: &'static [Overflow] = &[Overflow::DropNewest, Overflow::Wait];
     /// The peer to send to; `None` leaves the choice to the socket.
     const HEADER: usize = size_of::<u32>();
     type To = Option<PipeId>;
@@ -223,6 +282,7 @@ impl Protocol for Polyamorous {
     /// What had arrived by then can still be received.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.retain(|&other| other != pipe);
+        self.release(pipe, io);
         self.readable(pipe, io);
     }
 
@@ -235,7 +295,9 @@ impl Protocol for Polyamorous {
         self.messages.remove(pipe);
     }
 
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.release(pipe, io);
+    }
 
     fn send(
         &mut self,
@@ -244,11 +306,21 @@ impl Protocol for Polyamorous {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        if !self.open {
+        if pipe.is_none() && !self.open {
             return Err(SendRefusal::WouldBlock);
         }
-        if let Err((pipe, reason)) = self.transmit(pipe, body, io) {
-            io.dropped(pipe, reason);
+        match self.transmit(pipe, body, io) {
+            // The push calls off the order that an earlier one left behind: whoever waits for
+            // `writable` must be told that it may look again.
+            Ok(pipe) => self.release(pipe, io),
+            Err((_, DropReason::NoPeer)) if self.overflow == Overflow::Wait => {
+                return Err(SendRefusal::WouldBlock);
+            }
+            Err((Some(pipe), DropReason::SendQueueFull)) if self.overflow == Overflow::Wait => {
+                self.full.insert(pipe);
+                return Err(SendRefusal::WouldBlock);
+            }
+            Err((pipe, reason)) => io.dropped(pipe, reason),
         }
         Ok(())
     }
@@ -265,7 +337,7 @@ impl Protocol for Polyamorous {
 
     fn ready(&self, interest: Interest) -> bool {
         match interest {
-            Interest::Send(_) => self.open,
+            Interest::Send(_) => self.can_send(interest),
             Interest::Recv(_) => !self.messages.is_empty(),
             Interest::Peers | Interest::Drained => false,
         }
@@ -276,6 +348,14 @@ impl Protocol for Polyamorous {
         match interest {
             Interest::Recv(_) => {
                 self.messages.settle(|message| check_hops(message.word(0), ttl), io)
+            }
+            Interest::Send(_) if self.overflow == Overflow::Wait => {
+                if let Some(pipe) = self.target(interest)
+                    && !io.has_room(pipe)
+                {
+                    self.full.insert(pipe);
+                }
+                self.can_send(interest)
             }
             _ => self.ready(interest),
         }
@@ -398,7 +478,11 @@ mod tests {
     }
 
     fn polyamorous() -> (Polyamorous, ManualPort) {
-        let (mut poly, mut io) = (Polyamorous::new(8), ManualPort::default());
+        polyamorous_that(Overflow::DropNewest)
+    }
+
+    fn polyamorous_that(overflow: Overflow) -> (Polyamorous, ManualPort) {
+        let (mut poly, mut io) = (Polyamorous::new(8, overflow), ManualPort::default());
         let early = poly.send(&None, &body("a"), start(), &mut io);
         assert_eq!(early, Err(SendRefusal::WouldBlock));
         assert!(!poly.ready(SEND));
@@ -457,5 +541,98 @@ mod tests {
         assert_eq!(receive(&mut poly, &mut io, b"\0"), None);
         let expected = [DropReason::TtlExceeded, DropReason::Malformed];
         assert_eq!(io.take_drops(), expected.map(|reason| (Some(pipe(1)), reason)));
+    }
+
+    /// One that waits, whose first pipe is full, and of which that has been found by a send to it by name
+    /// and by one to nobody.
+    fn waiting() -> (Polyamorous, ManualPort) {
+        let (mut poly, mut io) = polyamorous_that(Overflow::Wait);
+        io.fill(pipe(1));
+        for to in [Some(pipe(1)), None] {
+            assert_eq!(send(&mut poly, to, &mut io), Err(SendRefusal::WouldBlock));
+            assert!(!poly.ready(Polyamorous::interest(to)));
+            assert!(!poly.settle(Polyamorous::interest(to), &mut io));
+        }
+        assert_eq!(io.take_drops(), []);
+        (poly, io)
+    }
+
+    fn send(
+        poly: &mut Polyamorous,
+        to: Option<PipeId>,
+        io: &mut ManualPort,
+    ) -> Result<(), SendRefusal> {
+        poly.send(&to, &body("a"), start(), io)
+    }
+
+    /// Where the messages went.
+    fn went(io: &mut ManualPort) -> Vec<PipeId> {
+        io.take_sent().into_iter().map(|(pipe, _)| pipe).collect()
+    }
+
+    /// C393.
+    #[test]
+    fn who_waits_for_one_peer_holds_up_no_other() {
+        let (mut poly, mut io) = waiting();
+        assert!(poly.ready(Polyamorous::interest(Some(pipe(2)))));
+        send(&mut poly, Some(pipe(2)), &mut io).unwrap();
+        assert_eq!(went(&mut io), [pipe(2)]);
+        for interest in [room_in(pipe(1)), SEND] {
+            let (mut poly, mut io) = waiting();
+            io.drain(pipe(1));
+            poly.writable(pipe(1), start(), &mut io);
+            assert!(io.take_woken(interest) && poly.ready(interest));
+            send(&mut poly, Some(pipe(1)), &mut io).unwrap();
+            assert_eq!(went(&mut io), [pipe(1)]);
+        }
+    }
+
+    /// C393: the push that succeeds calls off the order of those that did not.
+    #[test]
+    fn who_finds_room_first_tells_the_others_that_wait() {
+        for (to, others) in [(Some(pipe(1)), SEND), (None, room_in(pipe(1)))] {
+            let (mut poly, mut io) = waiting();
+            io.drain(pipe(1));
+            send(&mut poly, to, &mut io).unwrap();
+            assert!(io.take_woken(others) && poly.ready(others));
+        }
+    }
+
+    /// C394.
+    #[test]
+    fn a_message_for_a_peer_that_goes_meanwhile_is_dropped_and_counted() {
+        let (mut poly, mut io) = waiting();
+        poly.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
+        assert!(poly.ready(room_in(pipe(1))) && io.take_woken(room_in(pipe(1))));
+        send(&mut poly, Some(pipe(1)), &mut io).unwrap();
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::PeerGone)]);
+    }
+
+    /// C394.
+    #[test]
+    fn a_message_that_names_nobody_waits_for_the_next_peer() {
+        let (mut poly, mut io) = waiting();
+        poly.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
+        assert!(poly.ready(SEND) && io.take_woken(SEND));
+        send(&mut poly, None, &mut io).unwrap();
+        assert_eq!(went(&mut io), [pipe(2)]);
+        poly.detach(pipe(2), &DetachReason::PeerClosed, start(), &mut io);
+        assert_eq!(send(&mut poly, None, &mut io), Err(SendRefusal::WouldBlock));
+        assert!(!poly.ready(SEND) && !poly.settle(SEND, &mut io));
+        poly.attach(pipe(3), start(), &mut io).unwrap();
+        assert!(poly.ready(SEND) && io.take_woken(SEND));
+        send(&mut poly, None, &mut io).unwrap();
+        assert_eq!((went(&mut io), io.take_drops()), (vec![pipe(3)], vec![]));
+    }
+
+    #[test]
+    fn to_wait_no_longer_ends_the_wait_of_all() {
+        for interest in [room_in(pipe(1)), SEND] {
+            let (mut poly, mut io) = waiting();
+            poly.set_overflow(Overflow::DropNewest, &mut io);
+            assert!(io.take_woken(interest) && poly.ready(interest));
+            send(&mut poly, Some(pipe(1)), &mut io).unwrap();
+            assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);
+        }
     }
 }

@@ -66,7 +66,8 @@ pub use events::{Events, PipeEvent, PipeEventKind};
 pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use public::{
     Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, ReplyError, Replying,
-    Req, Request, Requesting, Respondent, Sending, Sends, SendsAsync, Sub, Survey, Surveyor, raw,
+    Req, Request, Requesting, Respondent, Sending, SendingTo, Sends, SendsAsync, Sub, Survey,
+    Surveyor, raw,
 };
 
 #[cfg(feature = "futures")]

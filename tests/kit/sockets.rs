@@ -180,7 +180,7 @@ macro_rules! sockets {
 sockets! {
     sinew::Pair: (0x10, 0x10), [];
     sinew::Pair1: (0x11, 0x11), ["ttl"];
-    sinew::PolyPair1: (0x11, 0x11), ["ttl", "recv_priority"];
+    sinew::PolyPair1: (0x11, 0x11), ["ttl", "overflow", "recv_priority"];
     sinew::Pub: (0x20, 0x21), ["overflow", "conflate"];
     sinew::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "conflate", "recv_priority"];
     sinew::Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];

@@ -304,7 +304,7 @@ proptest! {
             6 => world.node(Pair1::new(2), Witness::new(|_, _| ())),
             7 => world.node(Push::new(Overflow::DropNewest), Sender),
             8 => world.node(Pub::new(Overflow::Disconnect, None), Sender),
-            9 => world.node(Polyamorous::new(2), Witness::new(|_, _| ())),
+            9 => world.node(Polyamorous::new(2, Overflow::Wait), Witness::new(|_, _| ())),
             10 => world.node(Raw::new(Pair1::new(2)), Witness::new(|_, _| ())),
             11 => world.node(RawAnswerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
             12 => world.node(RawReq::new(), Witness::new(|_, _| ())),

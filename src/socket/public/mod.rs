@@ -535,7 +535,7 @@ pub use answer::{Question, Rep, ReplyError, Request, Respondent};
 pub use bus::Bus;
 pub use future::{Replying, Sending, SendsAsync};
 pub use pair::Pair;
-pub use pair1::{Pair1, PolyPair1};
+pub use pair1::{Pair1, PolyPair1, SendingTo};
 pub use publish::Pub;
 pub use pull::Pull;
 pub use push::Push;
