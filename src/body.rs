@@ -170,13 +170,23 @@ pub(crate) struct Remains {
 }
 
 impl Drop for Remains {
+    #[inline]
     fn drop(&mut self) {
-        for bytes in self.first.take().into_iter().chain(self.others.drain(..)) {
-            match LATER.with(Later::is_in_force) {
-                true => put_aside(bytes),
-                false => contain("the destructor of a message's body", || drop(bytes)),
-            }
+        if let Some(first) = self.first.take() {
+            let_go(first);
         }
+        // Nearly always there was only one.
+        if !self.others.is_empty() {
+            self.others.drain(..).for_each(let_go);
+        }
+    }
+}
+
+/// Drops `bytes`, or puts them off once more.
+fn let_go(bytes: Bytes) {
+    match LATER.with(Later::is_in_force) {
+        true => put_aside(bytes),
+        false => contain("the destructor of a message's body", || drop(bytes)),
     }
 }
 
@@ -226,9 +236,10 @@ pub(crate) struct StateGuard<'a, T> {
 }
 
 impl<T> StateGuard<'_, T> {
-    /// Gives the lock back. What was put off waits for the caller.
-    pub(crate) fn unlock(self) -> Remains {
-        let remains = LATER.with(Later::take);
+    /// Gives the lock back. What was put off, if anything, waits for the caller.
+    #[inline]
+    pub(crate) fn unlock(self) -> Option<Remains> {
+        let remains = LATER.with(|later| (!later.is_empty.get()).then(|| later.take()));
         drop(self);
         remains
     }

@@ -200,6 +200,7 @@ impl Sub {
     }
 
     /// The next message for a receive that wants the newest: all that the pipes hold comes first.
+    #[inline(never)]
     fn take_newest(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         self.take_in(Some(receiver), io);
         self.contexts.get_mut(receiver.index())?.queue.pop_front()
