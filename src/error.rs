@@ -445,6 +445,15 @@ pub enum AttemptError {
     /// Our own protocol, or the `admit` callback, turned the peer away.
     #[error("the peer was rejected")]
     Rejected,
+    /// The peer is of the right kind, it seems, and did not want us: it closed the connection with the
+    /// header exchange, before any message had come from it. Nothing on the wire says why.
+    #[error("{}", TurnedAway { peer: *peer, greeted: *greeted })]
+    TurnedAway {
+        /// The peer's protocol, for which there is a likely reason: a PAIR may have a peer already.
+        peer: ProtocolId,
+        /// Whether its header had come, so that for a moment there was a pipe.
+        greeted: bool,
+    },
     /// The connection ended before the header exchange was over.
     #[error("the peer closed the connection before the header exchange was over")]
     Closed,
@@ -456,6 +465,26 @@ pub enum AttemptError {
         /// The operating system's words.
         message: String,
     },
+}
+
+/// That a peer did not want us, in words.
+struct TurnedAway {
+    peer: ProtocolId,
+    greeted: bool,
+}
+
+impl fmt::Display for TurnedAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match self.greeted {
+            true => "right after the header exchange",
+            false => "before the header exchange was over",
+        };
+        let why = match self.peer {
+            ProtocolId::PAIR | ProtocolId::PAIR1 => "have a peer already",
+            _ => "not admit us, or have as many peers as it takes",
+        };
+        write!(f, "the peer closed the connection {when}: it may {why}")
+    }
 }
 
 impl From<io::Error> for AttemptError {

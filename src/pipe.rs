@@ -344,6 +344,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Offers the pipe of a peer that was announced and admitted.
     fn attach(&self, pipe: NewPipe) -> Result<(), DetachReason>;
 
+    /// Whether the protocol would reject any pipe that is offered now.
+    fn is_full(&self) -> bool;
+
     /// Whether the socket takes in new pipes now. If it is shut, `newcomer` is told when to ask again:
     /// when enough has been received, or there is no more to wait for.
     fn intake(&self, newcomer: Waiting) -> Intake;

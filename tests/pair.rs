@@ -6,8 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::sockets::{Receives, Sends, Socket};
-use kit::{QUIET, Raw, SOON, Transport, conserved, eventually};
-use sinew::{Options, Pair, Pair1, RecvError, SendError, raw};
+use kit::{QUIET, Raw, RawListener, SOON, Transport, conserved, eventually};
+use sinew::{
+    AttemptError, ConnectError, DetachReason, Options, Pair, Pair1, ProtocolId, RecvError,
+    SendError, raw,
+};
 
 /// Runs a generic test for every kind of PAIR that sends without a header.
 macro_rules! for_every_pair {
@@ -294,4 +297,93 @@ fn what_a_lost_peer_had_sent_is_still_received() {
         }
         conserved(&server.stats());
     }
+}
+
+/// C375: it is told why, no message is taken from it, and `connect_now` calls it no success.
+#[test]
+fn a_second_peer_is_turned_away_before_it_has_a_pipe() {
+    for transport in Transport::ALL {
+        let (server, first) = (Pair::new(), Pair::new());
+        let (_address, endpoint) = join!(server, first, transport);
+        let second = Pair::new();
+        let error = second.connect_now(&endpoint.url()).unwrap_err();
+        let ConnectError::Failed { source, .. } = &error else { panic!("{error}") };
+        let peer = ProtocolId::PAIR;
+        let greeted = transport == Transport::Inproc;
+        assert_eq!(*source, AttemptError::TurnedAway { peer, greeted });
+        assert!(error.to_string().ends_with(": it may have a peer already"), "{error}");
+
+        let dialing = second.connect(&endpoint.url()).unwrap();
+        eventually("it is told", || dialing.status().last_error.as_ref() == Some(source));
+        assert!(matches!(second.try_send("lost?"), Err(SendError::WouldBlock(_))));
+        assert_eq!(second.stats().established_connections, 0);
+        first.close().unwrap();
+        second.wait_for_peers(1, SOON).unwrap();
+        second.send("not lost").unwrap();
+        assert_eq!(server.recv_timeout(SOON).unwrap(), "not lost");
+    }
+}
+
+/// C375: those of nanomsg, NNG and mangos send their header first, and then close.
+#[test]
+fn a_peer_that_closes_right_after_its_header_has_turned_us_away() {
+    let header = kit::header(0x10);
+    let refuse = |listener: &RawListener| {
+        let mut peer = listener.accept();
+        peer.send(&header);
+        assert_eq!(peer.read(8), header);
+        peer.finish();
+    };
+    let (listener, pair) = (RawListener::new(), Pair::new());
+    let expected = AttemptError::TurnedAway { peer: ProtocolId::PAIR, greeted: true };
+    thread::scope(|scope| {
+        scope.spawn(|| refuse(&listener));
+        match pair.connect_now(&listener.url()) {
+            Err(ConnectError::Failed { source, .. }) => assert_eq!(source, expected),
+            // The end of the stream may come too late to be waited for, and is then told by the endpoint.
+            Ok(endpoint) => eventually("it is told", || {
+                endpoint.status().last_error.as_ref() == Some(&expected)
+            }),
+            Err(error) => panic!("{error}"),
+        }
+    });
+    let pair = Pair::new();
+    let endpoint = pair.connect(&listener.url()).unwrap();
+    refuse(&listener);
+    eventually("it is told", || endpoint.status().last_error.as_ref() == Some(&expected));
+}
+
+/// Of one that has sent something, or that has stayed, it is not said.
+#[test]
+fn a_peer_that_was_there_has_not_turned_us_away() {
+    let (listener, pair) = (RawListener::new(), Pair::new());
+    let events = pair.events();
+    let endpoint = pair.connect(&listener.url()).unwrap();
+    let mut peer = listener.accept();
+    peer.send(&kit::header(0x10));
+    peer.send_frame(b"here I am");
+    kit::attached(&events);
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), "here I am");
+    peer.finish();
+    assert_eq!(kit::detached(&events), DetachReason::PeerClosed);
+    let _again = listener.accept();
+    assert_eq!(endpoint.status().last_error, None);
+}
+
+/// A newcomer that finds the place taken is not kept from it if it becomes free in time.
+#[test]
+fn a_newcomer_gets_the_header_as_soon_as_there_is_room() {
+    let pair = Pair::new();
+    let url = pair.bind("tcp://127.0.0.1:0").unwrap().url();
+    let first = Raw::greet(&url, 0x10, 0x10);
+    pair.wait_for_peers(1, SOON).unwrap();
+    let mut second = Raw::connect(&url);
+    eventually("it is there", || pair.stats().inprogress_connections == 1);
+    drop(first);
+    eventually("there is room", || pair.peers().is_empty());
+    second.send(&kit::header(0x10));
+    assert_eq!(second.read(8), kit::header(0x10));
+    pair.send_timeout("to the second", SOON).unwrap();
+    assert_eq!(second.read_frame(), b"to the second");
+    assert_eq!(pair.stats().rejected_pipes, 0);
 }

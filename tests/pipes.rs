@@ -5,10 +5,10 @@ mod kit;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use kit::{Raw, SOON, Transport, conserved};
+use kit::{Raw, SOON, Transport, conserved, eventually};
 use sinew::{
-    DetachReason, EndpointOptions, Events, NoSuchPipe, Options, Pair, Peer, PipeEventKind,
-    ProtocolId, RecvError, Rep, Req,
+    AttemptError, DetachReason, EndpointOptions, Events, NoSuchPipe, Options, Pair, Peer,
+    PipeEventKind, ProtocolId, Pull, Push, RecvError, Rep, Req,
 };
 
 #[track_caller]
@@ -261,5 +261,23 @@ fn the_second_peer_of_a_pair_is_announced_and_gone_without_being_used() {
         assert_eq!(next(&events).0, PipeEventKind::Detached(DetachReason::Rejected));
         assert_eq!(pair.stats().rejected_pipes, 1, "{transport:?}");
         assert_eq!(pair.peers().len(), 1);
+    }
+}
+
+/// C375: what a dialer can know of it. Nothing on the wire says why.
+#[test]
+fn a_peer_that_was_not_admitted_is_told_by_its_endpoint() {
+    for transport in Transport::STREAMS {
+        let push = Push::with_options(Options::new().admit(|_| false)).unwrap();
+        let address = transport.address();
+        let url = push.bind(&address.url).unwrap().url();
+        let pull = Pull::new();
+        let endpoint = pull.connect(&url).unwrap();
+        let expected = AttemptError::TurnedAway { peer: ProtocolId::PUSH, greeted: true };
+        eventually("it is told", || endpoint.status().last_error.as_ref() == Some(&expected));
+        let error = pull.recv_timeout(Duration::from_millis(1)).unwrap_err().to_string();
+        let why =
+            "the peer closed the connection right after the header exchange: it may not admit us";
+        assert!(error.contains(why) || error.contains("1 peer"), "{error}");
     }
 }

@@ -52,6 +52,11 @@ impl Exclusive {
         Ok(())
     }
 
+    /// Whether there is a peer.
+    pub(super) fn is_taken(&self) -> bool {
+        self.peer.is_some()
+    }
+
     pub(super) fn detach(&mut self, pipe: PipeId, io: &mut impl Port) {
         if self.peer_at(pipe).is_some() {
             self.peer = None;

@@ -302,6 +302,11 @@ pub(crate) trait Protocol: Send + 'static {
     /// A new pipe. Nothing has been received on it yet; it is empty and drained.
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected>;
 
+    /// Whether `attach` would reject any pipe now.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// The pipe is gone for sending, for `reason`. What it had received can still be taken by [`Port::pop`]:
     /// a protocol that does not want it pops and counts it here. A pipe that `attach` rejected is
     /// never mentioned again.

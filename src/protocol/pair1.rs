@@ -99,6 +99,10 @@ impl Protocol for Pair1 {
         self.peer.attach(pipe, io)
     }
 
+    fn is_full(&self) -> bool {
+        self.peer.is_taken()
+    }
+
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.peer.detach(pipe, io);
     }

@@ -95,6 +95,10 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.attach(pipe, now, io)
     }
 
+    fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
     fn detach(&mut self, pipe: PipeId, reason: &DetachReason, now: Instant, io: &mut impl Port) {
         self.0.detach(pipe, reason, now, io);
     }

@@ -26,6 +26,7 @@ use super::{Context, Due};
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease, Waiting};
+use crate::protocol::ProtocolId;
 use crate::ring::{self, Bounds, Producer, READ_BLOCK, Wake};
 use crate::socket::{DetachReason, EndpointCore, Peer};
 use crate::stats::{DropReason, InProgress};
@@ -60,6 +61,10 @@ const LAST_WORDS: u64 = 8 << 20;
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// A pipe that the peer ends so soon, with nothing sent, was turned away: one way to the peer and back,
+/// and as long as a callback there may take.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What the driver owns of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -86,6 +91,9 @@ enum Phase {
         stream: Box<dyn Stream>,
         parser: HeaderParser,
         unsent: Vec<u8>,
+        /// Ours is withheld: the socket has all the peers it can have, and one that is turned away had
+        /// better never take the connection for a pipe.
+        withheld: bool,
         /// Why ours cannot be written. What the peer sent before is still being read.
         broken: Option<io::Error>,
     },
@@ -109,6 +117,8 @@ struct Open {
     paused: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     broken: Option<Box<DetachReason>>,
+    /// When it became one.
+    since: Instant,
 }
 
 /// A stream whose peer has shown the right header.
@@ -119,6 +129,15 @@ struct Newcomer {
     peer: Peer,
     /// There may be more to read that the poll will not announce.
     more: bool,
+    /// It has not been sent our header.
+    withheld: bool,
+}
+
+/// Sends the header that was withheld, if there is room for a peer after all. If the stream does not take
+/// it whole, though nothing was sent before, the peer may as well come again.
+fn catch_up(host: &dyn Host, stream: &dyn Stream) -> bool {
+    let ours = header::encode(host.identity().0);
+    !host.is_full() && stream.write(&[IoSlice::new(&ours)]).is_ok_and(|n| n == ours.len())
 }
 
 /// What a read has brought.
@@ -157,6 +176,8 @@ pub(crate) enum Ending {
     Rejected,
     /// As a pipe.
     Lost(DetachReason),
+    /// As a pipe, which the peer, of this kind, ended right away. For the dialer.
+    TurnedAway(ProtocolId),
     /// We closed it.
     Parted,
 }
@@ -201,10 +222,13 @@ impl Connection {
         let (ours, theirs) = host.identity();
         let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
+        // Who dials is never waited for: if both sides withheld theirs, nothing would ever happen.
+        let withheld = self.dialer.is_none() && host.is_full();
         self.phase = Phase::Greeting {
             stream,
             parser: HeaderParser::new(theirs),
-            unsent: header::encode(ours).to_vec(),
+            unsent: if withheld { Vec::new() } else { header::encode(ours).to_vec() },
+            withheld,
             broken: None,
         };
         self.send_greeting()
@@ -519,7 +543,7 @@ impl Connection {
         let bounds = self.endpoint.host.upgrade().map_or(LARGE_QUEUE, |host| host.bounds().1);
         let room = if is_large(bounds) { READ_BLOCK } else { parser.missing() };
         let n = match cx.blocks.fill(|block| stream.read(&mut block[..room])) {
-            Ok(0) => return Fate::End(Ending::Failed(AttemptError::Closed)),
+            Ok(0) => return Fate::End(Ending::Failed(self.closed_early())),
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return match broken.take() {
@@ -548,7 +572,7 @@ impl Connection {
     /// The header was right: has the program decide, if it wants to. `rest` came with the header. There
     /// may be `more` that the poll will not announce.
     fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
-        let (Some(host), Phase::Greeting { stream, .. }) =
+        let (Some(host), Phase::Greeting { stream, withheld, .. }) =
             (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
         else {
             return Fate::End(Ending::Parted);
@@ -561,7 +585,7 @@ impl Connection {
         if host.announce(&peer, &self.endpoint).is_err() {
             return Fate::End(Ending::Parted);
         }
-        let newcomer = Newcomer { stream, lease, peer, more };
+        let newcomer = Newcomer { stream, lease, peer, more, withheld };
         if !host.asks() {
             return self.join(&host, newcomer, rest, token, cx);
         }
@@ -599,7 +623,11 @@ impl Connection {
         token: Token,
         cx: &mut Context,
     ) -> Fate {
-        let Newcomer { stream, lease, peer, more } = newcomer;
+        let Newcomer { stream, lease, peer, more, withheld } = newcomer;
+        if withheld && !catch_up(&**host, &*stream) {
+            host.turn_away(&peer, DetachReason::Rejected);
+            return Fate::End(Ending::Rejected);
+        }
         let pipe = lease.id();
         let (send_bounds, recv_bounds) = host.bounds();
         let (send, sent) = match host.is_mute() {
@@ -617,6 +645,7 @@ impl Connection {
             pipe,
             paused: false,
             broken: None,
+            since: Instant::now(),
         };
         let far = Far::Link(link);
         let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
@@ -635,6 +664,28 @@ impl Connection {
                 self.count_framing_fault(&reason);
                 Fate::End(Ending::Lost(reason))
             }
+        }
+    }
+
+    /// What it means that the peer ends the connection before its header has come.
+    fn closed_early(&self) -> AttemptError {
+        let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
+        match peer {
+            // They withhold it, if they have a peer already.
+            Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1)) if self.dialer.is_some() => {
+                AttemptError::TurnedAway { peer, greeted: false }
+            }
+            _ => AttemptError::Closed,
+        }
+    }
+
+    /// The kind of peer that did not want us, if that is what it means that the pipe ends in this way.
+    pub(super) fn turned_away_by(&self, ending: &Ending) -> Option<ProtocolId> {
+        match (&self.phase, ending) {
+            (Phase::Open(open), Ending::Lost(DetachReason::PeerClosed)) if open.was_in_vain() => {
+                self.endpoint.host.upgrade().map(|host| host.identity().1)
+            }
+            _ => None,
         }
     }
 
@@ -666,6 +717,12 @@ impl Connection {
 }
 
 impl Open {
+    /// Whether nothing has come, nor could in so short a time.
+    fn was_in_vain(&self) -> bool {
+        let received = self.recv.departed().messages + self.recv.queued().messages;
+        received == 0 && !self.decoder.is_mid_frame() && self.since.elapsed() < AT_ONCE
+    }
+
     /// Reads until all is read that there was, or it is enough for a turn.
     fn read(&mut self, read_closed: bool, blocks: &mut Blocks) -> Fate {
         let (mut total, mut reads) = (0, 0);

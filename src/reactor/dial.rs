@@ -23,9 +23,14 @@ use super::{Command, Driver, Due, Slot};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
 use crate::pipe::{Host, Intake, Waiting, random_u32};
+use crate::protocol::ProtocolId;
 use crate::socket::EndpointCore;
 use crate::sync::{Arc, Weak};
 use crate::transport::{Place, StreamTransport, Target};
+
+/// How long a `connect_now` of a PAIR waits for its peer to turn it away. The end of the stream follows on
+/// the peer's header with nothing in between but the peer's own work.
+const SETTLED: Duration = Duration::from_millis(10);
 
 /// What the driver owns of a connecting endpoint.
 #[derive(Debug)]
@@ -75,6 +80,14 @@ impl Dialer {
             // Nobody listens any more when the caller has given up.
             let _ = once.try_send(Ok(()));
         }
+    }
+
+    /// Whether somebody waits for the outcome of an attempt that may yet turn out to be a failure: a PAIR
+    /// that has a peer already closes the connection when the headers have been exchanged, and nothing on
+    /// the wire says that it will not. Those of this crate say so by withholding theirs; others do not.
+    fn may_be_turned_away(&self) -> bool {
+        let peer = self.host.upgrade().map(|host| host.identity().1);
+        self.once.is_some() && matches!(peer, Some(ProtocolId::PAIR | ProtocolId::PAIR1))
     }
 
     /// An attempt has failed for good. When the next one is due; `None` when there is none, because
@@ -187,7 +200,20 @@ impl Driver {
     }
 
     pub(super) fn dialer_is_connected(&mut self, token: Token) {
-        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if dialer.may_be_turned_away() {
+            self.cx.timers.set(after(Instant::now(), SETTLED), Due::Settle(token));
+        } else {
+            dialer.connected();
+        }
+    }
+
+    /// The pipe stands, for all that can be known.
+    pub(super) fn settle(&mut self, token: Token) {
+        if let Some(Slot::Dialer(dialer)) = self.slot(token)
+            && dialer.has_connection
+            && dialer.once.is_some()
+        {
             dialer.connected();
         }
     }
@@ -212,6 +238,9 @@ impl Driver {
                 dialer.connected();
                 let at = dialer.schedule();
                 self.dial_at(token, at);
+            }
+            Ending::TurnedAway(peer) => {
+                self.attempt_failed(token, AttemptError::TurnedAway { peer, greeted: true });
             }
             Ending::Parted => {
                 let at = dialer.schedule();

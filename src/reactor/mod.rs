@@ -86,6 +86,8 @@ pub(crate) enum Due {
     Rest,
     /// A dialer tries again.
     Dial(Token),
+    /// A peer that might have turned a dialer away has had the time for it.
+    Settle(Token),
     /// A listener accepts again.
     Accept(Token),
     /// A socket's timers.
@@ -404,6 +406,7 @@ impl Driver {
                 Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
                 Due::Rest => self.look_who_is_silent(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
+                Due::Settle(token) => self.settle(token),
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
                     self.expiries.remove(&address(&host));
@@ -661,12 +664,14 @@ impl Driver {
         let Some(Slot::Connection(connection)) = self.slot(token) else { return };
         let dialer = connection.dialer;
         if let Some(Slot::Connection(mut connection)) = self.take(token) {
+            let turned_away_by = connection.turned_away_by(&ending);
             connection.end(&ending, &mut self.cx);
             drop(connection);
             self.loops.connection_is_over();
-        }
-        if let Some(dialer) = dialer {
-            self.tell_of_the_end(dialer, ending);
+            if let Some(dialer) = dialer {
+                let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
+                self.tell_of_the_end(dialer, ending);
+            }
         }
     }
 

@@ -536,6 +536,10 @@ impl<P: Protocol> Host for Core<P> {
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.state.lock().protocol.is_full()
+    }
+
     fn asks(&self) -> bool {
         self.options.lock().admit.is_some()
     }

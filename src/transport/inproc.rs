@@ -379,7 +379,8 @@ fn join(
     let (near_far, far_far) = (near.seen_from_afar(), far.seen_from_afar());
     let (near_host, near_pipe) = (Arc::clone(&near.host), near.lease.id());
     let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
-    far.offer(near_far, send_back, &forth).map_err(|_| AttemptError::Rejected)?;
+    let turned_away = AttemptError::TurnedAway { peer: announced, greeted: true };
+    far.offer(near_far, send_back, &forth).map_err(|_| turned_away)?;
     near.offer(far_far, send_forth, &back).map_err(|_| {
         far_host.detach(far_pipe, DetachReason::PeerClosed);
         // What the far end has sent meanwhile is ours, and we do not want it.

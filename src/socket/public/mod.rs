@@ -160,6 +160,12 @@ macro_rules! socket_calls {
             /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)); on inproc as well. Must not be called from the
             /// `admit` callback where that runs in a thread that turns a loop. There is no `_async` form.
             ///
+            /// A PAIR that has a peer already turns us away, which is an error here if the peer is one of
+            /// this crate, or closes the connection within 10 ms, for which a PAIR waits. Other peers that
+            /// turn us away, by an `admit` callback, close the connection a moment after this was a success:
+            /// [`Endpoint::status`] has that as
+            /// [`TurnedAway`](crate::AttemptError::TurnedAway).
+            ///
             /// # Errors
             ///
             /// [`ConnectError::Failed`] with the reason, or as [`connect`](Self::connect); no attempt
