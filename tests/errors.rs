@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use kit::{SOON, Transport};
 use sinew::{
-    DropReason, Message, Options, Pair, PipeId, Pub, Pull, Push, RecvError, Rep, Req, RequestError,
-    SendError, Sub, Surveyor, WaitError,
+    DropReason, Message, Options, Pair, PipeId, Pub, Pull, Push, RecvError, Rep, Req, SendError,
+    Sub, Surveyor, WaitError,
 };
 
 const MIB: usize = 1 << 20;
@@ -243,5 +243,4 @@ fn statistics_name_their_counters_when_they_are_printed() {
 fn an_error_takes_no_more_room_than_the_message_inside() {
     assert!(size_of::<Result<Message, RecvError>>() <= size_of::<Message>());
     assert!(size_of::<Result<(), SendError>>() <= size_of::<Message>() + 16);
-    assert!(size_of::<Result<Message, RequestError>>() <= size_of::<Message>() + 16);
 }
