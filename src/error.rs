@@ -51,6 +51,9 @@ pub enum SendError {
     /// The context has nothing to answer, or has answered already.
     #[error("cannot send: there is no request to answer")]
     State(Message),
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("cannot send: the socket belongs to the process that this one was forked from")]
+    Forked(Message),
     /// The header of the message is not one that this raw socket can send.
     #[error("the socket cannot send a header of {} bytes: {:02x?}", .0.header().len(), &.0.header()[..])]
     Header(Message),
@@ -74,6 +77,7 @@ impl SendError {
             | Self::TimedOut(message, _)
             | Self::WouldBlock(message)
             | Self::State(message)
+            | Self::Forked(message)
             | Self::Header(message)
             | Self::TooLarge { message, .. } => message,
         }
@@ -158,6 +162,9 @@ pub enum RecvError {
         /// Why the last peer that had it is gone.
         reason: DetachReason,
     },
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("cannot receive: the socket belongs to the process that this one was forked from")]
+    Forked,
 }
 
 /// A request got no reply; the request is inside.
@@ -167,6 +174,9 @@ pub enum RequestError {
     /// The socket is closed, or was closed while the call waited.
     #[error("no reply: the socket is closed")]
     Closed(Message),
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("no reply: the socket belongs to the process that this one was forked from")]
+    Forked(Message),
     /// No reply came within the time the call had.
     #[error("{1}")]
     TimedOut(Message, Situation),
@@ -216,6 +226,7 @@ impl RequestError {
             | Self::ConnectionReset(message)
             | Self::BadReply { message, .. }
             | Self::GivenUp { message, .. }
+            | Self::Forked(message)
             | Self::TooLarge { message, .. } => message,
         }
     }
@@ -362,6 +373,9 @@ pub enum BindError {
     /// The socket is closed.
     #[error("cannot bind: the socket is closed")]
     Closed,
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("cannot bind: the socket belongs to the process that this one was forked from")]
+    Forked,
     /// The runtime could not be started.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -401,6 +415,9 @@ pub enum ConnectError {
     /// The socket is closed, or was closed during the attempt.
     #[error("cannot connect: the socket is closed")]
     Closed,
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("cannot connect: the socket belongs to the process that this one was forked from")]
+    Forked,
     /// The runtime could not be started.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -543,6 +560,9 @@ pub enum OptionError {
     /// The socket is closed.
     #[error("the socket is closed")]
     Closed,
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("cannot set options: the socket belongs to the process that this one was forked from")]
+    Forked,
     /// This kind of socket has no such option.
     #[error("a {socket} socket has no option {option}")]
     NoSuchOption {
@@ -563,6 +583,9 @@ pub enum UnsubscribeError {
     /// The socket or context is closed.
     #[error("the socket is closed")]
     Closed,
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error("cannot unsubscribe: the socket belongs to the process that this one was forked from")]
+    Forked,
 }
 
 /// A runtime could not be started.
@@ -598,6 +621,9 @@ pub enum RuntimeError {
         /// How many there may be.
         most: usize,
     },
+    /// The runtime was made before a `fork`, in an ancestor of this process: its threads are there.
+    #[error("the runtime belongs to the process that this one was forked from")]
+    Forked,
     /// I/O threads were asked for in a runtime that was to have none.
     #[error("a manual runtime has no I/O threads, but {threads} were asked for")]
     ManualIoThreads {
@@ -613,6 +639,11 @@ pub enum WaitError {
     /// The socket is closed, or was closed while the call waited.
     #[error("cannot wait for peers: the socket is closed")]
     Closed,
+    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    #[error(
+        "cannot wait for peers: the socket belongs to the process that this one was forked from"
+    )]
+    Forked,
     /// The time is over; [`Situation::peers`] is how many were there at that moment.
     #[error("{0}")]
     TimedOut(Situation),

@@ -342,6 +342,7 @@ mod signal;
 mod socket;
 mod stats;
 mod sync;
+mod sys;
 pub mod transport;
 mod tuning;
 mod visits;

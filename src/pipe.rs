@@ -12,7 +12,6 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::IoSlice;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -26,6 +25,7 @@ use crate::signal::{Signal, Visitor};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak, fence};
+use crate::sys::PerProcess;
 use crate::transport::inproc;
 use crate::tuning::{self, Choice};
 use crate::visits;
@@ -394,7 +394,7 @@ pub(crate) struct NewPipe {
 }
 
 /// The ids in use in this process, and the last one given out.
-static IDS: LazyLock<Mutex<Ids>> = LazyLock::new(|| {
+static IDS: PerProcess<Mutex<Ids>> = PerProcess::new(|| {
     let start = random_u32() & PipeId::MAX;
     Mutex::new(Ids { last: start, live: HashSet::new() })
 });
@@ -411,7 +411,7 @@ pub(crate) struct PipeLease(PipeId);
 impl PipeLease {
     /// The next id that no live pipe of the process has.
     pub(crate) fn new() -> Self {
-        let mut ids = IDS.lock();
+        let mut ids = IDS.get().lock();
         loop {
             ids.last = if ids.last >= PipeId::MAX { 1 } else { ids.last + 1 };
             let candidate = ids.last;
@@ -430,7 +430,7 @@ impl PipeLease {
 
 impl Drop for PipeLease {
     fn drop(&mut self) {
-        IDS.lock().live.remove(&self.0.get());
+        IDS.get().lock().live.remove(&self.0.get());
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::error::RuntimeError;
 use crate::leader::Leader;
 use crate::reactor::{Command, Driver, Mailbox};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
+use crate::sys::{Origin, PerProcess};
 use crate::transport::{StreamTransport, Transports};
 use crate::tuning;
 
@@ -25,6 +26,9 @@ const MOST_IO_THREADS: usize = 1024;
 /// gone: whoever drops the last one waits for the turns that its threads are in, but neither for the
 /// network nor for an `admit` callback. What closed sockets have not written by then is lost, `linger`
 /// or not. The global runtime never ends.
+///
+/// In a child process made by `fork` it is of no use, since its threads are in the parent: calls on its
+/// sockets fail with `Forked`. [`global`](Self::global) is another one there.
 ///
 /// # Several I/O threads
 ///
@@ -63,9 +67,11 @@ struct Inner {
     transports: Transports,
     /// One for each loop; none: the application turns the only one.
     threads: Vec<JoinHandle<()>>,
+    /// In which process it was made.
+    origin: Origin,
 }
 
-static GLOBAL: std::sync::Mutex<Option<Runtime>> = std::sync::Mutex::new(None);
+static GLOBAL: PerProcess<Mutex<Option<Runtime>>> = PerProcess::new(Mutex::default);
 
 impl Runtime {
     /// The runtime that sockets use when they are not told otherwise. The first call starts it.
@@ -74,7 +80,7 @@ impl Runtime {
     ///
     /// The event loop or its thread could not be started; the next call tries again.
     pub fn global() -> Result<Self, RuntimeError> {
-        let mut global = GLOBAL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut global = GLOBAL.get().lock();
         match &*global {
             Some(runtime) => Ok(runtime.clone()),
             None => Ok(global.insert(Self::new()?).clone()),
@@ -110,8 +116,12 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// The operating system refused to poll.
+    /// The operating system refused to poll. [`Forked`](RuntimeError::Forked): it is the runtime of the
+    /// process that this one was forked from.
     pub fn turn(&self, timeout: Option<Duration>) -> Result<(), RuntimeError> {
+        if self.is_forked() {
+            return Err(RuntimeError::Forked);
+        }
         if self.has_thread() {
             return Ok(());
         }
@@ -135,6 +145,11 @@ impl Runtime {
         self.inner.home().mailbox()
     }
 
+    /// Whether it is the runtime of an ancestor of this process.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.inner.origin.is_ancestral()
+    }
+
     /// Whether threads turn the loops.
     pub(crate) fn has_thread(&self) -> bool {
         !self.inner.threads.is_empty()
@@ -148,7 +163,7 @@ impl Runtime {
     /// several it could turn but one, and what it waits for may come by any.
     pub(crate) fn leader(&self) -> Option<&Arc<Leader>> {
         match &self.inner.leaders[..] {
-            [leader] => Some(leader),
+            [leader] if !self.is_forked() => Some(leader),
             _ => None,
         }
     }
@@ -160,7 +175,7 @@ impl Inner {
         let drivers = Driver::several(loops)?;
         let leaders =
             drivers.into_iter().map(|driver| Arc::new(Leader::new(driver, manual))).collect();
-        Ok(Self { leaders, transports, threads: Vec::new() })
+        Ok(Self { leaders, transports, threads: Vec::new(), origin: Origin::now() })
     }
 
     /// Starts a thread for each loop. After an error those that were started end with `self`.
@@ -181,6 +196,11 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.origin.is_ancestral() {
+            // The parent's: neither its loops nor what they have are to hear of this.
+            std::mem::forget(std::mem::take(&mut self.leaders));
+            return std::mem::forget(std::mem::take(&mut self.threads));
+        }
         for leader in &self.leaders {
             leader.mailbox().post(Command::Stop);
         }

@@ -15,7 +15,7 @@ impl Conversation {
     /// The socket's own: the one that was opened first.
     pub(crate) const FIRST: Self = Self(0);
 
-    pub(super) fn from_index(index: usize) -> Self {
+    pub(crate) fn from_index(index: usize) -> Self {
         let index = u32::try_from(index).expect("a table entry takes more than one byte of memory");
         Self(index)
     }

@@ -65,6 +65,7 @@ use crate::pipe::Host;
 use crate::resolve::Resolver;
 use crate::socket::{EndpointCore, EndpointId, Peer};
 use crate::sync::{Arc, Ordering, Weak};
+use crate::sys::Origin;
 use crate::transport::inproc;
 
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
@@ -192,6 +193,8 @@ pub(crate) struct Driver {
     expiries: HashMap<usize, TimerKey>,
     cx: Context,
     stopped: bool,
+    /// In which process it was made.
+    origin: Origin,
 }
 
 impl Driver {
@@ -230,6 +233,7 @@ impl Driver {
             expiries: HashMap::new(),
             cx,
             stopped: false,
+            origin: Origin::now(),
         })
     }
 
@@ -262,7 +266,9 @@ impl Driver {
 
     /// Whether the runtime is gone.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped
+        // A child that was made in here, by a callback, has a copy of the thread: it must not go on with what
+        // the parent is at.
+        self.stopped || self.origin.is_ancestral()
     }
 
     /// Does everything that is due, after waiting for at most `timeout` until something is; or not

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 
@@ -14,6 +13,7 @@ use super::{
     BY_REFERENCE, Bounds, Encoded, Inlet, PushRefusal, Queued, READ_BLOCK, ROOM, Ring, Wake,
 };
 use crate::sync::Arc;
+use crate::sys::PerProcess;
 use crate::wire::frame::{Framing, widen};
 
 /// An empty ring for frames of `framing`, and its one producer. It takes memory for bytes only when
@@ -26,12 +26,12 @@ pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
 /// The ring for pipes on which nothing is ever sent. It is closed and stays empty, so all can have the
 /// same one.
 pub(crate) fn mute() -> (Producer, Arc<Ring>) {
-    static RING: LazyLock<Arc<Ring>> = LazyLock::new(|| {
+    static RING: PerProcess<Arc<Ring>> = PerProcess::new(|| {
         let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
         ring.close();
         Arc::new(ring)
     });
-    (Producer::of(&RING), Arc::clone(&RING))
+    (Producer::of(RING.get()), Arc::clone(RING.get()))
 }
 
 /// The end of a ring that pushes. There is one for each ring.

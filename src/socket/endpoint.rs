@@ -16,6 +16,7 @@ use crate::protocol::ProtocolId;
 use crate::reactor::{Command, ListenerSlot, Mailbox};
 use crate::stats::{DropReason, PipeDrops};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sys::Origin;
 use crate::transport::{PeerCredentials, StreamPeer, inproc};
 
 /// The number of one endpoint, unique in the process.
@@ -55,6 +56,9 @@ impl Endpoint {
     ///
     /// A moment's view: by the time it is looked at, the next attempt may be under way.
     pub fn status(&self) -> EndpointStatus {
+        if self.core.is_forked() {
+            return EndpointStatus::initial(EndpointState::Closed);
+        }
         self.core.status.lock().clone()
     }
 
@@ -103,6 +107,12 @@ pub struct EndpointStatus {
     pub next_attempt: Option<Instant>,
     /// Pipes it has now.
     pub peers: usize,
+}
+
+impl EndpointStatus {
+    fn initial(state: EndpointState) -> Self {
+        Self { state, attempts: 0, last_error: None, next_attempt: None, peers: 0 }
+    }
 }
 
 /// What an endpoint is doing.
@@ -344,6 +354,8 @@ pub(crate) struct EndpointCore {
     status: Mutex<EndpointStatus>,
     closed: AtomicBool,
     control: Control,
+    /// In which process it was made.
+    origin: Origin,
 }
 
 /// How an endpoint is stopped.
@@ -373,8 +385,7 @@ impl EndpointCore {
             true => EndpointState::Listening,
             false => EndpointState::Connecting,
         };
-        let status =
-            EndpointStatus { state, attempts: 0, last_error: None, next_attempt: None, peers: 0 };
+        let status = EndpointStatus::initial(state);
         Arc::new(Self {
             id: EndpointId(NEXT.fetch_add(1, Ordering::Relaxed)),
             listening,
@@ -385,6 +396,7 @@ impl EndpointCore {
             status: Mutex::new(status),
             closed: AtomicBool::new(false),
             control,
+            origin: Origin::now(),
         })
     }
 
@@ -397,13 +409,18 @@ impl EndpointCore {
         !matches!(self.control, Control::Stream(..))
     }
 
+    /// Whether it is the endpoint of an ancestor of this process.
+    fn is_forked(&self) -> bool {
+        self.origin.is_ancestral()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
     /// Stops accepting or connecting. `false` if it was stopped before. Its pipes are another matter.
     pub(crate) fn stop(&self) -> bool {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
             return false;
         }
         {

@@ -37,6 +37,9 @@ impl<P: Protocol> Core<P> {
         if self.is_closed() {
             return Err(BindError::Closed);
         }
+        if self.is_forked() {
+            return Err(BindError::Forked);
+        }
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
@@ -93,6 +96,9 @@ impl<P: Protocol> Core<P> {
     ) -> Result<Endpoint, ConnectError> {
         if self.is_closed() {
             return Err(ConnectError::Closed);
+        }
+        if self.is_forked() {
+            return Err(ConnectError::Forked);
         }
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;

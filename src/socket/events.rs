@@ -13,6 +13,7 @@ use super::Peer;
 use crate::detach::DetachReason;
 use crate::error::{RecvError, Situation};
 use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
+use crate::sys::Origin;
 
 /// How many unread events a subscriber may have.
 const UNREAD: usize = 1024;
@@ -74,6 +75,8 @@ pub struct Events {
     inbox: Arc<Inbox>,
     /// The socket's name, for errors.
     socket: Box<str>,
+    /// In which process the socket was made, or this.
+    origin: Origin,
 }
 
 #[derive(Default)]
@@ -98,10 +101,16 @@ impl Inbox {
 /// Why there is no event.
 enum Silence {
     Closed,
+    Forked,
     TimedOut,
 }
 
 impl Events {
+    /// Those of a socket that this process has inherited by a fork: there are none.
+    pub(super) fn in_child(socket: &str, origin: Origin) -> Self {
+        Self { inbox: Arc::default(), socket: socket.into(), origin }
+    }
+
     /// Waits for the next event, for as long as it takes: the socket's receive timeout has no effect.
     /// There is no `_async` form.
     ///
@@ -130,23 +139,28 @@ impl Events {
     pub fn try_recv(&self) -> Result<PipeEvent, RecvError> {
         self.recv_until(Some(Instant::now())).map_err(|silence| match silence {
             Silence::Closed => RecvError::Closed,
+            Silence::Forked => RecvError::Forked,
             Silence::TimedOut => RecvError::WouldBlock,
         })
     }
 
     /// How many events came while 1024 were unread, and were not kept.
     pub fn missed(&self) -> u64 {
-        self.inbox.lock().missed
+        if self.origin.is_ancestral() { 0 } else { self.inbox.lock().missed }
     }
 
     fn error(&self, silence: Silence, waited: Duration) -> RecvError {
         match silence {
             Silence::Closed => RecvError::Closed,
+            Silence::Forked => RecvError::Forked,
             Silence::TimedOut => RecvError::TimedOut(Situation::of_events(&self.socket, waited)),
         }
     }
 
     fn recv_until(&self, until: Option<Instant>) -> Result<PipeEvent, Silence> {
+        if self.origin.is_ancestral() {
+            return Err(Silence::Forked);
+        }
         let mut state = self.inbox.lock();
         loop {
             if let Some(event) = state.unread.pop_front() {
@@ -180,6 +194,9 @@ impl Iterator for Events {
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.origin.is_ancestral() {
+            return f.debug_struct("Events").finish_non_exhaustive();
+        }
         let state = self.inbox.lock();
         f.debug_struct("Events")
             .field("unread", &state.unread.len())
@@ -204,7 +221,7 @@ impl EventHub {
         let mut subscribers = self.lock();
         subscribers.push(Arc::downgrade(&inbox));
         self.count.store(subscribers.len(), Ordering::Relaxed);
-        Events { inbox, socket: socket.into() }
+        Events { inbox, socket: socket.into(), origin: Origin::now() }
     }
 
     /// Tells every subscriber. Returns how many were too far behind to be told.

@@ -32,6 +32,7 @@ use crate::ring::{Bounds, Encoders, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
+use crate::sys::Origin;
 
 // The first two have macros that the others use.
 #[macro_use]
@@ -46,6 +47,7 @@ mod endpoint;
 mod entry;
 mod establish;
 mod events;
+mod forked;
 mod limits;
 mod pipes;
 mod port;
@@ -78,6 +80,7 @@ pub(crate) use endpoint::EndpointCore;
 
 use entry::{Effects, Entry};
 use events::EventHub;
+use forked::InChild;
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use port::SocketPort;
@@ -136,6 +139,7 @@ impl<P: Protocol> Handle<P> {
             holds: AtomicUsize::new(1),
             name,
             birth,
+            origin: Origin::now(),
             state: StateLock::new(state),
             bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
             counters: Arc::new(Counters::new()),
@@ -172,6 +176,10 @@ impl<P: Protocol> Clone for Handle<P> {
 
 impl<P: Protocol> Drop for Handle<P> {
     fn drop(&mut self) {
+        if self.0.is_forked() {
+            // The parent's: what is dropped with it would be taken from there.
+            return std::mem::forget(Arc::clone(&self.0));
+        }
         if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Closed by hand before, perhaps.
             let _ = self.0.close();
@@ -197,6 +205,8 @@ pub(crate) struct Core<P: Protocol> {
     name: String,
     /// What time it is for a protocol that does not care.
     birth: Instant,
+    /// In which process it was made.
+    origin: Origin,
     state: StateLock<State<P>>,
     bell: Arc<SocketBell>,
     counters: Arc<Counters>,
@@ -234,9 +244,21 @@ struct State<P: Protocol> {
 }
 
 impl<P: Protocol> Core<P> {
+    /// Whether it is the socket of an ancestor of this process. Asked before any lock of it is taken.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.origin.is_ancestral()
+    }
+
+    /// The state; `None` in a child that has inherited the socket.
+    fn state(&self) -> Option<StateGuard<'_, State<P>>> {
+        (!self.is_forked()).then(|| self.state.lock())
+    }
+
     /// The runtime, started if need be.
     pub(crate) fn runtime(&self) -> Result<&Runtime, RuntimeError> {
         match self.runtime.get() {
+            Some(runtime) if runtime.is_forked() => Err(RuntimeError::Forked),
             Some(runtime) => Ok(runtime),
             None => {
                 let runtime = Runtime::global()?;
@@ -255,12 +277,16 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn options(&self) -> Options {
-        self.options.lock().clone()
+        self.with_options(Options::clone)
     }
 
     /// What `look` sees in the options in force, for one who needs little of them.
     pub(crate) fn with_options<R>(&self, look: impl FnOnce(&Options) -> R) -> R {
-        look(&self.options.lock())
+        match self.is_forked() {
+            false => look(&self.options.lock()),
+            // Nothing is done by them.
+            true => look(&Options::default()),
+        }
     }
 
     /// Sets the options and has the protocol follow them.
@@ -310,6 +336,9 @@ impl<P: Protocol> Core<P> {
     /// have none.
     #[cold]
     fn check_large(&self, excess: Excess) -> Result<(), Excess> {
+        if self.is_forked() {
+            return Ok(()); // as below
+        }
         if !self.options.lock().is_max_send_size_default() {
             return Err(excess);
         }
@@ -322,13 +351,16 @@ impl<P: Protocol> Core<P> {
 
     /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
     /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
-    pub(crate) fn enter<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+    pub(crate) fn enter<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
         self.enter_here(act)
     }
 
     /// As [`enter`](Self::enter), for the ways on which every message goes.
     #[inline(always)]
-    fn enter_here<R>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+    fn enter_here<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+        if self.is_forked() {
+            return R::in_child();
+        }
         let now = match P::CLOCK {
             Clock::Always => Instant::now(),
             Clock::WhenDue | Clock::Never => self.birth,
@@ -373,10 +405,13 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().closed
+        self.state().is_some_and(|state| state.closed)
     }
 
     pub(crate) fn events(&self) -> Events {
+        if self.is_forked() {
+            return Events::in_child(&self.name, self.origin);
+        }
         let events = self.hub.subscribe(&self.name);
         if self.is_closed() {
             self.hub.close();
@@ -385,13 +420,13 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
-        let state = self.state.lock();
+        let Some(state) = self.state() else { return Vec::new() };
         state.pipes.usable().map(Pipe::status).collect()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let mut state = self.state.lock();
         let mut stats = self.counters.read();
+        let Some(mut state) = self.state() else { return stats };
         let Held { outbound, inbound } = state.protocol.held();
         (stats.held_outbound, stats.held_inbound) = (outbound, inbound);
         state.leaving.retain(|ring| ring.queued().messages > 0);
@@ -415,6 +450,9 @@ impl<P: Protocol> Core<P> {
     /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Gives the kernel what
     /// it takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
+        if self.is_forked() {
+            return Err(Closed);
+        }
         let linger = self.options.lock().linger;
         let (endpoints, fars, armed, waiting, records, flags, _bodies) = {
             let mut state = self.state.lock();

@@ -152,7 +152,7 @@ pub(super) fn write_indented(f: &mut fmt::Formatter<'_>, stats: &Stats) -> fmt::
 
 impl<P: Protocol> Core<P> {
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
-        let state = self.state.lock();
+        let Some(state) = self.state() else { return Vec::new() };
         state.endpoints.iter().map(|core| Endpoint { core: Arc::clone(core) }).collect()
     }
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::PerProcess;
 
 /// How many waits go to sleep at once, at most, after looking in vain again and again.
 const LONGEST_PAUSE: u64 = 512;
@@ -78,8 +79,9 @@ impl Spin {
 
 /// Whether somebody else can run while we look.
 fn has_cores() -> bool {
-    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from)) > 1
+    static CORES: PerProcess<usize> =
+        PerProcess::new(|| thread::available_parallelism().map_or(1, usize::from));
+    *CORES.get() > 1
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(crate) enum Patience {
 pub(crate) enum Failure<E> {
     /// The socket is closed.
     Closed,
+    /// It was inherited by a fork.
+    Forked,
     /// It would have had to wait, and must not.
     WouldBlock,
     /// It has waited for so long, which is long enough.
@@ -205,6 +207,7 @@ impl<P: Protocol> Core<P> {
         match self.wait_in_entry(Interest::Peers, patience, &mut attempt) {
             Ok(()) => Ok(()),
             Err(Failure::Closed) => Err(WaitError::Closed),
+            Err(Failure::Forked) => Err(WaitError::Forked),
             Err(_) => {
                 Err(WaitError::TimedOut(self.situation(Call::WaitForPeers(wanted), Some(timeout))))
             }
@@ -244,7 +247,7 @@ impl<P: Protocol> Core<P> {
 }
 
 /// How one attempt ended.
-enum Attempt<T, E> {
+pub(super) enum Attempt<T, E> {
     Over(Result<T, Failure<E>>),
     /// It would have to wait; the protocol wants to be entered at that time in any case.
     Waits(Option<Instant>),
@@ -324,7 +327,10 @@ impl<P: Protocol> Core<P> {
         // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
         // take anything with it.
         if let Some(place) = *ticket {
-            signal.cancel(place);
+            match self.is_forked() {
+                true => *ticket = None,
+                false => _ = signal.cancel(place),
+            }
         }
         // Without a bed, which is made of a clone of the waker: most have nothing to wait for.
         let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
@@ -369,6 +375,7 @@ impl<P: Protocol> Core<P> {
     /// Waits no longer, and passes on what the task was woken for and has not used.
     pub(super) fn leave_spot(&self, spot: &mut Spot) {
         if let Some(ticket) = spot.ticket.take()
+            && !self.is_forked()
             && !self.bell.signal.cancel(ticket)
         {
             // Woken, and not polled since: somebody else can use what we were woken for.

@@ -18,6 +18,7 @@ use crate::leader::{Guest, Leader};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sys::Origin;
 
 /// Whether a socket is ready, as a descriptor that fits any event loop.
 ///
@@ -70,6 +71,9 @@ impl Readiness {
     /// Whether the call would not have to wait. Looks now, and has the descriptor say the same; makes no
     /// system call unless that is news.
     pub fn is_ready(&self) -> bool {
+        if self.watching.origin.is_ancestral() {
+            return true; // its calls fail at once
+        }
         self.watching.look();
         self.watching.flag.is_shown()
     }
@@ -124,6 +128,8 @@ impl Beacon {
 pub struct Watching {
     flag: Arc<Flag>,
     host: Weak<dyn Host>,
+    /// In which process the socket was made, or this.
+    origin: Origin,
 }
 
 impl Watching {
@@ -259,7 +265,7 @@ impl<P: Protocol> Core<P> {
         if !is_open {
             flag.show();
         }
-        Watching { flag, host: self.host() }
+        Watching { flag, host: self.host(), origin: Origin::now() }
     }
 
     /// Has watches look again at what is not the protocol's.

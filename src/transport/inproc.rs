@@ -6,8 +6,8 @@
 //! by whoever binds it; the I/O thread is only needed to try again after a loss or a rejection.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{LazyLock, OnceLock};
 use std::time::Instant;
 
 use crate::address::Address;
@@ -19,6 +19,7 @@ use crate::ring::{self, Bounds, Producer, Ring};
 use crate::socket::{DetachReason, EndpointCore, EndpointId, Peer};
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, Weak};
+use crate::sys::PerProcess;
 use crate::wire::Framing;
 
 /// The scheme.
@@ -26,7 +27,7 @@ pub(crate) const SCHEME: &str = "inproc";
 /// The longest name. Longer ones are refused, never cut (wire specification, section 5).
 const LONGEST: usize = 127;
 
-static NAMES: LazyLock<Mutex<HashMap<String, Name>>> = LazyLock::new(Mutex::default);
+static NAMES: PerProcess<Mutex<HashMap<String, Name>>> = PerProcess::new(Mutex::default);
 
 /// What is known of one name.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ pub(crate) fn bind(
     endpoint: &Arc<EndpointCore>,
 ) -> Result<(), BindError> {
     let waiting = {
-        let mut names = NAMES.lock();
+        let mut names = NAMES.get().lock();
         let entry = names.entry(name.to_owned()).or_default();
         if entry.listener.is_some() {
             return Err(BindError::AddressInUse { url: endpoint.url() });
@@ -75,7 +76,7 @@ pub(crate) fn bind(
 
 /// Frees a name that `endpoint` is bound to.
 pub(crate) fn unbind(name: &str, endpoint: EndpointId) {
-    let mut names = NAMES.lock();
+    let mut names = NAMES.get().lock();
     let Some(entry) = names.get_mut(name) else { return };
     if entry.listener.as_ref().is_some_and(|listener| listener.endpoint.id == endpoint) {
         entry.listener = None;
@@ -208,7 +209,7 @@ impl Dialer {
 
     /// Whether an attempt would ask the program, here or at the other end, whether it lets the peer in.
     pub(crate) fn asks(&self) -> bool {
-        let listener = NAMES.lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let ends = [Some(&self.host), listener.as_ref().map(|listener| &listener.host)];
         ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
     }
@@ -226,7 +227,7 @@ impl Dialer {
             let mut state = self.state.lock();
             (state.phase, state.once) = (Phase::Stopped, None);
         }
-        let mut names = NAMES.lock();
+        let mut names = NAMES.get().lock();
         if let Some(entry) = names.get_mut(&self.name) {
             entry.waiting.retain(|dialer| !std::ptr::eq(dialer.as_ptr(), self));
         }
@@ -261,7 +262,7 @@ impl Dialer {
     /// Whether the socket that is bound to the name takes in no new pipe now. It then says when it does,
     /// and that may be at once: nothing has been begun that would be in the way.
     fn is_put_off(self: &Arc<Self>) -> bool {
-        let listener = NAMES.lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let host = listener.and_then(|listener| listener.host.upgrade());
         let waiting = Waiting::Inproc(Arc::downgrade(self));
         self.state.lock().phase == Phase::Apart
@@ -271,7 +272,7 @@ impl Dialer {
     /// Who is bound to the name. Nobody: this attempt is over, and whoever binds the name makes the
     /// next one if that is wanted.
     fn find(self: &Arc<Self>, wait: bool) -> Option<Listener> {
-        let mut names = NAMES.lock();
+        let mut names = NAMES.get().lock();
         let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
         // A dialer that has been stopped has left the queue for good.
         if listener.is_none() && self.turn(Phase::Joined, Phase::Apart) && wait {

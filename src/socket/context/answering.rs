@@ -66,6 +66,9 @@ impl<R: Role> Answering<R> {
     /// Answers. Whatever comes of it there is nothing to answer any more, unless it would only have
     /// had to wait and must not.
     fn send(&self, message: Message, patience: Patience) -> Result<(), SendError> {
+        if self.core.is_forked() {
+            return Err(SendError::Forked(message));
+        }
         if self.common.is_closed() || self.core.is_closed() {
             return Err(SendError::Closed(message));
         }
@@ -89,6 +92,9 @@ impl<R: Role> Answering<R> {
         let core = self.core.clone();
         let (common, current) = (Arc::clone(&self.common), Arc::clone(&self.current));
         async move {
+            if core.is_forked() {
+                return Err(SendError::Forked(message));
+            }
             if common.is_closed() || core.is_closed() {
                 return Err(SendError::Closed(message));
             }
@@ -155,6 +161,9 @@ impl<R: Role> Answering<R> {
     /// Calls that wait look again, and see that the context is closed.
     fn close(&self) -> Result<(), Closed> {
         self.common.close()?;
+        if self.core.is_forked() {
+            return Ok(());
+        }
         *self.current.lock() = None;
         // A call looks whether the context is closed, and goes to sleep, under the socket's lock:
         // once we have had the lock it has either seen that we are or can be woken.

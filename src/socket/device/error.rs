@@ -69,6 +69,9 @@ pub enum DeviceFailure {
     /// The second socket was closed.
     #[error("the socket at the back was closed")]
     BackClosed,
+    /// The device, or a socket of it, was made before a `fork`, in an ancestor of this process.
+    #[error("the device belongs to the process that this one was forked from")]
+    Forked,
     /// The operating system gave no thread.
     #[error("no thread for the device: {0}")]
     Thread(#[source] io::Error),

@@ -13,6 +13,7 @@ use crate::socket::observe::sealed;
 use crate::socket::{Endpoint, Events, Observe, PeerStatus};
 use crate::stats::Stats;
 use crate::sync::{Arc, Ordering};
+use crate::sys::Origin;
 
 /// Watches a device and stops it. Cloning makes another handle; dropping it changes nothing.
 ///
@@ -164,6 +165,8 @@ pub struct SpawnedDevice {
     handle: DeviceHandle,
     /// Gone once it has been joined or detached.
     thread: Option<thread::JoinHandle<Result<(), DeviceFailure>>>,
+    /// In which process the thread runs.
+    origin: Origin,
 }
 
 impl SpawnedDevice {
@@ -171,7 +174,7 @@ impl SpawnedDevice {
         handle: DeviceHandle,
         thread: thread::JoinHandle<Result<(), DeviceFailure>>,
     ) -> Self {
-        Self { handle, thread: Some(thread) }
+        Self { handle, thread: Some(thread), origin: Origin::now() }
     }
 
     /// For watching and stopping it, from any thread.
@@ -195,6 +198,10 @@ impl SpawnedDevice {
     /// If the thread of the device has panicked.
     pub fn join(mut self) -> Result<(), DeviceFailure> {
         match self.thread.take() {
+            Some(thread) if self.origin.is_ancestral() => {
+                std::mem::forget(thread);
+                Err(DeviceFailure::Forked)
+            }
             Some(thread) => match thread.join() {
                 Ok(outcome) => outcome,
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -211,10 +211,14 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// One of the sockets was closed through its [`DeviceSide`], or there is no second thread to be had.
+    /// One of the sockets was closed through its [`DeviceSide`], or there is no second thread to be had, or
+    /// a socket was inherited by a `fork`.
     /// Stopping is no error.
     #[doc(alias("nn_device", "nng_device", "zmq_proxy"))]
     pub fn run(mut self) -> Result<(), DeviceFailure> {
+        if self.shared.is_forked() {
+            return Err(DeviceFailure::Forked);
+        }
         let lines = std::mem::take(&mut self.lines);
         self.shared.running.store(true, Ordering::Release);
         let forwarded = self.shared.forward(lines);

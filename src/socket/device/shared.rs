@@ -59,6 +59,11 @@ impl Shared {
         }
     }
 
+    /// Whether its sockets are those of an ancestor of this process.
+    pub(super) fn is_forked(&self) -> bool {
+        self.sides.iter().any(|side| side.is_forked())
+    }
+
     pub(super) fn outcome(&self) -> Result<(), DeviceFailure> {
         match self.end.get() {
             Some(End::Closed(FRONT)) => Err(DeviceFailure::FrontClosed),
@@ -115,6 +120,7 @@ pub(in crate::socket) trait Side: Send + Sync {
     fn endpoints(&self) -> Vec<Endpoint>;
     fn close(&self);
     fn is_closed(&self) -> bool;
+    fn is_forked(&self) -> bool;
     fn stats(&self) -> Stats;
     fn peers(&self) -> Vec<PeerStatus>;
     fn events(&self) -> Events;
@@ -141,6 +147,10 @@ impl<P: RawProtocol> Side for Handle<P> {
 
     fn is_closed(&self) -> bool {
         Core::is_closed(self)
+    }
+
+    fn is_forked(&self) -> bool {
+        Core::is_forked(self)
     }
 
     fn stats(&self) -> Stats {

@@ -597,6 +597,7 @@ impl<P: Protocol> Core<P> {
     pub(super) fn send_error(&self, failure: &Failure<SendRefusal>, message: Message) -> SendError {
         match *failure {
             Failure::Closed => SendError::Closed(message),
+            Failure::Forked => SendError::Forked(message),
             Failure::TimedOut(waited) => {
                 SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
             }
@@ -611,6 +612,7 @@ impl<P: Protocol> Core<P> {
     pub(super) fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
         let waited = match failure {
             Failure::Closed => return RecvError::Closed,
+            Failure::Forked => return RecvError::Forked,
             Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => {
                 return RecvError::WouldBlock;
             }
@@ -675,7 +677,11 @@ impl<P: Protocol> Handle<P> {
                 _ => Err(RecvRefusal::WouldBlock),
             };
             // There is no time to run out, and nothing to be refused: it has been closed.
-            Waiting::new(&core, Interest::Peers, attempt).await.map_err(|_| WaitError::Closed)
+            let waiting = Waiting::new(&core, Interest::Peers, attempt);
+            waiting.await.map_err(|failure| match failure {
+                Failure::Forked => WaitError::Forked,
+                _ => WaitError::Closed,
+            })
         }
     }
 }

@@ -190,7 +190,10 @@ fn open_request(
         io.accepted(body);
         Some((conversation, req.turn(conversation).ok()?))
     });
-    let (conversation, turn) = opened.ok_or_else(|| RequestError::Closed(message.clone()))?;
+    let (conversation, turn) = opened.ok_or_else(|| match core.is_forked() {
+        true => RequestError::Forked(message.clone()),
+        false => RequestError::Closed(message.clone()),
+    })?;
     Ok((Conversing::new(core, conversation), turn))
 }
 
@@ -201,6 +204,7 @@ fn request_error(
 ) -> RequestError {
     let waited = match failure {
         Failure::Closed => return RequestError::Closed(message),
+        Failure::Forked => return RequestError::Forked(message),
         Failure::Refused(RecvRefusal::ConnectionReset) => {
             return RequestError::ConnectionReset(message);
         }

@@ -84,7 +84,10 @@ impl Surveyor {
             Some((conversation, surveyor.turn(conversation).ok()?, ends))
         });
         let Some((conversation, turn, deadline)) = opened else {
-            return Err(SendError::Closed(message));
+            return Err(match self.core.is_forked() {
+                true => SendError::Forked(message),
+                false => SendError::Closed(message),
+            });
         };
         let conversing = Conversing::new(&self.core, conversation);
         Ok(Survey { conversing, turn, deadline })
