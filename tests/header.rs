@@ -10,7 +10,7 @@ use kit::sockets::{Socket, every_socket, one_by_one};
 use kit::{QUIET, Raw, RawListener, SOON, Transport, attached, detached, eventually, header};
 use sinew::{
     AttemptError, ConnectError, DetachReason, EndpointOptions, EndpointState, Events, HeaderError,
-    Options, Pair, Rep, Req, Runtime,
+    Options, Pair, Pull, Rep, Req, Runtime,
 };
 
 /// All protocol ids there are, the retired ones of the first SURVEY included.
@@ -425,5 +425,20 @@ fn closing_ends_a_connect_that_is_waited_for() {
             assert!(matches!(outcome, Err(ConnectError::Closed)), "{outcome:?}");
             assert_eq!(peer.read_to_end(), []);
         });
+    }
+}
+
+/// C007.
+#[test]
+fn a_listener_says_which_peer_it_cannot_talk_to() {
+    for transport in Transport::ALL {
+        let (rep, pull, address) = (Rep::new(), Pull::new(), transport.address());
+        let endpoint = rep.bind(&address.url).unwrap();
+        pull.connect(&endpoint.url()).unwrap();
+        eventually("the peer was refused", || endpoint.status().last_error.is_some());
+        let status = endpoint.status();
+        assert_eq!((status.state, status.peers), (EndpointState::Listening, 0));
+        let Some(AttemptError::Protocol(error)) = status.last_error else { panic!("{status}") };
+        assert_eq!(error.to_string(), "the peer is a pull socket, ours needs req");
     }
 }

@@ -710,6 +710,9 @@ impl Connection {
         };
         if let AttemptError::Protocol(_) = error {
             host.counters().handshake_errors.bump();
+            if self.dialer.is_none() {
+                self.endpoint.failed(error.clone());
+            }
         }
         let (name, place) = (host.name(), PlaceOf(stream, &self.endpoint));
         crate::contain::log!(Debug, "{name}: no pipe with {place}: {error}");

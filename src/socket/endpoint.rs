@@ -97,7 +97,8 @@ pub struct EndpointStatus {
     pub state: EndpointState,
     /// For a connecting endpoint: attempts begun so far.
     pub attempts: u64,
-    /// What went wrong last, with an attempt to connect or with accepting; stays after a later success.
+    /// What went wrong last: with an attempt to connect, with accepting, or with a peer that was accepted and
+    /// sent a wrong header, such as one of a kind that this socket cannot talk to; stays after a later success.
     pub last_error: Option<AttemptError>,
     /// When the next attempt is due, in state `Waiting`.
     #[cfg_attr(

@@ -367,12 +367,10 @@ fn join(
     if expected != announced || wanted != near_id {
         far.host.counters().handshake_errors.bump();
         let error = HeaderError::Peer { expected: wanted, announced: near_id };
+        let error = AttemptError::Protocol(error);
         let (name, place) = (far.host.name(), listener.endpoint.url());
-        crate::contain::log!(
-            Debug,
-            "{name}: no pipe with {place}: {}",
-            AttemptError::Protocol(error)
-        );
+        crate::contain::log!(Debug, "{name}: no pipe with {place}: {error}");
+        listener.endpoint.failed(error);
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
     let (send_forth, forth) = between(&near.host, &far.host);

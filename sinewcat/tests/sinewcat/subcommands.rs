@@ -288,6 +288,10 @@ fn it_says_why_it_waits_in_a_pipe_only_when_asked() {
     assert_eq!(said.lines().count(), 1, "{said}");
     let program = Program::start(Tool::OURS, &["--pull", "--connect", &url, "-v"]);
     assert_eq!(program.err.line(), format!("sinewcat: not connected to {url}: connection refused"));
+    // And at the side that binds, to which nobody can be connected who came.
+    let rep = Program::start(Tool::OURS, &["--rep", "--bind", &url, "-v"]);
+    let wrong = b"the peer is a pull socket, ours needs req\n";
+    rep.err.until("wrong peer", |seen| seen.ends_with(wrong));
 }
 
 #[test]
