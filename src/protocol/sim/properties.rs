@@ -1,7 +1,7 @@
 //! What must hold on any network: the properties, and the programs that try to break them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -128,6 +128,19 @@ proptest! {
         }
         world.run(ACTS, 0);
         prop_assert_eq!((world.queued(), world.held_outbound()), (0, 0));
+    }
+
+    /// A hub that waits for each peer by name answers everything, however slow the others are.
+    #[test]
+    fn a_hub_that_waits_answers_every_peer(seed: u64, shape in shapes(), peers in 1..5usize) {
+        let mut world = World::new(seed);
+        let hub = world.node(Polyamorous::new(1, Overflow::Wait), Echo::default());
+        for _ in 0..peers {
+            let peer = world.node(Pair1::new(1), Caller::default());
+            world.link([hub, peer], shape);
+        }
+        world.run(ACTS, 0);
+        prop_assert_eq!(world.queued(), 0);
     }
 
     /// Nobody hears himself, and what comes over one pipe comes in order and once.
@@ -746,6 +759,95 @@ impl Program<Bus> for Chatter {
     }
 
     fn check(&self) {}
+}
+
+/// The program at a hub: sends everything back to where it came from.
+#[derive(Default)]
+struct Echo {
+    waiting: BTreeMap<PipeId, VecDeque<Bytes>>,
+}
+
+impl Echo {
+    fn answer(&mut self, pipe: PipeId, hub: &mut Polyamorous, io: &mut SimPort<'_>) {
+        let Some(answers) = self.waiting.get_mut(&pipe) else { return };
+        while let Some(answer) = answers.front() {
+            let interest = Polyamorous::interest(Some(pipe));
+            if send_settled(hub, interest, &Some(pipe), answer, io).is_err() {
+                return;
+            }
+            io.offered(1);
+            answers.pop_front();
+        }
+    }
+}
+
+impl Program<Polyamorous> for Echo {
+    fn act(&mut self, _: &mut Polyamorous, _: &mut SimPort<'_>) {}
+
+    /// Answers a peer when it has asked, and again only when told to.
+    fn woken(&mut self, interest: Interest, hub: &mut Polyamorous, io: &mut SimPort<'_>) {
+        if let Interest::Send(n) = interest
+            && let Some(pipe) = PipeId::new(n)
+        {
+            return self.answer(pipe, hub, io);
+        }
+        while let Ok(message) = recv_settled(hub, &(), io) {
+            io.delivered();
+            let pipe = message.pipe().expect("it was received");
+            let answers = self.waiting.entry(pipe).or_default();
+            answers.push_back(message.into_bytes());
+            if answers.len() == 1 {
+                self.answer(pipe, hub, io);
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.waiting.values().all(VecDeque::is_empty), "all have room in the end");
+    }
+}
+
+/// The program at a peer of a hub: calls, and leaves the echoes for later.
+#[derive(Default)]
+struct Caller {
+    acts: usize,
+    sent: u32,
+    heard: u32,
+}
+
+impl Caller {
+    fn listen(&mut self, pair: &mut Pair1, io: &mut SimPort<'_>) {
+        while let Ok(message) = recv_settled(pair, &(), io) {
+            io.delivered();
+            assert_eq!(number(&message), self.heard, "each in its turn");
+            self.heard += 1;
+        }
+    }
+}
+
+impl Program<Pair1> for Caller {
+    fn act(&mut self, pair: &mut Pair1, io: &mut SimPort<'_>) {
+        self.acts += 1;
+        let call = label(io.node(), 0, self.sent);
+        if send_settled(pair, SEND, &(), &call, io).is_ok() {
+            io.offered(1);
+            self.sent += 1;
+        }
+        if self.acts == ACTS {
+            self.listen(pair, io);
+        }
+    }
+
+    fn woken(&mut self, interest: Interest, pair: &mut Pair1, io: &mut SimPort<'_>) {
+        let listens = self.acts >= ACTS || io.random().one_in(4);
+        if matches!(interest, Interest::Recv(_)) && listens {
+            self.listen(pair, io);
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.heard, self.sent, "every call was answered");
+    }
 }
 
 /// A program that sends where it cannot receive.

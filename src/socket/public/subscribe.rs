@@ -12,7 +12,8 @@ use crate::socket::context::SubContext;
 ///
 /// Without a subscription nothing is received; the empty topic is the beginning of every message. A
 /// message is received once, however many topics it begins with. Messages that wait to be received
-/// stand in a queue of [`Options::sub_queue`]. Each peer in turn; in order per peer. Source: semantics
+/// stand in a queue of [`Options::sub_queue`]; for the newest only, however slow the program is, see
+/// [`Options::prefer_new`] and [`Options::conflate`]. Each peer in turn; in order per peer. Source: semantics
 /// specification, sections 3.2 and 8.1.
 ///
 /// ```
