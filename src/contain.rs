@@ -16,7 +16,17 @@ macro_rules! log {
     };
 }
 
-pub(crate) use log;
+/// As `log!`, at level warn if it is news, at level debug otherwise.
+macro_rules! log_news {
+    ($is_news:expr, $($words:tt)+) => {
+        match $is_news {
+            true => $crate::contain::log!(Warn, $($words)+),
+            false => $crate::contain::log!(Debug, $($words)+),
+        }
+    };
+}
+
+pub(crate) use {log, log_news};
 
 /// Runs `call`. Says in the log that it panicked, if it did.
 pub(crate) fn contain(what: &str, call: impl FnOnce()) {

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, Once, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use sinew::metrics::Observe;
 use sinew::{Bus, DropReason, Options, Pair, Pub, Pull, Push, Rep, Sub, raw};
@@ -157,6 +158,79 @@ fn what_is_lost_with_a_connection_is_told() {
     });
 }
 
+/// C376: what goes wrong is told at level warn once, and again only when it had been well in between.
+#[test]
+fn the_first_failure_of_an_endpoint_is_a_warning_and_the_next_ones_are_not() {
+    listen();
+    let url = kit::free_tcp_url();
+    let quick = named("once").reconnect_interval(Duration::from_millis(5));
+    let push = Push::with_options(quick).unwrap();
+    push.connect(&url).unwrap();
+    let warnings = || warned(&push).len();
+    eventually("it has failed often", || push.stats().connect_errors > 5);
+    assert_eq!(warned(&push), [format!("connect to {url}: connection refused")]);
+    let pull = Pull::new();
+    pull.bind(&url).unwrap();
+    push.wait_for_peers(1, SOON).unwrap();
+    pull.close().unwrap();
+    let so_far = push.stats().connect_errors;
+    eventually("it has failed again", || push.stats().connect_errors > so_far + 5);
+    assert!(warnings() <= 2, "{:?}", warned(&push));
+}
+
+/// C376.
+#[test]
+fn a_peer_of_the_wrong_kind_is_a_warning_once() {
+    listen();
+    for transport in Transport::ALL {
+        let rep = Rep::with_options(named("wrong-kind")).unwrap();
+        let address = transport.address();
+        let url = rep.bind(&address.url).unwrap().url();
+        let quick = Options::new().reconnect_interval(Duration::from_millis(5));
+        let push = Push::with_options(quick.name("wrong-kind-too")).unwrap();
+        push.connect(&url).unwrap();
+        eventually("it was met often", || rep.stats().handshake_errors > 3);
+        eventually("it is told on both sides", || {
+            warned(&rep).len() == 1 && warned(&push).len() == 1
+        });
+        assert!(warned(&rep)[0].ends_with("the peer is a push socket, ours needs req"));
+        assert!(warned(&push)[0].ends_with("the peer is a rep socket, ours needs pull"));
+        push.close().unwrap();
+        rep.close().unwrap();
+        forget(&push);
+        forget(&rep);
+    }
+}
+
+/// C376.
+#[test]
+fn a_sub_that_drops_for_want_of_any_subscription_warns_once() {
+    listen();
+    for transport in Transport::ALL {
+        let (publisher, sub) = (Pub::new(), Sub::with_options(named("deaf")).unwrap());
+        let _address = join!(publisher, sub, transport);
+        (0..5).for_each(|_| publisher.send("news").unwrap());
+        eventually("it drops", || {
+            let _ = sub.try_recv();
+            sub.stats().drops(DropReason::NotSubscribed) == 5
+        });
+        let said = "the first message is dropped: nothing is subscribed to";
+        eventually("it is told", || warned(&sub) == [said]);
+        sub.close().unwrap();
+        forget(&sub);
+
+        let (publisher, sub) = (Pub::new(), Sub::with_options(named("choosy")).unwrap());
+        sub.subscribe("weather").unwrap();
+        let _address = join!(publisher, sub, transport);
+        publisher.send("news").unwrap();
+        publisher.send("weather").unwrap();
+        assert_eq!(sub.recv_timeout(SOON).unwrap(), "weather");
+        assert_eq!(warned(&sub), [""; 0]);
+        sub.close().unwrap();
+        forget(&sub);
+    }
+}
+
 /// A logger may look at the socket whose record it writes: none is written under the socket's lock.
 #[test]
 fn a_logger_may_use_the_socket() {
@@ -192,6 +266,7 @@ struct Logger;
 
 static LOGGER: Logger = Logger;
 static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static LOOKED_AT: Mutex<Vec<(String, Box<dyn Observe>)>> = Mutex::new(Vec::new());
 
 impl log::Log for Logger {
@@ -206,6 +281,9 @@ impl log::Log for Logger {
             socket.snapshot();
         }
         drop(looked_at);
+        if record.level() <= log::Level::Warn {
+            lock(&WARNINGS).push(text.clone());
+        }
         lock(&RECORDS).push(text);
     }
 
@@ -230,6 +308,12 @@ fn records(socket: &impl Observe) -> Vec<String> {
     lock(&RECORDS).iter().filter_map(|text| text.strip_prefix(&name)).map(str::to_owned).collect()
 }
 
+/// What of it was a warning.
+fn warned(socket: &impl Observe) -> Vec<String> {
+    let name = format!("{}: ", Observe::name(socket));
+    lock(&WARNINGS).iter().filter_map(|text| text.strip_prefix(&name)).map(str::to_owned).collect()
+}
+
 #[track_caller]
 fn wait_for(socket: &impl Observe, text: &str) {
     eventually(text, || records(socket).iter().any(|record| record == text));
@@ -239,6 +323,7 @@ fn wait_for(socket: &impl Observe, text: &str) {
 fn forget(socket: &impl Observe) {
     let name = format!("{}: ", Observe::name(socket));
     lock(&RECORDS).retain(|text| !text.starts_with(&name));
+    lock(&WARNINGS).retain(|text| !text.starts_with(&name));
     lock(&LOOKED_AT).retain(|(other, _)| *other != name);
 }
 

@@ -715,7 +715,11 @@ impl Connection {
             }
         }
         let (name, place) = (host.name(), PlaceOf(stream, &self.endpoint));
-        crate::contain::log!(Debug, "{name}: no pipe with {place}: {error}");
+        // Of a connection that we made, the dialer tells.
+        let is_news = self.dialer.is_none()
+            && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
+            && self.endpoint.meets_first_misfit();
+        crate::contain::log_news!(is_news, "{name}: no pipe with {place}: {error}");
     }
 }
 

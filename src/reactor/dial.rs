@@ -95,8 +95,10 @@ impl Dialer {
     pub(crate) fn failed(&mut self, error: AttemptError) -> Option<Instant> {
         if let Some(host) = self.host.upgrade() {
             host.counters().connect_errors.bump();
-            crate::contain::log!(
-                Debug,
+            // An attempt whose outcome is waited for is told to who waits.
+            let is_news = self.once.is_none() && self.endpoint.begins_to_fail();
+            crate::contain::log_news!(
+                is_news,
                 "{}: connect to {}: {error}",
                 host.name(),
                 self.endpoint.url()
@@ -236,6 +238,7 @@ impl Driver {
             Ending::Lost(_) => {
                 // A pipe that was lost before the dialer heard of it was a success all the same.
                 dialer.connected();
+                dialer.endpoint.has_worked();
                 let at = dialer.schedule();
                 self.dial_at(token, at);
             }

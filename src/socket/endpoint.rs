@@ -354,6 +354,10 @@ pub(crate) struct EndpointCore {
     url: String,
     status: Mutex<EndpointStatus>,
     closed: AtomicBool,
+    /// That it fails has been told, and it has not worked since.
+    failing: AtomicBool,
+    /// That a peer was of the wrong kind has been told.
+    misfit: AtomicBool,
     control: Control,
     /// In which process it was made.
     origin: Origin,
@@ -396,6 +400,8 @@ impl EndpointCore {
             url,
             status: Mutex::new(status),
             closed: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            misfit: AtomicBool::new(false),
             control,
             origin: Origin::now(),
         })
@@ -456,6 +462,21 @@ impl EndpointCore {
         self.change(|status| status.last_error = Some(error));
     }
 
+    /// It has failed: whether that is news, to be told louder than the failures that follow.
+    pub(crate) fn begins_to_fail(&self) -> bool {
+        !self.failing.swap(true, Ordering::Relaxed)
+    }
+
+    /// It has been connected: the next failure is news again.
+    pub(crate) fn has_worked(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
+    /// A peer was of the wrong kind: whether it is the first.
+    pub(crate) fn meets_first_misfit(&self) -> bool {
+        !self.misfit.swap(true, Ordering::Relaxed)
+    }
+
     /// The next attempt is due at some time.
     pub(crate) fn waits_until(&self, at: Instant) {
         self.change(|status| {
@@ -486,6 +507,7 @@ impl EndpointCore {
         if let Control::InprocDialer(dialer) = &self.control
             && !self.is_closed()
         {
+            self.has_worked();
             inproc::Dialer::lost(dialer);
         }
     }

@@ -233,6 +233,18 @@ impl Effects {
         self.rare.get_or_insert_default()
     }
 
+    /// As `record`, of a message that was dropped.
+    pub(super) fn record_drop(&mut self, reason: DropReason, record: impl FnOnce() -> Record) {
+        if Records::are_wanted_of(reason) {
+            self.rare().records.push(record());
+        }
+    }
+
+    /// Whether a message was dropped that no subscription wanted, for the first time from some peer.
+    pub(super) fn tell_of_unwanted(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.records.tell_of_unwanted())
+    }
+
     /// Notes a record for the log, if anybody may want it. Costs next to nothing otherwise.
     pub(super) fn record(&mut self, record: impl FnOnce() -> Record) {
         if Records::are_wanted() {

@@ -132,6 +132,7 @@ impl<P: Protocol> Handle<P> {
             edges: Vec::new(),
             effects: Effects::default(),
             encoders: Encoders::default(),
+            is_unsubscribed_told: false,
             watches: Vec::new(),
         };
         let core = Arc::new_cyclic(|this| Core {
@@ -239,6 +240,8 @@ struct State<P: Protocol> {
     effects: Effects,
     /// For what is sent to many pipes. Holds memory from the first such message on; see `broadcast`.
     encoders: Encoders,
+    /// A SUB without subscriptions has said so.
+    is_unsubscribed_told: bool,
     /// Event loops outside that are told what the socket is ready for.
     watches: Vec<Watch<P>>,
 }
@@ -398,6 +401,13 @@ impl<P: Protocol> Core<P> {
     #[inline(never)]
     fn leave(&self, mut state: StateGuard<'_, State<P>>, now: Instant) {
         Entry { core: self, state: &mut state, now }.disconnect_slow();
+        if !state.is_unsubscribed_told
+            && state.effects.tell_of_unwanted()
+            && state.protocol.hint().is_some()
+        {
+            state.is_unsubscribed_told = true;
+            state.effects.rare().records.push(Record::Unsubscribed);
+        }
         let effects = std::mem::take(&mut state.effects);
         // Bodies last: what is to be told does not wait for their destructors.
         let _bodies = state.unlock();

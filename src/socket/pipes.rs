@@ -253,7 +253,7 @@ impl Pipe {
         effects: &mut Effects,
     ) {
         if self.drops.count(reason, messages) {
-            effects.record(|| Record::Dropped(Some(self.peer()), reason));
+            effects.record_drop(reason, || Record::Dropped(Some(self.peer()), reason));
         }
     }
 

@@ -9,7 +9,7 @@ use log::LevelFilter;
 use super::{DetachReason, Peer};
 use crate::stats::DropReason;
 
-/// Something that a socket has to say, at level debug.
+/// Something that a socket has to say, at level debug unless it says otherwise.
 #[derive(Debug)]
 pub(super) enum Record {
     /// The socket uses a new pipe.
@@ -19,6 +19,8 @@ pub(super) enum Record {
     /// A message was dropped, the first for this reason: of the peer, or where no peer stands for it of
     /// the socket.
     Dropped(Option<Peer>, DropReason),
+    /// What has come was dropped since nothing is subscribed to. At level warn, once for the socket.
+    Unsubscribed,
 }
 
 /// What is to be written.
@@ -29,6 +31,23 @@ impl Records {
     /// Whether anybody may want any: if not, none need be made.
     pub(super) fn are_wanted() -> bool {
         LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level()
+    }
+
+    /// Whether any may be wanted of a message that was dropped for `reason`: of those that no subscription
+    /// wants, also for a warning.
+    pub(super) fn are_wanted_of(reason: DropReason) -> bool {
+        let level = match reason {
+            DropReason::NotSubscribed => LevelFilter::Warn,
+            _ => LevelFilter::Debug,
+        };
+        level <= log::STATIC_MAX_LEVEL && level <= log::max_level()
+    }
+
+    /// Whether a message was dropped that no subscription wanted.
+    pub(super) fn tell_of_unwanted(&self) -> bool {
+        let unwanted =
+            |record: &Record| matches!(record, Record::Dropped(_, DropReason::NotSubscribed));
+        self.0.iter().any(unwanted)
     }
 
     pub(super) fn push(&mut self, record: Record) {
@@ -60,6 +79,10 @@ impl Record {
             Self::Dropped(None, reason) => {
                 crate::contain::log!(Debug, "{name}: the first message is dropped: {reason}");
             }
+            Self::Unsubscribed => crate::contain::log!(
+                Warn,
+                "{name}: the first message is dropped: nothing is subscribed to"
+            ),
         }
     }
 }

@@ -294,8 +294,12 @@ impl Dialer {
     fn note(&self, error: AttemptError) {
         if let Some(host) = self.host.upgrade() {
             host.counters().connect_errors.bump();
-            crate::contain::log!(
-                Debug,
+            let endpoint = self.endpoint.get().and_then(Weak::upgrade);
+            let is_waited_for = self.state.lock().once.is_some();
+            let is_news =
+                !is_waited_for && endpoint.is_some_and(|endpoint| endpoint.begins_to_fail());
+            crate::contain::log_news!(
+                is_news,
                 "{}: connect to inproc://{}: {error}",
                 host.name(),
                 self.name
@@ -369,7 +373,8 @@ fn join(
         let error = HeaderError::Peer { expected: wanted, announced: near_id };
         let error = AttemptError::Protocol(error);
         let (name, place) = (far.host.name(), listener.endpoint.url());
-        crate::contain::log!(Debug, "{name}: no pipe with {place}: {error}");
+        let is_news = listener.endpoint.meets_first_misfit();
+        crate::contain::log_news!(is_news, "{name}: no pipe with {place}: {error}");
         listener.endpoint.failed(error);
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
