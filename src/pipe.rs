@@ -315,6 +315,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Whether nothing is ever sent on its pipes.
     fn is_mute(&self) -> bool;
 
+    /// Whether it has one pipe at a time: its connections are then seen in their order only on one loop.
+    fn is_exclusive(&self) -> bool;
+
     /// The bounds of a pipe's send and receive queue.
     fn bounds(&self) -> (Bounds, Bounds);
 

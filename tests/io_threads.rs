@@ -17,7 +17,7 @@ use kit::{
     eventually, header,
 };
 use sinew::{
-    ConnectError, DetachReason, EndpointOptions, Options, Pull, Push, Rep, Req, Runtime,
+    ConnectError, DetachReason, EndpointOptions, Options, Pair, Pull, Push, Rep, Req, Runtime,
     RuntimeError, Surveyor,
 };
 
@@ -390,5 +390,34 @@ fn a_number_of_threads_that_cannot_be_is_refused() {
         let error = Runtime::builder().manual(true).io_threads(number).build().unwrap_err();
         let RuntimeError::ManualIoThreads { threads } = error else { panic!("{error}") };
         assert_eq!(threads, number);
+    }
+}
+
+/// C388: the end of the old connection and the start of the new one are on different threads.
+#[test]
+fn a_pair_that_connects_anew_loses_nothing_to_the_order_of_threads() {
+    let _alone = alone();
+    for transport in Transport::STREAMS {
+        for round in 0..kit::rounds(30) {
+            let (there, here) = (runtime(4), runtime(4));
+            let pair = Pair::on(&there, Options::new()).unwrap();
+            let peer = Pair::on(&here, Options::new()).unwrap();
+            let address = transport.address();
+            let url = pair.bind(&address.url).unwrap().url();
+            for turn in 0..6_u32 {
+                let endpoint = peer.connect(&url).unwrap();
+                for n in 0..20 {
+                    peer.send_timeout((turn * 20 + n).to_be_bytes().to_vec(), SOON).unwrap();
+                }
+                endpoint.close().unwrap();
+            }
+            for n in 0..120_u32 {
+                let message = pair.recv_timeout(SOON);
+                assert_eq!(message.unwrap(), n.to_be_bytes(), "{transport:?}, round {round}");
+            }
+            assert_eq!(pair.stats().rejected_pipes, 0);
+            conserved(&pair.stats());
+            conserved(&peer.stats());
+        }
     }
 }

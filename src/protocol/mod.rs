@@ -296,6 +296,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// sender waits.
     const DROPS: bool = false;
 
+    /// Whether there is one pipe at a time, so that it matters which of two connections was first.
+    const EXCLUSIVE: bool = false;
+
     /// When it matters what time it is.
     const CLOCK: Clock = Clock::Never;
 

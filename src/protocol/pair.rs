@@ -28,6 +28,7 @@ impl Pair {
 impl Protocol for Pair {
     const ID: ProtocolId = ProtocolId::PAIR;
     const PEER: ProtocolId = ProtocolId::PAIR;
+    const EXCLUSIVE: bool = true;
     type To = ();
     type From = ();
     type Received = Message;

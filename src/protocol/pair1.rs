@@ -91,6 +91,7 @@ impl Protocol for Pair1 {
     const PEER: ProtocolId = ProtocolId::PAIR1;
     const OPTIONS: &'static [Own] = &[Own::Ttl];
     const HEADER: usize = size_of::<u32>();
+    const EXCLUSIVE: bool = true;
     type To = ();
     type From = ();
     type Received = Message;

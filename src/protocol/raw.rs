@@ -83,6 +83,7 @@ impl<P: Headed> Protocol for Raw<P> {
     const RAW: bool = true;
     const FILTERS: bool = P::FILTERS;
     const DROPS: bool = P::DROPS;
+    const EXCLUSIVE: bool = P::EXCLUSIVE;
     const CLOCK: Clock = P::CLOCK;
     const OPTIONS: &'static [Own] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;

@@ -58,7 +58,11 @@ impl Unfinished {
             return false;
         }
         match self.link.write_last_words(end) {
-            LastWords::Said => false,
+            LastWords::Said => {
+                // Before the program can connect anew: the peer may take one connection at a time.
+                self.link.shut_down();
+                false
+            }
             LastWords::Taken => {
                 self.patience = now + PATIENCE;
                 true

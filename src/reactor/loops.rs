@@ -16,6 +16,8 @@
 //! All that goes one way goes through one mailbox, so that the order to forget an endpoint never
 //! overtakes a connection of it, nor a dialer's second connection the end of its first.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::Mailbox;
 use crate::sync::{Arc, Ordering};
 
@@ -45,6 +47,16 @@ impl Loops {
             .map(|step| (last + step) % count)
             .min_by_key(|&number| self.all[number].connections.load(Ordering::Relaxed));
         let chosen = fewest.unwrap_or(HOME);
+        self.all[chosen].connections.fetch_add(1, Ordering::Relaxed);
+        chosen
+    }
+
+    /// The loop for one more connection of a socket whose connections are all on one loop, where the end of
+    /// one is seen before the beginning of the next; counts it there. `socket` tells sockets apart.
+    pub(super) fn choose_for(&self, socket: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        socket.hash(&mut hasher);
+        let chosen = (hasher.finish() % self.all.len() as u64) as usize;
         self.all[chosen].connections.fetch_add(1, Ordering::Relaxed);
         chosen
     }

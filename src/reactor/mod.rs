@@ -580,7 +580,11 @@ impl Driver {
     /// Gives a new connection to the loop that is to have it. `last` and the result: see
     /// [`Loops::choose`].
     fn give(&mut self, last: usize, connection: Connection) -> usize {
-        let chosen = self.loops.choose(last);
+        let host = &connection.endpoint.host;
+        let chosen = match host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            true => self.loops.choose_for(address(host)),
+            false => self.loops.choose(last),
+        };
         match self.loops.other(chosen) {
             None => self.adopt(Box::new(connection)),
             Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),

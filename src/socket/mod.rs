@@ -551,6 +551,10 @@ impl<P: Protocol> Host for Core<P> {
         P::MUTE
     }
 
+    fn is_exclusive(&self) -> bool {
+        P::EXCLUSIVE
+    }
+
     fn bounds(&self) -> (Bounds, Bounds) {
         let options = self.options.lock();
         let send = Bounds { messages: options.get_send_queue(), bytes: options.send_queue_bytes };

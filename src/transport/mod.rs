@@ -30,6 +30,7 @@
 //! | [`connect`](StreamTransport::connect) | the I/O thread | no |
 //! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
 //! | [`Stream::write`] | the I/O thread, or any that sends; one at a time for a stream | no |
+//! | [`Stream::shutdown_write`] | the I/O thread, or the one that closes the endpoint or socket | no |
 //! | everything else of a [`Stream`] | the I/O thread | no |
 //! | deregistering and dropping a listener | the one that closes its endpoint or socket, after an `accept` under way | no |
 //! | dropping a stream | any | no |
