@@ -1045,7 +1045,8 @@ impl EndpointOptions {
     /// How long the connector waits before it tries again; zero is invalid.
     ///
     /// The wait before an attempt is random between half of this and all of it. With a maximum it
-    /// doubles with every failure, and starts again here once a peer was accepted.
+    /// doubles with every attempt, and starts again here after a connection that lasted as long as the next
+    /// wait would have been.
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
         self.reconnect_interval = Some(interval);
         self

@@ -42,6 +42,8 @@ pub(crate) struct Dialer {
     /// What is left to try of the addresses of a name.
     pub(crate) places: VecDeque<Place>,
     pub(crate) backoff: Backoff,
+    /// Since when there is a pipe.
+    since: Option<Instant>,
     /// A connection is being made, or stands. It may be another loop's.
     pub(crate) has_connection: bool,
     /// The next attempt.
@@ -66,6 +68,7 @@ impl Dialer {
             target,
             places: VecDeque::new(),
             backoff,
+            since: None,
             has_connection: false,
             timer: None,
             once,
@@ -74,7 +77,7 @@ impl Dialer {
 
     /// The socket has accepted the pipe.
     pub(crate) fn connected(&mut self) {
-        self.backoff.reset();
+        self.since.get_or_insert_with(Instant::now);
         self.places = VecDeque::new();
         if let Some(once) = self.once.take() {
             // Nobody listens any more when the caller has given up.
@@ -90,9 +93,21 @@ impl Dialer {
         self.once.is_some() && matches!(peer, Some(ProtocolId::PAIR | ProtocolId::PAIR1))
     }
 
+    /// The pipe is gone. When the next attempt is due.
+    ///
+    /// A pipe is a success if it has lasted as long as the wait for the next one. A peer that accepts and
+    /// hangs up, or sends what cannot be read, is not to be called again and again.
+    fn disconnected(&mut self) -> Instant {
+        if self.since.take().is_some_and(|since| since.elapsed() >= self.backoff.current) {
+            self.backoff.reset();
+        }
+        self.schedule()
+    }
+
     /// An attempt has failed for good. When the next one is due; `None` when there is none, because
     /// this was the only one.
     pub(crate) fn failed(&mut self, error: AttemptError) -> Option<Instant> {
+        self.since = None;
         if let Some(host) = self.host.upgrade() {
             host.counters().connect_errors.bump();
             // An attempt whose outcome is waited for is told to who waits.
@@ -236,17 +251,17 @@ impl Driver {
             Ending::Failed(error) => self.dial_next_place(token, error),
             Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
             Ending::Lost(_) => {
-                // A pipe that was lost before the dialer heard of it was a success all the same.
+                // Also if it was lost before the dialer heard of it.
                 dialer.connected();
                 dialer.endpoint.has_worked();
-                let at = dialer.schedule();
+                let at = dialer.disconnected();
                 self.dial_at(token, at);
             }
             Ending::TurnedAway(peer) => {
                 self.attempt_failed(token, AttemptError::TurnedAway { peer, greeted: true });
             }
             Ending::Parted => {
-                let at = dialer.schedule();
+                let at = dialer.disconnected();
                 self.dial_at(token, at);
             }
         }
