@@ -87,6 +87,57 @@ fn two_connections_deliver_two_copies() {
     }
 }
 
+/// C455. A program tells by `peers()`: two connections that we made lead to one peer if they have one
+/// `remote`.
+#[test]
+fn who_connects_twice_to_one_peer_has_two_rows_with_one_remote() {
+    for transport in Transport::ALL {
+        let (node, twice) = (Bus::new(), Bus::new());
+        let (address, other) = (transport.address(), transport.address());
+        let url = node.bind(&address.url).unwrap().url();
+        let elsewhere = Bus::new();
+        for url in [&url, &url, &elsewhere.bind(&other.url).unwrap().url()] {
+            twice.connect(url).unwrap();
+        }
+        twice.wait_for_peers(3, SOON).unwrap();
+        node.wait_for_peers(2, SOON).unwrap();
+        node.send("hello").unwrap();
+        assert_eq!(receives(&twice, 2), ["hello", "hello"]);
+        twice.send("hello").unwrap();
+        assert_eq!(receives(&node, 2), ["hello", "hello"]);
+
+        let peers = twice.peers();
+        let same: Vec<_> =
+            peers.iter().filter(|peer| peer.outgoing && peer.remote == url).collect();
+        assert_eq!((peers.len(), same.len()), (3, 2), "{transport:?}: {peers:?}");
+        assert!(same.iter().all(|peer| peer.url == url) && same[0].endpoint != same[1].endpoint);
+        conserved(&twice.stats());
+    }
+}
+
+/// C455. Each has one connection that it made and one that it accepted. Nothing but the process, over
+/// ipc, says that they are of one peer.
+#[test]
+fn of_two_that_both_connect_each_has_a_row_of_either_direction() {
+    for transport in Transport::ALL {
+        let (nodes, _addresses) = network(transport, 2, &[(0, 1), (1, 0)]);
+        nodes[0].send("hello").unwrap();
+        assert_eq!(receives(&nodes[1], 2), ["hello", "hello"]);
+        for (node, other) in [(&nodes[0], &nodes[1]), (&nodes[1], &nodes[0])] {
+            let peers = node.peers();
+            let (made, accepted): (Vec<_>, Vec<_>) = peers.iter().partition(|peer| peer.outgoing);
+            assert_eq!((made.len(), accepted.len()), (1, 1), "{transport:?}: {peers:?}");
+            assert_eq!(made[0].remote, other.endpoints()[0].url());
+            assert_ne!(made[0].remote, accepted[0].remote);
+            assert_eq!(made[0].credentials, accepted[0].credentials);
+            if transport == Transport::Ipc && cfg!(target_os = "linux") {
+                assert!(made[0].credentials.is_some());
+            }
+        }
+        conserved(&nodes[0].stats());
+    }
+}
+
 /// C129.
 #[test]
 fn with_nobody_there_every_send_succeeds_and_is_counted() {

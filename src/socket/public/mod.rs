@@ -126,6 +126,13 @@ macro_rules! socket_calls {
             /// Connects to an address in the background, for ever: returns at once, whether somebody
             /// listens there or not, and connects again when the connection is lost.
             ///
+            /// Each call makes a connection of its own. Where two lead to one peer, since this is called twice
+            /// or since both sides connect, each message that is meant for all peers (of BUS, PUB, SURVEYOR) is
+            /// sent on both and arrives twice: let one side of each two connect, once. In [`peers`](Self::peers),
+            /// two that are `outgoing` with the same `remote` lead to one address. Where both sides connect, each has
+            /// one that is `outgoing` and one that is not; nothing on the wire tells that they are of one peer,
+            /// though over ipc their `credentials` are those of one process.
+            ///
             /// What goes wrong is told by [`Endpoint::status`]. Names are resolved for every attempt, in
             /// the background too. To wait for the peer: [`wait_for_peers`](Self::wait_for_peers).
             ///
