@@ -451,11 +451,13 @@ pub enum AttemptError {
         /// The system's words.
         message: String,
     },
-    /// The header exchange took longer than this, the
-    /// [`handshake_timeout`](crate::Options::handshake_timeout). How long connecting may take is the
-    /// system's affair; what it says then is in `Io`.
-    #[error("timed out after {0:?}")]
+    /// Nobody answered within this, the [`connect_timeout`](crate::Options::connect_timeout).
+    #[error("timed out: no answer within {0:?}")]
     TimedOut(Duration),
+    /// The connection stood, but the peer's header did not come within this, the
+    /// [`handshake_timeout`](crate::Options::handshake_timeout).
+    #[error("timed out: the peer has not said within {0:?} what it is")]
+    HandshakeTimedOut(Duration),
     /// The other side is not a peer we can talk to.
     #[error("protocol error: {0}")]
     Protocol(HeaderError),

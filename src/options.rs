@@ -295,9 +295,24 @@ impl Options {
         self
     }
 
+    /// How long one attempt to connect may take until a connection stands. Default 10 s; zero is invalid.
+    ///
+    /// All of the attempt counts: looking up the name, and trying all its addresses, which begin 250 ms
+    /// apart, whichever answers first. An address that does not answer is asked again every second, so
+    /// that a network that returns is noticed soon. What comes then has
+    /// [`handshake_timeout`](Self::handshake_timeout). The attempt of `connect_now` fails with
+    /// [`AttemptError::TimedOut`](crate::AttemptError::TimedOut); `connect` tries again after
+    /// [`reconnect_interval`](Self::reconnect_interval). `None`: as long as the system lets it, which
+    /// for tcp is about two minutes on Linux. No effect on inproc. Takes effect for endpoints made later.
+    #[doc(alias("ZMQ_CONNECT_TIMEOUT"))]
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.endpoint.connect_timeout = timeout.into();
+        self
+    }
+
     /// How long a peer may take for its connection header, all in all. Default 10 s; zero is invalid.
     ///
-    /// Counted from when the connection stands; connecting may take as long as the system lets it. On
+    /// Counted from when the connection stands; for connecting there is [`connect_timeout`](Self::connect_timeout). On
     /// inproc, how long `connect_now` waits for a socket that lets nobody in for the time being (see
     /// [`recv_queue_bytes`](Self::recv_queue_bytes)).
     /// `Duration::MAX`: for ever. Takes effect for endpoints made later.
@@ -590,6 +605,11 @@ impl Options {
     /// What `reconnect_max` was set to.
     pub fn get_reconnect_max(&self) -> Option<Duration> {
         self.endpoint.reconnect_max
+    }
+
+    /// What `connect_timeout` was set to.
+    pub fn get_connect_timeout(&self) -> Option<Duration> {
+        self.endpoint.connect_timeout
     }
 
     /// What `handshake_timeout` was set to.
@@ -1019,6 +1039,7 @@ pub struct EndpointOptions {
     pub(crate) max_recv_size: Option<Option<usize>>,
     reconnect_interval: Option<Duration>,
     reconnect_max: Option<Option<Duration>>,
+    connect_timeout: Option<Option<Duration>>,
     handshake_timeout: Option<Duration>,
     tcp_nodelay: Option<bool>,
     tcp_keepalive: Option<Option<Duration>>,
@@ -1056,6 +1077,12 @@ impl EndpointOptions {
     /// does not grow.
     pub fn reconnect_max(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.reconnect_max = Some(interval.into());
+        self
+    }
+
+    /// See [`Options::connect_timeout`]. `None` leaves it to the system.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect_timeout = Some(timeout.into());
         self
     }
 
@@ -1120,6 +1147,7 @@ impl EndpointOptions {
             max_recv_size: self.max_recv_size.unwrap_or(base.max_recv_size),
             reconnect_interval: self.reconnect_interval.unwrap_or(base.reconnect_interval),
             reconnect_max: self.reconnect_max.unwrap_or(base.reconnect_max),
+            connect_timeout: self.connect_timeout.unwrap_or(base.connect_timeout),
             handshake_timeout: self.handshake_timeout.unwrap_or(base.handshake_timeout),
             tcp_nodelay: self.tcp_nodelay.unwrap_or(base.tcp_nodelay),
             tcp_keepalive: self.tcp_keepalive.unwrap_or(base.tcp_keepalive),
@@ -1145,6 +1173,7 @@ pub struct EndpointSettings {
     pub(crate) max_recv_size: Option<usize>,
     pub(crate) reconnect_interval: Duration,
     pub(crate) reconnect_max: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) tcp_nodelay: bool,
     pub(crate) tcp_keepalive: Option<Duration>,
@@ -1161,6 +1190,7 @@ impl Default for EndpointSettings {
             max_recv_size: Some(MAX_SIZE),
             reconnect_interval: Duration::from_millis(100),
             reconnect_max: None,
+            connect_timeout: Some(Duration::from_secs(10)),
             handshake_timeout: Duration::from_secs(10),
             tcp_nodelay: true,
             tcp_keepalive: None,
@@ -1218,6 +1248,9 @@ impl EndpointSettings {
         }
         not_zero("reconnect_interval", self.reconnect_interval)?;
         not_zero("handshake_timeout", self.handshake_timeout)?;
+        if let Some(timeout) = self.connect_timeout {
+            not_zero("connect_timeout", timeout)?;
+        }
         if let Some(idle) = self.tcp_keepalive {
             not_zero("tcp_keepalive", idle)?;
         }

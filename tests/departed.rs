@@ -164,7 +164,7 @@ fn who_connects_waits_until_something_has_been_received() {
         let (pull, url, _address) = filled(transport, Options::new());
         let hasty = Push::with_options(Options::new().handshake_timeout(limit)).unwrap();
         let error = hasty.connect_now(&url).unwrap_err();
-        let expected = AttemptError::TimedOut(limit);
+        let expected = AttemptError::HandshakeTimedOut(limit);
         let ConnectError::Failed { source, .. } = error else { panic!("{error:?}") };
         assert_eq!(source, expected);
 

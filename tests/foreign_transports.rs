@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use kit::{SOON, attached, conserved, detached, eventually, next_event};
 use sinew::transport::{
@@ -41,6 +42,10 @@ enum Fault {
     RegisterPanics,
     AcceptPanics,
     ConnectPanics,
+    /// No connection of ours ever stands.
+    NeverStands,
+    /// The first one does not; the others do.
+    FirstNeverStands,
     /// Harmless: nothing is ever read but in small bites.
     SmallBites,
     /// Harmless: every second read is interrupted.
@@ -72,8 +77,14 @@ impl Faulty {
     }
 
     fn wrap(&self, inner: Box<dyn Stream>) -> Box<dyn Stream> {
-        self.streams.fetch_add(1, Ordering::SeqCst);
-        Box::new(FaultyStream { inner, faulty: self.clone(), calls: AtomicUsize::new(0) })
+        let is_first = self.streams.fetch_add(1, Ordering::SeqCst) == 0;
+        let calls = AtomicUsize::new(0);
+        Box::new(FaultyStream { inner, faulty: self.clone(), calls, is_first })
+    }
+
+    /// How many of its streams there are now: each has a clone.
+    fn living(&self) -> usize {
+        Arc::strong_count(&self.streams)
     }
 }
 
@@ -148,6 +159,7 @@ struct FaultyStream {
     inner: Box<dyn Stream>,
     faulty: Faulty,
     calls: AtomicUsize,
+    is_first: bool,
 }
 
 impl Stream for FaultyStream {
@@ -158,7 +170,9 @@ impl Stream for FaultyStream {
 
     fn established(&self) -> io::Result<bool> {
         self.faulty.panics_if(Fault::EstablishedPanics);
-        self.inner.established()
+        let hangs = self.faulty.has(Fault::NeverStands)
+            || self.is_first && self.faulty.has(Fault::FirstNeverStands);
+        Ok(!hangs && self.inner.established()?)
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -215,7 +229,7 @@ impl Drop for FaultyStream {
 }
 
 fn often() -> EndpointOptions {
-    EndpointOptions::new().reconnect_interval(std::time::Duration::from_millis(10))
+    EndpointOptions::new().reconnect_interval(Duration::from_millis(10))
 }
 
 /// Two sockets on a runtime that has both tcp and a faulty transport.
@@ -317,7 +331,8 @@ fn a_panic_on_the_way_to_a_connection_fails_the_attempt() {
         scene.turn(true);
         match scene.right.connect_now(&url) {
             Err(ConnectError::Failed {
-                source: AttemptError::Io { .. } | AttemptError::Closed,
+                source:
+                    AttemptError::Io { .. } | AttemptError::Closed | AttemptError::TurnedAway { .. },
                 ..
             }) => {}
             other => panic!("{fault:?}: {other:?}"),
@@ -326,6 +341,59 @@ fn a_panic_on_the_way_to_a_connection_fails_the_attempt() {
         scene.turn(false);
         scene.right.connect_now(&url).unwrap();
         scene.talk();
+    }
+}
+
+/// C469.
+#[test]
+fn an_attempt_that_never_stands_is_over_in_time() {
+    let scene = Scene::new(Fault::NeverStands);
+    let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
+    scene.turn(true);
+    let limit = Duration::from_millis(50);
+    let brief = often().connect_timeout(limit);
+    match scene.right.connect_now_with(&url, &brief) {
+        Err(ConnectError::Failed { source: AttemptError::TimedOut(after), .. }) => {
+            assert_eq!(after, limit);
+        }
+        other => panic!("{other:?}"),
+    }
+    let endpoint = scene.right.connect_with(&url, &brief).unwrap();
+    eventually("it tries again and again", || endpoint.status().attempts > 3);
+    assert_eq!(endpoint.status().last_error, Some(AttemptError::TimedOut(limit)));
+
+    scene.turn(false);
+    scene.right.wait_for_peers(1, SOON).expect("the next attempt stands");
+    scene.talk();
+}
+
+/// C470.
+#[test]
+fn an_address_that_does_not_answer_is_asked_again_in_the_same_attempt() {
+    let scene = Scene::new(Fault::FirstNeverStands);
+    let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
+    scene.turn(true);
+    let forever = EndpointOptions::new().connect_timeout(None);
+    let endpoint = scene.right.connect_now_with(&url, &forever).expect("the second answers");
+    assert_eq!(endpoint.status().attempts, 1);
+    scene.talk();
+}
+
+/// C472.
+#[test]
+fn closing_in_the_middle_of_an_attempt_leaves_no_stream() {
+    for close_socket in [false, true] {
+        let scene = Scene::new(Fault::NeverStands);
+        let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
+        scene.turn(true);
+        let before = scene.faulty.living();
+        let endpoint = scene.right.connect(&url).unwrap();
+        eventually("two are on the way, and two accepted", || scene.faulty.living() >= before + 4);
+        match close_socket {
+            true => scene.right.close().unwrap(),
+            false => endpoint.close().unwrap(),
+        }
+        eventually("all are gone", || scene.faulty.living() == before);
     }
 }
 

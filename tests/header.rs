@@ -297,7 +297,7 @@ fn a_dialer_waits_for_a_header_no_longer_than_its_limit() {
     let error = req.connect_now(&server.url()).unwrap_err();
     assert!(start.elapsed() >= LIMIT);
     let ConnectError::Failed { source, .. } = error else { panic!("{error}") };
-    assert_eq!(source, AttemptError::TimedOut(LIMIT));
+    assert_eq!(source, AttemptError::HandshakeTimedOut(LIMIT));
 }
 
 /// C011.

@@ -33,6 +33,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(options.get_linger(), Duration::ZERO);
     assert_eq!(options.get_spin(), Duration::ZERO);
     assert_eq!(options.get_handshake_timeout(), 10 * second);
+    assert_eq!(options.get_connect_timeout(), Some(10 * second));
     assert!(options.get_tcp_nodelay());
     assert_eq!(options.get_tcp_keepalive(), None);
     assert_eq!((options.get_kernel_send_buffer(), options.get_kernel_recv_buffer()), (None, None));
@@ -105,6 +106,7 @@ fn common_values_out_of_range_are_refused_by_name() {
         assert_eq!(refused::<S>(new().spin(Duration::from_micros(1001))), "spin");
         assert_eq!(refused::<S>(new().reconnect_interval(zero)), "reconnect_interval");
         assert_eq!(refused::<S>(new().handshake_timeout(zero)), "handshake_timeout");
+        assert_eq!(refused::<S>(new().connect_timeout(zero)), "connect_timeout");
         assert_eq!(refused::<S>(new().tcp_keepalive(zero)), "tcp_keepalive");
         assert_eq!(refused::<S>(new().kernel_send_buffer(0)), "kernel_send_buffer");
         assert_eq!(refused::<S>(new().kernel_recv_buffer(0)), "kernel_recv_buffer");

@@ -69,8 +69,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) endpoint: Arc<EndpointCore>,
-    /// The dialer that made it; `None` for an accepted one.
-    pub(crate) dialer: Option<Token>,
+    pub(crate) maker: Maker,
     framing: Framing,
     phase: Phase,
     /// The handshake deadline while greeting, the parting deadline while closing.
@@ -80,6 +79,17 @@ pub(crate) struct Connection {
     /// So it is, and the socket has no room now for what the peer may leave behind.
     is_put_off: bool,
     _in_progress: Option<InProgress>,
+}
+
+/// Who made a connection, and is told what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// It was accepted.
+    Listener,
+    /// A race on its loop, until it is a pipe.
+    Race(Token),
+    /// A dialer on the home loop, from then on.
+    Dialer(Token),
 }
 
 #[derive(Debug)]
@@ -156,6 +166,8 @@ struct Read {
 pub(crate) enum Fate {
     /// It goes on.
     Keep,
+    /// It stands, of all that were on the way.
+    Stands,
     /// It goes on, and has more to do than this turn allowed.
     Again,
     /// It goes on, and what is queued is to be written a little later, unless callers do so; so many
@@ -189,11 +201,11 @@ impl Connection {
         endpoint: Arc<EndpointCore>,
         framing: Framing,
         stream: Box<dyn Stream>,
-        dialer: Option<Token>,
+        maker: Maker,
     ) -> Self {
         Self {
             endpoint,
-            dialer,
+            maker,
             framing,
             phase: Phase::Opening(stream),
             timer: None,
@@ -223,7 +235,7 @@ impl Connection {
         let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         // Who dials is never waited for: if both sides withheld theirs, nothing would ever happen.
-        let withheld = self.dialer.is_none() && host.is_full();
+        let withheld = self.maker == Maker::Listener && host.is_full();
         self.phase = Phase::Greeting {
             stream,
             parser: HeaderParser::new(theirs),
@@ -234,15 +246,20 @@ impl Connection {
         self.send_greeting()
     }
 
+    /// Begins a connection that stands, and that may have been answered by now.
+    pub(crate) fn begin(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match self.greet(token, cx) {
+            Fate::Keep => self.read(token, cx),
+            fate => fate,
+        }
+    }
+
     /// Does what the poll said can be done.
     pub(crate) fn on_event(&mut self, event: Readiness, token: Token, cx: &mut Context) -> Fate {
         self.read_closed |= event.read_closed;
         if let Phase::Opening(stream) = &self.phase {
             return match stream.established() {
-                Ok(true) => match self.greet(token, cx) {
-                    Fate::Keep => self.read(token, cx),
-                    fate => fate,
-                },
+                Ok(true) => Fate::Stands,
                 Ok(false) => Fate::Keep,
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             };
@@ -455,7 +472,7 @@ impl Connection {
                     host.counters().handshake_timeouts.bump();
                 }
                 let limit = self.endpoint.settings.handshake_timeout;
-                Fate::End(Ending::Failed(AttemptError::TimedOut(limit)))
+                Fate::End(Ending::Failed(AttemptError::HandshakeTimedOut(limit)))
             }
             _ => Fate::Keep,
         }
@@ -672,7 +689,9 @@ impl Connection {
         let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
         match peer {
             // They withhold it, if they have a peer already.
-            Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1)) if self.dialer.is_some() => {
+            Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1))
+                if self.maker != Maker::Listener =>
+            {
                 AttemptError::TurnedAway { peer, greeted: false }
             }
             _ => AttemptError::Closed,
@@ -710,13 +729,13 @@ impl Connection {
         };
         if let AttemptError::Protocol(_) = error {
             host.counters().handshake_errors.bump();
-            if self.dialer.is_none() {
+            if self.maker == Maker::Listener {
                 self.endpoint.failed(error.clone());
             }
         }
         let (name, place) = (host.name(), PlaceOf(stream, &self.endpoint));
         // Of a connection that we made, the dialer tells.
-        let is_news = self.dialer.is_none()
+        let is_news = self.maker == Maker::Listener
             && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
             && self.endpoint.meets_first_misfit();
         crate::contain::log_news!(is_news, "{name}: no pipe with {place}: {error}");

@@ -1,23 +1,24 @@
 //! Dialing: keeps one endpoint connected.
 //!
 //! ```text
-//!   resolve --places--> connect --stands, header right, accepted--> connected
-//!      ^                   | next place                                 |
-//!      |                   v no place left                              | lost
-//!      +-------------- waiting (backoff) <------------------------------+
+//!   resolve --places--> race --stands, header right, accepted--> connected
+//!      ^  |              | no place answers, or the time is over    |
+//!      |  v no places    v                                          | lost
+//!      +-------------- waiting (backoff) <--------------------------+
 //! ```
 //!
-//! Owns the backoff and the list of places still to try. Connecting itself is a connection's first
-//! phase; names are resolved on other threads.
+//! Owns the backoff and what of an attempt comes before there are places to connect to: names are
+//! resolved on other threads, for as long as an attempt may take. The rest of it is a race.
 
-use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::connection::{Connection, Ending};
+use super::connection::Ending;
 use super::loops::HOME;
+use super::race::{self, Race};
 use super::timers::{TimerKey, after};
 use super::{Command, Driver, Due, Slot};
 use crate::error::AttemptError;
@@ -39,17 +40,27 @@ pub(crate) struct Dialer {
     pub(crate) endpoint: Arc<EndpointCore>,
     pub(crate) transport: Arc<dyn StreamTransport>,
     pub(crate) target: Target,
-    /// What is left to try of the addresses of a name.
-    pub(crate) places: VecDeque<Place>,
     pub(crate) backoff: Backoff,
     /// Since when there is a pipe.
     since: Option<Instant>,
-    /// A connection is being made, or stands. It may be another loop's.
-    pub(crate) has_connection: bool,
-    /// The next attempt.
+    stage: Stage,
+    /// The resolver is at work, perhaps for an attempt that is over: it is not asked twice.
+    is_looking_up: bool,
+    /// The next attempt, or the end of this one if nobody resolves the name.
     pub(crate) timer: Option<TimerKey>,
     /// Who waits for the outcome of the first attempt, after which a failure ends the dialer.
     pub(crate) once: Option<SyncSender<Result<(), AttemptError>>>,
+}
+
+/// How far a dialer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The next attempt is to come.
+    Waiting,
+    /// A name is being looked up for an attempt that must be over at that time.
+    Resolving(Option<Instant>),
+    /// A connection is being made, or stands. It may be another loop's.
+    Connecting,
 }
 
 impl Dialer {
@@ -66,10 +77,10 @@ impl Dialer {
             endpoint,
             transport,
             target,
-            places: VecDeque::new(),
             backoff,
             since: None,
-            has_connection: false,
+            stage: Stage::Waiting,
+            is_looking_up: false,
             timer: None,
             once,
         }
@@ -78,7 +89,6 @@ impl Dialer {
     /// The socket has accepted the pipe.
     pub(crate) fn connected(&mut self) {
         self.since.get_or_insert_with(Instant::now);
-        self.places = VecDeque::new();
         if let Some(once) = self.once.take() {
             // Nobody listens any more when the caller has given up.
             let _ = once.try_send(Ok(()));
@@ -131,6 +141,7 @@ impl Dialer {
 
     /// When the next attempt is due.
     pub(crate) fn schedule(&mut self) -> Instant {
+        self.stage = Stage::Waiting;
         let at = after(Instant::now(), self.backoff.next());
         self.endpoint.waits_until(at);
         at
@@ -147,57 +158,71 @@ impl Driver {
         }
     }
 
-    /// Begins an attempt: at the next place of the last look-up, or with a new look-up.
+    /// Begins an attempt.
     pub(super) fn dial(&mut self, token: Token) {
         let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        if dialer.has_connection {
+        if dialer.stage != Stage::Waiting {
             return;
         }
-        dialer.timer = None;
         dialer.endpoint.connecting();
+        let deadline = race::deadline(&dialer.endpoint);
         match dialer.target.clone() {
-            Target::Known(place) => self.resolved(token, Ok(vec![place])),
-            Target::Name { host, port, local, family } => {
-                let mailbox = Arc::clone(&self.cx.mailbox);
-                self.resolver.resolve(host, port, local, family, move |places| {
-                    mailbox.post(Command::Resolved(token, places));
-                });
-            }
+            Target::Known(place) => self.connect_to(token, vec![place], deadline),
+            target => self.look_up(token, target, deadline),
+        }
+    }
+
+    fn look_up(&mut self, token: Token, target: Target, deadline: Option<Instant>) {
+        let timer = deadline.map(|at| self.cx.timers.set(at, Due::LookUp(token)));
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        dialer.stage = Stage::Resolving(deadline);
+        dialer.timer = timer;
+        if std::mem::replace(&mut dialer.is_looking_up, true) {
+            return;
+        }
+        let Target::Name { host, port, local, family } = target else { return };
+        let mailbox = Arc::clone(&self.cx.mailbox);
+        self.resolver.resolve(host, port, local, family, move |places| {
+            mailbox.post(Command::Resolved(token, places));
+        });
+    }
+
+    /// What the resolver says comes too late for this attempt.
+    pub(super) fn look_up_is_over(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if let Stage::Resolving(_) = dialer.stage {
+            let limit = dialer.endpoint.settings.connect_timeout.unwrap_or_default();
+            let message = format!("no answer within {limit:?}");
+            let error = AttemptError::Resolve { kind: io::ErrorKind::TimedOut, message };
+            self.attempt_failed(token, error);
         }
     }
 
     pub(super) fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
         let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        dialer.is_looking_up = false;
+        let Stage::Resolving(deadline) = dialer.stage else { return };
+        if let Some(timer) = dialer.timer.take() {
+            self.cx.timers.cancel(timer);
+        }
         match places {
-            Ok(places) => {
-                dialer.places = places.into();
-                self.dial_next_place(token, AttemptError::Refused);
-            }
+            Ok(places) => self.connect_to(token, places, deadline),
             Err(error) => self.attempt_failed(token, error),
         }
     }
 
-    /// Tries the next place; `error` is what became of the one before.
-    fn dial_next_place(&mut self, token: Token, mut error: AttemptError) {
-        loop {
-            let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-            let Some(place) = dialer.places.pop_front() else {
-                return self.attempt_failed(token, error);
-            };
-            let Some(host) = dialer.host.upgrade() else { return };
-            let endpoint = Arc::clone(&dialer.endpoint);
-            match dialer.transport.connect(&place, &endpoint.settings) {
-                Ok(stream) => {
-                    let framing = dialer.transport.framing();
-                    // Before it can be over, which it may be at once.
-                    dialer.has_connection = true;
-                    let dialer = Some(token);
-                    let connection = Connection::new(&host, endpoint, framing, stream, dialer);
-                    self.give(HOME, connection);
-                    return;
-                }
-                Err(failed) => error = failed.into(),
-            }
+    /// Has the loop that is to have the connection try all places.
+    fn connect_to(&mut self, token: Token, places: Vec<Place>, deadline: Option<Instant>) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        // Before it can be over, which it may be at once.
+        dialer.stage = Stage::Connecting;
+        let (host, endpoint) = (dialer.host.clone(), Arc::clone(&dialer.endpoint));
+        let transport = Arc::clone(&dialer.transport);
+        let chosen = self.choose(HOME, &host);
+        let race = Box::new(Race::new(token, host, endpoint, transport, places, deadline));
+        match self.loops.other(chosen) {
+            None => self.enter(race),
+            Some(mailbox) => mailbox.post(Command::Race(race)),
         }
     }
 
@@ -228,7 +253,7 @@ impl Driver {
     /// The pipe stands, for all that can be known.
     pub(super) fn settle(&mut self, token: Token) {
         if let Some(Slot::Dialer(dialer)) = self.slot(token)
-            && dialer.has_connection
+            && dialer.stage == Stage::Connecting
             && dialer.once.is_some()
         {
             dialer.connected();
@@ -246,9 +271,8 @@ impl Driver {
     /// A dialer's connection is over.
     pub(super) fn dial_again(&mut self, token: Token, ending: Ending) {
         let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
-        dialer.has_connection = false;
         match ending {
-            Ending::Failed(error) => self.dial_next_place(token, error),
+            Ending::Failed(error) => self.attempt_failed(token, error),
             Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
             Ending::Lost(_) => {
                 // Also if it was lost before the dialer heard of it.

@@ -2,12 +2,13 @@
 //!
 //! The first is the home loop: it has the listeners, the dialers and their resolver, and the timers of
 //! sockets. A connection may be on any of them, from its first byte to its last. The home loop chooses
-//! which, and hands it over as soon as there is a stream; what the dialer is to know comes back as a
+//! which, and hands it over as soon as there is a stream, or there are places for one; what the dialer is to know comes back as a
 //! command. Owns the table of mailboxes and the choice. Knows nothing of what a connection is.
 //!
 //! ```text
 //!   home                                              another loop
-//!   accepts, or begins to connect -- Adopt -------->  shakes hands, reads, writes
+//!   accepts ------------------------- Adopt ------->  shakes hands, reads, writes
+//!   knows where to connect to ------- Race -------->  connects to the first that answers, and so on
 //!   the dialer resets its back-off <-- Connected ---  has become a pipe of the socket
 //!   the dialer tries again <--------- Ended --------  is over, or was closed by the socket
 //!   forgets an endpoint ------------- Forget ------>  ends what is on the way
@@ -59,6 +60,11 @@ impl Loops {
         let chosen = (hasher.finish() % self.all.len() as u64) as usize;
         self.all[chosen].connections.fetch_add(1, Ordering::Relaxed);
         chosen
+    }
+
+    /// One more connection begins on this loop, without having been given to it.
+    pub(super) fn connection_begins(&self) {
+        self.all[self.this].connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection of this loop is over.

@@ -15,6 +15,7 @@ use mio::{Registry, Token};
 use super::attention::{Attention, Call};
 use super::connection::{Connection, Ending};
 use super::listen::ListenerSlot;
+use super::race::Race;
 use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::socket::{EndpointCore, EndpointId};
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Decided(Token, bool),
     /// Serve a connection from now on; it was counted here when it was given.
     Adopt(Box<Connection>),
+    /// Connect to one of the places of an attempt; it was counted here when it was given.
+    Race(Box<Race>),
     /// A dialer's connection has become a pipe on another loop.
     Connected(Token),
     /// A dialer's connection is over on another loop.

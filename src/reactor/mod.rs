@@ -12,7 +12,7 @@
 //! | file | |
 //! |---|---|
 //! | `mailbox`, `attention` | how the driver is told something, and woken for it |
-//! | `listen`, `dial` | where connections come from |
+//! | `listen`, `dial`, `race` | where connections come from |
 //! | `asking` | who runs the program's callback about them |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
@@ -38,6 +38,7 @@ mod link;
 mod listen;
 mod loops;
 mod mailbox;
+mod race;
 mod rest;
 mod streams;
 mod timers;
@@ -52,11 +53,12 @@ pub(crate) use timers::after;
 
 use asking::Askers;
 use blocks::Blocks;
-use connection::{Connection, Ending, Fate, Readiness};
+use connection::{Connection, Ending, Fate, Maker, Readiness};
 use dial::Dialer;
 use link::Writer;
 use listen::{Accepting, Listening};
 use loops::{HOME, Loops};
+use race::Race;
 use rest::{Look, Rest, Stirred};
 use streams::Streams;
 use timers::{TimerKey, Timers};
@@ -89,6 +91,10 @@ pub(crate) enum Due {
     Dial(Token),
     /// A peer that might have turned a dialer away has had the time for it.
     Settle(Token),
+    /// A name has been looked up for long enough.
+    LookUp(Token),
+    /// A race asks another place, or is over.
+    Race(Token),
     /// A listener accepts again.
     Accept(Token),
     /// A socket's timers.
@@ -148,6 +154,7 @@ impl Context {
 enum Slot {
     Listening(Box<Listening>),
     Dialer(Box<Dialer>),
+    Race(Box<Race>),
     Connection(Box<Connection>),
 }
 
@@ -156,6 +163,7 @@ impl Slot {
         match self {
             Self::Listening(listening) => &listening.endpoint,
             Self::Dialer(dialer) => &dialer.endpoint,
+            Self::Race(race) => &race.endpoint,
             Self::Connection(connection) => &connection.endpoint,
         }
     }
@@ -381,7 +389,7 @@ impl Driver {
                 Some(Slot::Connection(_)) => {
                     self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));
                 }
-                Some(Slot::Dialer(_)) | None => {}
+                Some(Slot::Dialer(_) | Slot::Race(_)) | None => {}
             }
         }
         self.events = events;
@@ -398,7 +406,7 @@ impl Driver {
                 Some(Slot::Connection(_)) => {
                     self.drive(token, |connection, cx| connection.go_on(token, cx));
                 }
-                Some(Slot::Dialer(_)) | None => {}
+                Some(Slot::Dialer(_) | Slot::Race(_)) | None => {}
             }
         }
     }
@@ -413,6 +421,8 @@ impl Driver {
                 Due::Rest => self.look_who_is_silent(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
                 Due::Settle(token) => self.settle(token),
+                Due::LookUp(token) => self.look_up_is_over(token),
+                Due::Race(token) => self.race(token),
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
                     self.expiries.remove(&address(&host));
@@ -459,6 +469,7 @@ impl Driver {
                 self.drive(token, |c, cx| c.decided(admitted, token, cx));
             }
             Command::Adopt(connection) => self.adopt(connection),
+            Command::Race(race) => self.enter(race),
             Command::Connected(token) => self.dialer_is_connected(token),
             Command::Ended(token, ending) => self.dial_again(token, ending),
             Command::Resolved(token, places) => self.resolved(token, places),
@@ -495,7 +506,7 @@ impl Driver {
             }
             Some(Slot::Dialer(_)) => self.dial_again_if_wanted(token),
             Some(Slot::Connection(_)) => self.drive(token, |c, cx| c.resume(token, cx)),
-            None => {}
+            Some(Slot::Race(_)) | None => {}
         }
     }
 
@@ -555,7 +566,8 @@ impl Driver {
         let Some(host) = host.upgrade() else { return };
         for stream in streams {
             let endpoint = Arc::clone(&endpoint);
-            last = self.give(last, Connection::new(&host, endpoint, framing, stream, None));
+            last =
+                self.give(last, Connection::new(&host, endpoint, framing, stream, Maker::Listener));
         }
         if let Some(Slot::Listening(listening)) = self.slot(token) {
             listening.last = last;
@@ -577,14 +589,10 @@ impl Driver {
         self.accept(token);
     }
 
-    /// Gives a new connection to the loop that is to have it. `last` and the result: see
+    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
     /// [`Loops::choose`].
     fn give(&mut self, last: usize, connection: Connection) -> usize {
-        let host = &connection.endpoint.host;
-        let chosen = match host.upgrade().is_some_and(|host| host.is_exclusive()) {
-            true => self.loops.choose_for(address(host)),
-            false => self.loops.choose(last),
-        };
+        let chosen = self.choose(last, &connection.endpoint.host);
         match self.loops.other(chosen) {
             None => self.adopt(Box::new(connection)),
             Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
@@ -592,10 +600,23 @@ impl Driver {
         chosen
     }
 
-    /// Registers a connection. One that was accepted stands already, and begins.
+    /// The loop for one more connection of a socket, where it is counted. `last`: see [`Loops::choose`].
+    fn choose(&self, last: usize, host: &Weak<dyn Host>) -> usize {
+        match host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            true => self.loops.choose_for(address(host)),
+            false => self.loops.choose(last),
+        }
+    }
+
+    /// Begins a connection that was accepted: it stands already.
     fn adopt(&mut self, connection: Box<Connection>) {
-        let stands = connection.dialer.is_none();
         let token = self.insert(Slot::Connection(connection));
+        self.watch(token);
+        self.drive(token, |connection, cx| connection.greet(token, cx));
+    }
+
+    /// Has the poll tell of a connection.
+    fn watch(&mut self, token: Token) {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.drive(token, |connection, cx| match connection.source() {
             Some(source) => match cx.mailbox.registry.register(source, token, both) {
@@ -604,9 +625,6 @@ impl Driver {
             },
             None => Fate::Keep,
         });
-        if stands {
-            self.drive(token, |connection, cx| connection.greet(token, cx));
-        }
     }
 
     /// Lets a connection do something, and draws the consequences.
@@ -618,6 +636,7 @@ impl Driver {
         }
         match act(connection, &mut self.cx) {
             Fate::Keep => {}
+            Fate::Stands => self.stands(token),
             Fate::Again => self.go_on(token),
             Fate::Opened => self.opened(token),
             Fate::HoldBack(departed) => {
@@ -648,39 +667,46 @@ impl Driver {
         if !connection.is_open() {
             return;
         }
-        let dialer = connection.dialer;
+        let maker = connection.maker;
         self.resign(token);
-        if let Some(dialer) = dialer {
-            match self.loops.other(HOME) {
-                None => self.dialer_is_connected(dialer),
-                Some(home) => home.post(Command::Connected(dialer)),
-            }
+        let Maker::Race(race) = maker else { return };
+        let Some(dialer) = self.call_off(race) else { return };
+        if let Some(Slot::Connection(connection)) = self.slot(token) {
+            connection.maker = Maker::Dialer(dialer);
+        }
+        match self.loops.other(HOME) {
+            None => self.dialer_is_connected(dialer),
+            Some(home) => home.post(Command::Connected(dialer)),
         }
     }
 
     /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
     fn part(&mut self, token: Token, linger: Duration) {
-        let dialer = match self.slot(token) {
-            Some(Slot::Connection(connection)) if connection.is_open() => connection.dialer.take(),
+        let maker = match self.slot(token) {
+            Some(Slot::Connection(connection)) if connection.is_open() => {
+                std::mem::replace(&mut connection.maker, Maker::Listener)
+            }
             _ => return,
         };
         self.drive(token, |connection, cx| connection.part(linger, token, cx));
-        if let Some(dialer) = dialer {
+        if let Maker::Dialer(dialer) = maker {
             self.tell_of_the_end(dialer, Ending::Parted);
         }
     }
 
     fn end(&mut self, token: Token, ending: Ending) {
         let Some(Slot::Connection(connection)) = self.slot(token) else { return };
-        let dialer = connection.dialer;
+        let maker = connection.maker;
         if let Some(Slot::Connection(mut connection)) = self.take(token) {
             let turned_away_by = connection.turned_away_by(&ending);
             connection.end(&ending, &mut self.cx);
             drop(connection);
             self.loops.connection_is_over();
-            if let Some(dialer) = dialer {
-                let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
-                self.tell_of_the_end(dialer, ending);
+            let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
+            match maker {
+                Maker::Listener => {}
+                Maker::Race(race) => self.fell_out(race, token, ending),
+                Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
             }
         }
     }
@@ -692,7 +718,7 @@ impl Driver {
         let tokens: Vec<Token> = self.members.range(members).map(|&(_, token)| token).collect();
         // First those who would begin anew when something of theirs ends.
         for &token in &tokens {
-            if let Some(Slot::Listening(_) | Slot::Dialer(_)) = self.slot(token) {
+            if let Some(Slot::Listening(_) | Slot::Dialer(_) | Slot::Race(_)) = self.slot(token) {
                 self.remove(token);
             }
         }
@@ -738,6 +764,7 @@ impl Driver {
     fn remove(&mut self, token: Token) {
         let timer = match self.take(token) {
             Some(Slot::Dialer(dialer)) => dialer.timer,
+            Some(Slot::Race(race)) => race.timer,
             Some(Slot::Listening(listening)) => listening.pause,
             Some(Slot::Connection(_)) | None => None,
         };

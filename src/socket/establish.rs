@@ -212,7 +212,7 @@ fn wait_for_outcome(
             // The sender goes away unused when the endpoint or its socket is closed.
             Err(RecvTimeoutError::Disconnected) => return Err(AttemptError::Closed),
             Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
-                return Err(AttemptError::TimedOut(limit));
+                return Err(AttemptError::HandshakeTimedOut(limit));
             }
             Err(RecvTimeoutError::Timeout) => runtime.turn(Some(TURN)).map_err(|error| {
                 AttemptError::Io { kind: std::io::ErrorKind::Other, message: error.to_string() }

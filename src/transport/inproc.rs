@@ -187,7 +187,7 @@ impl Dialer {
     /// Who waited for the only attempt waits no longer.
     pub(crate) fn give_up(&self, error: &AttemptError) {
         // Any other was noted when it came.
-        if let AttemptError::TimedOut(_) = error {
+        if let AttemptError::HandshakeTimedOut(_) = error {
             self.note(error.clone());
         }
     }

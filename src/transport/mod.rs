@@ -129,10 +129,13 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
 
     /// Begins a connection to one place, without waiting for it.
     ///
-    /// Called for every attempt, with what [`target`](Self::target) yielded, or with each address of a
-    /// name in turn until one stands. The stream may be on its way only;
-    /// [`Stream::established`] tells. No clock runs meanwhile: a transport that may never get there
-    /// must give up by itself.
+    /// Called for every attempt, with what [`target`](Self::target) yielded, or with the addresses of a
+    /// name: with the next one after 250 ms, or as soon as one has failed. The stream may be on its way
+    /// only; [`Stream::established`] tells. The first that stands goes on, and all others of the attempt
+    /// are dropped before a byte has passed, as all are when its time is over
+    /// ([`Options::connect_timeout`](crate::Options::connect_timeout)). For a [`Place::Inet`] that does
+    /// not answer it is called again every second, while the first stream, and no other but the newest,
+    /// goes on waiting; any other place is asked once in an attempt.
     ///
     /// # Errors
     ///
@@ -149,8 +152,9 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
 pub enum Target {
     /// One place.
     Known(Place),
-    /// A host name. It is resolved for the transport, never on the I/O thread, and all its addresses
-    /// are tried in order, each as a [`Place::Inet`].
+    /// A host name. It is resolved for the transport, never on the I/O thread, and its addresses are tried
+    /// as RFC 8305 says, each as a [`Place::Inet`]: the families by turns, the next after 250 ms, and
+    /// whichever stands first.
     Name {
         /// The host name, as the system's resolver takes it. That may be an IPv6 address with the name
         /// of an interface behind a `%`.

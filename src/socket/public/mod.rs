@@ -160,9 +160,10 @@ macro_rules! socket_calls {
             /// Makes one attempt to connect and waits for its outcome. Once connected, it connects
             /// again like [`connect`](Self::connect) when the connection is lost.
             ///
-            /// Waits as long as the operating system takes to connect, and for the header exchange
-            /// up to `handshake_timeout`. It takes that long, and fails with
-            /// [`TimedOut`](crate::AttemptError::TimedOut), where the other socket lets nobody in until its
+            /// Waits for up to [`connect_timeout`](crate::Options::connect_timeout) until a connection
+            /// stands, or fails with [`TimedOut`](crate::AttemptError::TimedOut), and for the header exchange
+            /// up to `handshake_timeout`. The latter takes that long, and fails with
+            /// [`HandshakeTimedOut`](crate::AttemptError::HandshakeTimedOut), where the other socket lets nobody in until its
             /// program has received what peers that are gone have left there (see
             /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)); on inproc as well. Must not be called from the
             /// `admit` callback where that runs in a thread that turns a loop. There is no `_async` form.
