@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let push = Push::with_options(Options::new().name("jobs-out"))?;
     let pull = Pull::with_options(Options::new().name("jobs-in"))?;
     let work = pull.bind("tcp://127.0.0.1:0")?;
-    push.connect(&work.url())?;
+    push.connect(work.url())?;
 
     let sockets: Vec<Box<dyn Observe>> = vec![Box::new(push.clone()), Box::new(pull.clone())];
     thread::spawn(move || produce(&push));

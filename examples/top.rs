@@ -44,7 +44,7 @@ fn topology() -> Result<Vec<Box<dyn Observe>>, Box<dyn Error>> {
     let named = |name: &str| Options::new().name(name);
     let (jobs, worker) = (Push::with_options(named("jobs"))?, Pull::with_options(named("worker"))?);
     let work = worker.bind("tcp://127.0.0.1:0")?;
-    jobs.connect(&work.url())?;
+    jobs.connect(work.url())?;
     let news = Pub::with_options(named("news"))?;
     news.bind("inproc://news")?;
     let (reader, sleeper) =

@@ -16,7 +16,7 @@
 //! });
 //!
 //! let req = sinew::Req::new();
-//! req.connect(&endpoint.url())?; // returns at once, retries for ever
+//! req.connect(endpoint.url())?; // returns at once, retries for ever
 //! req.wait_for_peers(1, Duration::from_secs(5))?; // no sleeping for slow joiners
 //! assert_eq!(req.request("what is the answer?")?, "42");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

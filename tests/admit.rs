@@ -162,7 +162,7 @@ fn a_peer_that_is_turned_away_late_is_dialed_again_with_back_off() {
     let (doorman, options) = Doorman::new();
     let push = Push::with_options(options.reconnect_interval(Duration::from_millis(5))).unwrap();
     let server = RawListener::new();
-    let endpoint = push.connect(&server.url()).unwrap();
+    let endpoint = push.connect(server.url()).unwrap();
     for _ in 0..3 {
         let mut peer = server.accept();
         peer.send(&header(PULL));

@@ -321,7 +321,7 @@ fn garbage_instead_of_a_header() {
     // The same from a server that we connect to.
     let server = RawListener::new();
     let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(10));
-    let endpoint = pair.connect_with(&server.url(), &often).unwrap();
+    let endpoint = pair.connect_with(server.url(), &often).unwrap();
     server.accept().send(&[0xA5; 4096]);
     let again = server.accept();
     assert_eq!(

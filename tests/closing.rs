@@ -430,7 +430,7 @@ fn opening_connecting_and_closing_leaves_nothing_behind() {
     let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
     let round = || {
         let req = Req::new();
-        req.connect(&endpoint.url()).unwrap();
+        req.connect(endpoint.url()).unwrap();
         req.wait_for_peers(1, SOON).unwrap();
     };
     (0..10).for_each(|_| round());
@@ -562,7 +562,7 @@ fn a_socket_can_be_closed_from_its_admit_callback() {
         let endpoint = pair.bind(&address.url).unwrap();
         told.send(pair.clone()).unwrap();
         let peer = Pair::new();
-        peer.connect(&endpoint.url()).unwrap();
+        peer.connect(endpoint.url()).unwrap();
         let kinds: Vec<_> = events.map(|event| event.kind).collect();
         assert!(matches!(kinds[..], [PipeEventKind::Attaching, PipeEventKind::Detached(_)]));
     }

@@ -254,7 +254,7 @@ fn a_dialer_waits_as_a_listener_does() {
     let options =
         Options::new().recv_queue_bytes(4096).reconnect_interval(Duration::from_millis(1));
     let pull = Pull::with_options(options).unwrap();
-    pull.connect(&listener.url()).unwrap();
+    pull.connect(listener.url()).unwrap();
     let serve = || {
         let mut raw = listener.accept();
         raw.send(&header(PUSH));

@@ -37,7 +37,7 @@ fn a_listener_survives_the_end_of_descriptors() {
 fn exhaust() {
     let (rep, req) = (Rep::new(), Req::new());
     let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
-    req.connect(&endpoint.url()).unwrap();
+    req.connect(endpoint.url()).unwrap();
     rep.wait_for_peers(1, SOON).unwrap();
     let address = endpoint.url().trim_start_matches("tcp://").to_owned();
 

@@ -81,7 +81,7 @@ fn port_zero_becomes_a_real_port_in_the_url() {
     let endpoint = left.bind("tcp://127.0.0.1:0").unwrap();
     assert!(endpoint.url().starts_with("tcp://127.0.0.1:"));
     assert_ne!(port(&endpoint.url()), 0);
-    right.connect_now(&endpoint.url()).unwrap();
+    right.connect_now(endpoint.url()).unwrap();
     exchange(&left, &right);
 }
 
@@ -91,7 +91,7 @@ fn a_star_or_nothing_means_all_interfaces() {
     for url in ["tcp://*:0", "tcp://:0", "tcp4://*:0"] {
         let (left, right) = (Pair::new(), Pair::new());
         let bound = left.bind(url).unwrap().url();
-        right.connect_now(&format!("tcp://127.0.0.1:{}", port(&bound))).unwrap();
+        right.connect_now(format!("tcp://127.0.0.1:{}", port(&bound))).unwrap();
         exchange(&left, &right);
         let other = Pair::new();
         right.close().unwrap();
@@ -277,7 +277,7 @@ fn dropping_the_last_handle_frees_the_address_at_once() {
 fn a_single_slash_means_nothing() {
     let (left, right) = (Pair::new(), Pair::new());
     let url = left.bind("tcp://127.0.0.1:0/").unwrap().url();
-    right.connect_now(&format!("{url}/")).unwrap();
+    right.connect_now(format!("{url}/")).unwrap();
     exchange(&left, &right);
 }
 
@@ -291,7 +291,7 @@ fn ipv6_works_without_being_asked_for() {
     for (bind, connect) in [("tcp://[::1]:0", "tcp"), ("tcp6://[::1]:0", "tcp6")] {
         let (left, right) = (Pair::new(), Pair::new());
         let url = left.bind(bind).unwrap().url();
-        right.connect_now(&format!("{connect}://[::1]:{}", port(&url))).unwrap();
+        right.connect_now(format!("{connect}://[::1]:{}", port(&url))).unwrap();
         exchange(&left, &right);
         assert!(right.peers()[0].remote.contains("[::1]"));
     }
@@ -302,7 +302,7 @@ fn ipv6_works_without_being_asked_for() {
 fn the_local_address_of_a_connection_can_be_chosen() {
     let (left, right) = (Pair::new(), Pair::new());
     let url = left.bind("tcp://127.0.0.1:0").unwrap().url();
-    right.connect_now(&format!("tcp://127.0.0.2;127.0.0.1:{}", port(&url))).unwrap();
+    right.connect_now(format!("tcp://127.0.0.2;127.0.0.1:{}", port(&url))).unwrap();
     exchange(&left, &right);
     assert!(left.peers()[0].remote.starts_with("tcp://127.0.0.2:"), "{:?}", left.peers());
 }
@@ -313,7 +313,7 @@ fn connect_now_to_a_file_whose_owner_has_died_is_refused() {
     let dir = TempDir::new();
     let path = dir.path("stale");
     drop(UnixListener::bind(&path).unwrap());
-    refused(Pair::new().connect_now(&ipc(&path)));
+    refused(Pair::new().connect_now(ipc(&path)));
 }
 
 /// C268.
@@ -375,7 +375,7 @@ fn closing_an_endpoint_closes_its_pipes_and_no_others() {
     let endpoints = addresses.each_ref().map(|address| rep.bind(&address.url).unwrap());
     let reqs = endpoints.each_ref().map(|endpoint| {
         let req = Req::new();
-        req.connect(&endpoint.url()).unwrap();
+        req.connect(endpoint.url()).unwrap();
         attached(&events);
         req
     });
@@ -411,8 +411,8 @@ fn an_ipc_path_may_be_relative() {
     let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
     let relative = up.join(dir.path("s").strip_prefix("/").unwrap());
     let (left, right) = (Pair::new(), Pair::new());
-    let endpoint = left.bind(&ipc(&relative)).unwrap();
-    right.connect_now(&endpoint.url()).unwrap();
+    let endpoint = left.bind(ipc(&relative)).unwrap();
+    right.connect_now(endpoint.url()).unwrap();
     exchange(&left, &right);
     drop(left);
     assert!(!dir.path("s").exists());
@@ -474,16 +474,16 @@ fn a_socket_file_is_there_for_as_long_as_it_is_bound() {
     let dir = TempDir::new();
     let path = dir.path("s");
     let (left, right) = (Pair::new(), Pair::new());
-    let endpoint = left.bind(&ipc(&path)).unwrap();
+    let endpoint = left.bind(ipc(&path)).unwrap();
     assert!(path.exists());
-    right.connect_now(&ipc(&path)).unwrap();
+    right.connect_now(ipc(&path)).unwrap();
     endpoint.close().unwrap();
     assert!(!path.exists(), "gone when close returns");
-    left.bind(&ipc(&path)).unwrap();
+    left.bind(ipc(&path)).unwrap();
     left.close().unwrap();
     assert!(!path.exists(), "gone with the socket");
 
-    let endpoint = right.bind(&ipc(&path)).unwrap();
+    let endpoint = right.bind(ipc(&path)).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "mine").unwrap();
     endpoint.close().unwrap();
@@ -498,8 +498,8 @@ fn a_file_left_by_a_dead_owner_is_taken_over() {
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let (left, right) = (Pair::new(), Pair::new());
-    left.bind(&ipc(&path)).unwrap();
-    right.connect_now(&ipc(&path)).unwrap();
+    left.bind(ipc(&path)).unwrap();
+    right.connect_now(ipc(&path)).unwrap();
     exchange(&left, &right);
 }
 
@@ -509,7 +509,7 @@ fn a_file_of_a_living_listener_is_in_use() {
     let dir = TempDir::new();
     let path = dir.path("s");
     let _living = UnixListener::bind(&path).unwrap();
-    in_use(Pair::new().bind(&ipc(&path)));
+    in_use(Pair::new().bind(ipc(&path)));
     std::os::unix::net::UnixStream::connect(&path).expect("it still listens");
 }
 
@@ -522,7 +522,7 @@ fn what_is_not_a_socket_is_left_alone() {
     fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
     for path in [&file, &folder, &link] {
-        in_use(Pair::new().bind(&ipc(path)));
+        in_use(Pair::new().bind(ipc(path)));
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     assert!(folder.is_dir() && link.is_symlink());
@@ -535,8 +535,8 @@ fn an_ipc_path_has_the_length_the_system_allows() {
     let room = 107 - dir.path("").as_os_str().len();
     let longest = dir.path(&"x".repeat(room));
     let (left, right) = (Pair::new(), Pair::new());
-    left.bind(&ipc(&longest)).unwrap();
-    right.connect_now(&ipc(&longest)).unwrap();
+    left.bind(ipc(&longest)).unwrap();
+    right.connect_now(ipc(&longest)).unwrap();
     exchange(&left, &right);
 
     let url = ipc(&dir.path(&"x".repeat(room + 1)));
@@ -557,7 +557,7 @@ fn an_ipc_file_has_the_permissions_that_were_asked_for() {
     for mode in [0o600, 0o660, 0o777] {
         let path = dir.path("s");
         let pair = Pair::new();
-        pair.bind_with(&ipc(&path), &EndpointOptions::new().ipc_mode(mode)).unwrap();
+        pair.bind_with(ipc(&path), &EndpointOptions::new().ipc_mode(mode)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
     }
 }
@@ -582,7 +582,7 @@ fn an_ipc_peer_is_known_by_its_process() {
 fn a_missing_folder_is_an_error_and_is_not_made() {
     let dir = TempDir::new();
     let path = dir.path("missing").join("s");
-    let result = Pair::new().bind(&ipc(&path));
+    let result = Pair::new().bind(ipc(&path));
     assert!(matches!(result, Err(BindError::Io { .. })), "{result:?}");
     assert!(!dir.path("missing").exists());
 }
@@ -609,7 +609,7 @@ fn an_inproc_name_has_up_to_127_bytes() {
     left.bind(&url).unwrap();
     right.connect_now(&url).unwrap();
     exchange(&left, &right);
-    let result = left.bind(&format!("{url}x"));
+    let result = left.bind(format!("{url}x"));
     assert!(
         matches!(result, Err(BindError::Address(AddressError::TooLong { limit: 127, .. }))),
         "{result:?}"

@@ -140,7 +140,7 @@ fn every_error_of_a_call_prints_its_sentence_when_main_returns_it() {
     check(pair.try_recv().unwrap_err());
     check(pair.bind("tcp://127.0.0.1:no").unwrap_err());
     check(pair.connect("x://y").unwrap_err());
-    check(pair.connect_now(&kit::free_tcp_url()).unwrap_err());
+    check(pair.connect_now(kit::free_tcp_url()).unwrap_err());
     check(Pair::with_options(Options::new().send_queue(0)).unwrap_err());
     check(Sub::new().unsubscribe("x").unwrap_err());
     check(rep.context().send("x").unwrap_err());

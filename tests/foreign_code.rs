@@ -514,7 +514,7 @@ fn a_logger_that_panics_ends_neither_an_io_thread_nor_a_wait() {
         wrong.connect(&url).unwrap();
         Raw::connect(&url).send(b"GET / HTTP/1.1\r\n\r\n");
         let nobody = Push::with_options(named("nobody")).unwrap();
-        nobody.connect(&kit::free_tcp_url()).unwrap();
+        nobody.connect(kit::free_tcp_url()).unwrap();
         eventually("all have been told", || {
             let here = pull.stats();
             here.handshake_errors >= 2 && nobody.stats().connect_errors > 0

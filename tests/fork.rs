@@ -104,8 +104,8 @@ fn every_kind_of_call_on_an_inherited_socket_says_so_at_once() {
         assert_eq!(pull.wait_for_peers(9, SOON), Err(WaitError::Forked));
         let url = "tcp://127.0.0.1:0";
         assert!(matches!(pull.bind(url), Err(BindError::Forked)));
-        assert!(matches!(pull.connect(&endpoint.url()), Err(ConnectError::Forked)));
-        assert!(matches!(pull.connect_now(&endpoint.url()), Err(ConnectError::Forked)));
+        assert!(matches!(pull.connect(endpoint.url()), Err(ConnectError::Forked)));
+        assert!(matches!(pull.connect_now(endpoint.url()), Err(ConnectError::Forked)));
         assert!(matches!(pull.set_options(Options::new()), Err(OptionError::Forked)));
         assert_eq!(events.recv().unwrap_err(), RecvError::Forked);
         assert_eq!(pull.events().try_recv().unwrap_err(), RecvError::Forked);
@@ -178,7 +178,7 @@ fn what_a_child_makes_itself_works() {
                 req.connect_now(&name).unwrap();
             }
             let (_address, endpoint) = join!(rep, req, transport);
-            Req::new().connect_now(&endpoint.url()).unwrap();
+            Req::new().connect_now(endpoint.url()).unwrap();
             thread::scope(|scope| {
                 scope.spawn(|| rep.recv().unwrap().reply("pong").unwrap());
                 assert_eq!(req.request_timeout("ping", SOON).unwrap(), "pong");
@@ -213,7 +213,7 @@ fn what_a_child_drops_disturbs_its_parent_in_nothing() {
         let push = Push::with_options(Options::new()).unwrap();
         let (_address, endpoint) = join!(pull, push, transport);
         let file = dir.path("socket");
-        pull.bind(&format!("ipc://{}", file.display())).unwrap();
+        pull.bind(format!("ipc://{}", file.display())).unwrap();
         let mut held = Some((pull.clone(), push.clone(), endpoint.clone(), runtime.clone()));
         let watched = (push.events(), pull.recv_readiness().unwrap());
         in_child(|| {
@@ -230,7 +230,7 @@ fn what_a_child_drops_disturbs_its_parent_in_nothing() {
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "one");
         assert!(file.exists());
         let late = Push::new();
-        late.connect_now(&endpoint.url()).unwrap();
+        late.connect_now(endpoint.url()).unwrap();
         late.send("late").unwrap();
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "late");
         kit::conserved(&pull.stats());

@@ -294,7 +294,7 @@ fn a_dialer_waits_for_a_header_no_longer_than_its_limit() {
     let req = Req::with(Options::new().handshake_timeout(LIMIT));
     let start = Instant::now();
     // Accepted by the kernel, and then nothing.
-    let error = req.connect_now(&server.url()).unwrap_err();
+    let error = req.connect_now(server.url()).unwrap_err();
     assert!(start.elapsed() >= LIMIT);
     let ConnectError::Failed { source, .. } = error else { panic!("{error}") };
     assert_eq!(source, AttemptError::HandshakeTimedOut(LIMIT));
@@ -332,7 +332,7 @@ fn a_dialer_gets_through_after_five_failures_with_one_pipe() {
     let req = Req::new();
     let events = req.events();
     let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(10));
-    let endpoint = req.connect_with(&server.url(), &often).unwrap();
+    let endpoint = req.connect_with(server.url(), &often).unwrap();
     for _ in 0..5 {
         drop(server.accept());
     }
@@ -354,7 +354,7 @@ fn a_dialer_retries_with_backoff_while_the_peer_is_of_the_wrong_kind() {
     let pair = Pair::new();
     let events = pair.events();
     let options = EndpointOptions::new().reconnect_interval(BASE);
-    let endpoint = pair.connect_with(&server.url(), &options).unwrap();
+    let endpoint = pair.connect_with(server.url(), &options).unwrap();
     let mut came = Vec::new();
     for _ in 0..4 {
         let mut peer = server.accept();
@@ -381,7 +381,7 @@ fn closing_ends_header_exchanges_that_are_under_way_in_both_directions() {
     let server = RawListener::new();
     let rep = Rep::on(&runtime, Options::new()).unwrap();
     let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
-    let endpoint = rep.connect(&server.url()).unwrap();
+    let endpoint = rep.connect(server.url()).unwrap();
     let mut dialed = server.accept();
     let mut accepted = Raw::connect(&url);
     assert_eq!((dialed.read(8), accepted.read(8)), (header(0x31).into(), header(0x31).into()));
@@ -434,7 +434,7 @@ fn a_listener_says_which_peer_it_cannot_talk_to() {
     for transport in Transport::ALL {
         let (rep, pull, address) = (Rep::new(), Pull::new(), transport.address());
         let endpoint = rep.bind(&address.url).unwrap();
-        pull.connect(&endpoint.url()).unwrap();
+        pull.connect(endpoint.url()).unwrap();
         eventually("the peer was refused", || endpoint.status().last_error.is_some());
         let status = endpoint.status();
         assert_eq!((status.state, status.peers), (EndpointState::Listening, 0));

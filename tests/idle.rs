@@ -74,7 +74,7 @@ fn an_idle_connection_that_was_dialed_is_small() {
     let (push, listener) = (Push::new(), RawListener::new());
     let mut peers = Vec::with_capacity(MANY + FIRST);
     let mut dial = || {
-        push.connect(&listener.url()).unwrap();
+        push.connect(listener.url()).unwrap();
         let mut raw = listener.accept();
         raw.send(&header(PULL));
         assert_eq!(raw.read(8), header(PUSH));
@@ -96,7 +96,7 @@ fn a_stream_that_falls_silent_gives_its_memory_back() {
     const STREAM: usize = 10_000;
     let _turn = in_turn();
     let (here, there) = (Pair::new(), Pair::new());
-    there.connect(&here.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
+    there.connect(here.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
     here.wait_for_peers(1, SOON).unwrap();
     let exchange = |messages: usize| {
         std::thread::scope(|scope| {

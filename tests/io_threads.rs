@@ -99,7 +99,7 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
             for _ in 0..PEERS {
                 scope.spawn(|| {
                     let push = Push::on(&elsewhere, Options::new()).unwrap();
-                    push.connect(&endpoint.url()).unwrap();
+                    push.connect(endpoint.url()).unwrap();
                     pull.wait_for_peers(PEERS, SOON).unwrap();
                     for n in 0..MESSAGES {
                         push.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap();
@@ -187,7 +187,7 @@ fn a_peer_that_is_lost_on_any_thread_is_dialed_again() {
         peer
     };
     for server in &servers {
-        endpoints.push(push.connect_with(&server.url(), &often).unwrap());
+        endpoints.push(push.connect_with(server.url(), &often).unwrap());
         peers.push(answer(server));
     }
     assert_eq!(runtime.connections(), [1; 4]);
@@ -253,7 +253,7 @@ fn what_ends_with_connections_on_the_way_leaves_nothing_behind() {
         let runtime = runtime(4);
         let pull = Pull::on(&runtime, Options::new()).unwrap();
         let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
-        let outgoing: Vec<_> = (0..4).map(|_| pull.connect(&silent.url()).unwrap()).collect();
+        let outgoing: Vec<_> = (0..4).map(|_| pull.connect(silent.url()).unwrap()).collect();
         let url = endpoint.url();
         let mut clients: Vec<_> = (0..12).map(|_| Raw::connect(&url)).collect();
         for client in clients.iter_mut().step_by(2) {

@@ -91,7 +91,7 @@ fn drops_are_told_once_for_each_reason_and_peer() {
     let bus = Bus::with_options(named("dropping").send_queue(1)).unwrap();
     let endpoint = bus.bind("inproc://logging-drops").unwrap();
     let slow = [(); 2].map(|()| Bus::with_options(Options::new().recv_queue(1)).unwrap());
-    slow.iter().for_each(|slow| drop(slow.connect(&endpoint.url()).unwrap()));
+    slow.iter().for_each(|slow| drop(slow.connect(endpoint.url()).unwrap()));
     bus.wait_for_peers(2, SOON).unwrap();
     (0..10).for_each(|_| bus.send("news").unwrap());
     assert!(bus.stats().drops(DropReason::SendQueueFull) >= 10);

@@ -289,7 +289,7 @@ fn what_a_lost_peer_had_sent_is_still_received() {
         first.close().unwrap();
         eventually("the peer is gone", || server.peers().is_empty());
         let second = Pair::new();
-        second.connect(&endpoint.url()).unwrap();
+        second.connect(endpoint.url()).unwrap();
         server.send_timeout("for the second", SOON).unwrap();
         assert_eq!(second.recv_timeout(SOON).unwrap(), "for the second");
         for n in 0..10u8 {
@@ -306,14 +306,14 @@ fn a_second_peer_is_turned_away_before_it_has_a_pipe() {
         let (server, first) = (Pair::new(), Pair::new());
         let (_address, endpoint) = join!(server, first, transport);
         let second = Pair::new();
-        let error = second.connect_now(&endpoint.url()).unwrap_err();
+        let error = second.connect_now(endpoint.url()).unwrap_err();
         let ConnectError::Failed { source, .. } = &error else { panic!("{error}") };
         let peer = ProtocolId::PAIR;
         let greeted = transport == Transport::Inproc;
         assert_eq!(*source, AttemptError::TurnedAway { peer, greeted });
         assert!(error.to_string().ends_with(": it may have a peer already"), "{error}");
 
-        let dialing = second.connect(&endpoint.url()).unwrap();
+        let dialing = second.connect(endpoint.url()).unwrap();
         eventually("it is told", || dialing.status().last_error.as_ref() == Some(source));
         assert!(matches!(second.try_send("lost?"), Err(SendError::WouldBlock(_))));
         assert_eq!(second.stats().established_connections, 0);
@@ -338,7 +338,7 @@ fn a_peer_that_closes_right_after_its_header_has_turned_us_away() {
     let expected = AttemptError::TurnedAway { peer: ProtocolId::PAIR, greeted: true };
     thread::scope(|scope| {
         scope.spawn(|| refuse(&listener));
-        match pair.connect_now(&listener.url()) {
+        match pair.connect_now(listener.url()) {
             Err(ConnectError::Failed { source, .. }) => assert_eq!(source, expected),
             // The end of the stream may come too late to be waited for, and is then told by the endpoint.
             Ok(endpoint) => eventually("it is told", || {
@@ -348,7 +348,7 @@ fn a_peer_that_closes_right_after_its_header_has_turned_us_away() {
         }
     });
     let pair = Pair::new();
-    let endpoint = pair.connect(&listener.url()).unwrap();
+    let endpoint = pair.connect(listener.url()).unwrap();
     refuse(&listener);
     eventually("it is told", || endpoint.status().last_error.as_ref() == Some(&expected));
 }
@@ -358,7 +358,7 @@ fn a_peer_that_closes_right_after_its_header_has_turned_us_away() {
 fn a_peer_that_was_there_has_not_turned_us_away() {
     let (listener, pair) = (RawListener::new(), Pair::new());
     let events = pair.events();
-    let endpoint = pair.connect(&listener.url()).unwrap();
+    let endpoint = pair.connect(listener.url()).unwrap();
     let mut peer = listener.accept();
     peer.send(&kit::header(0x10));
     peer.send_frame(b"here I am");

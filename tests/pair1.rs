@@ -401,7 +401,7 @@ fn who_waits_for_a_slow_peer_holds_up_no_other() {
         let (address, endpoint) = join!(hub, slow, transport);
         let pipe = hub.peers()[0].pipe;
         let quick = Pair1::new();
-        quick.connect_now(&endpoint.url()).unwrap();
+        quick.connect_now(endpoint.url()).unwrap();
         hub.wait_for_peers(2, SOON).unwrap();
         let to_quick = hub.peers().iter().find(|peer| peer.pipe != pipe).unwrap().pipe;
         let filled = fill(&hub, pipe);
@@ -451,7 +451,7 @@ fn a_send_that_waits_ends_when_its_peer_goes() {
         kit::block_on(named).unwrap();
         assert_eq!(hub.stats().drops(DropReason::PeerGone), 1);
         assert!(kit::poll_once(&mut unnamed).is_none(), "as long as nobody is there");
-        next.connect_now(&_joined.1.url()).unwrap();
+        next.connect_now(_joined.1.url()).unwrap();
         kit::block_on(unnamed).unwrap();
         assert_eq!(next.recv_timeout(SOON).unwrap(), "to the next");
         conserved(&hub.stats());

@@ -87,7 +87,7 @@ fn a_pull_receives_from_every_push() {
     for transport in Transport::ALL {
         let (pull, first, second) = (Pull::new(), Push::new(), Push::new());
         let (_address, endpoint) = join!(pull, first, transport);
-        second.connect(&endpoint.url()).unwrap();
+        second.connect(endpoint.url()).unwrap();
         second.wait_for_peers(1, SOON).unwrap();
         first.send("first").unwrap();
         second.send("second").unwrap();
@@ -320,7 +320,7 @@ fn a_push_whose_peer_is_gone_waits_for_the_next() {
         first.close().unwrap();
         eventually("the peer is gone", || push.peers().is_empty());
         assert!(matches!(push.try_send("x"), Err(SendError::WouldBlock(_))));
-        second.connect(&endpoint.url()).unwrap();
+        second.connect(endpoint.url()).unwrap();
         push.send_timeout("two", SOON).unwrap();
         assert_eq!(second.recv_timeout(SOON).unwrap(), "two");
         conserved(&push.stats());

@@ -48,7 +48,7 @@ fn a_dialer_that_rejects_its_peer_tries_again() {
         let events = dialer.events();
         let address = transport.address();
         let endpoint = listener.bind(&address.url).unwrap();
-        let dialing = dialer.connect(&endpoint.url()).unwrap();
+        let dialing = dialer.connect(endpoint.url()).unwrap();
         for _ in 0..3 {
             assert_eq!(next(&events).0, PipeEventKind::Attaching);
             assert_eq!(next(&events).0, PipeEventKind::Detached(DetachReason::Denied));
@@ -72,7 +72,7 @@ fn a_listener_that_rejects_the_first_peer_takes_the_second_attempt() {
         let events = listener.events();
         let address = transport.address();
         let endpoint = listener.bind(&address.url).unwrap();
-        dialer.connect(&endpoint.url()).unwrap();
+        dialer.connect(endpoint.url()).unwrap();
         let kinds: Vec<_> = (0..4).map(|_| next(&events).0).collect();
         let expected = [
             PipeEventKind::Attaching,
@@ -111,7 +111,7 @@ fn a_message_names_the_pipe_it_came_on() {
         let askers: Vec<Req> = (0..5).map(|_| Req::new()).collect();
         let mut ids = HashSet::new();
         for (n, req) in askers.iter().enumerate() {
-            req.connect(&endpoint.url()).unwrap();
+            req.connect(endpoint.url()).unwrap();
             rep.wait_for_peers(n + 1, SOON).unwrap();
             let asked = req.context();
             asked.send("who am I?").unwrap();
@@ -205,7 +205,7 @@ fn when_close_returns_all_pipes_have_been_reported_gone() {
         let endpoint = rep.bind(&address.url).unwrap();
         let askers: Vec<Req> = (0..5).map(|_| Req::new()).collect();
         for req in &askers {
-            req.connect(&endpoint.url()).unwrap();
+            req.connect(endpoint.url()).unwrap();
         }
         rep.wait_for_peers(5, SOON).unwrap();
         let events = rep.events();
@@ -256,7 +256,7 @@ fn the_second_peer_of_a_pair_is_announced_and_gone_without_being_used() {
         let events = pair.events();
         let second = Pair::new();
         let slow = EndpointOptions::new().reconnect_interval(6 * SOON);
-        second.connect_with(&endpoint.url(), &slow).unwrap();
+        second.connect_with(endpoint.url(), &slow).unwrap();
         assert_eq!(next(&events).0, PipeEventKind::Attaching);
         assert_eq!(next(&events).0, PipeEventKind::Detached(DetachReason::Rejected));
         assert_eq!(pair.stats().rejected_pipes, 1, "{transport:?}");

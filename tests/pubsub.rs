@@ -74,7 +74,7 @@ fn every_subscriber_gets_every_message_it_wants() {
         let (one, two) = (subscriber(&[""]), subscriber(&[""]));
         let _bound = join!(publisher, one, transport);
         let address = transport.address();
-        publisher.connect(&two.bind(&address.url).unwrap().url()).unwrap();
+        publisher.connect(two.bind(&address.url).unwrap().url()).unwrap();
         publisher.wait_for_peers(2, SOON).unwrap();
         let bodies: Vec<String> = (0..50).map(|n| n.to_string()).collect();
         publish(&publisher, &bodies);
@@ -94,7 +94,7 @@ fn subscribers_get_their_own_topics_in_order() {
         let topics = [["topic1", "both"], ["topic2", "both"]];
         let subscribers = topics.map(|topics| subscriber(&topics));
         let (_address, endpoint) = join!(publisher, subscribers[0], transport);
-        subscribers[1].connect(&endpoint.url()).unwrap();
+        subscribers[1].connect(endpoint.url()).unwrap();
         publisher.wait_for_peers(2, SOON).unwrap();
         let heads = ["topic1", "nobody", "both", "topic2", "bot", "topic"];
         let bodies: Vec<String> = (0..60).map(|n| format!("{}/{n}", heads[n % 6])).collect();
@@ -356,7 +356,7 @@ fn a_stalled_subscriber_costs_the_others_nothing() {
     for transport in Transport::ALL {
         let (publisher, fast, stalled) = (Pub::new(), subscriber(&[""]), stalled());
         let (_address, endpoint) = join!(publisher, fast, transport);
-        stalled.connect(&endpoint.url()).unwrap();
+        stalled.connect(endpoint.url()).unwrap();
         publisher.wait_for_peers(2, SOON).unwrap();
         let body = vec![7; 64 << 10];
         for _ in 0..50 {
@@ -401,7 +401,7 @@ fn one_subscriber_hears_several_publishers() {
     for transport in Transport::ALL {
         let (one, two, subscriber) = (Pub::new(), Pub::new(), subscriber(&["x"]));
         let (_address, endpoint) = join!(subscriber, one, transport);
-        two.connect(&endpoint.url()).unwrap();
+        two.connect(endpoint.url()).unwrap();
         subscriber.wait_for_peers(2, SOON).unwrap();
         publish(&one, &["x1", "y", "x2"]);
         publish(&two, &["y", "x3", "x4"]);
@@ -448,7 +448,7 @@ fn raw_sockets_pass_on_everything() {
         let (publisher, subscriber) = (raw::Pub::new(), raw::Sub::new());
         let (_address, endpoint) = join!(publisher, subscriber, transport);
         let choosy = self::subscriber(&["b"]);
-        choosy.connect(&endpoint.url()).unwrap();
+        choosy.connect(endpoint.url()).unwrap();
         publisher.wait_for_peers(2, SOON).unwrap();
         for body in [&b"a"[..], b"", b"b", END] {
             publisher.send(body).unwrap();

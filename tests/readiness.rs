@@ -503,7 +503,7 @@ fn a_poller_is_woken_by_another_thread() {
         let waiting = scope.spawn(|| poller.wait(SOON));
         let address = Transport::Tcp.address();
         let endpoint = left.bind(&address.url).unwrap();
-        right.connect(&endpoint.url()).unwrap();
+        right.connect(endpoint.url()).unwrap();
         assert_eq!(waiting.join().unwrap(), ["send"]);
     });
     poller.remove(&"send").unwrap();

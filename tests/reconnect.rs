@@ -49,7 +49,7 @@ fn within(gaps: &[Duration], whole: &[u64]) {
 fn without_a_maximum_attempts_follow_at_the_base() {
     let server = RawListener::new();
     let req = Req::new();
-    req.connect(&server.url()).unwrap();
+    req.connect(server.url()).unwrap();
     within(&gaps(&server, 5), &[100; 5]);
 }
 
@@ -59,7 +59,7 @@ fn with_a_maximum_the_gaps_grow_up_to_it() {
     let server = RawListener::new();
     let req = Req::new();
     let growing = EndpointOptions::new().reconnect_interval(ms(50)).reconnect_max(ms(400));
-    req.connect_with(&server.url(), &growing).unwrap();
+    req.connect_with(server.url(), &growing).unwrap();
     within(&gaps(&server, 5), &[50, 100, 200, 400, 400]);
 }
 
@@ -70,7 +70,7 @@ fn after_a_connection_that_lasted_the_gaps_begin_at_the_base() {
     let req = Req::new();
     let events = req.events();
     let growing = EndpointOptions::new().reconnect_interval(ms(40)).reconnect_max(ms(10_000));
-    req.connect_with(&server.url(), &growing).unwrap();
+    req.connect_with(server.url(), &growing).unwrap();
     // The fourth gap would be 320 ms.
     within(&gaps(&server, 2), &[40, 80]);
     let mut peer = server.accept();
@@ -95,7 +95,7 @@ fn a_peer_that_greets_and_then_is_of_no_use_is_called_with_backoff() {
         let server = RawListener::new();
         let req = Req::new();
         let growing = EndpointOptions::new().reconnect_interval(ms(40)).reconnect_max(ms(10_000));
-        req.connect_with(&server.url(), &growing).unwrap();
+        req.connect_with(server.url(), &growing).unwrap();
         let mut came = Vec::new();
         for _ in 0..4 {
             let mut peer = server.accept();
@@ -117,7 +117,7 @@ fn a_maximum_below_the_base_is_ignored() {
     let server = RawListener::new();
     let req = Req::new();
     let options = EndpointOptions::new().reconnect_interval(ms(80)).reconnect_max(ms(10));
-    req.connect_with(&server.url(), &options).unwrap();
+    req.connect_with(server.url(), &options).unwrap();
     within(&gaps(&server, 3), &[80; 3]);
 }
 
@@ -128,7 +128,7 @@ fn closing_ends_the_waiting_for_the_next_attempt() {
         let server = RawListener::new();
         let req = Req::new();
         let options = EndpointOptions::new().reconnect_interval(ms(1000));
-        let endpoint = req.connect_with(&server.url(), &options).unwrap();
+        let endpoint = req.connect_with(server.url(), &options).unwrap();
         drop(server.accept());
         // For at least half the interval, which a busy machine does not miss.
         eventually("it waits", || endpoint.status().state == EndpointState::Waiting);
@@ -153,7 +153,7 @@ fn a_server_that_hangs_up_at_once_is_not_called_in_a_loop() {
     for greets in [false, true] {
         let server = RawListener::new();
         let pair = Pair::new();
-        let endpoint = pair.connect(&server.url()).unwrap();
+        let endpoint = pair.connect(server.url()).unwrap();
         let end = Instant::now() + ms(500);
         let mut came = 0;
         while Instant::now() < end {
@@ -180,7 +180,7 @@ fn a_busy_pair_is_asked_again_with_backoff() {
         let (listener, first, second) = (Pair::new(), Pair::new(), Pair::new());
         let (_address, endpoint) = join!(listener, first, transport);
         let options = EndpointOptions::new().reconnect_interval(ms(20));
-        let dialing = second.connect_with(&endpoint.url(), &options).unwrap();
+        let dialing = second.connect_with(endpoint.url(), &options).unwrap();
         let start = Instant::now();
         eventually("turned away three times", || listener.stats().rejected_pipes >= 3);
         assert!(start.elapsed() >= ms(20) - EARLY, "{transport:?}");
@@ -237,7 +237,7 @@ fn every_request_is_answered_however_often_the_pipes_break() {
     let req = Req::new();
     let often = EndpointOptions::new().reconnect_interval(ms(1));
     for _ in 0..2 {
-        req.connect_with(&endpoint.url(), &often).unwrap();
+        req.connect_with(endpoint.url(), &often).unwrap();
     }
     let server = rep.clone();
     thread::spawn(move || {
@@ -290,7 +290,7 @@ fn a_reset_is_a_loss_like_any_other() {
     let server = RawListener::new();
     let pair = Pair::new();
     let events = pair.events();
-    pair.connect_with(&server.url(), &often()).unwrap();
+    pair.connect_with(server.url(), &often()).unwrap();
     let mut peer: Raw = server.accept();
     peer.send(&header(0x10));
     attached(&events);

@@ -30,7 +30,7 @@ fn the_longest_time_is_as_good_as_for_ever() {
     let waits = Pair::on(&runtime, options).unwrap();
     waits.connect("tcp://127.0.0.1:1").unwrap();
     let endpoint = left.bind("tcp://127.0.0.1:0").unwrap();
-    right.connect(&endpoint.url()).unwrap();
+    right.connect(endpoint.url()).unwrap();
     right.wait_for_peers(1, SOON).unwrap();
     right.send("written while it lingers").unwrap();
     right.close().unwrap();

@@ -116,7 +116,7 @@ fn each_requester_gets_its_own_reply() {
     for transport in Transport::ALL {
         let (first, second, rep) = (req(Options::new()), req(Options::new()), Rep::new());
         let (_address, endpoint) = join!(rep, first, transport);
-        second.connect(&endpoint.url()).unwrap();
+        second.connect(endpoint.url()).unwrap();
         rep.wait_for_peers(2, SOON).unwrap();
         let asking = [first.context(), second.context()];
         asking[0].send("0").unwrap();
@@ -138,7 +138,7 @@ fn requests_are_spread_over_the_replies_in_turn() {
     for transport in Transport::ALL {
         let (req, one, two) = (req(Options::new()), Rep::new(), Rep::new());
         let (_address, endpoint) = join!(req, one, transport);
-        two.connect(&endpoint.url()).unwrap();
+        two.connect(endpoint.url()).unwrap();
         req.wait_for_peers(2, SOON).unwrap();
         let servers = [echo(&one, "1"), echo(&two, "2")];
         let answers: Vec<_> = (0..8).map(|_| req.request("").unwrap()).collect();
@@ -205,7 +205,7 @@ fn a_request_moves_on_when_its_peer_is_lost() {
         let asking = req.context();
         asking.send("persistent").unwrap();
         let lost = one.recv_timeout(SOON).unwrap();
-        two.connect(&endpoint.url()).unwrap();
+        two.connect(endpoint.url()).unwrap();
         req.wait_for_peers(2, SOON).unwrap();
         one.close().unwrap();
         let request = two.recv_timeout(SOON).unwrap();
@@ -735,7 +735,7 @@ fn a_guessed_reply_from_a_peer_that_was_not_asked_is_dropped() {
         let (honest, address) = (Rep::new(), transport.address());
         let endpoint = honest.bind(&address.url).unwrap();
         let best = EndpointOptions::new().send_priority(1);
-        req.connect_with(&endpoint.url(), &best).unwrap();
+        req.connect_with(endpoint.url(), &best).unwrap();
         req.wait_for_peers(2, SOON).unwrap();
         for round in 1..=ROUNDS {
             let asking = thread::spawn({
@@ -787,7 +787,7 @@ fn the_ids_of_every_socket_begin_somewhere_else() {
     let mut ids: Vec<u32> = (0..8)
         .map(|_| {
             let req = Req::new();
-            req.connect(&rep.url()).unwrap();
+            req.connect(rep.url()).unwrap();
             let asking = req.context();
             asking.send("").unwrap();
             let mut raw = rep.accept();
@@ -907,7 +907,7 @@ fn a_request_is_sent_again_as_often_as_it_may_be_and_then_fails() {
     for limit in [0, 1, 2] {
         let listener = RawListener::new();
         let req = req(Options::new().max_resends(limit));
-        req.connect(&listener.url()).unwrap();
+        req.connect(listener.url()).unwrap();
         let asking = thread::spawn({
             let req = req.clone();
             move || req.request("again?")
@@ -937,7 +937,7 @@ fn a_request_is_sent_again_as_often_as_it_may_be_and_then_fails() {
 fn a_request_that_loses_its_peer_again_and_again_is_sent_with_pauses() {
     let listener = RawListener::new();
     let req = req(Options::new());
-    req.connect(&listener.url()).unwrap();
+    req.connect(listener.url()).unwrap();
     let (begin, asking) = (Instant::now(), req.context());
     asking.send("poison").unwrap();
     for copy in 1..=4u32 {

@@ -59,7 +59,7 @@ fn what_a_lost_peer_has_not_got_goes_to_another_in_order() {
         assert!(push.try_send("new").is_err(), "the old ones go first");
 
         let pull = Pull::new();
-        pull.connect(&endpoint.url()).unwrap();
+        pull.connect(endpoint.url()).unwrap();
         let first = sent - u32::try_from(stats.copies_reclaimed).unwrap();
         for n in first..sent {
             assert_eq!(number(&pull.recv_timeout(SOON).unwrap()), n);

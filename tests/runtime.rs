@@ -64,7 +64,7 @@ fn without_a_thread_the_application_turns_the_loop() {
     let pair = Pair::on(&runtime, Options::new()).unwrap();
     let endpoint = pair.bind("tcp://127.0.0.1:0").unwrap();
     let peer = Pair::new(); // on the global runtime
-    peer.connect(&endpoint.url()).unwrap();
+    peer.connect(endpoint.url()).unwrap();
     peer.send_timeout("x", Duration::from_millis(50)).unwrap_err();
     while pair.peers().is_empty() {
         runtime.turn(Some(SOON)).unwrap();
@@ -140,7 +140,7 @@ fn without_a_thread_the_rest_of_a_stream_is_not_held_back() {
     let push = Push::on(&runtime, Options::new().send_queue(1000)).unwrap();
     let pull = Pull::with_options(Options::new().recv_queue(1000)).unwrap();
     let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
-    push.connect(&endpoint.url().replace("tcp", "busy")).unwrap();
+    push.connect(endpoint.url().replace("tcp", "busy")).unwrap();
     while push.peers().is_empty() {
         runtime.turn(Some(SOON)).unwrap();
     }

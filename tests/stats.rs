@@ -171,7 +171,7 @@ fn a_broadcast_is_sent_once_and_copied_for_each_peer() {
         let subscribers = [(); 3].map(|()| {
             let subscriber = Sub::new();
             subscriber.subscribe("").unwrap();
-            subscriber.connect(&endpoint.url()).unwrap();
+            subscriber.connect(endpoint.url()).unwrap();
             subscriber
         });
         publisher.wait_for_peers(3, SOON).unwrap();

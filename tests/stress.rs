@@ -290,8 +290,8 @@ fn a_thousand_sockets_need_no_more_threads_than_one() {
     let pairs: Vec<(Pair, Pair)> = (0..500)
         .map(|n| {
             let (left, right) = (Pair::new(), Pair::new());
-            left.bind(&format!("inproc://thousand-{n}")).unwrap();
-            right.connect(&format!("inproc://thousand-{n}")).unwrap();
+            left.bind(format!("inproc://thousand-{n}")).unwrap();
+            right.connect(format!("inproc://thousand-{n}")).unwrap();
             (left, right)
         })
         .collect();

@@ -22,7 +22,7 @@ fn party(transport: Transport, deadline: Duration, peers: usize) -> Party {
     let endpoint = surveyor.bind(&address.url).unwrap();
     let respondents: Vec<_> = (0..peers).map(|_| Respondent::new()).collect();
     for respondent in &respondents {
-        respondent.connect(&endpoint.url()).unwrap();
+        respondent.connect(endpoint.url()).unwrap();
         respondent.wait_for_peers(1, SOON).unwrap();
     }
     surveyor.wait_for_peers(peers, SOON).unwrap();

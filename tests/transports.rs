@@ -82,7 +82,7 @@ impl Fixture {
 
     /// An address that could be bound, and connected to if somebody had.
     fn deserted(&self) -> String {
-        let endpoint = self.pair().bind(&self.free()).unwrap();
+        let endpoint = self.pair().bind(self.free()).unwrap();
         // Closed with its socket.
         endpoint.url()
     }
@@ -106,8 +106,8 @@ impl Fixture {
     /// Binds one and connects the other, and waits until both know.
     #[track_caller]
     fn join(&self, listener: &Pair, dialer: &Pair) -> Endpoint {
-        let endpoint = listener.bind(&self.free()).unwrap();
-        dialer.connect_with(&endpoint.url(), &often()).unwrap();
+        let endpoint = listener.bind(self.free()).unwrap();
+        dialer.connect_with(endpoint.url(), &often()).unwrap();
         listener.wait_for_peers(1, SOON).unwrap();
         dialer.wait_for_peers(1, SOON).unwrap();
         endpoint
@@ -394,14 +394,14 @@ fn endpoints_and_peers_tell_their_addresses(fixture: &Fixture) {
 /// C244, C259, C267.
 fn an_address_is_bound_once_and_the_first_is_not_disturbed(fixture: &Fixture) {
     let (first, second, peer) = (fixture.pair(), fixture.pair(), fixture.pair());
-    let endpoint = first.bind(&fixture.free()).unwrap();
-    in_use(first.bind(&endpoint.url()));
-    in_use(second.bind(&endpoint.url()));
-    peer.connect_now(&endpoint.url()).unwrap();
+    let endpoint = first.bind(fixture.free()).unwrap();
+    in_use(first.bind(endpoint.url()));
+    in_use(second.bind(endpoint.url()));
+    peer.connect_now(endpoint.url()).unwrap();
     talk(&first, &peer);
 
     endpoint.close().unwrap();
-    second.bind(&endpoint.url()).expect("free once the first has closed");
+    second.bind(endpoint.url()).expect("free once the first has closed");
 }
 
 /// C245.
@@ -424,14 +424,14 @@ fn an_address_can_be_bound_again_at_once_after_close(fixture: &Fixture) {
 /// C253, as far as there are things to start.
 fn an_endpoint_is_closed_once(fixture: &Fixture) {
     let pair = fixture.pair();
-    let listener = pair.bind(&fixture.free()).unwrap();
-    let dialer = pair.connect(&fixture.deserted()).unwrap();
+    let listener = pair.bind(fixture.free()).unwrap();
+    let dialer = pair.connect(fixture.deserted()).unwrap();
     for endpoint in [listener, dialer] {
         assert_eq!(endpoint.close(), Ok(()));
         assert_eq!(endpoint.status().state, EndpointState::Closed);
         assert_eq!(endpoint.close(), Err(Closed));
     }
-    let left = pair.bind(&fixture.free()).unwrap();
+    let left = pair.bind(fixture.free()).unwrap();
     pair.close().unwrap();
     assert_eq!(left.close(), Err(Closed), "closed with its socket");
     let url = fixture.free();
@@ -469,7 +469,7 @@ fn connect_comes_through_once_somebody_listens(fixture: &Fixture) {
 fn sockets_that_do_not_fit_stay_apart_and_keep_running(fixture: &Fixture) {
     let (rep, pair, req) = (fixture.rep(), fixture.pair(), fixture.req());
     let (rep_events, pair_events) = (rep.events(), pair.events());
-    let url = rep.bind(&fixture.free()).unwrap().url();
+    let url = rep.bind(fixture.free()).unwrap().url();
     let wrong = pair.connect_with(&url, &often()).unwrap();
     eventually("three attempts", || wrong.status().attempts >= 3);
     assert!(pair_events.try_recv().is_err() && rep_events.try_recv().is_err());
@@ -484,7 +484,7 @@ fn sockets_that_do_not_fit_stay_apart_and_keep_running(fixture: &Fixture) {
 /// C009.
 fn connect_now_to_a_peer_that_does_not_fit_is_a_protocol_error(fixture: &Fixture) {
     let (rep, pair) = (fixture.rep(), fixture.pair());
-    let url = rep.bind(&fixture.free()).unwrap().url();
+    let url = rep.bind(fixture.free()).unwrap().url();
     let misfit = HeaderError::Peer { expected: ProtocolId::PAIR, announced: ProtocolId::REP };
     match pair.connect_now(&url) {
         Err(ConnectError::Failed { source: AttemptError::Protocol(error), .. }) => {
@@ -517,7 +517,7 @@ fn traffic_goes_on_when_the_listener_returns(fixture: &Fixture) {
 fn one_listener_serves_many_peers(fixture: &Fixture) {
     const PEERS: usize = 50;
     let rep = fixture.rep();
-    let url = rep.bind(&fixture.free()).unwrap().url();
+    let url = rep.bind(fixture.free()).unwrap().url();
     let reqs: Vec<Req> = (0..PEERS).map(|_| fixture.req()).collect();
     for req in &reqs {
         req.connect(&url).unwrap();

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn run(requests: u32) -> Result<(), Box<dyn Error>> {
     let (rep, req) = (Rep::new(), Req::new());
     let endpoint = rep.bind("tcp://127.0.0.1:0")?;
-    req.connect(&endpoint.url())?;
+    req.connect(endpoint.url())?;
     tokio::spawn(serve(rep));
 
     let begin = Instant::now();

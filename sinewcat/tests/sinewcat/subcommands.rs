@@ -359,7 +359,7 @@ fn a_reader_that_leaves_is_no_failure() {
     let program =
         Program::spawn(Command::new("bash").args(["-c", &format!("set -o pipefail; {command}")]));
     let push = Push::new();
-    push.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    push.connect(format!("tcp://127.0.0.1:{port}")).unwrap();
     push.send_timeout("first", SOON).unwrap();
     assert_eq!(program.out.line(), "first");
     // Until it has written and found out that nobody reads.

@@ -15,8 +15,8 @@
 //! let broker = Device::new(front, back)?.spawn()?;
 //!
 //! let (client, server) = (Req::new(), Rep::new());
-//! client.connect(&for_clients.url())?;
-//! server.connect(&for_servers.url())?;
+//! client.connect(for_clients.url())?;
+//! server.connect(for_servers.url())?;
 //! let serving = std::thread::spawn(move || server.recv().unwrap().reply("42"));
 //! assert_eq!(client.request("what is the answer?")?, "42");
 //! # serving.join().unwrap()?;

@@ -106,7 +106,7 @@ macro_rules! socket_calls {
             ///
             /// The address cannot be used or is in use; see [`BindError`]. Nothing is left behind.
             #[doc(alias("listen", "nn_bind", "nng_listen", "nng_listener_create", "zmq_bind"))]
-            pub fn bind(&self, url: &str) -> Result<Endpoint, BindError> {
+            pub fn bind(&self, url: impl AsRef<str>) -> Result<Endpoint, BindError> {
                 self.bind_with(url, &EndpointOptions::new())
             }
 
@@ -117,10 +117,10 @@ macro_rules! socket_calls {
             /// As [`bind`](Self::bind), or an option is out of range.
             pub fn bind_with(
                 &self,
-                url: &str,
+                url: impl AsRef<str>,
                 options: &EndpointOptions,
             ) -> Result<Endpoint, BindError> {
-                self.core.bind(url, options)
+                self.core.bind(url.as_ref(), options)
             }
 
             /// Connects to an address in the background, for ever: returns at once, whether somebody
@@ -140,7 +140,7 @@ macro_rules! socket_calls {
             ///
             /// The address makes no sense, or the socket is closed; see [`ConnectError`].
             #[doc(alias("dial", "nn_connect", "nng_dial", "nng_dialer_create", "zmq_connect"))]
-            pub fn connect(&self, url: &str) -> Result<Endpoint, ConnectError> {
+            pub fn connect(&self, url: impl AsRef<str>) -> Result<Endpoint, ConnectError> {
                 self.connect_with(url, &EndpointOptions::new())
             }
 
@@ -151,10 +151,10 @@ macro_rules! socket_calls {
             /// As [`connect`](Self::connect), or an option is out of range.
             pub fn connect_with(
                 &self,
-                url: &str,
+                url: impl AsRef<str>,
                 options: &EndpointOptions,
             ) -> Result<Endpoint, ConnectError> {
-                self.core.connect(url, options, Dial::Background)
+                self.core.connect(url.as_ref(), options, Dial::Background)
             }
 
             /// Makes one attempt to connect and waits for its outcome. Once connected, it connects
@@ -178,7 +178,7 @@ macro_rules! socket_calls {
             ///
             /// [`ConnectError::Failed`] with the reason, or as [`connect`](Self::connect); no attempt
             /// goes on then.
-            pub fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
+            pub fn connect_now(&self, url: impl AsRef<str>) -> Result<Endpoint, ConnectError> {
                 self.connect_now_with(url, &EndpointOptions::new())
             }
 
@@ -189,10 +189,10 @@ macro_rules! socket_calls {
             /// As [`connect_now`](Self::connect_now), or an option is out of range.
             pub fn connect_now_with(
                 &self,
-                url: &str,
+                url: impl AsRef<str>,
                 options: &EndpointOptions,
             ) -> Result<Endpoint, ConnectError> {
-                self.core.connect(url, options, Dial::Now)
+                self.core.connect(url.as_ref(), options, Dial::Now)
             }
 
             /// Waits until at least `peers` peers are connected. Zero peers: returns at once. Zero
