@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use sinew::{DetachReason, Events, Options, Pair, PipeEventKind, Pull, Push, Rep, Req, Runtime};
+use sinew::{DetachReason, Events, Options, Pair, PipeEventKind, Pull, Push, RecvError, Rep, Req, Runtime};
 
 mod kit;
 
@@ -239,4 +239,27 @@ fn inproc_asks_in_the_thread_that_joins_and_never_in_the_io_thread() {
     assert_eq!(doorman.is_asked(), "sinew-admit");
     doorman.answers(true);
     asks.wait_for_peers(1, SOON).unwrap();
+}
+
+/// C441. Who asks for events when the socket is closed already takes none away from who did before.
+#[test]
+fn the_last_event_of_a_peer_comes_after_a_close_whoever_subscribes_in_between() {
+    let (doorman, options) = Doorman::new();
+    let pull = Pull::with_options(options).unwrap();
+    let address = Transport::Inproc.address();
+    pull.bind(&address.url).unwrap();
+    let events = pull.events();
+    let push = Push::new();
+    let joining = thread::spawn(move || push.connect_now(&address.url).is_ok());
+    doorman.is_asked();
+    assert_eq!(next(&events), PipeEventKind::Attaching);
+    pull.close().unwrap();
+    let late = pull.events();
+    assert_eq!(events.try_recv(), Err(RecvError::WouldBlock), "there is one more to come");
+    doorman.answers(true);
+    assert!(!joining.join().unwrap());
+    for events in [events, late] {
+        assert_eq!(next(&events), PipeEventKind::Detached(DetachReason::SocketClosed));
+        assert_eq!(events.recv_timeout(SOON), Err(RecvError::Closed));
+    }
 }

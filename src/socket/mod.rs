@@ -424,7 +424,7 @@ impl<P: Protocol> Core<P> {
         }
         let events = self.hub.subscribe(&self.name);
         if self.is_closed() {
-            self.hub.close();
+            self.close_events();
         }
         events
     }
