@@ -288,17 +288,20 @@ impl Course {
 
     /// A place has refused a connection. What else is on the way to it is to be dropped.
     fn failed(&mut self, connection: Token, now: Instant) -> Vec<Token> {
-        match self.lane_of(connection) {
-            Some(lane) => self.failed_at_once(lane, now),
-            None => Vec::new(),
-        }
+        self.lane_of(connection).map_or_else(Vec::new, |lane| self.clear(lane, now))
     }
 
-    /// No connection to a place could be begun. What else is on the way to it is to be dropped.
+    /// No connection to a place could be begun, which counts as having asked it. What else is on the way to
+    /// it is to be dropped.
     fn failed_at_once(&mut self, lane: usize, now: Instant) -> Vec<Token> {
+        self.lanes[lane].asked = Some(now);
+        self.clear(lane, now)
+    }
+
+    /// Takes out what is on the way to a place. The next place need not wait any more.
+    fn clear(&mut self, lane: usize, now: Instant) -> Vec<Token> {
         self.earliest = now;
         let lane = &mut self.lanes[lane];
-        lane.asked.get_or_insert(now);
         [lane.first.take(), lane.fresh.take()].into_iter().flatten().collect()
     }
 
@@ -449,6 +452,21 @@ mod tests {
         course.lost(Token(1));
         assert_eq!(course.lanes.len(), 1);
         assert_eq!(course.next().map(|(lane, _)| lane), Some(0));
+    }
+
+    /// There is no way to it, say, while the other is silent: the loop must not do nothing but ask.
+    #[test]
+    fn a_place_that_fails_at_once_again_and_again_is_asked_once_a_second() {
+        let now = Instant::now();
+        let mut course = Course::new(places(2), now);
+        course.failed_at_once(0, now);
+        course.started(1, Token(1), now);
+        let again = now + AFRESH;
+        assert_eq!(course.next(), Some((0, again)));
+        course.failed_at_once(0, again);
+        assert_eq!(course.next(), Some((1, again)));
+        course.started(1, Token(2), again);
+        assert_eq!(course.next(), Some((0, again + AFRESH)));
     }
 
     /// The first keeps waiting, since its answer may be slow; the one before the last is dropped.
