@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use sinew::{DetachReason, Events, Options, Pair, PipeEventKind, Pull, Push, RecvError, Rep, Req, Runtime};
+use sinew::{
+    DetachReason, Events, Options, Pair, PipeEventKind, Pull, Push, RecvError, Rep, Req, Runtime,
+};
 
 mod kit;
 

@@ -127,7 +127,7 @@ impl Mailbox {
         // A poll that looks at the socket at this moment would keep it open beyond its drop; this waits
         // for such a look. It may also not be watched yet, or the poll be gone.
         if let Err(error) = self.registry.deregister(listener.source()) {
-            log::trace!("not watched: {error}");
+            crate::contain::log!(Trace, "not watched: {error}");
         }
     }
 
