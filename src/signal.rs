@@ -285,7 +285,7 @@ mod loom_models {
             let signal = Arc::new(Signal::default());
             let ticket = signal.ticket(INTEREST);
             let woken = Arc::new(AtomicBool::new(false));
-            let waker = std::task::Waker::noop().clone();
+            let waker = Waker::noop().clone();
             signal.register(ticket, Sleeper::Task(waker));
             let ringer = thread::spawn({
                 let (signal, woken) = (Arc::clone(&signal), Arc::clone(&woken));

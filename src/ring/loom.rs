@@ -23,7 +23,7 @@ fn push(ring: &mut Producer) -> bool {
 
 fn pop(ring: &Ring) -> Option<Taken> {
     let (frame, taken) = ring.consumer().pop()?;
-    assert_eq!(frame.into_body(), MESSAGE);
+    assert_eq!(frame.into_body().into_bytes(), MESSAGE);
     Some(taken)
 }
 
