@@ -132,6 +132,40 @@ fn what_comes_during_a_decision_is_received_after_it() {
     kit::conserved(&pull.stats());
 }
 
+/// C440. Who has not been let in yet takes up no memory of ours, however many there are.
+#[test]
+#[cfg(target_os = "linux")] // where it is known how much that has
+fn what_comes_during_a_decision_stays_in_the_kernel() {
+    use std::io::Write;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let (doorman, options) = Doorman::new();
+    let pull = Pull::with_options(options).unwrap();
+    let (here, nobody) = (Transport::Ipc.address(), Transport::Ipc.address());
+    let _endpoint = pull.bind(&here.url).unwrap();
+    let path = |url: &str| url.trim_start_matches("ipc://").to_owned();
+    let _never_reads = UnixListener::bind(path(&nobody.url)).unwrap();
+    let words = [&header(PUSH)[..], &[0; 20_000]].concat();
+    let fill = |mut stream: &UnixStream| {
+        let mut filled = 0;
+        while let Ok(n) = stream.write(&words) {
+            filled += n;
+        }
+        filled
+    };
+    let connect = |url: &str| {
+        let stream = UnixStream::connect(path(url)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let room = fill(&connect(&nobody.url));
+    let stream = connect(&here.url);
+    let before = fill(&stream);
+    doorman.is_asked();
+    assert_eq!(before + fill(&stream), room);
+    doorman.answers(false);
+}
+
 /// C441.
 #[test]
 fn a_close_does_not_wait_for_a_decision_and_is_not_changed_by_it() {

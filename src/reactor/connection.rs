@@ -557,8 +557,12 @@ impl Connection {
         let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
-        let bounds = self.endpoint.host.upgrade().map_or(LARGE_QUEUE, |host| host.bounds().1);
-        let room = if is_large(bounds) { READ_BLOCK } else { parser.missing() };
+        // What comes with the header of a peer that may not be let in stays in the kernel.
+        let reads_on = |host: Arc<dyn Host>| is_large(host.bounds().1) && !host.asks();
+        let room = match self.endpoint.host.upgrade().is_none_or(reads_on) {
+            true => READ_BLOCK,
+            false => parser.missing(),
+        };
         let n = match cx.blocks.fill(|block| stream.read(&mut block[..room])) {
             Ok(0) => return Fate::End(Ending::Failed(self.closed_early())),
             Ok(n) => n,
@@ -607,7 +611,7 @@ impl Connection {
             return self.join(&host, newcomer, rest, token, cx);
         }
         let question = newcomer.peer.clone();
-        // A copy: the block is for others to read into.
+        // Mostly nothing, see above. A copy: the block is for others to read into.
         self.phase = Phase::Asking(Box::new(newcomer), Bytes::copy_from_slice(&rest));
         match cx.ask(&host, question, token) {
             Some(admitted) => self.decided(admitted, token, cx),
