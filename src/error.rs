@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::detach::DetachReason;
@@ -476,6 +477,16 @@ pub enum AttemptError {
     /// The connection ended before the header exchange was over.
     #[error("the peer closed the connection before the header exchange was over")]
     Closed,
+    /// A bound ipc endpoint: the file through which others connect was removed or replaced. The
+    /// connections it has go on. No attempt can reach it again, unless the file comes back: close the
+    /// endpoint and bind anew.
+    #[error("the file {} {}", path.display(), lost(*replaced))]
+    FileLost {
+        /// The file's path, absolute.
+        path: PathBuf,
+        /// Whether another file is in its place.
+        replaced: bool,
+    },
     /// Any other error of the operating system.
     #[error("{message}")]
     Io {
@@ -484,6 +495,14 @@ pub enum AttemptError {
         /// The operating system's words.
         message: String,
     },
+}
+
+/// What became of the file of a listener, in words.
+fn lost(replaced: bool) -> &'static str {
+    match replaced {
+        true => "was replaced by another: who connects there does not come here",
+        false => "was removed: nobody can connect any more",
+    }
 }
 
 /// That a peer did not want us, in words.

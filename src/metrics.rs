@@ -40,6 +40,7 @@
 //! | `sinew_endpoint_state` | state set | `endpoint`, `url`, `direction` | what an endpoint is doing: an [`EndpointState`] |
 //! | `sinew_endpoint_connections` | gauge | the same | connections it has |
 //! | `sinew_endpoint_attempts_total` | counter | the same | attempts to connect |
+//! | `sinew_endpoint_file_lost` | gauge | the same | 1 if it is bound to an ipc file that was removed or replaced, else 0 |
 //! | `sinew_peer_…` | | `pipe`, `endpoint`, `remote` | each connection: only with [`Metrics::per_peer`] |
 //!
 //! Sockets that are given one name are told apart here: the second has `-2` behind its name, and so on,
@@ -49,7 +50,8 @@
 use std::collections::HashSet;
 use std::fmt::{self, Display, Write};
 
-use crate::socket::{EndpointState, PeerStatus};
+use crate::error::AttemptError;
+use crate::socket::{EndpointState, EndpointStatus, PeerStatus};
 use crate::stats::{DropReason, Figure, Stats};
 
 pub use crate::socket::{EndpointSnapshot, Observe, Snapshot};
@@ -312,7 +314,14 @@ impl<W: Write> Page<'_, W> {
         self.each(&family, &endpoints, |endpoint| endpoint.status.peers)?;
         let help = "Attempts to connect that were begun. Stays 0 where the endpoint accepts.";
         let family = Family { name: "sinew_endpoint_attempts", kind: Kind::Counter, help };
-        self.each(&family, &endpoints, |endpoint| endpoint.status.attempts)
+        self.each(&family, &endpoints, |endpoint| endpoint.status.attempts)?;
+        let help =
+            "Whether nobody can connect any more since the ipc file was removed or replaced.";
+        let family = Family { name: "sinew_endpoint_file_lost", kind: Kind::Gauge, help };
+        let is_lost = |status: &EndpointStatus| {
+            matches!(status.last_error, Some(AttemptError::FileLost { .. }))
+        };
+        self.each(&family, &endpoints, |endpoint| u8::from(is_lost(&endpoint.status)))
     }
 
     fn peers(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {

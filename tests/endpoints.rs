@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::{QUIET, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually};
+use sinew::metrics::Metrics;
 use sinew::{
     AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions,
     EndpointState, Options, Pair, Pull, Rep, Req,
@@ -488,6 +489,162 @@ fn a_socket_file_is_there_for_as_long_as_it_is_bound() {
     fs::write(&path, "mine").unwrap();
     endpoint.close().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine", "only our own file is removed");
+}
+
+/// The file of a bound endpoint is lost, as its status says.
+fn lost(path: &Path, replaced: bool) -> Option<AttemptError> {
+    Some(AttemptError::FileLost { path: path.to_owned(), replaced })
+}
+
+/// C456.
+#[test]
+fn a_listener_whose_file_was_removed_says_so() {
+    let dir = TempDir::new();
+    let (path, aside) = (dir.path("s"), dir.path("aside"));
+    let (left, right) = (Pair::new(), Pair::new());
+    let listener = left.bind(ipc(&path)).unwrap();
+    right.connect_now(ipc(&path)).unwrap();
+    left.wait_for_peers(1, SOON).unwrap();
+    assert_eq!(listener.status().last_error, None);
+
+    fs::rename(&path, &aside).unwrap();
+    let status = listener.status();
+    assert_eq!((status.state, status.peers), (EndpointState::Listening, 1));
+    assert_eq!(status.last_error, lost(&path, false));
+    assert_eq!(
+        status.to_string(),
+        format!(
+            "listening, 1 peers, last error: the file {} was removed: nobody can connect any more",
+            path.display()
+        )
+    );
+    let page = Metrics::new().socket(&left).to_string();
+    let figure = page.lines().find(|line| line.starts_with("sinew_endpoint_file_lost{")).unwrap();
+    assert!(figure.ends_with(" 1"), "{figure}");
+    refused(Pair::new().connect_now(ipc(&path)));
+    exchange(&left, &right);
+
+    // Who connects follows a link.
+    std::os::unix::fs::symlink(&aside, &path).unwrap();
+    assert_eq!(listener.status().last_error, None);
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(listener.status().last_error, None);
+    let page = Metrics::new().socket(&left).to_string();
+    let figure = page.lines().find(|line| line.starts_with("sinew_endpoint_file_lost{")).unwrap();
+    assert!(figure.ends_with(" 0"), "{figure}");
+    listener.close().unwrap();
+    assert_eq!(listener.status().last_error, None, "it was removed by the close");
+}
+
+/// C456.
+#[test]
+fn a_listener_whose_directory_is_gone_says_so() {
+    let dir = TempDir::new();
+    let path = dir.path("sub").join("s");
+    fs::create_dir(dir.path("sub")).unwrap();
+    let pull = Pull::new();
+    let listener = pull.bind(ipc(&path)).unwrap();
+    fs::remove_dir_all(dir.path("sub")).unwrap();
+    assert_eq!(listener.status().last_error, lost(&path, false));
+    fs::write(dir.path("sub"), "a file now").unwrap();
+    assert_eq!(listener.status().last_error, lost(&path, false));
+    let error = pull.recv_timeout(Duration::from_millis(1)).unwrap_err().to_string();
+    assert!(error.ends_with("was removed: nobody can connect any more"), "{error}");
+}
+
+/// C456.
+#[test]
+fn a_listener_whose_file_was_replaced_says_so_and_leaves_the_other() {
+    let dir = TempDir::new();
+    let path = dir.path("s");
+    let listeners = [Pair::new(), Pair::new(), Pair::new()];
+    let mut endpoints = Vec::new();
+    for pair in &listeners[..2] {
+        endpoints.push(pair.bind(ipc(&path)).unwrap());
+        in_use(listeners[2].bind(ipc(&path)));
+        if endpoints.len() == 1 {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    let [first, second] = &endpoints[..] else { unreachable!() };
+    assert_eq!(first.status().last_error, lost(&path, true));
+    assert!(first.to_string().ends_with(&ipc(&path)));
+    assert_eq!(
+        first.status().last_error.unwrap().to_string(),
+        format!(
+            "the file {} was replaced by another: who connects there does not come here",
+            path.display()
+        )
+    );
+    assert_eq!(second.status().last_error, None);
+    first.close().unwrap();
+    assert_eq!(second.status().last_error, None, "the first leaves the file of the second");
+    let right = Pair::new();
+    right.connect_now(ipc(&path)).unwrap();
+    exchange(&listeners[1], &right);
+
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "mine").unwrap();
+    assert_eq!(second.status().last_error, lost(&path, true));
+    second.close().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+/// C456.
+#[test]
+fn a_relative_file_is_looked_for_where_it_was_bound() {
+    if std::env::var_os(IN_CHILD).is_none() {
+        let dir = TempDir::new();
+        for place in [dir.path("short"), dir.path(&"long".repeat(40))] {
+            fs::create_dir(&place).unwrap();
+            fs::create_dir(place.join("elsewhere")).unwrap();
+            in_a_child("a_relative_file_is_looked_for_where_it_was_bound", &place);
+        }
+        return;
+    }
+    let pair = Pair::new();
+    let listener = pair.bind("ipc://s").unwrap();
+    let path = std::env::current_dir().unwrap().join("s");
+    std::env::set_current_dir("elsewhere").unwrap();
+    assert_eq!(listener.status().last_error, None);
+    fs::write("s", "another's").unwrap();
+    assert_eq!(listener.status().last_error, None);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(listener.status().last_error, lost(&path, false));
+}
+
+/// C456. The file goes with the endpoint, which is no loss; nor has any endpoint a loss that has no file.
+#[test]
+fn a_file_that_its_endpoint_removes_is_not_lost() {
+    let dir = TempDir::new();
+    let path = ipc(&dir.path("s"));
+    let pair = Pair::new();
+    let others = [
+        pair.bind("tcp://127.0.0.1:0").unwrap(),
+        pair.bind(&Transport::Inproc.address().url).unwrap(),
+    ];
+    assert!(others.iter().all(|endpoint| endpoint.status().last_error.is_none()));
+    let dialer = pair.connect_with(&path, &often()).unwrap();
+    eventually("it is refused", || dialer.status().last_error == Some(AttemptError::Refused));
+    dialer.close().unwrap();
+    for _ in 0..200 {
+        let endpoint = pair.bind(&path).unwrap();
+        let (begun, looks) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                let (endpoint, begun) = (&endpoint, begun.clone());
+                scope.spawn(move || {
+                    while endpoint.status().state != EndpointState::Closed {
+                        assert_eq!(endpoint.status().last_error, None);
+                        let _told = begun.send(());
+                    }
+                });
+            }
+            drop(begun);
+            looks.recv().unwrap();
+            endpoint.close().unwrap();
+        });
+    }
 }
 
 /// C258.

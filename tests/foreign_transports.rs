@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use kit::{SOON, attached, conserved, detached, eventually, next_event};
 use sinew::transport::{
-    Address, EndpointSettings, Framing, Listener, Place, Source, Stream, StreamPeer,
-    StreamTransport, Target, Tcp,
+    Address, BoundFile, EndpointSettings, Framing, Ipc, Listener, Place, Source, Stream,
+    StreamPeer, StreamTransport, Target, Tcp,
 };
 use sinew::{
     AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions, Options,
@@ -529,4 +529,78 @@ fn a_transport_without_a_proper_scheme_is_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// ipc under another name.
+#[derive(Debug)]
+struct Alias;
+
+/// The same address for ipc.
+fn ipc(address: &Address) -> Address {
+    Address::parse(&format!("ipc://{}", address.rest())).expect("it has a scheme")
+}
+
+impl StreamTransport for Alias {
+    fn schemes(&self) -> &[&str] {
+        &["alias"]
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::TypeAndLength
+    }
+
+    fn bind(
+        &self,
+        address: &Address,
+        settings: &EndpointSettings,
+    ) -> Result<Box<dyn Listener>, BindError> {
+        Ipc::new().bind(&ipc(address), settings)
+    }
+
+    fn target(&self, address: &Address) -> Result<Target, AddressError> {
+        Ipc::new().target(&ipc(address))
+    }
+
+    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+        Ipc::new().connect(place, settings)
+    }
+}
+
+/// C456. A transport that says nothing of a file has none to lose.
+#[test]
+fn a_foreign_listener_may_have_a_file_to_lose() {
+    let dir = kit::TempDir::new();
+    let path = dir.path("s");
+    let runtime = Runtime::builder()
+        .transport(Alias)
+        .transport(Faulty::new("faulty", Fault::AcceptPanics))
+        .build()
+        .unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    let listener = pair.bind(format!("alias://{}", path.display())).unwrap();
+    let without = pair.bind("faulty://127.0.0.1:0").unwrap();
+    assert_eq!(listener.status().last_error, None);
+    std::fs::remove_file(&path).unwrap();
+    let lost = AttemptError::FileLost { path, replaced: false };
+    assert_eq!(listener.status().last_error, Some(lost));
+    assert_eq!(without.status().last_error, None);
+}
+
+/// What a transport says of its own file.
+#[test]
+fn a_bound_file_is_known_by_more_than_its_path() {
+    let dir = kit::TempDir::new();
+    let path = dir.path("s");
+    assert_eq!(BoundFile::at(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    std::fs::write(&path, "").unwrap();
+    let file = BoundFile::at(&path).unwrap();
+    assert_eq!((file.path(), file.is_there()), (&*path, true));
+    std::fs::write(dir.path("other"), "").unwrap();
+    std::fs::rename(&path, dir.path("aside")).unwrap();
+    assert!(!file.is_there());
+    std::fs::rename(dir.path("other"), &path).unwrap();
+    assert!(!file.is_there());
+    assert_ne!(BoundFile::at(&path).unwrap(), file);
+    let relative = BoundFile::at("Cargo.toml").unwrap();
+    assert_eq!(relative.path(), std::env::current_dir().unwrap().join("Cargo.toml"));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sinew::{Endpoint, Options, Peer, PipeEvent, PipeEventKind, RecvError};
+use sinew::{AttemptError, Endpoint, Options, Peer, PipeEvent, PipeEventKind, RecvError};
 
 use crate::address::AddressArgs;
 use crate::dialect::Dialect;
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
     }
 }
 
-/// Prints the peers, and the endpoints that have none.
+/// Prints the peers, and the endpoints that have none or can have no other.
 fn list(args: &PeersArgs, socket: &Arc<dyn Socket>, endpoints: &[Endpoint]) -> Outcome {
     let mut peers = socket.peers();
     peers.sort_by_key(|status| status.pipe);
@@ -90,8 +90,11 @@ fn list(args: &PeersArgs, socket: &Arc<dyn Socket>, endpoints: &[Endpoint]) -> O
             false => print(format_args!("{}", line(status)))?,
         }
     }
-    for endpoint in endpoints.iter().filter(|endpoint| endpoint.status().peers == 0) {
+    for endpoint in endpoints {
         let status = endpoint.status();
+        if status.peers > 0 && !matches!(status.last_error, Some(AttemptError::FileLost { .. })) {
+            continue;
+        }
         let state = format!("{:?}", status.state).to_lowercase();
         let error = status.last_error.map(|error| error.to_string());
         match (args.json, error) {

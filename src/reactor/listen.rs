@@ -16,7 +16,7 @@ use super::timers::TimerKey;
 use crate::pipe::{Host, Intake, Waiting};
 use crate::socket::EndpointCore;
 use crate::sync::{Arc, Weak};
-use crate::transport::{Listener, Stream};
+use crate::transport::{BoundFile, Listener, Stream};
 use crate::wire::Framing;
 
 /// How many connections are accepted before others get a turn. So many peers may send and leave before it
@@ -32,6 +32,8 @@ pub(crate) struct ListenerSlot {
     place: Mutex<Place>,
     /// What was lent is back.
     back: Condvar,
+    /// The file through which others connect.
+    file: Option<BoundFile>,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,14 @@ pub(super) struct Lent<'s> {
 
 impl ListenerSlot {
     pub(crate) fn new(listener: Box<dyn Listener>) -> Self {
-        Self { place: Mutex::new(Place::Here(listener)), back: Condvar::new() }
+        let file = listener.file();
+        Self { place: Mutex::new(Place::Here(listener)), back: Condvar::new(), file }
+    }
+
+    /// The file through which others connect, if there is one. Needs no lock, nor that the listener is
+    /// here.
+    pub(crate) fn file(&self) -> Option<&BoundFile> {
+        self.file.as_ref()
     }
 
     /// The listener; `None` when it is closed, or about to be.

@@ -54,12 +54,13 @@ impl Endpoint {
 
     /// How it stands: connected or not, and if not, why. Also after close.
     ///
-    /// A moment's view: by the time it is looked at, the next attempt may be under way.
+    /// A moment's view: by the time it is looked at, the next attempt may be under way. For a bound ipc
+    /// endpoint it asks the system, each time, whether the socket file is still there.
     pub fn status(&self) -> EndpointStatus {
         if self.core.is_forked() {
             return EndpointStatus::initial(EndpointState::Closed);
         }
-        self.core.status.lock().clone()
+        self.core.status()
     }
 
     /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. When this
@@ -99,6 +100,9 @@ pub struct EndpointStatus {
     pub attempts: u64,
     /// What went wrong last: with an attempt to connect, with accepting, or with a peer that was accepted and
     /// sent a wrong header, such as one of a kind that this socket cannot talk to; stays after a later success.
+    ///
+    /// For a bound ipc endpoint whose file was removed or replaced it is
+    /// [`FileLost`](AttemptError::FileLost), for as long as that is so.
     pub last_error: Option<AttemptError>,
     /// When the next attempt is due, in state `Waiting`.
     #[cfg_attr(
@@ -409,6 +413,23 @@ impl EndpointCore {
 
     pub(crate) fn url(&self) -> String {
         self.url.clone()
+    }
+
+    fn status(&self) -> EndpointStatus {
+        let mut status = self.status.lock().clone();
+        if status.state == EndpointState::Listening {
+            status.last_error = self.file_loss().or(status.last_error);
+        }
+        status
+    }
+
+    /// What has become of the file through which others connect, if it is lost. Asks the system, with no
+    /// lock held.
+    fn file_loss(&self) -> Option<AttemptError> {
+        let Control::Stream(_, Some(listener)) = &self.control else { return None };
+        let loss = listener.file()?.loss()?;
+        // Else it was removed by who closes the endpoint.
+        (!self.is_closed()).then_some(loss)
     }
 
     /// Whether all its peers are in this process.

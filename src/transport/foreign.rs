@@ -11,7 +11,7 @@ use std::sync::Arc;
 use mio::{Interest, Registry, Token};
 
 use super::{
-    Address, EndpointSettings, Framing, Listener, Place, Source, Stream, StreamPeer,
+    Address, BoundFile, EndpointSettings, Framing, Listener, Place, Source, Stream, StreamPeer,
     StreamTransport, Target,
 };
 use crate::contain::forget;
@@ -131,6 +131,10 @@ impl Listener for Border<dyn Listener> {
 
     fn url(&self) -> String {
         self.inner().url()
+    }
+
+    fn file(&self) -> Option<BoundFile> {
+        self.inner().file()
     }
 }
 

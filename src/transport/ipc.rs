@@ -21,7 +21,9 @@ use mio::event::Source;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::tcp::size_buffers;
-use super::{Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, send};
+use super::{
+    BoundFile, Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, send,
+};
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
@@ -159,7 +161,7 @@ fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, Socke
     let (socket, file) = bind(path, settings.ipc_mode)?;
     socket.listen(BACKLOG)?;
     // Whoever took us for dead before we listened has removed the file by now, or sees us alive.
-    match file.is_ours() {
+    match file.bound.is_there() {
         true => Ok((socket, file)),
         false => Err(in_use()),
     }
@@ -171,9 +173,9 @@ fn bind(path: &Path, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile::just_made(absolute)?;
+    let file = SocketFile::just_made(&absolute)?;
     if let Some(mode) = mode {
-        fs::set_permissions(&file.path, Permissions::from_mode(mode))?;
+        fs::set_permissions(file.bound.path(), Permissions::from_mode(mode))?;
     }
     Ok((socket, file))
 }
@@ -223,37 +225,29 @@ fn remove(path: &Path) -> io::Result<()> {
 /// inode to no other file.
 #[derive(Debug)]
 struct SocketFile {
-    /// Absolute, so that a change of the working directory does not matter.
-    path: PathBuf,
-    device: u64,
-    inode: u64,
+    bound: BoundFile,
     /// The process that made it: a forked child must not take it away from its parent.
     process: u32,
 }
 
 impl SocketFile {
-    fn just_made(path: PathBuf) -> io::Result<Self> {
-        let file = match fs::symlink_metadata(&path) {
+    fn just_made(path: &Path) -> io::Result<Self> {
+        let bound = match BoundFile::at(path) {
             // Taken for dead already; see `listen`.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(in_use()),
             found => found?,
         };
-        Ok(Self { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
-    }
-
-    fn is_ours(&self) -> bool {
-        fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
+        Ok(Self { bound, process: std::process::id() })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.process != std::process::id() || !self.is_ours() {
+        if self.process != std::process::id() || !self.bound.is_there() {
             return;
         }
-        if let Err(error) = remove(&self.path) {
-            crate::contain::log!(Warn, "cannot remove {}: {error}", self.path.display());
+        if let Err(error) = remove(self.bound.path()) {
+            crate::contain::log!(Warn, "cannot remove {}: {error}", self.bound.path().display());
         }
     }
 }
@@ -262,7 +256,6 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 struct IpcListener {
     /// First, because fields are dropped in this order; see [`SocketFile`].
-    #[expect(dead_code, reason = "held for its drop")]
     file: SocketFile,
     inner: mio::net::UnixListener,
     url: String,
@@ -289,6 +282,10 @@ impl Listener for IpcListener {
     /// As the program gave it, so a relative path stays one.
     fn url(&self) -> String {
         self.url.clone()
+    }
+
+    fn file(&self) -> Option<BoundFile> {
+        Some(self.file.bound.clone())
     }
 }
 
@@ -481,7 +478,7 @@ mod tests {
     fn the_file_is_remembered_by_its_absolute_path() {
         let scratch = Scratch::new();
         let (_socket, file) = bind(&relative(&scratch.path("s")), None).unwrap();
-        assert!(file.path.is_absolute());
+        assert!(file.bound.path().is_absolute());
     }
 
     /// C257, and accepted connections survive.
@@ -671,10 +668,10 @@ mod tests {
     fn a_file_that_is_replaced_is_not_ours() {
         let scratch = Scratch::new();
         let (_socket, file) = bind(&scratch.path("s"), None).unwrap();
-        assert!(file.is_ours());
+        assert!(file.bound.is_there());
         fs::remove_file(scratch.path("s")).unwrap();
         let _other = bind_to(&scratch.url("s")).unwrap();
-        assert!(!file.is_ours());
+        assert!(!file.bound.is_there());
     }
 
     /// C265.

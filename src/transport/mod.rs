@@ -25,7 +25,7 @@
 //! | call | in which thread | may wait |
 //! |---|---|---|
 //! | [`schemes`](StreamTransport::schemes), [`framing`](StreamTransport::framing) | in [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), once | no |
-//! | [`bind`](StreamTransport::bind), then [`Listener::url`] | the one that calls `bind` | yes, the caller waits with it |
+//! | [`bind`](StreamTransport::bind), then [`Listener::url`] and [`Listener::file`] | the one that calls `bind` | yes, the caller waits with it |
 //! | [`target`](StreamTransport::target) | the one that calls `connect` | no |
 //! | [`connect`](StreamTransport::connect) | the I/O thread | no |
 //! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
@@ -52,7 +52,7 @@
 //! # When a transport misbehaves
 //!
 //! What a transport of the program's own returns is checked before it is used, and a panic is caught,
-//! except in `bind`, `target` and `url`, where it reaches the program's own call. A stream that claims
+//! except in `bind`, `target`, `url` and `file`, where it reaches the program's own call. A stream that claims
 //! to have read or written more than it was given, that writes nothing without an error or is
 //! interrupted in every write, or that panics has failed: its connection ends as with any other error,
 //! the socket and its other connections live on. What cannot be caught is a call that does not return
@@ -75,6 +75,7 @@ pub use tcp::Tcp;
 
 use crate::error::{AddressError, BindError, RuntimeError};
 
+mod file;
 mod foreign;
 pub(crate) mod inproc;
 #[cfg(unix)]
@@ -82,6 +83,7 @@ mod ipc;
 mod names;
 mod tcp;
 
+pub use file::BoundFile;
 pub(crate) use names::look_up;
 
 /// A transport whose connections are streams of bytes.
@@ -231,6 +233,15 @@ pub trait Listener: Send + Sync + fmt::Debug {
 
     /// The address that others can connect to, with the real port or number where any was asked for.
     fn url(&self) -> String;
+
+    /// The file through which others connect, if there is one and it can be removed or replaced.
+    ///
+    /// Asked for once, right after [`bind`](StreamTransport::bind). When the file is not there any more,
+    /// [`Endpoint::status`](crate::Endpoint::status) says so. A transport over [`Ipc`] passes on what
+    /// the listener inside says. Default: `None`.
+    fn file(&self) -> Option<BoundFile> {
+        None
+    }
 }
 
 /// One connection: a stream of bytes in both directions that never waits.

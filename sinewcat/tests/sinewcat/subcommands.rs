@@ -39,6 +39,32 @@ fn peers_tells_why_nobody_is_there() {
 }
 
 #[test]
+fn a_lost_socket_file_is_told() {
+    let dir = TempDir::new();
+    let path = dir.path("s");
+    let url = format!("ipc://{}", path.display());
+    let lost = format!("the file {} was removed: nobody can connect any more", path.display());
+
+    let waiting = Program::start(Tool::OURS, &["--pull", "-v", "--bind", &url]);
+    let alone = format!("nobody is connected at {url}");
+    for told in [alone.clone(), format!("{alone}: {lost}")] {
+        waiting.err.until(&told, |seen| String::from_utf8_lossy(seen).contains(&told));
+        let _gone = std::fs::remove_file(&path);
+    }
+
+    // `peers` lists the endpoint although it has peers.
+    let bound = Program::start(Tool::OURS, &["peers", "--pull", "--bind", &url, "--count", "2"]);
+    let (first, second) = (Push::new(), Push::new());
+    first.connect(&url).unwrap();
+    first.wait_for_peers(1, SOON).unwrap();
+    std::fs::rename(&path, dir.path("aside")).unwrap();
+    second.connect(format!("ipc://{}", dir.path("aside").display())).unwrap();
+    let text = bound.end().with(0).text();
+    assert_eq!(text.lines().filter(|line| line.starts_with("push  ")).count(), 2, "{text}");
+    assert!(text.ends_with(&format!("{url}  listening: {lost}\n")), "{text}");
+}
+
+#[test]
 fn peers_watches_who_comes_and_goes() {
     let url = free_tcp_url();
     let program =
