@@ -322,7 +322,8 @@ impl Backoff {
         self.current = self.base;
     }
 
-    fn next_with(&mut self, random: u32) -> Duration {
+    /// As `next`, with a random number that the caller has.
+    pub(crate) fn next_with(&mut self, random: u32) -> Duration {
         let whole = self.current;
         self.current = whole.saturating_mul(2).min(self.max);
         let half = whole / 2;

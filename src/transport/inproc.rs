@@ -311,7 +311,10 @@ impl Dialer {
     }
 
     fn schedule(self: &Arc<Self>) {
-        let at = after(Instant::now(), self.state.lock().backoff.next());
+        // Asked of the system, and so before the lock is taken.
+        let random = pipe::random_u32();
+        let wait = self.state.lock().backoff.next_with(random);
+        let at = after(Instant::now(), wait);
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.waits_until(at);
         }

@@ -233,7 +233,7 @@ macro_rules! socket_calls {
             /// Each subscription gets every event, and keeps up to 1024 that are unread; newer ones are
             /// then missed and counted ([`Events::missed`]). Who is connected already raises no event:
             /// subscribe first, then look at [`peers`](Self::peers). On a closed socket it ends at
-            /// once.
+            /// once, or when the last peer that an `admit` callback had in hand at the close is gone.
             #[doc(alias("monitor", "nng_pipe_notify", "zmq_socket_monitor"))]
             pub fn events(&self) -> Events {
                 self.core.events()
