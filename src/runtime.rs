@@ -37,7 +37,7 @@ const MOST_IO_THREADS: usize = 1024;
 /// more than a core can do, and there are cores to spare, several share the connections: those of one
 /// socket too, each on one thread from its first byte to its last. The first thread also accepts,
 /// connects, and runs the sockets' timers. A PAIR, which has one peer at a time, has all its connections on
-/// one thread, so that a peer that connects anew finds its old connection gone.
+/// one thread, which reads the old connection of a peer to its end before it decides about a new one.
 ///
 /// Nothing else changes for a program. What comes over one pipe comes in order; between pipes there is
 /// no order, with one thread or with many. The sockets' own work stays as it is: the protocol runs in the calling threads under the

@@ -10,6 +10,8 @@
 //!      |                        |                         |                  |                       |
 //!      +------------------------+--- error, timeout, end of stream, no ------+-----------------------+--> ended
 //! ```
+//!
+//! Where the socket has one peer at a time, `Offered` is between Asking and Open: see `line.rs`.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use mio::Token;
 
 use super::blocks::Blocks;
+use super::line::InLine;
 use super::link::{Link, PlaceOf};
 use super::rest::Look;
 use super::timers::{TimerKey, after};
@@ -70,6 +73,8 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     pub(crate) endpoint: Arc<EndpointCore>,
     pub(crate) maker: Maker,
+    /// Where it stands in the line of a socket that has one peer at a time.
+    pub(super) place: Option<InLine>,
     framing: Framing,
     phase: Phase,
     /// The handshake deadline while greeting, the parting deadline while closing.
@@ -109,6 +114,9 @@ enum Phase {
     },
     /// The program is asked whether it lets the peer in. Nothing is read or written until it has said so.
     Asking(Box<Newcomer>, Bytes),
+    /// The peer is let in, if the place that the socket has turns out to be free. Nothing is read or
+    /// written until then.
+    Offered(Box<Newcomer>, Bytes),
     /// A pipe of the socket.
     Open(Open),
     /// The socket is done with it; what is queued may still be written until the deadline.
@@ -175,8 +183,23 @@ pub(crate) enum Fate {
     HoldBack(u64),
     /// It has just become a pipe. More may be there to read.
     Opened,
+    /// It stands in its socket's line with its header shown.
+    Offered(InLine),
     /// It is over.
     End(Ending),
+}
+
+/// What a connection in a line is for those behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not shown its header, or was not sent ours, so that no message can be lost with it: others
+    /// need not wait.
+    Silent,
+    /// It takes the place, unless the program does not let it in, or once there is room for what its peer
+    /// has left.
+    Undecided,
+    /// It takes the place if that is free.
+    Offered,
 }
 
 /// Why a connection is over.
@@ -206,6 +229,7 @@ impl Connection {
         Self {
             endpoint,
             maker,
+            place: None,
             framing,
             phase: Phase::Opening(stream),
             timer: None,
@@ -223,8 +247,9 @@ impl Connection {
         }
     }
 
-    /// Sends our header and starts the clock for the peer's. For a stream that stands.
-    pub(crate) fn greet(&mut self, token: Token, cx: &mut Context) -> Fate {
+    /// Sends our header and starts the clock for the peer's. For a stream that stands. It `is_behind` if
+    /// others may take the only place before it.
+    pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
         let Some(host) = self.endpoint.host.upgrade() else {
             return Fate::End(Ending::Parted);
         };
@@ -235,7 +260,7 @@ impl Connection {
         let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         // Who dials is never waited for: if both sides withheld theirs, nothing would ever happen.
-        let withheld = self.maker == Maker::Listener && host.is_full();
+        let withheld = self.maker == Maker::Listener && (is_behind || host.is_full());
         self.phase = Phase::Greeting {
             stream,
             parser: HeaderParser::new(theirs),
@@ -248,7 +273,7 @@ impl Connection {
 
     /// Begins a connection that stands, and that may have been answered by now.
     pub(crate) fn begin(&mut self, token: Token, cx: &mut Context) -> Fate {
-        match self.greet(token, cx) {
+        match self.greet(false, token, cx) {
             Fate::Keep => self.read(token, cx),
             fate => fate,
         }
@@ -314,7 +339,11 @@ impl Connection {
         match &self.phase {
             Phase::Greeting { .. } => true,
             Phase::Open(open) => !open.paused,
-            Phase::Opening(_) | Phase::Asking(..) | Phase::Closing { .. } | Phase::Ended => false,
+            Phase::Opening(_)
+            | Phase::Asking(..)
+            | Phase::Offered(..)
+            | Phase::Closing { .. }
+            | Phase::Ended => false,
         }
     }
 
@@ -337,16 +366,7 @@ impl Connection {
     fn read_on(&mut self, token: Token, cx: &mut Context) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
-            Phase::Open(open) => {
-                open.decoder.set_limit(self.endpoint.recv_limit.get());
-                match open.read(self.read_closed, &mut cx.blocks) {
-                    Fate::End(Ending::Lost(reason)) => {
-                        self.count_framing_fault(&reason);
-                        Fate::End(Ending::Lost(reason))
-                    }
-                    fate => fate,
-                }
-            }
+            Phase::Open(_) => self.read_pipe(self.read_closed, cx),
             Phase::Closing { link, drained } => {
                 let fate = cx.blocks.fill(|block| discard(&*link.stream, block));
                 match (&fate, *drained) {
@@ -355,8 +375,44 @@ impl Connection {
                     _ => fate,
                 }
             }
-            Phase::Opening(_) | Phase::Asking(..) | Phase::Ended => Fate::Keep,
+            Phase::Opening(_) | Phase::Asking(..) | Phase::Offered(..) | Phase::Ended => Fate::Keep,
         }
+    }
+
+    /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
+    fn read_pipe(&mut self, to_the_end: bool, cx: &mut Context) -> Fate {
+        let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
+        open.decoder.set_limit(self.endpoint.recv_limit.get());
+        match open.read(to_the_end, &mut cx.blocks) {
+            Fate::End(Ending::Lost(reason)) => {
+                self.count_framing_fault(&reason);
+                Fate::End(Ending::Lost(reason))
+            }
+            fate => fate,
+        }
+    }
+
+    /// Reads until the kernel has nothing more, whatever the poll has said so far. Whether it came to that:
+    /// not if there is no room for what the peer has sent, or too much of it.
+    pub(super) fn read_out(&mut self, token: Token, cx: &mut Context) -> (Fate, bool) {
+        for _ in 0..LAST_TURNS {
+            if self.read_closed
+                && self.may_leave_something()
+                && self.ask_for_room(token, cx) == Intake::Shut
+            {
+                return (Fate::Keep, false);
+            }
+            match self.read_pipe(true, cx) {
+                Fate::Again => {}
+                Fate::Keep => return (Fate::Keep, !self.is_paused()),
+                fate => return (fate, true),
+            }
+        }
+        (Fate::Again, false)
+    }
+
+    fn is_paused(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.paused)
     }
 
     /// Does what was left undone in an earlier turn: writing must not keep from reading.
@@ -461,10 +517,23 @@ impl Connection {
 
     /// Whether it is still to become a pipe.
     pub(crate) fn is_on_the_way(&self) -> bool {
-        matches!(self.phase, Phase::Opening(_) | Phase::Greeting { .. } | Phase::Asking(..))
+        matches!(
+            self.phase,
+            Phase::Opening(_) | Phase::Greeting { .. } | Phase::Asking(..) | Phase::Offered(..)
+        )
     }
 
-    /// The header did not come in time.
+    /// What it is for those behind it.
+    pub(super) fn standing(&self) -> Standing {
+        match &self.phase {
+            Phase::Offered(..) => Standing::Offered,
+            Phase::Greeting { withheld: false, .. } if self.is_put_off => Standing::Undecided,
+            Phase::Asking(newcomer, _) if !newcomer.withheld => Standing::Undecided,
+            _ => Standing::Silent,
+        }
+    }
+
+    /// The header did not come in time, or it cannot be known in time whether the place is free.
     pub(crate) fn handshake_is_over(&self) -> Fate {
         match self.phase {
             Phase::Greeting { .. } => {
@@ -474,6 +543,7 @@ impl Connection {
                 let limit = self.endpoint.settings.handshake_timeout;
                 Fate::End(Ending::Failed(AttemptError::HandshakeTimedOut(limit)))
             }
+            Phase::Offered(..) => Fate::End(Ending::Rejected),
             _ => Fate::Keep,
         }
     }
@@ -507,13 +577,14 @@ impl Connection {
             }
             Phase::Greeting { stream, .. } => self.count_failed_greeting(&*stream, ending),
             // The socket or the endpoint was closed. What the program says then is of no interest.
-            Phase::Asking(newcomer, _) => {
+            Phase::Asking(newcomer, _) | Phase::Offered(newcomer, _) => {
                 if let Some(host) = self.endpoint.host.upgrade() {
-                    let closed = match host.is_closed() {
-                        true => DetachReason::SocketClosed,
-                        false => DetachReason::EndpointClosed,
+                    let reason = match ending {
+                        Ending::Rejected => DetachReason::Rejected,
+                        _ if host.is_closed() => DetachReason::SocketClosed,
+                        _ => DetachReason::EndpointClosed,
                     };
-                    host.turn_away(&newcomer.peer, closed);
+                    host.turn_away(&newcomer.peer, reason);
                 }
             }
             Phase::Opening(_) | Phase::Ended => {}
@@ -529,7 +600,7 @@ impl Connection {
                     false => Fate::Keep,
                 }
             }
-            Phase::Opening(_) | Phase::Asking(..) | Phase::Ended => Fate::Keep,
+            Phase::Opening(_) | Phase::Asking(..) | Phase::Offered(..) | Phase::Ended => Fate::Keep,
         }
     }
 
@@ -558,7 +629,8 @@ impl Connection {
             return Fate::Keep;
         };
         // What comes with the header of a peer that may not be let in stays in the kernel.
-        let reads_on = |host: Arc<dyn Host>| is_large(host.bounds().1) && !host.asks();
+        let is_sure = self.place.is_none();
+        let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
         let room = match self.endpoint.host.upgrade().is_none_or(reads_on) {
             true => READ_BLOCK,
             false => parser.missing(),
@@ -608,7 +680,7 @@ impl Connection {
         }
         let newcomer = Newcomer { stream, lease, peer, more, withheld };
         if !host.asks() {
-            return self.join(&host, newcomer, rest, token, cx);
+            return self.offer(&host, newcomer, rest, token, cx);
         }
         let question = newcomer.peer.clone();
         // Mostly nothing, see above. A copy: the block is for others to read into.
@@ -632,10 +704,53 @@ impl Connection {
             return Fate::End(Ending::Rejected);
         }
         // What the poll has said meanwhile it will not say again.
+        self.offer(&host, Newcomer { more: true, ..*newcomer }, rest, token, cx)
+    }
+
+    /// Offers the pipe to the socket; at the end of the turn, if it matters who was first. One that we
+    /// dialed, or that was not sent our header, waits no longer than for a header. Another may have brought
+    /// messages, and waits until it is known.
+    fn offer(
+        &mut self,
+        host: &Arc<dyn Host>,
+        newcomer: Newcomer,
+        rest: Bytes,
+        token: Token,
+        cx: &mut Context,
+    ) -> Fate {
+        let Some(place) = self.place else { return self.join(host, newcomer, rest, token, cx) };
+        if newcomer.withheld || self.maker != Maker::Listener {
+            let limit = after(Instant::now(), self.endpoint.settings.handshake_timeout);
+            set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
+        }
+        self.phase = Phase::Offered(Box::new(newcomer), Bytes::copy_from_slice(&rest));
+        Fate::Offered(place)
+    }
+
+    /// Reads the header, if the peer may have sent messages after it: it has ours.
+    pub(super) fn read_ahead(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match &self.phase {
+            Phase::Greeting { withheld: false, .. } => self.read(token, cx),
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Takes the socket's place, if that is free.
+    pub(super) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Offered(..) = self.phase else { return Fate::Keep };
+        let (Some(host), Phase::Offered(newcomer, rest)) =
+            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
+        else {
+            return Fate::End(Ending::Parted);
+        };
+        if let Some(timer) = self.timer.take() {
+            cx.timers.cancel(*timer);
+        }
+        // What the poll has said meanwhile it will not say again.
         self.join(&host, Newcomer { more: true, ..*newcomer }, rest, token, cx)
     }
 
-    /// Offers the pipe to the socket and takes in what came with the header.
+    /// Makes the connection a pipe of the socket, if that has one, and takes in what came with the header.
     fn join(
         &mut self,
         host: &Arc<dyn Host>,

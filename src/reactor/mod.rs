@@ -14,6 +14,7 @@
 //! | `mailbox`, `attention` | how the driver is told something, and woken for it |
 //! | `listen`, `dial`, `race` | where connections come from |
 //! | `asking` | who runs the program's callback about them |
+//! | `line` | which of several newcomers is let in where there is one place |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
 //! | `farewell` | what a closing socket still writes itself |
@@ -34,6 +35,7 @@ mod blocks;
 mod connection;
 mod dial;
 mod farewell;
+mod line;
 mod link;
 mod listen;
 mod loops;
@@ -55,6 +57,7 @@ use asking::Askers;
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Maker, Readiness};
 use dial::Dialer;
+use line::Lines;
 use link::Writer;
 use listen::{Accepting, Listening};
 use loops::{HOME, Loops};
@@ -197,6 +200,8 @@ pub(crate) struct Driver {
     /// Connections whose rest is held back while callers write full batches.
     streams: Streams,
     rest: Rest,
+    /// The connections of sockets that have one peer at a time.
+    lines: Lines,
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
     cx: Context,
@@ -238,6 +243,7 @@ impl Driver {
             resolver: Arc::default(),
             streams: Streams::new(Instant::now()),
             rest: Rest::new(),
+            lines: Lines::default(),
             expiries: HashMap::new(),
             cx,
             stopped: false,
@@ -293,6 +299,7 @@ impl Driver {
         self.run_commands();
         self.run_ready();
         self.run_timers();
+        self.decide_about_newcomers();
         Ok(())
     }
 
@@ -611,8 +618,9 @@ impl Driver {
     /// Begins a connection that was accepted: it stands already.
     fn adopt(&mut self, connection: Box<Connection>) {
         let token = self.insert(Slot::Connection(connection));
+        let is_behind = self.line_up(token);
         self.watch(token);
-        self.drive(token, |connection, cx| connection.greet(token, cx));
+        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
     }
 
     /// Has the poll tell of a connection.
@@ -627,6 +635,20 @@ impl Driver {
         });
     }
 
+    /// Puts a new connection into its socket's line, if it has one. Whether others are before it.
+    fn line_up(&mut self, token: Token) -> bool {
+        let Some(Slot::Connection(connection)) = self.slot(token) else { return false };
+        let host = connection.endpoint.host.clone();
+        if !host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            return false;
+        }
+        let (place, is_behind) = self.lines.enter(address(&host), token);
+        if let Some(Slot::Connection(connection)) = self.slot(token) {
+            connection.place = Some(place);
+        }
+        is_behind
+    }
+
     /// Lets a connection do something, and draws the consequences.
     fn drive(&mut self, token: Token, act: impl FnOnce(&mut Connection, &mut Context) -> Fate) {
         let Some(entry) = self.entries.get_mut(index(token)) else { return };
@@ -639,6 +661,7 @@ impl Driver {
             Fate::Stands => self.stands(token),
             Fate::Again => self.go_on(token),
             Fate::Opened => self.opened(token),
+            Fate::Offered(place) => self.lines.is_due(place.socket),
             Fate::HoldBack(departed) => {
                 self.streams.hold_back(token, departed, Instant::now());
             }
@@ -667,8 +690,11 @@ impl Driver {
         if !connection.is_open() {
             return;
         }
-        let maker = connection.maker;
+        let (maker, place) = (connection.maker, connection.place);
         self.resign(token);
+        if let Some(place) = place {
+            self.lines.attached(place);
+        }
         let Maker::Race(race) = maker else { return };
         let Some(dialer) = self.call_off(race) else { return };
         if let Some(Slot::Connection(connection)) = self.slot(token) {
@@ -748,7 +774,13 @@ impl Driver {
     fn take(&mut self, token: Token) -> Option<Slot> {
         self.resign(token);
         self.entry(token)?;
-        Some(self.entries.remove(index(token)).slot)
+        let slot = self.entries.remove(index(token)).slot;
+        if let Slot::Connection(connection) = &slot
+            && let Some(place) = connection.place
+        {
+            self.lines.leave(place, token);
+        }
+        Some(slot)
     }
 
     /// Takes an entry off the members of its endpoint.

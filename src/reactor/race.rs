@@ -166,6 +166,7 @@ impl Driver {
         let others = race.course.won_by(connection);
         self.race_at(token, None);
         self.withdraw_all(others);
+        self.line_up(connection);
         self.drive(connection, |standing, cx| standing.begin(connection, cx));
     }
 

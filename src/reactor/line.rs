@@ -1,0 +1,160 @@
+//! Lines: the connections of sockets that have one peer at a time, in the order in which they came.
+//!
+//! A peer may send, leave and connect anew before we look at either connection. The poll does not say
+//! which was first, so what it says is not what decides: a newcomer that has shown its header stands in
+//! its socket's line until the end of the turn. Then those before it are read that have been sent our
+//! header, since their peers may have sent messages, and the connection of the peer that the socket has
+//! is read until the kernel has nothing more of it. What happened before the newcomer connected is known
+//! after that, and the place is free or it is taken. All connections of such a socket are on one loop.
+//!
+//! Owns the lines, and which of them have a newcomer to decide about.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use mio::Token;
+
+use super::connection::Standing;
+use super::{Driver, Slot};
+
+/// The lines of all such sockets of one loop.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// By the socket's [`address`](super::address).
+    lines: HashMap<usize, Line>,
+    /// The sockets in whose line somebody has shown its header.
+    due: BTreeSet<usize>,
+    /// How many have come.
+    count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// The connection that became the socket's pipe last.
+    present: Option<Token>,
+    newcomers: BTreeMap<u64, Token>,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InLine {
+    pub(super) socket: usize,
+    number: u64,
+}
+
+impl Lines {
+    /// Puts a connection at the end of its socket's line. Whether others are there before it.
+    pub(super) fn enter(&mut self, socket: usize, token: Token) -> (InLine, bool) {
+        let line = self.lines.entry(socket).or_default();
+        let is_behind = !line.newcomers.is_empty();
+        self.count += 1;
+        line.newcomers.insert(self.count, token);
+        (InLine { socket, number: self.count }, is_behind)
+    }
+
+    /// The connection has become the socket's pipe.
+    pub(super) fn attached(&mut self, place: InLine) {
+        if let Some(line) = self.lines.get_mut(&place.socket)
+            && let Some(token) = line.newcomers.remove(&place.number)
+        {
+            line.present = Some(token);
+        }
+    }
+
+    /// The connection is over.
+    pub(super) fn leave(&mut self, place: InLine, token: Token) {
+        let Some(line) = self.lines.get_mut(&place.socket) else { return };
+        line.newcomers.remove(&place.number);
+        line.present.take_if(|present| *present == token);
+        if line.present.is_none() && line.newcomers.is_empty() {
+            self.lines.remove(&place.socket);
+        }
+    }
+
+    /// Somebody in the line of `socket` has shown its header.
+    pub(super) fn is_due(&mut self, socket: usize) {
+        self.due.insert(socket);
+    }
+
+    fn first(&self, socket: usize) -> Option<Token> {
+        self.lines.get(&socket)?.newcomers.values().next().copied()
+    }
+
+    fn present(&self, socket: usize) -> Option<Token> {
+        self.lines.get(&socket)?.present
+    }
+
+    fn newcomers(&self, socket: usize) -> Vec<Token> {
+        self.lines
+            .get(&socket)
+            .into_iter()
+            .flat_map(|line| line.newcomers.values())
+            .copied()
+            .collect()
+    }
+}
+
+/// What became of the newcomers that have shown their headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decided {
+    All,
+    /// It cannot be known yet whether there is a place for the next one.
+    Partly,
+}
+
+impl Driver {
+    /// Decides about newcomers. Those that cannot be decided about are looked at again in the next turn:
+    /// whatever could change that makes for one.
+    pub(super) fn decide_about_newcomers(&mut self) {
+        for socket in std::mem::take(&mut self.lines.due) {
+            if self.decide(socket) == Decided::Partly {
+                self.lines.is_due(socket);
+            }
+        }
+    }
+
+    fn decide(&mut self, socket: usize) -> Decided {
+        let Some(first) = self.lines.first(socket) else { return Decided::All };
+        // Looked at before the others, of which there may be many: it may be so for some time.
+        if self.standing(first) == Standing::Undecided || !self.knows_of_the_end(socket) {
+            return Decided::Partly;
+        }
+        let newcomers = self.lines.newcomers(socket);
+        for &token in &newcomers {
+            self.drive(token, |connection, cx| connection.read_ahead(token, cx));
+        }
+        for token in newcomers {
+            match self.standing(token) {
+                Standing::Silent => {}
+                Standing::Undecided => return Decided::Partly,
+                Standing::Offered => {
+                    self.drive(token, |connection, cx| connection.take_place(token, cx));
+                    // It may have left already, for the next one.
+                    if self.lines.present(socket) == Some(token) && !self.knows_of_the_end(socket) {
+                        return Decided::Partly;
+                    }
+                }
+            }
+        }
+        Decided::All
+    }
+
+    /// Reads what the kernel has of the socket's peer. Whether it is known then if that one has left: not
+    /// if there is no room for what it has sent.
+    fn knows_of_the_end(&mut self, socket: usize) -> bool {
+        let Some(present) = self.lines.present(socket) else { return true };
+        let mut is_known = true;
+        self.drive(present, |connection, cx| {
+            let (fate, all) = connection.read_out(present, cx);
+            is_known = all;
+            fate
+        });
+        is_known
+    }
+
+    fn standing(&mut self, token: Token) -> Standing {
+        match self.slot(token) {
+            Some(Slot::Connection(connection)) => connection.standing(),
+            _ => Standing::Silent,
+        }
+    }
+}
