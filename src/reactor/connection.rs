@@ -392,23 +392,20 @@ impl Connection {
         }
     }
 
-    /// Reads until the kernel has nothing more, whatever the poll has said so far. Whether it came to that:
-    /// not if there is no room for what the peer has sent, or too much of it.
+    /// Reads what there is, as far as one turn allows, and whatever the poll has said so far. Whether the
+    /// kernel had nothing more: not if there is too much of it, or no room.
     pub(super) fn read_out(&mut self, token: Token, cx: &mut Context) -> (Fate, bool) {
-        for _ in 0..LAST_TURNS {
-            if self.read_closed
-                && self.may_leave_something()
-                && self.ask_for_room(token, cx) == Intake::Shut
-            {
-                return (Fate::Keep, false);
-            }
-            match self.read_pipe(true, cx) {
-                Fate::Again => {}
-                Fate::Keep => return (Fate::Keep, !self.is_paused()),
-                fate => return (fate, true),
-            }
+        if self.read_closed
+            && self.may_leave_something()
+            && self.ask_for_room(token, cx) == Intake::Shut
+        {
+            return (Fate::Keep, false);
         }
-        (Fate::Again, false)
+        match self.read_pipe(true, cx) {
+            Fate::Again => (Fate::Again, false),
+            Fate::Keep => (Fate::Keep, !self.is_paused()),
+            fate => (fate, true),
+        }
     }
 
     fn is_paused(&self) -> bool {

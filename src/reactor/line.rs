@@ -139,7 +139,7 @@ impl Driver {
     }
 
     /// Reads what the kernel has of the socket's peer. Whether it is known then if that one has left: not
-    /// if there is no room for what it has sent.
+    /// if it has sent more than is read in a turn, or than there is room for.
     fn knows_of_the_end(&mut self, socket: usize) -> bool {
         let Some(present) = self.lines.present(socket) else { return true };
         let mut is_known = true;
