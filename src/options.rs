@@ -451,7 +451,8 @@ impl Options {
     /// [`recv_queue`](Self::recv_queue) messages of each publisher wait here meanwhile. But
     /// what one context leaves there must not keep others waiting: as soon as a context that has
     /// received before has an empty queue, or one that asks for fresh news has a topic, those that are
-    /// full drop.
+    /// full drop. A program counts as receiving from its first call on: a burst that comes before may lose its
+    /// beginning.
     ///
     /// When it is made smaller, what does not fit any more is dropped. Only for SUB.
     #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
@@ -1067,7 +1068,7 @@ impl EndpointOptions {
     ///
     /// The wait before an attempt is random between half of this and all of it. With a maximum it
     /// doubles with every attempt, and starts again here after a connection that lasted as long as the next
-    /// wait would have been.
+    /// wait would have been, or 10 s.
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
         self.reconnect_interval = Some(interval);
         self

@@ -31,7 +31,7 @@ use crate::message::PipeId;
 use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease, Waiting};
 use crate::protocol::ProtocolId;
 use crate::ring::{self, Bounds, Producer, READ_BLOCK, Wake};
-use crate::socket::{DetachReason, EndpointCore, Peer};
+use crate::socket::{DetachReason, EndpointCore, Peer, RecvLimit};
 use crate::stats::{DropReason, InProgress};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::transport::Stream;
@@ -382,8 +382,7 @@ impl Connection {
     /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
     fn read_pipe(&mut self, to_the_end: bool, cx: &mut Context) -> Fate {
         let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
-        open.decoder.set_limit(self.endpoint.recv_limit.get());
-        match open.read(to_the_end, &mut cx.blocks) {
+        match open.read(to_the_end, &self.endpoint.recv_limit, &mut cx.blocks) {
             Fate::End(Ending::Lost(reason)) => {
                 self.count_framing_fault(&reason);
                 Fate::End(Ending::Lost(reason))
@@ -866,7 +865,7 @@ impl Open {
     }
 
     /// Reads until all is read that there was, or it is enough for a turn.
-    fn read(&mut self, read_closed: bool, blocks: &mut Blocks) -> Fate {
+    fn read(&mut self, read_closed: bool, limit: &RecvLimit, blocks: &mut Blocks) -> Fate {
         let (mut total, mut reads) = (0, 0);
         loop {
             if self.paused || !self.has_room() {
@@ -882,6 +881,8 @@ impl Open {
             };
             let block = blocks.at_hand();
             let elsewhere = if read.in_place { 0 } else { read.n };
+            // Asked behind the read: what is sent once the limit is set is judged by it.
+            self.decoder.set_limit(limit.get());
             if let Err(error) = self.take_in(&block[..elsewhere], block) {
                 return Fate::End(Ending::Lost(error.into()));
             }

@@ -32,6 +32,8 @@ use crate::transport::{Place, StreamTransport, Target};
 /// How long a `connect_now` of a PAIR waits for its peer to turn it away. The end of the stream follows on
 /// the peer's header with nothing in between but the peer's own work.
 const SETTLED: Duration = Duration::from_millis(10);
+/// A pipe that has lasted so long was a success, however long the waits had become before.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// What the driver owns of a connecting endpoint.
 #[derive(Debug)]
@@ -105,10 +107,11 @@ impl Dialer {
 
     /// The pipe is gone. When the next attempt is due.
     ///
-    /// A pipe is a success if it has lasted as long as the wait for the next one. A peer that accepts and
-    /// hangs up, or sends what cannot be read, is not to be called again and again.
+    /// A pipe is a success if it has lasted as long as the wait for the next one, or for [`LASTING`]. A peer that
+    /// accepts and hangs up, or sends what cannot be read, is not to be called again and again.
     fn disconnected(&mut self) -> Instant {
-        if self.since.take().is_some_and(|since| since.elapsed() >= self.backoff.current) {
+        let lasting = self.backoff.current.min(LASTING);
+        if self.since.take().is_some_and(|since| since.elapsed() >= lasting) {
             self.backoff.reset();
         }
         self.schedule()

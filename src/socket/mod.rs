@@ -77,6 +77,7 @@ pub use public::{RecvStream, SendSink};
 pub use watch::Readiness;
 
 pub(crate) use endpoint::EndpointCore;
+pub(crate) use limits::RecvLimit;
 
 use entry::{Effects, Entry};
 use events::EventHub;

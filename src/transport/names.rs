@@ -28,7 +28,10 @@ fn classified(host: &str, error: io::Error) -> io::Error {
         ["emporary failure", "emporarily", "ry again"].iter().any(|&w| words.contains(w));
     let kind = if may_pass { ErrorKind::HostUnreachable } else { ErrorKind::NotFound };
     match host.split_once('%') {
-        Some((_, zone)) => io::Error::new(kind, format!("no interface {zone:?}: {words}")),
+        Some((_, zone)) => io::Error::new(
+            kind,
+            format!("no interface {zone:?}, or an address that has no zones: {words}"),
+        ),
         None => io::Error::new(kind, words),
     }
 }
@@ -70,6 +73,6 @@ mod tests {
 
         let Err(missing) = look_up("fe80::1%no-such-if", 80) else { panic!("there is none") };
         assert_eq!(missing.kind(), ErrorKind::NotFound);
-        assert!(missing.to_string().starts_with("no interface \"no-such-if\": "), "{missing}");
+        assert!(missing.to_string().starts_with("no interface \"no-such-if\", "), "{missing}");
     }
 }
