@@ -1,0 +1,238 @@
+//! The layers hold: what a file imports lies on a floor below its own.
+//!
+//! Reads the paths in `src` that begin with `crate` or `super`, in `use` lines and in code, tests and
+//! comments left out, and compares them with [`FLOORS`]. Arrows that run up today stand in [`RUN_UP`],
+//! which may only become shorter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules of the library from the bottom up. Each may use what stands above it in this list,
+/// and itself.
+const FLOORS: &[&str] = &[
+    "sync",
+    "contain",
+    "sys",
+    "body",
+    "message",
+    "numbered",
+    "tuning",
+    "detach",
+    "error",
+    "address",
+    "stats",
+    "signal",
+    "visits",
+    "wire",
+    "ring",
+    "options",
+    "pipe",
+    "protocol",
+    "transport",
+    "resolve",
+    "leader",
+    "reactor",
+    "runtime",
+    "socket",
+    "serial",
+    "poller",
+    "metrics",
+];
+
+/// Arrows that run up. None may be added, and one that is gone must be taken out. `Endpoint` and the like are
+/// names at the root of the crate, which only its users are to use.
+const RUN_UP: &[(&str, &str)] = &[
+    ("error", "protocol"),
+    ("leader", "reactor"),
+    ("options", "protocol"),
+    ("options", "socket"),
+    ("pipe", "protocol"),
+    ("pipe", "reactor"),
+    ("pipe", "socket"),
+    ("pipe", "transport"),
+    ("reactor", "socket"),
+    ("signal", "leader"),
+    ("signal", "protocol"),
+    ("socket", "Endpoint"),
+    ("socket", "Options"),
+    ("socket", "PeerStatus"),
+    ("socket", "ProtocolId"),
+    ("socket", "Stats"),
+    ("socket", "iter"),
+    ("socket", "serial"),
+    ("stats", "serial"),
+    ("transport", "reactor"),
+    ("transport", "socket"),
+    ("visits", "pipe"),
+    ("wire", "protocol"),
+];
+
+/// What the pure layers must not know of: they are given time and bytes as arguments.
+const IMPURE: &[&str] =
+    &["std::io", "std::net", "std::thread", "std::sync", "Instant::now", "mio::"];
+
+/// One module's use of another, with the first line that shows it.
+type Arrows = BTreeMap<(String, String), String>;
+
+#[test]
+fn no_import_runs_up() {
+    let arrows = arrows();
+    let known: BTreeSet<_> = RUN_UP.iter().map(|&(from, to)| (from.into(), to.into())).collect();
+    let up: BTreeMap<_, _> =
+        arrows.iter().filter(|((from, to), _)| floor(to) > floor(from)).collect();
+    let new: Vec<_> = up.iter().filter(|(arrow, _)| !known.contains(**arrow)).collect();
+    assert!(new.is_empty(), "these run up: {new:#?}");
+    let gone: Vec<_> = known.iter().filter(|arrow| !up.contains_key(arrow)).collect();
+    assert!(gone.is_empty(), "these run up no longer; take them out of the list: {gone:?}");
+}
+
+#[test]
+fn the_pure_layers_know_neither_clocks_nor_sockets() {
+    let mut found = Vec::new();
+    for file in library().iter().filter(|file| ["protocol", "wire"].contains(&&*file.module[0])) {
+        for (number, line) in &file.lines {
+            if IMPURE.iter().any(|impure| line.contains(impure)) {
+                found.push(format!("{}:{number}: {}", file.path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Where a module stands. What is named as the program's users name it comes from the very top.
+fn floor(module: &str) -> usize {
+    FLOORS.iter().position(|name| *name == module).unwrap_or(FLOORS.len())
+}
+
+fn arrows() -> Arrows {
+    let mut arrows = Arrows::new();
+    for file in library() {
+        for (number, line) in &file.lines {
+            for to in modules_in(line, &file.module) {
+                let shown = format!("{}:{number}: {}", file.path.display(), line.trim());
+                if to != file.module[0] {
+                    arrows.entry((file.module[0].clone(), to)).or_insert(shown);
+                }
+            }
+        }
+    }
+    arrows
+}
+
+/// The modules at the root of the crate that a piece of code names.
+fn modules_in(code: &str, here: &[String]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        found.extend(heads(&code[at + "crate::".len()..]));
+    }
+    for (at, _) in code.match_indices("super::") {
+        if code[..at].ends_with("super::") {
+            continue; // the rest of a path that was seen from its beginning
+        }
+        let mut rest = &code[at..];
+        let mut depth = here.len();
+        while let Some(shorter) = rest.strip_prefix("super::") {
+            (rest, depth) = (shorter, depth.saturating_sub(1));
+        }
+        if depth == 0 {
+            // Of an inline module, the path may end a module short of the root.
+            found.extend(heads(rest).into_iter().filter(|name| FLOORS.contains(&&**name)));
+        }
+    }
+    found
+}
+
+/// `a` of `a::b`, and each of `{a::b, c}`.
+fn heads(path: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let Some(group) = path.strip_prefix('{') else { return vec![name(path)] };
+    let mut depth = 0;
+    let parts = group.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    parts.map(name).filter(|name| !name.is_empty()).collect()
+}
+
+/// A source file of the library, without comments and tests.
+struct Source {
+    path: PathBuf,
+    /// Where it stands: `socket`, `wait`.
+    module: Vec<String>,
+    /// What stands on each line; a statement of several lines stands on its first.
+    lines: Vec<(usize, String)>,
+}
+
+/// All files that `lib.rs` reaches, itself left out.
+fn library() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut open = vec![(root.join("lib.rs"), Vec::new())];
+    while let Some((path, module)) = open.pop() {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let (lines, children) = read(&text);
+        let is_root = path.ends_with("mod.rs") || path.ends_with("lib.rs");
+        let dir = if is_root { path.with_file_name("") } else { path.with_extension("") };
+        for child in children {
+            let mut module = module.clone();
+            module.push(child.clone());
+            let file = dir.join(format!("{child}.rs"));
+            let file = if file.exists() { file } else { dir.join(child).join("mod.rs") };
+            open.push((file, module));
+        }
+        if !module.is_empty() {
+            found.push(Source { path, module, lines });
+        }
+    }
+    assert!(found.len() > 50, "the library was not found");
+    found
+}
+
+/// The lines of a file that count, and the modules it declares.
+fn read(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
+    let (mut lines, mut children) = (Vec::new(), Vec::new());
+    let mut all = text.lines().enumerate();
+    let mut only_for_tests = false;
+    let mut statement: Option<(usize, String)> = None;
+    while let Some((index, line)) = all.next() {
+        let code = line.split("//").next().unwrap_or_default().trim_end();
+        let bare = code.trim_start();
+        if bare.starts_with("#[cfg(")
+            && ["test", "loom", "sinew_internals"].iter().any(|kind| bare.contains(kind))
+        {
+            only_for_tests = true;
+        } else if only_for_tests && !bare.starts_with("#[") && !bare.is_empty() {
+            only_for_tests = false;
+            if !bare.ends_with(';') && !bare.ends_with('}') {
+                let end = format!("{}}}", &code[..code.len() - bare.len()]);
+                all.by_ref().find(|(_, line)| *line == end);
+            }
+        } else if let Some((first, begun)) = statement.take() {
+            let whole = format!("{begun} {bare}");
+            match bare.ends_with(';') {
+                true => lines.push((first, whole)),
+                false => statement = Some((first, whole)),
+            }
+        } else if is_import(bare) && !bare.ends_with(';') {
+            statement = Some((index + 1, bare.to_owned()));
+        } else {
+            let declared = bare.strip_suffix(';').and_then(|bare| bare.split_once("mod "));
+            children.extend(
+                declared
+                    .filter(|(before, _)| before.is_empty() || before.ends_with(' '))
+                    .map(|(_, name)| name.to_owned()),
+            );
+            lines.push((index + 1, code.to_owned()));
+        }
+    }
+    (lines, children)
+}
+
+fn is_import(code: &str) -> bool {
+    ["use ", "pub use ", "pub(crate) use ", "pub(super) use "]
+        .iter()
+        .any(|begin| code.starts_with(begin))
+}
