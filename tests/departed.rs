@@ -71,6 +71,8 @@ fn assert_all_are_received(runtime: &Runtime, producers: Producers, transport: T
     thread::scope(|scope| {
         let producing = scope.spawn(|| producers.run(&url));
         eventually("they wait for the consumer", || {
+            // The figures are those of thousands of pipes, under the lock that newcomers need.
+            thread::sleep(Duration::from_millis(20));
             pull.stats().intake_pauses > 0 || producing.is_finished()
         });
         for n in 0..producers.total() {
