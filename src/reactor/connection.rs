@@ -14,6 +14,7 @@
 //! Where the socket has one peer at a time, `Offered` is between Asking and Open: see `line.rs`.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -64,17 +65,37 @@ const LAST_WORDS: u64 = 8 << 20;
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// A pipe that the peer ends so soon, with nothing sent, was turned away: one way to the peer and back,
-/// and as long as a callback there may take.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// A pipe that the peer ends so soon, in milliseconds, with nothing sent, was turned away: one way to the peer
+/// and back, and as long as a callback there may take.
+const AT_ONCE: u32 = 1000;
+
+/// A moment in milliseconds of a clock of this process's own, which turns over after 49 days. An `Instant`
+/// would be four times as large, and every connection has one.
+#[derive(Clone, Copy, Debug)]
+struct Moment(u32);
+
+impl Moment {
+    fn now() -> Self {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        let beginning = *BEGINNING.get_or_init(Instant::now);
+        let millis = beginning.elapsed().as_millis() & u128::from(u32::MAX);
+        Self(u32::try_from(millis).expect("it was cut to size"))
+    }
+
+    /// Whether it was [`AT_ONCE`] ago at most.
+    fn is_recent(self) -> bool {
+        Self::now().0.wrapping_sub(self.0) < AT_ONCE
+    }
+}
 
 /// What the driver owns of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) endpoint: Arc<EndpointCore>,
     pub(crate) maker: Maker,
-    /// Where it stands in the line of a socket that has one peer at a time.
-    pub(super) place: Option<InLine>,
+    /// Where it stands in the line of a socket that has one peer at a time. On the heap: others stand in none,
+    /// and there may be many of them.
+    pub(super) place: Option<Box<InLine>>,
     framing: Framing,
     phase: Phase,
     /// The handshake deadline while greeting, the parting deadline while closing.
@@ -83,6 +104,8 @@ pub(crate) struct Connection {
     read_closed: bool,
     /// So it is, and the socket has no room now for what the peer may leave behind.
     is_put_off: bool,
+    /// When it became a pipe.
+    since: Moment,
     _in_progress: Option<InProgress>,
 }
 
@@ -135,8 +158,6 @@ struct Open {
     paused: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     broken: Option<Box<DetachReason>>,
-    /// When it became one.
-    since: Instant,
 }
 
 /// A stream whose peer has shown the right header.
@@ -235,6 +256,7 @@ impl Connection {
             timer: None,
             read_closed: false,
             is_put_off: false,
+            since: Moment::now(),
             _in_progress: Some(InProgress::new(host.counters())),
         }
     }
@@ -714,7 +736,9 @@ impl Connection {
         token: Token,
         cx: &mut Context,
     ) -> Fate {
-        let Some(place) = self.place else { return self.join(host, newcomer, rest, token, cx) };
+        let Some(&place) = self.place.as_deref() else {
+            return self.join(host, newcomer, rest, token, cx);
+        };
         if newcomer.withheld || self.maker != Maker::Listener {
             let limit = after(Instant::now(), self.endpoint.settings.handshake_timeout);
             set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
@@ -777,8 +801,8 @@ impl Connection {
             pipe,
             paused: false,
             broken: None,
-            since: Instant::now(),
         };
+        self.since = Moment::now();
         let far = Far::Link(link);
         let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
         if host.attach(offer).is_err() {
@@ -816,7 +840,9 @@ impl Connection {
     /// The kind of peer that did not want us, if that is what it means that the pipe ends in this way.
     pub(super) fn turned_away_by(&self, ending: &Ending) -> Option<ProtocolId> {
         match (&self.phase, ending) {
-            (Phase::Open(open), Ending::Lost(DetachReason::PeerClosed)) if open.was_in_vain() => {
+            (Phase::Open(open), Ending::Lost(DetachReason::PeerClosed))
+                if self.since.is_recent() && open.was_in_vain() =>
+            {
                 self.endpoint.host.upgrade().map(|host| host.identity().1)
             }
             _ => None,
@@ -858,10 +884,10 @@ impl Connection {
 }
 
 impl Open {
-    /// Whether nothing has come, nor could in so short a time.
+    /// Whether nothing has come.
     fn was_in_vain(&self) -> bool {
         let received = self.recv.departed().messages + self.recv.queued().messages;
-        received == 0 && !self.decoder.is_mid_frame() && self.since.elapsed() < AT_ONCE
+        received == 0 && !self.decoder.is_mid_frame()
     }
 
     /// Reads until all is read that there was, or it is enough for a turn.

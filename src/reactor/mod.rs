@@ -644,7 +644,7 @@ impl Driver {
         }
         let (place, is_behind) = self.lines.enter(address(&host), token);
         if let Some(Slot::Connection(connection)) = self.slot(token) {
-            connection.place = Some(place);
+            connection.place = Some(Box::new(place));
         }
         is_behind
     }
@@ -690,7 +690,7 @@ impl Driver {
         if !connection.is_open() {
             return;
         }
-        let (maker, place) = (connection.maker, connection.place);
+        let (maker, place) = (connection.maker, connection.place.as_deref().copied());
         self.resign(token);
         if let Some(place) = place {
             self.lines.attached(place);
@@ -776,7 +776,7 @@ impl Driver {
         self.entry(token)?;
         let slot = self.entries.remove(index(token)).slot;
         if let Slot::Connection(connection) = &slot
-            && let Some(place) = connection.place
+            && let Some(&place) = connection.place.as_deref()
         {
             self.lines.leave(place, token);
         }
