@@ -134,12 +134,13 @@ fn a_newcomer_waits_until_it_is_known_whether_the_peer_has_left() {
                 numbers.for_each(|n| peer.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap());
             };
             first.connect(&url).unwrap();
+            eventually("the first is there", || pair.stats().current_connections == 1);
             send(&first, 0..60);
             first.close().unwrap();
             let events = pair.events();
             second.connect(&url).unwrap();
             while events.recv_timeout(SOON).unwrap().kind != PipeEventKind::Attaching {}
-            assert_eq!(pair.stats().inprogress_connections, 1);
+            eventually("the second waits", || pair.stats().inprogress_connections == 1);
             let refused = second.try_send("too early");
             assert!(matches!(refused, Err(SendError::WouldBlock(_))), "it has a pipe");
             thread::scope(|scope| {
