@@ -4,12 +4,13 @@
 
 mod kit;
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kit::{Raw, SOON, eventually};
 use sinew::{BindError, Endpoint, Rep, Req};
+use socket2::{Domain, SockAddr, Type};
 
 /// Set in the child.
 const IN_CHILD: &str = "SINEW_TEST_FEW_DESCRIPTORS";
@@ -41,9 +42,13 @@ fn exhaust() {
     rep.wait_for_peers(1, SOON).unwrap();
     let address = endpoint.url().trim_start_matches("tcp://").to_owned();
 
-    // Each takes one descriptor here and, once accepted, another there.
+    // Each takes one descriptor here and, once accepted, another there. The last of all has its own
+    // beforehand, so that there is one to accept even where the others took the last descriptor evenly.
+    let late = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let mut clients: Vec<TcpStream> =
         std::iter::from_fn(|| TcpStream::connect(&address).ok()).take(LIMIT).collect();
+    late.connect(&SockAddr::from(address.parse::<SocketAddr>().unwrap())).unwrap();
+    clients.push(late.into());
     eventually("accepting fails", || rep.stats().accept_errors > 0);
     every_failure_has_the_words_of_the_system(&endpoint, &address);
 
