@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use super::Result;
 
 /// Starts processes and hears what they print.
 pub(crate) struct Stage {

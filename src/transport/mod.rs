@@ -15,7 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/custom_transport` is a whole one, and `tests/transports.rs` the list of cases that it
+//! `examples/custom_transport` is a whole one, and `tests/wire/transports.rs` the list of cases that it
 //! passes together with the built-in ones.
 //!
 //! inproc is not a stream: two sockets of one process share their queues. It cannot be replaced.

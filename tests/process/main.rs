@@ -1,0 +1,14 @@
+//! What takes another process: a child, an example, a living peer.
+//!
+//! No other group starts processes. Between its fork and its exec a child holds every descriptor of its
+//! parent, so a test beside it may see an address taken, or a connection open, a moment longer.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod descriptors;
+mod examples;
+mod exit;
+mod interop;
+mod network;
+mod service_discovery;

@@ -1,0 +1,21 @@
+//! What each protocol does with messages: which peer gets them, and what becomes of them where there is no
+//! room.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod bus;
+mod conflate;
+mod contexts;
+mod newcomers;
+mod overflow;
+mod pair;
+mod pair1;
+mod pipeline;
+mod priorities;
+mod pubsub;
+mod pubsub_intake;
+mod raw;
+mod reqrep;
+mod requeue;
+mod survey;

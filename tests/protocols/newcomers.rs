@@ -1,0 +1,208 @@
+//! PAIR: which newcomer is let in, where some have come, sent and left before any of them is seen. On a
+//! manual runtime everything is in the kernel before the first look.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::kit::sockets::{Receives, Sends, Socket};
+use crate::kit::{QUIET, Raw, SOON, Transport, conserved, eventually, header};
+use sinew::{
+    AttemptError, ConnectError, OptionError, Options, Pair, Pair1, PipeEventKind, ProtocolId,
+    RecvError, Runtime, SendError, raw,
+};
+
+type Open<P> = fn(&Runtime, Options) -> Result<P, OptionError>;
+
+/// What a PAIR of this kind says first.
+fn greeting<P: Socket>() -> [u8; 8] {
+    header(P::IDS.0)
+}
+
+/// One message as a PAIR of this kind sends it.
+fn message<P: Socket>(n: u32) -> Vec<u8> {
+    let hops: &[u8] = if P::IDS.0 == Pair1::IDS.0 { &[0, 0, 0, 1] } else { &[] };
+    [hops, &n.to_be_bytes()].concat()
+}
+
+/// A peer that connects and sends its header and the messages of these numbers.
+fn peer<P: Socket>(url: &str, numbers: impl IntoIterator<Item = u32>) -> Raw {
+    let mut peer = Raw::connect(url);
+    peer.send(&greeting::<P>());
+    numbers.into_iter().for_each(|n| peer.send_frame(&message::<P>(n)));
+    peer
+}
+
+/// Receives the messages of these numbers, in their order.
+fn receive<P: Receives>(pair: &P, numbers: impl IntoIterator<Item = u32>) {
+    for n in numbers {
+        let received = pair.recv_timeout(SOON).unwrap();
+        assert_eq!(received[received.len() - 4..], n.to_be_bytes());
+    }
+}
+
+fn manual() -> Runtime {
+    Runtime::builder().manual(true).build().unwrap()
+}
+
+/// C486.
+#[test]
+fn peers_that_have_left_are_let_in_one_after_the_other() {
+    fn check<P: Sends + Receives>(open: Open<P>) {
+        for transport in Transport::STREAMS {
+            let (runtime, address) = (manual(), transport.address());
+            let pair = open(&runtime, Options::new()).unwrap();
+            let url = pair.bind(&address.url).unwrap().url();
+            let _silent = Raw::connect(&url);
+            let _left = [0, 1, 2, 3, 4].map(|turn| {
+                let mut peer = peer::<P>(&url, turn * 20..(turn + 1) * 20);
+                peer.finish();
+                peer
+            });
+            let _last = peer::<P>(&url, 100..120);
+            receive(&pair, 0..120);
+            let stats = pair.stats();
+            assert_eq!((stats.accepted_connections, stats.rejected_pipes), (6, 0));
+            conserved(&stats);
+        }
+    }
+    check(Pair::on);
+    check(raw::Pair::on);
+    check(Pair1::on);
+}
+
+/// C487: with nothing between them but their order.
+#[test]
+fn of_two_that_stay_the_second_is_turned_away_and_has_not_seen_a_header() {
+    fn check<P: Sends + Receives>(open: Open<P>) {
+        for transport in Transport::STREAMS {
+            let (runtime, address) = (manual(), transport.address());
+            let pair = open(&runtime, Options::new()).unwrap();
+            let url = pair.bind(&address.url).unwrap().url();
+            let (mut first, mut second) = (peer::<P>(&url, []), peer::<P>(&url, []));
+            while pair.stats().rejected_pipes == 0 {
+                runtime.turn(Some(SOON)).unwrap();
+            }
+            assert_eq!(second.read_to_end(), []);
+            assert_eq!(first.read(8), greeting::<P>());
+            first.send_frame(&message::<P>(7));
+            receive(&pair, [7]);
+            conserved(&pair.stats());
+        }
+    }
+    check(Pair::on);
+    check(Pair1::on);
+}
+
+/// C488.
+#[test]
+fn a_peer_that_says_nothing_keeps_nobody_out() {
+    for transport in Transport::STREAMS {
+        let (runtime, address) = (manual(), transport.address());
+        let pair = Pair::on(&runtime, Options::new()).unwrap();
+        let url = pair.bind(&address.url).unwrap().url();
+        let mut silent = Raw::connect(&url);
+        let _proper = peer::<Pair>(&url, [1]);
+        receive(&pair, [1]);
+        silent.send(&greeting::<Pair>());
+        while pair.stats().rejected_pipes == 0 {
+            runtime.turn(Some(SOON)).unwrap();
+        }
+        assert_eq!(silent.read_to_end(), greeting::<Pair>());
+        conserved(&pair.stats());
+    }
+}
+
+/// A socket that takes in four messages at a time.
+fn narrow<P: Socket>() -> P {
+    P::with(Options::new().recv_queue(4).handshake_timeout(SOON))
+}
+
+/// C489: its end lies behind messages for which there is no room.
+#[test]
+fn a_newcomer_waits_until_it_is_known_whether_the_peer_has_left() {
+    fn check<P: Sends + Receives>() {
+        for transport in Transport::STREAMS {
+            let (pair, address) = (narrow::<P>(), transport.address());
+            let url = pair.bind(&address.url).unwrap().url();
+            let (first, second) = (P::new(), P::new());
+            let send = |peer: &P, numbers: std::ops::Range<u32>| {
+                numbers.for_each(|n| peer.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap());
+            };
+            first.connect(&url).unwrap();
+            eventually("the first is there", || pair.stats().current_connections == 1);
+            send(&first, 0..60);
+            first.close().unwrap();
+            let events = pair.events();
+            second.connect(&url).unwrap();
+            while events.recv_timeout(SOON).unwrap().kind != PipeEventKind::Attaching {}
+            eventually("the second waits", || pair.stats().inprogress_connections == 1);
+            let refused = second.try_send("too early");
+            assert!(matches!(refused, Err(SendError::WouldBlock(_))), "it has a pipe");
+            thread::scope(|scope| {
+                scope.spawn(|| send(&second, 60..120));
+                receive(&pair, 0..120);
+            });
+            assert_eq!(pair.stats().rejected_pipes, 0);
+            conserved(&pair.stats());
+            conserved(&second.stats());
+        }
+    }
+    check::<Pair>();
+    check::<Pair1>();
+}
+
+/// C489: nor longer than for a header.
+#[test]
+fn a_newcomer_does_not_wait_for_ever_to_know_whether_the_peer_has_left() {
+    const LIMIT: Duration = Duration::from_millis(50);
+    for transport in Transport::STREAMS {
+        let options = Options::new().recv_queue(4).handshake_timeout(LIMIT);
+        let (pair, address) = (Pair::with(options), transport.address());
+        let url = pair.bind(&address.url).unwrap().url();
+        let _first = peer::<Pair>(&url, 0..60);
+        eventually("the queue is full", || pair.stats().recv_queue >= 4);
+        let second = Pair::new();
+        let error = second.connect_now(&url).unwrap_err();
+        let ConnectError::Failed { source, .. } = error else { panic!("{error}") };
+        let peer = ProtocolId::PAIR;
+        assert_eq!(source, AttemptError::TurnedAway { peer, greeted: false });
+        receive(&pair, 0..60);
+        assert_eq!(pair.try_recv(), Err(RecvError::WouldBlock));
+        assert_eq!(pair.stats().rejected_pipes, 1);
+        conserved(&pair.stats());
+    }
+}
+
+/// C490: it has been sent our header, and has sent messages.
+#[test]
+fn a_peer_that_is_being_decided_about_keeps_its_turn() {
+    for transport in Transport::STREAMS {
+        let (admit, admitted) = channel::<()>();
+        let (asked, admitted) = (Arc::new(AtomicUsize::new(0)), Mutex::new(admitted));
+        let options = Options::new().admit({
+            let asked = Arc::clone(&asked);
+            move |_| {
+                asked.fetch_add(1, Ordering::Relaxed) > 0
+                    || admitted.lock().unwrap().recv_timeout(SOON).is_ok()
+            }
+        });
+        let (pair, address) = (Pair::with(options), transport.address());
+        let url = pair.bind(&address.url).unwrap().url();
+        let mut first = peer::<Pair>(&url, 0..20);
+        first.finish();
+        eventually("the first is asked about", || asked.load(Ordering::Relaxed) == 1);
+        let mut second = peer::<Pair>(&url, 20..40);
+        eventually("the second is asked about", || asked.load(Ordering::Relaxed) == 2);
+        // It is to have every chance of being let in first.
+        thread::sleep(QUIET);
+        assert_eq!(pair.stats().accepted_connections, 0);
+        admit.send(()).unwrap();
+        receive(&pair, 0..40);
+        assert_eq!(second.read(8), greeting::<Pair>());
+        assert_eq!(pair.stats().rejected_pipes, 0);
+        conserved(&pair.stats());
+    }
+}

@@ -1,0 +1,227 @@
+//! Connections that stand idle: what they keep in memory, and that they wake nobody.
+
+use std::time::Duration;
+
+use crate::kit::{self, Raw, RawListener, SOON, eventually, frame, header};
+use crate::{HEAP, allocated, in_turn};
+use sinew::{Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError};
+
+/// How many connections: enough that what a socket has but once makes no difference.
+const MANY: usize = 1000;
+
+/// How many there are before: each I/O thread has had one, and so its block to read into.
+const FIRST: usize = 4;
+
+const PULL: u8 = 0x51;
+const PUSH: u8 = 0x50;
+
+/// Waits until there are at most `each` bytes for each of `MANY` connections more than `before`.
+#[track_caller]
+fn at_most(each: usize, before: usize) {
+    let now = || allocated().saturating_sub(before) / MANY;
+    eventually_steady();
+    eventually(&format!("at most {each} bytes for each connection"), || now() <= each);
+    eprintln!("{} bytes for each connection", now());
+}
+
+/// A peer that has sent a message.
+fn pusher(url: &str) -> Raw {
+    let mut raw = Raw::greet(url, PUSH, PULL);
+    raw.send(&frame(&[1; 64]));
+    raw
+}
+
+#[test]
+fn an_idle_connection_that_was_accepted_is_small() {
+    let _turn = in_turn();
+    let pull = Pull::new();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut peers = Vec::with_capacity(MANY + FIRST);
+    let mut one_more = || {
+        peers.push(pusher(&url));
+        pull.recv_timeout(SOON).unwrap();
+    };
+    (0..FIRST).for_each(|_| one_more());
+    let before = allocated();
+    (0..MANY).for_each(|_| one_more());
+    at_most(1024, before);
+}
+
+#[test]
+fn an_idle_connection_that_was_dialed_is_small() {
+    let _turn = in_turn();
+    let (push, listener) = (Push::new(), RawListener::new());
+    let mut peers = Vec::with_capacity(MANY + FIRST);
+    let mut dial = || {
+        push.connect(listener.url()).unwrap();
+        let mut raw = listener.accept();
+        raw.send(&header(PULL));
+        assert_eq!(raw.read(8), header(PUSH));
+        peers.push(raw);
+        push.wait_for_peers(peers.len(), SOON).unwrap();
+        // Every one in turn, so nearly all have carried something.
+        push.send("a message").unwrap();
+    };
+    (0..FIRST).for_each(|_| dial());
+    let before = allocated();
+    (0..MANY).for_each(|_| dial());
+    // With its endpoint and its dialer.
+    at_most(2048, before);
+}
+
+/// What a stream leaves behind in the rings is given back, and the connection goes on as before.
+#[test]
+fn a_stream_that_falls_silent_gives_its_memory_back() {
+    const STREAM: usize = 10_000;
+    let _turn = in_turn();
+    let (here, there) = (Pair::new(), Pair::new());
+    there.connect(here.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
+    here.wait_for_peers(1, SOON).unwrap();
+    let exchange = |messages: usize| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..messages).for_each(|_| there.send([7; 1000].as_slice()).unwrap()));
+            (0..messages).for_each(|_| drop(here.recv_timeout(SOON).unwrap()));
+        });
+        here.send("done").unwrap();
+        assert_eq!(there.recv_timeout(SOON).unwrap(), "done");
+    };
+    // The block that reads go into is there from now on.
+    exchange(1);
+    eventually_steady();
+    let before = allocated();
+    for _ in 0..3 {
+        exchange(STREAM);
+        eventually("the blocks are given back", || allocated() < before + (32 << 10));
+    }
+    kit::conserved(&here.stats());
+    kit::conserved(&there.stats());
+}
+
+/// Waits until nothing has been given back for a while.
+fn eventually_steady() {
+    loop {
+        let before = allocated();
+        // No event tells of memory.
+        std::thread::sleep(Duration::from_millis(300));
+        if allocated() == before {
+            return;
+        }
+    }
+}
+
+/// How often the I/O thread has gone to sleep.
+fn sleeps() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this is Linux");
+    let status = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("status")).ok()
+    };
+    let statuses =
+        tasks.filter_map(status).filter(|status| status.starts_with("Name:\tsinew-io\n"));
+    let sleeps = statuses.map(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    });
+    sleeps.sum()
+}
+
+/// Ten thousand connections, or as many as there are descriptors for, two for each.
+#[test]
+fn connections_that_stand_idle_wake_nobody() {
+    let _turn = in_turn();
+    let most = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let (most, _) = most.expect("a process can ask for its limits");
+    let count = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(200) / 2;
+    let count = count.min(10_000);
+    let pull = Pull::new();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        peers.push(pusher(&url));
+        pull.recv_timeout(SOON).unwrap();
+    }
+    eventually_steady();
+    let before = sleeps();
+    assert!(before > 0, "the I/O thread has its name");
+    // Nothing happens, and no event tells of that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(sleeps(), before, "{count} connections");
+    eprintln!("{count} connections");
+    peers[0].send(&frame(b"still there"));
+    assert_eq!(pull.recv_timeout(SOON).unwrap(), "still there");
+}
+
+/// A listener that takes nobody in, a peer that knocks there, and one that has left and is not read.
+#[test]
+fn a_socket_that_takes_in_nothing_wakes_nobody() {
+    let _turn = in_turn();
+    let pull = Pull::with_options(Options::new().recv_queue_bytes(4096)).unwrap();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut late = Raw::greet(&url, PUSH, PULL);
+    for n in 1..=2 {
+        let mut raw = Raw::greet(&url, PUSH, PULL);
+        raw.send(&frame(&[1; 4000]));
+        raw.finish();
+        eventually("it has left its message", || {
+            pull.stats().recv_queue == n && pull.peers().len() == 1
+        });
+    }
+    late.send(&frame(b"late"));
+    late.finish();
+    let mut knocks = Raw::connect(&url);
+    knocks.send(&header(PUSH));
+    knocks.send(&frame(b"knocks"));
+    eventually("both wait", || pull.stats().intake_pauses >= 2);
+    // Those that left are looked at once more, a second later.
+    let is_quiet = (0..5).any(|_| {
+        let slept = sleeps();
+        // Nothing happens, and no event tells of that.
+        std::thread::sleep(Duration::from_secs(1));
+        sleeps() == slept
+    });
+    assert!(is_quiet, "the I/O thread wakes again and again");
+    let mut received: Vec<_> = (0..4).map(|_| pull.recv_timeout(SOON).unwrap().len()).collect();
+    received.sort();
+    assert_eq!(received, [4, 6, 4000, 4000]);
+    kit::conserved(&pull.stats());
+}
+
+#[test]
+fn watches_that_stand_idle_are_small_and_wake_nobody() {
+    let _turn = in_turn();
+    // Something that has the I/O thread run.
+    let running = Pull::new();
+    running.bind("tcp://127.0.0.1:0").unwrap();
+    let pulls: Vec<Pull> = (0..MANY).map(|_| Pull::new()).collect();
+    // Each takes a descriptor, and there may be few.
+    let mut watches: Vec<Readiness> = Vec::with_capacity(MANY / 4);
+    let poller = Poller::new();
+    let before = allocated();
+    watches.extend(pulls.iter().take(MANY / 4).map(|pull| pull.recv_readiness().unwrap()));
+    for (key, pull) in pulls.iter().enumerate() {
+        poller.add_recv(key, pull).unwrap();
+    }
+    at_most(512, before);
+    let slept = sleeps();
+    // Nothing happens, and no event tells of that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(sleeps(), slept);
+    drop((watches, poller));
+    at_most(16, before);
+}
+
+/// C373: a loop that looks is no reason to take memory. What others of this process take meanwhile is by
+/// chance, and not there each time.
+#[test]
+fn a_call_that_must_not_wait_fails_without_taking_memory() {
+    let _turn = in_turn();
+    let (pair, mut message) = (Pair::new(), Some(Message::from("x")));
+    eventually("none is taken", || {
+        let before = HEAP.stats().allocations;
+        let sent = pair.try_send(message.take().expect("it is given back"));
+        let received = pair.try_recv();
+        let taken = HEAP.stats().allocations - before;
+        message = sent.err().map(SendError::into_message);
+        assert_eq!(received, Err(RecvError::WouldBlock));
+        taken == 0
+    });
+}

@@ -1,0 +1,19 @@
+//! What all sockets have in common, whatever their protocol.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod admit;
+mod asynchronous;
+mod closing;
+mod devices;
+mod errors;
+mod foreign_code;
+mod iterators;
+mod metrics;
+mod options;
+mod pipes;
+mod readiness;
+mod runtime;
+mod stats;
+mod timeouts;
