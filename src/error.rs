@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::detach::DetachReason;
-use crate::message::Message;
-use crate::protocol::ProtocolId;
+use crate::message::{Message, PipeId};
+use crate::protocol_id::ProtocolId;
 
 mod situation;
 
@@ -32,9 +32,20 @@ macro_rules! debug_as_display {
 pub(crate) use debug_as_display;
 
 debug_as_display! {
+    Closed, NoSuchPipe,
     SendError, RecvError, RequestError, BindError, ConnectError, OptionError, UnsubscribeError,
     RuntimeError, WaitError,
 }
+
+/// The object was closed before.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is closed already")]
+pub struct Closed;
+
+/// There is no such pipe, or no longer.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no pipe {0}")]
+pub struct NoSuchPipe(pub PipeId);
 
 /// A message could not be sent; it is inside, untouched.
 #[derive(thiserror::Error)]

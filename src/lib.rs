@@ -312,25 +312,25 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
+mod api;
 mod body;
 mod contain;
 #[cfg(any(doc, doctest))]
 pub mod cookbook;
 mod detach;
 mod error;
+mod inproc;
 #[doc(hidden)]
 #[cfg(all(sinew_internals, not(loom)))]
 pub mod internals;
-mod leader;
+mod io;
 mod message;
-pub mod metrics;
 mod numbered;
 mod options;
+mod peer;
 mod pipe;
-mod poller;
 mod protocol;
-mod reactor;
-mod resolve;
+mod protocol_id;
 mod ring;
 #[cfg(test)]
 #[path = "../tests/kit/rounds.rs"]
@@ -345,34 +345,38 @@ mod sync;
 mod sys;
 pub mod transport;
 mod tuning;
-mod visits;
 mod wire;
 
+pub use api::device::{Device, DeviceError, DeviceHandle};
+pub use api::poller::{KeyInUse, NoSuchKey, Poller};
+pub use api::{
+    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, RepContext, ReplyError,
+    Replying, Req, ReqContext, Request, Requesting, Respondent, RespondentContext, Sending,
+    SendingAnswer, SendingTo, Sends, SendsAsync, Sub, SubContext, Survey, Surveyor,
+    SurveyorContext, device, metrics, raw,
+};
+#[cfg(feature = "futures")]
+pub use api::{RecvStream, SendSink};
+pub use detach::DetachReason;
 pub use error::{
-    AddressError, AttemptError, BindError, ConnectError, HeaderError, OptionError, RecvError,
-    RequestError, RuntimeError, SendError, Situation, UnsubscribeError, WaitError,
+    AddressError, AttemptError, BindError, Closed, ConnectError, HeaderError, NoSuchPipe,
+    OptionError, RecvError, RequestError, RuntimeError, SendError, Situation, UnsubscribeError,
+    WaitError,
 };
 pub use message::{Message, PipeId};
 pub use options::{Conflate, EndpointOptions, Options, Overflow};
-pub use poller::{KeyInUse, NoSuchKey, Poller};
-pub use protocol::ProtocolId;
-pub use runtime::{Runtime, RuntimeBuilder};
-pub use socket::device::{Device, DeviceError, DeviceHandle};
-pub use socket::{
-    Bus, Closed, DetachReason, Endpoint, EndpointId, EndpointState, EndpointStatus, Events,
-    NoSuchPipe, Pair, Pair1, Peer, PeerStatus, PipeEvent, PipeEventKind, PolyPair1, Pub, Pull,
-    Push, Question, QueueStatus, Readiness, Receives, Rep, RepContext, ReplyError, Replying, Req,
-    ReqContext, Request, Requesting, Respondent, RespondentContext, Sending, SendingAnswer,
-    SendingTo, Sends, SendsAsync, Sub, SubContext, Survey, Surveyor, SurveyorContext, device, raw,
+pub use peer::{
+    EndpointId, EndpointState, EndpointStatus, Peer, PeerCredentials, PeerStatus, QueueStatus,
 };
-#[cfg(feature = "futures")]
-pub use socket::{RecvStream, SendSink};
+pub use pipe::endpoint::Endpoint;
+pub use protocol_id::ProtocolId;
+pub use runtime::{Runtime, RuntimeBuilder};
+pub use socket::{Events, PipeEvent, PipeEventKind, Readiness};
 pub use stats::{DropReason, Stats};
-pub use transport::PeerCredentials;
 
 /// Iterators over what sockets receive: made by their `iter`, `try_iter` and `into_iter`.
 pub mod iter {
-    pub use crate::socket::iter::{IntoIter, Iter, TryIter};
+    pub use crate::api::iter::{IntoIter, Iter, TryIter};
 }
 
 /// The bodies of the fuzz targets; what they check stands beside the code they exercise.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::OptionError;
-use crate::protocol::ProtocolId;
-use crate::socket::Peer;
+use crate::peer::Peer;
+use crate::protocol_id::ProtocolId;
 
 /// Messages a queue may be told to hold.
 const QUEUE: RangeInclusive<usize> = 1..=8192;

@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::RuntimeError;
-use crate::leader::Leader;
-use crate::reactor::{Command, Driver, Mailbox};
+use crate::io::leader::Leader;
+use crate::io::{Command, Driver, Mailbox};
 use crate::sync::{Arc, Mutex};
 use crate::sys::{Origin, PerProcess};
 use crate::transport::{StreamTransport, Transports};

@@ -166,7 +166,7 @@ macro_rules! counters {
                 #[doc = " A gauge: it goes up and down."]
                 pub $gauge: u64,
             )*
-            #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serial::drops"))]
+            #[cfg_attr(feature = "serde", serde(serialize_with = "write_drops"))]
             drops: [u64; DropReason::ALL.len()],
         }
 
@@ -465,4 +465,20 @@ impl Stats {
         }
         Ok(())
     }
+}
+
+/// What was dropped, by reason, the zeros included.
+#[cfg(feature = "serde")]
+fn write_drops<S: serde::Serializer>(drops: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(DropReason::ALL.iter().zip(drops))
+}
+
+/// What was dropped of one peer, by reason, without the zeros.
+#[cfg(feature = "serde")]
+pub(crate) fn write_pipe_drops<S: serde::Serializer>(
+    drops: &PipeDrops,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let counts = DropReason::ALL.iter().map(|&reason| (reason, drops.drops(reason)));
+    serializer.collect_map(counts.filter(|&(_, count)| count > 0))
 }

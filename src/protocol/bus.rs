@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::look;
 use super::raw::Headed;
 use super::route::{FairQueue, FanOut};
-use super::{Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 
 /// The state of a BUS socket.
 ///

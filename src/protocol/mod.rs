@@ -6,7 +6,7 @@
 //! [`Port`]. The same code runs under the socket's lock in a program and under virtual time in
 //! `sim.rs`.
 //!
-//! A new protocol is one file here, its entries below, and a typed socket in `socket/public/`;
+//! A new protocol is one file here, its entries below, and a typed socket in `api/`;
 //! CONTRIBUTING.md lists all that goes with it.
 
 use std::time::Instant;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::options::{Kind, Overflow, Own, Priorities};
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 mod backtrace;
@@ -57,10 +58,6 @@ pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};
 pub(crate) use subscribe::{NotSubscribed, RawSub, Sub};
 pub(crate) use surveyor::Surveyor;
-
-/// A protocol's 16-bit number on the wire (wire specification, section 2).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProtocolId(u16);
 
 /// What a protocol can do with its pipes: everything it has of the world outside.
 ///
@@ -395,63 +392,4 @@ pub(crate) struct Held {
     pub(crate) outbound: u64,
     /// Taken out of a pipe and not yet received by the program.
     pub(crate) inbound: u64,
-}
-
-macro_rules! protocol_ids {
-    ($($name:ident = $id:literal, $text:literal;)*) => {
-        impl ProtocolId {
-            $(#[doc = concat!("`", $text, "`, ", stringify!($id), ".")]
-            pub const $name: Self = Self($id);)*
-
-            /// The protocol's name in lower case, such as `req`; `None` for a number that names no
-            /// protocol known here.
-            pub fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $($id => Some($text),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-protocol_ids! {
-    PAIR = 0x10, "pair";
-    PAIR1 = 0x11, "pair1";
-    PUB = 0x20, "pub";
-    SUB = 0x21, "sub";
-    REQ = 0x30, "req";
-    REP = 0x31, "rep";
-    PUSH = 0x50, "push";
-    PULL = 0x51, "pull";
-    SURVEYOR = 0x62, "surveyor";
-    RESPONDENT = 0x63, "respondent";
-    BUS = 0x70, "bus";
-}
-
-impl ProtocolId {
-    /// The id with this number, known or not.
-    pub(crate) const fn from_wire(id: u16) -> Self {
-        Self(id)
-    }
-
-    /// The number on the wire.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-}
-
-impl std::fmt::Display for ProtocolId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "0x{:04x}", self.0),
-        }
-    }
-}
-
-impl std::fmt::Debug for ProtocolId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ProtocolId({self})")
-    }
 }

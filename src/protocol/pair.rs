@@ -9,9 +9,10 @@ use bytes::Bytes;
 use super::exclusive::Exclusive;
 use super::look;
 use super::raw::{self, Headed};
-use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
+use crate::protocol_id::ProtocolId;
 
 /// The state of a PAIR socket.
 #[derive(Debug, Default)]

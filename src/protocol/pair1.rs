@@ -15,14 +15,13 @@ use bytes::Bytes;
 use super::exclusive::Exclusive;
 use super::raw::Headed;
 use super::route::FairQueue;
-use super::{
-    Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal,
-};
+use super::{Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::numbered::NumberSet;
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// The header of a message on its first hop.

@@ -12,14 +12,14 @@ use super::latest::Latest;
 use super::raw::{self, Headed};
 use super::route::{self, FanOut};
 use super::{
-    Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
-    SendRefusal,
+    Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::numbered::NumberMap;
 use crate::options::{Conflating, Own};
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// The state of a PUB socket. It has nothing but its peers to remember, unless it conflates, and waits

@@ -10,10 +10,11 @@ use super::look;
 use super::raw::Headed;
 use super::rep::Role;
 use super::route::FairQueue;
-use super::{Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal};
+use super::{Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 
 /// A PULL socket.
 pub(crate) type Pull = Collector<FromPushes>;

@@ -8,13 +8,12 @@ use bytes::Bytes;
 
 use super::raw::{self, Headed};
 use super::route::{self, Balance};
-use super::{
-    Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
-};
+use super::{Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// The state of a PUSH socket.

@@ -23,12 +23,12 @@ use super::rep::Role;
 use super::route::{Balance, FairQueue, FanOut};
 use super::surveyor::Surveyor;
 use super::{
-    Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected,
-    SendRefusal,
+    Clock, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
 };
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// A raw socket: a send names the header, a receive yields it with the message.

@@ -11,11 +11,12 @@ use bytes::Bytes;
 
 use super::backtrace::{self, Backtrace};
 use super::route::FairQueue;
-use super::{Interest, Port, Protocol, ProtocolId, PushError, RecvRefusal, Rejected, SendRefusal};
+use super::{Interest, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::numbered::NumberSet;
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// A REP socket.

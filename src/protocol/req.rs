@@ -20,13 +20,12 @@ use smallvec::SmallVec;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Turn};
 use super::route::Balance;
-use super::{
-    Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
-};
+use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::{Own, Resends};
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// The shortest time between two copies of a request that has lost a pipe before. Four a second are

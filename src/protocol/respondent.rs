@@ -3,8 +3,8 @@
 //! The machine is that of [`Answerer`]; only the numbers on the wire differ. One that does not want
 //! to take part in a survey simply does not answer.
 
-use super::ProtocolId;
 use super::rep::{Answerer, Role};
+use crate::protocol_id::ProtocolId;
 
 /// A RESPONDENT socket.
 pub(crate) type Respondent = Answerer<ToSurveys>;

@@ -30,11 +30,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    Held, Interest, Port, Priorities, Protocol, ProtocolId, PushError, RawProtocol, RecvRefusal,
-    Rejected, SendRefusal,
+    Held, Interest, Port, Priorities, Protocol, PushError, RawProtocol, RecvRefusal, Rejected,
+    SendRefusal,
 };
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 mod properties;

@@ -44,12 +44,11 @@ use super::pull::Collector;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::topics::Topics;
-use super::{
-    Clock, Held, Interest, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
-};
+use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId, Verdict};
 use crate::options::{Keep, Own};
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// For how long a full queue waits for a program that has received before. Long enough for a thread

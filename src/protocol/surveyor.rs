@@ -13,13 +13,12 @@ use slab::Slab;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Turn};
 use super::route::FanOut;
-use super::{
-    Clock, Held, Interest, Overflow, Port, Protocol, ProtocolId, RecvRefusal, Rejected, SendRefusal,
-};
+use super::{Clock, Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::numbered::NumberMap;
 use crate::options::Own;
+use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// The state of a SURVEYOR socket.

@@ -6,17 +6,19 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::limits::RecvLimit;
-use super::{Core, Endpoint, EndpointCore};
+use super::Core;
 use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError};
+use crate::inproc;
+use crate::io::{Command, ListenerSlot, after};
 use crate::options::{EndpointOptions, EndpointSettings};
+use crate::pipe::endpoint::Control;
+use crate::pipe::endpoint::{Endpoint, EndpointCore};
+use crate::pipe::recv_limit::RecvLimit;
 use crate::protocol::Protocol;
-use crate::reactor::{Command, ListenerSlot, after};
 use crate::runtime::Runtime;
-use crate::socket::endpoint::Control;
 use crate::sync::{Arc, Ordering};
-use crate::transport::inproc;
+use crate::transport::INPROC;
 
 /// Whether a connect goes on in the background, or is one attempt that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl<P: Protocol> Core<P> {
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
         let endpoint = match address.scheme() {
-            inproc::SCHEME => self.bind_inproc(&address, settings, limit)?,
+            INPROC => self.bind_inproc(&address, settings, limit)?,
             _ => self.bind_stream(&address, settings, limit)?,
         };
         self.keep(endpoint).ok_or(BindError::Closed)
@@ -104,7 +106,7 @@ impl<P: Protocol> Core<P> {
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
         match address.scheme() {
-            inproc::SCHEME => self.connect_inproc(&address, settings, limit, dial),
+            INPROC => self.connect_inproc(&address, settings, limit, dial),
             _ => self.connect_stream(&address, settings, limit, dial),
         }
     }

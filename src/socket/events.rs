@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::Peer;
 use crate::detach::DetachReason;
 use crate::error::{RecvError, Situation};
+use crate::peer::Peer;
 use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
 use crate::sys::Origin;
 
@@ -181,8 +181,6 @@ impl Events {
         }
     }
 }
-
-try_iter_calls!(Events, PipeEvent);
 
 impl Iterator for Events {
     type Item = PipeEvent;

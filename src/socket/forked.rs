@@ -6,7 +6,8 @@
 //! waited for.
 
 use super::wait::{Attempt, Failure};
-use super::{Closed, DetachReason};
+use crate::detach::DetachReason;
+use crate::error::Closed;
 use crate::error::{OptionError, UnsubscribeError};
 use crate::protocol::Conversation;
 

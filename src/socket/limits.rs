@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use crate::options::Options;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
+use crate::pipe::recv_limit::RecvLimit;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// How long calls wait and how much a message may hold. Follows the socket's options.
 #[derive(Debug)]
@@ -18,30 +19,6 @@ pub(super) struct Limits {
     max_send_size: AtomicUsize,
     /// Shared with the endpoints that have none of their own.
     max_recv_size: RecvLimit,
-}
-
-/// What a peer may announce: of one endpoint, or of all that have their socket's. May change at any time.
-#[derive(Clone, Debug)]
-pub(crate) struct RecvLimit(Arc<AtomicU64>);
-
-/// No frame can announce so much.
-const ANY_SIZE: u64 = u64::MAX;
-
-impl RecvLimit {
-    pub(super) fn new(size: Option<usize>) -> Self {
-        let limit = Self(Arc::new(AtomicU64::new(ANY_SIZE)));
-        limit.set(size);
-        limit
-    }
-
-    fn set(&self, size: Option<usize>) {
-        self.0.store(size.map_or(ANY_SIZE, |size| size as u64), Ordering::Relaxed);
-    }
-
-    /// In bytes; `None`: any size.
-    pub(crate) fn get(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&limit| limit != ANY_SIZE)
-    }
 }
 
 /// A timeout of more than half a millennium is none.

@@ -22,84 +22,48 @@ use bytes::Bytes;
 
 use crate::body::{StateGuard, StateLock};
 use crate::contain::contain;
-use crate::error::{Excess, OptionError, RuntimeError, debug_as_display};
+use crate::detach::DetachReason;
+use crate::error::{Closed, Excess, NoSuchPipe, OptionError, RuntimeError};
+use crate::io::Command;
 use crate::message::PipeId;
 use crate::options::Options;
+use crate::peer::{EndpointId, Peer, PeerStatus};
+use crate::pipe::endpoint::{Endpoint, EndpointCore};
 use crate::pipe::{Edge, Far, Host, Intake, NewPipe, SocketBell, Waiting};
-use crate::protocol::{Clock, Held, Protocol, ProtocolId};
-use crate::reactor::Command;
+use crate::protocol::{Clock, Held, Protocol};
+use crate::protocol_id::ProtocolId;
 use crate::ring::{Bounds, Encoders, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
 use crate::sys::Origin;
 
-// The first two have macros that the others use.
-#[macro_use]
-pub(crate) mod iter;
-#[macro_use]
-mod observe;
-
 mod broadcast;
-mod context;
-pub mod device;
-mod endpoint;
 mod entry;
-mod establish;
+pub(crate) mod establish;
 mod events;
-mod forked;
+pub(crate) mod forked;
 mod limits;
 mod pipes;
 mod port;
-mod public;
 mod record;
 mod spin;
-mod wait;
+pub(crate) mod wait;
 pub(crate) mod watch;
 
-pub use crate::detach::DetachReason;
-pub use context::{
-    RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,
-};
-pub use endpoint::{
-    Endpoint, EndpointId, EndpointState, EndpointStatus, Peer, PeerStatus, QueueStatus,
-};
 pub use events::{Events, PipeEvent, PipeEventKind};
-pub use observe::{EndpointSnapshot, Observe, Snapshot};
-pub use public::{
-    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, ReplyError, Replying,
-    Req, Request, Requesting, Respondent, Sending, SendingTo, Sends, SendsAsync, Sub, Survey,
-    Surveyor, raw,
-};
-
-#[cfg(feature = "futures")]
-pub use public::{RecvStream, SendSink};
 pub use watch::Readiness;
 
-pub(crate) use endpoint::EndpointCore;
-pub(crate) use limits::RecvLimit;
+pub(crate) use port::SocketPort;
 
 use entry::{Effects, Entry};
 use events::EventHub;
 use forked::InChild;
 use limits::Limits;
 use pipes::{Pipe, Pipes};
-use port::SocketPort;
 use record::Record;
 use spin::Spin;
 use watch::Watch;
-
-/// The object was closed before.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is closed already")]
-pub struct Closed;
-
-/// There is no such pipe, or no longer.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no pipe {0}")]
-pub struct NoSuchPipe(pub PipeId);
-
-debug_as_display!(Closed, NoSuchPipe);
 
 /// One of the program's holds on a socket: a handle, a context, a survey, a request, a future.
 ///
@@ -159,12 +123,12 @@ impl<P: Protocol> Handle<P> {
 
 impl<P: Protocol> Handle<P> {
     /// Whether nobody else has a hold. True for good then: a hold comes only from a hold.
-    fn is_last(&self) -> bool {
+    pub(crate) fn is_last(&self) -> bool {
         self.0.holds.load(Ordering::Acquire) == 1
     }
 
     /// Whether both are holds on one socket.
-    fn is_same<Q: Protocol>(&self, other: &Handle<Q>) -> bool {
+    pub(crate) fn is_same<Q: Protocol>(&self, other: &Handle<Q>) -> bool {
         std::ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
     }
 }
@@ -204,14 +168,14 @@ pub(crate) struct Core<P: Protocol> {
     this: Weak<Self>,
     /// How many handles there are.
     holds: AtomicUsize,
-    name: String,
+    pub(crate) name: String,
     /// What time it is for a protocol that does not care.
     birth: Instant,
     /// In which process it was made.
     origin: Origin,
     state: StateLock<State<P>>,
-    bell: Arc<SocketBell>,
-    counters: Arc<Counters>,
+    pub(crate) bell: Arc<SocketBell>,
+    pub(crate) counters: Arc<Counters>,
     limits: Limits,
     spin: Spin,
     /// It has, or had, endpoints whose connections an event loop serves.
@@ -272,7 +236,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Has everybody who waits look again.
-    fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         self.bell.signal.wake_all();
     }
 
@@ -428,6 +392,16 @@ impl<P: Protocol> Core<P> {
             self.close_events();
         }
         events
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let Some(state) = self.state() else { return Vec::new() };
+        state.endpoints.iter().map(|core| Endpoint { core: Arc::clone(core) }).collect()
+    }
+
+    /// How each endpoint stands, in words.
+    fn describe_endpoints(&self) -> Vec<String> {
+        self.endpoints().iter().map(|at| format!("{at}: {}", at.status())).collect()
     }
 
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {

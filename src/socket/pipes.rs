@@ -8,16 +8,17 @@ use std::time::Instant;
 
 use super::entry::Effects;
 use super::record::Record;
-use super::{EndpointCore, Peer, PeerStatus, QueueStatus};
 use crate::message::PipeId;
 use crate::numbered::NumberMap;
 use crate::options::Priorities;
+use crate::peer::PeerCredentials;
+use crate::peer::{Peer, PeerStatus, QueueStatus};
+use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, Far, Intake, NewPipe, PipeLease, Waiting};
-use crate::protocol::ProtocolId;
+use crate::protocol_id::ProtocolId;
 use crate::ring::{Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, DropReason, PipeDrops};
 use crate::sync::Arc;
-use crate::transport::PeerCredentials;
 use crate::tuning;
 use crate::wire::frame::widen;
 

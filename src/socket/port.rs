@@ -27,7 +27,7 @@ pub(crate) struct SocketPort<'a> {
 
 impl SocketPort<'_> {
     #[inline]
-    pub(super) fn push_by<T>(
+    pub(crate) fn push_by<T>(
         &mut self,
         pipe: PipeId,
         length: usize,
@@ -55,7 +55,7 @@ impl SocketPort<'_> {
     }
 
     /// How many pipes can be used.
-    pub(super) fn peer_count(&self) -> usize {
+    pub(crate) fn peer_count(&self) -> usize {
         self.pipes.usable().count()
     }
 
@@ -70,27 +70,27 @@ impl SocketPort<'_> {
 
     /// Counts a message that the socket has accepted from the program.
     #[inline]
-    pub(super) fn accepted(&mut self, body: &Bytes) {
+    pub(crate) fn accepted(&mut self, body: &Bytes) {
         self.counters.messages_sent.count(1);
         self.counters.bytes_sent.count(body.len() as u64);
     }
 
     /// Counts a message that goes to the program.
     #[inline]
-    pub(super) fn delivered(&mut self, message: &Message) {
+    pub(crate) fn delivered(&mut self, message: &Message) {
         self.counters.messages_received.count(1);
         self.counters.bytes_received.count(message.len() as u64);
     }
 
     /// Counts what the ring has evicted. Inside the process it had been handed over already.
-    pub(super) fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
+    pub(crate) fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
         self.count_dropped(Some(pipe), DropReason::SendQueueFull, evicted);
         if self.pipes.get(pipe).is_some_and(|pipe| matches!(pipe.far, Some(Far::Link(_)))) {
             self.counters.copies_evicted.add(evicted);
         }
     }
 
-    pub(super) fn count_dropped(
+    pub(crate) fn count_dropped(
         &mut self,
         pipe: Option<PipeId>,
         reason: DropReason,

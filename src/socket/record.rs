@@ -6,7 +6,8 @@
 
 use log::LevelFilter;
 
-use super::{DetachReason, Peer};
+use crate::detach::DetachReason;
+use crate::peer::Peer;
 use crate::stats::DropReason;
 
 /// Something that a socket has to say, at level debug unless it says otherwise.

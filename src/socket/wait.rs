@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
-use crate::leader::{self, Guest, Leader};
+use crate::io::leader::{self, Guest, Leader};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Sleeper, Ticket};
@@ -159,7 +159,7 @@ impl<P: Protocol> Core<P> {
 
     /// Who turns the loop that our connections are on, if we ever had any and it is the only one. In a
     /// runtime without an I/O thread everybody has to do with the loop.
-    pub(super) fn leader(&self) -> Option<&Arc<Leader>> {
+    pub(crate) fn leader(&self) -> Option<&Arc<Leader>> {
         let leader = self.runtime.get()?.leader()?;
         (self.has_streams.load(Ordering::Relaxed) || leader.is_manual()).then_some(leader)
     }
@@ -216,7 +216,7 @@ impl<P: Protocol> Core<P> {
 
     /// How things stand now that the time of a call is over; `waited`: see [`Facts`].
     #[cold]
-    pub(super) fn situation(&self, call: Call, waited: Option<Duration>) -> Situation {
+    pub(crate) fn situation(&self, call: Call, waited: Option<Duration>) -> Situation {
         let (peers, hint) = {
             let state = self.state.lock();
             let hint = state.protocol.hint().filter(|_| call == Call::Recv);
@@ -312,7 +312,7 @@ pub struct Spot {
 impl<P: Protocol> Core<P> {
     /// Attempts once, and has the task woken when it is worth to attempt again. The one place where
     /// tasks wait. Who gives up in between says so by `leave`.
-    pub(super) fn poll_wait<T: Outcome, E: Refusal>(
+    pub(crate) fn poll_wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         Spot { ticket, guest }: &mut Spot,
@@ -373,7 +373,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Waits no longer, and passes on what the task was woken for and has not used.
-    pub(super) fn leave_spot(&self, spot: &mut Spot) {
+    pub(crate) fn leave_spot(&self, spot: &mut Spot) {
         if let Some(ticket) = spot.ticket.take()
             && !self.is_forked()
             && !self.bell.signal.cancel(ticket)

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::{Core, Entry, SocketPort};
-use crate::leader::{Guest, Leader};
+use crate::io::leader::{Guest, Leader};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
@@ -62,7 +62,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// Makes a descriptor and has `watch` tell the socket of it.
-    pub(super) fn new(watch: impl FnOnce(Beacon) -> Watching) -> io::Result<Self> {
+    pub(crate) fn new(watch: impl FnOnce(Beacon) -> Watching) -> io::Result<Self> {
         let descriptor = Arc::new(Descriptor::new()?);
         let watching = watch(Beacon::Descriptor(Arc::clone(&descriptor)));
         Ok(Self { watching, descriptor })
@@ -198,7 +198,7 @@ impl<B: Show> Flag<B> {
     }
 
     /// Shows what was decided last. Called with no lock held.
-    pub(super) fn show(&self) {
+    pub(crate) fn show(&self) {
         let mut shown = self.shown.lock();
         let ready = self.ready.load(Ordering::Relaxed);
         if *shown != ready {
@@ -209,7 +209,7 @@ impl<B: Show> Flag<B> {
 
     /// Has the I/O thread turn the loop for as long as somebody watches. Called with no lock held: it may
     /// have to be woken.
-    pub(super) fn claim(&self, leader: Option<&Arc<Leader>>) {
+    pub(crate) fn claim(&self, leader: Option<&Arc<Leader>>) {
         let mut guest = self.guest.lock();
         if guest.is_none() {
             *guest = leader.map(Leader::receive_guest);
@@ -239,12 +239,12 @@ pub(super) struct Watch<P: Protocol> {
 
 impl<P: Protocol> Core<P> {
     /// Shows by `beacon` whether a call for `interest` would not wait.
-    pub(super) fn watch_interest(&self, interest: Interest, beacon: Beacon) -> Watching {
+    pub(crate) fn watch_interest(&self, interest: Interest, beacon: Beacon) -> Watching {
         self.watch(beacon, move |protocol, io| protocol.settle(interest, io))
     }
 
     /// Shows by `beacon` whether `test` holds.
-    pub(super) fn watch(
+    pub(crate) fn watch(
         &self,
         beacon: Beacon,
         test: impl FnMut(&mut P, &mut SocketPort<'_>) -> bool + Send + 'static,
@@ -269,7 +269,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Has watches look again at what is not the protocol's.
-    pub(super) fn tell_watches(&self) {
+    pub(crate) fn tell_watches(&self) {
         self.enter(|_| ());
     }
 }
@@ -277,7 +277,7 @@ impl<P: Protocol> Core<P> {
 impl<P: Protocol> Entry<'_, P> {
     /// Decides anew what those who watch are told. The last thing of an entry.
     #[cold]
-    pub(super) fn look_for_watches(&mut self) {
+    pub(crate) fn look_for_watches(&mut self) {
         let mut watches = std::mem::take(&mut self.state.watches);
         watches.retain(|watch| {
             let has_ended = watch.flag.has_ended();
@@ -356,22 +356,22 @@ mod system {
     pub(super) struct Inner(EventFd);
 
     impl Inner {
-        pub(super) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> io::Result<Self> {
             let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
             Ok(Self(EventFd::from_flags(flags)?))
         }
 
-        pub(super) fn raise(&self) -> io::Result<()> {
+        pub(crate) fn raise(&self) -> io::Result<()> {
             self.0.write(1)?;
             Ok(())
         }
 
-        pub(super) fn lower(&self) -> io::Result<()> {
+        pub(crate) fn lower(&self) -> io::Result<()> {
             self.0.read()?;
             Ok(())
         }
 
-        pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
             self.0.as_fd()
         }
     }
@@ -389,22 +389,22 @@ mod system {
     pub(super) struct Inner(UnixStream, UnixStream);
 
     impl Inner {
-        pub(super) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> io::Result<Self> {
             let (near, far) = UnixStream::pair()?;
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;
             Ok(Self(near, far))
         }
 
-        pub(super) fn raise(&self) -> io::Result<()> {
+        pub(crate) fn raise(&self) -> io::Result<()> {
             (&self.1).write_all(&[0])
         }
 
-        pub(super) fn lower(&self) -> io::Result<()> {
+        pub(crate) fn lower(&self) -> io::Result<()> {
             (&self.0).read_exact(&mut [0])
         }
 
-        pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
             self.0.as_fd()
         }
     }

@@ -68,6 +68,7 @@ pub use mio::event::Source;
 
 pub use crate::address::Address;
 pub use crate::options::EndpointSettings;
+pub use crate::peer::{PeerCredentials, StreamPeer};
 pub use crate::wire::Framing;
 #[cfg(unix)]
 pub use ipc::Ipc;
@@ -77,7 +78,6 @@ use crate::error::{AddressError, BindError, RuntimeError};
 
 mod file;
 mod foreign;
-pub(crate) mod inproc;
 #[cfg(unix)]
 mod ipc;
 mod names;
@@ -85,6 +85,9 @@ mod tcp;
 
 pub use file::BoundFile;
 pub(crate) use names::look_up;
+
+/// The scheme of addresses inside the process, which no transport may have.
+pub(crate) const INPROC: &str = "inproc";
 
 /// A transport whose connections are streams of bytes.
 ///
@@ -308,56 +311,6 @@ pub trait Stream: Send + Sync + fmt::Debug {
     fn peer(&self) -> StreamPeer;
 }
 
-/// What is known of the two ends of a stream. It is found again in [`Peer`](crate::Peer).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamPeer {
-    /// Our end, as a URL; empty when the system does not tell.
-    pub local: String,
-    /// The peer's end, as a URL; empty when the system does not tell.
-    pub remote: String,
-    /// The process at the other end, where the system vouches for it.
-    pub credentials: Option<PeerCredentials>,
-}
-
-impl StreamPeer {
-    /// Two ends, without credentials.
-    pub fn new(local: impl Into<String>, remote: impl Into<String>) -> Self {
-        Self { local: local.into(), remote: remote.into(), credentials: None }
-    }
-}
-
-/// The process at the other end of an ipc connection, as it was when it connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct PeerCredentials {
-    /// Process id; `None` where the system does not tell. Advisory: the process may be gone and the
-    /// number in use again.
-    pub pid: Option<u32>,
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl PeerCredentials {
-    /// Credentials as the operating system has told them to a transport.
-    pub fn new(pid: Option<u32>, uid: u32, gid: u32) -> Self {
-        Self { pid, uid, gid }
-    }
-}
-
-/// `pid 4711, uid 1000, gid 1000`, without what is not known.
-impl fmt::Display for PeerCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(pid) = self.pid {
-            write!(f, "pid {pid}, ")?;
-        }
-        write!(f, "uid {}, gid {}", self.uid, self.gid)
-    }
-}
-
 /// The stream transports a runtime knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Transports(Vec<Entry>);
@@ -383,8 +336,8 @@ impl Entry {
         }
         match self.schemes.iter().find(|scheme| !is_scheme(scheme)) {
             Some(scheme) => refused(scheme, "that is not a scheme in lower case"),
-            None if self.schemes.iter().any(|scheme| scheme == inproc::SCHEME) => {
-                refused(inproc::SCHEME, "inproc cannot be replaced")
+            None if self.schemes.iter().any(|scheme| scheme == INPROC) => {
+                refused(INPROC, "inproc cannot be replaced")
             }
             None => Ok(()),
         }
@@ -431,7 +384,7 @@ impl Transports {
 
     /// The schemes of all transports, each once.
     fn schemes(&self) -> Vec<String> {
-        let mut schemes: Vec<String> = vec![inproc::SCHEME.to_owned()];
+        let mut schemes: Vec<String> = vec![INPROC.to_owned()];
         for scheme in self.0.iter().flat_map(|entry| &entry.schemes) {
             if !schemes.contains(scheme) {
                 schemes.push(scheme.clone());

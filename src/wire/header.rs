@@ -8,7 +8,7 @@
 //! not own the time limit for their arrival, nor what becomes of a connection that breaks the rules.
 
 use crate::error::HeaderError;
-use crate::protocol::ProtocolId;
+use crate::protocol_id::ProtocolId;
 
 /// Length of the header in bytes.
 pub(crate) const LEN: usize = 8;

@@ -1,0 +1,253 @@
+//! Devices: forwarders between raw sockets.
+//!
+//! A device joins two networks of one pattern: what comes in through one of its sockets goes out
+//! through the other, and the answers find their way back. It takes the sockets by value, and closes
+//! them when it ends. Source: semantics specification, section 11.
+//!
+//! A broker: clients know its address, servers too, and neither know each other.
+//!
+//! ```
+//! use sinew::{Device, Rep, Req, raw};
+//!
+//! let (front, back) = (raw::Rep::new(), raw::Req::new());
+//! let for_clients = front.bind("tcp://127.0.0.1:0")?;
+//! let for_servers = back.bind("inproc://device-doc")?;
+//! let broker = Device::new(front, back)?.spawn()?;
+//!
+//! let (client, server) = (Req::new(), Rep::new());
+//! client.connect(for_clients.url())?;
+//! server.connect(for_servers.url())?;
+//! let serving = std::thread::spawn(move || server.recv().unwrap().reply("42"));
+//! assert_eq!(client.request("what is the answer?")?, "42");
+//! # serving.join().unwrap()?;
+//! broker.stop();
+//! broker.join()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which sockets fit
+//!
+//! In either order; both raw; the compiler checks it.
+//!
+//! | sockets | forwards | when the destination is slow | a loop of devices |
+//! |---|---|---|---|
+//! | `Rep`, `Req` | requests to the `Req`, replies back | requests wait, replies are dropped | ends by TTL |
+//! | `Respondent`, `Surveyor` | surveys to the `Surveyor`, answers back | drops | ends by TTL |
+//! | `Pull`, `Push` | to the `Push` | waits | goes round for ever |
+//! | `Sub`, `Pub` | to the `Pub` | drops | goes round for ever |
+//! | `Pair`, `Pair` | both ways | waits | goes round for ever |
+//! | `Pair1`, `Pair1` | both ways | waits | ends by TTL |
+//! | `Bus`, `Bus` | both ways | drops | goes round for ever |
+//!
+//! [`Device::reflector`] is a device on one `Pair`, `Pair1` or `Bus`: what comes in goes out there again.
+//!
+//! Cooked sockets (C208), sockets that do not fit (C209), none at all or one that cannot reflect (C210)
+//! do not compile:
+//!
+//! ```compile_fail,E0277
+//! sinew::Device::new(sinew::Rep::new(), sinew::Req::new());
+//! ```
+//! ```compile_fail,E0308
+//! sinew::Device::new(sinew::raw::Rep::new(), sinew::Req::new());
+//! ```
+//! ```compile_fail,E0308
+//! sinew::Device::new(sinew::raw::Req::new(), sinew::raw::Push::new());
+//! ```
+//! ```compile_fail,E0308
+//! sinew::Device::new(sinew::raw::Req::new(), sinew::raw::Req::new());
+//! ```
+//! ```compile_fail,E0061
+//! sinew::Device::new();
+//! ```
+//! ```compile_fail,E0271
+//! sinew::Device::reflector(sinew::raw::Req::new());
+//! ```
+//!
+//! # What happens to a message
+//!
+//! It is received, and then sent, untouched but for what the raw sockets do to its header; in the order
+//! of arrival, each direction for itself. The sockets' timeouts do not count: a device waits as long as
+//! it takes. While it waits to send in one direction it holds one message and receives no more, so the
+//! queues in front fill up and hold back those who send; where the pattern drops instead, it never waits.
+//!
+//! A message that cannot be sent is dropped, and the device goes on. It is counted on the socket that was
+//! to send it: as [`BadHeader`](crate::DropReason::BadHeader) when its header cannot grow any more (a
+//! PAIR v1 message after 255 hops), as [`TooLarge`](crate::DropReason::TooLarge) when it is over that
+//! socket's `max_send_size`, as [`DeviceStopped`](crate::DropReason::DeviceStopped) when the device ended
+//! first.
+//! [`DeviceStats::check_conservation`] adds up both sides.
+//!
+//! A request that is in a device when a connection breaks may be lost; the REQ that asked sends it again.
+//! What a `Pair` device has received for a peer that is gone waits for the next one.
+//!
+//! # Loops
+//!
+//! Nobody notices that devices form a ring. Every device adds a hop to what passes through `Rep`,
+//! `Respondent` and `Pair1`, and these sockets, raw or not, drop what has more hops than their
+//! [`Options::ttl`](crate::Options::ttl) (8 unless set). The way from the last device to the one who
+//! receives is a hop as well: behind seven devices a message still arrives, behind eight it does not, and
+//! a longer path needs a higher TTL on its later sockets, those of the devices and the last one. `Pair`,
+//! `Bus`, `Sub` and `Pull` count no hops: what enters a ring of these goes round for as long as the ring
+//! stands.
+//!
+//! # Threads
+//!
+//! A device uses one thread for each direction, and that one waits in the ordinary calls of its sockets.
+//! So a direction that has to wait holds up nothing else, a reply crosses the device without a detour
+//! through an executor, and in a manual [`Runtime`](crate::Runtime) the waiting threads turn the event
+//! loop themselves. (Where the sockets are on two runtimes, the application has to turn each that has no
+//! thread: a direction that waits turns only the one it waits for, and while the back takes nothing
+//! nobody would serve the front.)
+
+use std::fmt;
+use std::thread;
+
+mod error;
+mod handle;
+mod shared;
+mod stats;
+mod wiring;
+
+pub use error::{DeviceError, DeviceFailure, DeviceFault};
+pub use handle::{DeviceHandle, DeviceSide, SpawnedDevice};
+pub use stats::DeviceStats;
+pub use wiring::RawSocket;
+
+use shared::{End, Shared, THREAD_NAME};
+use wiring::{Line, Wiring};
+
+use crate::sync::{Arc, Ordering};
+
+/// A device: two raw sockets, or one, that it forwards between once it is started.
+///
+/// [`run`](Self::run) forwards in the calling thread, [`spawn`](Self::spawn) in the background. A device
+/// that is dropped without either closes its sockets. See the [module](self) for what it does.
+#[must_use = "a device that is not started does nothing, and closes its sockets when dropped"]
+#[doc(alias("nn_device", "nng_device", "zmq_proxy", "proxy", "forwarder"))]
+pub struct Device {
+    lines: Vec<Line>,
+    shared: Arc<Shared>,
+}
+
+impl Device {
+    /// A device of two raw sockets that fit, see the [table](self#which-sockets-fit). Forwards nothing
+    /// yet: what comes meanwhile waits in the sockets' queues.
+    ///
+    /// The order matters only to the names by which [`DeviceHandle`] tells them apart: `front`, `back`.
+    /// Bind and connect them before; their endpoints and events stay with whoever has them. No second
+    /// thread may use the sockets: these must be the last handles, with no `_async` future pending.
+    ///
+    /// # Errors
+    ///
+    /// A socket is closed or has another holder, or both are the same. Both are returned as they were,
+    /// in [`DeviceError::into_sockets`].
+    ///
+    /// ```
+    /// use sinew::{Device, device::DeviceFault, raw};
+    /// let (pull, push) = (raw::Pull::new(), raw::Push::new());
+    /// let mine = pull.clone();
+    /// let error = Device::new(pull, push).unwrap_err();
+    /// assert_eq!(error.fault(), DeviceFault::FrontShared);
+    /// drop(mine);
+    /// let (pull, push) = error.into_sockets();
+    /// let device = Device::new(pull, push)?;
+    /// # drop(device);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new<A: RawSocket>(
+        front: A,
+        back: A::Partner,
+    ) -> Result<Self, DeviceError<(A, A::Partner)>> {
+        match front.check(Some(&back)) {
+            Ok(()) => Ok(Self::wired(front.wire(Some(&back)))),
+            Err(fault) => Err(DeviceError { fault, sockets: (front, back) }),
+        }
+    }
+
+    /// A device of one socket, which sends back what it receives.
+    ///
+    /// A `Pair` gets its own messages back; what a `Bus` sends reaches all peers but the one it came
+    /// from, so that they hear each other. Both names, `front` and `back`, mean the one socket.
+    ///
+    /// # Errors
+    ///
+    /// The socket is closed, or has another holder; it is returned as it was.
+    ///
+    /// ```
+    /// use sinew::{Device, Pair, raw};
+    /// let echo = raw::Pair::new();
+    /// echo.bind("inproc://reflector-doc")?;
+    /// let _running = Device::reflector(echo)?.spawn()?;
+    /// let pair = Pair::new();
+    /// pair.connect("inproc://reflector-doc")?;
+    /// pair.send("hello")?;
+    /// assert_eq!(pair.recv()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "loopback")]
+    pub fn reflector<A: RawSocket<Partner = A>>(socket: A) -> Result<Self, DeviceError<A>> {
+        match socket.check(None) {
+            Ok(()) => Ok(Self::wired(socket.wire(None))),
+            Err(fault) => Err(DeviceError { fault, sockets: socket }),
+        }
+    }
+
+    fn wired(wiring: Wiring) -> Self {
+        let Wiring { sides, lines, flows } = wiring;
+        Self { lines, shared: Arc::new(Shared::new(sides, flows)) }
+    }
+
+    /// For watching and stopping it, from any thread.
+    pub fn handle(&self) -> DeviceHandle {
+        DeviceHandle::new(&self.shared)
+    }
+
+    /// Forwards until it is stopped. Blocks; a pair that forwards both ways takes a second thread.
+    ///
+    /// When it returns, the sockets are closed and every message is accounted for. Comes back at once
+    /// if it has been stopped before.
+    ///
+    /// # Errors
+    ///
+    /// One of the sockets was closed through its [`DeviceSide`], or there is no second thread to be had, or
+    /// a socket was inherited by a `fork`.
+    /// Stopping is no error.
+    #[doc(alias("nn_device", "nng_device", "zmq_proxy"))]
+    pub fn run(mut self) -> Result<(), DeviceFailure> {
+        if self.shared.is_forked() {
+            return Err(DeviceFailure::Forked);
+        }
+        let lines = std::mem::take(&mut self.lines);
+        self.shared.running.store(true, Ordering::Release);
+        let forwarded = self.shared.forward(lines);
+        self.shared.end(End::Stopped);
+        self.shared.closed.wait();
+        forwarded.and_then(|()| self.shared.outcome())
+    }
+
+    /// Forwards in the background, until it is stopped or the returned value dropped.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread to be had; the sockets are closed then.
+    pub fn spawn(self) -> Result<SpawnedDevice, DeviceFailure> {
+        let handle = self.handle();
+        self.shared.running.store(true, Ordering::Release);
+        let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(|| self.run());
+        let thread = thread.map_err(DeviceFailure::Thread)?;
+        Ok(SpawnedDevice::new(handle, thread))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.shared.end(End::Stopped);
+        self.shared.running.store(false, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.describe("Device", f)
+    }
+}

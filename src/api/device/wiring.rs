@@ -1,0 +1,163 @@
+//! Which sockets fit, and the one loop that forwards.
+
+use super::error::DeviceFault;
+use super::shared::{BACK, FRONT, Side};
+use super::stats::Flow;
+use crate::api::raw;
+use crate::message::Message;
+use crate::protocol::{Interest, RawProtocol, SendRefusal};
+use crate::socket::wait::{Failure, Patience};
+use crate::socket::{Core, Handle};
+use crate::stats::DropReason;
+use crate::sync::Arc;
+
+/// A raw socket that a [`Device`](super::Device) can forward for. Cannot be implemented outside this crate.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be in a device",
+    note = "both sockets must be raw, and each must be of the kind that the other talks to"
+)]
+pub trait RawSocket: sealed::Wire<<Self as RawSocket>::Partner> {
+    /// The socket that it makes a device with.
+    type Partner;
+}
+
+mod sealed {
+    use super::super::shared::Side;
+    use super::super::stats::Flow;
+    use super::{Arc, DeviceFault, Line};
+
+    /// How a socket is joined to another, or to itself.
+    pub trait Wire<B> {
+        /// What speaks against it.
+        fn check(&self, other: Option<&B>) -> Result<(), DeviceFault>;
+
+        fn wire(&self, other: Option<&B>) -> Wiring;
+    }
+
+    /// The sockets of a device, and who forwards between them.
+    #[expect(missing_debug_implementations, reason = "nobody outside gets hold of one")]
+    pub struct Wiring {
+        pub(in super::super) sides: [Arc<dyn Side>; 2],
+        pub(in super::super) lines: Vec<Line>,
+        pub(in super::super) flows: Vec<Flow>,
+    }
+}
+
+pub(super) use sealed::Wiring;
+
+/// Forwards in one direction until one of its sockets is closed.
+pub(super) type Line = Box<dyn FnOnce() + Send>;
+
+macro_rules! fits {
+    ($($socket:ident, $partner:ident;)*) => {$(
+        impl RawSocket for raw::$socket {
+            type Partner = raw::$partner;
+        }
+
+        impl sealed::Wire<raw::$partner> for raw::$socket {
+            fn check(&self, other: Option<&raw::$partner>) -> Result<(), DeviceFault> {
+                check(&self.core, other.map(|other| &other.core))
+            }
+
+            fn wire(&self, other: Option<&raw::$partner>) -> Wiring {
+                wire(&self.core, other.map(|other| &other.core))
+            }
+        }
+    )*};
+}
+
+fits! {
+    Rep, Req;
+    Req, Rep;
+    Respondent, Surveyor;
+    Surveyor, Respondent;
+    Pull, Push;
+    Push, Pull;
+    Sub, Pub;
+    Pub, Sub;
+    Pair, Pair;
+    Pair1, Pair1;
+    Bus, Bus;
+}
+
+/// Whether a device may take the sockets: nobody else has a hold on them, and they are open. Both stay
+/// so, since whoever could change it would need a hold.
+fn check<A: RawProtocol, B: RawProtocol>(
+    front: &Handle<A>,
+    back: Option<&Handle<B>>,
+) -> Result<(), DeviceFault> {
+    if back.is_some_and(|back| front.is_same(back)) {
+        return Err(DeviceFault::SameSocket);
+    }
+    is_free(front, DeviceFault::FrontClosed, DeviceFault::FrontShared)?;
+    back.map_or(Ok(()), |back| is_free(back, DeviceFault::BackClosed, DeviceFault::BackShared))
+}
+
+fn is_free<P: RawProtocol>(
+    socket: &Handle<P>,
+    closed: DeviceFault,
+    shared: DeviceFault,
+) -> Result<(), DeviceFault> {
+    match socket.is_closed() {
+        true => Err(closed),
+        false if !socket.is_last() => Err(shared),
+        false => Ok(()),
+    }
+}
+
+fn wire<A: RawProtocol, B: RawProtocol>(front: &Handle<A>, back: Option<&Handle<B>>) -> Wiring {
+    let front_side: Arc<dyn Side> = Arc::new(front.clone());
+    let Some(back) = back else {
+        let around = line(front, front).map(|line| (line, Flow::new(FRONT, FRONT)));
+        return Wiring::new([Arc::clone(&front_side), front_side], [around, None]);
+    };
+    let forth = line(front, back).map(|line| (line, Flow::new(FRONT, BACK)));
+    let home = line(back, front).map(|line| (line, Flow::new(BACK, FRONT)));
+    Wiring::new([front_side, Arc::new(back.clone())], [forth, home])
+}
+
+impl Wiring {
+    fn new(sides: [Arc<dyn Side>; 2], directions: [Option<(Line, Flow)>; 2]) -> Self {
+        let (lines, flows) = directions.into_iter().flatten().unzip();
+        Self { sides, lines, flows }
+    }
+}
+
+/// The direction from one socket to the other, where there is one.
+fn line<A: RawProtocol, B: RawProtocol>(from: &Handle<A>, to: &Handle<B>) -> Option<Line> {
+    let (from, to) = (from.clone(), to.clone());
+    (A::RECEIVES && B::SENDS).then(|| Box::new(move || forward(&from, &to)) as Line)
+}
+
+/// Receives and sends until one of the two sockets is closed.
+fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
+    while let Some(message) = take(from) {
+        let Err(reason) = pass_on(to, &message) else { continue };
+        if to.counters.dropped(reason, 1) {
+            crate::contain::log!(Debug, "{}: a device drops the first message: {reason}", to.name);
+        }
+        if reason == DropReason::DeviceStopped {
+            return;
+        }
+    }
+}
+
+/// The next message; `None` when there will be none.
+fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
+    from.wait(Interest::Recv(0), Patience::For(None), |p, io, now| p.recv(&(), now, io)).ok()
+}
+
+/// Sends a message with the header it came with, however long that takes.
+fn pass_on<P: RawProtocol>(to: &Core<P>, message: &Message) -> Result<(), DropReason> {
+    let (header, body) = (message.header(), message.body());
+    to.check_size(header, body).map_err(|_| DropReason::TooLarge)?;
+    let sent = to.wait(Interest::Send(0), Patience::For(None), |p, io, now| {
+        p.send(header, body, now, io)?;
+        io.accepted(body);
+        Ok(())
+    });
+    sent.map_err(|failure| match failure {
+        Failure::Refused(SendRefusal::Header) => DropReason::BadHeader,
+        _ => DropReason::DeviceStopped,
+    })
+}

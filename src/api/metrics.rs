@@ -1,0 +1,458 @@
+//! Metrics: what sockets have counted, as text that monitoring systems read.
+//!
+//! Owns the names of the metrics and their text form, OpenMetrics 1.0, which Prometheus and its kin
+//! scrape. Reads [`Snapshot`]s and writes text; no thread, no network, nothing kept between two calls.
+//!
+//! Every socket can be observed ([`Observe`]). A [`Metrics`] borrows those that one page is about, and
+//! its `Display` is the page:
+//!
+//! ```
+//! use sinew::metrics::{CONTENT_TYPE, Metrics};
+//!
+//! let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
+//! pull.bind("inproc://metrics-doc")?;
+//! push.connect("inproc://metrics-doc")?;
+//! push.send("work")?;
+//!
+//! let page = Metrics::new().socket(&push).socket(&pull).to_string();
+//! assert!(page.contains("sinew_messages_sent_total{socket=\"push-"));
+//! assert!(page.ends_with("# EOF\n"));
+//! println!("HTTP/1.1 200 OK\r\nContent-Type: {CONTENT_TYPE}\r\n\r\n{page}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/metrics_http.rs` serves such a page with the standard library only.
+//!
+//! # Names
+//!
+//! Names and labels are part of the interface of this crate: one that is there does not change and does
+//! not go but with a new major version; there may be more with any version. Where nothing else is said, a
+//! metric has the labels `socket` (the name; see [`Options::name`](crate::Options::name)) and `protocol`
+//! (as [`ProtocolId::name`](crate::ProtocolId::name) has it).
+//!
+//! | metric | kind | more labels | is |
+//! |---|---|---|---|
+//! | `sinew_socket_open` | gauge | | 1, or 0 after close |
+//! | `sinew_NAME_total` | counter | | each counter of [`Stats`], such as `sinew_messages_sent_total`; `bytes_sent` is `sinew_sent_bytes_total` |
+//! | `sinew_messages_dropped_total` | counter | `reason` | each [`DropReason`], the zeros included |
+//! | `sinew_current_connections`, `sinew_inprogress_connections` | gauge | | connections |
+//! | `sinew_send_queue_messages`, `sinew_recv_queue_messages`, `sinew_held_outbound_messages`, `sinew_held_inbound_messages` | gauge | | messages that wait |
+//! | `sinew_endpoint_state` | state set | `endpoint`, `url`, `direction` | what an endpoint is doing: an [`EndpointState`] |
+//! | `sinew_endpoint_connections` | gauge | the same | connections it has |
+//! | `sinew_endpoint_attempts_total` | counter | the same | attempts to connect |
+//! | `sinew_endpoint_file_lost` | gauge | the same | 1 if it is bound to an ipc file that was removed or replaced, else 0 |
+//! | `sinew_peer_…` | | `pipe`, `endpoint`, `remote` | each connection: only with [`Metrics::per_peer`] |
+//!
+//! Sockets that are given one name are told apart here: the second has `-2` behind its name, and so on,
+//! in the order in which they were added. Whoever wants a name to mean the same socket tomorrow gives
+//! each a name of its own.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display, Write};
+
+use crate::error::AttemptError;
+use crate::peer::{EndpointState, EndpointStatus, PeerStatus};
+use crate::stats::{DropReason, Figure, Stats};
+
+pub use super::{EndpointSnapshot, Observe, Snapshot};
+
+/// What an HTTP server says of the page in its `Content-Type`.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The sockets that one page of metrics is about. Its `Display` looks at them and writes the page.
+///
+/// Borrows the sockets and holds nothing else. Each time it is written the figures are read anew.
+#[derive(Clone, Debug, Default)]
+#[must_use = "it does nothing until it is written"]
+pub struct Metrics<'a> {
+    sockets: Vec<&'a dyn Observe>,
+    per_peer: bool,
+}
+
+impl<'a> Metrics<'a> {
+    /// A page about no socket yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a socket.
+    pub fn socket(mut self, socket: &'a dyn Observe) -> Self {
+        self.sockets.push(socket);
+        self
+    }
+
+    /// Adds sockets, such as all of a `Vec<Box<dyn Observe>>` by `.iter().map(|socket| &**socket)`.
+    pub fn sockets(mut self, sockets: impl IntoIterator<Item = &'a dyn Observe>) -> Self {
+        self.sockets.extend(sockets);
+        self
+    }
+
+    /// Whether each connection has metrics of its own, `sinew_peer_…`. Default: no.
+    ///
+    /// A connection is a new set of time series each time a peer comes: about ten, one more for each
+    /// reason for which something of it was dropped. Where peers come and go by the thousand that is
+    /// more than a monitoring system likes. Its counters end with the connection; the socket's go on.
+    pub fn per_peer(mut self, yes: bool) -> Self {
+        self.per_peer = yes;
+        self
+    }
+
+    /// Writes the page. Looks at one socket after the other, each under its lock for a moment; waits for
+    /// nothing else but `out`.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says; a `String` takes everything.
+    pub fn write(&self, out: &mut impl Write) -> fmt::Result {
+        let snapshots: Vec<Snapshot> =
+            self.sockets.iter().map(|socket| socket.snapshot()).collect();
+        write(out, &snapshots, self.per_peer)
+    }
+}
+
+impl Display for Metrics<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f)
+    }
+}
+
+/// Writes a page about sockets as they were.
+fn write(out: &mut impl Write, snapshots: &[Snapshot], per_peer: bool) -> fmt::Result {
+    let sockets = labelled(snapshots);
+    let mut page = Page { out };
+    page.sockets(&sockets)?;
+    page.drops(&sockets)?;
+    page.endpoints(&sockets)?;
+    if per_peer {
+        page.peers(&sockets)?;
+    }
+    page.out.write_str("# EOF\n")
+}
+
+/// A socket, and the labels that all its samples have.
+struct Labelled<'a> {
+    snapshot: &'a Snapshot,
+    labels: String,
+}
+
+/// Gives each socket labels that no other has.
+fn labelled(snapshots: &[Snapshot]) -> Vec<Labelled<'_>> {
+    let given: HashSet<&str> = snapshots.iter().map(|snapshot| &*snapshot.name).collect();
+    let mut taken = HashSet::new();
+    snapshots
+        .iter()
+        .map(|snapshot| {
+            let name = unique(&snapshot.name, &given, &mut taken);
+            let protocol = snapshot.protocol.to_string();
+            let labels = labels(&[("socket", &name), ("protocol", &protocol)]);
+            Labelled { snapshot, labels }
+        })
+        .collect()
+}
+
+/// The name, or if it is taken the first of `name-2`, `name-3` that nobody has or was given.
+fn unique(name: &str, given: &HashSet<&str>, taken: &mut HashSet<String>) -> String {
+    let mut unique = name.to_owned();
+    let mut number = 2;
+    while !taken.insert(unique.clone()) {
+        unique = format!("{name}-{number}");
+        while given.contains(&*unique) {
+            number += 1;
+            unique = format!("{name}-{number}");
+        }
+        number += 1;
+    }
+    unique
+}
+
+/// `a="x",b="y"`, with the values escaped.
+fn labels(labels: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in labels {
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{comma}{name}=\"{}\"", Escaped(value));
+    }
+    text
+}
+
+/// A label value or a help text, as it stands on the page.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                char => f.write_char(char)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    StateSet,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::StateSet => "stateset",
+        }
+    }
+
+    /// What is put behind the name of the family in a sample.
+    fn suffix(self) -> &'static str {
+        if self == Self::Counter { "_total" } else { "" }
+    }
+}
+
+/// A metric: all its samples stand together.
+struct Family<'a> {
+    name: &'a str,
+    kind: Kind,
+    help: &'a str,
+}
+
+/// The unit in which a metric is told, where its name ends in one.
+fn unit(name: &str) -> Option<&str> {
+    ["bytes", "seconds"]
+        .into_iter()
+        .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
+}
+
+/// The page under way.
+struct Page<'a, W> {
+    out: &'a mut W,
+}
+
+impl<W: Write> Page<'_, W> {
+    fn family(&mut self, family: &Family<'_>) -> fmt::Result {
+        let Family { name, kind, help } = family;
+        writeln!(self.out, "# TYPE {name} {}", kind.name())?;
+        if let Some(unit) = unit(name) {
+            writeln!(self.out, "# UNIT {name} {unit}")?;
+        }
+        writeln!(self.out, "# HELP {name} {}", Escaped(help.trim()))
+    }
+
+    fn sample(&mut self, family: &Family<'_>, labels: &str, value: impl Display) -> fmt::Result {
+        writeln!(self.out, "{}{}{{{labels}}} {value}", family.name, family.kind.suffix())
+    }
+
+    /// What sockets count, and what they have now.
+    fn sockets(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {
+        let help = "Whether the socket is open (1) or closed (0).";
+        let family = Family { name: "sinew_socket_open", kind: Kind::Gauge, help };
+        self.family(&family)?;
+        for Labelled { snapshot, labels } in sockets {
+            self.sample(&family, labels, u8::from(!snapshot.closed))?;
+        }
+        let counters = |stats: &Stats| stats.described_counters().collect();
+        self.figures(Kind::Counter, sockets, counters)?;
+        self.figures(Kind::Gauge, sockets, |stats| stats.described_gauges().collect())
+    }
+
+    /// One metric for each of the figures.
+    fn figures(
+        &mut self,
+        kind: Kind,
+        sockets: &[Labelled<'_>],
+        figures: impl Fn(&Stats) -> Vec<Figure>,
+    ) -> fmt::Result {
+        let all: Vec<Vec<Figure>> =
+            sockets.iter().map(|socket| figures(&socket.snapshot.stats)).collect();
+        for (n, figure) in all.first().into_iter().flatten().enumerate() {
+            let name = metric(figure.name);
+            let family = Family { name: &name, kind, help: figure.help };
+            self.family(&family)?;
+            for (Labelled { labels, .. }, figures) in sockets.iter().zip(&all) {
+                self.sample(&family, labels, figures[n].value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drops(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        let help = "Messages that were dropped, by the reason for it.";
+        let family = Family { name: "sinew_messages_dropped", kind: Kind::Counter, help };
+        self.family(&family)?;
+        for Labelled { snapshot, labels } in sockets {
+            for (reason, count) in snapshot.stats.dropped() {
+                self.sample(&family, &with_reason(labels, reason), count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoints(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {
+        let endpoints = labelled_endpoints(sockets);
+        if endpoints.is_empty() {
+            return Ok(());
+        }
+        let help = "What the endpoint is doing.";
+        let family = Family { name: "sinew_endpoint_state", kind: Kind::StateSet, help };
+        self.family(&family)?;
+        for (labels, endpoint) in &endpoints {
+            for &state in EndpointState::ALL {
+                let labels = format!("{labels},{}=\"{state}\"", family.name);
+                self.sample(&family, &labels, u8::from(endpoint.status.state == state))?;
+            }
+        }
+        let help = "Connections that the endpoint has.";
+        let family = Family { name: "sinew_endpoint_connections", kind: Kind::Gauge, help };
+        self.each(&family, &endpoints, |endpoint| endpoint.status.peers)?;
+        let help = "Attempts to connect that were begun. Stays 0 where the endpoint accepts.";
+        let family = Family { name: "sinew_endpoint_attempts", kind: Kind::Counter, help };
+        self.each(&family, &endpoints, |endpoint| endpoint.status.attempts)?;
+        let help =
+            "Whether nobody can connect any more since the ipc file was removed or replaced.";
+        let family = Family { name: "sinew_endpoint_file_lost", kind: Kind::Gauge, help };
+        let is_lost = |status: &EndpointStatus| {
+            matches!(status.last_error, Some(AttemptError::FileLost { .. }))
+        };
+        self.each(&family, &endpoints, |endpoint| u8::from(is_lost(&endpoint.status)))
+    }
+
+    fn peers(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {
+        let peers = labelled_peers(sockets);
+        if peers.is_empty() {
+            return Ok(());
+        }
+        for (family, value) in &PEER_COUNTS {
+            self.each(family, &peers, value)?;
+        }
+        let help = "Messages to or from the peer that were dropped, by the reason for it.";
+        let family = Family { name: "sinew_peer_messages_dropped", kind: Kind::Counter, help };
+        self.family(&family)?;
+        for (labels, peer) in &peers {
+            for (reason, count) in peer.dropped().filter(|&(_, count)| count > 0) {
+                self.sample(&family, &with_reason(labels, reason), count)?;
+            }
+        }
+        let help = "For how long the peer has been connected.";
+        let family = Family { name: "sinew_peer_connected_seconds", kind: Kind::Gauge, help };
+        self.each(&family, &peers, |peer| peer.since.elapsed().as_secs_f64())
+    }
+
+    /// One sample of each.
+    fn each<T, V: Display>(
+        &mut self,
+        family: &Family<'_>,
+        all: &[(String, &T)],
+        value: impl Fn(&T) -> V,
+    ) -> fmt::Result {
+        self.family(family)?;
+        all.iter().try_for_each(|(labels, one)| self.sample(family, labels, value(one)))
+    }
+}
+
+/// The name of the metric for a field of [`Stats`].
+fn metric(field: &str) -> String {
+    match field.strip_prefix("bytes_") {
+        Some(rest) => format!("sinew_{rest}_bytes"),
+        None if field.ends_with("_queue") || field.starts_with("held_") => {
+            format!("sinew_{field}_messages")
+        }
+        None => format!("sinew_{field}"),
+    }
+}
+
+fn with_reason(labels: &str, reason: DropReason) -> String {
+    format!("{labels},reason=\"{reason}\"")
+}
+
+fn labelled_endpoints<'a>(sockets: &[Labelled<'a>]) -> Vec<(String, &'a EndpointSnapshot)> {
+    let of_one = |socket: &Labelled<'a>| {
+        let of_socket = socket.labels.clone();
+        socket.snapshot.endpoints.iter().map(move |endpoint| {
+            let direction = if endpoint.listening { "in" } else { "out" };
+            let id = endpoint.id.to_string();
+            let own = [("endpoint", &*id), ("url", &*endpoint.url), ("direction", direction)];
+            (format!("{of_socket},{}", labels(&own)), endpoint)
+        })
+    };
+    sockets.iter().flat_map(of_one).collect()
+}
+
+fn labelled_peers<'a>(sockets: &[Labelled<'a>]) -> Vec<(String, &'a PeerStatus)> {
+    let of_one = |socket: &Labelled<'a>| {
+        let of_socket = socket.labels.clone();
+        socket.snapshot.peers.iter().map(move |peer| {
+            let (pipe, endpoint) = (peer.pipe.to_string(), peer.endpoint.to_string());
+            let own = [("pipe", &*pipe), ("endpoint", &*endpoint), ("remote", &*peer.remote)];
+            (format!("{of_socket},{}", labels(&own)), peer)
+        })
+    };
+    sockets.iter().flat_map(of_one).collect()
+}
+
+/// A metric of each connection, and where its value is.
+type PeerCount = (Family<'static>, fn(&PeerStatus) -> u64);
+
+const PEER_COUNTS: [PeerCount; 8] = [
+    (
+        counter("sinew_peer_messages_sent", "Messages put into the send queue of the peer."),
+        |peer| peer.messages_sent,
+    ),
+    (counter("sinew_peer_sent_bytes", "Bytes of those, protocol headers included."), |peer| {
+        peer.bytes_sent
+    }),
+    (
+        counter("sinew_peer_messages_received", "Messages taken from the peer's receive queue."),
+        |peer| peer.messages_received,
+    ),
+    (counter("sinew_peer_received_bytes", "Bytes of those, protocol headers included."), |peer| {
+        peer.bytes_received
+    }),
+    (
+        gauge("sinew_peer_send_queue_messages", "Messages that wait to be sent to the peer."),
+        |peer| peer.send_queue.messages,
+    ),
+    (gauge("sinew_peer_send_queue_bytes", "Bytes of those, protocol headers included."), |peer| {
+        peer.send_queue.bytes
+    }),
+    (
+        gauge("sinew_peer_recv_queue_messages", "Messages from the peer that wait to be received."),
+        |peer| peer.recv_queue.messages,
+    ),
+    (gauge("sinew_peer_recv_queue_bytes", "Bytes of those, protocol headers included."), |peer| {
+        peer.recv_queue.bytes
+    }),
+];
+
+const fn counter(name: &'static str, help: &'static str) -> Family<'static> {
+    Family { name, kind: Kind::Counter, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family<'static> {
+    Family { name, kind: Kind::Gauge, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number_that_is_free() {
+        let given = HashSet::from(["a", "a-2", "b"]);
+        let mut taken = HashSet::new();
+        let names = ["a", "a", "b", "a-2", "a"].map(|name| unique(name, &given, &mut taken));
+        assert_eq!(names, ["a", "a-3", "b", "a-2", "a-4"]);
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        assert_eq!(labels(&[("a", "x\\y\"z\n"), ("b", "ü")]), r#"a="x\\y\"z\n",b="ü""#);
+    }
+}

@@ -1,0 +1,197 @@
+//! What a program can be told of any socket, whatever its type.
+//!
+//! Owns [`Observe`], which all sockets have in common, and the [`Snapshot`] that puts together what they
+//! tell, and the trait by which such traits are implemented here only. Reads what others count; touches
+//! nothing.
+
+use std::fmt;
+
+use crate::peer::{EndpointId, EndpointStatus, PeerStatus};
+use crate::pipe::endpoint::{Endpoint, does};
+use crate::protocol_id::ProtocolId;
+use crate::stats::Stats;
+
+/// Keeps the public traits of sockets ours: [`Observe`] can grow with what sockets have to tell, and
+/// `Receives` and `Sends` speak of types that are not public.
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
+
+/// What can be asked of any socket: all typed and raw sockets, and both sides of a device.
+///
+/// Sockets of different types go into one list as `&dyn Observe` or `Box<dyn Observe>`, to be watched in
+/// one place. No call waits for the network or for other calls that wait. Implemented by this crate only.
+///
+/// ```
+/// use sinew::metrics::Observe;
+///
+/// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
+/// let all: [&dyn Observe; 2] = [&push, &pull];
+/// let sent: u64 = all.iter().map(|socket| socket.stats().messages_sent).sum();
+/// assert_eq!(sent, 0);
+/// ```
+pub trait Observe: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// The name that [`Options::name`](crate::Options::name) gave it, or its kind and a number. In
+    /// log records and metrics. Need not be unique, unless the program sees to that.
+    fn name(&self) -> &str;
+
+    /// The protocol it speaks.
+    fn protocol(&self) -> ProtocolId;
+
+    /// What it has done so far. Also after close.
+    fn stats(&self) -> Stats;
+
+    /// The peers that are connected now, in no particular order. None after close.
+    fn peers(&self) -> Vec<PeerStatus>;
+
+    /// Its endpoints, in the order in which they were made. None after close, nor one that was closed.
+    fn endpoints(&self) -> Vec<Endpoint>;
+
+    /// Whether it has been closed.
+    fn is_closed(&self) -> bool;
+
+    /// All of the above at once, as data.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            name: self.name().to_owned(),
+            protocol: self.protocol(),
+            closed: self.is_closed(),
+            endpoints: self.endpoints().iter().map(EndpointSnapshot::of).collect(),
+            peers: self.peers(),
+            stats: self.stats(),
+        }
+    }
+}
+
+/// All that a socket has to tell, as it was at about one moment.
+///
+/// The parts are read one after the other while messages pass, so they may differ by what happened in
+/// between: a peer in the list need not be in the count of connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The socket's name; see [`Options::name`](crate::Options::name).
+    pub name: String,
+    /// The protocol it speaks.
+    pub protocol: ProtocolId,
+    /// Whether it has been closed.
+    pub closed: bool,
+    /// What it has done so far.
+    pub stats: Stats,
+    /// Where it is bound and connected, in the order in which that was asked for.
+    pub endpoints: Vec<EndpointSnapshot>,
+    /// The peers that are connected, in no particular order.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One endpoint of a [`Snapshot`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct EndpointSnapshot {
+    /// Its number, as found in [`Peer`](crate::Peer).
+    pub id: EndpointId,
+    /// Its address, with the real port where port 0 was asked for.
+    pub url: String,
+    /// Whether it accepts connections (`true`) or makes them (`false`).
+    pub listening: bool,
+    /// How it stands.
+    pub status: EndpointStatus,
+}
+
+impl EndpointSnapshot {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            id: endpoint.id(),
+            url: endpoint.url(),
+            listening: endpoint.is_listening(),
+            status: endpoint.status(),
+        }
+    }
+}
+
+/// To be read by people: the name, the protocol, and whether it is open; then a line for each endpoint, for
+/// each peer, and for each figure that is not zero. Each line ends with a line feed.
+///
+/// Not to be parsed: it may look different in any version. For programs there are the fields, and
+/// [`Metrics`](crate::metrics::Metrics).
+///
+/// ```
+/// use sinew::{Options, Push, metrics::Observe};
+/// let push = Push::with_options(Options::new().name("jobs"))?;
+/// assert_eq!(push.snapshot().to_string(), "jobs: push, open\n");
+/// # Ok::<(), sinew::OptionError>(())
+/// ```
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.closed { "closed" } else { "open" };
+        writeln!(f, "{}: {}, {state}", self.name, self.protocol)?;
+        for endpoint in &self.endpoints {
+            writeln!(f, "  {endpoint}")?;
+        }
+        for peer in &self.peers {
+            writeln!(f, "  {peer}")?;
+        }
+        write_indented(f, &self.stats)
+    }
+}
+
+/// What it does where, and how it stands: `bound to tcp://127.0.0.1:5555: listening, 2 peers`.
+impl fmt::Display for EndpointSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", does(self.listening), self.url, self.status)
+    }
+}
+
+/// Figures as the part of something larger.
+pub(super) fn write_indented(f: &mut fmt::Formatter<'_>, stats: &Stats) -> fmt::Result {
+    stats.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+/// Has a socket with a `core` tell of itself.
+macro_rules! observe_calls {
+    ($socket:ident, $protocol:ty) => {
+        impl $socket {
+            /// The name in log records, metrics and `Debug`:
+            /// [`Options::name`](crate::Options::name), or the kind of socket and a number.
+            pub fn name(&self) -> &str {
+                &self.core.name
+            }
+
+            /// The endpoints, in the order in which they were made. None after close, nor one that
+            /// was closed.
+            pub fn endpoints(&self) -> Vec<crate::pipe::endpoint::Endpoint> {
+                self.core.endpoints()
+            }
+        }
+
+        impl crate::api::observe::sealed::Sealed for $socket {}
+
+        impl crate::api::Observe for $socket {
+            fn name(&self) -> &str {
+                Self::name(self)
+            }
+
+            fn protocol(&self) -> crate::protocol_id::ProtocolId {
+                <$protocol as crate::protocol::Protocol>::ID
+            }
+
+            fn stats(&self) -> crate::stats::Stats {
+                Self::stats(self)
+            }
+
+            fn peers(&self) -> Vec<crate::peer::PeerStatus> {
+                Self::peers(self)
+            }
+
+            fn endpoints(&self) -> Vec<crate::pipe::endpoint::Endpoint> {
+                Self::endpoints(self)
+            }
+
+            fn is_closed(&self) -> bool {
+                Self::is_closed(self)
+            }
+        }
+    };
+}

@@ -1,0 +1,206 @@
+//! PAIR v1 as a program sees it, with one peer and with many.
+//!
+//! Owns [`Pair1`], and [`PolyPair1`] with the calls that name a peer.
+
+use std::pin::Pin;
+
+use super::prelude::*;
+use super::{ONLY_RECV, ONLY_SEND};
+use crate::api::observe::sealed::Sealed;
+use crate::protocol::Polyamorous;
+
+/// PAIR v1: as [`Pair`](crate::Pair), with a count of hops that ends loops of devices.
+///
+/// It does not talk to [`Pair`](crate::Pair), which is PAIR v0: nanomsg has only that one. What has
+/// come over more than [`Options::ttl`] hops is dropped and counted. Source: semantics specification,
+/// section 4.
+///
+/// ```
+/// let (left, right) = (sinew::Pair1::new(), sinew::Pair1::new());
+/// left.bind("inproc://pair1-doc")?;
+/// right.connect("inproc://pair1-doc")?;
+/// left.send("ping")?;
+/// assert_eq!(right.recv()?, "ping");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It has no contexts (C192):
+///
+/// ```compile_fail,E0599
+/// sinew::Pair1::new().context();
+/// ```
+#[derive(Clone)]
+#[doc(alias("nng_pair1_open"))]
+pub struct Pair1 {
+    core: Handle<protocol::Pair1>,
+}
+
+socket_calls!(
+    Pair1,
+    protocol::Pair1,
+    |options| protocol::Pair1::new(options.get_ttl()),
+    |pair, options, _| pair.set_ttl(options.get_ttl())
+);
+send_calls!(Pair1);
+recv_calls!(Pair1);
+
+impl Pair1 {
+    /// A socket in polyamorous mode, with default options: one that talks to many PAIR v1 peers. The same
+    /// as [`PolyPair1::new`].
+    pub fn polyamorous() -> PolyPair1 {
+        PolyPair1::new()
+    }
+}
+
+/// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
+///
+/// The peers are ordinary [`Pair1`] sockets. A received message says which pipe it came on;
+/// [`send_to`](Self::send_to) answers there. A plain `send` goes to the peer that has been connected
+/// longest. A send waits only until the first peer has come; later a message whose peer is gone, or has a
+/// full queue, is dropped and counted and the send succeeds. With
+/// [`Overflow::Wait`](crate::Overflow::Wait) it waits for room instead, as long as its peer is there.
+/// Source: semantics specification, section 4.3.
+///
+/// ```
+/// let (hub, spoke) = (sinew::PolyPair1::new(), sinew::Pair1::new());
+/// hub.bind("inproc://poly-doc")?;
+/// spoke.connect("inproc://poly-doc")?;
+/// spoke.send("hello")?;
+/// let hello = hub.recv()?;
+/// hub.send_to(hello.pipe().unwrap(), "hello yourself")?;
+/// assert_eq!(spoke.recv()?, "hello yourself");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[doc(alias("nng_pair1_open_poly"))]
+pub struct PolyPair1 {
+    core: Handle<Polyamorous>,
+}
+
+socket_calls!(
+    PolyPair1,
+    Polyamorous,
+    |options| Polyamorous::new(options.get_ttl(), options.overflow_of(&Polyamorous::KIND)),
+    |pair, options, port| {
+        pair.set_ttl(options.get_ttl());
+        pair.set_overflow(options.overflow_of(&Polyamorous::KIND), port);
+    }
+);
+// To whoever has been connected longest.
+send_calls!(PolyPair1, |_: &Message| None);
+recv_calls!(PolyPair1);
+
+impl PolyPair1 {
+    /// Sends to the peer on `pipe`. Where that has no room the message is dropped and counted; with
+    /// [`Overflow::Wait`](crate::Overflow::Wait) the send waits, up to the send timeout.
+    ///
+    /// Succeeds too when the peer is gone, or goes meanwhile: the message is dropped then, and counted
+    /// as [`PeerGone`](crate::DropReason::PeerGone). Who waits for one peer does not hold up who sends to
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
+    ///
+    /// ```
+    /// use sinew::{Options, Overflow, Pair1, PolyPair1, SendError};
+    ///
+    /// let waits = Options::new().overflow(Overflow::Wait).send_queue(1);
+    /// let (hub, spoke) = (PolyPair1::with_options(waits)?, Pair1::new());
+    /// hub.bind("inproc://poly-wait-doc")?;
+    /// spoke.connect_now("inproc://poly-wait-doc")?;
+    /// let pipe = hub.peers()[0].pipe;
+    /// while hub.try_send_to(pipe, "news").is_ok() {}
+    /// spoke.recv()?;
+    /// hub.send_to(pipe, "there is room again")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_to(&self, pipe: PipeId, message: impl Into<Message>) -> Result<(), SendError> {
+        self.send_by(pipe, Patience::For(self.core.send_timeout()), message.into())
+    }
+
+    /// As [`send_to`](Self::send_to), if it need not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), with `WouldBlock` in place of `TimedOut`.
+    pub fn try_send_to(&self, pipe: PipeId, message: impl Into<Message>) -> Result<(), SendError> {
+        self.send_by(pipe, Patience::None, message.into())
+    }
+
+    /// As [`send_to`](Self::send_to), waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for
+    /// ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub fn send_to_timeout(
+        &self,
+        pipe: PipeId,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.send_by(pipe, Patience::For(Some(timeout)), message.into())
+    }
+
+    /// As [`send_to`](Self::send_to), waiting as a task. Has no timeout of its own.
+    ///
+    /// Nothing is sent before the first poll. Cancel-safe: a future that is dropped before it is ready
+    /// has not sent, and the message is dropped with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), without `TimedOut`.
+    pub fn send_to_async(&self, pipe: PipeId, message: impl Into<Message>) -> SendingTo {
+        SendingTo(Sending::new(Named { core: self.core.clone(), pipe }, message.into()))
+    }
+
+    fn send_by(&self, pipe: PipeId, patience: Patience, message: Message) -> Result<(), SendError> {
+        let to = Some(pipe);
+        self.core.send(Polyamorous::interest(to), patience, &to, message)
+    }
+}
+
+/// A message that is being sent to a peer by name: what [`PolyPair1::send_to_async`] yields.
+///
+/// Dropped before it is ready it has not sent. Keeps the socket open.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct SendingTo(Sending<Named>);
+
+impl Future for SendingTo {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl fmt::Debug for SendingTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendingTo").finish_non_exhaustive()
+    }
+}
+
+/// One of the peers, by name.
+struct Named {
+    core: Handle<Polyamorous>,
+    pipe: PipeId,
+}
+
+impl Sealed for Named {}
+
+impl SendsAsync for Named {
+    fn poll_send(
+        &self,
+        message: &mut Option<Message>,
+        spot: &mut Spot,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        let to = Some(self.pipe);
+        self.core.poll_send(Polyamorous::interest(to), |_| to, message, spot, cx)
+    }
+
+    fn leave(&self, spot: &mut Spot) {
+        self.core.leave_spot(spot);
+    }
+}

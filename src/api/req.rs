@@ -1,0 +1,221 @@
+//! REQ as a program sees it.
+//!
+//! Owns [`Req`] and the future of its requests. A request is a conversation that is opened, waited for and
+//! closed in one call; who wants the steps one by one takes a context.
+
+use std::pin::Pin;
+use std::task::ready;
+
+use super::future::POLLED_TOO_OFTEN;
+use super::prelude::*;
+use crate::api::context::{Conversing, ReqContext};
+use crate::error::{Call, RequestError};
+use crate::pipe::random_u32;
+use crate::protocol::{Conversation, Protocol, RecvRefusal, Turn};
+use crate::socket::Core;
+use crate::socket::wait::Failure;
+
+/// REQ: asks, and gets the answer that belongs to the question.
+///
+/// Any number of threads and tasks may ask through one socket at once; each gets the reply to its own
+/// request. A request goes to one of the connected REPs, in turn; it is held while there is none, and
+/// sent again when the REP that had it is lost or has not answered within the resend interval (so a
+/// REP may see a request more than once). Exactly one reply is delivered, and it comes from a REP that was
+/// asked. Source: semantics specification, section 5.1.
+///
+/// ```
+/// let (rep, req) = (sinew::Rep::new(), sinew::Req::new());
+/// rep.bind("inproc://req-doc")?;
+/// req.connect("inproc://req-doc")?;
+/// std::thread::spawn(move || {
+///     while let Ok(request) = rep.recv() {
+///         request.reply("42").expect("the socket is open");
+///     }
+/// });
+/// assert_eq!(req.request("what is the answer?")?, "42");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Sending and receiving are one call, since a reply belongs to its request:
+///
+/// ```compile_fail,E0277
+/// sinew::Req::new().send("what is the answer?");
+/// ```
+/// ```compile_fail,E0277
+/// sinew::Req::new().recv();
+/// ```
+#[derive(Clone)]
+#[doc(alias("NN_REQ", "nng_req0_open", "ZMQ_REQ", "ZMQ_DEALER", "client"))]
+pub struct Req {
+    core: Handle<protocol::Req>,
+}
+
+socket_calls!(Req, protocol::Req, |_| protocol::Req::new(random_u32()));
+
+impl Req {
+    /// Sends a request and waits for its reply, up to the receive timeout.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off), `BadReply`, `GivenUp`
+    /// (only with [`max_resends`](Options::max_resends)) or `TooLarge`, with the request inside. After an error the request is given up: its reply is dropped if it comes.
+    #[doc(alias(
+        "ask", "call", "nn_send", "nn_recv", "nng_send", "nng_recv", "zmq_send", "zmq_recv"
+    ))]
+    pub fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
+        self.ask(message.into(), Patience::For(self.core.recv_timeout()))
+    }
+
+    /// Sends a request and waits for its reply, up to `timeout`. Zero: sends it, looks once, and gives it up;
+    /// `Duration::MAX`: for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request).
+    pub fn request_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        self.ask(message.into(), Patience::For(Some(timeout)))
+    }
+
+    /// Sends a request and waits for its reply as a task. Has no timeout of its own.
+    ///
+    /// Nothing is sent before the first poll. Dropping the future gives the request up: its reply is dropped
+    /// if it comes, and whoever answers may have acted on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request), without `TimedOut`.
+    pub fn request_async(&self, message: impl Into<Message>) -> Requesting {
+        Requesting {
+            core: self.core.clone(),
+            message: Some(message.into()),
+            asked: None,
+            spot: Spot::default(),
+        }
+    }
+
+    /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts and the resend
+    /// interval of the socket as they are now. Of a closed socket it is closed.
+    #[doc(alias("nng_ctx_open"))]
+    pub fn context(&self) -> ReqContext {
+        ReqContext::new(&self.core)
+    }
+
+    fn ask(&self, message: Message, patience: Patience) -> Result<Message, RequestError> {
+        let (asked, turn) = open_request(&self.core, &message)?;
+        let attempt = asked.last_recv(turn);
+        let reply = self
+            .core
+            .wait(turn.interest(), patience, attempt)
+            .map_err(|failure| request_error(&self.core, failure, message))?;
+        asked.is_over();
+        Ok(reply)
+    }
+}
+
+/// A request under way: what [`Req::request_async`] yields.
+///
+/// It is sent when this is first polled. Dropping it gives the request up: its reply is dropped if it
+/// comes. Keeps the socket open.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Requesting {
+    core: Handle<protocol::Req>,
+    /// Until there is a reply, or it is given back.
+    message: Option<Message>,
+    /// Once it is sent.
+    asked: Option<(Conversing<protocol::Req>, Turn)>,
+    spot: Spot,
+}
+
+impl Future for Requesting {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { core, message, asked, spot } = &mut *self;
+        let request = message.as_ref().expect(POLLED_TOO_OFTEN);
+        let (conversing, turn) = match asked {
+            Some(asked) => asked,
+            None => match open_request(core, request) {
+                Ok(opened) => asked.insert(opened),
+                Err(error) => {
+                    *message = None;
+                    return Poll::Ready(Err(error));
+                }
+            },
+        };
+        let attempt = conversing.last_recv(*turn);
+        let outcome = ready!(core.poll_wait(turn.interest(), spot, cx, attempt));
+        if outcome.is_ok() {
+            conversing.is_over();
+        }
+        // Ends the conversation of a request that has failed.
+        *asked = None;
+        let request = message.take().expect("it was there a moment ago");
+        Poll::Ready(outcome.map_err(|failure| request_error(core, failure, request)))
+    }
+}
+
+impl Drop for Requesting {
+    fn drop(&mut self) {
+        self.core.leave_spot(&mut self.spot);
+    }
+}
+
+impl fmt::Debug for Requesting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requesting").field("message", &self.message).finish_non_exhaustive()
+    }
+}
+
+/// Opens a conversation and sends its one request.
+fn open_request(
+    core: &Handle<protocol::Req>,
+    message: &Message,
+) -> Result<(Conversing<protocol::Req>, Turn), RequestError> {
+    let body = message.body();
+    core.check_size(&Conversation::FIRST, body)
+        .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
+    let resends = core.with_options(Options::resends);
+    let opened = core.enter(|entry| {
+        if entry.is_closed() {
+            return None;
+        }
+        let (req, mut io, now) = entry.parts();
+        let conversation = req.open(resends);
+        // A REQ takes every request: it holds what it cannot send.
+        req.send(&conversation, body, now, &mut io).ok()?;
+        io.accepted(body);
+        Some((conversation, req.turn(conversation).ok()?))
+    });
+    let (conversation, turn) = opened.ok_or_else(|| match core.is_forked() {
+        true => RequestError::Forked(message.clone()),
+        false => RequestError::Closed(message.clone()),
+    })?;
+    Ok((Conversing::new(core, conversation), turn))
+}
+
+fn request_error(
+    core: &Core<protocol::Req>,
+    failure: Failure<RecvRefusal>,
+    message: Message,
+) -> RequestError {
+    let waited = match failure {
+        Failure::Closed => return RequestError::Closed(message),
+        Failure::Forked => return RequestError::Forked(message),
+        Failure::Refused(RecvRefusal::ConnectionReset) => {
+            return RequestError::ConnectionReset(message);
+        }
+        Failure::Refused(RecvRefusal::BadReply(reason)) => {
+            return RequestError::BadReply { message, reason };
+        }
+        Failure::Refused(RecvRefusal::GivenUp { sent, reason }) => {
+            return RequestError::GivenUp { message, sent, reason };
+        }
+        Failure::TimedOut(waited) => Some(waited),
+        Failure::WouldBlock | Failure::Refused(_) => None,
+    };
+    RequestError::TimedOut(message, core.situation(Call::Request, waited))
+}

@@ -1,0 +1,154 @@
+//! Streams of what is received and sinks for what is sent, as the crates around `futures` use them.
+//!
+//! Only with the feature `futures`. A socket is shared by many tasks and its calls take `&self`, whereas
+//! to poll a stream or a sink takes `&mut`, and each must remember who waits. Therefore the socket is
+//! neither: it hands out any number of either.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use futures_core::Stream;
+use futures_sink::Sink;
+
+use super::future::SendsAsync;
+use crate::error::SendError;
+use crate::message::Message;
+use crate::protocol::{Interest, Protocol, RecvRefusal};
+use crate::socket::wait::{Outcome, Spot, Waiting};
+use crate::socket::{Handle, SocketPort};
+
+/// What is received, one after the other: what `stream` yields.
+///
+/// Ends when the socket or context is closed, or the survey over, and not before: an item is the message
+/// (the request, the question) itself, since nothing else can go wrong. Any number of streams and calls
+/// may receive at once, but for a context that answers; each message goes to one of them. Cancel-safe: what a dropped `next()` has not
+/// yielded is still there. Keeps the socket open, until it has ended or is dropped. Only with the feature
+/// `futures`.
+#[must_use = "streams do nothing unless they are polled"]
+pub struct RecvStream<T>(Pin<Box<dyn Stream<Item = T> + Send>>);
+
+impl<T> RecvStream<T> {
+    /// What `attempt` receives, as `wrap` has it.
+    pub(in crate::api) fn new<P, R, F, W>(
+        core: &Handle<P>,
+        interest: Interest,
+        attempt: F,
+        wrap: W,
+    ) -> Self
+    where
+        P: Protocol,
+        R: Outcome + 'static,
+        F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<R, RecvRefusal>
+            + Send
+            + Unpin
+            + 'static,
+        W: FnMut(R) -> T + Send + Unpin + 'static,
+    {
+        let receiving = Waiting::new(core, interest, attempt);
+        Self(Box::pin(Arrivals { under_way: Some((receiving, wrap)) }))
+    }
+}
+
+impl<T> Stream for RecvStream<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl<T> fmt::Debug for RecvStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvStream").finish_non_exhaustive()
+    }
+}
+
+/// A receive that is begun anew whenever it was ready, until it fails.
+struct Arrivals<P: Protocol, F, W> {
+    /// Until the end: nothing is kept open afterwards.
+    under_way: Option<(Waiting<P, F>, W)>,
+}
+
+impl<P, R, F, W, T> Stream for Arrivals<P, F, W>
+where
+    P: Protocol,
+    R: Outcome,
+    F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<R, RecvRefusal> + Unpin,
+    W: FnMut(R) -> T + Unpin,
+{
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let Some((receiving, wrap)) = &mut self.under_way else { return Poll::Ready(None) };
+        match ready!(Pin::new(receiving).poll(cx)) {
+            Ok(received) => Poll::Ready(Some(wrap(received))),
+            Err(_) => {
+                self.under_way = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+/// Takes messages and sends them, one after the other: what `sink` yields.
+///
+/// Holds one message at most, from `start_send` (`feed`) to the next flush; `send` flushes. It is not
+/// the socket's before that: dropping the sink drops it. Dropping a `send` that waits leaves the message
+/// with the sink, which sends it before the next one. What cannot be sent comes back in the error, and
+/// the sink can be used further unless that was `Closed`. Closing the sink flushes it and leaves the
+/// socket open. Only with the feature `futures`.
+#[must_use = "sinks do nothing unless they are polled"]
+pub struct SendSink<S: SendsAsync> {
+    socket: S,
+    message: Option<Message>,
+    spot: Spot,
+}
+
+impl<S: SendsAsync> SendSink<S> {
+    pub(super) fn new(socket: S) -> Self {
+        Self { socket, message: None, spot: Spot::default() }
+    }
+}
+
+impl<S: SendsAsync> Sink<Message> for SendSink<S> {
+    type Error = SendError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.poll_flush(cx)
+    }
+
+    /// # Panics
+    ///
+    /// Without a `poll_ready` before that was ready, as the trait has it.
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
+        assert!(self.message.is_none(), "poll_ready comes first");
+        self.message = Some(message);
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let Self { socket, message, spot } = &mut *self;
+        match message {
+            Some(_) => socket.poll_send(message, spot, cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl<S: SendsAsync> Drop for SendSink<S> {
+    fn drop(&mut self) {
+        self.socket.leave(&mut self.spot);
+    }
+}
+
+impl<S: SendsAsync> fmt::Debug for SendSink<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendSink").field("message", &self.message).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,106 @@
+//! SUB as a program sees it.
+//!
+//! Owns [`Sub`] and its calls for subscribing. What it receives belongs to a conversation that is the
+//! socket's own, as that of a context is the context's.
+
+use super::prelude::*;
+use crate::api::context::SubContext;
+use crate::error::UnsubscribeError;
+use crate::protocol::Conversation;
+
+/// SUB: of all that the PUB peers send, the messages that begin with a topic it has subscribed to.
+///
+/// Without a subscription nothing is received; the empty topic is the beginning of every message. A
+/// message is received once, however many topics it begins with. Messages that wait to be received
+/// stand in a queue of [`Options::sub_queue`]; for the newest only, however slow the program is, see
+/// [`Options::prefer_new`] and [`Options::conflate`]. Each peer in turn; in order per peer. Source: semantics
+/// specification, sections 3.2 and 8.1.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let (publisher, subscriber) = (sinew::Pub::new(), sinew::Sub::new());
+/// publisher.bind("inproc://sub-doc")?;
+/// subscriber.connect("inproc://sub-doc")?;
+/// publisher.wait_for_peers(1, Duration::from_secs(1))?;
+/// subscriber.subscribe("a")?;
+/// subscriber.subscribe("b")?;
+/// subscriber.unsubscribe("a")?;
+/// publisher.send("apple")?;
+/// publisher.send("banana")?;
+/// assert_eq!(subscriber.recv()?, "banana");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It cannot send (C152):
+///
+/// ```compile_fail,E0277
+/// sinew::Sub::new().send("banana");
+/// ```
+#[derive(Clone)]
+#[doc(alias("NN_SUB", "nng_sub0_open", "ZMQ_SUB", "subscriber"))]
+pub struct Sub {
+    core: Handle<protocol::Sub>,
+}
+
+/// The socket's own topics and messages.
+const OWN: Conversation = Conversation::FIRST;
+
+socket_calls!(
+    Sub,
+    protocol::Sub,
+    |options| {
+        let mut sub = protocol::Sub::new();
+        let own = sub.open(options.keep());
+        debug_assert_eq!(own, OWN);
+        sub
+    },
+    |sub, options, io| sub.change(OWN, |keep| *keep = options.keep(), io)
+);
+recv_calls!(Sub, OWN.interest(), OWN);
+
+impl Sub {
+    /// From now on receives what begins with `topic`: any bytes, of any length; none at all is the
+    /// beginning of every message. Twice is as good as once. Never waits.
+    ///
+    /// What was received before and not wanted by any topic is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`].
+    #[doc(alias(
+        "NN_SUB_SUBSCRIBE",
+        "nng_sub0_socket_subscribe",
+        "NNG_OPT_SUB_SUBSCRIBE",
+        "ZMQ_SUBSCRIBE"
+    ))]
+    pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Closed> {
+        self.core.subscribe(OWN, topic.as_ref())
+    }
+
+    /// Ends a subscription: once this has returned, nothing is received that only this topic had let
+    /// in, and what of it waited to be received is dropped and counted. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsubscribeError::NotSubscribed`]: there is no such subscription, and nothing changes;
+    /// or the socket is closed.
+    #[doc(alias(
+        "NN_SUB_UNSUBSCRIBE",
+        "nng_sub0_socket_unsubscribe",
+        "NNG_OPT_SUB_UNSUBSCRIBE",
+        "ZMQ_UNSUBSCRIBE"
+    ))]
+    pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), UnsubscribeError> {
+        self.core.unsubscribe(OWN, topic.as_ref())
+    }
+
+    /// A set of subscriptions of its own, with its own queue of messages. It begins without topics.
+    ///
+    /// A message goes to each context that has a topic for it, without being copied. Of a closed socket
+    /// it is closed.
+    #[doc(alias("nng_ctx_open"))]
+    pub fn context(&self) -> SubContext {
+        SubContext::new(&self.core)
+    }
+}

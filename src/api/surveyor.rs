@@ -1,0 +1,229 @@
+//! SURVEYOR as a program sees it.
+//!
+//! Owns [`Surveyor`] and the [`Survey`], which is a conversation that ends when it is dropped.
+
+use std::time::Instant;
+
+use super::prelude::*;
+use crate::api::context::{Conversing, SurveyorContext};
+use crate::api::observe::sealed::Sealed;
+use crate::pipe::random_u32;
+use crate::protocol::{Conversation, RecvRefusal, Turn};
+use crate::socket::wait::{Failure, Waiting};
+use crate::socket::{Core, SocketPort};
+
+/// SURVEYOR: asks everyone, and collects answers until a deadline.
+///
+/// A survey goes to every respondent that is connected when it is sent; sending never waits. Any
+/// number of surveys may run at once, from any threads; each gets its own answers. Source: semantics
+/// specification, section 9.1.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let options = sinew::Options::new().survey_deadline(Duration::from_millis(50));
+/// let surveyor = sinew::Surveyor::with_options(options)?;
+/// surveyor.bind("inproc://surveyor-doc")?;
+/// let answers: Vec<_> = surveyor.survey("who is there?")?.collect();
+/// assert!(answers.is_empty()); // nobody is
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It asks with `survey`, and what comes of that belongs to the [`Survey`]:
+///
+/// ```compile_fail,E0277
+/// sinew::Surveyor::new().send("who is there?");
+/// ```
+/// ```compile_fail,E0277
+/// sinew::Surveyor::new().recv();
+/// ```
+#[derive(Clone)]
+#[doc(alias("NN_SURVEYOR", "nng_surveyor0_open"))]
+pub struct Surveyor {
+    core: Handle<protocol::Surveyor>,
+}
+
+socket_calls!(
+    Surveyor,
+    protocol::Surveyor,
+    |options| {
+        let overflow = options.overflow_of(&protocol::Surveyor::KIND);
+        protocol::Surveyor::new(random_u32(), overflow)
+    },
+    |surveyor, options, port| {
+        surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND), port);
+    }
+);
+
+impl Surveyor {
+    /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there. Takes the
+    /// deadline and the storage of the [`Options`] in force.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` or `TooLarge`, with the message inside.
+    #[doc(alias("ask", "nn_send", "nng_send"))]
+    pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
+        let message = message.into();
+        let body = message.body();
+        if let Err(excess) = self.core.check_size(&Conversation::FIRST, body) {
+            return Err(SendError::too_large(message, excess));
+        }
+        let options = self.core.options();
+        let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());
+        let opened = self.core.enter(|entry| {
+            if entry.is_closed() {
+                return None;
+            }
+            let (surveyor, mut io, now) = entry.parts();
+            let conversation = surveyor.open(deadline, storage);
+            // A SURVEYOR takes every survey: whom it cannot reach does not get it.
+            surveyor.send(&conversation, body, now, &mut io).ok()?;
+            io.accepted(body);
+            let ends = deadline.and_then(|deadline| now.checked_add(deadline));
+            Some((conversation, surveyor.turn(conversation).ok()?, ends))
+        });
+        let Some((conversation, turn, deadline)) = opened else {
+            return Err(match self.core.is_forked() {
+                true => SendError::Forked(message),
+                false => SendError::Closed(message),
+            });
+        };
+        let conversing = Conversing::new(&self.core, conversation);
+        Ok(Survey { conversing, turn, deadline })
+    }
+
+    /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts, the deadline and
+    /// the storage of the socket as they are now. Of a closed socket it is closed.
+    #[doc(alias("nng_ctx_open"))]
+    pub fn context(&self) -> SurveyorContext {
+        SurveyorContext::new(&self.core)
+    }
+}
+
+/// A survey under way: yields answers until its deadline.
+///
+/// As an iterator it ends at the deadline, or when the socket is closed. Dropping it ends the survey;
+/// answers that come later are dropped and counted. Keeps the socket open.
+#[must_use = "the survey ends when this is dropped"]
+pub struct Survey {
+    conversing: Conversing<protocol::Surveyor>,
+    turn: Turn,
+    deadline: Option<Instant>,
+}
+
+impl Survey {
+    /// When the survey ends; `None`: it does not.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Receives the next answer, waiting up to the receive timeout, at most until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` when one of the two is over; `Closed`. A receive timeout does not end the survey.
+    pub fn recv(&self) -> Result<Message, RecvError> {
+        self.receive(Patience::For(self.conversing.core().recv_timeout()))
+    }
+
+    /// Receives the next answer if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut` after the deadline, or `Closed`.
+    pub fn try_recv(&self) -> Result<Message, RecvError> {
+        self.receive(Patience::None)
+    }
+
+    /// Receives the next answer, waiting up to `timeout`, at most until the deadline. Zero: one attempt.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+        self.receive(Patience::For(Some(timeout)))
+    }
+
+    /// Receives the next answer as a task, waiting until the deadline.
+    ///
+    /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` at the deadline, or `Closed`.
+    pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
+        let (core, turn) = (self.conversing.core().clone(), self.turn);
+        async move {
+            let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
+                p.recv(&turn, now, io)
+            };
+            let received = Waiting::new(&core, turn.interest(), attempt).await;
+            received.map_err(|failure| survey_error(&core, failure))
+        }
+    }
+
+    /// Whether there is an answer, or the survey is over, as a descriptor for event loops.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptor left.
+    #[doc(alias = "RCVFD")]
+    pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
+        Readiness::new(|beacon| self.watch_recv(beacon))
+    }
+
+    /// The answers as a stream, which ends with the survey. Dropping it ends the survey. Only with the
+    /// feature `futures`.
+    #[cfg(feature = "futures")]
+    pub fn into_stream(self) -> RecvStream<Message> {
+        let (core, turn) = (self.conversing.core().clone(), self.turn);
+        let attempt =
+            move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
+        let wrap = move |answer| {
+            // Goes on for as long as the stream is there.
+            let _under_way = &self;
+            answer
+        };
+        RecvStream::new(&core, turn.interest(), attempt, wrap)
+    }
+
+    fn receive(&self, patience: Patience) -> Result<Message, RecvError> {
+        let (core, turn) = (self.conversing.core(), self.turn);
+        let attempt =
+            |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
+        core.wait(turn.interest(), patience, attempt).map_err(|failure| survey_error(core, failure))
+    }
+}
+
+try_iter_calls!(Survey, Message);
+impl Sealed for Survey {}
+
+impl Receives for Survey {
+    fn watch_recv(&self, beacon: Beacon) -> Watching {
+        let turn = self.turn;
+        self.conversing.core().watch(beacon, move |surveyor, _| surveyor.has_news(&turn))
+    }
+}
+
+impl Iterator for Survey {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        self.receive(Patience::For(None)).ok()
+    }
+}
+
+impl fmt::Debug for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Survey").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// A survey that is over, in whatever way, has timed out.
+fn survey_error(core: &Core<protocol::Surveyor>, failure: Failure<RecvRefusal>) -> RecvError {
+    core.recv_error(match failure {
+        Failure::Refused(_) => Failure::Refused(RecvRefusal::Expired),
+        failure => failure,
+    })
+}

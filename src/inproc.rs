@@ -1,0 +1,416 @@
+//! inproc: joins two sockets of one process.
+//!
+//! Owns the process-wide table of names. There is no stream and no I/O thread on the way of a
+//! message: the two sockets' pipes share two rings, each end consuming what the other produces.
+//! Names are compared byte for byte. A connector whose name is not bound yet waits here and is joined
+//! by whoever binds it; the I/O thread is only needed to try again after a loss or a rejection.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Instant;
+
+use crate::address::Address;
+use crate::detach::DetachReason;
+use crate::error::{AddressError, AttemptError, BindError, HeaderError};
+use crate::io::{Backoff, Command, Mailbox, after};
+use crate::options::EndpointSettings;
+use crate::peer::{EndpointId, StreamPeer};
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Waiting};
+use crate::ring::{self, Bounds, Producer, Ring};
+use crate::stats::DropReason;
+use crate::sync::{Arc, Mutex, Weak};
+use crate::sys::PerProcess;
+use crate::wire::Framing;
+
+/// The longest name. Longer ones are refused, never cut (wire specification, section 5).
+const LONGEST: usize = 127;
+
+static NAMES: PerProcess<Mutex<HashMap<String, Name>>> = PerProcess::new(Mutex::default);
+
+/// What is known of one name.
+#[derive(Debug, Default)]
+struct Name {
+    listener: Option<Listener>,
+    /// Connectors that wait for the name to be bound.
+    waiting: Vec<Weak<Dialer>>,
+}
+
+/// Who is bound to a name.
+#[derive(Clone, Debug)]
+struct Listener {
+    host: Weak<dyn Host>,
+    endpoint: Arc<EndpointCore>,
+}
+
+/// The name in an inproc address.
+pub(crate) fn name(address: &Address) -> Result<String, AddressError> {
+    match address.rest() {
+        "" => Err(address.bad_path("", "the inproc name is empty")),
+        name if name.len() > LONGEST => Err(address.too_long(name, LONGEST)),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Binds an endpoint to a name, and joins whoever waits for it.
+pub(crate) fn bind(
+    name: &str,
+    host: Weak<dyn Host>,
+    endpoint: &Arc<EndpointCore>,
+) -> Result<(), BindError> {
+    let waiting = {
+        let mut names = NAMES.get().lock();
+        let entry = names.entry(name.to_owned()).or_default();
+        if entry.listener.is_some() {
+            return Err(BindError::AddressInUse { url: endpoint.url() });
+        }
+        entry.listener = Some(Listener { host, endpoint: Arc::clone(endpoint) });
+        std::mem::take(&mut entry.waiting)
+    };
+    for dialer in waiting.iter().filter_map(Weak::upgrade) {
+        Dialer::attempt(&dialer);
+    }
+    Ok(())
+}
+
+/// Frees a name that `endpoint` is bound to.
+pub(crate) fn unbind(name: &str, endpoint: EndpointId) {
+    let mut names = NAMES.get().lock();
+    let Some(entry) = names.get_mut(name) else { return };
+    if entry.listener.as_ref().is_some_and(|listener| listener.endpoint.id == endpoint) {
+        entry.listener = None;
+    }
+    forget_if_unused(&mut names, name);
+}
+
+fn forget_if_unused(names: &mut HashMap<String, Name>, name: &str) {
+    if let Some(entry) = names.get_mut(name) {
+        entry.waiting.retain(|dialer| dialer.strong_count() > 0);
+        if entry.listener.is_none() && entry.waiting.is_empty() {
+            names.remove(name);
+        }
+    }
+}
+
+/// Keeps one endpoint connected to a name.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    name: String,
+    host: Weak<dyn Host>,
+    mailbox: Arc<Mailbox>,
+    endpoint: OnceLock<Weak<EndpointCore>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    backoff: Backoff,
+    /// Who waits for the outcome of the only attempt.
+    once: Option<SyncSender<Result<(), AttemptError>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Apart,
+    Joined,
+    Stopped,
+}
+
+/// What became of an attempt that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joining {
+    /// It is joined, by this attempt or another, or has been stopped.
+    Joined,
+    /// Nobody is bound to the name.
+    Waiting,
+    /// The socket that is bound to it takes in no new pipe, and says when it does.
+    PutOff,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        name: String,
+        host: Weak<dyn Host>,
+        mailbox: Arc<Mailbox>,
+        settings: &EndpointSettings,
+    ) -> Arc<Self> {
+        let state = State { phase: Phase::Apart, backoff: Backoff::new(settings), once: None };
+        let state = Mutex::new(state);
+        Arc::new(Self { name, host, mailbox, endpoint: OnceLock::new(), state })
+    }
+
+    /// The endpoint it works for. To be said once, before the first attempt.
+    pub(crate) fn serve(&self, endpoint: &Arc<EndpointCore>) {
+        let _ = self.endpoint.set(Arc::downgrade(endpoint));
+    }
+
+    /// Tries to join, and sees to it that it is tried again if that fails.
+    pub(crate) fn attempt(this: &Arc<Self>) {
+        let is_only = this.state.lock().once.is_some();
+        match (this.join(!is_only), is_only) {
+            (Ok(Joining::PutOff), _) | (Ok(Joining::Waiting), false) => {}
+            (Ok(Joining::Joined), _) => this.tell(Ok(())),
+            (Ok(Joining::Waiting), true) => this.fail(AttemptError::Refused),
+            (Err(error), true) => this.fail(error),
+            (Err(error), false) => {
+                this.note(error);
+                this.schedule();
+            }
+        }
+    }
+
+    /// Tries to join, once. The outcome comes when the other socket takes in new pipes, which is at
+    /// once as a rule; nothing comes once the dialer is stopped.
+    pub(crate) fn attempt_once(this: &Arc<Self>) -> Receiver<Result<(), AttemptError>> {
+        let (sender, outcome) = mpsc::sync_channel(1);
+        this.state.lock().once = Some(sender);
+        Self::attempt(this);
+        outcome
+    }
+
+    /// Tries to join again, as soon as its own socket takes in new pipes.
+    pub(crate) fn attempt_again(this: &Arc<Self>) {
+        let waiting = Waiting::Inproc(Arc::downgrade(this));
+        let host = this.host.upgrade();
+        if host.is_some_and(|host| host.intake(waiting) != Intake::Shut) {
+            Self::attempt(this);
+        }
+    }
+
+    /// Has the I/O thread try to join again.
+    pub(crate) fn ask_again(this: &Arc<Self>) {
+        this.mailbox.post(Command::Rejoin(Arc::downgrade(this), Instant::now()));
+    }
+
+    /// Who waited for the only attempt waits no longer.
+    pub(crate) fn give_up(&self, error: &AttemptError) {
+        // Any other was noted when it came.
+        if let AttemptError::HandshakeTimedOut(_) = error {
+            self.note(error.clone());
+        }
+    }
+
+    /// The only attempt has failed.
+    fn fail(&self, error: AttemptError) {
+        self.note(error.clone());
+        self.tell(Err(error));
+    }
+
+    /// Tells who waits for the outcome of the only attempt.
+    fn tell(&self, outcome: Result<(), AttemptError>) {
+        let once = self.state.lock().once.take();
+        if let Some(once) = once {
+            // Nobody listens any more when the caller has given up.
+            let _ = once.try_send(outcome);
+        }
+    }
+
+    /// Whether an attempt would ask the program, here or at the other end, whether it lets the peer in.
+    pub(crate) fn asks(&self) -> bool {
+        let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let ends = [Some(&self.host), listener.as_ref().map(|listener| &listener.host)];
+        ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
+    }
+
+    /// The pipe is gone.
+    pub(crate) fn lost(this: &Arc<Self>) {
+        if this.turn(Phase::Joined, Phase::Apart) {
+            this.schedule();
+        }
+    }
+
+    /// No more attempts.
+    pub(crate) fn stop(&self) {
+        {
+            let mut state = self.state.lock();
+            (state.phase, state.once) = (Phase::Stopped, None);
+        }
+        let mut names = NAMES.get().lock();
+        if let Some(entry) = names.get_mut(&self.name) {
+            entry.waiting.retain(|dialer| !std::ptr::eq(dialer.as_ptr(), self));
+        }
+        forget_if_unused(&mut names, &self.name);
+    }
+
+    /// Joins whoever is bound to the name. Nobody: stands in the queue for it if that is wanted.
+    fn join(self: &Arc<Self>, wait: bool) -> Result<Joining, AttemptError> {
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
+        if self.is_put_off() {
+            return Ok(Joining::PutOff);
+        }
+        if !self.turn(Phase::Apart, Phase::Joined) {
+            return Ok(Joining::Joined);
+        }
+        endpoint.connecting();
+        let Some(listener) = self.find(wait) else {
+            return Ok(Joining::Waiting);
+        };
+        match join(self, &endpoint, &listener) {
+            Ok(()) => {
+                self.state.lock().backoff.reset();
+                Ok(Joining::Joined)
+            }
+            Err(error) => {
+                self.turn(Phase::Joined, Phase::Apart);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the socket that is bound to the name takes in no new pipe now. It then says when it does,
+    /// and that may be at once: nothing has been begun that would be in the way.
+    fn is_put_off(self: &Arc<Self>) -> bool {
+        let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let host = listener.and_then(|listener| listener.host.upgrade());
+        let waiting = Waiting::Inproc(Arc::downgrade(self));
+        self.state.lock().phase == Phase::Apart
+            && host.is_some_and(|host| host.intake(waiting) == Intake::Shut)
+    }
+
+    /// Who is bound to the name. Nobody: this attempt is over, and whoever binds the name makes the
+    /// next one if that is wanted.
+    fn find(self: &Arc<Self>, wait: bool) -> Option<Listener> {
+        let mut names = NAMES.get().lock();
+        let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
+        // A dialer that has been stopped has left the queue for good.
+        if listener.is_none() && self.turn(Phase::Joined, Phase::Apart) && wait {
+            names.entry(self.name.clone()).or_default().waiting.push(Arc::downgrade(self));
+        }
+        listener
+    }
+
+    /// Goes from one phase to another; `false` if it was not in that phase.
+    fn turn(&self, from: Phase, to: Phase) -> bool {
+        let mut state = self.state.lock();
+        let is_there = state.phase == from;
+        if is_there {
+            state.phase = to;
+        }
+        is_there
+    }
+
+    fn note(&self, error: AttemptError) {
+        if let Some(host) = self.host.upgrade() {
+            host.counters().connect_errors.bump();
+            let endpoint = self.endpoint.get().and_then(Weak::upgrade);
+            let is_waited_for = self.state.lock().once.is_some();
+            let is_news =
+                !is_waited_for && endpoint.is_some_and(|endpoint| endpoint.begins_to_fail());
+            crate::contain::log_news!(
+                is_news,
+                "{}: connect to inproc://{}: {error}",
+                host.name(),
+                self.name
+            );
+        }
+        if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
+            endpoint.failed(error);
+        }
+    }
+
+    fn schedule(self: &Arc<Self>) {
+        // Asked of the system, and so before the lock is taken.
+        let random = pipe::random_u32();
+        let wait = self.state.lock().backoff.next_with(random);
+        let at = after(Instant::now(), wait);
+        if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
+            endpoint.waits_until(at);
+        }
+        self.mailbox.post(Command::Rejoin(Arc::downgrade(self), at));
+    }
+}
+
+/// One of the two sockets that are joined.
+struct End<'a> {
+    host: Arc<dyn Host>,
+    endpoint: &'a Arc<EndpointCore>,
+    lease: PipeLease,
+}
+
+impl<'a> End<'a> {
+    fn new(host: &Weak<dyn Host>, endpoint: &'a Arc<EndpointCore>) -> Option<Self> {
+        Some(Self { host: host.upgrade()?, endpoint, lease: PipeLease::new() })
+    }
+
+    fn seen_from_afar(&self) -> Far {
+        Far::Socket(Arc::new(FarSocket {
+            host: Arc::downgrade(&self.host),
+            bell: Arc::clone(self.host.bell()),
+            pipe: self.lease.id(),
+        }))
+    }
+
+    fn offer(self, far: Far, send: Producer, recv: &Arc<Ring>) -> Result<(), DetachReason> {
+        let protocol = self.host.identity().1;
+        let url = self.endpoint.url();
+        let peer = self.endpoint.peer(self.lease.id(), protocol, StreamPeer::new(url.clone(), url));
+        self.host.announce(&peer, self.endpoint)?;
+        if !self.host.admits(&peer) {
+            self.host.turn_away(&peer, DetachReason::Denied);
+            return Err(DetachReason::Denied);
+        }
+        self.host.attach(NewPipe {
+            lease: self.lease,
+            peer,
+            send,
+            recv: Arc::clone(recv),
+            far,
+            endpoint: Arc::clone(self.endpoint),
+        })
+    }
+}
+
+/// Makes one pipe of two sockets.
+fn join(
+    dialer: &Dialer,
+    endpoint: &Arc<EndpointCore>,
+    listener: &Listener,
+) -> Result<(), AttemptError> {
+    let near = End::new(&dialer.host, endpoint).ok_or(AttemptError::Closed)?;
+    let far = End::new(&listener.host, &listener.endpoint).ok_or(AttemptError::Refused)?;
+    let ((near_id, expected), (announced, wanted)) = (near.host.identity(), far.host.identity());
+    if expected != announced || wanted != near_id {
+        far.host.counters().handshake_errors.bump();
+        let error = HeaderError::Peer { expected: wanted, announced: near_id };
+        let error = AttemptError::Protocol(error);
+        let (name, place) = (far.host.name(), listener.endpoint.url());
+        let is_news = listener.endpoint.meets_first_misfit();
+        crate::contain::log_news!(is_news, "{name}: no pipe with {place}: {error}");
+        listener.endpoint.failed(error);
+        return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
+    }
+    let (send_forth, forth) = between(&near.host, &far.host);
+    let (send_back, back) = between(&far.host, &near.host);
+    let (near_far, far_far) = (near.seen_from_afar(), far.seen_from_afar());
+    let (near_host, near_pipe) = (Arc::clone(&near.host), near.lease.id());
+    let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
+    let turned_away = AttemptError::TurnedAway { peer: announced, greeted: true };
+    far.offer(near_far, send_back, &forth).map_err(|_| turned_away)?;
+    near.offer(far_far, send_forth, &back).map_err(|_| {
+        far_host.detach(far_pipe, DetachReason::PeerClosed);
+        // What the far end has sent meanwhile is ours, and we do not want it.
+        back.close();
+        let unread = pipe::discard(&back);
+        near_host.counters().copies_turned_away.add(unread);
+        near_host.counters().dropped(DropReason::ClosedUnread, unread);
+        AttemptError::Rejected
+    })?;
+    // If the far end left before the near end was there to be told, it has at least closed its ring.
+    if back.is_closed() {
+        near_host.detach(near_pipe, DetachReason::PeerClosed);
+    }
+    Ok(())
+}
+
+/// The ring for what `from` sends to `to`: it serves as the send queue of one and the receive queue
+/// of the other, and is as large as both.
+fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, Arc<Ring>) {
+    let (send, recv) = (from.bounds().0, to.bounds().1);
+    let bounds = Bounds {
+        messages: send.messages.saturating_add(recv.messages),
+        bytes: send.bytes.saturating_add(recv.bytes),
+    };
+    ring::new(Framing::Length, bounds)
+}

@@ -1,0 +1,400 @@
+//! Dialing: keeps one endpoint connected.
+//!
+//! ```text
+//!   resolve --places--> race --stands, header right, accepted--> connected
+//!      ^  |              | no place answers, or the time is over    |
+//!      |  v no places    v                                          | lost
+//!      +-------------- waiting (backoff) <--------------------------+
+//! ```
+//!
+//! Owns the backoff and what of an attempt comes before there are places to connect to: names are
+//! resolved on other threads, for as long as an attempt may take. The rest of it is a race.
+
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+use super::connection::Ending;
+use super::loops::HOME;
+use super::race::{self, Race};
+use super::timers::{TimerKey, after};
+use super::{Command, Driver, Due, Slot};
+use crate::error::AttemptError;
+use crate::options::EndpointSettings;
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Host, Intake, Waiting, random_u32};
+use crate::protocol_id::ProtocolId;
+use crate::sync::{Arc, Weak};
+use crate::transport::{Place, StreamTransport, Target};
+
+/// How long a `connect_now` of a PAIR waits for its peer to turn it away. The end of the stream follows on
+/// the peer's header with nothing in between but the peer's own work.
+const SETTLED: Duration = Duration::from_millis(10);
+/// A pipe that has lasted so long was a success, however long the waits had become before.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// What the driver owns of a connecting endpoint.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) endpoint: Arc<EndpointCore>,
+    pub(crate) transport: Arc<dyn StreamTransport>,
+    pub(crate) target: Target,
+    pub(crate) backoff: Backoff,
+    /// Since when there is a pipe.
+    since: Option<Instant>,
+    stage: Stage,
+    /// The resolver is at work, perhaps for an attempt that is over: it is not asked twice.
+    is_looking_up: bool,
+    /// The next attempt, or the end of this one if nobody resolves the name.
+    pub(crate) timer: Option<TimerKey>,
+    /// Who waits for the outcome of the first attempt, after which a failure ends the dialer.
+    pub(crate) once: Option<SyncSender<Result<(), AttemptError>>>,
+}
+
+/// How far a dialer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The next attempt is to come.
+    Waiting,
+    /// A name is being looked up for an attempt that must be over at that time.
+    Resolving(Option<Instant>),
+    /// A connection is being made, or stands. It may be another loop's.
+    Connecting,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        transport: Arc<dyn StreamTransport>,
+        target: Target,
+        once: Option<SyncSender<Result<(), AttemptError>>>,
+    ) -> Self {
+        let backoff = Backoff::new(&endpoint.settings);
+        Self {
+            host,
+            endpoint,
+            transport,
+            target,
+            backoff,
+            since: None,
+            stage: Stage::Waiting,
+            is_looking_up: false,
+            timer: None,
+            once,
+        }
+    }
+
+    /// The socket has accepted the pipe.
+    pub(crate) fn connected(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+        if let Some(once) = self.once.take() {
+            // Nobody listens any more when the caller has given up.
+            let _ = once.try_send(Ok(()));
+        }
+    }
+
+    /// Whether somebody waits for the outcome of an attempt that may yet turn out to be a failure: a PAIR
+    /// that has a peer already closes the connection when the headers have been exchanged, and nothing on
+    /// the wire says that it will not. Those of this crate say so by withholding theirs; others do not.
+    fn may_be_turned_away(&self) -> bool {
+        let peer = self.host.upgrade().map(|host| host.identity().1);
+        self.once.is_some() && matches!(peer, Some(ProtocolId::PAIR | ProtocolId::PAIR1))
+    }
+
+    /// The pipe is gone. When the next attempt is due.
+    ///
+    /// A pipe is a success if it has lasted as long as the wait for the next one, or for [`LASTING`]. A peer that
+    /// accepts and hangs up, or sends what cannot be read, is not to be called again and again.
+    fn disconnected(&mut self) -> Instant {
+        let lasting = self.backoff.current.min(LASTING);
+        if self.since.take().is_some_and(|since| since.elapsed() >= lasting) {
+            self.backoff.reset();
+        }
+        self.schedule()
+    }
+
+    /// An attempt has failed for good. When the next one is due; `None` when there is none, because
+    /// this was the only one.
+    pub(crate) fn failed(&mut self, error: AttemptError) -> Option<Instant> {
+        self.since = None;
+        if let Some(host) = self.host.upgrade() {
+            host.counters().connect_errors.bump();
+            // An attempt whose outcome is waited for is told to who waits.
+            let is_news = self.once.is_none() && self.endpoint.begins_to_fail();
+            crate::contain::log_news!(
+                is_news,
+                "{}: connect to {}: {error}",
+                host.name(),
+                self.endpoint.url()
+            );
+        }
+        self.endpoint.failed(error.clone());
+        match self.once.take() {
+            Some(once) => {
+                let _ = once.try_send(Err(error));
+                None
+            }
+            None => Some(self.schedule()),
+        }
+    }
+
+    /// When the next attempt is due.
+    pub(crate) fn schedule(&mut self) -> Instant {
+        self.stage = Stage::Waiting;
+        let at = after(Instant::now(), self.backoff.next());
+        self.endpoint.waits_until(at);
+        at
+    }
+}
+
+impl Driver {
+    /// Begins another attempt, as soon as the socket takes in new pipes.
+    pub(super) fn dial_again_if_wanted(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(host) = dialer.host.upgrade() else { return };
+        if host.intake(Waiting::Loop(Arc::clone(&self.cx.mailbox), token)) != Intake::Shut {
+            self.dial(token);
+        }
+    }
+
+    /// Begins an attempt.
+    pub(super) fn dial(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if dialer.stage != Stage::Waiting {
+            return;
+        }
+        dialer.endpoint.connecting();
+        let deadline = race::deadline(&dialer.endpoint);
+        match dialer.target.clone() {
+            Target::Known(place) => self.connect_to(token, vec![place], deadline),
+            target => self.look_up(token, target, deadline),
+        }
+    }
+
+    fn look_up(&mut self, token: Token, target: Target, deadline: Option<Instant>) {
+        let timer = deadline.map(|at| self.cx.timers.set(at, Due::LookUp(token)));
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        dialer.stage = Stage::Resolving(deadline);
+        dialer.timer = timer;
+        if std::mem::replace(&mut dialer.is_looking_up, true) {
+            return;
+        }
+        let Target::Name { host, port, local, family } = target else { return };
+        let mailbox = Arc::clone(&self.cx.mailbox);
+        self.resolver.resolve(host, port, local, family, move |places| {
+            mailbox.post(Command::Resolved(token, places));
+        });
+    }
+
+    /// What the resolver says comes too late for this attempt.
+    pub(super) fn look_up_is_over(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if let Stage::Resolving(_) = dialer.stage {
+            let limit = dialer.endpoint.settings.connect_timeout.unwrap_or_default();
+            let message = format!("no answer within {limit:?}");
+            let error = AttemptError::Resolve { kind: io::ErrorKind::TimedOut, message };
+            self.attempt_failed(token, error);
+        }
+    }
+
+    pub(super) fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        dialer.is_looking_up = false;
+        let Stage::Resolving(deadline) = dialer.stage else { return };
+        if let Some(timer) = dialer.timer.take() {
+            self.cx.timers.cancel(timer);
+        }
+        match places {
+            Ok(places) => self.connect_to(token, places, deadline),
+            Err(error) => self.attempt_failed(token, error),
+        }
+    }
+
+    /// Has the loop that is to have the connection try all places.
+    fn connect_to(&mut self, token: Token, places: Vec<Place>, deadline: Option<Instant>) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        // Before it can be over, which it may be at once.
+        dialer.stage = Stage::Connecting;
+        let (host, endpoint) = (dialer.host.clone(), Arc::clone(&dialer.endpoint));
+        let transport = Arc::clone(&dialer.transport);
+        let chosen = self.choose(HOME, &host);
+        let race = Box::new(Race::new(token, host, endpoint, transport, places, deadline));
+        match self.loops.other(chosen) {
+            None => self.enter(race),
+            Some(mailbox) => mailbox.post(Command::Race(race)),
+        }
+    }
+
+    fn attempt_failed(&mut self, token: Token, error: AttemptError) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        match dialer.failed(error) {
+            Some(at) => self.dial_at(token, at),
+            None => self.remove(token),
+        }
+    }
+
+    fn dial_at(&mut self, token: Token, at: Instant) {
+        let key = self.cx.timers.set(at, Due::Dial(token));
+        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
+            dialer.timer = Some(key);
+        }
+    }
+
+    pub(super) fn dialer_is_connected(&mut self, token: Token) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        if dialer.may_be_turned_away() {
+            self.cx.timers.set(after(Instant::now(), SETTLED), Due::Settle(token));
+        } else {
+            dialer.connected();
+        }
+    }
+
+    /// The pipe stands, for all that can be known.
+    pub(super) fn settle(&mut self, token: Token) {
+        if let Some(Slot::Dialer(dialer)) = self.slot(token)
+            && dialer.stage == Stage::Connecting
+            && dialer.once.is_some()
+        {
+            dialer.connected();
+        }
+    }
+
+    /// Tells a dialer, wherever it is, that its connection is over.
+    pub(super) fn tell_of_the_end(&mut self, dialer: Token, ending: Ending) {
+        match self.loops.other(HOME) {
+            None => self.dial_again(dialer, ending),
+            Some(home) => home.post(Command::Ended(dialer, ending)),
+        }
+    }
+
+    /// A dialer's connection is over.
+    pub(super) fn dial_again(&mut self, token: Token, ending: Ending) {
+        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        match ending {
+            Ending::Failed(error) => self.attempt_failed(token, error),
+            Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
+            Ending::Lost(_) => {
+                // Also if it was lost before the dialer heard of it.
+                dialer.connected();
+                dialer.endpoint.has_worked();
+                let at = dialer.disconnected();
+                self.dial_at(token, at);
+            }
+            Ending::TurnedAway(peer) => {
+                self.attempt_failed(token, AttemptError::TurnedAway { peer, greeted: true });
+            }
+            Ending::Parted => {
+                let at = dialer.disconnected();
+                self.dial_at(token, at);
+            }
+        }
+    }
+}
+
+/// How long to wait between attempts.
+///
+/// The interval doubles from the base up to the maximum; the wait itself is random between half of
+/// it and all of it, so that many who lost the same peer do not return at one instant. Source:
+/// semantics specification, section 15.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    base: Duration,
+    max: Duration,
+    current: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(settings: &EndpointSettings) -> Self {
+        let base = settings.reconnect_interval;
+        // A maximum below the base is ignored.
+        let max = settings.reconnect_max.unwrap_or(base).max(base);
+        Self { base, max, current: base }
+    }
+
+    /// The next wait.
+    pub(crate) fn next(&mut self) -> Duration {
+        self.next_with(random_u32())
+    }
+
+    /// The next attempt will wait from the base again.
+    pub(crate) fn reset(&mut self) {
+        self.current = self.base;
+    }
+
+    /// As `next`, with a random number that the caller has.
+    pub(crate) fn next_with(&mut self, random: u32) -> Duration {
+        let whole = self.current;
+        self.current = whole.saturating_mul(2).min(self.max);
+        let half = whole / 2;
+        let more = (whole - half).mul_f64(f64::from(random) / f64::from(u32::MAX));
+        half.saturating_add(more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backoff(base: u64, max: Option<u64>) -> Backoff {
+        Backoff::new(&EndpointSettings {
+            reconnect_interval: Duration::from_millis(base),
+            reconnect_max: max.map(Duration::from_millis),
+            ..EndpointSettings::default()
+        })
+    }
+
+    fn longest_and_shortest(mut backoff: Backoff, attempts: usize) -> Vec<(u128, u128)> {
+        let mut twin = Backoff { ..backoff };
+        (0..attempts)
+            .map(|_| {
+                let shortest = backoff.next_with(0).as_millis();
+                (shortest, twin.next_with(u32::MAX).as_millis())
+            })
+            .collect()
+    }
+
+    /// C276.
+    #[test]
+    fn without_a_maximum_every_wait_is_between_half_the_base_and_all_of_it() {
+        assert_eq!(longest_and_shortest(backoff(100, None), 5), [(50, 100); 5]);
+    }
+
+    /// C277.
+    #[test]
+    fn with_a_maximum_the_wait_doubles_up_to_it() {
+        let expected = [(25, 50), (50, 100), (100, 200), (200, 400), (200, 400)];
+        assert_eq!(longest_and_shortest(backoff(50, Some(400)), 5), expected);
+    }
+
+    /// C278.
+    #[test]
+    fn after_a_reset_the_wait_begins_at_the_base_again() {
+        let mut backoff = backoff(50, Some(400));
+        backoff.next();
+        backoff.next();
+        backoff.reset();
+        assert_eq!(backoff.next_with(u32::MAX).as_millis(), 50);
+    }
+
+    /// C279.
+    #[test]
+    fn a_maximum_below_the_base_is_ignored() {
+        assert_eq!(longest_and_shortest(backoff(100, Some(10)), 3), [(50, 100); 3]);
+        assert_eq!(longest_and_shortest(backoff(100, Some(0)), 3), [(50, 100); 3]);
+    }
+
+    #[test]
+    fn an_enormous_interval_does_not_overflow() {
+        let mut backoff = backoff(u64::MAX / 2, Some(u64::MAX));
+        for _ in 0..200 {
+            backoff.next();
+        }
+        let longest = Duration::MAX;
+        let mut backoff = Backoff { base: longest, max: longest, current: longest };
+        assert!(backoff.next_with(u32::MAX) > longest / 2);
+    }
+}

@@ -1,0 +1,314 @@
+//! Links: what a connection shares with the threads that send on it.
+//!
+//! Owns the stream and the ring that those threads fill. Whoever holds the ring's only consumer may
+//! write, a sender or the driver, and does so with a [`LinkPen`]; when to write and who has to look
+//! again is the affair of `writing.rs`. What a sender cannot do itself it tells the driver through the
+//! mailbox. Knows nothing of headers, phases and timers: those are the connection's.
+
+use std::fmt;
+use std::io::{ErrorKind, IoSlice};
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+use super::writing::{self, Blocked, Flushed, Pen, Told, Wrote};
+use super::{Command, Mailbox};
+use crate::body::{self, PutOff};
+use crate::message::PipeId;
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Edge, Host, SocketBell};
+use crate::ring::{Consumer, Ring};
+use crate::stats::{Counters, DropReason};
+use crate::sync::{Arc, AtomicBool, Ordering, Weak};
+use crate::transport::Stream;
+use crate::tuning::{self, Choice};
+
+/// How many slices go into one write: enough for a batch of large messages, small enough for the
+/// stack.
+const SLICES: usize = 64;
+/// How often is written in one go while others may add to it. Without an end, a sender could be kept
+/// writing what others send, and the I/O thread be kept from all other connections.
+const WRITES: usize = 16;
+
+/// What a connection shares with the threads that send on it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(super) stream: Box<dyn Stream>,
+    token: Token,
+    mailbox: Arc<Mailbox>,
+    pub(super) send: Arc<Ring>,
+    /// The bell of the socket that sends: for telling it of room.
+    pub(super) bell: Arc<SocketBell>,
+    counters: Arc<Counters>,
+    pipe: PipeId,
+    pub(super) blocked: Blocked,
+    /// The driver knows that the rings may keep memory.
+    pub(super) stirred: AtomicBool,
+}
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// A thread that has sent something on an idle connection.
+    Caller,
+    /// Whoever leads, where an I/O thread comes back for what it holds back.
+    Driver,
+    /// Whoever leads, where there is no such thread: who turns the loop may be the one who sends, and
+    /// come again when it likes.
+    ManualDriver,
+    /// A thread that closes the socket, and has until then.
+    Closer(Instant),
+}
+
+/// How far the thread that closes a connection has come with what was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastWords {
+    /// Nothing is left, or nothing can be written any more.
+    Said,
+    /// The kernel has taken some of it.
+    Taken,
+    /// The kernel has taken none of it.
+    Refused,
+    /// Somebody else is writing.
+    Interrupted,
+}
+
+/// The write half of a connection, held by one who writes.
+struct LinkPen<'l> {
+    link: &'l Link,
+    consumer: Consumer<'l>,
+    /// Behind the half, and so dropped when others can write again.
+    bodies: PutOff,
+    writer: Writer,
+    /// There is room in the ring again, for which the socket waits.
+    room: bool,
+    /// The kernel has taken something.
+    wrote: bool,
+}
+
+impl Link {
+    /// A link over `stream`, whose pipe sends what is in `send`.
+    pub(super) fn new(
+        stream: Box<dyn Stream>,
+        token: Token,
+        mailbox: &Arc<Mailbox>,
+        send: Arc<Ring>,
+        host: &dyn Host,
+        pipe: PipeId,
+    ) -> Self {
+        Self {
+            stream,
+            token,
+            mailbox: Arc::clone(mailbox),
+            send,
+            bell: Arc::clone(host.bell()),
+            counters: Arc::clone(host.counters()),
+            pipe,
+            blocked: Blocked::new(),
+            stirred: AtomicBool::new(false),
+        }
+    }
+
+    /// Writes what is queued in this very thread, or has the I/O thread do it.
+    pub(crate) fn flush_or_post(&self) {
+        match self.flush(Writer::Caller) {
+            Flushed::Idle | Flushed::Blocked => {}
+            Flushed::Later | Flushed::HeldBack => self.post_flush(),
+            Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
+        }
+    }
+
+    /// Something is carried: the rings may keep memory from now on.
+    pub(super) fn stir(&self) {
+        if !self.stirred.load(Ordering::Relaxed) && !self.stirred.swap(true, Ordering::Relaxed) {
+            self.mailbox.post_stirred(self.token);
+        }
+    }
+
+    /// Has the I/O thread write what is queued.
+    pub(crate) fn post_flush(&self) {
+        self.mailbox.post(Command::Flush(self.token));
+    }
+
+    /// Tells the connection that its receive ring has room again.
+    pub(crate) fn resume_reading(&self) {
+        self.mailbox.post(Command::Resume(self.token));
+    }
+
+    /// Writes what can be written without waiting, and leaves the rest to the driver.
+    pub(crate) fn close(&self, linger: Duration) {
+        self.flush_or_post();
+        self.hand_over(linger);
+    }
+
+    /// Leaves what is queued to the driver, which closes the connection after at most `linger`.
+    pub(super) fn hand_over(&self, linger: Duration) {
+        self.mailbox.post(Command::Close(self.token, linger));
+    }
+
+    /// Writes what the kernel takes, but not beyond `until`. For the thread that closes the pipe.
+    pub(super) fn write_last_words(&self, until: Instant) -> LastWords {
+        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return LastWords::Interrupted };
+        let outcome = writing::write_out(&self.blocked, &mut pen);
+        let wrote = pen.wrote;
+        pen.put_down();
+        match outcome {
+            Flushed::Idle => LastWords::Said,
+            Flushed::Broken(error) => {
+                self.mailbox.post(Command::Broken(self.token, error));
+                LastWords::Said
+            }
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack if wrote => LastWords::Taken,
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack => LastWords::Refused,
+        }
+    }
+
+    /// Writes what is queued, once: a caller has seen that it is enough for a write. Whoever has the
+    /// duty to write keeps it.
+    pub(crate) fn write_batch(&self) {
+        if self.blocked.is_set() {
+            return;
+        }
+        let Some(mut pen) = self.pen(Writer::Caller) else { return };
+        let told = writing::write_batch(&mut pen);
+        pen.put_down();
+        match told {
+            Told::Nothing => {}
+            Told::Flush => self.post_flush(),
+            Told::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
+        }
+    }
+
+    /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
+    /// the write half: whoever finds it taken leaves, and sees to it that the driver looks again.
+    pub(super) fn flush(&self, writer: Writer) -> Flushed {
+        let Some(mut pen) = self.pen(writer) else { return Flushed::Later };
+        let outcome = writing::write_out(&self.blocked, &mut pen);
+        pen.put_down();
+        outcome
+    }
+
+    fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
+        let (consumer, bodies) = (self.send.try_consumer()?, body::put_off());
+        Some(LinkPen { link: self, consumer, bodies, writer, room: false, wrote: false })
+    }
+
+    /// Whether so much has come during the last write that the next one had better wait for more:
+    /// not if somebody waits for it.
+    fn is_streamed_to(&self) -> bool {
+        let queued = self.send.queued();
+        (queued.messages >= tuning::STREAM_MESSAGES || queued.bytes >= tuning::STREAM_BYTES)
+            && !self.send.is_awaited()
+            && !self.send.is_closed()
+            && tuning::CALLER_WRITES != Choice::Never
+    }
+
+    /// Offers what is still queued to the socket, which may have another way for it.
+    pub(super) fn give_back(&self, host: &Weak<dyn Host>) {
+        if let Some(host) = host.upgrade().filter(|host| host.wants_unsent())
+            && self.send.queued().messages > 0
+        {
+            host.take_back(self.pipe, &self.send);
+        }
+    }
+
+    /// Drops and counts what is still queued.
+    pub(super) fn drop_queued(&self, reason: DropReason, endpoint: &EndpointCore) {
+        let dropped = crate::pipe::discard(&self.send);
+        self.counters.dropped(reason, dropped);
+        if dropped > 0 {
+            if let Some(host) = endpoint.host.upgrade() {
+                let (name, place) = (host.name(), PlaceOf(&*self.stream, endpoint));
+                let pipe = self.pipe;
+                crate::contain::log!(
+                    Debug,
+                    "{name}: {place}, pipe {pipe}: {dropped} messages dropped: {reason}"
+                );
+            }
+            // A drain may wait for them.
+            self.bell.ring(self.pipe, Edge::Writable);
+        }
+    }
+
+    pub(super) fn shut_down(&self) {
+        if let Err(error) = self.stream.shutdown_write() {
+            crate::contain::log!(Trace, "shutdown: {error}");
+        }
+    }
+}
+
+/// Where the other end of a stream is, for the log: its address, or if the system does not know it any
+/// more that of our endpoint.
+pub(super) struct PlaceOf<'a>(pub(super) &'a dyn Stream, pub(super) &'a EndpointCore);
+
+impl fmt::Display for PlaceOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remote = self.0.peer().remote;
+        match remote.is_empty() {
+            true => f.write_str(&self.1.url()),
+            false => f.write_str(&remote),
+        }
+    }
+}
+
+impl LinkPen<'_> {
+    /// Lets others write, and tells the socket of room.
+    fn put_down(self) {
+        let Self { link, consumer, bodies, room, .. } = self;
+        drop(consumer);
+        if room {
+            link.bell.ring(link.pipe, Edge::Writable);
+        }
+        // The last: it may take its time.
+        drop(bodies);
+    }
+}
+
+impl Pen for LinkPen<'_> {
+    fn write(&mut self) -> Wrote {
+        let link = self.link;
+        // Often there is one slice or none, and then a long list takes longer to make than all the rest.
+        let mut few = [IoSlice::new(&[]); 2];
+        let listed = self.consumer.slices(&mut few);
+        let (queued, written) = match listed {
+            0 => return Wrote::Nothing,
+            1 => (few[0].len(), link.stream.write(&few[..1])),
+            _ => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let listed = self.consumer.slices(&mut slices);
+                let all_listed = listed < SLICES;
+                let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
+                let queued = if all_listed { queued } else { usize::MAX };
+                (queued, link.stream.write(&slices[..listed]))
+            }
+        };
+        match written {
+            Ok(n) => {
+                let taken = self.consumer.consume(n);
+                link.stir();
+                link.counters.copies_written.add(taken.messages);
+                self.room |= taken.room;
+                self.wrote = true;
+                if n == queued { Wrote::All } else { Wrote::Part }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => link.blocked.refused(),
+            Err(error) => Wrote::Failed(error),
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        self.consumer.arm()
+    }
+
+    fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed> {
+        if all && self.writer == Writer::Driver && self.link.is_streamed_to() {
+            return Some(Flushed::HeldBack);
+        }
+        if let Writer::Closer(until) = self.writer {
+            return (Instant::now() >= until).then_some(Flushed::Later);
+        }
+        // Nobody adds to a closed ring, and there may be no later for it.
+        (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)
+    }
+}

@@ -1,0 +1,231 @@
+//! Listening: accepts connections for one endpoint.
+//!
+//! The listening socket is shared with the endpoint's handle, which drops it when the endpoint is
+//! closed: the address is free when that returns. Owns that [`ListenerSlot`]: who accepts has the
+//! listener to itself meanwhile, with no lock held, and who closes waits for that one.
+
+use std::io::{self, ErrorKind};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mio::Token;
+
+use super::Mailbox;
+use super::timers::TimerKey;
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Host, Intake, Waiting};
+use crate::sync::{Arc, Weak};
+use crate::transport::{BoundFile, Listener, Stream};
+use crate::wire::Framing;
+
+/// How many connections are accepted before others get a turn. So many peers may send and leave before it
+/// is seen that they leave more behind than there is room for.
+const BATCH: usize = 16;
+/// How long to pause when accepting fails for want of something: trying again at once would only
+/// burn a core. Source: semantics specification, section 14.1.
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket, until its endpoint is closed.
+#[derive(Debug)]
+pub(crate) struct ListenerSlot {
+    place: Mutex<Place>,
+    /// What was lent is back.
+    back: Condvar,
+    /// The file through which others connect.
+    file: Option<BoundFile>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Here(Box<dyn Listener>),
+    /// Somebody has it for a moment.
+    Lent,
+    /// Somebody has it, and is the last: it is closed when it comes back.
+    LentLast,
+    /// It is back, for who closes.
+    Returned(Box<dyn Listener>),
+    Closed,
+}
+
+/// A listener for one who accepts or registers, until this is dropped.
+pub(super) struct Lent<'s> {
+    slot: &'s ListenerSlot,
+    /// `None` only while it is dropped.
+    listener: Option<Box<dyn Listener>>,
+}
+
+impl ListenerSlot {
+    pub(crate) fn new(listener: Box<dyn Listener>) -> Self {
+        let file = listener.file();
+        Self { place: Mutex::new(Place::Here(listener)), back: Condvar::new(), file }
+    }
+
+    /// The file through which others connect, if there is one. Needs no lock, nor that the listener is
+    /// here.
+    pub(crate) fn file(&self) -> Option<&BoundFile> {
+        self.file.as_ref()
+    }
+
+    /// The listener; `None` when it is closed, or about to be.
+    pub(super) fn lend(&self) -> Option<Lent<'_>> {
+        let mut place = self.lock();
+        match std::mem::replace(&mut *place, Place::Lent) {
+            Place::Here(listener) => Some(Lent { slot: self, listener: Some(listener) }),
+            other => {
+                *place = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the listener out for good. Waits for who has it at the moment, which it cannot be itself.
+    /// `None` if it was taken out before.
+    pub(super) fn close(&self) -> Option<Box<dyn Listener>> {
+        let mut place = self.lock();
+        loop {
+            match std::mem::replace(&mut *place, Place::Closed) {
+                Place::Here(listener) | Place::Returned(listener) => return Some(listener),
+                Place::Closed => return None,
+                Place::Lent | Place::LentLast => *place = Place::LentLast,
+            }
+            place = self.back.wait(place).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let Some(listener) = self.listener.take() else { return };
+        let mut place = self.slot.lock();
+        *place = match *place {
+            Place::LentLast => Place::Returned(listener),
+            _ => Place::Here(listener),
+        };
+        drop(place);
+        self.slot.back.notify_one();
+    }
+}
+
+impl Deref for Lent<'_> {
+    type Target = dyn Listener;
+
+    fn deref(&self) -> &Self::Target {
+        self.listener.as_deref().expect("it is here until this is dropped")
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.listener.as_deref_mut().expect("it is here until this is dropped")
+    }
+}
+
+/// What the driver owns of a listening endpoint.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) endpoint: Arc<EndpointCore>,
+    pub(crate) framing: Framing,
+    pub(crate) listener: Arc<ListenerSlot>,
+    /// The end of a pause. Until then nothing is accepted, whoever knocks.
+    pub(crate) pause: Option<TimerKey>,
+    /// The socket takes in no new pipe, and says when it does.
+    pub(crate) is_put_off: bool,
+    /// The loop that was given the last connection.
+    pub(crate) last: usize,
+}
+
+/// How accepting went.
+#[derive(Debug)]
+pub(crate) enum Accepting {
+    /// Nobody is waiting any more.
+    Done,
+    /// There may be more; others first.
+    More,
+    /// It failed for want of something: pause.
+    Pause,
+    /// The endpoint is closed.
+    Closed,
+}
+
+impl Listening {
+    /// Accepts what is there into `accepted`, as far as the socket takes in new pipes. If it does not,
+    /// `token` is told of it.
+    pub(crate) fn accept(
+        &mut self,
+        token: Token,
+        mailbox: &Arc<Mailbox>,
+        accepted: &mut Vec<Box<dyn Stream>>,
+    ) -> Accepting {
+        let Some(host) = self.host.upgrade() else { return Accepting::Closed };
+        let most = match host.intake(Waiting::Loop(Arc::clone(mailbox), token)) {
+            Intake::Free => BATCH,
+            Intake::Single => 1,
+            Intake::Shut => {
+                self.is_put_off = true;
+                return Accepting::Done;
+            }
+        };
+        self.accept_some(most, accepted)
+    }
+
+    fn accept_some(&self, most: usize, accepted: &mut Vec<Box<dyn Stream>>) -> Accepting {
+        let mut failures = Vec::new();
+        let accepting = match self.listener.lend() {
+            Some(listener) => accept_from(&*listener, most, accepted, &mut failures),
+            None => Accepting::Closed,
+        };
+        // With the listener given back: a logger may be slow, and may close the endpoint.
+        failures.into_iter().for_each(|error| self.count(error));
+        accepting
+    }
+
+    fn count(&self, error: io::Error) {
+        if let Some(host) = self.host.upgrade() {
+            host.counters().accept_errors.bump();
+            crate::contain::log_news!(
+                self.endpoint.begins_to_fail(),
+                "{}: accept on {}: {error}",
+                host.name(),
+                self.endpoint.url()
+            );
+        }
+        self.endpoint.failed(error.into());
+    }
+}
+
+fn accept_from(
+    listener: &dyn Listener,
+    most: usize,
+    accepted: &mut Vec<Box<dyn Stream>>,
+    failures: &mut Vec<io::Error>,
+) -> Accepting {
+    for _ in 0..most {
+        match listener.accept() {
+            Ok(stream) => accepted.push(stream),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepting::Done,
+            Err(error) => {
+                let pause = is_shortage(&error);
+                failures.push(error);
+                if pause {
+                    return Accepting::Pause;
+                }
+            }
+        }
+    }
+    Accepting::More
+}
+
+/// Whether the error will last until something is given back: descriptors, memory, buffers. All
+/// others concern the one connection that was to be accepted.
+fn is_shortage(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+    )
+}

@@ -1,0 +1,219 @@
+//! The mailbox: how all others reach the driver.
+//!
+//! Owns what was posted and not taken yet, under a leaf lock, and the wake-up, which is only made when
+//! whoever leads sleeps in the poll. May be called from any thread, and outlives the driver: what is posted
+//! after that ends here. What a [`Command`] means is the driver's affair.
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::mpsc::SyncSender;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use mio::{Registry, Token};
+
+use super::attention::{Attention, Call};
+use super::connection::{Connection, Ending};
+use super::listen::ListenerSlot;
+use super::race::Race;
+use crate::error::AttemptError;
+use crate::inproc;
+use crate::peer::EndpointId;
+use crate::pipe::Host;
+use crate::pipe::endpoint::EndpointCore;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
+use crate::transport::{Place, StreamTransport, Target};
+use crate::wire::Framing;
+
+/// What the driver is told from outside.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept connections for an endpoint.
+    Listen {
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        listener: Arc<ListenerSlot>,
+    },
+    /// Keep an endpoint connected.
+    Dial {
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        transport: Arc<dyn StreamTransport>,
+        target: Target,
+        once: Option<SyncSender<Result<(), AttemptError>>>,
+    },
+    /// The program has been asked about a connection's peer, and lets it in or not.
+    Decided(Token, bool),
+    /// Serve a connection from now on; it was counted here when it was given.
+    Adopt(Box<Connection>),
+    /// Connect to one of the places of an attempt; it was counted here when it was given.
+    Race(Box<Race>),
+    /// A dialer's connection has become a pipe on another loop.
+    Connected(Token),
+    /// A dialer's connection is over on another loop.
+    Ended(Token, Ending),
+    /// A name was resolved for a dialer, or not.
+    Resolved(Token, Result<Vec<Place>, AttemptError>),
+    /// Forget an endpoint and everything it has on the way. Its pipes are closed apart.
+    Forget(EndpointId),
+    /// Write what is queued on a connection.
+    Flush(Token),
+    /// A sender met an error on a connection.
+    Broken(Token, io::Error),
+    /// A connection's receive ring has room again, or a socket takes in new pipes for which a listener, a
+    /// dialer or a connection waits.
+    Resume(Token),
+    /// A connection carries something, for the first time or after a rest.
+    Stirred(Token),
+    /// The socket is done with a connection; write on for at most so long.
+    Close(Token, Duration),
+    /// Run a socket's timers at that time, or at an earlier one said before; `None`: not at all.
+    Expire(Weak<dyn Host>, Option<Instant>),
+    /// Enter a socket that has something to do and nobody to do it.
+    Visit(Weak<dyn Host>),
+    /// Have an inproc dialer try again at some time.
+    Rejoin(Weak<inproc::Dialer>, Instant),
+    /// End the thread.
+    Stop,
+}
+
+/// What was posted and not taken yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    commands: Vec<Command>,
+    /// There is no driver any more.
+    closed: bool,
+}
+
+/// How the driver is reached.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    inbox: Mutex<Inbox>,
+    /// How many connections the driver has, or is about to be given.
+    pub(super) connections: AtomicUsize,
+    /// What the driver's leader does.
+    leader: Attention,
+    waker: Arc<mio::Waker>,
+    /// Where the driver's poll is told what to watch.
+    pub(super) registry: Registry,
+    /// The driver will look soon which connections have fallen silent.
+    pub(super) looks_soon: AtomicBool,
+    /// Who is called when there is no leader.
+    io_thread: OnceLock<Thread>,
+}
+
+impl Mailbox {
+    /// The mailbox of a driver that `waker` gets out of its poll.
+    pub(super) fn new(waker: Arc<mio::Waker>, registry: Registry) -> Self {
+        Self {
+            inbox: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            leader: Attention::new(),
+            waker,
+            registry,
+            looks_soon: AtomicBool::new(false),
+            io_thread: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn post(&self, command: Command) {
+        self.push(command);
+        self.rouse(|_| true);
+    }
+
+    /// Closes a listening socket: its address is free when this returns.
+    pub(crate) fn close_listener(&self, slot: &ListenerSlot) {
+        let Some(mut listener) = slot.close() else { return };
+        // A poll that looks at the socket at this moment would keep it open beyond its drop; this waits
+        // for such a look. It may also not be watched yet, or the poll be gone.
+        if let Err(error) = self.registry.deregister(listener.source()) {
+            crate::contain::log!(Trace, "not watched: {error}");
+        }
+    }
+
+    fn push(&self, command: Command) {
+        let mut inbox = self.inbox.lock();
+        // Else it ends here: the mailbox may outlive the driver by far, and a command have a stream.
+        if !inbox.closed {
+            inbox.commands.push(command);
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut self.inbox.lock().commands)
+    }
+
+    /// Ends what was posted and what will be: there is no driver any more.
+    pub(super) fn close(&self) {
+        let unread = {
+            let mut inbox = self.inbox.lock();
+            inbox.closed = true;
+            std::mem::take(&mut inbox.commands)
+        };
+        drop(unread);
+    }
+
+    /// How many connections the driver has, or is about to be given.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Says that a connection carries something. Wakes nobody if the next look comes soon anyway.
+    pub(crate) fn post_stirred(&self, token: Token) {
+        self.push(Command::Stirred(token));
+        // The fence in there pairs with the one before the poll: either we see that no look is to come,
+        // or the driver sees what was pushed.
+        self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
+    }
+
+    /// Gets whoever leads out of the poll: it may have what it waits for.
+    pub(crate) fn interrupt(&self) {
+        self.rouse(|call| call == Call::Poll);
+    }
+
+    /// Has what was changed before looked at, if `concerned` says so of who would be called for it.
+    fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
+        match self.leader.call(concerned) {
+            None => {}
+            Some(Call::Poll) => {
+                if let Err(error) = self.waker.wake() {
+                    crate::contain::log!(Error, "cannot wake the event loop: {error}");
+                }
+            }
+            // Without an I/O thread the next one to lead will look.
+            Some(Call::IoThread) => self.io_thread.get().into_iter().for_each(Thread::unpark),
+        }
+    }
+
+    /// Announces the poll; `false`: there is something to do first, or `idle` says that there is no
+    /// need to wait.
+    pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
+        self.leader.about_to_poll();
+        let nothing = self.is_empty() && idle();
+        if !nothing {
+            self.is_at_work();
+        }
+        nothing
+    }
+
+    pub(super) fn is_at_work(&self) {
+        self.leader.at_work();
+    }
+
+    /// Nobody turns the loop for now. The caller makes a fence and then looks whether something has
+    /// been posted before that.
+    pub(crate) fn leaderless(&self) {
+        self.leader.absent();
+    }
+
+    /// Whether nothing has been posted that was not taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.lock().commands.is_empty()
+    }
+
+    /// Says who is to be called when there is no leader. Once.
+    pub(crate) fn set_io_thread(&self, thread: Thread) {
+        let _ = self.io_thread.set(thread);
+    }
+}

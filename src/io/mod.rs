@@ -1,0 +1,850 @@
+//! The reactor: everything that waits for the operating system.
+//!
+//! One [`Driver`] owns one poll and all that is registered with it: listening sockets, dialers,
+//! connections, timers. `turn` does what is due and returns. Usually an I/O thread is a loop around
+//! it; a runtime without a thread turns it from the application, or from the thread that waits. A
+//! runtime with several I/O threads has as many drivers, which share the connections: see `loops.rs`.
+//!
+//! The world talks to the driver through its [`Mailbox`]: a leaf lock and a wake-up that is only
+//! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
+//! detaches pipes and runs timers. Messages pass by both, through the rings.
+//!
+//! | file | |
+//! |---|---|
+//! | `mailbox`, `attention` | how the driver is told something, and woken for it |
+//! | `listen`, `dial`, `race` | where connections come from |
+//! | `asking` | who runs the program's callback about them |
+//! | `line` | which of several newcomers is let in where there is one place |
+//! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
+//! | `writing` | who writes, and who need not look again |
+//! | `farewell` | what a closing socket still writes itself |
+//! | `streams`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
+//! | `blocks` | the memory that reads go into |
+//! | `loops` | several drivers of one runtime |
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+mod asking;
+mod attention;
+mod blocks;
+mod connection;
+mod dial;
+mod farewell;
+pub(crate) mod leader;
+mod line;
+mod link;
+mod listen;
+mod loops;
+mod mailbox;
+mod race;
+mod resolve;
+mod rest;
+mod streams;
+mod timers;
+mod writing;
+
+pub(crate) use dial::Backoff;
+pub(crate) use farewell::close_all;
+pub(crate) use link::Link;
+pub(crate) use listen::ListenerSlot;
+pub(crate) use mailbox::{Command, Mailbox};
+pub(crate) use timers::after;
+
+use asking::Askers;
+use blocks::Blocks;
+use connection::{Connection, Ending, Fate, Maker, Readiness};
+use dial::Dialer;
+use line::Lines;
+use link::Writer;
+use listen::{Accepting, Listening};
+use loops::{HOME, Loops};
+use race::Race;
+use rest::{Look, Rest, Stirred};
+use streams::Streams;
+use timers::{TimerKey, Timers};
+
+use crate::inproc;
+use crate::io::resolve::Resolver;
+use crate::peer::{EndpointId, Peer};
+use crate::pipe::Host;
+use crate::pipe::endpoint::EndpointCore;
+use crate::sync::{Arc, Ordering, Weak};
+use crate::sys::Origin;
+
+/// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
+/// poll then returns at once or not at all.
+const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The token of the mailbox's wake-up.
+const WAKE: Token = Token(usize::MAX);
+
+/// Something that is due at some time.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// A connection's header must be there.
+    Handshake(Token),
+    /// A closed connection's time for writing is over.
+    Linger(Token),
+    /// A closed connection's time for the peer's end of stream is over.
+    Parting(Token),
+    /// Connections that have fallen silent give back their memory.
+    Rest,
+    /// A dialer tries again.
+    Dial(Token),
+    /// A peer that might have turned a dialer away has had the time for it.
+    Settle(Token),
+    /// A name has been looked up for long enough.
+    LookUp(Token),
+    /// A race asks another place, or is over.
+    Race(Token),
+    /// A listener accepts again.
+    Accept(Token),
+    /// A socket's timers.
+    Expire(Weak<dyn Host>),
+    /// An inproc dialer tries again.
+    Rejoin(Weak<inproc::Dialer>),
+}
+
+/// What the driver's parts share while one of them is at work.
+#[derive(Debug)]
+pub(crate) struct Context {
+    mailbox: Arc<Mailbox>,
+    timers: Timers<Due>,
+    /// Where reads go.
+    blocks: Blocks,
+    /// As whom the driver writes.
+    writer: Writer,
+    /// Who runs the program's callback; nobody else where the program turns the loop itself.
+    askers: Option<Arc<Askers>>,
+}
+
+impl Context {
+    /// Sets a timer in place of the one that `slot` holds.
+    fn set_timer(&mut self, slot: &mut Option<TimerKey>, at: Instant, due: Due) {
+        if let Some(old) = slot.replace(self.timers.set(at, due)) {
+            self.timers.cancel(old);
+        }
+    }
+}
+
+impl Context {
+    /// Asks the program whether it lets `peer` in. What it says comes as a command, unless there is
+    /// nobody to ask elsewhere: then it is the result.
+    fn ask(&self, host: &Arc<dyn Host>, peer: Peer, token: Token) -> Option<bool> {
+        let Some(askers) = &self.askers else { return Some(host.admits(&peer)) };
+        let (host, mailbox) = (Arc::downgrade(host), Arc::clone(&self.mailbox));
+        askers.ask(move || {
+            let admitted = host.upgrade().is_some_and(|host| host.admits(&peer));
+            mailbox.post(Command::Decided(token, admitted));
+        });
+        None
+    }
+
+    /// Has an inproc dialer try again.
+    fn rejoin(&self, dialer: Arc<inproc::Dialer>) {
+        match &self.askers {
+            Some(askers) if dialer.asks() => {
+                askers.ask(move || inproc::Dialer::attempt_again(&dialer));
+            }
+            _ => inproc::Dialer::attempt_again(&dialer),
+        }
+    }
+}
+
+/// Something registered with the poll, or about to be.
+#[derive(Debug)]
+enum Slot {
+    Listening(Box<Listening>),
+    Dialer(Box<Dialer>),
+    Race(Box<Race>),
+    Connection(Box<Connection>),
+}
+
+impl Slot {
+    fn endpoint(&self) -> &EndpointCore {
+        match self {
+            Self::Listening(listening) => &listening.endpoint,
+            Self::Dialer(dialer) => &dialer.endpoint,
+            Self::Race(race) => &race.endpoint,
+            Self::Connection(connection) => &connection.endpoint,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Tells this entry from an earlier one in the same place: an event may come late.
+    generation: u32,
+    /// Stands in the ready queue.
+    queued: bool,
+    /// Stands among the members of its endpoint.
+    member: bool,
+    slot: Slot,
+}
+
+/// Owns the poll and everything registered with it.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    poll: Poll,
+    events: Events,
+    loops: Loops,
+    entries: Slab<Entry>,
+    /// The entries of each endpoint that end with it, which pipes do not: forgetting one must not cost
+    /// a walk over all.
+    members: BTreeSet<(EndpointId, Token)>,
+    generation: u32,
+    /// Connections and listeners that have more to do without being told so again.
+    ready: VecDeque<Token>,
+    resolver: Arc<Resolver>,
+    /// Connections whose rest is held back while callers write full batches.
+    streams: Streams,
+    rest: Rest,
+    /// The connections of sockets that have one peer at a time.
+    lines: Lines,
+    /// The one timer of each socket that has one, by [`address`].
+    expiries: HashMap<usize, TimerKey>,
+    cx: Context,
+    stopped: bool,
+    /// In which process it was made.
+    origin: Origin,
+}
+
+impl Driver {
+    /// The drivers of a runtime with so many loops. The first is the home loop's.
+    pub(crate) fn several(count: usize) -> io::Result<Vec<Self>> {
+        let mut drivers = (0..count).map(|_| Self::new()).collect::<io::Result<Vec<_>>>()?;
+        let all = Arc::new(drivers.iter().map(|driver| Arc::clone(driver.mailbox())).collect());
+        for (this, driver) in drivers.iter_mut().enumerate() {
+            driver.loops = Loops::new(Arc::clone(&all), this);
+        }
+        Ok(drivers)
+    }
+
+    pub(crate) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
+        let mailbox = Arc::new(Mailbox::new(waker, poll.registry().try_clone()?));
+        let cx = Context {
+            mailbox: Arc::clone(&mailbox),
+            timers: Timers::new(),
+            blocks: Blocks::default(),
+            writer: Writer::Driver,
+            askers: Some(Arc::default()),
+        };
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(1024),
+            loops: Loops::new(Arc::new(vec![mailbox]), HOME),
+            entries: Slab::new(),
+            members: BTreeSet::new(),
+            generation: 0,
+            ready: VecDeque::new(),
+            resolver: Arc::default(),
+            streams: Streams::new(Instant::now()),
+            rest: Rest::new(),
+            lines: Lines::default(),
+            expiries: HashMap::new(),
+            cx,
+            stopped: false,
+            origin: Origin::now(),
+        })
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.cx.mailbox
+    }
+
+    /// There will be no I/O thread: nothing is held back, and no other thread started.
+    pub(crate) fn without_io_thread(&mut self) {
+        self.cx.writer = Writer::ManualDriver;
+        self.cx.askers = None;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.cx.timers.len()
+    }
+
+    /// Pretends that somebody streams.
+    #[cfg(test)]
+    pub(crate) fn stream_on(&mut self) {
+        self.streams.hold_back(WAKE, 0, Instant::now());
+    }
+
+    /// Pretends that a connection has more to do than its turn allowed.
+    #[cfg(test)]
+    pub(crate) fn leave_undone(&mut self) {
+        self.ready.push_back(WAKE);
+    }
+
+    /// Whether the runtime is gone.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // A child that was made in here, by a callback, has a copy of the thread: it must not go on with what
+        // the parent is at.
+        self.stopped || self.origin.is_ancestral()
+    }
+
+    /// Does everything that is due, after waiting for at most `timeout` until something is; or not
+    /// at all, if `idle` says no once the driver can be woken.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        idle: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        self.cx.mailbox.is_at_work();
+        self.run_commands();
+        self.poll_once(timeout, idle)?;
+        self.run_events();
+        self.run_commands();
+        self.run_ready();
+        self.run_timers();
+        self.decide_about_newcomers();
+        Ok(())
+    }
+
+    fn poll_once(
+        &mut self,
+        timeout: Option<Duration>,
+        idle: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        let waits = self.ready.is_empty()
+            && self.streams.is_empty()
+            && !self.stopped
+            && timeout != Some(Duration::ZERO)
+            && self.cx.mailbox.prepare_to_poll(idle);
+        let timeout = match waits {
+            true => self.until_due(timeout),
+            false => Some(Duration::ZERO),
+        };
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.cx.mailbox.is_at_work();
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            polled => polled,
+        }
+    }
+
+    /// Whether there are streams that somebody has to sweep after.
+    pub(crate) fn is_streaming(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Whether there are connections or listeners that have more to do without being told so again.
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How long to wait for the next sweep; `None`: there is nothing to sweep.
+    pub(crate) fn until_sweep(&self) -> Option<Duration> {
+        let wait = self.streams.until_sweep(Instant::now())?;
+        Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
+    }
+
+    /// Writes the rest of every stream that nobody has written to since the last time, if it is time.
+    pub(crate) fn sweep(&mut self) {
+        if self.streams.is_empty() {
+            return;
+        }
+        let begin = Instant::now();
+        let Some(held) = self.streams.begin_sweep(begin) else { return };
+        for (token, departed) in held {
+            self.drive(token, |connection, cx| connection.sweep(departed, token, cx));
+        }
+        self.streams.end_sweep(begin, Instant::now());
+    }
+
+    /// Has every connection that has been silent since the last look give back its memory.
+    fn look_who_is_silent(&mut self) {
+        let (mut left, mut busy) = (std::mem::take(&mut self.rest.stirred), false);
+        left.retain_mut(|Stirred { token, seen }| {
+            let Some(Slot::Connection(connection)) = self.slot(*token) else { return false };
+            let look = connection.rest(seen);
+            busy |= look == Look::Busy;
+            look != Look::Silent
+        });
+        if left.is_empty() {
+            self.cx.blocks.rest();
+        }
+        let at = self.rest.go_on(left, !busy);
+        self.look_at(at);
+    }
+
+    /// Sets the time of the next look, if there is to be a new one.
+    fn look_at(&mut self, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.cx.set_timer(&mut self.rest.timer, at, Due::Rest);
+        }
+        self.cx.mailbox.looks_soon.store(self.rest.is_near(), Ordering::Relaxed);
+    }
+
+    fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(Instant::now()));
+        [timeout, due].into_iter().flatten().min().map(|wait| wait.min(LONGEST_POLL))
+    }
+
+    fn run_events(&mut self) {
+        // Taken, and given back below: what they lead to needs the whole driver.
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in events.iter().filter(|event| event.token() != WAKE) {
+            let (token, readiness) = (event.token(), Readiness::of(event));
+            match self.slot(token) {
+                Some(Slot::Listening(_)) => self.accept(token),
+                Some(Slot::Connection(_)) => {
+                    self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));
+                }
+                Some(Slot::Dialer(_) | Slot::Race(_)) | None => {}
+            }
+        }
+        self.events = events;
+    }
+
+    fn run_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { return };
+            if let Some(entry) = self.entry(token) {
+                entry.queued = false;
+            }
+            match self.slot(token) {
+                Some(Slot::Listening(_)) => self.accept(token),
+                Some(Slot::Connection(_)) => {
+                    self.drive(token, |connection, cx| connection.go_on(token, cx));
+                }
+                Some(Slot::Dialer(_) | Slot::Race(_)) | None => {}
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(due) = self.cx.timers.pop(now) {
+            match due {
+                Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),
+                Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
+                Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
+                Due::Rest => self.look_who_is_silent(),
+                Due::Dial(token) => self.dial_again_if_wanted(token),
+                Due::Settle(token) => self.settle(token),
+                Due::LookUp(token) => self.look_up_is_over(token),
+                Due::Race(token) => self.race(token),
+                Due::Accept(token) => self.accept_again(token),
+                Due::Expire(host) => {
+                    self.expiries.remove(&address(&host));
+                    if let Some(host) = host.upgrade() {
+                        host.expire();
+                    }
+                }
+                Due::Rejoin(dialer) => {
+                    if let Some(dialer) = dialer.upgrade() {
+                        self.cx.rejoin(dialer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_commands(&mut self) {
+        for command in self.cx.mailbox.take() {
+            self.run_command(command);
+        }
+    }
+
+    fn run_command(&mut self, command: Command) {
+        match command {
+            Command::Listen { host, endpoint, framing, listener } => {
+                self.listen(Listening {
+                    host,
+                    endpoint,
+                    framing,
+                    listener,
+                    pause: None,
+                    is_put_off: false,
+                    last: HOME,
+                });
+            }
+            // Closed in the meantime: the order to forget it may have overtaken this one.
+            Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
+            Command::Dial { host, endpoint, transport, target, once } => {
+                let dialer = Dialer::new(host, endpoint, transport, target, once);
+                let token = self.insert(Slot::Dialer(Box::new(dialer)));
+                self.dial(token);
+            }
+            Command::Decided(token, admitted) => {
+                self.drive(token, |c, cx| c.decided(admitted, token, cx));
+            }
+            Command::Adopt(connection) => self.adopt(connection),
+            Command::Race(race) => self.enter(race),
+            Command::Connected(token) => self.dialer_is_connected(token),
+            Command::Ended(token, ending) => self.dial_again(token, ending),
+            Command::Resolved(token, places) => self.resolved(token, places),
+            Command::Forget(endpoint) => self.forget(endpoint),
+            Command::Flush(token) => self.drive(token, |c, cx| c.flush(token, cx)),
+            Command::Broken(token, error) => {
+                self.drive(token, |c, _| c.broken(error));
+            }
+            Command::Resume(token) => self.resume(token),
+            Command::Stirred(token) => {
+                let at = self.rest.add(token);
+                self.look_at(at);
+            }
+            Command::Close(token, linger) => self.part(token, linger),
+            Command::Expire(host, at) => self.expire_at(host, at),
+            Command::Visit(host) => {
+                if let Some(host) = host.upgrade() {
+                    host.visit();
+                }
+            }
+            Command::Rejoin(dialer, at) => {
+                self.cx.timers.set(at, Due::Rejoin(dialer));
+            }
+            Command::Stop => self.stopped = true,
+        }
+    }
+
+    /// There is room again for what was put off. Whoever has come meanwhile is not announced again.
+    fn resume(&mut self, token: Token) {
+        match self.slot(token) {
+            Some(Slot::Listening(listening)) => {
+                listening.is_put_off = false;
+                self.accept(token);
+            }
+            Some(Slot::Dialer(_)) => self.dial_again_if_wanted(token),
+            Some(Slot::Connection(_)) => self.drive(token, |c, cx| c.resume(token, cx)),
+            Some(Slot::Race(_)) | None => {}
+        }
+    }
+
+    fn expire_at(&mut self, host: Weak<dyn Host>, at: Option<Instant>) {
+        let address = address(&host);
+        // A socket may be closed while its last order is on the way.
+        let at = at.filter(|_| host.upgrade().is_some_and(|host| !host.is_closed()));
+        let old = self.expiries.get(&address).copied();
+        // Two threads may have posted in the wrong order: the earlier time counts.
+        if old.is_some_and(|old| at.is_some_and(|at| old.at() <= at)) {
+            return;
+        }
+        if let Some(old) = old {
+            self.cx.timers.cancel(old);
+            self.expiries.remove(&address);
+        }
+        if let Some(at) = at {
+            self.expiries.insert(address, self.cx.timers.set(at, Due::Expire(host)));
+        }
+    }
+
+    fn listen(&mut self, listening: Listening) {
+        let slot = Arc::clone(&listening.listener);
+        let endpoint = Arc::clone(&listening.endpoint);
+        let token = self.insert(Slot::Listening(Box::new(listening)));
+        let registered = match slot.lend() {
+            Some(mut listener) => {
+                self.cx.mailbox.registry.register(listener.source(), token, Interest::READABLE)
+            }
+            // Closed in the meantime.
+            None => return self.remove(token),
+        };
+        if let Err(error) = registered {
+            crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
+            endpoint.failed(error.into());
+            self.remove(token);
+        }
+    }
+
+    fn accept(&mut self, token: Token) {
+        let mailbox = Arc::clone(&self.cx.mailbox);
+        let Some(Slot::Listening(listening)) = self.slot(token) else { return };
+        if listening.pause.is_some() || listening.is_put_off {
+            return;
+        }
+        let mut streams = Vec::new();
+        let accepting = listening.accept(token, &mailbox, &mut streams);
+        let host = listening.host.clone();
+        let endpoint = Arc::clone(&listening.endpoint);
+        let (framing, mut last) = (listening.framing, listening.last);
+        match accepting {
+            Accepting::Done => {}
+            Accepting::More => self.queue(token),
+            Accepting::Pause => self.pause(token),
+            Accepting::Closed => self.remove(token),
+        }
+        let Some(host) = host.upgrade() else { return };
+        for stream in streams {
+            let endpoint = Arc::clone(&endpoint);
+            last =
+                self.give(last, Connection::new(&host, endpoint, framing, stream, Maker::Listener));
+        }
+        if let Some(Slot::Listening(listening)) = self.slot(token) {
+            listening.last = last;
+        }
+    }
+
+    fn pause(&mut self, token: Token) {
+        let key = self.cx.timers.set(Instant::now() + listen::PAUSE, Due::Accept(token));
+        if let Some(Slot::Listening(listening)) = self.slot(token) {
+            listening.pause = Some(key);
+        }
+    }
+
+    /// A pause is over. Whoever has come meanwhile is not announced again.
+    fn accept_again(&mut self, token: Token) {
+        if let Some(Slot::Listening(listening)) = self.slot(token) {
+            listening.pause = None;
+        }
+        self.accept(token);
+    }
+
+    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
+    /// [`Loops::choose`].
+    fn give(&mut self, last: usize, connection: Connection) -> usize {
+        let chosen = self.choose(last, &connection.endpoint.host);
+        match self.loops.other(chosen) {
+            None => self.adopt(Box::new(connection)),
+            Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
+        }
+        chosen
+    }
+
+    /// The loop for one more connection of a socket, where it is counted. `last`: see [`Loops::choose`].
+    fn choose(&self, last: usize, host: &Weak<dyn Host>) -> usize {
+        match host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            true => self.loops.choose_for(address(host)),
+            false => self.loops.choose(last),
+        }
+    }
+
+    /// Begins a connection that was accepted: it stands already.
+    fn adopt(&mut self, connection: Box<Connection>) {
+        let token = self.insert(Slot::Connection(connection));
+        let is_behind = self.line_up(token);
+        self.watch(token);
+        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
+    }
+
+    /// Has the poll tell of a connection.
+    fn watch(&mut self, token: Token) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.drive(token, |connection, cx| match connection.source() {
+            Some(source) => match cx.mailbox.registry.register(source, token, both) {
+                Ok(()) => Fate::Keep,
+                Err(error) => Fate::End(Ending::Failed(error.into())),
+            },
+            None => Fate::Keep,
+        });
+    }
+
+    /// Puts a new connection into its socket's line, if it has one. Whether others are before it.
+    fn line_up(&mut self, token: Token) -> bool {
+        let Some(Slot::Connection(connection)) = self.slot(token) else { return false };
+        let host = connection.endpoint.host.clone();
+        if !host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            return false;
+        }
+        let (place, is_behind) = self.lines.enter(address(&host), token);
+        if let Some(Slot::Connection(connection)) = self.slot(token) {
+            connection.place = Some(Box::new(place));
+        }
+        is_behind
+    }
+
+    /// Lets a connection do something, and draws the consequences.
+    fn drive(&mut self, token: Token, act: impl FnOnce(&mut Connection, &mut Context) -> Fate) {
+        let Some(entry) = self.entries.get_mut(index(token)) else { return };
+        let Slot::Connection(connection) = &mut entry.slot else { return };
+        if entry.generation != generation(token) {
+            return;
+        }
+        match act(connection, &mut self.cx) {
+            Fate::Keep => {}
+            Fate::Stands => self.stands(token),
+            Fate::Again => self.go_on(token),
+            Fate::Opened => self.opened(token),
+            Fate::Offered(place) => self.lines.is_due(place.socket),
+            Fate::HoldBack(departed) => {
+                self.streams.hold_back(token, departed, Instant::now());
+            }
+            Fate::End(ending) => self.end(token, ending),
+        }
+    }
+
+    /// The connection has more to do in the next turn. It may also just have become a pipe.
+    fn go_on(&mut self, token: Token) {
+        self.opened(token);
+        self.queue(token);
+    }
+
+    /// Puts an entry into the ready queue, once.
+    fn queue(&mut self, token: Token) {
+        if let Some(entry) = self.entry(token)
+            && !std::mem::replace(&mut entry.queued, true)
+        {
+            self.ready.push_back(token);
+        }
+    }
+
+    /// If the connection has become a pipe, it is the socket's from now on; its dialer is told.
+    fn opened(&mut self, token: Token) {
+        let Some(Slot::Connection(connection)) = self.slot(token) else { return };
+        if !connection.is_open() {
+            return;
+        }
+        let (maker, place) = (connection.maker, connection.place.as_deref().copied());
+        self.resign(token);
+        if let Some(place) = place {
+            self.lines.attached(place);
+        }
+        let Maker::Race(race) = maker else { return };
+        let Some(dialer) = self.call_off(race) else { return };
+        if let Some(Slot::Connection(connection)) = self.slot(token) {
+            connection.maker = Maker::Dialer(dialer);
+        }
+        match self.loops.other(HOME) {
+            None => self.dialer_is_connected(dialer),
+            Some(home) => home.post(Command::Connected(dialer)),
+        }
+    }
+
+    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
+    fn part(&mut self, token: Token, linger: Duration) {
+        let maker = match self.slot(token) {
+            Some(Slot::Connection(connection)) if connection.is_open() => {
+                std::mem::replace(&mut connection.maker, Maker::Listener)
+            }
+            _ => return,
+        };
+        self.drive(token, |connection, cx| connection.part(linger, token, cx));
+        if let Maker::Dialer(dialer) = maker {
+            self.tell_of_the_end(dialer, Ending::Parted);
+        }
+    }
+
+    fn end(&mut self, token: Token, ending: Ending) {
+        let Some(Slot::Connection(connection)) = self.slot(token) else { return };
+        let maker = connection.maker;
+        if let Some(Slot::Connection(mut connection)) = self.take(token) {
+            let turned_away_by = connection.turned_away_by(&ending);
+            connection.end(&ending, &mut self.cx);
+            drop(connection);
+            self.loops.connection_is_over();
+            let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
+            match maker {
+                Maker::Listener => {}
+                Maker::Race(race) => self.fell_out(race, token, ending),
+                Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
+            }
+        }
+    }
+
+    /// Forgets an endpoint: no more accepting or dialing, and what is on the way ends. Its pipes
+    /// have been told to close by the socket and do so at their own pace.
+    fn forget(&mut self, endpoint: EndpointId) {
+        let members = (endpoint, Token(0))..=(endpoint, Token(usize::MAX));
+        let tokens: Vec<Token> = self.members.range(members).map(|&(_, token)| token).collect();
+        // First those who would begin anew when something of theirs ends.
+        for &token in &tokens {
+            if let Some(Slot::Listening(_) | Slot::Dialer(_) | Slot::Race(_)) = self.slot(token) {
+                self.remove(token);
+            }
+        }
+        for token in tokens {
+            if let Some(Slot::Connection(connection)) = self.slot(token)
+                && connection.is_on_the_way()
+            {
+                self.end(token, Ending::Parted);
+            }
+        }
+        for mailbox in self.loops.outposts() {
+            mailbox.post(Command::Forget(endpoint));
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) -> Token {
+        self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
+        let generation = self.generation;
+        let endpoint = slot.endpoint().id;
+        let index = self.entries.insert(Entry { generation, queued: false, member: true, slot });
+        let token = token(index, generation);
+        self.members.insert((endpoint, token));
+        token
+    }
+
+    /// Takes an entry out, if it is still there.
+    fn take(&mut self, token: Token) -> Option<Slot> {
+        self.resign(token);
+        self.entry(token)?;
+        let slot = self.entries.remove(index(token)).slot;
+        if let Slot::Connection(connection) = &slot
+            && let Some(&place) = connection.place.as_deref()
+        {
+            self.lines.leave(place, token);
+        }
+        Some(slot)
+    }
+
+    /// Takes an entry off the members of its endpoint.
+    fn resign(&mut self, token: Token) {
+        if let Some(entry) = self.entry(token)
+            && std::mem::replace(&mut entry.member, false)
+        {
+            let endpoint = entry.slot.endpoint().id;
+            self.members.remove(&(endpoint, token));
+        }
+    }
+
+    fn remove(&mut self, token: Token) {
+        let timer = match self.take(token) {
+            Some(Slot::Dialer(dialer)) => dialer.timer,
+            Some(Slot::Race(race)) => race.timer,
+            Some(Slot::Listening(listening)) => listening.pause,
+            Some(Slot::Connection(_)) | None => None,
+        };
+        if let Some(timer) = timer {
+            self.cx.timers.cancel(timer);
+        }
+    }
+
+    fn slot(&mut self, token: Token) -> Option<&mut Slot> {
+        self.entry(token).map(|entry| &mut entry.slot)
+    }
+
+    fn entry(&mut self, token: Token) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(index(token))?;
+        (entry.generation == generation(token)).then_some(entry)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.cx.mailbox.close();
+        if let Some(askers) = &self.cx.askers {
+            askers.close();
+        }
+    }
+}
+
+/// Tells sockets apart, as long as somebody holds the reference: a timer does.
+fn address(host: &Weak<dyn Host>) -> usize {
+    host.as_ptr().cast::<()>().addr()
+}
+
+/// Place and generation in one token. On 32-bit machines the generation is cut to what is left; a
+/// stale event then has a small chance to be taken for a fresh one, which is harmless: events are
+/// hints.
+const INDEX_BITS: u32 = usize::BITS / 2;
+
+fn token(index: usize, generation: u32) -> Token {
+    Token((generation as usize) << INDEX_BITS | index)
+}
+
+fn index(token: Token) -> usize {
+    token.0 & ((1 << INDEX_BITS) - 1)
+}
+
+fn generation(token: Token) -> u32 {
+    u32::try_from(token.0 >> INDEX_BITS).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,311 @@
+//! Endpoints: what a program's handle, the socket and whoever establishes connections share of one.
+//!
+//! Owns what is known of one endpoint, which the event loop keeps up to date and the program reads.
+//! Establishes nothing: see `establish.rs` and `io`.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::Host;
+use super::recv_limit::RecvLimit;
+use crate::error::{AttemptError, Closed};
+use crate::inproc;
+use crate::io::{Command, ListenerSlot, Mailbox};
+use crate::message::PipeId;
+use crate::options::EndpointSettings;
+use crate::peer::{EndpointId, EndpointState, EndpointStatus, Peer, StreamPeer};
+use crate::protocol_id::ProtocolId;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sys::Origin;
+
+/// One address a socket is bound to or connects to.
+///
+/// A handle: dropping it changes nothing, the endpoint lives as long as its socket or until
+/// [`close`](Self::close).
+#[derive(Clone)]
+pub struct Endpoint {
+    pub(crate) core: Arc<EndpointCore>,
+}
+
+impl Endpoint {
+    /// The address, with the real port where port 0 was asked for: what others connect to.
+    ///
+    /// A relative ipc path stays as it was given. It means the working directory at the time of the
+    /// call.
+    pub fn url(&self) -> String {
+        self.core.url()
+    }
+
+    /// The endpoint's number, as found in [`Peer`].
+    pub fn id(&self) -> EndpointId {
+        self.core.id
+    }
+
+    /// Whether it accepts connections (`true`, made by `bind`) or makes them (`false`, by `connect`).
+    pub fn is_listening(&self) -> bool {
+        self.core.listening
+    }
+
+    /// How it stands: connected or not, and if not, why. Also after close.
+    ///
+    /// A moment's view: by the time it is looked at, the next attempt may be under way. For a bound ipc
+    /// endpoint it asks the system, each time, whether the socket file is still there.
+    pub fn status(&self) -> EndpointStatus {
+        if self.core.is_forked() {
+            return EndpointStatus::initial(EndpointState::Closed);
+        }
+        self.core.status()
+    }
+
+    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. When this
+    /// returns the address can be bound again, an ipc file is gone, and no event of a new pipe comes any
+    /// more: a header exchange that is completed at that moment is too late. What is queued for its pipes is written as when a socket is
+    /// closed: for up to 25 ms by this call, and by the I/O thread during [`Options::linger`](crate::Options::linger).
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if it was closed before.
+    #[doc(alias(
+        "nn_shutdown",
+        "nng_listener_close",
+        "nng_dialer_close",
+        "zmq_unbind",
+        "zmq_disconnect"
+    ))]
+    pub fn close(&self) -> Result<(), Closed> {
+        if !self.core.stop() {
+            return Err(Closed);
+        }
+        if let Some(host) = self.core.host.upgrade() {
+            host.drop_endpoint(self.core.id);
+        }
+        Ok(())
+    }
+}
+
+/// The number, what it does where, and how it stands.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({}, {self}: {})", self.id(), self.status())
+    }
+}
+
+/// The address, and what the endpoint does there: `bound to tcp://127.0.0.1:5555`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", does(self.is_listening()), self.url())
+    }
+}
+
+/// What an endpoint does with its address.
+pub(crate) fn does(listening: bool) -> &'static str {
+    if listening { "bound to" } else { "connects to" }
+}
+
+/// What an endpoint's handle, its socket and the reactor share.
+#[derive(Debug)]
+pub(crate) struct EndpointCore {
+    pub(crate) id: EndpointId,
+    pub(crate) listening: bool,
+    pub(crate) settings: EndpointSettings,
+    /// How long a message of a peer may be.
+    pub(crate) recv_limit: RecvLimit,
+    /// The socket.
+    pub(crate) host: Weak<dyn Host>,
+    url: String,
+    status: Mutex<EndpointStatus>,
+    closed: AtomicBool,
+    /// That it fails has been told, and it has not worked since.
+    failing: AtomicBool,
+    /// That a peer was of the wrong kind has been told.
+    misfit: AtomicBool,
+    control: Control,
+    /// In which process it was made.
+    origin: Origin,
+}
+
+/// How an endpoint is stopped.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// The reactor has it; a listening socket can be dropped from here.
+    Stream(Arc<Mailbox>, Option<Arc<ListenerSlot>>),
+    /// It is bound to an inproc name.
+    InprocListener(String),
+    /// It connects to an inproc name.
+    InprocDialer(Arc<inproc::Dialer>),
+}
+
+impl EndpointCore {
+    pub(crate) fn new(
+        host: Weak<dyn Host>,
+        url: String,
+        listening: bool,
+        settings: EndpointSettings,
+        recv_limit: RecvLimit,
+        control: Control,
+    ) -> Arc<Self> {
+        let state = match listening {
+            true => EndpointState::Listening,
+            false => EndpointState::Connecting,
+        };
+        let status = EndpointStatus::initial(state);
+        Arc::new(Self {
+            id: EndpointId::next(),
+            listening,
+            settings,
+            recv_limit,
+            host,
+            url,
+            status: Mutex::new(status),
+            closed: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            misfit: AtomicBool::new(false),
+            control,
+            origin: Origin::now(),
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Who is at the other end of a stream of this endpoint.
+    pub(crate) fn peer(&self, pipe: PipeId, protocol: ProtocolId, ends: StreamPeer) -> Peer {
+        Peer {
+            pipe,
+            endpoint: self.id,
+            url: self.url(),
+            outgoing: !self.listening,
+            local: ends.local,
+            remote: ends.remote,
+            protocol,
+            credentials: ends.credentials,
+            since: Instant::now(),
+        }
+    }
+
+    fn status(&self) -> EndpointStatus {
+        let mut status = self.status.lock().clone();
+        if status.state == EndpointState::Listening {
+            status.last_error = self.file_loss().or(status.last_error);
+        }
+        status
+    }
+
+    /// What has become of the file through which others connect, if it is lost. Asks the system, with no
+    /// lock held.
+    fn file_loss(&self) -> Option<AttemptError> {
+        let Control::Stream(_, Some(listener)) = &self.control else { return None };
+        let loss = listener.file()?.loss()?;
+        // Else it was removed by who closes the endpoint.
+        (!self.is_closed()).then_some(loss)
+    }
+
+    /// Whether all its peers are in this process.
+    pub(crate) fn is_inproc(&self) -> bool {
+        !matches!(self.control, Control::Stream(..))
+    }
+
+    /// Whether it is the endpoint of an ancestor of this process.
+    fn is_forked(&self) -> bool {
+        self.origin.is_ancestral()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Stops accepting or connecting. `false` if it was stopped before. Its pipes are another matter.
+    pub(crate) fn stop(&self) -> bool {
+        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        {
+            let mut status = self.status.lock();
+            status.state = EndpointState::Closed;
+            status.next_attempt = None;
+        }
+        match &self.control {
+            Control::Stream(mailbox, listener) => {
+                if let Some(listener) = listener {
+                    mailbox.close_listener(listener);
+                }
+                mailbox.post(Command::Forget(self.id));
+            }
+            Control::InprocListener(name) => inproc::unbind(name, self.id),
+            Control::InprocDialer(dialer) => dialer.stop(),
+        }
+        true
+    }
+
+    /// An attempt begins.
+    pub(crate) fn connecting(&self) {
+        self.change(|status| {
+            status.state = EndpointState::Connecting;
+            status.attempts += 1;
+            status.next_attempt = None;
+        });
+    }
+
+    /// An attempt, or an accept, failed.
+    pub(crate) fn failed(&self, error: AttemptError) {
+        self.change(|status| status.last_error = Some(error));
+    }
+
+    /// It has failed: whether that is news, to be told louder than the failures that follow.
+    pub(crate) fn begins_to_fail(&self) -> bool {
+        !self.failing.swap(true, Ordering::Relaxed)
+    }
+
+    /// It has been connected: the next failure is news again.
+    pub(crate) fn has_worked(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
+    /// A peer was of the wrong kind: whether it is the first.
+    pub(crate) fn meets_first_misfit(&self) -> bool {
+        !self.misfit.swap(true, Ordering::Relaxed)
+    }
+
+    /// The next attempt is due at some time.
+    pub(crate) fn waits_until(&self, at: Instant) {
+        self.change(|status| {
+            status.state = EndpointState::Waiting;
+            status.next_attempt = Some(at);
+        });
+    }
+
+    /// The socket has accepted a pipe.
+    pub(crate) fn pipe_is_there(&self) {
+        self.change(|status| {
+            status.peers += 1;
+            if !self.listening {
+                status.state = EndpointState::Connected;
+                status.next_attempt = None;
+            }
+        });
+    }
+
+    /// A pipe is gone for the socket.
+    pub(crate) fn pipe_is_gone(&self) {
+        let mut status = self.status.lock();
+        status.peers = status.peers.saturating_sub(1);
+    }
+
+    /// A pipe of this endpoint is gone. The reactor knows of its own; inproc has no reactor.
+    pub(crate) fn pipe_lost(&self) {
+        if let Control::InprocDialer(dialer) = &self.control
+            && !self.is_closed()
+        {
+            self.has_worked();
+            inproc::Dialer::lost(dialer);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut EndpointStatus)) {
+        let mut status = self.status.lock();
+        if status.state != EndpointState::Closed {
+            change(&mut status);
+        }
+    }
+}
