@@ -1,13 +1,15 @@
 //! Descriptors run out: nothing is lost but the connections that cannot be had.
 //!
-//! The limit is one of the process, so the test runs itself again in a child with a low one.
+//! The limit is one of the process, so the tests run themselves again in a child with a low one.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kit::{self, Raw, SOON, eventually};
-use sinew::{BindError, Endpoint, Rep, Req};
+use sinew::{BindError, Endpoint, Pull, Rep, Req};
 use socket2::{Domain, SockAddr, Type};
 
 /// Set in the child.
@@ -92,4 +94,51 @@ fn every_failure_has_the_words_of_the_system(listener: &Endpoint, address: &str)
     }
     let told = format!("{listener:?} {:?}", dialer.endpoints());
     assert!(!told.contains("uncategorized"), "{told}");
+}
+
+/// With every descriptor taken, each connection that was refused used to begin a series of attempts
+/// of its own, ten a second, that ended only when there were descriptors again.
+#[test]
+fn without_descriptors_a_listener_tries_again_ten_times_a_second_and_no_more() {
+    let this = std::env::current_exe().unwrap();
+    let mut child = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -n 40; exec \"$0\" --ignored --exact --nocapture descriptors::listener_in_want",
+        ])
+        .arg(this)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = |what: &str| {
+        let said = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find_map(|line| line.split_once(what).map(|(_, said)| said.to_owned()));
+        said.expect("the child says so")
+    };
+    let url = told("url: ");
+    let mut peers: Vec<Raw> = (0..150).map(|_| Raw::connect(&url)).collect();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let errors: u64 = told("errors: ").parse().unwrap();
+    assert!((1..=20).contains(&errors), "{errors} in a second");
+    // Descriptors come free, and nobody new connects.
+    peers.drain(..100);
+    assert_eq!(peers[0].read(8), kit::header(0x51));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+#[ignore = "a part of the test above, with few descriptors"]
+fn listener_in_want() {
+    let pair = Pull::new();
+    println!("url: {}", pair.bind("tcp://127.0.0.1:0").unwrap().url());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let before = pair.stats().accept_errors;
+    thread::sleep(Duration::from_secs(1));
+    println!("errors: {}", pair.stats().accept_errors - before);
+    thread::sleep(6 * SOON); // until killed
 }

@@ -4,12 +4,14 @@ use std::thread;
 use std::time::Duration;
 
 use crate::kit::{
-    self, QUIET, Raw, RawListener, SOON, Transport, conserved, eventually, frame, header, ipc_frame,
+    self, QUIET, Raw, RawListener, SOON, TempDir, Transport, conserved, descriptors, eventually,
+    frame, header, ipc_frame,
 };
 use crate::{allocated, in_turn};
-use sinew::{AttemptError, ConnectError, DropReason, Options, Pair, Pull, Push, Runtime};
+use sinew::{AttemptError, Bus, ConnectError, DropReason, Options, Pair, Pull, Push, Runtime};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+const PAIR: u8 = 0x10;
 const PULL: u8 = 0x51;
 const PUSH: u8 = 0x50;
 
@@ -330,4 +332,79 @@ fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
         assert_eq!(pair.recv_timeout(SOON).map(|message| message.len()).ok(), Some(4000), "{n}");
     }
     conserved(&pair.stats());
+}
+
+/// The unread messages of a lost peer used to keep its descriptor.
+#[test]
+fn unread_messages_of_lost_peers_keep_no_descriptors() {
+    const PEERS: u64 = 100;
+    let _turn = in_turn();
+    let pair = Pair::new();
+    let url = pair.bind("tcp://127.0.0.1:0").unwrap().url();
+    let before = descriptors();
+    for n in 1..=PEERS {
+        let mut raw = Raw::greet(&url, PAIR, PAIR);
+        raw.send_frame(b"unread");
+        raw.finish();
+        drop(raw);
+        eventually("it came and went", || pair.stats().broken_connections == n);
+    }
+    assert_eq!(pair.stats().recv_queue, PEERS);
+    eventually("the descriptors are back", || descriptors() <= before);
+}
+
+/// What a peer has sent before it went used to be lost when a send met the end first.
+#[test]
+fn what_a_peer_sent_before_it_went_is_received_though_a_send_failed() {
+    let _turn = in_turn();
+    let dir = TempDir::new();
+    let url = format!("ipc://{}", dir.path("socket").display());
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    pair.bind(&url).unwrap();
+    let peer = thread::spawn({
+        let url = url.clone();
+        move || Raw::greet(&url, PAIR, PAIR)
+    });
+    pair.wait_for_peers(1, SOON).unwrap();
+    let mut raw = peer.join().unwrap();
+    raw.send(&ipc_frame(b"last words"));
+    drop(raw);
+    // Written by this thread, since nobody else turns the loop; the other end is gone.
+    pair.try_send("to whom?").unwrap();
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), "last words");
+    eventually("the pipe is gone", || {
+        runtime.turn(Some(Duration::ZERO)).unwrap();
+        pair.peers().is_empty()
+    });
+    conserved(&pair.stats());
+}
+
+/// What a peer leaves behind is kept until it is received, but not without end: peers that come, send
+/// and leave again must not fill the memory of a program that does not receive. Where the pattern does
+/// not let its senders wait, the oldest is dropped.
+#[test]
+fn peers_that_leave_cannot_fill_the_memory() {
+    const LEN: usize = 64 << 10;
+    let _turn = in_turn();
+    let bus = Bus::with_options(Options::new().recv_queue_bytes(4 * LEN)).unwrap();
+    let url = bus.bind("tcp://127.0.0.1:0").unwrap().url();
+    let events = bus.events();
+    for n in 0..20_u8 {
+        let mut peer = Raw::greet(&url, 0x70, 0x70);
+        kit::attached(&events);
+        peer.send_frame(&vec![n; LEN]);
+        peer.finish();
+        kit::detached(&events);
+    }
+    let stats = bus.stats();
+    assert!(stats.drops(DropReason::PeerLeft) >= 16, "{stats}");
+    assert_eq!(stats.intake_pauses, 0);
+    conserved(&stats);
+    let left: Vec<u8> = std::iter::from_fn(|| bus.try_recv().ok()).map(|kept| kept[0]).collect();
+    let kept = u8::try_from(left.len()).unwrap();
+    assert!((1..=4).contains(&kept), "{left:?}");
+    assert_eq!(left, (20 - kept..20).collect::<Vec<_>>(), "the newest are kept, in order");
+    assert!(bus.try_recv().is_err());
+    conserved(&bus.stats());
 }

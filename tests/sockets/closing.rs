@@ -17,7 +17,7 @@ use crate::kit::{
 };
 use sinew::{
     BindError, Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, PolyPair1,
-    RecvError, Rep, Req, RequestError, Respondent, SendError, Stats, Surveyor, WaitError,
+    Pub, RecvError, Rep, Req, RequestError, Respondent, SendError, Stats, Sub, Surveyor, WaitError,
 };
 
 type Waiter = Box<dyn FnOnce() + Send>;
@@ -671,4 +671,35 @@ fn no_event_of_a_new_pipe_begins_after_close_has_returned() {
         pair.close().unwrap();
         conserved(&pair.stats());
     }
+}
+
+/// C296. What a protocol had taken out of its pipes used to stay in the accounts as held for ever.
+#[test]
+fn closing_counts_what_contexts_have_not_received() {
+    let (publisher, subscriber) = (Pub::new(), Sub::new());
+    subscriber.subscribe("").unwrap();
+    let context = subscriber.context();
+    context.subscribe("").unwrap();
+    let _address = join!(publisher, subscriber, Transport::Tcp);
+    publisher.send("one").unwrap();
+    eventually("both have it", || subscriber.stats().held_inbound == 2);
+    subscriber.close().unwrap();
+    let stats = subscriber.stats();
+    assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 2));
+    conserved(&stats);
+    drop(context);
+    conserved(&subscriber.stats());
+
+    let (surveyor, respondent) = (Surveyor::new(), Respondent::new());
+    let _address = join!(surveyor, respondent, Transport::Tcp);
+    let survey = surveyor.survey("who?").unwrap();
+    respondent.recv_timeout(SOON).unwrap().reply("me").unwrap();
+    eventually("it has arrived", || surveyor.stats().recv_queue == 1);
+    let _other = surveyor.survey("takes in what has arrived").unwrap();
+    assert_eq!(surveyor.stats().held_inbound, 1);
+    surveyor.close().unwrap();
+    let stats = surveyor.stats();
+    assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 1));
+    drop(survey);
+    conserved(&surveyor.stats());
 }

@@ -3,10 +3,10 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -475,6 +475,66 @@ fn a_waker_may_use_the_socket_that_it_waits_for() {
         drop(abandoned);
         pull.close().unwrap();
     });
+}
+
+/// Calls the socket when it is dropped, as the last reference to a task may.
+struct Nosy(Mutex<Option<Pair>>);
+
+impl Wake for Nosy {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        if let Some(pair) = self.0.get_mut().unwrap().take() {
+            assert!(pair.try_recv().is_err());
+        }
+    }
+}
+
+/// A waker that a newer one replaced used to be dropped under the socket's lock.
+#[test]
+fn a_waker_that_is_replaced_is_dropped_with_no_lock_held() {
+    let (sender, polled) = mpsc::channel();
+    thread::spawn(move || {
+        let pair = Pair::new();
+        let mut receiving = Box::pin(pair.recv_async());
+        let nosy = Waker::from(Arc::new(Nosy(Mutex::new(Some(pair.clone())))));
+        assert!(poll(receiving.as_mut(), &nosy).is_pending());
+        drop(nosy);
+        assert!(poll(receiving.as_mut(), Waker::noop()).is_pending());
+        sender.send(()).unwrap();
+    });
+    polled.recv_timeout(SOON).expect("the socket is not locked");
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}
+
+/// Reliability G12: foreign code that panics on the I/O thread ends with itself.
+#[test]
+fn a_waker_that_panics_does_not_end_the_io_thread() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker's own fault");
+        }
+    }
+    let runtime = Runtime::new().unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    let peer = Pair::new();
+    let _address = join!(pair, peer, Transport::Tcp);
+    let waker = Waker::from(Arc::new(Bomb));
+    let mut waiting = Box::pin(pair.recv_async());
+    let mut cx = Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    peer.send("wakes it").unwrap();
+    eventually("it has arrived", || pair.stats().recv_queue == 1);
+    drop(waiting);
+    assert_eq!(pair.recv_timeout(SOON).unwrap(), "wakes it");
+    peer.send("another").unwrap();
+    assert_eq!(pair.recv_timeout(SOON).expect("the I/O thread lives"), "another");
 }
 
 /// A logger that panics while it is told to.

@@ -1,7 +1,7 @@
 //! Runtimes made by hand: with a thread of their own, and without any.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -109,6 +109,48 @@ fn without_a_thread_waiting_threads_relieve_each_other() {
     }
     rep.close().unwrap();
     server.join().unwrap();
+}
+
+/// `connect_now` used to wait for the loop, which another thread turned all the while.
+#[test]
+fn without_a_thread_connect_now_leaves_the_turning_to_who_is_at_it() {
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let left = Pair::on(&runtime, Options::new()).unwrap();
+    let right = Pair::on(&runtime, Options::new()).unwrap();
+    let url = left.bind("tcp://127.0.0.1:0").unwrap().url();
+    let driver = thread::spawn({
+        let left = left.clone();
+        move || left.recv()
+    });
+    thread::sleep(Duration::from_millis(50)); // so that it waits, and so turns
+    let (sender, connected) = mpsc::channel();
+    let connector = thread::spawn({
+        let right = right.clone();
+        move || sender.send(right.connect_now(&url).map(drop))
+    });
+    let outcome = connected.recv_timeout(SOON);
+    left.close().unwrap();
+    outcome.expect("connect_now returns").unwrap();
+    driver.join().unwrap().unwrap_err();
+    connector.join().unwrap().unwrap();
+}
+
+/// `turn` used to wait for who turned the loop already, however little time it was given.
+#[test]
+fn without_a_thread_turn_keeps_its_timeout_beside_a_thread_that_turns() {
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let pair = Pair::on(&runtime, Options::new()).unwrap();
+    let driver = thread::spawn({
+        let pair = pair.clone();
+        move || pair.recv()
+    });
+    thread::sleep(Duration::from_millis(50));
+    let (sender, turned) = mpsc::channel();
+    thread::spawn(move || sender.send(runtime.turn(Some(Duration::from_millis(1)))));
+    let outcome = turned.recv_timeout(SOON);
+    pair.close().unwrap();
+    driver.join().unwrap().unwrap_err();
+    outcome.expect("turn returns").unwrap();
 }
 
 #[test]

@@ -10,9 +10,9 @@ use crate::kit::{
     self, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually, header,
 };
 use sinew::{
-    AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions, Events,
-    HeaderError, OptionError, Options, Pair, RecvError, Rep, Req, RequestError, Respondent,
-    SendError, Surveyor,
+    AddressError, AttemptError, BindError, ConnectError, DetachReason, DropReason, EndpointOptions,
+    Events, HeaderError, OptionError, Options, Pair, Pub, Push, RecvError, Rep, Req, RequestError,
+    Respondent, SendError, Surveyor,
 };
 
 /// The socket still does what it is for.
@@ -413,4 +413,29 @@ fn a_reset_in_the_middle_of_a_frame() {
     assert_eq!(pair.try_recv(), Err(RecvError::WouldBlock));
     assert_eq!((pair.stats().truncated, pair.stats().broken_connections), (1, 1));
     lives_on(&pair);
+}
+
+/// C112, C158. What a peer that must not send had sent used to lie there until the next send; once it
+/// filled the queue, nobody heard the peer leave.
+#[test]
+fn an_idle_sender_throws_away_what_it_hears_and_sees_its_peer_leave() {
+    let (push, publisher) = (Push::new(), Pub::new());
+    let events = [push.events(), publisher.events()];
+    let pushes = push.bind("tcp://127.0.0.1:0").unwrap();
+    let pubs = publisher.bind("tcp://127.0.0.1:0").unwrap();
+    for (endpoint, id, ours, events) in
+        [(&pushes, 0x51, 0x50, &events[0]), (&pubs, 0x21, 0x20, &events[1])]
+    {
+        let mut peer = Raw::greet(&endpoint.url(), id, ours);
+        attached(events);
+        for _ in 0..300 {
+            peer.send_frame(&[0; 64 << 10]);
+        }
+        peer.finish();
+        detached(events);
+    }
+    for stats in [push.stats(), publisher.stats()] {
+        assert_eq!(stats.drops(DropReason::Unexpected), 300);
+        kit::conserved(&stats);
+    }
 }
