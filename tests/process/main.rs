@@ -12,3 +12,4 @@ mod exit;
 mod interop;
 mod network;
 mod service_discovery;
+mod working_directory;
