@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kit::{self, Raw, SOON, eventually};
+use crate::name_of;
 use sinew::{BindError, Endpoint, Pull, Rep, Req};
 use socket2::{Domain, SockAddr, Type};
 
@@ -24,7 +25,7 @@ fn a_listener_survives_the_end_of_descriptors() {
         return exhaust();
     }
     let this = std::env::current_exe().expect("a test is a file");
-    let test = "descriptors::a_listener_survives_the_end_of_descriptors";
+    let test = name_of(a_listener_survives_the_end_of_descriptors);
     let status = Command::new("sh")
         .arg("-c")
         .arg(format!("ulimit -n {LIMIT} && exec \"$0\" --exact {test} --nocapture"))
@@ -102,11 +103,9 @@ fn every_failure_has_the_words_of_the_system(listener: &Endpoint, address: &str)
 fn without_descriptors_a_listener_tries_again_ten_times_a_second_and_no_more() {
     let this = std::env::current_exe().unwrap();
     let mut child = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -n 40; exec \"$0\" --ignored --exact --nocapture descriptors::listener_in_want",
-        ])
+        .args(["-c", "ulimit -n 40; exec \"$0\" --ignored --exact --nocapture \"$1\""])
         .arg(this)
+        .arg(name_of(listener_in_want))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::kit::{RawListener, SOON, Transport, conserved, header};
+use crate::name_of;
 use sinew::{Endpoint, Pull, Push};
 
 const PUSH: u8 = 0x50;
@@ -27,7 +28,7 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Has a process send, close, and exit without a moment in between.
 fn sender(end: &str, url: &str, messages: usize, size: usize) -> Child {
     Command::new(std::env::current_exe().expect("a test is a file"))
-        .args(["--ignored", "--exact", "--quiet", "exit::send_and_exit"])
+        .args(["--ignored", "--exact", "--quiet", name_of(send_and_exit)])
         .env(JOB, format!("{end},{url},{messages},{size}"))
         .spawn()
         .expect("a test can be run")

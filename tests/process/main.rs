@@ -13,3 +13,9 @@ mod interop;
 mod network;
 mod service_discovery;
 mod working_directory;
+
+/// The name of a test as `--exact` takes it.
+fn name_of<T>(_test: T) -> &'static str {
+    let path = std::any::type_name::<T>();
+    path.split_once("::").expect("it is in a module of this crate").1
+}

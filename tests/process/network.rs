@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kit::{SOON, TempDir, eventually};
+use crate::name_of;
 use sinew::{EndpointOptions, EndpointState, Pair};
 
 /// Set in the child, which is in namespaces of its own.
@@ -88,7 +89,7 @@ fn descriptors() -> usize {
 /// C471.
 #[test]
 fn an_address_that_swallows_all_holds_up_the_others_for_a_moment() {
-    let test = "network::an_address_that_swallows_all_holds_up_the_others_for_a_moment";
+    let test = name_of(an_address_that_swallows_all_holds_up_the_others_for_a_moment);
     let hosts = "127.0.0.1 localhost\nfd00:9::2 both\n127.0.0.1 both\n";
     elsewhere(test, hosts, &SWALLOWING, || {
         let (left, right) = (Pair::new(), Pair::new());
@@ -109,7 +110,7 @@ fn an_address_that_swallows_all_holds_up_the_others_for_a_moment() {
 /// C472.
 #[test]
 fn closing_leaves_no_descriptor_of_what_was_on_the_way() {
-    let test = "network::closing_leaves_no_descriptor_of_what_was_on_the_way";
+    let test = name_of(closing_leaves_no_descriptor_of_what_was_on_the_way);
     let hosts = "127.0.0.1 localhost\nfd00:9::2 lost\n10.9.9.2 lost\n";
     elsewhere(test, hosts, &SWALLOWING, || {
         let pair = Pair::new();
@@ -132,7 +133,7 @@ fn closing_leaves_no_descriptor_of_what_was_on_the_way() {
 /// C470. By its own repetitions alone the kernel would knock 7 and 15 s after the first time.
 #[test]
 fn the_return_of_a_network_is_noticed_soon() {
-    let test = "network::the_return_of_a_network_is_noticed_soon";
+    let test = name_of(the_return_of_a_network_is_noticed_soon);
     elsewhere(test, "127.0.0.1 localhost\n", &SWALLOWING, || {
         let outage = std::env::var(OUTAGE).map_or(8.0, |seconds| seconds.parse().unwrap());
         let every_day = std::env::var_os(OUTAGE).is_none();
@@ -161,7 +162,7 @@ fn the_return_of_a_network_is_noticed_soon() {
 /// C368.
 #[test]
 fn an_interface_is_known_by_its_name() {
-    let test = "network::an_interface_is_known_by_its_name";
+    let test = name_of(an_interface_is_known_by_its_name);
     elsewhere(test, "127.0.0.1 localhost\n", &SWALLOWING, || {
         let (left, right) = (Pair::new(), Pair::new());
         let later = "tcp://[fe80::9%later]:5555";

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::kit::{SOON, TempDir, attached, detached, eventually};
+use crate::name_of;
 use sinew::{AttemptError, EndpointOptions, Pair};
 
 /// Set in the child.
@@ -15,9 +16,9 @@ const IN_CHILD: &str = "SINEW_TEST_WORKING_DIRECTORY";
 
 /// Runs `test`, which is this very test, in a process of its own that begins in `dir`.
 #[track_caller]
-fn in_a_child(test: &str, dir: &Path) {
+fn in_a_child(test: impl Fn(), dir: &Path) {
     let status = Command::new(std::env::current_exe().expect("a test is a file"))
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", name_of(test), "--nocapture"])
         .current_dir(dir)
         .env(IN_CHILD, "1")
         .status()
@@ -34,10 +35,7 @@ fn a_relative_ipc_path_is_taken_at_the_time_of_the_call() {
         for place in [dir.path("short"), dir.path(&"long".repeat(40))] {
             fs::create_dir(&place).unwrap();
             fs::create_dir(place.join("elsewhere")).unwrap();
-            in_a_child(
-                "working_directory::a_relative_ipc_path_is_taken_at_the_time_of_the_call",
-                &place,
-            );
+            in_a_child(a_relative_ipc_path_is_taken_at_the_time_of_the_call, &place);
             assert!(!place.join("s").exists(), "the listener's file is gone");
             assert_eq!(fs::read_to_string(place.join("elsewhere/s")).unwrap(), "mine");
         }
@@ -73,10 +71,7 @@ fn a_relative_file_is_looked_for_where_it_was_bound() {
         for place in [dir.path("short"), dir.path(&"long".repeat(40))] {
             fs::create_dir(&place).unwrap();
             fs::create_dir(place.join("elsewhere")).unwrap();
-            in_a_child(
-                "working_directory::a_relative_file_is_looked_for_where_it_was_bound",
-                &place,
-            );
+            in_a_child(a_relative_file_is_looked_for_where_it_was_bound, &place);
         }
         return;
     }
