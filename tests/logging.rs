@@ -5,11 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use sinew::metrics::Observe;
-use sinew::{Bus, DropReason, Options, Pair, Pub, Pull, Push, Rep, Sub, raw};
+use sinew::{Bus, DropReason, Options, Pair, Pub, Pull, Push, Rep, Runtime, Sub, raw};
 
 mod kit;
 
-use kit::{Raw, SOON, Transport, eventually};
+use kit::{QUIET, Raw, SOON, Transport, arrived, eventually, free_tcp_url, in_time};
 
 #[test]
 fn a_connection_is_told_with_name_and_peer_when_it_comes_and_when_it_goes() {
@@ -162,7 +162,7 @@ fn what_is_lost_with_a_connection_is_told() {
 #[test]
 fn the_first_failure_of_an_endpoint_is_a_warning_and_the_next_ones_are_not() {
     listen();
-    let url = kit::free_tcp_url();
+    let url = free_tcp_url();
     let quick = named("once").reconnect_interval(Duration::from_millis(5));
     let push = Push::with_options(quick).unwrap();
     push.connect(&url).unwrap();
@@ -257,11 +257,51 @@ fn a_logger_may_use_the_socket() {
     }
 }
 
+/// C445.
+#[test]
+fn a_logger_that_panics_ends_neither_an_io_thread_nor_a_wait() {
+    listen();
+    log::set_max_level(log::LevelFilter::Trace);
+    in_time(|| {
+        let named = |kind: &str| Options::new().name(format!("sensitive {kind}"));
+        // A peer of the wrong kind, one that says nonsense, one that is refused, and an address where
+        // nobody is: each is told on the loop. A thread that waits turns it meanwhile.
+        let pull = Pull::with_options(named("pull")).unwrap();
+        let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+        let waiting = thread::spawn({
+            let pull = pull.clone();
+            move || pull.recv_timeout(SOON)
+        });
+        let wrong = Rep::with_options(named("rep")).unwrap();
+        wrong.connect(&url).unwrap();
+        Raw::connect(&url).send(b"GET / HTTP/1.1\r\n\r\n");
+        let nobody = Push::with_options(named("nobody")).unwrap();
+        nobody.connect(free_tcp_url()).unwrap();
+        eventually("all have been told", || {
+            let here = pull.stats();
+            here.handshake_errors >= 2 && nobody.stats().connect_errors > 0
+        });
+        thread::sleep(QUIET); // nothing tells that a thread is still alive
+        let push = Push::with_options(named("push")).unwrap();
+        push.connect(&url).unwrap();
+        push.send("one").unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap(), "one");
+        push.close().unwrap();
+        arrived(|| pull.stats(), 1);
+        pull.close().unwrap();
+
+        // Closed before a loop has seen it, which is told by the caller.
+        let manual = Runtime::builder().manual(true).build().unwrap();
+        let pull = Pull::on(&manual, Options::new()).unwrap();
+        pull.bind("tcp://127.0.0.1:0").unwrap().close().unwrap();
+    });
+}
+
 fn named(name: &str) -> Options {
     Options::new().name(name)
 }
 
-/// The logger of this process: keeps the records of sockets, without the names.
+/// The logger of this process: keeps the records of sockets, without the names, and panics at some.
 struct Logger;
 
 static LOGGER: Logger = Logger;
@@ -276,6 +316,8 @@ impl log::Log for Logger {
 
     fn log(&self, record: &log::Record<'_>) {
         let text = record.args().to_string();
+        let is_too_much = text.contains("sensitive") || text.starts_with("not watched");
+        assert!(!is_too_much, "{text}");
         let looked_at = lock(&LOOKED_AT);
         for (_, socket) in looked_at.iter().filter(|(name, _)| text.starts_with(name)) {
             socket.snapshot();

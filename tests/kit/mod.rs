@@ -139,6 +139,21 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Runs `act`, which must not hang.
+#[track_caller]
+pub fn in_time(act: impl FnOnce() + Send + 'static) {
+    use std::sync::mpsc;
+    let (done, over) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        act();
+        let _ = done.send(());
+    });
+    match over.recv_timeout(SOON) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
+        _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    }
+}
+
 /// A number that is different every time and the same in every run.
 #[derive(Debug)]
 pub struct Dice(pub u64);

@@ -1,10 +1,10 @@
-//! Code of the program in the middle of a socket: destructors of bodies, wakers, loggers. None of it runs
+//! Code of the program in the middle of a socket: destructors of bodies, and wakers. None of it runs
 //! under a lock that a call of the socket needs, and what it does wrong stays its own affair.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
@@ -17,7 +17,7 @@ use sinew::{
 };
 
 use crate::join;
-use crate::kit::{self, QUIET, Raw, SOON, Transport, arrived, eventually};
+use crate::kit::{self, Raw, SOON, Transport, arrived, eventually, in_time};
 
 /// A body of this length is queued as it is, not copied.
 const LARGE: usize = 64 * 1024;
@@ -75,20 +75,6 @@ impl Maker {
 
 /// For what is called only to see whether it hangs.
 fn look<T>(_: T) {}
-
-/// Runs `act`, which must not hang.
-#[track_caller]
-fn in_time(act: impl FnOnce() + Send + 'static) {
-    let (done, over) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        act();
-        let _ = done.send(());
-    });
-    match over.recv_timeout(SOON) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
-        _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-    }
-}
 
 /// A pair of sockets that are joined inside the process: the receiver drops what the sender has made.
 macro_rules! joined {
@@ -535,63 +521,4 @@ fn a_waker_that_panics_does_not_end_the_io_thread() {
     assert_eq!(pair.recv_timeout(SOON).unwrap(), "wakes it");
     peer.send("another").unwrap();
     assert_eq!(pair.recv_timeout(SOON).expect("the I/O thread lives"), "another");
-}
-
-/// A logger that panics while it is told to.
-struct Panics(AtomicBool);
-
-impl log::Log for Panics {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let words = record.args().to_string();
-        let is_sensitive = words.contains("sensitive") || words.starts_with("not watched");
-        assert!(!self.0.load(Ordering::SeqCst) || !is_sensitive, "{words}");
-    }
-
-    fn flush(&self) {}
-}
-
-/// C445.
-#[test]
-fn a_logger_that_panics_ends_neither_an_io_thread_nor_a_wait() {
-    static LOGGER: Panics = Panics(AtomicBool::new(true));
-    log::set_logger(&LOGGER).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
-    in_time(|| {
-        let named = |kind: &str| Options::new().name(format!("sensitive {kind}"));
-        // A peer of the wrong kind, one that says nonsense, one that is refused, and an address where
-        // nobody is: each is told on the loop. A thread that waits turns it meanwhile.
-        let pull = Pull::with_options(named("pull")).unwrap();
-        let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
-        let waiting = thread::spawn({
-            let pull = pull.clone();
-            move || pull.recv_timeout(SOON)
-        });
-        let wrong = Rep::with_options(named("rep")).unwrap();
-        wrong.connect(&url).unwrap();
-        Raw::connect(&url).send(b"GET / HTTP/1.1\r\n\r\n");
-        let nobody = Push::with_options(named("nobody")).unwrap();
-        nobody.connect(kit::free_tcp_url()).unwrap();
-        eventually("all have been told", || {
-            let here = pull.stats();
-            here.handshake_errors >= 2 && nobody.stats().connect_errors > 0
-        });
-        thread::sleep(QUIET); // nothing tells that a thread is still alive
-        let push = Push::with_options(named("push")).unwrap();
-        push.connect(&url).unwrap();
-        push.send("one").unwrap();
-        assert_eq!(waiting.join().unwrap().unwrap(), "one");
-        push.close().unwrap();
-        arrived(|| pull.stats(), 1);
-        pull.close().unwrap();
-
-        // Closed before a loop has seen it, which is told by the caller.
-        let manual = Runtime::builder().manual(true).build().unwrap();
-        let pull = Pull::on(&manual, Options::new()).unwrap();
-        pull.bind("tcp://127.0.0.1:0").unwrap().close().unwrap();
-    });
-    LOGGER.0.store(false, Ordering::SeqCst);
 }
