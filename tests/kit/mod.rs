@@ -413,11 +413,6 @@ pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("this is Linux").count()
 }
 
-/// How many threads this process has.
-pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").expect("this is Linux").count()
-}
-
 /// Polls a future to its end on this thread.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     use std::pin::pin;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{SOON, TempDir, eventually};
+use crate::kit::{SOON, TempDir, descriptors, eventually};
 use crate::name_of;
 use sinew::{EndpointOptions, EndpointState, Pair};
 
@@ -81,10 +81,6 @@ const SWALLOWING: [&str; 8] = [
     "neigh add 10.9.9.2 lladdr 02:00:00:00:00:09 dev v0 nud permanent",
     "neigh add fd00:9::2 lladdr 02:00:00:00:00:09 dev v0 nud permanent",
 ];
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").expect("Linux has it").count()
-}
 
 /// C471.
 #[test]

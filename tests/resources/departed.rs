@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::kit::{
-    self, QUIET, Raw, RawListener, SOON, TempDir, Transport, conserved, descriptors, eventually,
-    frame, header, ipc_frame,
+    self, QUIET, Raw, RawListener, SOON, TempDir, Transport, conserved, eventually, frame, header,
+    ipc_frame,
 };
 use crate::{allocated, in_turn};
 use sinew::{AttemptError, Bus, ConnectError, DropReason, Options, Pair, Pull, Push, Runtime};
@@ -332,25 +332,6 @@ fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
         assert_eq!(pair.recv_timeout(SOON).map(|message| message.len()).ok(), Some(4000), "{n}");
     }
     conserved(&pair.stats());
-}
-
-/// The unread messages of a lost peer used to keep its descriptor.
-#[test]
-fn unread_messages_of_lost_peers_keep_no_descriptors() {
-    const PEERS: u64 = 100;
-    let _turn = in_turn();
-    let pair = Pair::new();
-    let url = pair.bind("tcp://127.0.0.1:0").unwrap().url();
-    let before = descriptors();
-    for n in 1..=PEERS {
-        let mut raw = Raw::greet(&url, PAIR, PAIR);
-        raw.send_frame(b"unread");
-        raw.finish();
-        drop(raw);
-        eventually("it came and went", || pair.stats().broken_connections == n);
-    }
-    assert_eq!(pair.stats().recv_queue, PEERS);
-    eventually("the descriptors are back", || descriptors() <= before);
 }
 
 /// What a peer has sent before it went used to be lost when a send met the end first.

@@ -1,10 +1,14 @@
 //! Connections that stand idle: what they keep in memory, and that they wake nobody.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::kit::{self, Raw, RawListener, SOON, eventually, frame, header};
+use crate::kit::{
+    self, QUIET, Raw, RawListener, SOON, attached, detached, eventually, frame, header,
+};
 use crate::{HEAP, allocated, in_turn};
-use sinew::{Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError};
+use sinew::{
+    DetachReason, Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError,
+};
 
 /// How many connections: enough that what a socket has but once makes no difference.
 const MANY: usize = 1000;
@@ -224,4 +228,26 @@ fn a_call_that_must_not_wait_fails_without_taking_memory() {
         assert_eq!(received, Err(RecvError::WouldBlock));
         taken == 0
     });
+}
+
+/// C029, F11: memory is taken as bytes arrive, not as they are announced.
+#[test]
+fn a_tebibyte_that_is_announced_and_does_not_come() {
+    let _turn = in_turn();
+    let pull = Pull::with_options(Options::new().max_recv_size(None)).unwrap();
+    let events = pull.events();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut raw = Raw::greet(&url, PUSH, PULL);
+    attached(&events);
+    let before = allocated();
+    raw.send(&(1_u64 << 40).to_be_bytes());
+    raw.send(&[7; 100]);
+    // Nothing tells that part of a frame has been read.
+    std::thread::sleep(QUIET);
+    assert!(allocated().saturating_sub(before) < 16 << 20);
+    let start = Instant::now();
+    pull.close().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(detached(&events), DetachReason::SocketClosed);
+    assert_eq!(raw.read_to_end(), []);
 }

@@ -7,6 +7,7 @@ mod kit;
 
 mod departed;
 mod idle;
+mod leftovers;
 mod stress;
 
 use std::alloc::System;
@@ -28,4 +29,13 @@ fn in_turn() -> MutexGuard<'static, ()> {
 fn allocated() -> usize {
     let stats = HEAP.stats();
     stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// The names of the threads that the library has started. Those of the test harness come and go.
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this is Linux");
+    let names = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned());
+    names.filter(|name| name.starts_with("sinew-")).collect()
 }
