@@ -12,7 +12,7 @@ mod foreign_code;
 mod iterators;
 mod metrics;
 mod options;
-mod pipes;
+mod pipe_events;
 mod readiness;
 mod runtime;
 mod stats;
