@@ -15,7 +15,7 @@ mod pipeline;
 mod pipeline_requeue;
 mod priorities;
 mod pubsub;
-mod pubsub_intake;
 mod raw;
 mod reqrep;
+mod sub_queue;
 mod survey;
