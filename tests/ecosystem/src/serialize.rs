@@ -4,10 +4,8 @@ use serde_json::{Value, json};
 use sinew::metrics::Observe;
 use sinew::{Device, DropReason, Options, Pull, Push, raw};
 
-#[path = "../../kit/mod.rs"]
-mod kit;
-
-use kit::{SOON, Transport, eventually};
+use crate::join;
+use crate::kit::{SOON, Transport, eventually};
 
 fn value(of: impl serde::Serialize) -> Value {
     serde_json::to_value(of).unwrap()

@@ -1,0 +1,14 @@
+//! sinew among the crates that programs use beside it: tokio, smol, futures and serde. Owns the programs of
+//! the guide as well, which compile and run as tests: some need a runtime.
+
+#[cfg(test)]
+mod async_runtimes;
+#[cfg(test)]
+#[path = "../../kit/mod.rs"]
+mod kit;
+#[cfg(test)]
+mod serialize;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;
