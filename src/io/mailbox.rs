@@ -14,7 +14,7 @@ use mio::{Registry, Token};
 
 use super::attention::{Attention, Call};
 use super::connection::{Connection, Ending};
-use super::listen::ListenerSlot;
+use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;
 use crate::inproc;

@@ -12,7 +12,7 @@
 //! | file | |
 //! |---|---|
 //! | `mailbox`, `attention` | how the driver is told something, and woken for it |
-//! | `listen`, `dial`, `race` | where connections come from |
+//! | `listening`, `dialing`, `race` | where connections come from |
 //! | `asking` | who runs the program's callback about them |
 //! | `line` | which of several newcomers is let in where there is one place |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
@@ -33,12 +33,12 @@ mod asking;
 mod attention;
 mod blocks;
 mod connection;
-mod dial;
+mod dialing;
 mod farewell;
 pub(crate) mod leader;
 mod line;
 mod link;
-mod listen;
+mod listening;
 mod loops;
 mod mailbox;
 mod race;
@@ -48,20 +48,20 @@ mod streams;
 mod timers;
 mod writing;
 
-pub(crate) use dial::Backoff;
+pub(crate) use dialing::Backoff;
 pub(crate) use farewell::close_all;
 pub(crate) use link::Link;
-pub(crate) use listen::ListenerSlot;
+pub(crate) use listening::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;
 
 use asking::Askers;
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Maker, Readiness};
-use dial::Dialer;
+use dialing::Dialer;
 use line::Lines;
 use link::Writer;
-use listen::{Accepting, Listening};
+use listening::{Accepting, Listening};
 use loops::{HOME, Loops};
 use race::Race;
 use rest::{Look, Rest, Stirred};
@@ -585,7 +585,7 @@ impl Driver {
     }
 
     fn pause(&mut self, token: Token) {
-        let key = self.cx.timers.set(Instant::now() + listen::PAUSE, Due::Accept(token));
+        let key = self.cx.timers.set(Instant::now() + listening::PAUSE, Due::Accept(token));
         if let Some(Slot::Listening(listening)) = self.slot(token) {
             listening.pause = Some(key);
         }

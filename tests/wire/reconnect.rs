@@ -1,5 +1,5 @@
 //! Reconnecting: conformance group 14 (C275 to C284). The arithmetic of the backoff is tested beside
-//! it, in src/io/dial.rs; C275 is in transports.rs.
+//! it, in src/io/dialing.rs; C275 is in transports.rs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
