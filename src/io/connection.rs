@@ -18,15 +18,16 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mio::Token;
+use mio::{Interest, Token};
 
 use super::blocks::Blocks;
 use super::line::InLine;
 use super::link::{Link, PlaceOf};
+use super::loops::HOME;
 use super::rest::Look;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
-use super::{Context, Due};
+use super::{Command, Context, Driver, Due};
 use crate::detach::DetachReason;
 use crate::error::{AttemptError, HeaderError};
 use crate::message::PipeId;
@@ -107,6 +108,10 @@ pub(crate) struct Connection {
     read_closed: bool,
     /// So it is, and the socket has no room now for what the peer may leave behind.
     is_put_off: bool,
+    /// Stands among the members of its endpoint: until it is a pipe, or over.
+    is_member: bool,
+    /// Stands in the driver's ready queue.
+    pub(super) is_queued: bool,
     /// When it became a pipe.
     since: Moment,
     _in_progress: Option<InProgress>,
@@ -259,6 +264,8 @@ impl Connection {
             timer: None,
             read_closed: false,
             is_put_off: false,
+            is_member: false,
+            is_queued: false,
             since: Moment::now(),
             _in_progress: Some(InProgress::new(host.counters())),
         }
@@ -534,14 +541,6 @@ impl Connection {
     /// Whether it is a pipe of its socket.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
-    }
-
-    /// Whether it is still to become a pipe.
-    pub(crate) fn is_on_the_way(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Opening(_) | Phase::Greeting { .. } | Phase::Asking(..) | Phase::Offered(..)
-        )
     }
 
     /// What it is for those behind it.
@@ -883,6 +882,135 @@ impl Connection {
             && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
             && self.endpoint.meets_first_misfit();
         crate::contain::log_news!(is_news, "{name}: no pipe with {place}: {error}");
+    }
+}
+
+/// The driver and its connections.
+impl Driver {
+    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
+    /// [`Loops::choose`](super::loops::Loops::choose).
+    pub(super) fn give(&mut self, last: usize, connection: Connection) -> usize {
+        let chosen = self.choose(last, &connection.endpoint.host);
+        match self.loops.other(chosen) {
+            None => self.adopt(Box::new(connection)),
+            Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
+        }
+        chosen
+    }
+
+    /// Begins a connection that was accepted: it stands already.
+    pub(super) fn adopt(&mut self, connection: Box<Connection>) {
+        let token = self.take_on(connection);
+        let is_behind = self.line_up(token);
+        self.watch(token);
+        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
+    }
+
+    /// Owns a connection from now on.
+    pub(super) fn take_on(&mut self, mut connection: Box<Connection>) -> Token {
+        connection.is_member = true;
+        let endpoint = connection.endpoint.id;
+        let token = self.connections.insert(connection);
+        self.members.add(endpoint, token);
+        token
+    }
+
+    /// Has the poll tell of a connection.
+    pub(super) fn watch(&mut self, token: Token) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.drive(token, |connection, cx| match connection.source() {
+            Some(source) => match cx.mailbox.registry.register(source, token, both) {
+                Ok(()) => Fate::Keep,
+                Err(error) => Fate::End(Ending::Failed(error.into())),
+            },
+            None => Fate::Keep,
+        });
+    }
+
+    /// Lets a connection do something, and draws the consequences.
+    pub(super) fn drive(
+        &mut self,
+        token: Token,
+        act: impl FnOnce(&mut Connection, &mut Context) -> Fate,
+    ) {
+        let Some(connection) = self.connections.get(token) else { return };
+        match act(connection, &mut self.cx) {
+            Fate::Keep => {}
+            Fate::Stands => self.stands(token),
+            Fate::Again => {
+                // It may also just have become a pipe.
+                self.opened(token);
+                self.queue(token);
+            }
+            Fate::Opened => self.opened(token),
+            Fate::Offered(place) => self.lines.is_due(place.socket),
+            Fate::HoldBack(departed) => {
+                self.streams.hold_back(token, departed, Instant::now());
+            }
+            Fate::End(ending) => self.end(token, ending),
+        }
+    }
+
+    /// If the connection has become a pipe just now, it is the socket's from now on; its dialer is told.
+    fn opened(&mut self, token: Token) {
+        let Some(connection) = self.connections.get(token) else { return };
+        if !connection.is_open() || !std::mem::take(&mut connection.is_member) {
+            return;
+        }
+        let (maker, place) = (connection.maker, connection.place.as_deref().copied());
+        self.members.remove(connection.endpoint.id, token);
+        if let Some(place) = place {
+            self.lines.attached(place);
+        }
+        let Maker::Race(race) = maker else { return };
+        let Some(dialer) = self.call_off(race) else { return };
+        if let Some(connection) = self.connections.get(token) {
+            connection.maker = Maker::Dialer(dialer);
+        }
+        match self.loops.other(HOME) {
+            None => self.dialer_is_connected(dialer),
+            Some(home) => home.post(Command::Connected(dialer)),
+        }
+    }
+
+    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
+    pub(super) fn part(&mut self, token: Token, linger: Duration) {
+        let Some(connection) = self.connections.get(token).filter(|it| it.is_open()) else {
+            return;
+        };
+        let maker = std::mem::replace(&mut connection.maker, Maker::Listener);
+        self.drive(token, |connection, cx| connection.part(linger, token, cx));
+        if let Maker::Dialer(dialer) = maker {
+            self.tell_of_the_end(dialer, Ending::Parted);
+        }
+    }
+
+    /// Ends a connection, and tells who made it.
+    pub(super) fn end(&mut self, token: Token, ending: Ending) {
+        let Some(mut connection) = self.let_go(token) else { return };
+        let maker = connection.maker;
+        let turned_away_by = connection.turned_away_by(&ending);
+        connection.end(&ending, &mut self.cx);
+        drop(connection);
+        self.loops.connection_is_over();
+        let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
+        match maker {
+            Maker::Listener => {}
+            Maker::Race(race) => self.fell_out(race, token, ending),
+            Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
+        }
+    }
+
+    /// Takes a connection out of all lists but the count of those on this loop, if it is still there.
+    pub(super) fn let_go(&mut self, token: Token) -> Option<Box<Connection>> {
+        let connection = self.connections.remove(token)?;
+        if connection.is_member {
+            self.members.remove(connection.endpoint.id, token);
+        }
+        if let Some(&place) = connection.place.as_deref() {
+            self.lines.leave(place, token);
+        }
+        Some(connection)
     }
 }
 

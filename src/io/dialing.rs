@@ -20,7 +20,7 @@ use super::connection::Ending;
 use super::loops::HOME;
 use super::race::{self, Race};
 use super::timers::{TimerKey, after};
-use super::{Command, Driver, Due, Slot};
+use super::{Command, Driver, Due};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
 use crate::pipe::endpoint::EndpointCore;
@@ -38,20 +38,20 @@ const LASTING: Duration = Duration::from_secs(10);
 /// What the driver owns of a connecting endpoint.
 #[derive(Debug)]
 pub(crate) struct Dialer {
-    pub(crate) host: Weak<dyn Host>,
-    pub(crate) endpoint: Arc<EndpointCore>,
-    pub(crate) transport: Arc<dyn StreamTransport>,
-    pub(crate) target: Target,
-    pub(crate) backoff: Backoff,
+    host: Weak<dyn Host>,
+    endpoint: Arc<EndpointCore>,
+    transport: Arc<dyn StreamTransport>,
+    target: Target,
+    backoff: Backoff,
     /// Since when there is a pipe.
     since: Option<Instant>,
     stage: Stage,
     /// The resolver is at work, perhaps for an attempt that is over: it is not asked twice.
     is_looking_up: bool,
     /// The next attempt, or the end of this one if nobody resolves the name.
-    pub(crate) timer: Option<TimerKey>,
+    timer: Option<TimerKey>,
     /// Who waits for the outcome of the first attempt, after which a failure ends the dialer.
-    pub(crate) once: Option<SyncSender<Result<(), AttemptError>>>,
+    once: Option<SyncSender<Result<(), AttemptError>>>,
 }
 
 /// How far a dialer is.
@@ -152,9 +152,29 @@ impl Dialer {
 }
 
 impl Driver {
+    /// Keeps an endpoint connected from now on.
+    pub(super) fn keep_connected(&mut self, dialer: Dialer) {
+        // The order to forget it may have overtaken this one.
+        if dialer.endpoint.is_closed() {
+            return;
+        }
+        let endpoint = dialer.endpoint.id;
+        let token = self.dialers.insert(dialer);
+        self.members.add(endpoint, token);
+        self.dial(token);
+    }
+
+    pub(super) fn remove_dialer(&mut self, token: Token) {
+        let Some(dialer) = self.dialers.remove(token) else { return };
+        self.members.remove(dialer.endpoint.id, token);
+        if let Some(timer) = dialer.timer {
+            self.cx.timers.cancel(timer);
+        }
+    }
+
     /// Begins another attempt, as soon as the socket takes in new pipes.
     pub(super) fn dial_again_if_wanted(&mut self, token: Token) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         let Some(host) = dialer.host.upgrade() else { return };
         if host.intake(Waiting::Loop(Arc::clone(&self.cx.mailbox), token)) != Intake::Shut {
             self.dial(token);
@@ -163,7 +183,7 @@ impl Driver {
 
     /// Begins an attempt.
     pub(super) fn dial(&mut self, token: Token) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         if dialer.stage != Stage::Waiting {
             return;
         }
@@ -177,7 +197,7 @@ impl Driver {
 
     fn look_up(&mut self, token: Token, target: Target, deadline: Option<Instant>) {
         let timer = deadline.map(|at| self.cx.timers.set(at, Due::LookUp(token)));
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         dialer.stage = Stage::Resolving(deadline);
         dialer.timer = timer;
         if std::mem::replace(&mut dialer.is_looking_up, true) {
@@ -192,7 +212,7 @@ impl Driver {
 
     /// What the resolver says comes too late for this attempt.
     pub(super) fn look_up_is_over(&mut self, token: Token) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         if let Stage::Resolving(_) = dialer.stage {
             let limit = dialer.endpoint.settings.connect_timeout.unwrap_or_default();
             let message = format!("no answer within {limit:?}");
@@ -202,7 +222,7 @@ impl Driver {
     }
 
     pub(super) fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         dialer.is_looking_up = false;
         let Stage::Resolving(deadline) = dialer.stage else { return };
         if let Some(timer) = dialer.timer.take() {
@@ -216,7 +236,7 @@ impl Driver {
 
     /// Has the loop that is to have the connection try all places.
     fn connect_to(&mut self, token: Token, places: Vec<Place>, deadline: Option<Instant>) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         // Before it can be over, which it may be at once.
         dialer.stage = Stage::Connecting;
         let (host, endpoint) = (dialer.host.clone(), Arc::clone(&dialer.endpoint));
@@ -230,22 +250,22 @@ impl Driver {
     }
 
     fn attempt_failed(&mut self, token: Token, error: AttemptError) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         match dialer.failed(error) {
             Some(at) => self.dial_at(token, at),
-            None => self.remove(token),
+            None => self.remove_dialer(token),
         }
     }
 
     fn dial_at(&mut self, token: Token, at: Instant) {
         let key = self.cx.timers.set(at, Due::Dial(token));
-        if let Some(Slot::Dialer(dialer)) = self.slot(token) {
+        if let Some(dialer) = self.dialers.get(token) {
             dialer.timer = Some(key);
         }
     }
 
     pub(super) fn dialer_is_connected(&mut self, token: Token) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         if dialer.may_be_turned_away() {
             self.cx.timers.set(after(Instant::now(), SETTLED), Due::Settle(token));
         } else {
@@ -255,7 +275,7 @@ impl Driver {
 
     /// The pipe stands, for all that can be known.
     pub(super) fn settle(&mut self, token: Token) {
-        if let Some(Slot::Dialer(dialer)) = self.slot(token)
+        if let Some(dialer) = self.dialers.get(token)
             && dialer.stage == Stage::Connecting
             && dialer.once.is_some()
         {
@@ -273,7 +293,7 @@ impl Driver {
 
     /// A dialer's connection is over.
     pub(super) fn dial_again(&mut self, token: Token, ending: Ending) {
-        let Some(Slot::Dialer(dialer)) = self.slot(token) else { return };
+        let Some(dialer) = self.dialers.get(token) else { return };
         match ending {
             Ending::Failed(error) => self.attempt_failed(token, error),
             Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),

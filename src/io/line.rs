@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use mio::Token;
 
 use super::connection::Standing;
-use super::{Driver, Slot};
+use super::{Driver, address};
 
 /// The lines of all such sockets of one loop.
 #[derive(Debug, Default)]
@@ -102,6 +102,18 @@ enum Decided {
 }
 
 impl Driver {
+    /// Puts a new connection into its socket's line, if it has one. Whether others are before it.
+    pub(super) fn line_up(&mut self, token: Token) -> bool {
+        let Some(connection) = self.connections.get(token) else { return false };
+        let host = &connection.endpoint.host;
+        if !host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            return false;
+        }
+        let (place, is_behind) = self.lines.enter(address(host), token);
+        connection.place = Some(Box::new(place));
+        is_behind
+    }
+
     /// Decides about newcomers. Those that cannot be decided about are looked at again in the next turn:
     /// whatever could change that makes for one.
     pub(super) fn decide_about_newcomers(&mut self) {
@@ -152,9 +164,6 @@ impl Driver {
     }
 
     fn standing(&mut self, token: Token) -> Standing {
-        match self.slot(token) {
-            Some(Slot::Connection(connection)) => connection.standing(),
-            _ => Standing::Silent,
-        }
+        self.connections.get(token).map_or(Standing::Silent, |it| it.standing())
     }
 }

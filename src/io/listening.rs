@@ -7,12 +7,14 @@
 use std::io::{self, ErrorKind};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mio::Token;
+use mio::{Interest, Token};
 
-use super::Mailbox;
+use super::connection::{Connection, Maker};
+use super::loops::HOME;
 use super::timers::TimerKey;
+use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake, Waiting};
 use crate::sync::{Arc, Weak};
@@ -24,7 +26,7 @@ use crate::wire::Framing;
 const BATCH: usize = 16;
 /// How long to pause when accepting fails for want of something: trying again at once would only
 /// burn a core. Source: semantics specification, section 14.1.
-pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket, until its endpoint is closed.
 #[derive(Debug)]
@@ -128,21 +130,23 @@ impl DerefMut for Lent<'_> {
 /// What the driver owns of a listening endpoint.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    pub(crate) host: Weak<dyn Host>,
-    pub(crate) endpoint: Arc<EndpointCore>,
-    pub(crate) framing: Framing,
-    pub(crate) listener: Arc<ListenerSlot>,
+    host: Weak<dyn Host>,
+    endpoint: Arc<EndpointCore>,
+    framing: Framing,
+    listener: Arc<ListenerSlot>,
     /// The end of a pause. Until then nothing is accepted, whoever knocks.
-    pub(crate) pause: Option<TimerKey>,
+    pause: Option<TimerKey>,
     /// The socket takes in no new pipe, and says when it does.
-    pub(crate) is_put_off: bool,
+    is_put_off: bool,
+    /// Stands in the driver's ready queue.
+    pub(super) is_queued: bool,
     /// The loop that was given the last connection.
-    pub(crate) last: usize,
+    last: usize,
 }
 
 /// How accepting went.
 #[derive(Debug)]
-pub(crate) enum Accepting {
+enum Accepting {
     /// Nobody is waiting any more.
     Done,
     /// There may be more; others first.
@@ -154,9 +158,19 @@ pub(crate) enum Accepting {
 }
 
 impl Listening {
+    pub(super) fn new(
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        listener: Arc<ListenerSlot>,
+    ) -> Self {
+        let (pause, is_put_off, is_queued) = (None, false, false);
+        Self { host, endpoint, framing, listener, pause, is_put_off, is_queued, last: HOME }
+    }
+
     /// Accepts what is there into `accepted`, as far as the socket takes in new pipes. If it does not,
     /// `token` is told of it.
-    pub(crate) fn accept(
+    fn accept(
         &mut self,
         token: Token,
         mailbox: &Arc<Mailbox>,
@@ -196,6 +210,85 @@ impl Listening {
             );
         }
         self.endpoint.failed(error.into());
+    }
+}
+
+impl Driver {
+    /// Accepts connections for an endpoint from now on.
+    pub(super) fn listen(&mut self, listening: Listening) {
+        let slot = Arc::clone(&listening.listener);
+        let endpoint = Arc::clone(&listening.endpoint);
+        let token = self.listeners.insert(listening);
+        self.members.add(endpoint.id, token);
+        let registered = match slot.lend() {
+            Some(mut listener) => {
+                self.cx.mailbox.registry.register(listener.source(), token, Interest::READABLE)
+            }
+            // Closed in the meantime.
+            None => return self.remove_listener(token),
+        };
+        if let Err(error) = registered {
+            crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
+            endpoint.failed(error.into());
+            self.remove_listener(token);
+        }
+    }
+
+    /// Accepts what is there, unless that is to wait.
+    pub(super) fn accept(&mut self, token: Token) {
+        let Some(listening) = self.listeners.get(token) else { return };
+        if listening.pause.is_some() || listening.is_put_off {
+            return;
+        }
+        let mut streams = Vec::new();
+        let accepting = listening.accept(token, &self.cx.mailbox, &mut streams);
+        let host = listening.host.clone();
+        let endpoint = Arc::clone(&listening.endpoint);
+        let (framing, mut last) = (listening.framing, listening.last);
+        match accepting {
+            Accepting::Done => {}
+            Accepting::More => self.queue(token),
+            Accepting::Pause => self.pause(token),
+            Accepting::Closed => self.remove_listener(token),
+        }
+        let Some(host) = host.upgrade() else { return };
+        for stream in streams {
+            let endpoint = Arc::clone(&endpoint);
+            last =
+                self.give(last, Connection::new(&host, endpoint, framing, stream, Maker::Listener));
+        }
+        if let Some(listening) = self.listeners.get(token) {
+            listening.last = last;
+        }
+    }
+
+    fn pause(&mut self, token: Token) {
+        let Some(listening) = self.listeners.get(token) else { return };
+        self.cx.set_timer(&mut listening.pause, Instant::now() + PAUSE, Due::Accept(token));
+    }
+
+    /// A pause is over. Whoever has come meanwhile is not announced again.
+    pub(super) fn accept_again(&mut self, token: Token) {
+        if let Some(listening) = self.listeners.get(token) {
+            listening.pause = None;
+        }
+        self.accept(token);
+    }
+
+    /// The socket takes in new pipes again. Whoever has come meanwhile is not announced again.
+    pub(super) fn resume_accepting(&mut self, token: Token) {
+        if let Some(listening) = self.listeners.get(token) {
+            listening.is_put_off = false;
+        }
+        self.accept(token);
+    }
+
+    pub(super) fn remove_listener(&mut self, token: Token) {
+        let Some(listening) = self.listeners.remove(token) else { return };
+        self.members.remove(listening.endpoint.id, token);
+        if let Some(timer) = listening.pause {
+            self.cx.timers.cancel(timer);
+        }
     }
 }
 

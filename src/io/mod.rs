@@ -20,14 +20,14 @@
 //! | `farewell` | what a closing socket still writes itself |
 //! | `streams`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
 //! | `blocks` | the memory that reads go into |
+//! | `table` | what a driver owns, by token |
 //! | `loops` | several drivers of one runtime |
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
-use slab::Slab;
+use mio::{Events, Poll, Token};
 
 mod asking;
 mod attention;
@@ -45,6 +45,7 @@ mod race;
 mod resolve;
 mod rest;
 mod streams;
+mod table;
 mod timers;
 mod writing;
 
@@ -57,30 +58,28 @@ pub(crate) use timers::after;
 
 use asking::Askers;
 use blocks::Blocks;
-use connection::{Connection, Ending, Fate, Maker, Readiness};
+use connection::{Connection, Ending, Fate, Readiness};
 use dialing::Dialer;
 use line::Lines;
 use link::Writer;
-use listening::{Accepting, Listening};
+use listening::Listening;
 use loops::{HOME, Loops};
 use race::Race;
 use rest::{Look, Rest, Stirred};
 use streams::Streams;
+use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
 use crate::inproc;
 use crate::io::resolve::Resolver;
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::Host;
-use crate::pipe::endpoint::EndpointCore;
 use crate::sync::{Arc, Ordering, Weak};
 use crate::sys::Origin;
 
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
 /// poll then returns at once or not at all.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
-/// The token of the mailbox's wake-up.
-const WAKE: Token = Token(usize::MAX);
 
 /// Something that is due at some time.
 #[derive(Debug)]
@@ -155,48 +154,17 @@ impl Context {
     }
 }
 
-/// Something registered with the poll, or about to be.
-#[derive(Debug)]
-enum Slot {
-    Listening(Box<Listening>),
-    Dialer(Box<Dialer>),
-    Race(Box<Race>),
-    Connection(Box<Connection>),
-}
-
-impl Slot {
-    fn endpoint(&self) -> &EndpointCore {
-        match self {
-            Self::Listening(listening) => &listening.endpoint,
-            Self::Dialer(dialer) => &dialer.endpoint,
-            Self::Race(race) => &race.endpoint,
-            Self::Connection(connection) => &connection.endpoint,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// Tells this entry from an earlier one in the same place: an event may come late.
-    generation: u32,
-    /// Stands in the ready queue.
-    queued: bool,
-    /// Stands among the members of its endpoint.
-    member: bool,
-    slot: Slot,
-}
-
 /// Owns the poll and everything registered with it.
 #[derive(Debug)]
 pub(crate) struct Driver {
     poll: Poll,
     events: Events,
     loops: Loops,
-    entries: Slab<Entry>,
-    /// The entries of each endpoint that end with it, which pipes do not: forgetting one must not cost
-    /// a walk over all.
-    members: BTreeSet<(EndpointId, Token)>,
-    generation: u32,
+    listeners: Table<Listening>,
+    dialers: Table<Dialer>,
+    races: Table<Box<Race>>,
+    connections: Table<Box<Connection>>,
+    members: Members,
     /// Connections and listeners that have more to do without being told so again.
     ready: VecDeque<Token>,
     resolver: Arc<Resolver>,
@@ -239,9 +207,11 @@ impl Driver {
             poll,
             events: Events::with_capacity(1024),
             loops: Loops::new(Arc::new(vec![mailbox]), HOME),
-            entries: Slab::new(),
-            members: BTreeSet::new(),
-            generation: 0,
+            listeners: Table::new(Kind::Listener),
+            dialers: Table::new(Kind::Dialer),
+            races: Table::new(Kind::Race),
+            connections: Table::new(Kind::Connection),
+            members: Members::default(),
             ready: VecDeque::new(),
             resolver: Arc::default(),
             streams: Streams::new(Instant::now()),
@@ -364,7 +334,7 @@ impl Driver {
     fn look_who_is_silent(&mut self) {
         let (mut left, mut busy) = (std::mem::take(&mut self.rest.stirred), false);
         left.retain_mut(|Stirred { token, seen }| {
-            let Some(Slot::Connection(connection)) = self.slot(*token) else { return false };
+            let Some(connection) = self.connections.get(*token) else { return false };
             let look = connection.rest(seen);
             busy |= look == Look::Busy;
             look != Look::Silent
@@ -394,12 +364,12 @@ impl Driver {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != WAKE) {
             let (token, readiness) = (event.token(), Readiness::of(event));
-            match self.slot(token) {
-                Some(Slot::Listening(_)) => self.accept(token),
-                Some(Slot::Connection(_)) => {
+            match Kind::of(token) {
+                Kind::Connection => {
                     self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));
                 }
-                Some(Slot::Dialer(_) | Slot::Race(_)) | None => {}
+                Kind::Listener => self.accept(token),
+                Kind::Dialer | Kind::Race => {}
             }
         }
         self.events = events;
@@ -408,16 +378,33 @@ impl Driver {
     fn run_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(token) = self.ready.pop_front() else { return };
-            if let Some(entry) = self.entry(token) {
-                entry.queued = false;
+            if let Some(is_queued) = self.is_queued(token) {
+                *is_queued = false;
             }
-            match self.slot(token) {
-                Some(Slot::Listening(_)) => self.accept(token),
-                Some(Slot::Connection(_)) => {
+            match Kind::of(token) {
+                Kind::Connection => {
                     self.drive(token, |connection, cx| connection.go_on(token, cx));
                 }
-                Some(Slot::Dialer(_) | Slot::Race(_)) | None => {}
+                Kind::Listener => self.accept(token),
+                Kind::Dialer | Kind::Race => {}
             }
+        }
+    }
+
+    /// Has a connection or a listener go on in the next turn.
+    fn queue(&mut self, token: Token) {
+        if let Some(is_queued) = self.is_queued(token)
+            && !std::mem::replace(is_queued, true)
+        {
+            self.ready.push_back(token);
+        }
+    }
+
+    fn is_queued(&mut self, token: Token) -> Option<&mut bool> {
+        match Kind::of(token) {
+            Kind::Connection => self.connections.get(token).map(|it| &mut it.is_queued),
+            Kind::Listener => self.listeners.get(token).map(|it| &mut it.is_queued),
+            Kind::Dialer | Kind::Race => None,
         }
     }
 
@@ -458,22 +445,10 @@ impl Driver {
     fn run_command(&mut self, command: Command) {
         match command {
             Command::Listen { host, endpoint, framing, listener } => {
-                self.listen(Listening {
-                    host,
-                    endpoint,
-                    framing,
-                    listener,
-                    pause: None,
-                    is_put_off: false,
-                    last: HOME,
-                });
+                self.listen(Listening::new(host, endpoint, framing, listener));
             }
-            // Closed in the meantime: the order to forget it may have overtaken this one.
-            Command::Dial { endpoint, .. } if endpoint.is_closed() => {}
             Command::Dial { host, endpoint, transport, target, once } => {
-                let dialer = Dialer::new(host, endpoint, transport, target, once);
-                let token = self.insert(Slot::Dialer(Box::new(dialer)));
-                self.dial(token);
+                self.keep_connected(Dialer::new(host, endpoint, transport, target, once));
             }
             Command::Decided(token, admitted) => {
                 self.drive(token, |c, cx| c.decided(admitted, token, cx));
@@ -509,14 +484,11 @@ impl Driver {
 
     /// There is room again for what was put off. Whoever has come meanwhile is not announced again.
     fn resume(&mut self, token: Token) {
-        match self.slot(token) {
-            Some(Slot::Listening(listening)) => {
-                listening.is_put_off = false;
-                self.accept(token);
-            }
-            Some(Slot::Dialer(_)) => self.dial_again_if_wanted(token),
-            Some(Slot::Connection(_)) => self.drive(token, |c, cx| c.resume(token, cx)),
-            Some(Slot::Race(_)) | None => {}
+        match Kind::of(token) {
+            Kind::Connection => self.drive(token, |c, cx| c.resume(token, cx)),
+            Kind::Listener => self.resume_accepting(token),
+            Kind::Dialer => self.dial_again_if_wanted(token),
+            Kind::Race => {}
         }
     }
 
@@ -538,78 +510,6 @@ impl Driver {
         }
     }
 
-    fn listen(&mut self, listening: Listening) {
-        let slot = Arc::clone(&listening.listener);
-        let endpoint = Arc::clone(&listening.endpoint);
-        let token = self.insert(Slot::Listening(Box::new(listening)));
-        let registered = match slot.lend() {
-            Some(mut listener) => {
-                self.cx.mailbox.registry.register(listener.source(), token, Interest::READABLE)
-            }
-            // Closed in the meantime.
-            None => return self.remove(token),
-        };
-        if let Err(error) = registered {
-            crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
-            endpoint.failed(error.into());
-            self.remove(token);
-        }
-    }
-
-    fn accept(&mut self, token: Token) {
-        let mailbox = Arc::clone(&self.cx.mailbox);
-        let Some(Slot::Listening(listening)) = self.slot(token) else { return };
-        if listening.pause.is_some() || listening.is_put_off {
-            return;
-        }
-        let mut streams = Vec::new();
-        let accepting = listening.accept(token, &mailbox, &mut streams);
-        let host = listening.host.clone();
-        let endpoint = Arc::clone(&listening.endpoint);
-        let (framing, mut last) = (listening.framing, listening.last);
-        match accepting {
-            Accepting::Done => {}
-            Accepting::More => self.queue(token),
-            Accepting::Pause => self.pause(token),
-            Accepting::Closed => self.remove(token),
-        }
-        let Some(host) = host.upgrade() else { return };
-        for stream in streams {
-            let endpoint = Arc::clone(&endpoint);
-            last =
-                self.give(last, Connection::new(&host, endpoint, framing, stream, Maker::Listener));
-        }
-        if let Some(Slot::Listening(listening)) = self.slot(token) {
-            listening.last = last;
-        }
-    }
-
-    fn pause(&mut self, token: Token) {
-        let key = self.cx.timers.set(Instant::now() + listening::PAUSE, Due::Accept(token));
-        if let Some(Slot::Listening(listening)) = self.slot(token) {
-            listening.pause = Some(key);
-        }
-    }
-
-    /// A pause is over. Whoever has come meanwhile is not announced again.
-    fn accept_again(&mut self, token: Token) {
-        if let Some(Slot::Listening(listening)) = self.slot(token) {
-            listening.pause = None;
-        }
-        self.accept(token);
-    }
-
-    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
-    /// [`Loops::choose`].
-    fn give(&mut self, last: usize, connection: Connection) -> usize {
-        let chosen = self.choose(last, &connection.endpoint.host);
-        match self.loops.other(chosen) {
-            None => self.adopt(Box::new(connection)),
-            Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
-        }
-        chosen
-    }
-
     /// The loop for one more connection of a socket, where it is counted. `last`: see [`Loops::choose`].
     fn choose(&self, last: usize, host: &Weak<dyn Host>) -> usize {
         match host.upgrade().is_some_and(|host| host.is_exclusive()) {
@@ -618,203 +518,27 @@ impl Driver {
         }
     }
 
-    /// Begins a connection that was accepted: it stands already.
-    fn adopt(&mut self, connection: Box<Connection>) {
-        let token = self.insert(Slot::Connection(connection));
-        let is_behind = self.line_up(token);
-        self.watch(token);
-        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
-    }
-
-    /// Has the poll tell of a connection.
-    fn watch(&mut self, token: Token) {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.drive(token, |connection, cx| match connection.source() {
-            Some(source) => match cx.mailbox.registry.register(source, token, both) {
-                Ok(()) => Fate::Keep,
-                Err(error) => Fate::End(Ending::Failed(error.into())),
-            },
-            None => Fate::Keep,
-        });
-    }
-
-    /// Puts a new connection into its socket's line, if it has one. Whether others are before it.
-    fn line_up(&mut self, token: Token) -> bool {
-        let Some(Slot::Connection(connection)) = self.slot(token) else { return false };
-        let host = connection.endpoint.host.clone();
-        if !host.upgrade().is_some_and(|host| host.is_exclusive()) {
-            return false;
-        }
-        let (place, is_behind) = self.lines.enter(address(&host), token);
-        if let Some(Slot::Connection(connection)) = self.slot(token) {
-            connection.place = Some(Box::new(place));
-        }
-        is_behind
-    }
-
-    /// Lets a connection do something, and draws the consequences.
-    fn drive(&mut self, token: Token, act: impl FnOnce(&mut Connection, &mut Context) -> Fate) {
-        let Some(entry) = self.entries.get_mut(index(token)) else { return };
-        let Slot::Connection(connection) = &mut entry.slot else { return };
-        if entry.generation != generation(token) {
-            return;
-        }
-        match act(connection, &mut self.cx) {
-            Fate::Keep => {}
-            Fate::Stands => self.stands(token),
-            Fate::Again => self.go_on(token),
-            Fate::Opened => self.opened(token),
-            Fate::Offered(place) => self.lines.is_due(place.socket),
-            Fate::HoldBack(departed) => {
-                self.streams.hold_back(token, departed, Instant::now());
-            }
-            Fate::End(ending) => self.end(token, ending),
-        }
-    }
-
-    /// The connection has more to do in the next turn. It may also just have become a pipe.
-    fn go_on(&mut self, token: Token) {
-        self.opened(token);
-        self.queue(token);
-    }
-
-    /// Puts an entry into the ready queue, once.
-    fn queue(&mut self, token: Token) {
-        if let Some(entry) = self.entry(token)
-            && !std::mem::replace(&mut entry.queued, true)
-        {
-            self.ready.push_back(token);
-        }
-    }
-
-    /// If the connection has become a pipe, it is the socket's from now on; its dialer is told.
-    fn opened(&mut self, token: Token) {
-        let Some(Slot::Connection(connection)) = self.slot(token) else { return };
-        if !connection.is_open() {
-            return;
-        }
-        let (maker, place) = (connection.maker, connection.place.as_deref().copied());
-        self.resign(token);
-        if let Some(place) = place {
-            self.lines.attached(place);
-        }
-        let Maker::Race(race) = maker else { return };
-        let Some(dialer) = self.call_off(race) else { return };
-        if let Some(Slot::Connection(connection)) = self.slot(token) {
-            connection.maker = Maker::Dialer(dialer);
-        }
-        match self.loops.other(HOME) {
-            None => self.dialer_is_connected(dialer),
-            Some(home) => home.post(Command::Connected(dialer)),
-        }
-    }
-
-    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
-    fn part(&mut self, token: Token, linger: Duration) {
-        let maker = match self.slot(token) {
-            Some(Slot::Connection(connection)) if connection.is_open() => {
-                std::mem::replace(&mut connection.maker, Maker::Listener)
-            }
-            _ => return,
-        };
-        self.drive(token, |connection, cx| connection.part(linger, token, cx));
-        if let Maker::Dialer(dialer) = maker {
-            self.tell_of_the_end(dialer, Ending::Parted);
-        }
-    }
-
-    fn end(&mut self, token: Token, ending: Ending) {
-        let Some(Slot::Connection(connection)) = self.slot(token) else { return };
-        let maker = connection.maker;
-        if let Some(Slot::Connection(mut connection)) = self.take(token) {
-            let turned_away_by = connection.turned_away_by(&ending);
-            connection.end(&ending, &mut self.cx);
-            drop(connection);
-            self.loops.connection_is_over();
-            let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
-            match maker {
-                Maker::Listener => {}
-                Maker::Race(race) => self.fell_out(race, token, ending),
-                Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
-            }
-        }
-    }
-
     /// Forgets an endpoint: no more accepting or dialing, and what is on the way ends. Its pipes
     /// have been told to close by the socket and do so at their own pace.
     fn forget(&mut self, endpoint: EndpointId) {
-        let members = (endpoint, Token(0))..=(endpoint, Token(usize::MAX));
-        let tokens: Vec<Token> = self.members.range(members).map(|&(_, token)| token).collect();
+        let members = self.members.of(endpoint);
         // First those who would begin anew when something of theirs ends.
-        for &token in &tokens {
-            if let Some(Slot::Listening(_) | Slot::Dialer(_) | Slot::Race(_)) = self.slot(token) {
-                self.remove(token);
+        for &token in &members {
+            match Kind::of(token) {
+                Kind::Listener => self.remove_listener(token),
+                Kind::Dialer => self.remove_dialer(token),
+                Kind::Race => self.remove_race(token),
+                Kind::Connection => {}
             }
         }
-        for token in tokens {
-            if let Some(Slot::Connection(connection)) = self.slot(token)
-                && connection.is_on_the_way()
-            {
+        for token in members {
+            if Kind::of(token) == Kind::Connection {
                 self.end(token, Ending::Parted);
             }
         }
         for mailbox in self.loops.outposts() {
             mailbox.post(Command::Forget(endpoint));
         }
-    }
-
-    fn insert(&mut self, slot: Slot) -> Token {
-        self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
-        let generation = self.generation;
-        let endpoint = slot.endpoint().id;
-        let index = self.entries.insert(Entry { generation, queued: false, member: true, slot });
-        let token = token(index, generation);
-        self.members.insert((endpoint, token));
-        token
-    }
-
-    /// Takes an entry out, if it is still there.
-    fn take(&mut self, token: Token) -> Option<Slot> {
-        self.resign(token);
-        self.entry(token)?;
-        let slot = self.entries.remove(index(token)).slot;
-        if let Slot::Connection(connection) = &slot
-            && let Some(&place) = connection.place.as_deref()
-        {
-            self.lines.leave(place, token);
-        }
-        Some(slot)
-    }
-
-    /// Takes an entry off the members of its endpoint.
-    fn resign(&mut self, token: Token) {
-        if let Some(entry) = self.entry(token)
-            && std::mem::replace(&mut entry.member, false)
-        {
-            let endpoint = entry.slot.endpoint().id;
-            self.members.remove(&(endpoint, token));
-        }
-    }
-
-    fn remove(&mut self, token: Token) {
-        let timer = match self.take(token) {
-            Some(Slot::Dialer(dialer)) => dialer.timer,
-            Some(Slot::Race(race)) => race.timer,
-            Some(Slot::Listening(listening)) => listening.pause,
-            Some(Slot::Connection(_)) | None => None,
-        };
-        if let Some(timer) = timer {
-            self.cx.timers.cancel(timer);
-        }
-    }
-
-    fn slot(&mut self, token: Token) -> Option<&mut Slot> {
-        self.entry(token).map(|entry| &mut entry.slot)
-    }
-
-    fn entry(&mut self, token: Token) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(index(token))?;
-        (entry.generation == generation(token)).then_some(entry)
     }
 }
 
@@ -830,21 +554,4 @@ impl Drop for Driver {
 /// Tells sockets apart, as long as somebody holds the reference: a timer does.
 fn address(host: &Weak<dyn Host>) -> usize {
     host.as_ptr().cast::<()>().addr()
-}
-
-/// Place and generation in one token. On 32-bit machines the generation is cut to what is left; a
-/// stale event then has a small chance to be taken for a fresh one, which is harmless: events are
-/// hints.
-const INDEX_BITS: u32 = usize::BITS / 2;
-
-fn token(index: usize, generation: u32) -> Token {
-    Token((generation as usize) << INDEX_BITS | index)
-}
-
-fn index(token: Token) -> usize {
-    token.0 & ((1 << INDEX_BITS) - 1)
-}
-
-fn generation(token: Token) -> u32 {
-    u32::try_from(token.0 >> INDEX_BITS).unwrap_or(u32::MAX)
 }

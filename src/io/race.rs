@@ -24,7 +24,7 @@ use mio::Token;
 
 use super::connection::{Connection, Ending, Maker};
 use super::timers::{TimerKey, after};
-use super::{Driver, Due, Slot};
+use super::{Driver, Due};
 use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
@@ -44,13 +44,13 @@ pub(crate) struct Race {
     /// On the home loop.
     dialer: Token,
     host: Weak<dyn Host>,
-    pub(super) endpoint: Arc<EndpointCore>,
+    endpoint: Arc<EndpointCore>,
     transport: Arc<dyn StreamTransport>,
     course: Course,
     /// The connection that stands, while headers are exchanged: no clock of ours runs then.
     standing: Option<Token>,
     deadline: Option<Instant>,
-    pub(super) timer: Option<TimerKey>,
+    timer: Option<TimerKey>,
     /// What the last place that said anything has said.
     error: Option<AttemptError>,
 }
@@ -98,7 +98,9 @@ pub(super) fn deadline(endpoint: &EndpointCore) -> Option<Instant> {
 impl Driver {
     /// Begins a race on this loop. It was counted here as one connection when it was given.
     pub(super) fn enter(&mut self, race: Box<Race>) {
-        let token = self.insert(Slot::Race(race));
+        let endpoint = race.endpoint.id;
+        let token = self.races.insert(race);
+        self.members.add(endpoint, token);
         self.race(token);
         // From here on its connections count.
         self.loops.connection_is_over();
@@ -108,7 +110,7 @@ impl Driver {
     pub(super) fn race(&mut self, token: Token) {
         loop {
             let now = Instant::now();
-            let Some(Slot::Race(race)) = self.slot(token) else { return };
+            let Some(race) = self.races.get(token) else { return };
             if race.standing.is_some() {
                 return;
             }
@@ -129,19 +131,19 @@ impl Driver {
     /// Looks at a race again at that time.
     fn race_at(&mut self, token: Token, at: Option<Instant>) {
         let key = at.map(|at| self.cx.timers.set(at, Due::Race(token)));
-        let Some(Slot::Race(race)) = self.slot(token) else { return };
+        let Some(race) = self.races.get(token) else { return };
         if let Some(old) = std::mem::replace(&mut race.timer, key) {
             self.cx.timers.cancel(old);
         }
     }
 
     fn start(&mut self, token: Token, lane: usize, now: Instant) {
-        let Some(Slot::Race(race)) = self.slot(token) else { return };
+        let Some(race) = self.races.get(token) else { return };
         match race.begin(lane, token) {
             Ok(Some(connection)) => {
                 self.loops.connection_begins();
-                let begun = self.insert(Slot::Connection(Box::new(connection)));
-                if let Some(Slot::Race(race)) = self.slot(token)
+                let begun = self.take_on(Box::new(connection));
+                if let Some(race) = self.races.get(token)
                     && let Some(replaced) = race.course.started(lane, begun, now)
                 {
                     self.withdraw(replaced);
@@ -159,9 +161,9 @@ impl Driver {
 
     /// A connection of a race stands: it goes on, alone.
     pub(super) fn stands(&mut self, connection: Token) {
-        let Some(Slot::Connection(standing)) = self.slot(connection) else { return };
+        let Some(standing) = self.connections.get(connection) else { return };
         let Maker::Race(token) = standing.maker else { return };
-        let Some(Slot::Race(race)) = self.slot(token) else { return };
+        let Some(race) = self.races.get(token) else { return };
         race.standing = Some(connection);
         let others = race.course.won_by(connection);
         self.race_at(token, None);
@@ -174,7 +176,7 @@ impl Driver {
     /// long enough to be noticed.
     pub(super) fn fell_out(&mut self, token: Token, connection: Token, ending: Ending) {
         let now = Instant::now();
-        let Some(Slot::Race(race)) = self.slot(token) else { return };
+        let Some(race) = self.races.get(token) else { return };
         let Ending::Failed(error) = ending else { return self.finish_race(token, ending) };
         race.error = Some(error);
         if race.standing.take_if(|standing| *standing == connection).is_some() {
@@ -196,13 +198,21 @@ impl Driver {
 
     /// Ends a race, with all that is on the way in it but what stands. For whom it was.
     pub(super) fn call_off(&mut self, token: Token) -> Option<Token> {
-        let Some(Slot::Race(race)) = self.slot(token) else { return None };
+        let race = self.races.get(token)?;
         let (dialer, standing) = (race.dialer, race.standing);
         let mut on_the_way = race.course.on_the_way();
         on_the_way.retain(|&connection| Some(connection) != standing);
-        self.remove(token);
+        self.remove_race(token);
         self.withdraw_all(on_the_way);
         Some(dialer)
+    }
+
+    pub(super) fn remove_race(&mut self, token: Token) {
+        let Some(race) = self.races.remove(token) else { return };
+        self.members.remove(race.endpoint.id, token);
+        if let Some(timer) = race.timer {
+            self.cx.timers.cancel(timer);
+        }
     }
 
     fn withdraw_all(&mut self, connections: Vec<Token>) {
@@ -213,8 +223,7 @@ impl Driver {
 
     /// Drops a connection that does not stand, and tells nobody.
     fn withdraw(&mut self, connection: Token) {
-        if let Some(Slot::Connection(_)) = self.slot(connection) {
-            self.take(connection);
+        if self.let_go(connection).is_some() {
             self.loops.connection_is_over();
         }
     }
