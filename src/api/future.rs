@@ -129,14 +129,11 @@ impl<P: Protocol> Core<P> {
     ) -> Poll<Result<(), SendError>> {
         let sending = message.as_ref().expect(POLLED_TOO_OFTEN);
         let (to, body) = (to(sending), sending.body());
-        let polled = match self.check_size(&to, body) {
+        let polled = match self.outgoing(&to, body) {
             Err(excess) => Poll::Ready(Err(Err(excess))),
-            Ok(()) => {
-                let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| {
-                    p.send(&to, body, now, io)?;
-                    io.accepted(body);
-                    Ok(())
-                };
+            Ok(outgoing) => {
+                let attempt =
+                    |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(&to, p, io, now);
                 self.poll_wait(interest, spot, cx, attempt).map_err(Ok)
             }
         };

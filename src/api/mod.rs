@@ -599,16 +599,12 @@ impl<P: Protocol> Core<P> {
         to: &P::To,
         message: Message,
     ) -> Result<(), SendError> {
-        if let Err(excess) = self.check_size(to, message.body()) {
-            return Err(SendError::too_large(message, excess));
-        }
-        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| match open() {
-            true => {
-                p.send(to, message.body(), now, io)?;
-                io.accepted(message.body());
-                Ok(())
-            }
-            false => Err(SendRefusal::State),
+        let outgoing = match self.outgoing(to, message.body()) {
+            Ok(outgoing) => outgoing,
+            Err(excess) => return Err(SendError::too_large(message, excess)),
+        };
+        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| {
+            if open() { outgoing.send(to, p, io, now) } else { Err(SendRefusal::State) }
         };
         match self.wait(interest, patience, attempt) {
             Ok(()) => Ok(()),

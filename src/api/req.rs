@@ -11,7 +11,7 @@ use super::prelude::*;
 use crate::api::context::{Conversing, ReqContext};
 use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;
-use crate::protocol::{Conversation, Protocol, RecvRefusal, Turn};
+use crate::protocol::{Conversation, RecvRefusal, Turn};
 use crate::socket::Core;
 use crate::socket::wait::Failure;
 
@@ -175,8 +175,8 @@ fn open_request(
     core: &Handle<protocol::Req>,
     message: &Message,
 ) -> Result<(Conversing<protocol::Req>, Turn), RequestError> {
-    let body = message.body();
-    core.check_size(&Conversation::FIRST, body)
+    let outgoing = core
+        .outgoing(&Conversation::FIRST, message.body())
         .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
     let resends = core.with_options(Options::resends);
     let opened = core.enter(|entry| {
@@ -186,8 +186,7 @@ fn open_request(
         let (req, mut io, now) = entry.parts();
         let conversation = req.open(resends);
         // A REQ takes every request: it holds what it cannot send.
-        req.send(&conversation, body, now, &mut io).ok()?;
-        io.accepted(body);
+        outgoing.send(&conversation, req, &mut io, now).ok()?;
         Some((conversation, req.turn(conversation).ok()?))
     });
     let (conversation, turn) = opened.ok_or_else(|| match core.is_forked() {

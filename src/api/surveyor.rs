@@ -65,10 +65,10 @@ impl Surveyor {
     #[doc(alias("ask", "nn_send", "nng_send"))]
     pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
         let message = message.into();
-        let body = message.body();
-        if let Err(excess) = self.core.check_size(&Conversation::FIRST, body) {
-            return Err(SendError::too_large(message, excess));
-        }
+        let outgoing = match self.core.outgoing(&Conversation::FIRST, message.body()) {
+            Ok(outgoing) => outgoing,
+            Err(excess) => return Err(SendError::too_large(message, excess)),
+        };
         let options = self.core.options();
         let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());
         let opened = self.core.enter(|entry| {
@@ -78,8 +78,7 @@ impl Surveyor {
             let (surveyor, mut io, now) = entry.parts();
             let conversation = surveyor.open(deadline, storage);
             // A SURVEYOR takes every survey: whom it cannot reach does not get it.
-            surveyor.send(&conversation, body, now, &mut io).ok()?;
-            io.accepted(body);
+            outgoing.send(&conversation, surveyor, &mut io, now).ok()?;
             let ends = deadline.and_then(|deadline| now.checked_add(deadline));
             Some((conversation, surveyor.turn(conversation).ok()?, ends))
         });

@@ -18,12 +18,10 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::body::{StateGuard, StateLock};
 use crate::contain::contain;
 use crate::detach::DetachReason;
-use crate::error::{Closed, Excess, NoSuchPipe, OptionError, RuntimeError};
+use crate::error::{Closed, NoSuchPipe, OptionError, RuntimeError};
 use crate::io::Command;
 use crate::message::PipeId;
 use crate::options::Options;
@@ -44,6 +42,7 @@ pub(crate) mod establish;
 mod events;
 pub(crate) mod forked;
 mod limits;
+mod outgoing;
 mod pipes;
 mod port;
 mod record;
@@ -288,33 +287,6 @@ impl<P: Protocol> Core<P> {
 
     pub(crate) fn recv_timeout(&self) -> Option<Duration> {
         self.limits.recv_timeout()
-    }
-
-    /// Whether a body may be sent, with the header that goes with it.
-    #[inline]
-    pub(crate) fn check_size(&self, to: &P::To, body: &Bytes) -> Result<(), Excess> {
-        let (header, limit) = (P::header_len(to), self.limits.max_send_size());
-        match body.len().saturating_add(header) <= limit {
-            true => Ok(()),
-            false => self.check_large(Excess { header, limit }),
-        }
-    }
-
-    /// As long as nobody has set a limit it is there for peers, which have one, and those of this process
-    /// have none.
-    #[cold]
-    fn check_large(&self, excess: Excess) -> Result<(), Excess> {
-        if self.is_forked() {
-            return Ok(()); // as below
-        }
-        if !self.options.lock().is_max_send_size_default() {
-            return Err(excess);
-        }
-        let state = self.state.lock();
-        let mut endpoints = state.endpoints.iter();
-        let is_inproc = endpoints.len() > 0 && endpoints.all(|endpoint| endpoint.is_inproc());
-        // That it is closed is said by the attempt.
-        if is_inproc || state.closed { Ok(()) } else { Err(excess) }
     }
 
     /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that

@@ -70,7 +70,7 @@ impl SocketPort<'_> {
 
     /// Counts a message that the socket has accepted from the program.
     #[inline]
-    pub(crate) fn accepted(&mut self, body: &Bytes) {
+    pub(super) fn accepted(&mut self, body: &Bytes) {
         self.counters.messages_sent.count(1);
         self.counters.bytes_sent.count(body.len() as u64);
     }

@@ -66,7 +66,7 @@ pub(crate) trait Outcome {
     fn count(&self, _port: &mut SocketPort<'_>) {}
 }
 
-/// What is sent has been counted by whoever had the body.
+/// Sends are counted by [`Outgoing`](super::outgoing::Outgoing).
 impl Outcome for () {}
 
 impl Outcome for Message {

@@ -102,13 +102,20 @@ impl<R: Role> Answering<R> {
             let Some(mut in_hand) = InHand::take(&core, &common, &current) else {
                 return Err(SendError::State(message));
             };
-            let sent = match core.check_size(&in_hand.route, message.body()) {
-                Ok(()) => {
-                    let attempt = send_open(Arc::clone(&common), in_hand.route.clone(), &message);
-                    let waiting = Waiting::new(&core, in_hand.route.interest(), attempt);
-                    waiting.await.map_err(|failure| match common.is_closed() {
-                        true => SendError::Closed(message),
-                        false => core.send_error(&failure, message),
+            let sent = match core.outgoing(&in_hand.route, message.body()) {
+                Ok(outgoing) => {
+                    let attempt = |answerer: &mut Answerer<R>, io: &mut SocketPort<'_>, now| {
+                        if common.is_closed() {
+                            return Err(SendRefusal::State);
+                        }
+                        outgoing.send(&in_hand.route, answerer, io, now)
+                    };
+                    let interest = in_hand.route.interest();
+                    Waiting::new(&core, interest, attempt).await.map_err(|failure| {
+                        match common.is_closed() {
+                            true => SendError::Closed(message),
+                            false => core.send_error(&failure, message),
+                        }
                     })
                 }
                 Err(excess) => Err(SendError::too_large(message, excess)),
@@ -201,24 +208,6 @@ impl<R: Role> Drop for InHand<'_, R> {
             self.current.lock().get_or_insert_with(|| self.route.clone());
             self.common.tell_watches(self.core);
         }
-    }
-}
-
-/// Answers along `route` unless the context has been closed.
-fn send_open<R: Role>(
-    common: Arc<Common>,
-    route: Route,
-    message: &Message,
-) -> impl FnMut(&mut Answerer<R>, &mut SocketPort<'_>, Instant) -> Result<(), SendRefusal> + use<R>
-{
-    let body = message.body().clone();
-    move |answerer, io, now| {
-        if common.is_closed() {
-            return Err(SendRefusal::State);
-        }
-        answerer.send(&route, &body, now, io)?;
-        io.accepted(&body);
-        Ok(())
     }
 }
 

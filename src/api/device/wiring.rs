@@ -149,12 +149,10 @@ fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
 
 /// Sends a message with the header it came with, however long that takes.
 fn pass_on<P: RawProtocol>(to: &Core<P>, message: &Message) -> Result<(), DropReason> {
-    let (header, body) = (message.header(), message.body());
-    to.check_size(header, body).map_err(|_| DropReason::TooLarge)?;
+    let header = message.header();
+    let outgoing = to.outgoing(header, message.body()).map_err(|_| DropReason::TooLarge)?;
     let sent = to.wait(Interest::Send(0), Patience::For(None), |p, io, now| {
-        p.send(header, body, now, io)?;
-        io.accepted(body);
-        Ok(())
+        outgoing.send(header, p, io, now)
     });
     sent.map_err(|failure| match failure {
         Failure::Refused(SendRefusal::Header) => DropReason::BadHeader,
