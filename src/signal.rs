@@ -215,7 +215,7 @@ mod loom_models {
     use super::*;
     use crate::sync::AtomicBool;
 
-    const INTEREST: Interest = Interest::Recv(0);
+    const INTEREST: Interest = Interest::RECV;
 
     /// Waits as a task until `there`: look, register, look again.
     fn wait(signal: &Signal, there: &AtomicBool) {

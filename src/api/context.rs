@@ -18,8 +18,8 @@ use crate::error::Closed;
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
 use crate::options::{Conflate, Keep, Options};
-use crate::protocol::{self, Conversation, NotSubscribed, Protocol, RecvRefusal};
-use crate::socket::wait::{Failure, Patience, Waiting};
+use crate::protocol::{self, Conversation, Protocol, RecvRefusal};
+use crate::socket::wait::{Patience, Waiting};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -93,11 +93,6 @@ impl Common {
         if self.watched.load(Ordering::Acquire) {
             core.tell_watches();
         }
-    }
-
-    /// Why a receive failed; a context that was closed meanwhile says so.
-    fn recv_error<P: Protocol>(&self, core: &Core<P>, failure: Failure<RecvRefusal>) -> RecvError {
-        if self.is_closed() { RecvError::Closed } else { core.recv_error(failure) }
     }
 }
 
@@ -231,9 +226,9 @@ macro_rules! conversation_calls {
                 let common = Arc::clone(&self.common);
                 async move {
                     let _receiving = common.receive()?;
-                    let attempt = $attempt(conversation, Arc::clone(&common));
-                    let waiting = Waiting::new(&core, conversation.interest(), attempt);
-                    waiting.await.map_err(|failure| common.recv_error(&core, failure))
+                    let waiting =
+                        Waiting::new(&core, conversation.interest(), $attempt(conversation));
+                    waiting.await.map_err(|failure| core.recv_error(failure))
                 }
             }
 
@@ -253,17 +248,15 @@ macro_rules! conversation_calls {
             fn take(&self, patience: Patience) -> Result<Message, RecvError> {
                 let _receiving = self.common.receive()?;
                 let Conversing { core, conversation, .. } = &self.conversing;
-                let attempt = $attempt(*conversation, Arc::clone(&self.common));
-                core.wait(conversation.interest(), patience, attempt)
-                    .map_err(|failure| self.common.recv_error(core, failure))
+                core.wait(conversation.interest(), patience, $attempt(*conversation))
+                    .map_err(|failure| core.recv_error(failure))
             }
         }
 
         impl Receives for $context {
             fn watch_recv(&self, beacon: Beacon) -> Watching {
                 let Conversing { core, conversation, .. } = &self.conversing;
-                let (interest, common) = (conversation.interest(), Arc::clone(&self.common));
-                core.watch(beacon, move |p, io| common.is_closed() || p.settle(interest, io))
+                core.watch_interest(conversation.interest(), beacon)
             }
         }
     };
@@ -300,13 +293,8 @@ macro_rules! asking_context {
             /// `Closed` or `TooLarge`, with the message inside.
             pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
                 let Conversing { core, conversation, .. } = &self.conversing;
-                core.send_while(
-                    || !self.common.is_closed(),
-                    conversation.interest(),
-                    Patience::None,
-                    conversation,
-                    message.into(),
-                )?;
+                let interest = conversation.interest();
+                core.send(interest, Patience::None, conversation, message.into())?;
                 // All calls that wait, wait for what is given up now; there may be many.
                 self.conversing.wake_every();
                 Ok(())
@@ -327,13 +315,9 @@ macro_rules! asking_context {
 /// Receives for what the conversation has asked when the receive begins; a newer question cancels it.
 fn recv_turn<P: Asks>(
     conversation: Conversation,
-    common: Arc<Common>,
 ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> {
     let mut turn = None;
     move |protocol, io, now| {
-        if common.is_closed() {
-            return Err(RecvRefusal::Canceled);
-        }
         let turn = match turn {
             Some(turn) => turn,
             None => *turn.insert(protocol.turn(conversation)?),
@@ -407,7 +391,7 @@ impl SurveyorContext {
     #[cfg(feature = "futures")]
     pub fn stream(&self) -> super::stream::RecvStream<Message> {
         let Conversing { core, conversation, .. } = &self.conversing;
-        let attempt = recv_turn(*conversation, Arc::clone(&self.common));
+        let attempt = recv_turn(*conversation);
         super::stream::RecvStream::new(core, conversation.interest(), attempt, |answer| answer)
     }
 
@@ -478,7 +462,7 @@ impl SubContext {
     /// [`Closed`].
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Closed> {
         let Conversing { core, conversation, .. } = &self.conversing;
-        core.subscribe_while(|| !self.common.is_closed(), *conversation, topic.as_ref())
+        core.subscribe(*conversation, topic.as_ref())
     }
 
     /// As [`Sub::unsubscribe`](crate::Sub::unsubscribe), for this context.
@@ -489,14 +473,14 @@ impl SubContext {
     /// the context is closed.
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), UnsubscribeError> {
         let Conversing { core, conversation, .. } = &self.conversing;
-        core.unsubscribe_while(|| !self.common.is_closed(), *conversation, topic.as_ref())
+        core.unsubscribe(*conversation, topic.as_ref())
     }
 
     /// The messages that come, as a stream. Only with the feature `futures`.
     #[cfg(feature = "futures")]
     pub fn stream(&self) -> super::stream::RecvStream<Message> {
         let Conversing { core, conversation, .. } = &self.conversing;
-        let attempt = recv_matching(*conversation, Arc::clone(&self.common));
+        let attempt = recv_matching(*conversation);
         super::stream::RecvStream::new(core, conversation.interest(), attempt, |message| message)
     }
 
@@ -530,20 +514,21 @@ impl SubContext {
     }
 }
 
-/// Receives what the context has subscribed to, unless it has been closed.
+/// Receives what the context has subscribed to.
 fn recv_matching(
     conversation: Conversation,
-    common: Arc<Common>,
 ) -> impl FnMut(&mut protocol::Sub, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> {
-    move |sub, io, now| match common.is_closed() {
-        true => Err(RecvRefusal::Canceled),
-        false => sub.recv(&conversation, now, io),
-    }
+    move |sub, io, now| sub.recv(&conversation, now, io)
 }
 
 impl Core<protocol::Sub> {
     pub(super) fn subscribe(&self, of: Conversation, topic: &[u8]) -> Result<(), Closed> {
-        self.subscribe_while(|| true, of, topic)
+        self.enter(|entry| {
+            if entry.is_closed() {
+                return Err(Closed);
+            }
+            entry.parts().0.subscribe(of, topic)
+        })
     }
 
     pub(super) fn unsubscribe(
@@ -551,39 +536,12 @@ impl Core<protocol::Sub> {
         of: Conversation,
         topic: &[u8],
     ) -> Result<(), UnsubscribeError> {
-        self.unsubscribe_while(|| true, of, topic)
-    }
-
-    /// Subscribes, unless the socket is closed or `open` says no, which is asked under the lock: the
-    /// number of a context that is closed may belong to another one.
-    fn subscribe_while(
-        &self,
-        open: impl Fn() -> bool,
-        of: Conversation,
-        topic: &[u8],
-    ) -> Result<(), Closed> {
-        self.enter(|entry| match open() && !entry.is_closed() {
-            true => {
-                entry.parts().0.subscribe(of, topic);
-                Ok(())
+        self.enter(|entry| {
+            if entry.is_closed() {
+                return Err(UnsubscribeError::Closed);
             }
-            false => Err(Closed),
-        })
-    }
-
-    fn unsubscribe_while(
-        &self,
-        open: impl Fn() -> bool,
-        of: Conversation,
-        topic: &[u8],
-    ) -> Result<(), UnsubscribeError> {
-        self.enter(|entry| match open() && !entry.is_closed() {
-            true => {
-                let (sub, mut io, _) = entry.parts();
-                sub.unsubscribe(of, topic, &mut io)
-                    .map_err(|NotSubscribed| UnsubscribeError::NotSubscribed)
-            }
-            false => Err(UnsubscribeError::Closed),
+            let (sub, mut io, _) = entry.parts();
+            sub.unsubscribe(of, topic, &mut io)
         })
     }
 }

@@ -575,8 +575,8 @@ pub use subscribe::Sub;
 pub use surveyor::{Survey, Surveyor};
 
 /// What is waited for where there is only one thing to wait for.
-const ONLY_SEND: Interest = Interest::Send(0);
-const ONLY_RECV: Interest = Interest::Recv(0);
+const ONLY_SEND: Interest = Interest::SEND;
+const ONLY_RECV: Interest = Interest::RECV;
 
 impl<P: Protocol> Core<P> {
     /// Sends a message, or gives it back.
@@ -587,30 +587,12 @@ impl<P: Protocol> Core<P> {
         to: &P::To,
         message: Message,
     ) -> Result<(), SendError> {
-        self.send_while(|| true, interest, patience, to, message)
-    }
-
-    /// Sends a message, or gives it back; also when `open` says no, which is asked under the lock.
-    pub(in crate::api) fn send_while(
-        &self,
-        open: impl Fn() -> bool,
-        interest: Interest,
-        patience: Patience,
-        to: &P::To,
-        message: Message,
-    ) -> Result<(), SendError> {
         let outgoing = match self.outgoing(to, message.body()) {
             Ok(outgoing) => outgoing,
             Err(excess) => return Err(SendError::too_large(message, excess)),
         };
-        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| {
-            if open() { outgoing.send(to, p, io, now) } else { Err(SendRefusal::State) }
-        };
-        match self.wait(interest, patience, attempt) {
-            Ok(()) => Ok(()),
-            Err(_) if !open() => Err(SendError::Closed(message)),
-            Err(failure) => Err(self.send_error(&failure, message)),
-        }
+        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(to, p, io, now);
+        self.wait(interest, patience, attempt).map_err(|failure| self.send_error(&failure, message))
     }
 
     pub(in crate::api) fn send_error(
@@ -619,7 +601,7 @@ impl<P: Protocol> Core<P> {
         message: Message,
     ) -> SendError {
         match *failure {
-            Failure::Closed => SendError::Closed(message),
+            Failure::Closed | Failure::Refused(SendRefusal::Closed) => SendError::Closed(message),
             Failure::Forked => SendError::Forked(message),
             Failure::TimedOut(waited) => {
                 SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
@@ -634,7 +616,7 @@ impl<P: Protocol> Core<P> {
 
     pub(in crate::api) fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
         let waited = match failure {
-            Failure::Closed => return RecvError::Closed,
+            Failure::Closed | Failure::Refused(RecvRefusal::Closed) => return RecvError::Closed,
             Failure::Forked => return RecvError::Forked,
             Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => {
                 return RecvError::WouldBlock;

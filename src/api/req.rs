@@ -105,13 +105,13 @@ impl Req {
     }
 
     fn ask(&self, message: Message, patience: Patience) -> Result<Message, RequestError> {
-        let (asked, turn) = open_request(&self.core, &message)?;
+        let (mut asked, turn) = open_request(&self.core, &message)?;
         let attempt = asked.last_recv(turn);
         let reply = self
             .core
             .wait(turn.interest(), patience, attempt)
             .map_err(|failure| request_error(&self.core, failure, message))?;
-        asked.is_over();
+        asked.mark_over();
         Ok(reply)
     }
 }
@@ -149,7 +149,7 @@ impl Future for Requesting {
         let attempt = conversing.last_recv(*turn);
         let outcome = ready!(core.poll_wait(turn.interest(), spot, cx, attempt));
         if outcome.is_ok() {
-            conversing.is_over();
+            conversing.mark_over();
         }
         // Ends the conversation of a request that has failed.
         *asked = None;

@@ -137,6 +137,7 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conversation::Conversations;
     use super::*;
 
     const HEAD: &[u8] = &[0x80, 0, 0, 1];
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn the_header_is_the_id_with_its_top_bit_set() {
         let mut ids = Ids::new(0x9234_5678);
-        let asker = Conversation::from_index(0);
+        let asker = Conversation::FIRST;
         assert_eq!(ids.issue(asker).header(), [0x92, 0x34, 0x56, 0x78]);
         assert_eq!(ids.issue(asker).header(), [0x92, 0x34, 0x56, 0x79]);
         assert_eq!(Ids::new(0).issue(asker).header(), [0x80, 0, 0, 0]);
@@ -217,7 +218,8 @@ mod tests {
     // Wire specification, section 9.
     #[test]
     fn ids_wrap_at_31_bits_and_skip_those_outstanding() {
-        let [old, new] = [0, 1].map(Conversation::from_index);
+        let mut conversations = Conversations::default();
+        let [old, new] = [(); 2].map(|()| conversations.open(()));
         let mut ids = Ids::new(0);
         let zero = ids.issue(old);
         let one = ids.issue(old);

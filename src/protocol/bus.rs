@@ -23,7 +23,7 @@ pub(crate) struct Bus {
     messages: FairQueue,
 }
 
-const RECV: Interest = Interest::Recv(0);
+const RECV: Interest = Interest::RECV;
 
 impl Bus {
     /// `overflow` is one of [`Protocol::OVERFLOW`].
@@ -172,7 +172,7 @@ mod tests {
     fn a_peer_that_never_reads_holds_up_nobody() {
         let (mut bus, mut io) = socket(2);
         io.fill(pipe(1));
-        assert!(bus.ready(Interest::Send(0)));
+        assert!(bus.ready(Interest::SEND));
         assert_eq!(bus.send(&(), &body("x"), start(), &mut io), Ok(()));
         assert_eq!(recipients(&mut io), [2]);
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);

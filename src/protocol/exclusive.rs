@@ -39,8 +39,8 @@ struct Peer {
     readable: bool,
 }
 
-const SEND: Interest = Interest::Send(0);
-const RECV: Interest = Interest::Recv(0);
+const SEND: Interest = Interest::SEND;
+const RECV: Interest = Interest::RECV;
 
 impl Exclusive {
     pub(super) fn attach(&mut self, pipe: PipeId, io: &mut impl Port) -> Result<(), Rejected> {

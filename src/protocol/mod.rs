@@ -56,7 +56,7 @@ pub(crate) use raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor};
 pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
 pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};
-pub(crate) use subscribe::{NotSubscribed, RawSub, Sub};
+pub(crate) use subscribe::{RawSub, Sub};
 pub(crate) use surveyor::Surveyor;
 
 /// What a protocol can do with its pipes: everything it has of the world outside.
@@ -183,15 +183,21 @@ pub(crate) enum PushError {
 /// What a waiting call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Interest {
-    /// Room to send; the number tells apart what is waited for (a conversation, a pipe), 0 where
-    /// the socket has only one.
+    /// Room to send; the number is that of the pipe, 0 where the socket does not tell them apart.
     Send(u32),
-    /// Something to receive; the number as for `Send`.
-    Recv(u32),
+    /// Something to receive, in this conversation; the first where the socket has only one.
+    Recv(Conversation),
     /// A change in the number of peers. Not used by protocols.
     Peers,
     /// A send queue that has run empty. Not used by protocols.
     Drained,
+}
+
+impl Interest {
+    /// Room to send, where there is only one thing to wait for.
+    pub(crate) const SEND: Self = Self::Send(0);
+    /// Something to receive, where there is only one thing to wait for.
+    pub(crate) const RECV: Self = Self::Recv(Conversation::FIRST);
 }
 
 /// Why a send cannot be done now.
@@ -201,6 +207,8 @@ pub(crate) enum SendRefusal {
     WouldBlock,
     /// The conversation is not in a state in which it can send.
     State,
+    /// The conversation is closed.
+    Closed,
     /// The header is not one that this kind of raw socket can send.
     Header,
 }
@@ -212,6 +220,8 @@ pub(crate) enum RecvRefusal {
     WouldBlock,
     /// The conversation is not in a state in which it can receive.
     State,
+    /// The conversation is closed.
+    Closed,
     /// The survey has reached its deadline.
     Expired,
     /// A newer request or survey took the place of the one that was waited for.

@@ -106,8 +106,8 @@ mod tests {
     use super::super::manual::{ManualPort, body, pipe, start};
     use super::*;
 
-    const SEND: Interest = Interest::Send(0);
-    const RECV: Interest = Interest::Recv(0);
+    const SEND: Interest = Interest::SEND;
+    const RECV: Interest = Interest::RECV;
 
     fn paired() -> (Pair, ManualPort) {
         let (mut pair, mut io) = (Pair::new(), ManualPort::default());

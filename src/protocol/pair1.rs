@@ -27,8 +27,8 @@ use crate::stats::DropReason;
 /// The header of a message on its first hop.
 const FIRST_HOP: [u8; 4] = [0, 0, 0, 1];
 
-const SEND: Interest = Interest::Send(0);
-const RECV: Interest = Interest::Recv(0);
+const SEND: Interest = Interest::SEND;
+const RECV: Interest = Interest::RECV;
 
 /// Splits what has arrived into the header and the body.
 fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Body), DropReason> {

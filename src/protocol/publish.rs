@@ -357,7 +357,7 @@ mod tests {
         let refused = publisher.send(&(), &body("2"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert_eq!((io.take_sent(), io.take_drops()), (Vec::new(), Vec::new()));
-        assert!(!publisher.ready(Interest::Send(0)));
+        assert!(!publisher.ready(Interest::SEND));
         (publisher, io)
     }
 
@@ -365,10 +365,10 @@ mod tests {
     fn a_send_that_waits_goes_to_all_once_there_is_room_for_all() {
         let (mut publisher, mut io) = held_up();
         publisher.writable(pipe(2), start(), &mut io);
-        assert!(!io.take_woken(Interest::Send(0)), "it was told for nothing");
+        assert!(!io.take_woken(Interest::SEND), "it was told for nothing");
         io.drain(pipe(2));
         publisher.writable(pipe(2), start(), &mut io);
-        assert!(io.take_woken(Interest::Send(0)));
+        assert!(io.take_woken(Interest::SEND));
         publish(&mut publisher, &mut io, "2");
         assert_eq!(io.take_sent(), [1, 2].map(|n| (pipe(n), b"2".to_vec())));
     }
@@ -377,7 +377,7 @@ mod tests {
     fn a_send_does_not_wait_for_who_has_left() {
         let (mut publisher, mut io) = held_up();
         publisher.detach(pipe(2), &DetachReason::PeerClosed, start(), &mut io);
-        assert!(io.take_woken(Interest::Send(0)));
+        assert!(io.take_woken(Interest::SEND));
         publish(&mut publisher, &mut io, "2");
         assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
         publisher.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
@@ -389,7 +389,7 @@ mod tests {
     fn a_send_that_waits_goes_on_when_the_rule_changes() {
         let (mut publisher, mut io) = held_up();
         publisher.set_overflow(Overflow::DropNewest, &mut io);
-        assert!(io.take_woken(Interest::Send(0)));
+        assert!(io.take_woken(Interest::SEND));
         publish(&mut publisher, &mut io, "2");
         assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);
         assert_eq!(io.take_drops(), [(Some(pipe(2)), DropReason::SendQueueFull)]);

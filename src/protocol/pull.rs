@@ -38,7 +38,7 @@ pub(crate) struct Collector<R> {
     role: PhantomData<R>,
 }
 
-const RECV: Interest = Interest::Recv(0);
+const RECV: Interest = Interest::RECV;
 
 impl<R: Role> Collector<R> {
     pub(crate) fn new() -> Self {

@@ -38,7 +38,7 @@ pub(crate) struct Push {
     returned: VecDeque<Body>,
 }
 
-const SEND: Interest = Interest::Send(0);
+const SEND: Interest = Interest::SEND;
 
 impl Push {
     /// `overflow` is one of [`Protocol::OVERFLOW`].

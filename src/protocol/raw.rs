@@ -266,8 +266,8 @@ pub(crate) struct RawAsker<O> {
     answers: FairQueue,
 }
 
-const SEND: Interest = Interest::Send(0);
-const RECV: Interest = Interest::Recv(0);
+const SEND: Interest = Interest::SEND;
+const RECV: Interest = Interest::RECV;
 
 impl RawReq {
     pub(crate) fn new() -> Self {

@@ -76,7 +76,7 @@ pub(crate) struct Answerer<R> {
     role: PhantomData<R>,
 }
 
-const RECV: Interest = Interest::Recv(0);
+const RECV: Interest = Interest::RECV;
 
 impl<R: Role> Answerer<R> {
     /// `ttl` is at least 1: a request without any hop does not exist.

@@ -14,11 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use slab::Slab;
 use smallvec::SmallVec;
 
 use super::backtrace::{self, Ids, RequestId};
-use super::conversation::{Conversation, Turn};
+use super::conversation::{Conversation, Conversations, Turn};
 use super::route::Balance;
 use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
@@ -36,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Req {
     ids: Ids,
-    conversations: Slab<Asker>,
+    conversations: Conversations<Asker>,
     /// Requests that wait for a pipe.
     line: BTreeMap<Ticket, Conversation>,
     next_ticket: u64,
@@ -131,7 +130,7 @@ impl Req {
     pub(crate) fn new(seed: u32) -> Self {
         Self {
             ids: Ids::new(seed),
-            conversations: Slab::new(),
+            conversations: Conversations::default(),
             line: BTreeMap::new(),
             next_ticket: 0,
             drained: Balance::default(),
@@ -142,8 +141,7 @@ impl Req {
 
     /// A new conversation, whose requests are sent again as `resends` says.
     pub(crate) fn open(&mut self, resends: Resends) -> Conversation {
-        let index = self.conversations.insert(Asker { resends, state: State::Idle });
-        Conversation::from_index(index)
+        self.conversations.open(Asker { resends, state: State::Idle })
     }
 
     /// Changes when and how often the requests to come are sent again.
@@ -152,7 +150,7 @@ impl Req {
         conversation: Conversation,
         change: impl FnOnce(&mut Resends),
     ) {
-        if let Some(asker) = self.conversations.get_mut(conversation.index()) {
+        if let Some(asker) = self.conversations.get_mut(conversation) {
             change(&mut asker.resends);
         }
     }
@@ -160,19 +158,19 @@ impl Req {
     /// Ends the conversation and forgets its request.
     pub(crate) fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         self.forget(conversation, io);
-        self.conversations.try_remove(conversation.index());
+        self.conversations.close(conversation);
     }
 
     /// The request that a receive is to wait for now.
     pub(crate) fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
-        let asker = self.conversations.get(conversation.index()).ok_or(RecvRefusal::State)?;
+        let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
         let id = asker.state.id().ok_or(RecvRefusal::State)?;
         Ok(Turn { conversation, id })
     }
 
     /// Drops whatever the conversation has and tells whoever waits for it.
     fn forget(&mut self, conversation: Conversation, io: &mut impl Port) {
-        let Some(asker) = self.conversations.get_mut(conversation.index()) else {
+        let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
         match std::mem::replace(&mut asker.state, State::Idle) {
@@ -205,11 +203,6 @@ impl Req {
                 carried.remove(&copy.ticket);
             }
         }
-    }
-
-    fn take_ticket(&mut self) -> Ticket {
-        self.next_ticket += 1;
-        Ticket(self.next_ticket)
     }
 
     /// Gives requests to drained pipes for as long as there are both.
@@ -277,7 +270,7 @@ impl Req {
     fn accept(&mut self, frame: Frame, pipe: PipeId, io: &mut impl Port) -> Result<(), DropReason> {
         let (id, body) = backtrace::answer(frame)?;
         let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
-        let asker = self.conversations.get_mut(conversation.index()).ok_or(DropReason::Stale)?;
+        let asker = self.conversations.get_mut(conversation).ok_or(DropReason::Stale)?;
         let State::Outstanding(request) = &asker.state else { return Err(DropReason::Stale) };
         if !request.copies.iter().any(|copy| copy.pipe == pipe) {
             return Err(DropReason::NotAsked);
@@ -288,7 +281,7 @@ impl Req {
 
     /// Ends the outstanding request of a conversation: `state` says how.
     fn conclude(&mut self, conversation: Conversation, state: State, io: &mut impl Port) {
-        let Some(asker) = self.conversations.get_mut(conversation.index()) else {
+        let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
         if let State::Outstanding(request) = std::mem::replace(&mut asker.state, state) {
@@ -354,7 +347,7 @@ impl Req {
     /// In its old place it could keep them waiting for ever where pipes are slow and the interval
     /// is short.
     fn on_interval_over(&mut self, conversation: Conversation) {
-        let ticket = self.take_ticket();
+        let ticket = take_ticket(&mut self.next_ticket);
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return;
         };
@@ -413,12 +406,9 @@ impl Protocol for Req {
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        if !self.conversations.contains(conversation.index()) {
-            return Err(SendRefusal::State);
-        }
         self.forget(conversation, io);
-        let (id, ticket) = (self.ids.issue(conversation), self.take_ticket());
-        let asker = &mut self.conversations[conversation.index()];
+        let asker = self.conversations.get_mut(conversation).ok_or(SendRefusal::Closed)?;
+        let (id, ticket) = (self.ids.issue(conversation), take_ticket(&mut self.next_ticket));
         asker.state = State::Outstanding(Request {
             id,
             body: body.clone().into(),
@@ -439,15 +429,14 @@ impl Protocol for Req {
         _now: Instant,
         _io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
-        let asker = self.conversations.get_mut(turn.conversation.index());
-        let state = match asker {
-            Some(asker) if asker.state.id() == Some(turn.id) => &mut asker.state,
-            _ => return Err(RecvRefusal::Canceled),
-        };
-        if let State::Outstanding(_) = state {
+        let asker = self.conversations.get_mut(turn.conversation).ok_or(RecvRefusal::Closed)?;
+        if asker.state.id() != Some(turn.id) {
+            return Err(RecvRefusal::Canceled);
+        }
+        if let State::Outstanding(_) = asker.state {
             return Err(RecvRefusal::WouldBlock);
         }
-        match std::mem::replace(state, State::Idle) {
+        match std::mem::replace(&mut asker.state, State::Idle) {
             State::Replied(_, reply) => Ok(reply),
             State::Failed(_, refusal) => Err(refusal),
             State::Idle | State::Outstanding(_) => Err(RecvRefusal::State),
@@ -457,20 +446,21 @@ impl Protocol for Req {
     fn ready(&self, interest: Interest) -> bool {
         match interest {
             Interest::Send(_) => true,
-            Interest::Recv(n) => {
-                let asker = self.conversations.get(n as usize);
+            Interest::Recv(conversation) => {
+                let asker = self.conversations.get(conversation);
                 !asker.is_some_and(|asker| matches!(asker.state, State::Outstanding(_)))
             }
             Interest::Peers | Interest::Drained => false,
         }
     }
 
-    /// Readable is a conversation whose request is over, and not one that has asked nothing.
+    /// Readable is a conversation whose request is over or that is closed, and not one that has asked
+    /// nothing.
     fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
         match interest {
-            Interest::Recv(n) => {
-                let asker = self.conversations.get(n as usize);
-                asker.is_some_and(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
+            Interest::Recv(conversation) => {
+                let asker = self.conversations.get(conversation);
+                asker.is_none_or(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
             }
             _ => self.ready(interest),
         }
@@ -478,7 +468,7 @@ impl Protocol for Req {
 
     fn held(&self) -> Held {
         let count = |wanted: fn(&State) -> bool| {
-            self.conversations.iter().filter(|(_, asker)| wanted(&asker.state)).count() as u64
+            self.conversations.states().filter(|asker| wanted(&asker.state)).count() as u64
         };
         Held {
             outbound: count(State::is_unsent),
@@ -575,8 +565,16 @@ impl State {
     }
 }
 
-fn outstanding(askers: &mut Slab<Asker>, conversation: Conversation) -> Option<&mut Request> {
-    match &mut askers.get_mut(conversation.index())?.state {
+fn take_ticket(next: &mut u64) -> Ticket {
+    *next += 1;
+    Ticket(*next)
+}
+
+fn outstanding(
+    askers: &mut Conversations<Asker>,
+    conversation: Conversation,
+) -> Option<&mut Request> {
+    match &mut askers.get_mut(conversation)?.state {
         State::Outstanding(request) => Some(request),
         _ => None,
     }
@@ -1176,9 +1174,14 @@ mod tests {
         bench.io.take_woken(one.interest());
         bench.req.close(one, &mut bench.io);
         assert!(bench.io.take_woken(one.interest()));
-        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Canceled));
+        let new = bench.open(None);
+        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Closed));
+        assert_eq!(bench.req.turn(one), Err(RecvRefusal::Closed));
         let refused = bench.req.send(&one, &body("c"), bench.now, &mut bench.io);
-        assert_eq!(refused, Err(SendRefusal::State));
+        assert_eq!(refused, Err(SendRefusal::Closed));
+        assert!(bench.req.settle(one.interest(), &mut bench.io));
+        bench.req.close(one, &mut bench.io);
+        assert_eq!(bench.req.turn(new), Err(RecvRefusal::State), "it is in the place of the first");
         assert_eq!(bench.req.deadline(), None);
         bench.arrives(1, &[b"\x80\0\0\x09x", b"\x80\0\0\x0Ay"]);
         assert_eq!(bench.recv(other).unwrap(), "y");
@@ -1225,7 +1228,7 @@ mod tests {
         let (mut bench, asker) = Bench::connected();
         bench.send(asker, "a");
         assert!(!bench.req.ready(asker.interest()));
-        assert!(bench.req.ready(Interest::Send(0)));
+        assert!(bench.req.ready(Interest::SEND));
         bench.arrives(1, &[b"\x80\0\0\x09x"]);
         assert!(bench.req.ready(asker.interest()));
     }

@@ -179,7 +179,7 @@ pub(crate) struct FanOut {
     full: Vec<PipeId>,
 }
 
-const SEND: Interest = Interest::Send(0);
+const SEND: Interest = Interest::SEND;
 
 impl FanOut {
     /// `overflow` says what becomes of a copy that finds no room.

@@ -671,8 +671,8 @@ impl Port for SimPort<'_> {
 }
 
 /// What is waited for where there is only one thing to wait for.
-pub(super) const SEND: Interest = Interest::Send(0);
-const RECV: Interest = Interest::Recv(0);
+pub(super) const SEND: Interest = Interest::SEND;
+const RECV: Interest = Interest::RECV;
 
 /// Receives, mostly after asking whether that will do, and checks what was said. For sockets without
 /// conversations.

@@ -36,9 +36,8 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use slab::Slab;
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Conversations};
 use super::latest::Latest;
 use super::pull::Collector;
 use super::rep::Role;
@@ -46,6 +45,7 @@ use super::route::FairQueue;
 use super::topics::Topics;
 use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
+use crate::error::{Closed, UnsubscribeError};
 use crate::message::{Message, PipeId, Verdict};
 use crate::options::{Keep, Own};
 use crate::protocol_id::ProtocolId;
@@ -83,13 +83,13 @@ impl Role for FromPublishers {
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Sub {
-    contexts: Slab<Context>,
+    contexts: Conversations<Context>,
     /// The pipes that may hold something.
     pipes: FairQueue,
     intake: Intake,
     /// Who wants the message that was looked at last. Has a place for each context, so that matching
     /// takes no memory.
-    takers: Vec<usize>,
+    takers: Vec<Conversation>,
 }
 
 /// Why messages are left in the pipes, if any are.
@@ -130,10 +130,6 @@ enum Program {
     Awaited,
 }
 
-/// There is no such topic in the context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotSubscribed;
-
 impl Sub {
     pub(crate) fn new() -> Self {
         Self::default()
@@ -141,15 +137,15 @@ impl Sub {
 
     /// A new context without topics.
     pub(crate) fn open(&mut self, keep: Keep) -> Conversation {
-        let index = self.contexts.insert(Context::new(keep));
+        let context = self.contexts.open(Context::new(keep));
         self.takers.clear();
         self.takers.reserve(self.contexts.len());
-        Conversation::from_index(index)
+        context
     }
 
     /// Ends the context, with its topics and its messages.
     pub(crate) fn close(&mut self, context: Conversation, io: &mut impl Port) {
-        let Some(closed) = self.contexts.try_remove(context.index()) else {
+        let Some(closed) = self.contexts.close(context) else {
             return;
         };
         for message in closed.queue.iter() {
@@ -160,10 +156,9 @@ impl Sub {
     }
 
     /// From now on the context receives what begins with `topic`. Twice is as good as once.
-    pub(crate) fn subscribe(&mut self, context: Conversation, topic: &[u8]) {
-        if let Some(context) = self.contexts.get_mut(context.index()) {
-            context.topics.insert(topic);
-        }
+    pub(crate) fn subscribe(&mut self, context: Conversation, topic: &[u8]) -> Result<(), Closed> {
+        self.contexts.get_mut(context).ok_or(Closed)?.topics.insert(topic);
+        Ok(())
     }
 
     /// From now on the context receives nothing that only `topic` has let in, and drops what has
@@ -173,10 +168,10 @@ impl Sub {
         context: Conversation,
         topic: &[u8],
         io: &mut impl Port,
-    ) -> Result<(), NotSubscribed> {
-        let context = self.contexts.get_mut(context.index()).ok_or(NotSubscribed)?;
+    ) -> Result<(), UnsubscribeError> {
+        let context = self.contexts.get_mut(context).ok_or(UnsubscribeError::Closed)?;
         if !context.topics.remove(topic) {
-            return Err(NotSubscribed);
+            return Err(UnsubscribeError::NotSubscribed);
         }
         context.purge(io);
         self.take_in(None, io);
@@ -191,7 +186,7 @@ impl Sub {
         change: impl FnOnce(&mut Keep),
         io: &mut impl Port,
     ) {
-        if let Some(context) = self.contexts.get_mut(context.index()) {
+        if let Some(context) = self.contexts.get_mut(context) {
             change(&mut context.keep);
             context.follow(io);
         }
@@ -202,7 +197,7 @@ impl Sub {
     #[inline(never)]
     fn take_newest(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         self.take_in(Some(receiver), io);
-        self.contexts.get_mut(receiver.index())?.queue.pop_front()
+        self.contexts.get_mut(receiver)?.queue.pop_front()
     }
 
     /// The next message for a receive that has found its queue empty.
@@ -217,7 +212,7 @@ impl Sub {
     /// As `take_in`, for the only context: nobody else can want a message, or hold one up.
     #[inline]
     fn take_one(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
-        let topics = &self.contexts[receiver.index()].topics;
+        let topics = &self.contexts[receiver].topics;
         let mut effort = EFFORT;
         let judge = |head: &[u8], body: &[u8]| {
             if effort == 0 {
@@ -245,7 +240,6 @@ impl Sub {
     /// does not want the newest, until there is one for it, which is yielded; else until a queue that
     /// has enough pauses it. Drops what nobody wants.
     fn take_in(&mut self, receiver: Option<Conversation>, io: &mut impl Port) -> Option<Message> {
-        let receiver = receiver.map(Conversation::index);
         let first = receiver.filter(|&receiver| !self.contexts[receiver].fresh);
         let mut effort = EFFORT;
         loop {
@@ -280,16 +274,16 @@ impl Sub {
 
     /// Gives a message to each context that wants it, and wakes those that had nothing; but not the
     /// `receiver`, who is awake.
-    fn distribute(&mut self, message: Message, receiver: Option<usize>, io: &mut impl Port) {
+    fn distribute(&mut self, message: Message, receiver: Option<Conversation>, io: &mut impl Port) {
         let Some((&last, others)) = self.takers.split_last() else { return };
         if !others.is_empty() {
             io.copied(others.len() as u64);
         }
         let contexts = &mut self.contexts;
-        let mut give = |taker: usize, message| {
+        let mut give = |taker: Conversation, message| {
             let context = &mut contexts[taker];
             if context.queue.is_empty() && receiver != Some(taker) {
-                io.wake(Conversation::from_index(taker).interest());
+                io.wake(taker.interest());
             }
             context.accept(message, io);
         };
@@ -303,8 +297,8 @@ impl Sub {
         if !matches!(self.intake, Intake::Paused { .. }) {
             let enough = enough(&self.contexts);
             let waited_for =
-                self.contexts.iter_mut().filter(|(_, context)| context.is_waited_for(enough));
-            waited_for.for_each(|(_, context)| context.program = Program::Awaited);
+                self.contexts.states_mut().filter(|context| context.is_waited_for(enough));
+            waited_for.for_each(|context| context.program = Program::Awaited);
             self.intake = Intake::Paused { until: io.now() + PATIENCE };
         }
     }
@@ -315,7 +309,7 @@ impl Sub {
             && until <= now
         {
             self.intake = Intake::Open;
-            for (_, context) in &mut self.contexts {
+            for context in self.contexts.states_mut() {
                 if context.program == Program::Awaited {
                     context.program = Program::Away;
                 }
@@ -326,14 +320,14 @@ impl Sub {
 
 /// How much the queue of a program that reads has to hold to hold up the rest; less if its limit is
 /// less.
-fn enough(contexts: &Slab<Context>) -> usize {
+fn enough(contexts: &Conversations<Context>) -> usize {
     if contexts.len() == 1 { 1 } else { usize::MAX }
 }
 
 /// Decides about messages that lie in their pipes.
 struct Judge<'a> {
-    contexts: &'a Slab<Context>,
-    takers: &'a mut Vec<usize>,
+    contexts: &'a Conversations<Context>,
+    takers: &'a mut Vec<Conversation>,
     effort: usize,
     /// Whether a message was left in its pipe because a context is full.
     holds_up: bool,
@@ -347,10 +341,10 @@ impl Judge<'_> {
         self.effort = self.effort.saturating_sub(self.contexts.len().max(1));
         let wanting = self.contexts.iter().filter(|(_, it)| is_wanted(&it.topics, head, body));
         self.takers.clear();
-        self.takers.extend(wanting.map(|(index, _)| index));
+        self.takers.extend(wanting.map(|(context, _)| context));
         let enough = enough(self.contexts);
         self.holds_up = self.takers.iter().any(|&taker| self.contexts[taker].is_waited_for(enough))
-            && !self.contexts.iter().any(|(_, context)| context.could_go_on());
+            && !self.contexts.states().any(Context::could_go_on);
         match (self.takers.is_empty(), self.holds_up) {
             (true, _) => Verdict::Skip,
             (false, false) => Verdict::Take,
@@ -489,7 +483,7 @@ impl Protocol for Sub {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
-        let context = self.contexts.get_mut(from.index()).ok_or(RecvRefusal::Canceled)?;
+        let context = self.contexts.get_mut(*from).ok_or(RecvRefusal::Closed)?;
         context.asked = true;
         context.program = Program::Reading;
         let message = match context.fresh {
@@ -502,8 +496,8 @@ impl Protocol for Sub {
     /// What the pipes hold may be for anyone.
     fn ready(&self, interest: Interest) -> bool {
         match interest {
-            Interest::Recv(n) => {
-                let context = self.contexts.get(n as usize);
+            Interest::Recv(context) => {
+                let context = self.contexts.get(context);
                 context.is_none_or(|context| !context.queue.is_empty()) || !self.pipes.is_empty()
             }
             Interest::Send(_) | Interest::Peers | Interest::Drained => false,
@@ -513,27 +507,26 @@ impl Protocol for Sub {
     /// Who has a program look when there is something counts as one that asks: the queues of others do
     /// not hold up its messages.
     fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        let Interest::Recv(n) = interest else { return false };
-        let index = n as usize;
-        let Some(context) = self.contexts.get_mut(index) else { return false };
+        let Interest::Recv(receiver) = interest else { return false };
+        let Some(context) = self.contexts.get_mut(receiver) else { return true };
         context.asked = true;
         if context.fresh {
-            self.take_in(Some(Conversation::from_index(index)), io);
+            self.take_in(Some(receiver), io);
         } else if context.queue.is_empty()
-            && let Some(first) = self.fetch(Conversation::from_index(index), io)
+            && let Some(first) = self.fetch(receiver, io)
         {
-            self.contexts[index].queue.push_front(first);
+            self.contexts[receiver].queue.push_front(first);
         }
-        !self.contexts[index].queue.is_empty()
+        !self.contexts[receiver].queue.is_empty()
     }
 
     fn hint(&self) -> Option<&'static str> {
-        let mut contexts = self.contexts.iter();
-        contexts.all(|(_, context)| context.topics.is_empty()).then_some("nothing is subscribed to")
+        let has_topics = |context: &Context| !context.topics.is_empty();
+        (!self.contexts.states().any(has_topics)).then_some("nothing is subscribed to")
     }
 
     fn shut(&mut self, io: &mut impl Port) {
-        for (_, context) in &mut self.contexts {
+        for context in self.contexts.states_mut() {
             for message in context.queue.drain() {
                 io.dropped(message.pipe(), DropReason::ClosedUnread);
             }
@@ -541,7 +534,7 @@ impl Protocol for Sub {
     }
 
     fn held(&self) -> Held {
-        let queues = self.contexts.iter().map(|(_, context)| context.queue.len() as u64);
+        let queues = self.contexts.states().map(|context| context.queue.len() as u64);
         Held { outbound: 0, inbound: queues.sum() }
     }
 
@@ -584,13 +577,13 @@ mod tests {
 
         fn open(&mut self, topics: &[&str]) -> Conversation {
             let context = self.sub.open(Keep::default());
-            topics.iter().for_each(|topic| self.sub.subscribe(context, topic.as_bytes()));
+            topics.iter().for_each(|topic| self.sub.subscribe(context, topic.as_bytes()).unwrap());
             context
         }
 
         /// Has the queue hold up to `limit` messages, without asking for fresh news by that.
         fn bound(&mut self, context: Conversation, limit: usize) {
-            let context = &mut self.sub.contexts[context.index()];
+            let context = &mut self.sub.contexts[context];
             (context.limit, context.fresh) = (limit, false);
             context.shorten(&mut self.io);
         }
@@ -623,7 +616,11 @@ mod tests {
             assert_eq!(self.receive(context), Err(RecvRefusal::WouldBlock));
         }
 
-        fn unsubscribe(&mut self, context: Conversation, topic: &str) -> Result<(), NotSubscribed> {
+        fn unsubscribe(
+            &mut self,
+            context: Conversation,
+            topic: &str,
+        ) -> Result<(), UnsubscribeError> {
             self.sub.unsubscribe(context, topic.as_bytes(), &mut self.io)
         }
 
@@ -790,7 +787,7 @@ mod tests {
         let fresh = bench.open(&[]);
         bench.prefer_new(fresh, true);
         assert!(bench.sub.deadline().is_some(), "without a topic it wants nothing");
-        bench.sub.subscribe(fresh, b"6");
+        bench.sub.subscribe(fresh, b"6").unwrap();
         bench.arrives(1, &[]);
         assert_eq!(bench.sub.deadline(), None);
         assert_eq!(bench.take_reasons(), [DropReason::RecvQueueFull; 4]);
@@ -840,7 +837,7 @@ mod tests {
         assert_eq!(bench.receive_all(other), ["6"]);
 
         let (mut bench, context) = burst();
-        bench.sub.subscribe(context, b"6");
+        bench.sub.subscribe(context, b"6").unwrap();
         bench.unsubscribe(context, "").unwrap();
         assert_eq!(bench.take_reasons(), [DropReason::NotSubscribed; 5]);
         assert_eq!(bench.receive_all(context), ["6"]);
@@ -896,9 +893,10 @@ mod tests {
     #[test]
     fn a_topic_is_there_or_not() {
         let (mut bench, context) = Bench::new(&["x", "x", "y"]);
-        assert_eq!(bench.unsubscribe(context, "z"), Err(NotSubscribed));
+        let missing = Err(UnsubscribeError::NotSubscribed);
+        assert_eq!(bench.unsubscribe(context, "z"), missing);
         assert_eq!(bench.unsubscribe(context, "x"), Ok(()));
-        assert_eq!(bench.unsubscribe(context, "x"), Err(NotSubscribed));
+        assert_eq!(bench.unsubscribe(context, "x"), missing);
         bench.arrives(1, &["x", "y"]);
         assert_eq!(bench.receive_all(context), ["y"]);
     }
@@ -968,9 +966,14 @@ mod tests {
         bench.sub.close(context, &mut bench.io);
         assert!(bench.io.take_woken(context.interest()) && bench.sub.ready(context.interest()));
         assert_eq!(bench.take_reasons(), [DropReason::Unread]);
-        let received = bench.sub.recv(&context, start(), &mut bench.io);
-        assert_eq!(received, Err(RecvRefusal::Canceled));
         assert_eq!(bench.sub.held(), Held::default());
+        let new = bench.open(&["b"]);
+        assert_eq!(bench.receive(context), Err(RecvRefusal::Closed));
+        assert_eq!(bench.sub.subscribe(context, b"c"), Err(Closed));
+        assert_eq!(bench.unsubscribe(context, "b"), Err(UnsubscribeError::Closed));
+        bench.sub.close(context, &mut bench.io);
+        bench.arrives(1, &["b", "c"]);
+        assert_eq!(bench.receive_all(new), ["b"], "what has the place of the first is another");
     }
 
     /// D35.

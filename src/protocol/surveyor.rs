@@ -8,10 +8,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use slab::Slab;
 
 use super::backtrace::{self, Ids, RequestId};
-use super::conversation::{Conversation, Turn};
+use super::conversation::{Conversation, Conversations, Turn};
 use super::route::FanOut;
 use super::{Clock, Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
@@ -25,7 +24,7 @@ use crate::stats::DropReason;
 #[derive(Debug)]
 pub(crate) struct Surveyor {
     ids: Ids,
-    conversations: Slab<Asker>,
+    conversations: Conversations<Asker>,
     pipes: FanOut,
     /// When each pipe came, by a count of all that came before.
     arrivals: NumberMap<PipeId, u64>,
@@ -81,7 +80,7 @@ impl Surveyor {
     pub(crate) fn new(seed: u32, overflow: Overflow) -> Self {
         Self {
             ids: Ids::new(seed),
-            conversations: Slab::new(),
+            conversations: Conversations::default(),
             pipes: FanOut::new(overflow),
             arrivals: NumberMap::default(),
             arrived: 0,
@@ -97,13 +96,12 @@ impl Surveyor {
     /// A new conversation whose surveys last for `deadline` and keep up to `storage` answers that
     /// have not been received.
     pub(crate) fn open(&mut self, deadline: Option<Duration>, storage: usize) -> Conversation {
-        let asker = Asker { lasts: deadline, storage, survey: None, expired: None };
-        Conversation::from_index(self.conversations.insert(asker))
+        self.conversations.open(Asker { lasts: deadline, storage, survey: None, expired: None })
     }
 
     /// Changes how long the surveys to come last.
     pub(crate) fn set_deadline(&mut self, conversation: Conversation, deadline: Option<Duration>) {
-        if let Some(asker) = self.conversations.get_mut(conversation.index()) {
+        if let Some(asker) = self.conversations.get_mut(conversation) {
             asker.lasts = deadline;
         }
     }
@@ -111,26 +109,26 @@ impl Surveyor {
     /// Ends the conversation and its survey.
     pub(crate) fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         self.end_survey(conversation, io);
-        self.conversations.try_remove(conversation.index());
+        self.conversations.close(conversation);
     }
 
     /// The survey that a receive is to wait for now.
     pub(crate) fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
-        let asker = self.conversations.get(conversation.index()).ok_or(RecvRefusal::State)?;
+        let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
         let id = asker.turn().ok_or(RecvRefusal::State)?;
         Ok(Turn { conversation, id })
     }
 
     /// Whether a receive for that turn would not wait: an answer is there, or the survey is over.
     pub(crate) fn has_news(&self, turn: &Turn) -> bool {
-        let asker = self.conversations.get(turn.conversation.index());
+        let asker = self.conversations.get(turn.conversation);
         let survey = asker.and_then(|asker| asker.survey.as_ref());
         survey.is_none_or(|survey| survey.id != turn.id || !survey.answers.is_empty())
     }
 
     /// Ends the survey of the conversation, if it has one, and tells whoever waits for its answers.
     fn end_survey(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<RequestId> {
-        let survey = self.conversations.get_mut(conversation.index())?.survey.take()?;
+        let survey = self.conversations.get_mut(conversation)?.survey.take()?;
         self.ids.retire(survey.id);
         if let Some(deadline) = survey.deadline {
             self.timers.remove(&(deadline, conversation));
@@ -146,7 +144,7 @@ impl Surveyor {
     fn accept(&mut self, frame: Frame, pipe: PipeId, io: &mut impl Port) -> Result<(), DropReason> {
         let (id, body) = backtrace::answer(frame)?;
         let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
-        let asker = self.conversations.get_mut(conversation.index()).ok_or(DropReason::Stale)?;
+        let asker = self.conversations.get_mut(conversation).ok_or(DropReason::Stale)?;
         let survey = asker.survey.as_mut().ok_or(DropReason::Stale)?;
         if self.arrivals.get(&pipe).is_none_or(|&arrival| arrival >= survey.asked) {
             return Err(DropReason::NotAsked);
@@ -204,7 +202,7 @@ impl Protocol for Surveyor {
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         self.end_survey(conversation, io);
-        let asker = self.conversations.get_mut(conversation.index()).ok_or(SendRefusal::State)?;
+        let asker = self.conversations.get_mut(conversation).ok_or(SendRefusal::Closed)?;
         let id = self.ids.issue(conversation);
         let deadline = asker.lasts.and_then(|lasts| now.checked_add(lasts));
         asker.survey = Some(Survey { id, deadline, asked: self.arrived, answers: VecDeque::new() });
@@ -220,27 +218,29 @@ impl Protocol for Surveyor {
     ) -> Result<Message, RecvRefusal> {
         // The clock may have passed the deadline since the caller looked.
         self.expire(now, io);
-        let asker = self.conversations.get_mut(turn.conversation.index());
-        asker.ok_or(RecvRefusal::Canceled)?.recv(turn.id)
+        let asker = self.conversations.get_mut(turn.conversation).ok_or(RecvRefusal::Closed)?;
+        asker.recv(turn.id)
     }
 
     fn ready(&self, interest: Interest) -> bool {
         match interest {
             Interest::Send(_) => true,
-            Interest::Recv(n) => {
-                let survey = self.conversations.get(n as usize).and_then(|c| c.survey.as_ref());
+            Interest::Recv(conversation) => {
+                let asker = self.conversations.get(conversation);
+                let survey = asker.and_then(|asker| asker.survey.as_ref());
                 survey.is_none_or(|survey| !survey.answers.is_empty())
             }
             Interest::Peers | Interest::Drained => false,
         }
     }
 
-    /// Readable is also a survey whose end has not been told yet, but no conversation without one.
+    /// Readable is also a survey whose end has not been told yet, and a conversation that is closed, but
+    /// none that has asked nothing.
     fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
         match interest {
-            Interest::Recv(n) => {
-                let asker = self.conversations.get(n as usize);
-                asker.is_some_and(|asker| match &asker.survey {
+            Interest::Recv(conversation) => {
+                let asker = self.conversations.get(conversation);
+                asker.is_none_or(|asker| match &asker.survey {
                     Some(survey) => !survey.answers.is_empty(),
                     None => asker.expired.is_some_and(|expired| !expired.reported),
                 })
@@ -250,14 +250,14 @@ impl Protocol for Surveyor {
     }
 
     fn shut(&mut self, io: &mut impl Port) {
-        let surveys = self.conversations.iter_mut().filter_map(|(_, asker)| asker.survey.as_mut());
+        let surveys = self.conversations.states_mut().filter_map(|asker| asker.survey.as_mut());
         for answer in surveys.flat_map(|survey| survey.answers.drain(..)) {
             io.dropped(answer.pipe(), DropReason::ClosedUnread);
         }
     }
 
     fn held(&self) -> Held {
-        let surveys = self.conversations.iter().filter_map(|(_, asker)| asker.survey.as_ref());
+        let surveys = self.conversations.states().filter_map(|asker| asker.survey.as_ref());
         Held { outbound: 0, inbound: surveys.map(|survey| survey.answers.len() as u64).sum() }
     }
 
@@ -271,7 +271,7 @@ impl Protocol for Surveyor {
         {
             self.timers.pop_first();
             let ended = self.end_survey(conversation, io);
-            if let Some(asker) = self.conversations.get_mut(conversation.index()) {
+            if let Some(asker) = self.conversations.get_mut(conversation) {
                 asker.expired = ended.map(|id| Expired { id, reported: false });
             }
         }
@@ -590,10 +590,18 @@ mod tests {
         bench.surveyor.close(one, &mut bench.io);
         assert!(bench.io.take_woken(one.interest()));
         assert_eq!(bench.take_reasons(), [DropReason::Unread]);
-        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Canceled));
-        assert_eq!(bench.surveyor.turn(one), Err(RecvRefusal::State));
+        let new = bench.surveyor.open(None, 8);
+        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Closed));
+        assert_eq!(bench.surveyor.turn(one), Err(RecvRefusal::Closed));
         let refused = bench.surveyor.send(&one, &body("q"), bench.now, &mut bench.io);
-        assert_eq!(refused, Err(SendRefusal::State));
+        assert_eq!(refused, Err(SendRefusal::Closed));
+        assert!(bench.surveyor.settle(one.interest(), &mut bench.io));
+        bench.surveyor.close(one, &mut bench.io);
+        assert_eq!(
+            bench.surveyor.turn(new),
+            Err(RecvRefusal::State),
+            "it has the place of the first"
+        );
         assert_eq!(bench.recv(other).unwrap(), "2");
     }
 

@@ -402,7 +402,7 @@ mod tests {
             peer.connect(&url, &EndpointOptions::new(), Dial::Now).unwrap();
             here.wait_for_peers(1, Duration::ZERO).unwrap();
         }
-        assert!(!here.enter(|entry| entry.parts().0.ready(Interest::Recv(0))), "{name}");
+        assert!(!here.enter(|entry| entry.parts().0.ready(Interest::RECV)), "{name}");
     }
 
     /// A program that only sends never looks there.

@@ -48,7 +48,7 @@ impl<T, E> InChild for Attempt<T, E> {
 /// Of no use: no call with it gets into the socket.
 impl InChild for Conversation {
     fn in_child() -> Self {
-        Self::from_index(0)
+        Self::FIRST
     }
 }
 

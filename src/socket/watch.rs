@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn a_socket_that_nobody_watches_any_more_keeps_no_memory_for_it() {
         let socket = Handle::new(Pull::new(), Options::new(), None).expect("the options are good");
-        let watch = |beacon| socket.watch_interest(Interest::Recv(0), beacon);
+        let watch = |beacon| socket.watch_interest(Interest::RECV, beacon);
         let readiness = [(); 2].map(|()| Readiness::new(watch).unwrap());
         assert_eq!(socket.state.lock().watches.len(), 2);
         drop(readiness);

@@ -42,7 +42,7 @@ impl<R: Role> Answering<R> {
         let (route, message) = self
             .core
             .wait(ONLY_RECV, patience, attempt)
-            .map_err(|failure| self.common.recv_error(&self.core, failure))?;
+            .map_err(|failure| self.core.recv_error(failure))?;
         *self.current.lock() = Some(route);
         self.common.tell_watches(&self.core);
         Ok(message)
@@ -57,7 +57,7 @@ impl<R: Role> Answering<R> {
             let attempt = recv_open::<R>(Arc::clone(&common));
             let waiting = Waiting::new(&core, ONLY_RECV, attempt);
             let received = waiting.await;
-            let (route, message) = received.map_err(|failure| common.recv_error(&core, failure))?;
+            let (route, message) = received.map_err(|failure| core.recv_error(failure))?;
             *current.lock() = Some(route);
             common.tell_watches(&core);
             Ok(message)
@@ -76,8 +76,19 @@ impl<R: Role> Answering<R> {
         let Some(route) = self.current.lock().take() else {
             return Err(SendError::State(message));
         };
-        let open = || !self.common.is_closed();
-        let sent = self.core.send_while(open, route.interest(), patience, &route, message);
+        let sent = match self.core.outgoing(&route, message.body()) {
+            Ok(outgoing) => {
+                let attempt = |answerer: &mut Answerer<R>, io: &mut SocketPort<'_>, now| {
+                    if self.common.is_closed() {
+                        return Err(SendRefusal::Closed);
+                    }
+                    outgoing.send(&route, answerer, io, now)
+                };
+                let sent = self.core.wait(route.interest(), patience, attempt);
+                sent.map_err(|failure| self.core.send_error(&failure, message))
+            }
+            Err(excess) => Err(SendError::too_large(message, excess)),
+        };
         if let Err(SendError::WouldBlock(_)) = &sent {
             self.current.lock().get_or_insert(route);
         }
@@ -106,17 +117,12 @@ impl<R: Role> Answering<R> {
                 Ok(outgoing) => {
                     let attempt = |answerer: &mut Answerer<R>, io: &mut SocketPort<'_>, now| {
                         if common.is_closed() {
-                            return Err(SendRefusal::State);
+                            return Err(SendRefusal::Closed);
                         }
                         outgoing.send(&in_hand.route, answerer, io, now)
                     };
-                    let interest = in_hand.route.interest();
-                    Waiting::new(&core, interest, attempt).await.map_err(|failure| {
-                        match common.is_closed() {
-                            true => SendError::Closed(message),
-                            false => core.send_error(&failure, message),
-                        }
-                    })
+                    let sent = Waiting::new(&core, in_hand.route.interest(), attempt).await;
+                    sent.map_err(|failure| core.send_error(&failure, message))
                 }
                 Err(excess) => Err(SendError::too_large(message, excess)),
             };
@@ -241,7 +247,7 @@ fn recv_open<R: Role>(
 {
     move |answerer, io, now| {
         if common.is_closed() {
-            return Err(RecvRefusal::Canceled);
+            return Err(RecvRefusal::Closed);
         }
         answerer.recv(&(), now, io)
     }

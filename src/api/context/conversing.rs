@@ -1,14 +1,13 @@
 //! Conversing: one conversation of a socket that asks or filters, from the opening to the close.
 //!
-//! Owns the rule that nobody touches a conversation that is closed: its number may belong to another one
-//! by then. Contexts hold one each, and so do the typed `request` and `survey`.
+//! Contexts hold one each, and so do the typed `request` and `survey`. Once it is closed, its number finds
+//! nothing (see `protocol/conversation.rs`): nobody has to know whether it is.
 
 use std::time::Instant;
 
 use crate::message::Message;
 use crate::protocol::{self, Conversation, Port, Protocol, RecvRefusal, Turn};
 use crate::socket::{Handle, SocketPort};
-use crate::sync::{AtomicBool, Ordering};
 
 /// A protocol with a table of conversations.
 pub(crate) trait Converses: Protocol<Received = Message> {
@@ -54,12 +53,13 @@ impl Converses for protocol::Sub {
 pub(crate) struct Conversing<P: Converses> {
     pub(super) core: Handle<P>,
     pub(super) conversation: Conversation,
-    open: AtomicBool,
+    /// It has closed itself.
+    is_over: bool,
 }
 
 impl<P: Converses> Conversing<P> {
     pub(crate) fn new(core: &Handle<P>, conversation: Conversation) -> Self {
-        Self { core: core.clone(), conversation, open: AtomicBool::new(true) }
+        Self { core: core.clone(), conversation, is_over: false }
     }
 
     pub(crate) fn core(&self) -> &Handle<P> {
@@ -81,38 +81,24 @@ impl<P: Converses> Conversing<P> {
     }
 
     /// Says that `last_recv` has succeeded.
-    pub(crate) fn is_over(&self) {
-        self.open.store(false, Ordering::Release);
+    pub(crate) fn mark_over(&mut self) {
+        self.is_over = true;
     }
 
-    /// Changes how the conversation goes on. Nothing happens once it is closed: its number may belong
-    /// to another one by then.
+    /// Changes how the conversation goes on. Nothing happens once it is closed.
     pub(super) fn configure(&self, change: impl FnOnce(&mut P, Conversation, &mut SocketPort<'_>)) {
         self.core.enter(|entry| {
-            if self.open.load(Ordering::Acquire) {
-                let (protocol, mut io, _) = entry.parts();
-                change(protocol, self.conversation, &mut io);
-            }
+            let (protocol, mut io, _) = entry.parts();
+            change(protocol, self.conversation, &mut io);
         });
     }
 
-    /// Gives up what was asked. From now on the number may belong to another conversation.
+    /// Gives up what was asked, and ends the calls that wait for it. Nothing happens the second time.
     pub(super) fn close(&self) {
-        // Under the lock, so that nobody who has it meets the number of somebody else.
-        if self.open.load(Ordering::Acquire) {
-            let was_open = self.core.enter(|entry| {
-                let was_open = self.open.swap(false, Ordering::AcqRel);
-                if was_open {
-                    let (protocol, mut io, _) = entry.parts();
-                    protocol.close(self.conversation, &mut io);
-                }
-                was_open
-            });
-            // All of them: who is woken alone passes that on only as long as the number is nobody's.
-            if was_open {
-                self.wake_every();
-            }
-        }
+        self.core.enter(|entry| {
+            let (protocol, mut io, _) = entry.parts();
+            protocol.close(self.conversation, &mut io);
+        });
     }
 
     /// Has every call that waits on the conversation look again.
@@ -123,6 +109,8 @@ impl<P: Converses> Conversing<P> {
 
 impl<P: Converses> Drop for Conversing<P> {
     fn drop(&mut self) {
-        self.close();
+        if !self.is_over {
+            self.close();
+        }
     }
 }

@@ -144,16 +144,15 @@ fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
 
 /// The next message; `None` when there will be none.
 fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
-    from.wait(Interest::Recv(0), Patience::For(None), |p, io, now| p.recv(&(), now, io)).ok()
+    from.wait(Interest::RECV, Patience::For(None), |p, io, now| p.recv(&(), now, io)).ok()
 }
 
 /// Sends a message with the header it came with, however long that takes.
 fn pass_on<P: RawProtocol>(to: &Core<P>, message: &Message) -> Result<(), DropReason> {
     let header = message.header();
     let outgoing = to.outgoing(header, message.body()).map_err(|_| DropReason::TooLarge)?;
-    let sent = to.wait(Interest::Send(0), Patience::For(None), |p, io, now| {
-        outgoing.send(header, p, io, now)
-    });
+    let sent = to
+        .wait(Interest::SEND, Patience::For(None), |p, io, now| outgoing.send(header, p, io, now));
     sent.map_err(|failure| match failure {
         Failure::Refused(SendRefusal::Header) => DropReason::BadHeader,
         _ => DropReason::DeviceStopped,

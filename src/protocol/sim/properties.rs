@@ -324,7 +324,7 @@ proptest! {
             13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
             _ => world.node(Sub::new(), Witness::new(|sub: &mut Sub, _| {
                 let context = sub.open(Keep { queue: Some(2), ..Keep::default() });
-                sub.subscribe(context, b"\0\0");
+                sub.subscribe(context, b"\0\0").expect("it is open");
                 context
             })),
         };
@@ -594,7 +594,7 @@ impl Program<Sub> for Board {
             let queue = self.keep.map(|_| 8);
             let context = sub.open(Keep { queue, prefer_new: None, conflate: self.keep });
             assert_eq!(context, Self::CONTEXT);
-            sub.subscribe(context, b"");
+            sub.subscribe(context, b"").expect("it is open");
         }
         self.acts += 1;
         if self.acts == ACTS || io.random().one_in(8) {
@@ -655,7 +655,7 @@ impl Reader {
         let Reading { context, topics, .. } = &mut self.contexts[which];
         let topic = topic(io);
         if io.random().one_in(2) {
-            sub.subscribe(*context, &topic);
+            sub.subscribe(*context, &topic).expect("it is open");
             topics.insert(topic);
         } else {
             let unsubscribed = sub.unsubscribe(*context, &topic, io);
