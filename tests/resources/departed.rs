@@ -7,7 +7,7 @@ use crate::kit::{
     self, QUIET, Raw, RawListener, SOON, TempDir, Transport, conserved, eventually, frame, header,
     ipc_frame,
 };
-use crate::{allocated, in_turn};
+use crate::{allocated, alone, beside_others};
 use sinew::{AttemptError, Bus, ConnectError, DropReason, Options, Pair, Pull, Push, Runtime};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -69,7 +69,7 @@ fn assert_all_are_received(runtime: &Runtime, producers: Producers, transport: T
 /// C111, of many peers.
 #[test]
 fn large_messages_of_producers_that_left_are_all_received() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let producers = Producers { count: 200, messages: 1, length: 900_000 };
     for threads in [1, 4] {
         let runtime = Runtime::builder().io_threads(threads).build().unwrap();
@@ -81,7 +81,7 @@ fn large_messages_of_producers_that_left_are_all_received() {
 
 #[test]
 fn small_messages_of_producers_that_left_are_all_received() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let runtime = Runtime::new().unwrap();
     let producers = Producers { count: 2000, messages: 100, length: 400 };
     assert_all_are_received(&runtime, producers, Transport::Ipc);
@@ -89,7 +89,7 @@ fn small_messages_of_producers_that_left_are_all_received() {
 
 #[test]
 fn single_messages_of_many_producers_that_left_are_all_received() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let runtime = Runtime::new().unwrap();
     let producers = Producers { count: 12_000, messages: 1, length: 50 };
     assert_all_are_received(&runtime, producers, Transport::Ipc);
@@ -99,7 +99,7 @@ fn single_messages_of_many_producers_that_left_are_all_received() {
 #[test]
 fn messages_of_inproc_producers_that_left_are_all_received() {
     const COUNT: usize = 200;
-    let _turn = in_turn();
+    let _turn = beside_others();
     let pull = Pull::new();
     let address = Transport::Inproc.address();
     pull.bind(&address.url).unwrap();
@@ -141,7 +141,7 @@ fn filled(transport: Transport, options: Options) -> (Pull, String, kit::Address
 
 #[test]
 fn who_connects_waits_until_something_has_been_received() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let limit = Duration::from_millis(50);
     for transport in Transport::ALL {
         let (pull, url, _address) = filled(transport, Options::new());
@@ -166,7 +166,7 @@ fn who_connects_waits_until_something_has_been_received() {
 /// Whoever waits must not wait for what does not come any more.
 #[test]
 fn who_connects_waits_no_longer_than_the_endpoint_or_the_bound_is_there() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     for transport in Transport::ALL {
         let (pull, url, _address) = filled(transport, Options::new());
         let push = Push::new();
@@ -186,7 +186,7 @@ fn who_connects_waits_no_longer_than_the_endpoint_or_the_bound_is_there() {
 
 #[test]
 fn a_peer_that_stays_is_read_while_nobody_new_is_let_in() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let pull = Pull::with_options(Options::new().recv_queue_bytes(4096)).unwrap();
     let address = Transport::Ipc.address();
     pull.bind(&address.url).unwrap();
@@ -211,7 +211,7 @@ fn a_peer_that_stays_is_read_while_nobody_new_is_let_in() {
 /// One that has left already is read no further, and what it sent stays with the kernel.
 #[test]
 fn a_peer_that_has_left_is_read_when_there_is_room() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let pull = Pull::with_options(Options::new().recv_queue_bytes(4096)).unwrap();
     let address = Transport::Ipc.address();
     pull.bind(&address.url).unwrap();
@@ -232,7 +232,7 @@ fn a_peer_that_has_left_is_read_when_there_is_room() {
 /// A server that sends and leaves, again and again, is not connected to for more than is received.
 #[test]
 fn a_dialer_waits_as_a_listener_does() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let listener = RawListener::new();
     let options =
         Options::new().recv_queue_bytes(4096).reconnect_interval(Duration::from_millis(1));
@@ -273,7 +273,7 @@ fn attack(path: &str, bytes: &[u8]) -> bool {
 fn peers_that_send_and_leave_cost_little_and_lose_nothing() {
     const PEERS: usize = 20_000;
     const LIMIT: usize = 10 << 20;
-    let _turn = in_turn();
+    let _turn = alone();
     // A message may keep four times its length alive, the block that it was read into.
     for (length, queue) in [(50, 8 << 20), (100_000, 1 << 20)] {
         let pull = Pull::with_options(Options::new().recv_queue_bytes(queue)).unwrap();
@@ -315,7 +315,7 @@ fn peers_that_send_and_leave_cost_little_and_lose_nothing() {
 #[test]
 fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
     const HALF: usize = 20;
-    let _turn = in_turn();
+    let _turn = beside_others();
     let pair = Pair::with_options(Options::new().recv_queue(8)).unwrap();
     let address = Transport::Ipc.address();
     pair.bind(&address.url).unwrap();
@@ -337,7 +337,7 @@ fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
 /// What a peer has sent before it went used to be lost when a send met the end first.
 #[test]
 fn what_a_peer_sent_before_it_went_is_received_though_a_send_failed() {
-    let _turn = in_turn();
+    let _turn = beside_others();
     let dir = TempDir::new();
     let url = format!("ipc://{}", dir.path("socket").display());
     let runtime = Runtime::builder().manual(true).build().unwrap();
@@ -367,7 +367,7 @@ fn what_a_peer_sent_before_it_went_is_received_though_a_send_failed() {
 #[test]
 fn peers_that_leave_cannot_fill_the_memory() {
     const LEN: usize = 64 << 10;
-    let _turn = in_turn();
+    let _turn = beside_others();
     let bus = Bus::with_options(Options::new().recv_queue_bytes(4 * LEN)).unwrap();
     let url = bus.bind("tcp://127.0.0.1:0").unwrap().url();
     let events = bus.events();

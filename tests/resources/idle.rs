@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::kit::{
     self, QUIET, Raw, RawListener, SOON, attached, detached, eventually, frame, header,
 };
-use crate::{HEAP, allocated, in_turn};
+use crate::{HEAP, allocated, alone};
 use sinew::{
     DetachReason, Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError,
 };
@@ -37,7 +37,7 @@ fn pusher(url: &str) -> Raw {
 
 #[test]
 fn an_idle_connection_that_was_accepted_is_small() {
-    let _turn = in_turn();
+    let _turn = alone();
     let pull = Pull::new();
     let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
     let mut peers = Vec::with_capacity(MANY + FIRST);
@@ -53,7 +53,7 @@ fn an_idle_connection_that_was_accepted_is_small() {
 
 #[test]
 fn an_idle_connection_that_was_dialed_is_small() {
-    let _turn = in_turn();
+    let _turn = alone();
     let (push, listener) = (Push::new(), RawListener::new());
     let mut peers = Vec::with_capacity(MANY + FIRST);
     let mut dial = || {
@@ -77,7 +77,7 @@ fn an_idle_connection_that_was_dialed_is_small() {
 #[test]
 fn a_stream_that_falls_silent_gives_its_memory_back() {
     const STREAM: usize = 10_000;
-    let _turn = in_turn();
+    let _turn = alone();
     let (here, there) = (Pair::new(), Pair::new());
     there.connect(here.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
     here.wait_for_peers(1, SOON).unwrap();
@@ -131,7 +131,7 @@ fn sleeps() -> u64 {
 /// Ten thousand connections, or as many as there are descriptors for, two for each.
 #[test]
 fn connections_that_stand_idle_wake_nobody() {
-    let _turn = in_turn();
+    let _turn = alone();
     let most = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let (most, _) = most.expect("a process can ask for its limits");
     let count = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(200) / 2;
@@ -157,7 +157,7 @@ fn connections_that_stand_idle_wake_nobody() {
 /// A listener that takes nobody in, a peer that knocks there, and one that has left and is not read.
 #[test]
 fn a_socket_that_takes_in_nothing_wakes_nobody() {
-    let _turn = in_turn();
+    let _turn = alone();
     let pull = Pull::with_options(Options::new().recv_queue_bytes(4096)).unwrap();
     let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
     let mut late = Raw::greet(&url, PUSH, PULL);
@@ -191,7 +191,7 @@ fn a_socket_that_takes_in_nothing_wakes_nobody() {
 
 #[test]
 fn watches_that_stand_idle_are_small_and_wake_nobody() {
-    let _turn = in_turn();
+    let _turn = alone();
     // Something that has the I/O thread run.
     let running = Pull::new();
     running.bind("tcp://127.0.0.1:0").unwrap();
@@ -217,7 +217,7 @@ fn watches_that_stand_idle_are_small_and_wake_nobody() {
 /// chance, and not there each time.
 #[test]
 fn a_call_that_must_not_wait_fails_without_taking_memory() {
-    let _turn = in_turn();
+    let _turn = alone();
     let (pair, mut message) = (Pair::new(), Some(Message::from("x")));
     eventually("none is taken", || {
         let before = HEAP.stats().allocations;
@@ -233,7 +233,7 @@ fn a_call_that_must_not_wait_fails_without_taking_memory() {
 /// C029, F11: memory is taken as bytes arrive, not as they are announced.
 #[test]
 fn a_tebibyte_that_is_announced_and_does_not_come() {
-    let _turn = in_turn();
+    let _turn = alone();
     let pull = Pull::with_options(Options::new().max_recv_size(None)).unwrap();
     let events = pull.events();
     let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::kit::{Raw, SOON, TempDir, block_on, conserved, descriptors, eventually, rounds};
-use crate::{in_turn, threads};
+use crate::{alone, threads};
 use sinew::{
     Options, Pair, RecvError, Rep, Req, RequestError, Respondent, SendError, Surveyor, WaitError,
 };
@@ -164,7 +164,7 @@ impl Workers {
 /// C288, C290, and the issue's own figure: 10,000 rounds. One in ten also binds over tcp and ipc.
 #[test]
 fn close_releases_every_kind_of_call_that_waits() {
-    let _turn = in_turn();
+    let _turn = alone();
     let dir = TempDir::new();
     let ipc = format!("ipc://{}", dir.path("close").display());
     let workers = Workers::new(Sockets::new().waiters().len());
@@ -191,7 +191,7 @@ fn close_releases_every_kind_of_call_that_waits() {
 /// C293.
 #[test]
 fn opening_connecting_and_closing_leaves_nothing_behind() {
-    let _turn = in_turn();
+    let _turn = alone();
     let rep = Rep::new();
     let endpoint = rep.bind("tcp://127.0.0.1:0").unwrap();
     let round = || {
@@ -212,7 +212,7 @@ fn opening_connecting_and_closing_leaves_nothing_behind() {
 #[test]
 fn unread_messages_of_lost_peers_keep_no_descriptors() {
     const PEERS: u64 = 100;
-    let _turn = in_turn();
+    let _turn = alone();
     let pair = Pair::new();
     let url = pair.bind("tcp://127.0.0.1:0").unwrap().url();
     let before = descriptors();

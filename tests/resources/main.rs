@@ -1,6 +1,7 @@
 //! What sockets take and give back: memory, descriptors, threads.
 //!
-//! All are counted for the whole process, so the tests here take turns.
+//! All are counted for the whole process, so a test that counts is alone while it runs. Those that only load the
+//! machine run beside each other, and keep out of the other groups, which have tests that look at the clock.
 
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -11,18 +12,23 @@ mod leftovers;
 mod stress;
 
 use std::alloc::System;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-static TURN: Mutex<()> = Mutex::new(());
+static TURN: RwLock<()> = RwLock::new(());
 
 /// Waits for the tests that are running to end, and keeps others from beginning.
-fn in_turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a test that wants to be alone to end, and keeps others of that kind from beginning.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes that are allocated now.
