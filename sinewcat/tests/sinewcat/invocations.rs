@@ -3,6 +3,9 @@
 //! Each line runs on ours by its own name, on ours by the name of the tool that documents it, and on
 //! that tool itself. What is not told apart here is the same on all three.
 
+use std::sync::Mutex;
+use std::thread;
+
 use sinew::{Bus, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor};
 
 use crate::kit::{SOON, TempDir, free_tcp_url};
@@ -206,15 +209,23 @@ fn nngcat_and_ours_do_the_same_when_told_the_same() {
     all(Tool::NNGCAT, OF_NNGCAT);
 }
 
+/// How many lines run at once. The programs wait most of the time.
+const AT_ONCE: usize = 8;
+
 fn all(tool: Tool, invocations: &[Invocation]) {
     let is_installed = tool.is_installed();
-    for invocation in invocations {
-        meet(Tool::OURS, invocation);
-        meet(Tool::ours_as(invocation.name), invocation);
-        if is_installed {
-            meet(Tool { program: tool.program, name: invocation.name }, invocation);
+    let lines = Mutex::new(invocations.iter());
+    let next = || lines.lock().unwrap().next();
+    let run_lines = || {
+        while let Some(invocation) = next() {
+            meet(Tool::OURS, invocation);
+            meet(Tool::ours_as(invocation.name), invocation);
+            if is_installed {
+                meet(Tool { program: tool.program, name: invocation.name }, invocation);
+            }
         }
-    }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| _ = scope.spawn(run_lines)));
 }
 
 /// Runs one line on one program.
