@@ -453,6 +453,10 @@ pub enum AttemptError {
     /// Nobody listens there.
     #[error("connection refused")]
     Refused,
+    /// The address is that of a file, as for ipc, and the file or its directory does not exist: no
+    /// listener was bound there yet, or it is closed.
+    #[error("no such file")]
+    NoSuchFile,
     /// The name could not be resolved.
     #[error("the name cannot be resolved: {message}")]
     Resolve {
@@ -542,11 +546,12 @@ impl From<io::Error> for AttemptError {
     }
 }
 
-/// `ConnectionRefused`, and `NotFound` as for the file of an ipc address, are `Refused`; all else is `Io`.
+/// `ConnectionRefused` becomes `Refused`, `NotFound` becomes `NoSuchFile`, and all others become `Io`.
 impl From<&io::Error> for AttemptError {
     fn from(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::NotFound => Self::NoSuchFile,
             kind => Self::Io { kind, message: error.to_string() },
         }
     }

@@ -71,11 +71,12 @@ impl Job {
 
     /// What is told on standard error.
     pub(crate) fn tells(&self) -> Tells {
+        let by_default = Tells { limit_option: Some("--recv-maxsz"), ..Tells::by_default() };
         match self.verbosity {
             ..0 => Tells::NOTHING,
-            0 => Tells::by_default(),
-            1 if !self.dialect.explains() => Tells::by_default(),
-            verbosity => Tells { waiting: true, peers: verbosity > 1, dropped: true },
+            0 => by_default,
+            1 if !self.dialect.explains() => by_default,
+            verbosity => Tells { waiting: true, peers: verbosity > 1, ..by_default },
         }
     }
 

@@ -28,15 +28,18 @@ pub(crate) struct Tells {
     pub(crate) peers: bool,
     /// What was dropped because it was too long.
     pub(crate) dropped: bool,
+    /// The option that raises the limit on what is received, where there is one.
+    pub(crate) limit_option: Option<&'static str>,
 }
 
 impl Tells {
     /// On a terminal, why it waits; anywhere, what was dropped.
     pub(crate) fn by_default() -> Self {
-        Self { waiting: io::stderr().is_terminal(), peers: false, dropped: true }
+        Self { waiting: io::stderr().is_terminal(), dropped: true, ..Self::NOTHING }
     }
 
-    pub(crate) const NOTHING: Self = Self { waiting: false, peers: false, dropped: false };
+    pub(crate) const NOTHING: Self =
+        Self { waiting: false, peers: false, dropped: false, limit_option: None };
 }
 
 /// The watch over one socket, until it is dropped.
@@ -76,7 +79,7 @@ impl Watch {
             ended: false,
         };
         let shared = Arc::new(Shared { look: Mutex::new(look), ended: Condvar::new() });
-        let Tells { waiting, peers, dropped } = tells;
+        let Tells { waiting, peers, dropped, .. } = tells;
         if waiting || peers || dropped {
             let watching = Arc::clone(&shared);
             thread::spawn(move || watching.watch());
@@ -141,8 +144,10 @@ impl Look {
             PipeEventKind::Detached(DetachReason::Oversize { announced, limit })
                 if self.tells.dropped =>
             {
+                let see = self.tells.limit_option;
+                let see = see.map(|option| format!(" (see {option})")).unwrap_or_default();
                 failure::tell(format_args!(
-                    "dropped: a message of {announced} bytes from {peer}, the limit is {limit} bytes"
+                    "dropped: a message of {announced} bytes from {peer}, the limit is {limit} bytes{see}"
                 ));
             }
             PipeEventKind::Attached if self.tells.peers => {

@@ -144,8 +144,9 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// Any. `ConnectionRefused` and `NotFound` reach the program as
-    /// [`AttemptError::Refused`](crate::AttemptError::Refused), others as
+    /// Any. `ConnectionRefused` reaches the program as
+    /// [`AttemptError::Refused`](crate::AttemptError::Refused), `NotFound` as
+    /// [`AttemptError::NoSuchFile`](crate::AttemptError::NoSuchFile), and all others as
     /// [`AttemptError::Io`](crate::AttemptError::Io). A `connect` in the background tries again after
     /// the reconnect interval.
     fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>>;

@@ -71,6 +71,14 @@ fn refused(result: Result<sinew::Endpoint, ConnectError>) {
 }
 
 #[track_caller]
+fn no_such_file(result: Result<sinew::Endpoint, ConnectError>) {
+    match result {
+        Err(ConnectError::Failed { source: AttemptError::NoSuchFile, .. }) => {}
+        other => panic!("not told that there is no file: {other:?}"),
+    }
+}
+
+#[track_caller]
 fn in_use(result: Result<sinew::Endpoint, BindError>) {
     assert!(matches!(result, Err(BindError::AddressInUse { .. })), "{result:?}");
 }
@@ -317,6 +325,21 @@ fn connect_now_to_a_file_whose_owner_has_died_is_refused() {
     refused(Pair::new().connect_now(ipc(&path)));
 }
 
+/// C262: "connection refused" would have people look for a server, and there is not even a file.
+#[test]
+fn connect_to_a_path_without_a_file_says_so() {
+    let dir = TempDir::new();
+    let pair = Pair::new();
+    for url in [ipc(&dir.path("nothing")), ipc(&dir.path("no_directory/s"))] {
+        let error = pair.connect_now(&url).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot connect to {url:?}: no such file"));
+        let endpoint = pair.connect_with(&url, &often()).unwrap();
+        eventually("an attempt", || endpoint.status().attempts > 0);
+        let status = endpoint.status().to_string();
+        assert!(status.ends_with("last error: no such file"), "{status}");
+    }
+}
+
 /// C268.
 #[test]
 fn inproc_joins_whoever_waits_for_the_name_at_the_bind() {
@@ -358,7 +381,12 @@ fn a_failed_connect_now_leaves_nothing_behind_and_can_be_repeated() {
     for transport in Transport::ALL {
         let (left, right) = (Pair::new(), Pair::new());
         let address = deserted(transport);
-        refused(right.connect_now_with(&address.url, &often()));
+        let failed = right.connect_now_with(&address.url, &often());
+        if transport == Transport::Ipc {
+            no_such_file(failed)
+        } else {
+            refused(failed)
+        }
         left.bind(&address.url).unwrap();
         thread::sleep(QUIET / 4);
         assert_eq!(right.peers().len(), 0, "nothing waits for the name");
@@ -471,7 +499,7 @@ fn a_listener_whose_file_was_removed_says_so() {
     let page = Metrics::new().socket(&left).to_string();
     let figure = page.lines().find(|line| line.starts_with("sinew_endpoint_file_lost{")).unwrap();
     assert!(figure.ends_with(" 1"), "{figure}");
-    refused(Pair::new().connect_now(ipc(&path)));
+    no_such_file(Pair::new().connect_now(ipc(&path)));
     exchange(&left, &right);
 
     // Who connects follows a link.
@@ -552,7 +580,7 @@ fn a_file_that_its_endpoint_removes_is_not_lost() {
     ];
     assert!(others.iter().all(|endpoint| endpoint.status().last_error.is_none()));
     let dialer = pair.connect_with(&path, &often()).unwrap();
-    eventually("it is refused", || dialer.status().last_error == Some(AttemptError::Refused));
+    eventually("it fails", || dialer.status().last_error == Some(AttemptError::NoSuchFile));
     dialer.close().unwrap();
     for _ in 0..200 {
         let endpoint = pair.bind(&path).unwrap();
