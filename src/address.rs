@@ -10,7 +10,7 @@ use crate::error::AddressError;
 /// use sinew::transport::Address;
 ///
 /// let address = Address::parse("tcp://127.0.0.1:80")?;
-/// assert_eq!((address.scheme(), address.rest()), ("tcp", "127.0.0.1:80"));
+/// assert_eq!((address.scheme(), address.after_scheme()), ("tcp", "127.0.0.1:80"));
 /// # Ok::<(), sinew::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Address {
     }
 
     /// The part after `://`.
-    pub fn rest(&self) -> &str {
+    pub fn after_scheme(&self) -> &str {
         &self.url[self.scheme + "://".len()..]
     }
 
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn an_address_is_cut_at_the_first_colon_slash_slash() {
         let address = Address::parse("tcp://a://b").unwrap();
-        assert_eq!((address.scheme(), address.rest()), ("tcp", "a://b"));
+        assert_eq!((address.scheme(), address.after_scheme()), ("tcp", "a://b"));
     }
 
     /// C246.

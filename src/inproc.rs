@@ -46,7 +46,7 @@ struct Listener {
 
 /// The name in an inproc address.
 pub(crate) fn name(address: &Address) -> Result<String, AddressError> {
-    match address.rest() {
+    match address.after_scheme() {
         "" => Err(address.bad_path("", "the inproc name is empty")),
         name if name.len() > LONGEST => Err(address.too_long(name, LONGEST)),
         name => Ok(name.to_owned()),

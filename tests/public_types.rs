@@ -9,7 +9,7 @@ use sinew::device::{
 };
 use sinew::metrics::{EndpointSnapshot, Metrics, Observe, Snapshot};
 use sinew::transport::{
-    Address, BoundFile, EndpointSettings, Family, Framing, Ipc, Listener, Place, Stream,
+    Address, BoundFile, Destination, EndpointSettings, Family, Framing, Ipc, Listener, Stream,
     StreamPeer, StreamTransport, Target, Tcp,
 };
 use sinew::*;
@@ -44,7 +44,7 @@ fn what_is_plain_data_may_be_shared_by_threads() {
     each!(shared: Message, PipeId, Options, EndpointOptions, Overflow, Stats, DropReason, ProtocolId);
     each!(shared: Peer, PeerStatus, PeerCredentials, QueueStatus, PipeEvent, PipeEventKind);
     each!(shared: EndpointId, EndpointState, EndpointStatus, Snapshot, EndpointSnapshot, DeviceStats);
-    each!(shared: Address, BoundFile, EndpointSettings, Family, Framing, Place, StreamPeer, Target, Tcp, Ipc);
+    each!(shared: Address, BoundFile, EndpointSettings, Family, Framing, Destination, StreamPeer, Target, Tcp, Ipc);
 }
 
 #[test]

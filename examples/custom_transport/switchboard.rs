@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sinew::transport::mio::net::UnixStream;
 use sinew::transport::{
-    Address, EndpointSettings, Listener, Place, Source, Stream, StreamPeer, StreamTransport, Target,
+    Address, Destination, EndpointSettings, Listener, Source, Stream, StreamPeer, StreamTransport,
+    Target,
 };
 use sinew::{AddressError, BindError};
 use socket2::SockRef;
@@ -49,13 +50,17 @@ impl StreamTransport for Switchboard {
     fn target(&self, address: &Address) -> Result<Target, AddressError> {
         match extension(address)? {
             0 => Err(address.malformed("extension 0 cannot be called")),
-            number => Ok(Target::Known(Place::Other(number.to_string()))),
+            number => Ok(Target::Known(Destination::Other(number.to_string()))),
         }
     }
 
-    fn connect(&self, place: &Place, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
-        match place {
-            Place::Other(number) => match number.parse() {
+    fn connect(
+        &self,
+        destination: &Destination,
+        _: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        match destination {
+            Destination::Other(number) => match number.parse() {
                 Ok(number) => Ok(Box::new(self.call(number)?)),
                 Err(_) => Err(ErrorKind::InvalidInput.into()),
             },
@@ -98,7 +103,7 @@ impl Switchboard {
 
 /// The number in an address.
 fn extension(address: &Address) -> Result<u16, AddressError> {
-    let digits = address.rest();
+    let digits = address.after_scheme();
     if digits.is_empty() {
         return Err(address.malformed("there is no extension"));
     }

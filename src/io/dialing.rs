@@ -27,7 +27,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake, Waiting, random_u32};
 use crate::protocol_id::ProtocolId;
 use crate::sync::{Arc, Weak};
-use crate::transport::{Place, StreamTransport, Target};
+use crate::transport::{Destination, StreamTransport, Target};
 
 /// How long a `connect_now` of a PAIR waits for its peer to turn it away. The end of the stream follows on
 /// the peer's header with nothing in between but the peer's own work.
@@ -221,7 +221,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn resolved(&mut self, token: Token, places: Result<Vec<Place>, AttemptError>) {
+    pub(super) fn resolved(
+        &mut self,
+        token: Token,
+        places: Result<Vec<Destination>, AttemptError>,
+    ) {
         let Some(dialer) = self.dialers.get(token) else { return };
         dialer.is_looking_up = false;
         let Stage::Resolving(deadline) = dialer.stage else { return };
@@ -235,7 +239,7 @@ impl Driver {
     }
 
     /// Has the loop that is to have the connection try all places.
-    fn connect_to(&mut self, token: Token, places: Vec<Place>, deadline: Option<Instant>) {
+    fn connect_to(&mut self, token: Token, places: Vec<Destination>, deadline: Option<Instant>) {
         let Some(dialer) = self.dialers.get(token) else { return };
         // Before it can be over, which it may be at once.
         dialer.stage = Stage::Connecting;

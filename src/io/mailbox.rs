@@ -22,7 +22,7 @@ use crate::peer::EndpointId;
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
-use crate::transport::{Place, StreamTransport, Target};
+use crate::transport::{Destination, StreamTransport, Target};
 use crate::wire::Framing;
 
 /// What the driver is told from outside.
@@ -54,7 +54,7 @@ pub(crate) enum Command {
     /// A dialer's connection is over on another loop.
     Ended(Token, Ending),
     /// A name was resolved for a dialer, or not.
-    Resolved(Token, Result<Vec<Place>, AttemptError>),
+    Resolved(Token, Result<Vec<Destination>, AttemptError>),
     /// Forget an endpoint and everything it has on the way. Its pipes are closed apart.
     Forget(EndpointId),
     /// Write what is queued on a connection.

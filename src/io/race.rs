@@ -29,7 +29,7 @@ use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
 use crate::sync::{Arc, Weak};
-use crate::transport::{Place, StreamTransport};
+use crate::transport::{Destination, StreamTransport};
 
 /// How long one place is waited for before the next is asked besides: the "connection attempt delay"
 /// that RFC 8305, section 5, recommends.
@@ -62,7 +62,7 @@ impl Race {
         host: Weak<dyn Host>,
         endpoint: Arc<EndpointCore>,
         transport: Arc<dyn StreamTransport>,
-        places: Vec<Place>,
+        places: Vec<Destination>,
         deadline: Option<Instant>,
     ) -> Self {
         let course = Course::new(places, Instant::now());
@@ -240,7 +240,7 @@ struct Course {
 /// One place.
 #[derive(Debug)]
 struct Lane {
-    place: Place,
+    place: Destination,
     /// When it was asked last.
     asked: Option<Instant>,
     /// The connection that was begun first: it has waited the longest, for a slow answer too.
@@ -256,12 +256,14 @@ impl Lane {
 
     /// When it is asked again. Only internet addresses are: an answer cannot get lost elsewhere.
     fn again(&self) -> Option<Instant> {
-        self.asked.filter(|_| matches!(self.place, Place::Inet { .. })).map(|asked| asked + AFRESH)
+        self.asked
+            .filter(|_| matches!(self.place, Destination::Inet { .. }))
+            .map(|asked| asked + AFRESH)
     }
 }
 
 impl Course {
-    fn new(places: Vec<Place>, now: Instant) -> Self {
+    fn new(places: Vec<Destination>, now: Instant) -> Self {
         let lane = |place| Lane { place, asked: None, first: None, fresh: None };
         Self { lanes: alternate(places).into_iter().map(lane).collect(), earliest: now }
     }
@@ -349,8 +351,9 @@ impl Course {
 
 /// The places in the order of RFC 8305, section 4: as the resolver has them, but with the families by
 /// turns. One family may be broken as a whole.
-fn alternate(places: Vec<Place>) -> Vec<Place> {
-    let is_v6 = |place: &Place| matches!(place, Place::Inet { remote, .. } if remote.is_ipv6());
+fn alternate(places: Vec<Destination>) -> Vec<Destination> {
+    let is_v6 =
+        |place: &Destination| matches!(place, Destination::Inet { remote, .. } if remote.is_ipv6());
     let first_is_v6 = places.first().is_some_and(is_v6);
     let (ones, others): (Vec<_>, Vec<_>) =
         places.into_iter().partition(|place| is_v6(place) == first_is_v6);
@@ -369,20 +372,20 @@ fn alternate(places: Vec<Place>) -> Vec<Place> {
 mod tests {
     use super::*;
 
-    fn place(remote: &str) -> Place {
-        Place::Inet { remote: remote.parse().unwrap(), local: None }
+    fn place(remote: &str) -> Destination {
+        Destination::Inet { remote: remote.parse().unwrap(), local: None }
     }
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
-    fn places(count: u16) -> Vec<Place> {
+    fn places(count: u16) -> Vec<Destination> {
         (1..=count).map(|port| place(&format!("127.0.0.1:{port}"))).collect()
     }
 
     /// Runs a race in which nobody answers: which place is asked when, and how many are on the way.
-    fn silence(places: Vec<Place>, starts: usize) -> (Vec<(usize, u128)>, usize) {
+    fn silence(places: Vec<Destination>, starts: usize) -> (Vec<(usize, u128)>, usize) {
         let begin = Instant::now();
         let mut course = Course::new(places, begin);
         let mut asked = Vec::new();
@@ -418,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_file_is_asked_once() {
-        let file = Place::Path("/tmp/s".into());
+        let file = Destination::Path("/tmp/s".into());
         assert_eq!(silence(vec![file], 4), (vec![(0, 0)], 1));
     }
 

@@ -11,7 +11,7 @@ use std::thread;
 
 use crate::error::AttemptError;
 use crate::sync::{Arc, Mutex};
-use crate::transport::{self, Family, Place};
+use crate::transport::{self, Destination, Family};
 
 /// Look-ups at the same time. Enough that a few dead names do not hold up the living.
 const THREADS: usize = 8;
@@ -45,7 +45,7 @@ impl Resolver {
         port: u16,
         local: Option<IpAddr>,
         family: Family,
-        done: impl FnOnce(Result<Vec<Place>, AttemptError>) + Send + 'static,
+        done: impl FnOnce(Result<Vec<Destination>, AttemptError>) + Send + 'static,
     ) {
         self.run(Box::new(move |go| done(go.and_then(|()| look_up(&host, port, local, family)))));
     }
@@ -101,13 +101,13 @@ fn look_up(
     port: u16,
     local: Option<IpAddr>,
     family: Family,
-) -> Result<Vec<Place>, AttemptError> {
+) -> Result<Vec<Destination>, AttemptError> {
     let failed =
         |error: io::Error| AttemptError::Resolve { kind: error.kind(), message: error.to_string() };
-    let places: Vec<Place> = transport::look_up(host, port)
+    let places: Vec<Destination> = transport::look_up(host, port)
         .map_err(failed)?
         .filter(|address| family.allows(&address.ip()))
-        .map(|remote| Place::Inet { remote, local })
+        .map(|remote| Destination::Inet { remote, local })
         .collect();
     match places.is_empty() {
         false => Ok(places),
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(resolver.state.lock().threads, 0);
     }
 
-    fn resolve(host: &str, family: Family) -> Result<Vec<Place>, AttemptError> {
+    fn resolve(host: &str, family: Family) -> Result<Vec<Destination>, AttemptError> {
         let (sender, receiver) = mpsc::channel();
         let resolver: Arc<Resolver> = Arc::default();
         resolver.resolve(host.to_owned(), 80, None, family, move |places| {
@@ -148,7 +148,12 @@ mod tests {
     #[test]
     fn a_name_yields_its_addresses_of_the_wanted_family() {
         let v4 = resolve("localhost", Family::V4).unwrap();
-        assert!(v4.contains(&Place::Inet { remote: "127.0.0.1:80".parse().unwrap(), local: None }));
+        assert!(
+            v4.contains(&Destination::Inet {
+                remote: "127.0.0.1:80".parse().unwrap(),
+                local: None
+            })
+        );
     }
 
     #[test]

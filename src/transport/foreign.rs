@@ -11,8 +11,8 @@ use std::sync::Arc;
 use mio::{Interest, Registry, Token};
 
 use super::{
-    Address, BoundFile, EndpointSettings, Framing, Listener, Place, Source, Stream, StreamPeer,
-    StreamTransport, Target,
+    Address, BoundFile, Destination, EndpointSettings, Framing, Listener, Source, Stream,
+    StreamPeer, StreamTransport, Target,
 };
 use crate::contain::forget;
 use crate::error::{AddressError, BindError};
@@ -85,8 +85,12 @@ impl StreamTransport for Transport {
         self.inner.target(address)
     }
 
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
-        let stream = guarded(|| self.inner.connect(place, settings))?;
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        let stream = guarded(|| self.inner.connect(destination, settings))?;
         Ok(Box::new(Border::new(stream)))
     }
 }

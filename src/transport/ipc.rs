@@ -22,7 +22,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::tcp::size_buffers;
 use super::{
-    BoundFile, Listener, PeerCredentials, Place, Stream, StreamPeer, StreamTransport, Target, send,
+    BoundFile, Destination, Listener, PeerCredentials, Stream, StreamPeer, StreamTransport, Target,
+    send,
 };
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
@@ -91,13 +92,17 @@ impl StreamTransport for Ipc {
     }
 
     fn target(&self, address: &Address) -> Result<Target, AddressError> {
-        locate(address).map(Place::Path).map(Target::Known)
+        locate(address).map(Destination::Path).map(Target::Known)
     }
 
     /// `WouldBlock` means that too many connections wait to be accepted there.
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
-        match place {
-            Place::Path(path) => {
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        match destination {
+            Destination::Path(path) => {
                 let stream = connect(path)?;
                 size_buffers(&SockRef::from(&stream), settings)?;
                 Ok(Box::new(IpcStream(stream)))
@@ -109,7 +114,7 @@ impl StreamTransport for Ipc {
 
 /// The path of an address, if it can be that of a socket.
 fn parse(address: &Address) -> Result<&Path, AddressError> {
-    match address.rest() {
+    match address.after_scheme() {
         "" => Err(address.bad_path("", "there is no path")),
         path if path.contains('\0') => Err(address.bad_path(path, "the path has a zero byte")),
         path if path.len() > PATH_MAX => Err(address.too_long(path, PATH_MAX)),
@@ -442,7 +447,7 @@ mod tests {
         exchange(&mut *near, &mut *far);
 
         let longer = scratch.url(&"x".repeat(rest + 1));
-        let expected = address(&longer).too_long(address(&longer).rest(), PATH_MAX);
+        let expected = address(&longer).too_long(address(&longer).after_scheme(), PATH_MAX);
         assert_eq!(Ipc.target(&address(&longer)), Err(expected.clone()));
         let bound = bind_to(&longer);
         assert!(matches!(bound, Err(BindError::Address(error)) if error == expected));

@@ -132,15 +132,15 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
     /// [`connect`](Self::connect).
     fn target(&self, address: &Address) -> Result<Target, AddressError>;
 
-    /// Begins a connection to one place, without waiting for it.
+    /// Begins a connection to one destination, without waiting for it.
     ///
     /// Called for every attempt, with what [`target`](Self::target) yielded, or with the addresses of a
     /// name: with the next one after 250 ms, or as soon as one has failed. The stream may be on its way
     /// only; [`Stream::established`] tells. The first that stands goes on, and all others of the attempt
     /// are dropped before a byte has passed, as all are when its time is over
-    /// ([`Options::connect_timeout`](crate::Options::connect_timeout)). For a [`Place::Inet`] that does
+    /// ([`Options::connect_timeout`](crate::Options::connect_timeout)). For a [`Destination::Inet`] that does
     /// not answer it is called again every second, while the first stream, and no other but the newest,
-    /// goes on waiting; any other place is asked once in an attempt.
+    /// goes on waiting; any other destination is asked once in an attempt.
     ///
     /// # Errors
     ///
@@ -149,17 +149,21 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
     /// [`AttemptError::NoSuchFile`](crate::AttemptError::NoSuchFile), and all others as
     /// [`AttemptError::Io`](crate::AttemptError::Io). A `connect` in the background tries again after
     /// the reconnect interval.
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>>;
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>>;
 }
 
 /// Where a connection may go: known, or a name that is resolved anew on every attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// One place.
-    Known(Place),
+    /// One destination.
+    Known(Destination),
     /// A host name. It is resolved for the transport, never on the I/O thread, and its addresses are tried
-    /// as RFC 8305 says, each as a [`Place::Inet`]: the families by turns, the next after 250 ms, and
+    /// as RFC 8305 says, each as a [`Destination::Inet`]: the families by turns, the next after 250 ms, and
     /// whichever stands first.
     Name {
         /// The host name, as the system's resolver takes it. That may be an IPv6 address with the name
@@ -200,13 +204,13 @@ impl Family {
     }
 }
 
-/// One place a stream can be opened to.
+/// One destination that a stream can be opened to.
 ///
 /// A transport gets back what it made in [`StreamTransport::target`], and [`Inet`](Self::Inet) for
 /// the addresses of a [`Target::Name`]; for all others, `InvalidInput` is a good answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
+pub enum Destination {
     /// An internet address.
     Inet {
         /// Where to.

@@ -19,7 +19,9 @@ use std::time::Duration;
 use mio::event::Source;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Family, Listener, Place, Stream, StreamPeer, StreamTransport, Target, look_up, send};
+use super::{
+    Destination, Family, Listener, Stream, StreamPeer, StreamTransport, Target, look_up, send,
+};
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
@@ -84,8 +86,12 @@ impl StreamTransport for Tcp {
         Ok(parts.target(family(address)))
     }
 
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
-        let Place::Inet { remote, local } = place else {
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        let Destination::Inet { remote, local } = destination else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an internet address"));
         };
         let socket = new_socket(remote)?;
@@ -140,7 +146,7 @@ impl Parts<'_> {
     fn target(self, family: Family) -> Target {
         let Self { local, host, port } = self;
         match host {
-            Host::Literal(remote) => Target::Known(Place::Inet { remote, local }),
+            Host::Literal(remote) => Target::Known(Destination::Inet { remote, local }),
             Host::Zoned(host) => {
                 Target::Name { host: host.to_owned(), port, local, family: Family::V6 }
             }
@@ -172,7 +178,7 @@ fn parse(address: &Address, purpose: Use) -> Parsed<Parts<'_>> {
 
 /// Cuts off the one path that means nothing, and refuses whatever else a URL may have.
 fn without_tail(address: &Address) -> Parsed<&str> {
-    let rest = address.rest();
+    let rest = address.after_scheme();
     let (server, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if server.contains('@') {
         return Err(address.bad_host(server, "a tcp address has no user"));
@@ -597,10 +603,10 @@ pub(super) mod kit {
         transport: &dyn StreamTransport,
         url: &str,
     ) -> io::Result<Box<dyn Stream>> {
-        let Target::Known(place) = transport.target(&address(url)).unwrap() else {
+        let Target::Known(destination) = transport.target(&address(url)).unwrap() else {
             panic!("{url} is a name");
         };
-        transport.connect(&place, &EndpointSettings::default())
+        transport.connect(&destination, &EndpointSettings::default())
     }
 
     pub(in crate::transport) fn accept(listener: &mut dyn Listener) -> io::Result<Box<dyn Stream>> {
@@ -709,9 +715,12 @@ mod tests {
         }
     }
 
-    fn place(remote: &str, local: Option<&str>) -> Target {
+    fn inet(remote: &str, local: Option<&str>) -> Target {
         let remote = remote.parse().unwrap();
-        Target::Known(Place::Inet { remote, local: local.map(|local| local.parse().unwrap()) })
+        Target::Known(Destination::Inet {
+            remote,
+            local: local.map(|local| local.parse().unwrap()),
+        })
     }
 
     fn name(host: &str, port: u16, local: Option<&str>, family: Family) -> Target {
@@ -813,23 +822,23 @@ mod tests {
         let long_name = format!("{}abc", "abc.".repeat(63));
         let long_url = format!("tcp://{long_name}:1");
         let table = [
-            ("tcp://127.0.0.1:80", place("127.0.0.1:80", None)),
-            ("tcp://127.0.0.1:80/", place("127.0.0.1:80", None)),
-            ("tcp4://127.0.0.1:65535", place("127.0.0.1:65535", None)),
-            ("tcp://[::1]:80", place("[::1]:80", None)),
-            ("tcp6://[::1]:1", place("[::1]:1", None)),
-            ("tcp://[fe80::1%3]:80", place("[fe80::1%3]:80", None)),
+            ("tcp://127.0.0.1:80", inet("127.0.0.1:80", None)),
+            ("tcp://127.0.0.1:80/", inet("127.0.0.1:80", None)),
+            ("tcp4://127.0.0.1:65535", inet("127.0.0.1:65535", None)),
+            ("tcp://[::1]:80", inet("[::1]:80", None)),
+            ("tcp6://[::1]:1", inet("[::1]:1", None)),
+            ("tcp://[fe80::1%3]:80", inet("[fe80::1%3]:80", None)),
             ("tcp://[fe80::1%eth0]:80", name("fe80::1%eth0", 80, None, Family::V6)),
             ("tcp6://[fe80::1%br-1.2]:80", name("fe80::1%br-1.2", 80, None, Family::V6)),
             (
                 "tcp://[fe80::2];[fe80::1%lo]:80",
                 name("fe80::1%lo", 80, Some("fe80::2"), Family::V6),
             ),
-            ("tcp://0.0.0.0:80", place("0.0.0.0:80", None)),
-            ("tcp://127.0.0.2;127.0.0.1:80", place("127.0.0.1:80", Some("127.0.0.2"))),
-            ("tcp://[::2];[::1]:80", place("[::1]:80", Some("::2"))),
-            ("tcp://*;127.0.0.1:80", place("127.0.0.1:80", None)),
-            ("tcp://*;[::1]:80", place("[::1]:80", None)),
+            ("tcp://0.0.0.0:80", inet("0.0.0.0:80", None)),
+            ("tcp://127.0.0.2;127.0.0.1:80", inet("127.0.0.1:80", Some("127.0.0.2"))),
+            ("tcp://[::2];[::1]:80", inet("[::1]:80", Some("::2"))),
+            ("tcp://*;127.0.0.1:80", inet("127.0.0.1:80", None)),
+            ("tcp://*;[::1]:80", inet("[::1]:80", None)),
             ("tcp://*;a:80", name("a", 80, None, Family::Any)),
             ("tcp://my_service:80", name("my_service", 80, None, Family::Any)),
             ("tcp://host.example.:80", name("host.example.", 80, None, Family::Any)),

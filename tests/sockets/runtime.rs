@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::join;
 use crate::kit::{SOON, Transport, eventually};
 use sinew::transport::{
-    Address, EndpointSettings, Listener, Place, Source, Stream, StreamPeer, StreamTransport,
+    Address, Destination, EndpointSettings, Listener, Source, Stream, StreamPeer, StreamTransport,
     Target, Tcp,
 };
 use sinew::{
@@ -219,12 +219,16 @@ impl StreamTransport for Busy {
     }
 
     fn target(&self, address: &Address) -> Result<Target, AddressError> {
-        let url = format!("tcp://{}", address.rest());
+        let url = format!("tcp://{}", address.after_scheme());
         Tcp::new().target(&Address::parse(&url).expect("it has a scheme"))
     }
 
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
-        let inner = Tcp::new().connect(place, settings)?;
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        let inner = Tcp::new().connect(destination, settings)?;
         Ok(Box::new(BusyStream { inner, busy: self.clone() }))
     }
 }

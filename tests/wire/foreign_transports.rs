@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::kit::{self, SOON, attached, conserved, detached, eventually, next_event};
 use sinew::transport::{
-    Address, BoundFile, EndpointSettings, Framing, Ipc, Listener, Place, Source, Stream,
+    Address, BoundFile, Destination, EndpointSettings, Framing, Ipc, Listener, Source, Stream,
     StreamPeer, StreamTransport, Target, Tcp,
 };
 use sinew::{
@@ -100,7 +100,7 @@ impl Error for Unspeakable {}
 
 /// The same address for tcp.
 fn tcp(address: &Address) -> Address {
-    Address::parse(&format!("tcp://{}", address.rest())).expect("it has a scheme")
+    Address::parse(&format!("tcp://{}", address.after_scheme())).expect("it has a scheme")
 }
 
 impl StreamTransport for Faulty {
@@ -125,9 +125,13 @@ impl StreamTransport for Faulty {
         Tcp::new().target(&tcp(address))
     }
 
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
         self.panics_if(Fault::ConnectPanics);
-        Tcp::new().connect(place, settings).map(|stream| self.wrap(stream))
+        Tcp::new().connect(destination, settings).map(|stream| self.wrap(stream))
     }
 }
 
@@ -499,7 +503,7 @@ fn a_transport_without_a_proper_scheme_is_refused() {
         fn target(&self, address: &Address) -> Result<Target, AddressError> {
             Err(address.malformed("nobody is called here"))
         }
-        fn connect(&self, _: &Place, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+        fn connect(&self, _: &Destination, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -535,7 +539,7 @@ struct Alias;
 
 /// The same address for ipc.
 fn ipc(address: &Address) -> Address {
-    Address::parse(&format!("ipc://{}", address.rest())).expect("it has a scheme")
+    Address::parse(&format!("ipc://{}", address.after_scheme())).expect("it has a scheme")
 }
 
 impl StreamTransport for Alias {
@@ -559,8 +563,12 @@ impl StreamTransport for Alias {
         Ipc::new().target(&ipc(address))
     }
 
-    fn connect(&self, place: &Place, settings: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
-        Ipc::new().connect(place, settings)
+    fn connect(
+        &self,
+        destination: &Destination,
+        settings: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        Ipc::new().connect(destination, settings)
     }
 }
 
