@@ -557,7 +557,10 @@ impl From<&io::Error> for AttemptError {
     }
 }
 
-/// What is wrong with the eight bytes a peer sends first (wire specification, section 3).
+/// What is wrong with the eight bytes that a peer sends first.
+///
+/// They must be `00 53 50 00`, the number of a protocol that ours talks to, and `00 00`; anything else ends the
+/// connection ([wire, section 3](crate::spec::wire#3-the-connection-header)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {

@@ -24,7 +24,7 @@ use crate::sync::{Arc, Mutex, Weak};
 use crate::sys::PerProcess;
 use crate::wire::Framing;
 
-/// The longest name. Longer ones are refused, never cut (wire specification, section 5).
+/// The longest name. Longer ones are refused, never cut (`docs/spec/wire.md`, section 5).
 const LONGEST: usize = 127;
 
 static NAMES: PerProcess<Mutex<HashMap<String, Name>>> = PerProcess::new(Mutex::default);

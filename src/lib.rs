@@ -340,6 +340,8 @@ mod runtime;
 mod serial;
 mod signal;
 mod socket;
+#[cfg(doc)]
+pub mod spec;
 mod stats;
 mod sync;
 mod sys;

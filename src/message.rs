@@ -17,8 +17,8 @@ use crate::body::Body;
 
 /// The number of one pipe: unique among the live pipes of the process, 1 to 0x7FFF_FFFF.
 ///
-/// Numbers start at a random point and are not used again while the pipe lives; afterwards they may
-/// be. Source of the rule: wire specification, section 9.
+/// Numbers start at a random point. No two live pipes of the process have the same number; when a pipe is
+/// gone, its number may be used again ([wire, section 9](crate::spec::wire#9-id-allocation)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PipeId(NonZeroU32);
 

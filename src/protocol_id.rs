@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-/// A protocol's 16-bit number on the wire (wire specification, section 2).
+/// A protocol's 16-bit number on the wire.
+///
+/// Each side of a connection sends its own in the connection header. A socket talks to peers of one protocol
+/// only, such as REQ to REP, and turns away all others
+/// ([wire, section 2](crate::spec::wire#2-protocol-ids)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProtocolId(u16);
 

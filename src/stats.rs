@@ -13,7 +13,8 @@ macro_rules! drop_reasons {
         /// Why a message was dropped.
         ///
         /// Every message that sinew lets go of without delivering it is counted under exactly one of
-        /// these. Source of the rules: wire specification, section 11.
+        /// these. What peers send that is dropped, and what ends a connection instead, is listed in
+        /// [wire, section 11](crate::spec::wire#11-bad-input-one-table).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum DropReason {
@@ -155,7 +156,8 @@ macro_rules! counters {
         ///
         /// Counters only grow; bytes are bytes of message bodies, without protocol headers. The
         /// figures are read one after the other while others count, so sums taken under traffic may
-        /// be off by what happened in between. Source: semantics specification, section 18.
+        /// be off by what happened in between
+        /// ([semantics, section 18](crate::spec::semantics#18-statistics)).
         #[derive(Clone, PartialEq, Eq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         #[non_exhaustive]

@@ -273,3 +273,42 @@ fn mark_at_start(text: &str) -> Option<String> {
     let fits = (1..=*longest).contains(&digits.len()) && (kind != 'C' || digits.len() == 3);
     fits.then(|| format!("{kind}{digits}"))
 }
+
+/// Links such as `crate::spec::semantics#51-req` lead to a heading. Rustdoc does not look behind the `#`.
+#[test]
+fn links_into_the_specification_lead_to_its_sections() {
+    let anchors: BTreeSet<String> = ["wire", "semantics"]
+        .into_iter()
+        .flat_map(|part| {
+            let text = specification(&format!("{part}.md"));
+            let headings = text.lines().filter(|line| line.starts_with('#')).map(str::to_owned);
+            headings.map(move |heading| format!("{part}#{}", anchor(&heading))).collect::<Vec<_>>()
+        })
+        .collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut links, mut astray) = (0, Vec::new());
+    for file in files(&root.join("src"), &["rs"]) {
+        let text = fs::read_to_string(&file).expect("a source file");
+        for link in text.split("crate::spec::").skip(1) {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '#' | '-' | '_');
+            let link: String = link.chars().take_while(|&c| is_part(c)).collect();
+            links += 1;
+            if !anchors.contains(&link) {
+                astray.push(format!("{}: {link}", file.display()));
+            }
+        }
+    }
+    assert!(links > 0 && astray.is_empty(), "no such section: {astray:#?}");
+}
+
+/// What rustdoc makes of a heading: `51-req` of `### 5.1 REQ`.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().chars();
+    words
+        .filter_map(|c| match c {
+            c if c.is_alphanumeric() || matches!(c, '-' | '_') => Some(c.to_ascii_lowercase()),
+            c if c.is_whitespace() => Some('-'),
+            _ => None,
+        })
+        .collect()
+}
