@@ -6,7 +6,7 @@
 //! The memory that messages are framed in belongs to the socket and to the queues that refer to it. The
 //! socket gives up its part when it is closed, and when it has too few peers left to need it.
 
-use super::entry::Effects;
+use super::effects::Effects;
 use super::pipes::Pipe;
 use super::port::SocketPort;
 use crate::message::PipeId;

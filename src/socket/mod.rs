@@ -19,28 +19,29 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::body::{StateGuard, StateLock};
-use crate::contain::contain;
 use crate::detach::DetachReason;
-use crate::error::{Closed, NoSuchPipe, OptionError, RuntimeError};
+use crate::error::{NoSuchPipe, OptionError, RuntimeError};
 use crate::io::Command;
 use crate::message::PipeId;
 use crate::options::Options;
-use crate::peer::{EndpointId, Peer, PeerStatus};
+use crate::peer::{Peer, PeerStatus};
 use crate::pipe::endpoint::{Endpoint, EndpointCore};
-use crate::pipe::{Edge, Far, Host, Intake, NewPipe, SocketBell, Waiting};
-use crate::protocol::{Clock, Held, Protocol};
-use crate::protocol_id::ProtocolId;
-use crate::ring::{Bounds, Encoders, Ring};
+use crate::pipe::{Edge, Host, SocketBell};
+use crate::protocol::{Held, Protocol};
+use crate::ring::{Encoders, Ring};
 use crate::runtime::Runtime;
-use crate::stats::{Counters, DropReason, Stats};
+use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
 use crate::sys::Origin;
 
 mod broadcast;
+mod effects;
+mod enter;
 mod entry;
 pub(crate) mod establish;
 mod events;
 pub(crate) mod forked;
+mod host;
 mod limits;
 mod outgoing;
 mod pipes;
@@ -55,9 +56,9 @@ pub use watch::Readiness;
 
 pub(crate) use port::SocketPort;
 
-use entry::{Effects, Entry};
+use effects::Effects;
+use entry::Entry;
 use events::EventHub;
-use forked::InChild;
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use record::Record;
@@ -289,68 +290,6 @@ impl<P: Protocol> Core<P> {
         self.limits.recv_timeout()
     }
 
-    /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
-    /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
-    pub(crate) fn enter<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
-        self.enter_here(act)
-    }
-
-    /// As [`enter`](Self::enter), for the ways on which every message goes.
-    #[inline(always)]
-    fn enter_here<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
-        if self.is_forked() {
-            return R::in_child();
-        }
-        let now = match P::CLOCK {
-            Clock::Always => Instant::now(),
-            Clock::WhenDue | Clock::Never => self.birth,
-        };
-        let mut state = self.state.lock();
-        let mut entry = Entry { core: self, state: &mut state, now };
-        if self.bell.is_pending() {
-            entry.hand_over();
-        }
-        if P::CLOCK != Clock::Never {
-            entry.expire();
-        }
-        let result = act(&mut entry);
-        if !state.watches.is_empty() {
-            Entry { core: self, state: &mut state, now }.look_for_watches();
-        }
-        let busy = state.protocol.is_busy() || !state.watches.is_empty();
-        if self.bell.set_busy(busy && !state.closed) {
-            state.effects.visit = true;
-        }
-        if P::CLOCK != Clock::Never {
-            state.effects.timer = state.timer_to_set();
-        }
-        if !self.bell.signal.is_awaited() {
-            state.effects.wake_nobody();
-        }
-        if !state.effects.is_nothing() {
-            self.leave(state, now);
-        }
-        result
-    }
-
-    /// Gives the lock back and does what has been noted meanwhile.
-    #[cold]
-    #[inline(never)]
-    fn leave(&self, mut state: StateGuard<'_, State<P>>, now: Instant) {
-        Entry { core: self, state: &mut state, now }.disconnect_slow();
-        if !state.is_unsubscribed_told
-            && state.effects.tell_of_unwanted()
-            && state.protocol.hint().is_some()
-        {
-            state.is_unsubscribed_told = true;
-            state.effects.rare().records.push(Record::Unsubscribed);
-        }
-        let effects = std::mem::take(&mut state.effects);
-        // Bodies last: what is to be told does not wait for their destructors.
-        let _bodies = state.unlock();
-        effects.perform(self);
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.state().is_some_and(|state| state.closed)
     }
@@ -404,75 +343,6 @@ impl<P: Protocol> Core<P> {
         if known { Ok(()) } else { Err(NoSuchPipe(pipe)) }
     }
 
-    /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Gives the kernel what
-    /// it takes within a moment.
-    pub(crate) fn close(&self) -> Result<(), Closed> {
-        if self.is_forked() {
-            return Err(Closed);
-        }
-        let linger = self.options.lock().linger;
-        let (endpoints, fars, armed, waiting, records, flags, _bodies) = {
-            let mut state = self.state.lock();
-            if std::mem::replace(&mut state.closed, true) {
-                return Err(Closed);
-            }
-            let State { protocol, pipes, encoders, .. } = &mut *state;
-            let mut effects = Effects::default(); // everybody is woken below
-            let counters = &self.counters;
-            protocol.shut(&mut SocketPort { pipes, counters, effects: &mut effects, encoders });
-            state.encoders.rest();
-            let waiting = state.pipes.take_waiting();
-            let fars = self.drop_pipes(&mut state, &mut effects);
-            let records = effects.take_records();
-            let flags = watch::raise_all(&mut state.watches);
-            let (endpoints, armed) = (std::mem::take(&mut state.endpoints), state.armed.take());
-            // Bodies are dropped at the very end: peers are told before.
-            (endpoints, fars, armed, waiting, records, flags, state.unlock())
-        };
-        flags.iter().for_each(|flag| flag.show());
-        self.wake_all();
-        if armed.is_some() {
-            self.post(Command::Expire(self.host(), None));
-        }
-        for endpoint in endpoints {
-            endpoint.stop();
-        }
-        Far::close_all(fars, linger);
-        waiting.into_iter().for_each(Waiting::tell);
-        self.close_events();
-        records.write(&self.name);
-        crate::contain::log!(Debug, "{}: closed", self.name);
-        Ok(())
-    }
-
-    /// Ends the events of a closed socket, unless a pipe still has its last one coming.
-    fn close_events(&self) {
-        if self.deciding.load(Ordering::Acquire) == 0 {
-            self.hub.close();
-        }
-    }
-
-    /// Takes all pipes away from the protocol and counts what nobody will receive any more.
-    fn drop_pipes(&self, state: &mut State<P>, effects: &mut Effects) -> Vec<Far> {
-        let mut fars = Vec::new();
-        for pipe in state.pipes.drain() {
-            pipe.shut();
-            let unread = crate::pipe::discard(&pipe.recv);
-            self.counters.copies_taken.count(unread);
-            self.counters.dropped(DropReason::ClosedUnread, unread);
-            if unread > 0 {
-                effects.record(|| Record::Dropped(Some(pipe.peer()), DropReason::ClosedUnread));
-            }
-            let Some(far) = &pipe.far else { continue };
-            self.pipe_is_gone(&pipe, DetachReason::SocketClosed, effects);
-            if let Far::Link(_) = far {
-                state.leaving.push(Arc::clone(pipe.send.ring()));
-            }
-            fars.extend(pipe.far);
-        }
-        fars
-    }
-
     fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason, effects: &mut Effects) {
         match reason.is_ours() {
             true => self.counters.dropped_connections.bump(),
@@ -489,201 +359,9 @@ impl<P: Protocol> Core<P> {
     }
 }
 
-impl<P: Protocol> Host for Core<P> {
-    fn identity(&self) -> (ProtocolId, ProtocolId) {
-        (P::ID, P::PEER)
-    }
-
-    fn is_mute(&self) -> bool {
-        P::MUTE
-    }
-
-    fn is_exclusive(&self) -> bool {
-        P::EXCLUSIVE
-    }
-
-    fn bounds(&self) -> (Bounds, Bounds) {
-        let options = self.options.lock();
-        let send = Bounds { messages: options.get_send_queue(), bytes: options.send_queue_bytes };
-        let recv = Bounds { messages: options.recv_queue, bytes: options.recv_queue_bytes };
-        (send, recv)
-    }
-
-    fn bell(&self) -> &Arc<SocketBell> {
-        &self.bell
-    }
-
-    fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn announce(&self, peer: &Peer, endpoint: &EndpointCore) -> Result<(), DetachReason> {
-        // Under the lock that each close takes, so that nothing is announced after it has returned.
-        let state = self.state.lock();
-        if state.closed {
-            return Err(DetachReason::SocketClosed);
-        }
-        if endpoint.is_closed() {
-            return Err(DetachReason::EndpointClosed);
-        }
-        self.deciding.fetch_add(1, Ordering::AcqRel);
-        self.emit(PipeEventKind::Attaching, peer);
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.state.lock().protocol.is_full()
-    }
-
-    fn asks(&self) -> bool {
-        self.options.lock().admit.is_some()
-    }
-
-    fn admits(&self, peer: &Peer) -> bool {
-        let Some(admit) = self.options.lock().admit.clone() else { return true };
-        // Dropped in there: when the options have changed meanwhile, it may be the last of its kind.
-        let mut admitted = false;
-        let ask = || admitted = { admit }(peer);
-        contain(&format!("{}: the admit callback for {peer}", self.name), ask);
-        admitted
-    }
-
-    fn turn_away(&self, peer: &Peer, reason: DetachReason) {
-        self.counters.rejected_pipes.bump();
-        crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
-        self.emit(PipeEventKind::Detached(reason), peer);
-        self.deciding.fetch_sub(1, Ordering::AcqRel);
-        if self.is_closed() {
-            self.close_events();
-        }
-    }
-
-    fn attach(&self, new: NewPipe) -> Result<(), DetachReason> {
-        let peer = new.peer.clone();
-        let verdict = self.enter(|entry| {
-            let verdict = entry.plug(new);
-            if verdict.is_ok() {
-                self.deciding.fetch_sub(1, Ordering::AcqRel);
-            }
-            verdict
-        });
-        if let Err(reason) = &verdict {
-            self.turn_away(&peer, reason.clone());
-        }
-        verdict
-    }
-
-    fn intake(&self, newcomer: Waiting) -> Intake {
-        if P::DROPS {
-            return Intake::Free;
-        }
-        let intake = {
-            let mut state = self.state.lock();
-            let bound = self.options.lock().recv_queue_bytes;
-            match state.closed {
-                true => Intake::Free,
-                false => state.pipes.intake(bound, newcomer),
-            }
-        };
-        if intake == Intake::Shut {
-            self.counters.intake_pauses.bump();
-            crate::contain::log!(
-                Debug,
-                "{}: no new peer until what others left is received",
-                self.name
-            );
-        }
-        intake
-    }
-
-    fn detach(&self, pipe: PipeId, reason: DetachReason) {
-        self.enter(|entry| entry.unplug(pipe, reason));
-    }
-
-    fn wants_unsent(&self) -> bool {
-        self.options.lock().get_requeue()
-    }
-
-    fn take_back(&self, pipe: PipeId, send: &Ring) {
-        // The half before the state: nobody waits for a send ring's half who has the state.
-        let mut consumer = send.consumer();
-        self.enter(move |entry| {
-            // Under the lock, so that nobody finds the messages neither in the ring nor here.
-            let unsent = consumer.reclaim();
-            drop(consumer);
-            if entry.state.closed {
-                let messages = unsent.len() as u64;
-                self.counters.dropped(DropReason::ClosedUnsent, messages);
-                return;
-            }
-            self.counters.copies_reclaimed.add(unsent.len() as u64);
-            entry.state.effects.queues_changed = true;
-            let (protocol, mut port, _) = entry.parts();
-            for frame in unsent {
-                protocol.take_back(pipe, frame, &mut port);
-            }
-        });
-    }
-
-    fn rest(&self, pipe: PipeId) -> bool {
-        self.state.lock().pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.rest())
-    }
-
-    fn drop_endpoint(&self, endpoint: EndpointId) {
-        self.enter(|entry| {
-            entry.open_intake();
-            entry.state.endpoints.retain(|other| other.id != endpoint);
-            let pipes: Vec<PipeId> = entry
-                .state
-                .pipes
-                .usable()
-                .filter(|pipe| pipe.endpoint.id == endpoint)
-                .map(Pipe::id)
-                .collect();
-            for pipe in pipes {
-                entry.unplug(pipe, DetachReason::EndpointClosed);
-            }
-        });
-    }
-
-    fn is_closed(&self) -> bool {
-        Self::is_closed(self)
-    }
-
-    fn expire(&self) {
-        self.state.lock().armed = None;
-        // Entering runs what is due.
-        self.enter(|_| ());
-    }
-
-    fn attend(&self) {
-        self.post(Command::Visit(self.host()));
-    }
-
-    fn visit(&self) {
-        self.enter(|_| ());
-    }
-}
-
 impl<P: Protocol> fmt::Debug for Core<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl<P: Protocol> State<P> {
-    /// When the reactor is to run our timers, if that is earlier than what it knows of.
-    fn timer_to_set(&mut self) -> Option<Instant> {
-        let deadline = self.protocol.deadline().filter(|_| !self.closed)?;
-        if self.armed.is_some_and(|armed| armed <= deadline) {
-            return None;
-        }
-        self.armed = Some(deadline);
-        self.armed
     }
 }
 

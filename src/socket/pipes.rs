@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::entry::Effects;
+use super::effects::Effects;
 use super::record::Record;
 use crate::message::PipeId;
 use crate::numbered::NumberMap;

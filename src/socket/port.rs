@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::entry::Effects;
+use super::effects::Effects;
 use super::pipes::{Pipe, Pipes};
 use super::record::Record;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};

@@ -1,0 +1,235 @@
+//! What an entry into a socket has noted to be done outside of it.
+//!
+//! Owns the list, and the order in which it is worked off once the lock has been given back: waiters,
+//! bells, writes, closes, and the log at the end.
+
+use std::time::Instant;
+
+use super::Core;
+use super::record::{Record, Records};
+use super::watch::Flag;
+use crate::io::{Command, Link};
+use crate::message::PipeId;
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Edge, Far, Host, Waiting};
+use crate::protocol::{Interest, Protocol};
+use crate::stats::DropReason;
+use crate::sync::Arc;
+use crate::tuning::{self, Choice};
+
+/// What is to be done once the lock is given back.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(super) bells: Few<(Far, Edge)>,
+    /// Connections that have enough for a write.
+    pub(super) batches: Few<Arc<Link>>,
+    pub(super) wakes: Few<Interest>,
+    pub(super) timer: Option<Instant>,
+    pub(super) peers_changed: bool,
+    pub(super) queues_changed: bool,
+    /// Somebody is to enter again.
+    pub(super) visit: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most entries have nothing of.
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
+    /// Pipes that end with their endpoint.
+    pub(super) ended: Vec<Far>,
+    /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
+    pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
+    /// What event loops outside are to be told.
+    pub(super) flags: Vec<Arc<Flag>>,
+    /// Flags of watches that have ended. They are dropped once the lock is given back.
+    pub(super) unwatched: Vec<Arc<Flag>>,
+    /// Pipes that the protocol wants closed. Empty again before the lock is given back.
+    pub(super) unwanted: Vec<PipeId>,
+    /// Who may bring new pipes again.
+    admitted: Vec<Waiting>,
+    /// The socket has been closed.
+    pub(super) closing: Option<Closing>,
+    /// For the log.
+    pub(super) records: Records,
+}
+
+/// What the close of a socket leaves to be done.
+pub(super) struct Closing {
+    /// Of all watches: a closed socket is ready for everything.
+    pub(super) flags: Vec<Arc<Flag>>,
+    /// Of all pipes.
+    pub(super) fars: Vec<Far>,
+    pub(super) endpoints: Vec<Arc<EndpointCore>>,
+    /// The event loop has a timer of the socket.
+    pub(super) has_timer: bool,
+}
+
+impl Effects {
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// A pipe that the protocol wants closed.
+    pub(super) fn next_unwanted(&mut self) -> Option<PipeId> {
+        self.rare.as_mut()?.unwanted.pop()
+    }
+
+    /// As `record`, of a message that was dropped.
+    pub(super) fn record_drop(&mut self, reason: DropReason, record: impl FnOnce() -> Record) {
+        if Records::are_wanted_of(reason) {
+            self.rare().records.push(record());
+        }
+    }
+
+    /// Whether a message was dropped that no subscription wanted, for the first time from some peer.
+    pub(super) fn tell_of_unwanted(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.records.tell_of_unwanted())
+    }
+
+    /// Notes a record for the log, if anybody may want it. Costs next to nothing otherwise.
+    pub(super) fn record(&mut self, record: impl FnOnce() -> Record) {
+        if Records::are_wanted() {
+            self.rare().records.push(record());
+        }
+    }
+
+    /// Has those told who wait until the socket takes in new pipes.
+    pub(super) fn tell(&mut self, admitted: Vec<Waiting>) {
+        if !admitted.is_empty() {
+            self.rare().admitted.extend(admitted);
+        }
+    }
+
+    /// Forgets who is to be woken. For who knows, under the socket's lock, that nobody waits.
+    #[inline]
+    pub(super) fn wake_nobody(&mut self) {
+        if !self.wakes.is_empty() {
+            self.wakes = Few::default();
+        }
+        (self.peers_changed, self.queues_changed) = (false, false);
+    }
+
+    /// Whether there is nothing to be done.
+    #[inline]
+    pub(super) fn is_nothing(&self) -> bool {
+        // Without a branch for each: this is asked with every message.
+        let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
+        let changed = self.peers_changed | self.queues_changed | self.visit;
+        !noted & !changed & self.timer.is_none() & self.rare.is_none()
+    }
+
+    pub(super) fn perform<P: Protocol>(mut self, core: &Core<P>) {
+        let signal = &core.bell.signal;
+        let mut rare = self.rare.take();
+        for flag in rare.iter_mut().flat_map(|rare| rare.flags.drain(..)) {
+            flag.claim(core.leader());
+            flag.show();
+        }
+        self.wakes.for_each(|interest| signal.wake(interest));
+        if let Some(closing) = rare.as_ref().and_then(|rare| rare.closing.as_ref()) {
+            closing.flags.iter().for_each(|flag| flag.show());
+            signal.wake_all();
+        }
+        if self.peers_changed {
+            signal.wake_every(Interest::Peers);
+        }
+        if self.queues_changed {
+            signal.wake_every(Interest::Drained);
+        }
+        self.bells.for_each(|(far, edge)| far.ring(edge));
+        if tuning::CALLER_WRITES != Choice::Never {
+            self.batches.for_each(|link| link.write_batch());
+        }
+        if let Some(at) = self.timer {
+            core.set_timer(at);
+        }
+        if self.visit {
+            core.attend();
+        }
+        if let Some(rare) = rare {
+            rare.perform(core);
+        }
+    }
+}
+
+impl Rare {
+    #[cold]
+    fn perform<P: Protocol>(self, core: &Core<P>) {
+        if !self.closed.is_empty() || !self.ended.is_empty() {
+            let linger = core.options.lock().linger;
+            for (far, endpoint) in self.closed {
+                far.close(linger);
+                endpoint.pipe_lost();
+            }
+            Far::close_all(self.ended, linger);
+        }
+        self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
+        if let Some(closing) = self.closing {
+            closing.perform(core);
+        }
+        self.admitted.into_iter().for_each(Waiting::tell);
+        // The last: whoever writes the log may be slow.
+        self.records.write(&core.name);
+    }
+}
+
+impl Closing {
+    fn perform<P: Protocol>(self, core: &Core<P>) {
+        if self.has_timer {
+            core.post(Command::Expire(core.host(), None));
+        }
+        for endpoint in self.endpoints {
+            endpoint.stop();
+        }
+        let linger = core.options.lock().linger;
+        Far::close_all(self.fars, linger);
+        core.close_events();
+    }
+}
+
+/// Usually one thing or none, which then takes no memory of its own.
+pub(super) struct Few<T> {
+    first: Option<T>,
+    others: Vec<T>,
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<T> Few<T> {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, one: T) {
+        match &self.first {
+            None => self.first = Some(one),
+            Some(_) => self.others.push(one),
+        }
+    }
+
+    /// Sees to it that `others` more than the first need memory once only.
+    pub(super) fn reserve(&mut self, others: usize) {
+        self.others.reserve(others);
+    }
+
+    /// Each in its turn.
+    #[inline]
+    fn for_each(self, mut act: impl FnMut(T)) {
+        let Some(first) = self.first else { return };
+        act(first);
+        for other in self.others {
+            act(other);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The one way into a socket, and out of it.
+//!
+//! Owns the order of things at the door: what every call does before and after its act under the lock, and
+//! what closing the socket comes to, which is a call like the others.
+
+use std::time::Instant;
+
+use super::effects::Closing;
+use super::entry::Entry;
+use super::forked::InChild;
+use super::record::Record;
+use super::watch::raise_all;
+use super::{Core, State};
+use crate::body::StateGuard;
+use crate::detach::DetachReason;
+use crate::error::Closed;
+use crate::pipe::Far;
+use crate::protocol::{Clock, Protocol};
+use crate::stats::DropReason;
+use crate::sync::{Arc, Ordering};
+
+impl<P: Protocol> Core<P> {
+    /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
+    /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
+    pub(crate) fn enter<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+        self.enter_here(act)
+    }
+
+    /// As [`enter`](Self::enter), for the ways on which every message goes.
+    #[inline(always)]
+    pub(super) fn enter_here<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
+        if self.is_forked() {
+            return R::in_child();
+        }
+        let now = match P::CLOCK {
+            Clock::Always => Instant::now(),
+            Clock::WhenDue | Clock::Never => self.birth,
+        };
+        let mut state = self.state.lock();
+        let mut entry = Entry { core: self, state: &mut state, now };
+        if self.bell.is_pending() {
+            entry.hand_over();
+        }
+        if P::CLOCK != Clock::Never {
+            entry.expire();
+        }
+        let result = act(&mut entry);
+        if !state.watches.is_empty() {
+            Entry { core: self, state: &mut state, now }.look_for_watches();
+        }
+        let busy = state.protocol.is_busy() || !state.watches.is_empty();
+        if self.bell.set_busy(busy && !state.closed) {
+            state.effects.visit = true;
+        }
+        if P::CLOCK != Clock::Never {
+            state.effects.timer = state.timer_to_set();
+        }
+        if !self.bell.signal.is_awaited() {
+            state.effects.wake_nobody();
+        }
+        if !state.effects.is_nothing() {
+            self.leave(state, now);
+        }
+        result
+    }
+
+    /// Gives the lock back and does what has been noted meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn leave(&self, mut state: StateGuard<'_, State<P>>, now: Instant) {
+        Entry { core: self, state: &mut state, now }.disconnect_slow();
+        if !state.is_unsubscribed_told
+            && state.effects.tell_of_unwanted()
+            && state.protocol.hint().is_some()
+        {
+            state.is_unsubscribed_told = true;
+            state.effects.rare().records.push(Record::Unsubscribed);
+        }
+        let effects = std::mem::take(&mut state.effects);
+        // Bodies last: what is to be told does not wait for their destructors.
+        let _bodies = state.unlock();
+        effects.perform(self);
+    }
+
+    /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Gives the kernel what
+    /// it takes within a moment.
+    pub(crate) fn close(&self) -> Result<(), Closed> {
+        self.enter(|entry| entry.close())?;
+        crate::contain::log!(Debug, "{}: closed", self.name);
+        Ok(())
+    }
+
+    /// Ends the events of a closed socket, unless a pipe still has its last one coming.
+    pub(super) fn close_events(&self) {
+        if self.deciding.load(Ordering::Acquire) == 0 {
+            self.hub.close();
+        }
+    }
+}
+
+impl<P: Protocol> Entry<'_, P> {
+    /// Takes everything away from the protocol and the program. What that means to others is told on the
+    /// way out.
+    fn close(&mut self) -> Result<(), Closed> {
+        if std::mem::replace(&mut self.state.closed, true) {
+            return Err(Closed);
+        }
+        let (protocol, mut port, _) = self.parts();
+        protocol.shut(&mut port);
+        self.state.encoders.rest();
+        let fars = self.drop_pipes();
+        let state = &mut *self.state;
+        let closing = Closing {
+            flags: raise_all(&mut state.watches),
+            fars,
+            endpoints: std::mem::take(&mut state.endpoints),
+            has_timer: state.armed.take().is_some(),
+        };
+        state.effects.rare().closing = Some(closing);
+        self.open_intake();
+        Ok(())
+    }
+
+    /// Takes all pipes away from the protocol and counts what nobody will receive any more.
+    fn drop_pipes(&mut self) -> Vec<Far> {
+        let (core, mut fars) = (self.core, Vec::new());
+        let State { pipes, effects, leaving, .. } = &mut *self.state;
+        for pipe in pipes.drain() {
+            pipe.shut();
+            let unread = crate::pipe::discard(&pipe.recv);
+            core.counters.copies_taken.count(unread);
+            core.counters.dropped(DropReason::ClosedUnread, unread);
+            if unread > 0 {
+                effects.record(|| Record::Dropped(Some(pipe.peer()), DropReason::ClosedUnread));
+            }
+            let Some(far) = &pipe.far else { continue };
+            core.pipe_is_gone(&pipe, DetachReason::SocketClosed, effects);
+            if let Far::Link(_) = far {
+                leaving.push(Arc::clone(pipe.send.ring()));
+            }
+            fars.extend(pipe.far);
+        }
+        fars
+    }
+}
+
+impl<P: Protocol> State<P> {
+    /// When the reactor is to run our timers, if that is earlier than what it knows of.
+    fn timer_to_set(&mut self) -> Option<Instant> {
+        let deadline = self.protocol.deadline().filter(|_| !self.closed)?;
+        if self.armed.is_some_and(|armed| armed <= deadline) {
+            return None;
+        }
+        self.armed = Some(deadline);
+        self.armed
+    }
+}

@@ -1,0 +1,199 @@
+//! A socket as the layers below it see it.
+//!
+//! Owns the door by which the event loop and other sockets of the process call up: they tell of pipes that
+//! come and go, and have the socket entered.
+
+use super::pipes::Pipe;
+use super::{Core, PipeEventKind};
+use crate::contain::contain;
+use crate::detach::DetachReason;
+use crate::io::Command;
+use crate::message::PipeId;
+use crate::peer::{EndpointId, Peer};
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Host, Intake, NewPipe, SocketBell, Waiting};
+use crate::protocol::Protocol;
+use crate::protocol_id::ProtocolId;
+use crate::ring::{Bounds, Ring};
+use crate::stats::{Counters, DropReason};
+use crate::sync::{Arc, Ordering};
+
+impl<P: Protocol> Host for Core<P> {
+    fn identity(&self) -> (ProtocolId, ProtocolId) {
+        (P::ID, P::PEER)
+    }
+
+    fn is_mute(&self) -> bool {
+        P::MUTE
+    }
+
+    fn is_exclusive(&self) -> bool {
+        P::EXCLUSIVE
+    }
+
+    fn bounds(&self) -> (Bounds, Bounds) {
+        let options = self.options.lock();
+        let send = Bounds { messages: options.get_send_queue(), bytes: options.send_queue_bytes };
+        let recv = Bounds { messages: options.recv_queue, bytes: options.recv_queue_bytes };
+        (send, recv)
+    }
+
+    fn bell(&self) -> &Arc<SocketBell> {
+        &self.bell
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn announce(&self, peer: &Peer, endpoint: &EndpointCore) -> Result<(), DetachReason> {
+        // Under the lock that each close takes, so that nothing is announced after it has returned.
+        let state = self.state.lock();
+        if state.closed {
+            return Err(DetachReason::SocketClosed);
+        }
+        if endpoint.is_closed() {
+            return Err(DetachReason::EndpointClosed);
+        }
+        self.deciding.fetch_add(1, Ordering::AcqRel);
+        self.emit(PipeEventKind::Attaching, peer);
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.state.lock().protocol.is_full()
+    }
+
+    fn asks(&self) -> bool {
+        self.options.lock().admit.is_some()
+    }
+
+    fn admits(&self, peer: &Peer) -> bool {
+        let Some(admit) = self.options.lock().admit.clone() else { return true };
+        // Dropped in there: when the options have changed meanwhile, it may be the last of its kind.
+        let mut admitted = false;
+        let ask = || admitted = { admit }(peer);
+        contain(&format!("{}: the admit callback for {peer}", self.name), ask);
+        admitted
+    }
+
+    fn turn_away(&self, peer: &Peer, reason: DetachReason) {
+        self.counters.rejected_pipes.bump();
+        crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
+        self.emit(PipeEventKind::Detached(reason), peer);
+        self.deciding.fetch_sub(1, Ordering::AcqRel);
+        if self.is_closed() {
+            self.close_events();
+        }
+    }
+
+    fn attach(&self, new: NewPipe) -> Result<(), DetachReason> {
+        let peer = new.peer.clone();
+        let verdict = self.enter(|entry| {
+            let verdict = entry.plug(new);
+            if verdict.is_ok() {
+                self.deciding.fetch_sub(1, Ordering::AcqRel);
+            }
+            verdict
+        });
+        if let Err(reason) = &verdict {
+            self.turn_away(&peer, reason.clone());
+        }
+        verdict
+    }
+
+    fn intake(&self, newcomer: Waiting) -> Intake {
+        if P::DROPS {
+            return Intake::Free;
+        }
+        let intake = {
+            let mut state = self.state.lock();
+            let bound = self.options.lock().recv_queue_bytes;
+            match state.closed {
+                true => Intake::Free,
+                false => state.pipes.intake(bound, newcomer),
+            }
+        };
+        if intake == Intake::Shut {
+            self.counters.intake_pauses.bump();
+            crate::contain::log!(
+                Debug,
+                "{}: no new peer until what others left is received",
+                self.name
+            );
+        }
+        intake
+    }
+
+    fn detach(&self, pipe: PipeId, reason: DetachReason) {
+        self.enter(|entry| entry.unplug(pipe, reason));
+    }
+
+    fn wants_unsent(&self) -> bool {
+        self.options.lock().get_requeue()
+    }
+
+    fn take_back(&self, pipe: PipeId, send: &Ring) {
+        // The half before the state: nobody waits for a send ring's half who has the state.
+        let mut consumer = send.consumer();
+        self.enter(move |entry| {
+            // Under the lock, so that nobody finds the messages neither in the ring nor here.
+            let unsent = consumer.reclaim();
+            drop(consumer);
+            if entry.state.closed {
+                let messages = unsent.len() as u64;
+                self.counters.dropped(DropReason::ClosedUnsent, messages);
+                return;
+            }
+            self.counters.copies_reclaimed.add(unsent.len() as u64);
+            entry.state.effects.queues_changed = true;
+            let (protocol, mut port, _) = entry.parts();
+            for frame in unsent {
+                protocol.take_back(pipe, frame, &mut port);
+            }
+        });
+    }
+
+    fn rest(&self, pipe: PipeId) -> bool {
+        self.state.lock().pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.rest())
+    }
+
+    fn drop_endpoint(&self, endpoint: EndpointId) {
+        self.enter(|entry| {
+            entry.open_intake();
+            entry.state.endpoints.retain(|other| other.id != endpoint);
+            let pipes: Vec<PipeId> = entry
+                .state
+                .pipes
+                .usable()
+                .filter(|pipe| pipe.endpoint.id == endpoint)
+                .map(Pipe::id)
+                .collect();
+            for pipe in pipes {
+                entry.unplug(pipe, DetachReason::EndpointClosed);
+            }
+        });
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
+    fn expire(&self) {
+        self.state.lock().armed = None;
+        // Entering runs what is due.
+        self.enter(|_| ());
+    }
+
+    fn attend(&self) {
+        self.post(Command::Visit(self.host()));
+    }
+
+    fn visit(&self) {
+        self.enter(|_| ());
+    }
+}
