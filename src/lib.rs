@@ -354,8 +354,8 @@ pub use api::poller::{KeyInUse, NoSuchKey, Poller};
 pub use api::{
     Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, RepContext, ReplyError,
     Replying, Req, ReqContext, Request, Requesting, Respondent, RespondentContext, Sending,
-    SendingAnswer, SendingTo, Sends, SendsAsync, Sub, SubContext, Survey, Surveyor,
-    SurveyorContext, device, metrics, raw,
+    SendingAnswer, SendingTo, Sends, SendsAsync, Socket, Sub, SubContext, Survey, Surveyor,
+    SurveyorContext, device, metrics, raw, role,
 };
 #[cfg(feature = "futures")]
 pub use api::{RecvStream, SendSink};

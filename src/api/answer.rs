@@ -8,7 +8,7 @@ use super::prelude::*;
 use crate::api::context::{RepContext, RespondentContext};
 use crate::api::observe::sealed::Sealed;
 use crate::error::Call;
-use crate::protocol::{Role, Route};
+use crate::protocol::Route;
 use crate::socket::wait::Waiting;
 use crate::socket::{Core, SocketPort};
 
@@ -19,17 +19,30 @@ macro_rules! answering_socket {
         $(#[$asked_doc:meta])* $asked:ident
     ) => {
         $(#[$socket_doc])*
-        #[derive(Clone)]
-        pub struct $socket {
-            core: Handle<$protocol>,
+        pub type $socket = Socket<role::$socket, NoSend, CanRecv<$asked>>;
+
+        impl Role for role::$socket {
+            type Send = NoSend;
+            type Recv = CanRecv<$asked>;
         }
 
-        socket_calls!(
-            $socket,
-            $protocol,
-            |options| <$protocol>::new(options.get_ttl()),
-            |answerer, options, _| answerer.set_ttl(options.get_ttl())
-        );
+        impl Engine for role::$socket {
+            type Protocol = $protocol;
+
+            const NAME: &'static str = stringify!($socket);
+
+            fn protocol(options: &Options) -> Self::Protocol {
+                <$protocol>::new(options.get_ttl())
+            }
+
+            fn follow(
+                answerer: &mut Self::Protocol,
+                options: &Options,
+                _: &mut SocketPort<'_>,
+            ) {
+                answerer.set_ttl(options.get_ttl());
+            }
+        }
 
         impl $socket {
             /// Receives the next one from any peer, each peer in turn, waiting up to the receive
@@ -333,7 +346,7 @@ impl<T> fmt::Debug for ReplyError<T> {
 
 impl<T> std::error::Error for ReplyError<T> {}
 
-impl<R: Role> Core<protocol::Answerer<R>> {
+impl<R: protocol::Role> Core<protocol::Answerer<R>> {
     /// Receives what somebody asks, with the way back.
     pub(super) fn recv_asked(&self, patience: Patience) -> Result<(Route, Message), RecvError> {
         let attempt =

@@ -28,17 +28,27 @@ use super::{ONLY_RECV, ONLY_SEND};
 /// ```compile_fail,E0599
 /// sinew::Bus::new().context();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_BUS", "nng_bus0_open"))]
-pub struct Bus {
-    core: Handle<protocol::Bus>,
+pub type Bus = Socket<role::Bus, CanSend, CanRecv<Message>>;
+
+impl Role for role::Bus {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-socket_calls!(
-    Bus,
-    protocol::Bus,
-    |options| protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND)),
-    |bus, options, port| bus.set_overflow(options.overflow_of(&protocol::Bus::KIND), port)
-);
+impl Engine for role::Bus {
+    type Protocol = protocol::Bus;
+
+    const NAME: &'static str = "Bus";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND))
+    }
+
+    fn follow(bus: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
+        bus.set_overflow(options.overflow_of(&protocol::Bus::KIND), port);
+    }
+}
+
 send_calls!(Bus);
 recv_calls!(Bus);

@@ -23,12 +23,23 @@ use super::{ONLY_RECV, ONLY_SEND};
 /// ```compile_fail,E0599
 /// sinew::Pair::new().context();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_PAIR", "nng_pair0_open", "ZMQ_PAIR"))]
-pub struct Pair {
-    core: Handle<protocol::Pair>,
+pub type Pair = Socket<role::Pair, CanSend, CanRecv<Message>>;
+
+impl Role for role::Pair {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-socket_calls!(Pair, protocol::Pair, |_| protocol::Pair::new());
+impl Engine for role::Pair {
+    type Protocol = protocol::Pair;
+
+    const NAME: &'static str = "Pair";
+
+    fn protocol(_: &Options) -> Self::Protocol {
+        protocol::Pair::new()
+    }
+}
+
 send_calls!(Pair);
 recv_calls!(Pair);

@@ -29,28 +29,30 @@ use crate::protocol::Polyamorous;
 /// ```compile_fail,E0599
 /// sinew::Pair1::new().context();
 /// ```
-#[derive(Clone)]
 #[doc(alias("nng_pair1_open"))]
-pub struct Pair1 {
-    core: Handle<protocol::Pair1>,
+pub type Pair1 = Socket<role::Pair1, CanSend, CanRecv<Message>>;
+
+impl Role for role::Pair1 {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-socket_calls!(
-    Pair1,
-    protocol::Pair1,
-    |options| protocol::Pair1::new(options.get_ttl()),
-    |pair, options, _| pair.set_ttl(options.get_ttl())
-);
-send_calls!(Pair1);
-recv_calls!(Pair1);
+impl Engine for role::Pair1 {
+    type Protocol = protocol::Pair1;
 
-impl Pair1 {
-    /// A socket in polyamorous mode, with default options: one that talks to many PAIR v1 peers. The same
-    /// as [`PolyPair1::new`].
-    pub fn polyamorous() -> PolyPair1 {
-        PolyPair1::new()
+    const NAME: &'static str = "Pair1";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::Pair1::new(options.get_ttl())
+    }
+
+    fn follow(pair: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
+        pair.set_ttl(options.get_ttl());
     }
 }
+
+send_calls!(Pair1);
+recv_calls!(Pair1);
 
 /// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
 ///
@@ -71,21 +73,29 @@ impl Pair1 {
 /// assert_eq!(spoke.recv()?, "hello yourself");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
 #[doc(alias("nng_pair1_open_poly"))]
-pub struct PolyPair1 {
-    core: Handle<Polyamorous>,
+pub type PolyPair1 = Socket<role::PolyPair1, CanSend, CanRecv<Message>>;
+
+impl Role for role::PolyPair1 {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-socket_calls!(
-    PolyPair1,
-    Polyamorous,
-    |options| Polyamorous::new(options.get_ttl(), options.overflow_of(&Polyamorous::KIND)),
-    |pair, options, port| {
+impl Engine for role::PolyPair1 {
+    type Protocol = Polyamorous;
+
+    const NAME: &'static str = "PolyPair1";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        Polyamorous::new(options.get_ttl(), options.overflow_of(&Polyamorous::KIND))
+    }
+
+    fn follow(pair: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
         pair.set_ttl(options.get_ttl());
         pair.set_overflow(options.overflow_of(&Polyamorous::KIND), port);
     }
-);
+}
+
 // To whoever has been connected longest.
 send_calls!(PolyPair1, |_: &Message| None);
 recv_calls!(PolyPair1);

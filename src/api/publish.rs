@@ -33,22 +33,28 @@ use super::prelude::*;
 /// ```compile_fail,E0599
 /// sinew::Pub::new().context();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_PUB", "nng_pub0_open", "ZMQ_PUB", "publisher"))]
-pub struct Pub {
-    core: Handle<protocol::Pub>,
+pub type Pub = Socket<role::Pub, CanSend, NoRecv>;
+
+impl Role for role::Pub {
+    type Send = CanSend;
+    type Recv = NoRecv;
 }
 
-socket_calls!(
-    Pub,
-    protocol::Pub,
-    |options| {
+impl Engine for role::Pub {
+    type Protocol = protocol::Pub;
+
+    const NAME: &'static str = "Pub";
+
+    fn protocol(options: &Options) -> Self::Protocol {
         let overflow = options.overflow_of(&protocol::Pub::KIND);
         protocol::Pub::new(overflow, options.conflating())
-    },
-    |publisher, options, port| {
+    }
+
+    fn follow(publisher: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
         publisher.set_conflating(options.conflating(), port);
         publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
     }
-);
+}
+
 send_calls!(Pub);

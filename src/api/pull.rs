@@ -26,11 +26,22 @@ use super::prelude::*;
 /// ```compile_fail,E0599
 /// sinew::Pull::new().context();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_PULL", "nng_pull0_open", "ZMQ_PULL", "pipeline"))]
-pub struct Pull {
-    core: Handle<protocol::Pull>,
+pub type Pull = Socket<role::Pull, NoSend, CanRecv<Message>>;
+
+impl Role for role::Pull {
+    type Send = NoSend;
+    type Recv = CanRecv<Message>;
 }
 
-socket_calls!(Pull, protocol::Pull, |_| protocol::Pull::new());
+impl Engine for role::Pull {
+    type Protocol = protocol::Pull;
+
+    const NAME: &'static str = "Pull";
+
+    fn protocol(_: &Options) -> Self::Protocol {
+        protocol::Pull::new()
+    }
+}
+
 recv_calls!(Pull);

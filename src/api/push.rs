@@ -7,7 +7,7 @@ use super::prelude::*;
 ///
 /// A peer whose queue is full is passed over; when all are full, or there is none, a send waits
 /// (unless [`Options::overflow`] says otherwise). What is queued for a peer that is lost is lost with
-/// it, and counted. Peers in a better [place](EndpointOptions::send_priority) get everything as long
+/// it, and counted. Peers in a better [place](crate::EndpointOptions::send_priority) get everything as long
 /// as one of them can take it. Source: semantics specification, sections 3.1 and 6.
 ///
 /// ```
@@ -27,16 +27,26 @@ use super::prelude::*;
 /// ```compile_fail,E0599
 /// sinew::Push::new().context();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_PUSH", "nng_push0_open", "ZMQ_PUSH", "pipeline"))]
-pub struct Push {
-    core: Handle<protocol::Push>,
+pub type Push = Socket<role::Push, CanSend, NoRecv>;
+
+impl Role for role::Push {
+    type Send = CanSend;
+    type Recv = NoRecv;
 }
 
-socket_calls!(
-    Push,
-    protocol::Push,
-    |options| protocol::Push::new(options.overflow_of(&protocol::Push::KIND)),
-    |push, options, _| push.set_overflow(options.overflow_of(&protocol::Push::KIND))
-);
+impl Engine for role::Push {
+    type Protocol = protocol::Push;
+
+    const NAME: &'static str = "Push";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::Push::new(options.overflow_of(&protocol::Push::KIND))
+    }
+
+    fn follow(push: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
+        push.set_overflow(options.overflow_of(&protocol::Push::KIND));
+    }
+}
+
 send_calls!(Push);

@@ -46,107 +46,190 @@
 //! ```
 
 use super::prelude::*;
+use super::role::Raw;
 use super::{ONLY_RECV, ONLY_SEND};
+use crate::protocol::Headed;
 
-/// One raw socket; `$calls` are the macros of what it can do.
-macro_rules! raw_socket {
-    ($(#[$doc:meta])* $socket:ident, $protocol:ty, $new:expr, $apply:expr; $($can:ident),*) => {
-        $(#[$doc])*
-        #[derive(Clone)]
-        pub struct $socket {
-            pub(in crate::api) core: Handle<$protocol>,
-        }
+/// A raw PAIR v0. Behaves as [`Pair`](crate::Pair).
+pub type Pair = Socket<Raw<role::Pair>, CanSend, CanRecv<Message>>;
 
-        socket_calls!($socket, $protocol, $new, $apply);
-        $(raw_socket!(@$can $socket);)*
-    };
-    (@sends $socket:ident) => {
-        send_calls!($socket, |message: &Message| message.header().clone());
-    };
-    (@receives $socket:ident) => {
-        recv_calls!($socket);
-    };
+/// A raw PAIR v1. The header is the count of hops.
+pub type Pair1 = Socket<Raw<role::Pair1>, CanSend, CanRecv<Message>>;
+
+/// A raw PUSH. Behaves as [`Push`](crate::Push).
+pub type Push = Socket<Raw<role::Push>, CanSend, NoRecv>;
+
+/// A raw PULL. Behaves as [`Pull`](crate::Pull).
+pub type Pull = Socket<Raw<role::Pull>, NoSend, CanRecv<Message>>;
+
+/// A raw PUB. Behaves as [`Pub`](crate::Pub).
+pub type Pub = Socket<Raw<role::Pub>, CanSend, NoRecv>;
+
+/// A raw SUB: receives everything, and has nothing to subscribe to.
+pub type Sub = Socket<Raw<role::Sub>, NoSend, CanRecv<Message>>;
+
+/// A raw BUS. The header says where a message came from, and where it is not to go.
+pub type Bus = Socket<Raw<role::Bus>, CanSend, CanRecv<Message>>;
+
+/// A raw REQ: requests go out as they are, each to one peer, and replies come in as they come.
+pub type Req = Socket<Raw<role::Req>, CanSend, CanRecv<Message>>;
+
+/// A raw REP: the header of a request is the header of its reply.
+pub type Rep = Socket<Raw<role::Rep>, CanSend, CanRecv<Message>>;
+
+/// A raw SURVEYOR: surveys go out as they are, to all, and answers come in without an end.
+pub type Surveyor = Socket<Raw<role::Surveyor>, CanSend, CanRecv<Message>>;
+
+/// A raw RESPONDENT: the header of a survey is the header of its answer.
+pub type Respondent = Socket<Raw<role::Respondent>, CanSend, CanRecv<Message>>;
+
+/// The raw form of a protocol that has the same pipes and queues.
+impl<R: Engine<Protocol: Headed>> Engine for Raw<R> {
+    type Protocol = protocol::Raw<R::Protocol>;
+
+    const NAME: &'static str = R::NAME;
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::Raw::new(R::protocol(options))
+    }
+
+    fn follow(raw: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
+        R::follow(raw.protocol(), options, port);
+    }
 }
 
-type RawOf<P> = protocol::Raw<P>;
-
-raw_socket! {
-    /// A raw PAIR v0. Behaves as [`Pair`](crate::Pair).
-    Pair, RawOf<protocol::Pair>, |_| RawOf::new(protocol::Pair::new()), |_, _, _| (); sends, receives
+impl Role for Raw<role::Pair> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw PAIR v1. The header is the count of hops.
-    Pair1, RawOf<protocol::Pair1>,
-    |options| RawOf::new(protocol::Pair1::new(options.get_ttl())),
-    |pair, options, _| pair.protocol().set_ttl(options.get_ttl()); sends, receives
+impl Role for Raw<role::Pair1> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw PUSH. Behaves as [`Push`](crate::Push).
-    Push, RawOf<protocol::Push>,
-    |options| RawOf::new(protocol::Push::new(options.overflow_of(&protocol::Push::KIND))),
-    |push, options, _| push.protocol().set_overflow(options.overflow_of(&protocol::Push::KIND)); sends
+impl Role for Raw<role::Push> {
+    type Send = CanSend;
+    type Recv = NoRecv;
 }
 
-raw_socket! {
-    /// A raw PULL. Behaves as [`Pull`](crate::Pull).
-    Pull, RawOf<protocol::Pull>, |_| RawOf::new(protocol::Pull::new()), |_, _, _| (); receives
+impl Role for Raw<role::Pull> {
+    type Send = NoSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw PUB. Behaves as [`Pub`](crate::Pub).
-    Pub, RawOf<protocol::Pub>,
-    |options| {
-        let overflow = options.overflow_of(&protocol::Pub::KIND);
-        RawOf::new(protocol::Pub::new(overflow, options.conflating()))
-    },
-    |publisher, options, port| {
-        publisher.protocol().set_conflating(options.conflating(), port);
-        publisher.protocol().set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
-    }; sends
+impl Role for Raw<role::Pub> {
+    type Send = CanSend;
+    type Recv = NoRecv;
 }
 
-raw_socket! {
-    /// A raw SUB: receives everything, and has nothing to subscribe to.
-    Sub, RawOf<protocol::RawSub>, |_| RawOf::new(protocol::RawSub::new()), |_, _, _| (); receives
+impl Role for Raw<role::Sub> {
+    type Send = NoSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw BUS. The header says where a message came from, and where it is not to go.
-    Bus, RawOf<protocol::Bus>,
-    |options| RawOf::new(protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND))),
-    |bus, options, port| {
-        bus.protocol().set_overflow(options.overflow_of(&protocol::Bus::KIND), port);
-    };
-    sends, receives
+impl Role for Raw<role::Bus> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw REQ: requests go out as they are, each to one peer, and replies come in as they come.
-    Req, protocol::RawReq, |_| protocol::RawReq::new(), |_, _, _| (); sends, receives
+impl Role for Raw<role::Req> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw REP: the header of a request is the header of its reply.
-    Rep, protocol::RawAnswerer<protocol::ToRequests>,
-    |options| protocol::RawAnswerer::new(options.get_ttl()),
-    |rep, options, _| rep.set_ttl(options.get_ttl()); sends, receives
+impl Role for Raw<role::Rep> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
 }
 
-raw_socket! {
-    /// A raw SURVEYOR: surveys go out as they are, to all, and answers come in without an end.
-    Surveyor, protocol::RawSurveyor,
-    |options| protocol::RawSurveyor::new(options.overflow_of(&protocol::RawSurveyor::KIND)),
-    |surveyor, options, port| {
+impl Role for Raw<role::Surveyor> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
+}
+
+impl Role for Raw<role::Respondent> {
+    type Send = CanSend;
+    type Recv = CanRecv<Message>;
+}
+
+impl Engine for Raw<role::Sub> {
+    type Protocol = protocol::Raw<protocol::RawSub>;
+
+    const NAME: &'static str = "Sub";
+
+    fn protocol(_: &Options) -> Self::Protocol {
+        protocol::Raw::new(protocol::RawSub::new())
+    }
+}
+
+impl Engine for Raw<role::Req> {
+    type Protocol = protocol::RawReq;
+
+    const NAME: &'static str = "Req";
+
+    fn protocol(_: &Options) -> Self::Protocol {
+        protocol::RawReq::new()
+    }
+}
+
+impl Engine for Raw<role::Rep> {
+    type Protocol = protocol::RawAnswerer<protocol::ToRequests>;
+
+    const NAME: &'static str = "Rep";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::RawAnswerer::new(options.get_ttl())
+    }
+
+    fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
+        rep.set_ttl(options.get_ttl());
+    }
+}
+
+impl Engine for Raw<role::Surveyor> {
+    type Protocol = protocol::RawSurveyor;
+
+    const NAME: &'static str = "Surveyor";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::RawSurveyor::new(options.overflow_of(&protocol::RawSurveyor::KIND))
+    }
+
+    fn follow(surveyor: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
         surveyor.set_overflow(options.overflow_of(&protocol::RawSurveyor::KIND), port);
-    };
-    sends, receives
+    }
 }
 
-raw_socket! {
-    /// A raw RESPONDENT: the header of a survey is the header of its answer.
-    Respondent, protocol::RawAnswerer<protocol::ToSurveys>,
-    |options| protocol::RawAnswerer::new(options.get_ttl()),
-    |respondent, options, _| respondent.set_ttl(options.get_ttl()); sends, receives
+impl Engine for Raw<role::Respondent> {
+    type Protocol = protocol::RawAnswerer<protocol::ToSurveys>;
+
+    const NAME: &'static str = "Respondent";
+
+    fn protocol(options: &Options) -> Self::Protocol {
+        protocol::RawAnswerer::new(options.get_ttl())
+    }
+
+    fn follow(respondent: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
+        respondent.set_ttl(options.get_ttl());
+    }
 }
+
+send_calls!(Pair, |message: &Message| message.header().clone());
+recv_calls!(Pair);
+send_calls!(Pair1, |message: &Message| message.header().clone());
+recv_calls!(Pair1);
+send_calls!(Push, |message: &Message| message.header().clone());
+recv_calls!(Pull);
+send_calls!(Pub, |message: &Message| message.header().clone());
+recv_calls!(Sub);
+send_calls!(Bus, |message: &Message| message.header().clone());
+recv_calls!(Bus);
+send_calls!(Req, |message: &Message| message.header().clone());
+recv_calls!(Req);
+send_calls!(Rep, |message: &Message| message.header().clone());
+recv_calls!(Rep);
+send_calls!(Surveyor, |message: &Message| message.header().clone());
+recv_calls!(Surveyor);
+send_calls!(Respondent, |message: &Message| message.header().clone());
+recv_calls!(Respondent);

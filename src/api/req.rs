@@ -44,13 +44,23 @@ use crate::socket::wait::Failure;
 /// ```compile_fail,E0277
 /// sinew::Req::new().recv();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_REQ", "nng_req0_open", "ZMQ_REQ", "ZMQ_DEALER", "client"))]
-pub struct Req {
-    core: Handle<protocol::Req>,
+pub type Req = Socket<role::Req, NoSend, NoRecv>;
+
+impl Role for role::Req {
+    type Send = NoSend;
+    type Recv = NoRecv;
 }
 
-socket_calls!(Req, protocol::Req, |_| protocol::Req::new(random_u32()));
+impl Engine for role::Req {
+    type Protocol = protocol::Req;
+
+    const NAME: &'static str = "Req";
+
+    fn protocol(_: &Options) -> Self::Protocol {
+        protocol::Req::new(random_u32())
+    }
+}
 
 impl Req {
     /// Sends a request and waits for its reply, up to the receive timeout.

@@ -37,26 +37,34 @@ use crate::protocol::Conversation;
 /// ```compile_fail,E0277
 /// sinew::Sub::new().send("banana");
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_SUB", "nng_sub0_open", "ZMQ_SUB", "subscriber"))]
-pub struct Sub {
-    core: Handle<protocol::Sub>,
-}
+pub type Sub = Socket<role::Sub, NoSend, CanRecv<Message>>;
 
 /// The socket's own topics and messages.
 const OWN: Conversation = Conversation::FIRST;
 
-socket_calls!(
-    Sub,
-    protocol::Sub,
-    |options| {
+impl Role for role::Sub {
+    type Send = NoSend;
+    type Recv = CanRecv<Message>;
+}
+
+impl Engine for role::Sub {
+    type Protocol = protocol::Sub;
+
+    const NAME: &'static str = "Sub";
+
+    fn protocol(options: &Options) -> Self::Protocol {
         let mut sub = protocol::Sub::new();
         let own = sub.open(options.keep());
         debug_assert_eq!(own, OWN);
         sub
-    },
-    |sub, options, io| sub.change(OWN, |keep| *keep = options.keep(), io)
-);
+    }
+
+    fn follow(sub: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
+        sub.change(OWN, |keep| *keep = options.keep(), port);
+    }
+}
+
 recv_calls!(Sub, OWN.interest(), OWN);
 
 impl Sub {

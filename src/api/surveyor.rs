@@ -37,23 +37,28 @@ use crate::socket::{Core, SocketPort};
 /// ```compile_fail,E0277
 /// sinew::Surveyor::new().recv();
 /// ```
-#[derive(Clone)]
 #[doc(alias("NN_SURVEYOR", "nng_surveyor0_open"))]
-pub struct Surveyor {
-    core: Handle<protocol::Surveyor>,
+pub type Surveyor = Socket<role::Surveyor, NoSend, NoRecv>;
+
+impl Role for role::Surveyor {
+    type Send = NoSend;
+    type Recv = NoRecv;
 }
 
-socket_calls!(
-    Surveyor,
-    protocol::Surveyor,
-    |options| {
+impl Engine for role::Surveyor {
+    type Protocol = protocol::Surveyor;
+
+    const NAME: &'static str = "Surveyor";
+
+    fn protocol(options: &Options) -> Self::Protocol {
         let overflow = options.overflow_of(&protocol::Surveyor::KIND);
         protocol::Surveyor::new(random_u32(), overflow)
-    },
-    |surveyor, options, port| {
+    }
+
+    fn follow(surveyor: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
         surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND), port);
     }
-);
+}
 
 impl Surveyor {
     /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there. Takes the

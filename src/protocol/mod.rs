@@ -52,7 +52,7 @@ pub(crate) use pair1::{Pair1, Polyamorous};
 pub(crate) use publish::Pub;
 pub(crate) use pull::Pull;
 pub(crate) use push::Push;
-pub(crate) use raw::{Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor};
+pub(crate) use raw::{Headed, Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor};
 pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
 pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};

@@ -25,7 +25,7 @@ fn with_raw_peer<S: Socket>(transport: Transport, options: Options) -> (S, Raw, 
 
 /// A polyamorous socket with ordinary peers, each of which has said its name; and their pipes.
 fn hub(transport: Transport, spokes: usize) -> (PolyPair1, Vec<(Pair1, PipeId)>, Address) {
-    let hub = Pair1::polyamorous();
+    let hub = PolyPair1::new();
     let address = transport.address();
     let url = hub.bind(&address.url).unwrap().url();
     let spokes = (1..=spokes).map(|n| {

@@ -1081,7 +1081,7 @@ fn every_socket_says_whether_it_is_raw() {
         )*};
     }
     check!(Pair, Pair1, Push, Pull, Pub, Sub, Bus, Req, Rep, Surveyor, Respondent);
-    assert!(!Pair1::polyamorous().is_raw());
+    assert!(!sinew::PolyPair1::new().is_raw());
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Roles: what a socket is in its protocol, as a parameter of its type.
+//!
+//! Every socket is a [`Socket`](crate::Socket) of a role: `sinew::Push` is short for `Socket<role::Push>`.
+//! A program that names its sockets by their types needs nothing of this; a function over sockets of several
+//! types has the role as its parameter:
+//!
+//! ```
+//! use sinew::{Pull, Push, Socket, role::Role};
+//!
+//! fn report<R: Role>(socket: &Socket<R>) -> String {
+//!     format!("{}: {} peers", socket.name(), socket.peers().len())
+//! }
+//!
+//! println!("{}, {}", report(&Push::new()), report(&Pull::new()));
+//! ```
+//!
+//! The two further parameters of `Socket`, what it sends ([`CanSend`] or [`NoSend`]) and what it receives
+//! ([`CanRecv`] or [`NoRecv`]), follow from the role and are never written: they are there so that a
+//! call which a role lacks is not found, by the compiler or in the documentation.
+
+use std::marker::PhantomData;
+
+use crate::options::Options;
+use crate::protocol::Protocol;
+use crate::socket::SocketPort;
+
+/// What a socket is in its protocol. Implemented for the types of this module, and only for them.
+#[expect(private_bounds, reason = "a role is made here only, and nobody else runs its protocol")]
+pub trait Role: Engine {
+    /// Whether a socket of this role has the forms of `send`: [`CanSend`] or [`NoSend`].
+    type Send;
+    /// Whether it has the forms of `recv`, and of what: [`CanRecv`] or [`NoRecv`].
+    type Recv;
+}
+
+/// What runs in a socket of a role: its protocol, made from options and changed by them.
+pub(crate) trait Engine: Sized + 'static {
+    /// What it runs.
+    type Protocol: Protocol;
+
+    /// What its socket is called in `Debug`.
+    const NAME: &'static str;
+
+    /// A protocol as the options say.
+    fn protocol(options: &Options) -> Self::Protocol;
+
+    /// Has the protocol follow options that are set later.
+    fn follow(_protocol: &mut Self::Protocol, _options: &Options, _port: &mut SocketPort<'_>) {}
+}
+
+/// A socket of this role has `send` and its other forms.
+#[derive(Debug)]
+pub enum CanSend {}
+
+/// A socket of this role has no `send`: it only receives, or what it sends belongs to a request or a survey.
+#[derive(Debug)]
+pub enum NoSend {}
+
+/// A socket of this role has `recv` and its other forms, which yield `T`.
+#[derive(Debug)]
+pub struct CanRecv<T>(PhantomData<T>);
+
+/// A socket of this role has no `recv`: it only sends, or what it receives belongs to a request or a survey.
+#[derive(Debug)]
+pub enum NoRecv {}
+
+/// The role of a [`Pair`](crate::Pair).
+#[derive(Debug)]
+pub enum Pair {}
+
+/// The role of a [`Pair1`](crate::Pair1).
+#[derive(Debug)]
+pub enum Pair1 {}
+
+/// The role of a [`PolyPair1`](crate::PolyPair1).
+#[derive(Debug)]
+pub enum PolyPair1 {}
+
+/// The role of a [`Req`](crate::Req).
+#[derive(Debug)]
+pub enum Req {}
+
+/// The role of a [`Rep`](crate::Rep).
+#[derive(Debug)]
+pub enum Rep {}
+
+/// The role of a [`Push`](crate::Push).
+#[derive(Debug)]
+pub enum Push {}
+
+/// The role of a [`Pull`](crate::Pull).
+#[derive(Debug)]
+pub enum Pull {}
+
+/// The role of a [`Pub`](crate::Pub).
+#[derive(Debug)]
+pub enum Pub {}
+
+/// The role of a [`Sub`](crate::Sub).
+#[derive(Debug)]
+pub enum Sub {}
+
+/// The role of a [`Surveyor`](crate::Surveyor).
+#[derive(Debug)]
+pub enum Surveyor {}
+
+/// The role of a [`Respondent`](crate::Respondent).
+#[derive(Debug)]
+pub enum Respondent {}
+
+/// The role of a [`Bus`](crate::Bus).
+#[derive(Debug)]
+pub enum Bus {}
+
+/// The role of a [`raw`](crate::raw) socket: `raw::Req` is short for `Socket<Raw<role::Req>>`.
+#[derive(Debug)]
+pub struct Raw<R>(PhantomData<R>);
