@@ -350,12 +350,12 @@ mod tuning;
 mod wire;
 
 pub use api::device::{Device, DeviceError, DeviceHandle};
-pub use api::poller::{KeyInUse, NoSuchKey, Poller};
+pub use api::poller::{KeyInUse, NoSuchKey, PollRecv, PollSend, Poller};
 pub use api::{
-    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Receives, Rep, RepContext, ReplyError,
-    Replying, Req, ReqContext, Request, Requesting, Respondent, RespondentContext, Sending,
-    SendingAnswer, SendingTo, Sends, SendsAsync, Socket, Sub, SubContext, Survey, Surveyor,
-    SurveyorContext, device, metrics, raw, role,
+    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, RepContext, ReplyError, Replying,
+    Req, ReqContext, Request, Requesting, Respondent, RespondentContext, Sending, SendingAnswer,
+    SendingTo, SendsAsync, Socket, Sub, SubContext, Survey, Surveyor, SurveyorContext, device,
+    metrics, raw, role,
 };
 #[cfg(feature = "futures")]
 pub use api::{RecvStream, SendSink};

@@ -6,7 +6,6 @@
 use super::ONLY_RECV;
 use super::prelude::*;
 use crate::api::context::{RepContext, RespondentContext};
-use crate::api::observe::sealed::Sealed;
 use crate::error::Call;
 use crate::protocol::Route;
 use crate::socket::wait::Waiting;
@@ -129,7 +128,7 @@ macro_rules! answering_socket {
         }
 
         iter_calls!($socket, $asked, |socket| socket.take(Patience::For(None)).ok());
-        impl Receives for $socket {
+        impl WatchRecv for $socket {
             fn watch_recv(&self, beacon: Beacon) -> Watching {
                 self.core.watch_interest(ONLY_RECV, beacon)
             }
@@ -211,9 +210,9 @@ macro_rules! answering_socket {
             }
         }
 
-        impl Sealed for $asked {}
+        impl SendsAsync for $asked {}
 
-        impl SendsAsync for $asked {
+        impl PollSending for $asked {
             fn poll_send(
                 &self,
                 answer: &mut Option<Message>,

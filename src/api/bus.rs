@@ -1,7 +1,7 @@
 //! BUS as a program sees it: all of its calls are those that sockets have in common.
 
+use super::ONLY_RECV;
 use super::prelude::*;
-use super::{ONLY_RECV, ONLY_SEND};
 
 /// BUS: each message to every peer that is directly connected.
 ///
@@ -36,6 +36,8 @@ impl Role for role::Bus {
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for role::Bus {}
+
 impl Engine for role::Bus {
     type Protocol = protocol::Bus;
 
@@ -50,5 +52,4 @@ impl Engine for role::Bus {
     }
 }
 
-send_calls!(Bus);
 recv_calls!(Bus);

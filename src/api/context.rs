@@ -12,8 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use super::observe::sealed::Sealed;
-use super::{Receives, Sends};
+use super::poller::{WatchRecv, WatchSend};
 use crate::error::Closed;
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
@@ -169,8 +168,6 @@ macro_rules! context_calls {
             }
         }
 
-        impl Sealed for $context {}
-
         /// Ends the futures that outlive the context.
         impl Drop for $context {
             fn drop(&mut self) {
@@ -253,7 +250,7 @@ macro_rules! conversation_calls {
             }
         }
 
-        impl Receives for $context {
+        impl WatchRecv for $context {
             fn watch_recv(&self, beacon: Beacon) -> Watching {
                 let Conversing { core, conversation, .. } = &self.conversing;
                 core.watch_interest(conversation.interest(), beacon)
@@ -304,7 +301,7 @@ macro_rules! asking_context {
         }
 
         /// It never has to wait.
-        impl Sends for $context {
+        impl WatchSend for $context {
             fn watch_send(&self, beacon: Beacon) -> Watching {
                 self.conversing.core.watch(beacon, |_, _| true)
             }

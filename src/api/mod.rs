@@ -1,16 +1,15 @@
 //! The typed sockets: one type per protocol role.
 //!
-//! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. What
-//! sockets have in common stands once, here: [`socket_calls!`] for all, [`send_calls!`] and
-//! [`recv_calls!`] for those that simply send and receive.
+//! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. The calls
+//! of all sockets are in `socket.rs`, the forms of `send` in `send.rs`; what is peculiar to one role is in
+//! the file of that role.
 
 use std::future::Future;
 
-use crate::error::{Call, RecvError, SendError, WaitError};
+use crate::error::{Call, RecvError, WaitError};
 use crate::message::Message;
-use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
+use crate::protocol::{Interest, Protocol, RecvRefusal};
 use crate::socket::wait::{Failure, Patience, Waiting};
-use crate::socket::watch::{Beacon, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 
 // These have macros that the others use.
@@ -18,25 +17,8 @@ use crate::socket::{Core, Handle, SocketPort};
 pub(crate) mod iter;
 mod observe;
 pub mod role;
+mod send;
 mod socket;
-
-use observe::sealed::Sealed;
-
-/// What messages are received from: a socket, a context or a survey. For
-/// [`Poller::add_recv`](crate::Poller::add_recv); made here only.
-pub trait Receives: Sealed {
-    /// Shows by `beacon` whether a `try_recv` would not have to wait.
-    #[doc(hidden)]
-    fn watch_recv(&self, beacon: Beacon) -> Watching;
-}
-
-/// What sends messages: a socket or a context. For [`Poller::add_send`](crate::Poller::add_send);
-/// made here only.
-pub trait Sends: Sealed {
-    /// Shows by `beacon` whether a `try_send` would not have to wait.
-    #[doc(hidden)]
-    fn watch_send(&self, beacon: Beacon) -> Watching;
-}
 
 /// What the macros below need where they are used.
 mod prelude {
@@ -45,12 +27,13 @@ mod prelude {
     pub(super) use std::task::{Context, Poll};
     pub(super) use std::time::Duration;
 
-    pub(super) use super::future::{Replying, Sending, SendsAsync};
-    pub(super) use super::role::{self, CanRecv, CanSend, Engine, NoRecv, NoSend, Role};
+    pub(super) use super::future::Replying;
+    pub(super) use super::poller::WatchRecv;
+    pub(super) use super::role::{self, CanRecv, CanSend, Engine, NoRecv, NoSend, Role, Sends};
+    pub(super) use super::send::{PollSending, Sending, SendsAsync};
     pub(super) use super::socket::Socket;
     #[cfg(feature = "futures")]
-    pub(super) use super::stream::{RecvStream, SendSink};
-    pub(super) use super::{Receives, Sends};
+    pub(super) use super::stream::RecvStream;
     pub(super) use crate::error::{Closed, RecvError, SendError};
     pub(super) use crate::message::{Message, PipeId};
     pub(super) use crate::options::Options;
@@ -58,112 +41,6 @@ mod prelude {
     pub(super) use crate::socket::wait::{Patience, Spot};
     pub(super) use crate::socket::watch::{Beacon, Readiness, Watching};
     pub(super) use crate::socket::{Handle, SocketPort};
-}
-
-/// The calls of a socket that sends, to whomever its protocol chooses. `$to` says to which address of
-/// the protocol a message goes.
-macro_rules! send_calls {
-    ($socket:ident) => {
-        send_calls!($socket, |_: &Message| ());
-    };
-    ($socket:ident, $to:expr) => {
-        impl $socket {
-            /// Sends a message, waiting for room up to the send timeout. Once it has returned the message
-            /// is the socket's; that it arrives is not said by that.
-            ///
-            /// # Errors
-            ///
-            /// `TimedOut`, `Closed` or `TooLarge`, of a raw socket also `Header`; with the message inside.
-            #[doc(alias(
-                "nn_send",
-                "nn_sendmsg",
-                "nng_send",
-                "nng_sendmsg",
-                "zmq_send",
-                "zmq_msg_send"
-            ))]
-            pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                let (message, patience) = (message.into(), Patience::For(self.core.send_timeout()));
-                self.core.send(ONLY_SEND, patience, &$to(&message), message)
-            }
-
-            /// Sends a message if there is room now.
-            ///
-            /// # Errors
-            ///
-            /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
-            #[doc(alias("NN_DONTWAIT", "NNG_FLAG_NONBLOCK", "ZMQ_DONTWAIT"))]
-            pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                let message = message.into();
-                self.core.send(ONLY_SEND, Patience::None, &$to(&message), message)
-            }
-
-            /// Sends a message, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for
-            /// ever.
-            ///
-            /// # Errors
-            ///
-            /// As [`send`](Self::send).
-            pub fn send_timeout(
-                &self,
-                message: impl Into<Message>,
-                timeout: Duration,
-            ) -> Result<(), SendError> {
-                let (message, patience) = (message.into(), Patience::For(Some(timeout)));
-                self.core.send(ONLY_SEND, patience, &$to(&message), message)
-            }
-
-            /// Sends a message, waiting for room as a task. Has no timeout of its own.
-            ///
-            /// Nothing is sent before the first poll. Cancel-safe: a future that is dropped before it is
-            /// ready has not sent, and the message is dropped with it.
-            ///
-            /// # Errors
-            ///
-            /// As [`send`](Self::send), without `TimedOut`.
-            #[doc(alias("nng_socket_send", "nng_send_aio"))]
-            pub fn send_async(&self, message: impl Into<Message>) -> Sending<Self> {
-                Sending::new(self.clone(), message.into())
-            }
-
-            /// Whether there is room to send, as a descriptor for event loops.
-            ///
-            /// # Errors
-            ///
-            /// The process has no descriptor left.
-            #[doc(alias("SNDFD", "NN_SNDFD", "NNG_OPT_SENDFD", "ZMQ_FD"))]
-            pub fn send_readiness(&self) -> std::io::Result<Readiness> {
-                Readiness::new(|beacon| self.watch_send(beacon))
-            }
-
-            /// A sink for messages; any number of them may be in use. Only with the feature `futures`.
-            #[cfg(feature = "futures")]
-            pub fn sink(&self) -> SendSink<Self> {
-                SendSink::new(self.clone())
-            }
-        }
-
-        impl SendsAsync for $socket {
-            fn poll_send(
-                &self,
-                message: &mut Option<Message>,
-                spot: &mut Spot,
-                cx: &mut Context<'_>,
-            ) -> Poll<Result<(), SendError>> {
-                self.core.poll_send(ONLY_SEND, $to, message, spot, cx)
-            }
-
-            fn leave(&self, spot: &mut Spot) {
-                self.core.leave_spot(spot);
-            }
-        }
-
-        impl Sends for $socket {
-            fn watch_send(&self, beacon: Beacon) -> Watching {
-                self.core.watch_interest(ONLY_SEND, beacon)
-            }
-        }
-    };
 }
 
 /// The calls of a socket that receives, from whomever its protocol chooses.
@@ -243,7 +120,7 @@ macro_rules! recv_calls {
             }
         }
 
-        impl Receives for $socket {
+        impl WatchRecv for $socket {
             fn watch_recv(&self, beacon: Beacon) -> Watching {
                 self.core.watch_interest($interest, beacon)
             }
@@ -281,7 +158,7 @@ pub use bus::Bus;
 pub use context::{
     RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,
 };
-pub use future::{Replying, Sending, SendsAsync};
+pub use future::Replying;
 pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use pair::Pair;
 pub use pair1::{Pair1, PolyPair1, SendingTo};
@@ -289,6 +166,7 @@ pub use publish::Pub;
 pub use pull::Pull;
 pub use push::Push;
 pub use req::{Req, Requesting};
+pub use send::{Sending, SendsAsync};
 pub use socket::Socket;
 #[cfg(feature = "futures")]
 pub use stream::{RecvStream, SendSink};
@@ -296,45 +174,9 @@ pub use subscribe::Sub;
 pub use surveyor::{Survey, Surveyor};
 
 /// What is waited for where there is only one thing to wait for.
-const ONLY_SEND: Interest = Interest::SEND;
 const ONLY_RECV: Interest = Interest::RECV;
 
 impl<P: Protocol> Core<P> {
-    /// Sends a message, or gives it back.
-    pub(in crate::api) fn send(
-        &self,
-        interest: Interest,
-        patience: Patience,
-        to: &P::To,
-        message: Message,
-    ) -> Result<(), SendError> {
-        let outgoing = match self.outgoing(to, message.body()) {
-            Ok(outgoing) => outgoing,
-            Err(excess) => return Err(SendError::too_large(message, excess)),
-        };
-        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(to, p, io, now);
-        self.wait(interest, patience, attempt).map_err(|failure| self.send_error(&failure, message))
-    }
-
-    pub(in crate::api) fn send_error(
-        &self,
-        failure: &Failure<SendRefusal>,
-        message: Message,
-    ) -> SendError {
-        match *failure {
-            Failure::Closed | Failure::Refused(SendRefusal::Closed) => SendError::Closed(message),
-            Failure::Forked => SendError::Forked(message),
-            Failure::TimedOut(waited) => {
-                SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
-            }
-            Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
-                SendError::WouldBlock(message)
-            }
-            Failure::Refused(SendRefusal::State) => SendError::State(message),
-            Failure::Refused(SendRefusal::Header) => SendError::Header(message),
-        }
-    }
-
     pub(in crate::api) fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
         let waited = match failure {
             Failure::Closed | Failure::Refused(RecvRefusal::Closed) => return RecvError::Closed,

@@ -1,7 +1,7 @@
 //! PAIR as a program sees it: all of its calls are those that sockets have in common.
 
+use super::ONLY_RECV;
 use super::prelude::*;
-use super::{ONLY_RECV, ONLY_SEND};
 
 /// PAIR: exactly one peer at a time, messages both ways.
 ///
@@ -31,6 +31,8 @@ impl Role for role::Pair {
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for role::Pair {}
+
 impl Engine for role::Pair {
     type Protocol = protocol::Pair;
 
@@ -41,5 +43,4 @@ impl Engine for role::Pair {
     }
 }
 
-send_calls!(Pair);
 recv_calls!(Pair);

@@ -4,9 +4,8 @@
 
 use std::pin::Pin;
 
+use super::ONLY_RECV;
 use super::prelude::*;
-use super::{ONLY_RECV, ONLY_SEND};
-use crate::api::observe::sealed::Sealed;
 use crate::protocol::Polyamorous;
 
 /// PAIR v1: as [`Pair`](crate::Pair), with a count of hops that ends loops of devices.
@@ -37,6 +36,8 @@ impl Role for role::Pair1 {
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for role::Pair1 {}
+
 impl Engine for role::Pair1 {
     type Protocol = protocol::Pair1;
 
@@ -51,7 +52,6 @@ impl Engine for role::Pair1 {
     }
 }
 
-send_calls!(Pair1);
 recv_calls!(Pair1);
 
 /// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
@@ -81,6 +81,8 @@ impl Role for role::PolyPair1 {
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for role::PolyPair1 {}
+
 impl Engine for role::PolyPair1 {
     type Protocol = Polyamorous;
 
@@ -96,8 +98,6 @@ impl Engine for role::PolyPair1 {
     }
 }
 
-// To whoever has been connected longest.
-send_calls!(PolyPair1, |_: &Message| None);
 recv_calls!(PolyPair1);
 
 impl PolyPair1 {
@@ -197,9 +197,9 @@ struct Named {
     pipe: PipeId,
 }
 
-impl Sealed for Named {}
+impl SendsAsync for Named {}
 
-impl SendsAsync for Named {
+impl PollSending for Named {
     fn poll_send(
         &self,
         message: &mut Option<Message>,

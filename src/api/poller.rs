@@ -8,10 +8,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::{Receives, Sends};
 use crate::socket::watch::{Beacon, Place, Watching};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::sys::Origin;
+
+/// What messages are received from, for [`Poller::add_recv`]: a socket, a context or a survey. Made here
+/// only.
+///
+/// Sockets of several types go into one list as `&dyn PollRecv` or `Box<dyn PollRecv>`.
+#[expect(private_bounds, reason = "made here only: how readiness is shown is nobody else's")]
+pub trait PollRecv: WatchRecv {}
+
+/// What sends messages, for [`Poller::add_send`]: a socket or a context. Made here only.
+///
+/// Sockets of several types go into one list as `&dyn PollSend` or `Box<dyn PollSend>`.
+#[expect(private_bounds, reason = "made here only: how readiness is shown is nobody else's")]
+pub trait PollSend: WatchSend {}
+
+/// How it is shown that something can be received.
+pub(crate) trait WatchRecv {
+    /// Shows by `beacon` whether a `try_recv` would not have to wait.
+    fn watch_recv(&self, beacon: Beacon) -> Watching;
+}
+
+/// How it is shown that something can be sent.
+pub(crate) trait WatchSend {
+    /// Shows by `beacon` whether a `try_send` would not have to wait.
+    fn watch_send(&self, beacon: Beacon) -> Watching;
+}
+
+impl<T: WatchRecv> PollRecv for T {}
+
+impl<T: WatchSend> PollSend for T {}
 
 /// Waits for any of many sockets, contexts and surveys to become ready.
 ///
@@ -89,7 +117,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
     /// # Errors
     ///
     /// [`KeyInUse`]; nothing changes.
-    pub fn add_recv(&self, key: K, socket: &impl Receives) -> Result<(), KeyInUse<K>> {
+    pub fn add_recv(&self, key: K, socket: &(impl PollRecv + ?Sized)) -> Result<(), KeyInUse<K>> {
         self.add(key, |beacon| socket.watch_recv(beacon))
     }
 
@@ -98,7 +126,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
     /// # Errors
     ///
     /// [`KeyInUse`]; nothing changes.
-    pub fn add_send(&self, key: K, socket: &impl Sends) -> Result<(), KeyInUse<K>> {
+    pub fn add_send(&self, key: K, socket: &(impl PollSend + ?Sized)) -> Result<(), KeyInUse<K>> {
         self.add(key, |beacon| socket.watch_send(beacon))
     }
 

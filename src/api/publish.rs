@@ -1,6 +1,5 @@
 //! PUB as a program sees it: all of its calls are those that sockets have in common.
 
-use super::ONLY_SEND;
 use super::prelude::*;
 
 /// PUB: each message to every subscriber, who picks what it wants.
@@ -41,6 +40,8 @@ impl Role for role::Pub {
     type Recv = NoRecv;
 }
 
+impl Sends for role::Pub {}
+
 impl Engine for role::Pub {
     type Protocol = protocol::Pub;
 
@@ -56,5 +57,3 @@ impl Engine for role::Pub {
         publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
     }
 }
-
-send_calls!(Pub);

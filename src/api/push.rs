@@ -1,6 +1,5 @@
 //! PUSH as a program sees it: all of its calls are those that sockets have in common.
 
-use super::ONLY_SEND;
 use super::prelude::*;
 
 /// PUSH: each message to one of the PULL peers, in turn.
@@ -35,6 +34,8 @@ impl Role for role::Push {
     type Recv = NoRecv;
 }
 
+impl Sends for role::Push {}
+
 impl Engine for role::Push {
     type Protocol = protocol::Push;
 
@@ -48,5 +49,3 @@ impl Engine for role::Push {
         push.set_overflow(options.overflow_of(&protocol::Push::KIND));
     }
 }
-
-send_calls!(Push);

@@ -45,9 +45,9 @@
 //! sinew::raw::Sub::new().subscribe("topic");
 //! ```
 
+use super::ONLY_RECV;
 use super::prelude::*;
 use super::role::Raw;
-use super::{ONLY_RECV, ONLY_SEND};
 use crate::protocol::Headed;
 
 /// A raw PAIR v0. Behaves as [`Pair`](crate::Pair).
@@ -103,15 +103,21 @@ impl Role for Raw<role::Pair> {
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for Raw<role::Pair> {}
+
 impl Role for Raw<role::Pair1> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for Raw<role::Pair1> {}
+
 impl Role for Raw<role::Push> {
     type Send = CanSend;
     type Recv = NoRecv;
 }
+
+impl Sends for Raw<role::Push> {}
 
 impl Role for Raw<role::Pull> {
     type Send = NoSend;
@@ -123,6 +129,8 @@ impl Role for Raw<role::Pub> {
     type Recv = NoRecv;
 }
 
+impl Sends for Raw<role::Pub> {}
+
 impl Role for Raw<role::Sub> {
     type Send = NoSend;
     type Recv = CanRecv<Message>;
@@ -133,25 +141,35 @@ impl Role for Raw<role::Bus> {
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for Raw<role::Bus> {}
+
 impl Role for Raw<role::Req> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
+
+impl Sends for Raw<role::Req> {}
 
 impl Role for Raw<role::Rep> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for Raw<role::Rep> {}
+
 impl Role for Raw<role::Surveyor> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
+impl Sends for Raw<role::Surveyor> {}
+
 impl Role for Raw<role::Respondent> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
+
+impl Sends for Raw<role::Respondent> {}
 
 impl Engine for Raw<role::Sub> {
     type Protocol = protocol::Raw<protocol::RawSub>;
@@ -215,21 +233,12 @@ impl Engine for Raw<role::Respondent> {
     }
 }
 
-send_calls!(Pair, |message: &Message| message.header().clone());
 recv_calls!(Pair);
-send_calls!(Pair1, |message: &Message| message.header().clone());
 recv_calls!(Pair1);
-send_calls!(Push, |message: &Message| message.header().clone());
 recv_calls!(Pull);
-send_calls!(Pub, |message: &Message| message.header().clone());
 recv_calls!(Sub);
-send_calls!(Bus, |message: &Message| message.header().clone());
 recv_calls!(Bus);
-send_calls!(Req, |message: &Message| message.header().clone());
 recv_calls!(Req);
-send_calls!(Rep, |message: &Message| message.header().clone());
 recv_calls!(Rep);
-send_calls!(Surveyor, |message: &Message| message.header().clone());
 recv_calls!(Surveyor);
-send_calls!(Respondent, |message: &Message| message.header().clone());
 recv_calls!(Respondent);

@@ -6,8 +6,8 @@
 use std::pin::Pin;
 use std::task::ready;
 
-use super::future::POLLED_TOO_OFTEN;
 use super::prelude::*;
+use super::send::POLLED_TOO_OFTEN;
 use crate::api::context::{Conversing, ReqContext};
 use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;

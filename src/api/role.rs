@@ -20,6 +20,7 @@
 
 use std::marker::PhantomData;
 
+use super::send::Destination;
 use crate::options::Options;
 use crate::protocol::Protocol;
 use crate::socket::SocketPort;
@@ -32,6 +33,17 @@ pub trait Role: Engine {
     /// Whether it has the forms of `recv`, and of what: [`CanRecv`] or [`NoRecv`].
     type Recv;
 }
+
+/// A role whose sockets have `send` and its other forms: those that only send, those that do both, and all
+/// raw ones but PULL and SUB.
+///
+/// A `Req` and a `Surveyor` are not among them, since what they send belongs to a request or a survey.
+#[expect(private_bounds, reason = "as that of `Role`")]
+#[diagnostic::on_unimplemented(
+    message = "a socket of the role `{Self}` has no `send`",
+    label = "this role does not send"
+)]
+pub trait Sends: Role<Send = CanSend> + Engine<Protocol: Protocol<To: Destination>> {}
 
 /// What runs in a socket of a role: its protocol, made from options and changed by them.
 pub(crate) trait Engine: Sized + 'static {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::future::SendsAsync;
+use super::send::SendsAsync;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::prelude::*;
 use crate::api::context::{Conversing, SurveyorContext};
-use crate::api::observe::sealed::Sealed;
 use crate::pipe::random_u32;
 use crate::protocol::{Conversation, RecvRefusal, Turn};
 use crate::socket::wait::{Failure, Waiting};
@@ -201,9 +200,8 @@ impl Survey {
 }
 
 try_iter_calls!(Survey, Message);
-impl Sealed for Survey {}
 
-impl Receives for Survey {
+impl WatchRecv for Survey {
     fn watch_recv(&self, beacon: Beacon) -> Watching {
         let turn = self.turn;
         self.conversing.core().watch(beacon, move |surveyor, _| surveyor.has_news(&turn))

@@ -303,7 +303,7 @@ impl<P: Protocol> Entry<'_, P> {
 
 /// Where a task waits: its place in the queue, and its claim on the event loop.
 #[derive(Debug, Default)]
-pub struct Spot {
+pub(crate) struct Spot {
     ticket: Option<Ticket>,
     /// While it waits.
     guest: Option<Guest>,

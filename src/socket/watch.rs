@@ -102,7 +102,7 @@ impl fmt::Debug for Readiness {
 
 /// How readiness is shown.
 #[derive(Debug)]
-pub enum Beacon {
+pub(crate) enum Beacon {
     /// As a descriptor that is readable.
     Descriptor(Arc<Descriptor>),
     /// In a poller.
@@ -110,7 +110,7 @@ pub enum Beacon {
 }
 
 /// A place where a socket says whether it is ready.
-pub trait Place: fmt::Debug + Send + Sync {
+pub(crate) trait Place: fmt::Debug + Send + Sync {
     fn set(&self, ready: bool);
 }
 
@@ -125,7 +125,7 @@ impl Beacon {
 
 /// One watch of a socket, seen by who watches. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Watching {
+pub(crate) struct Watching {
     flag: Arc<Flag>,
     host: Weak<dyn Host>,
     /// In which process the socket was made, or this.
@@ -323,7 +323,7 @@ pub(super) fn raise_all<P: Protocol>(watches: &mut Vec<Watch<P>>) -> Vec<Arc<Fla
 
 /// A descriptor that is readable or not, as we say.
 #[derive(Debug)]
-pub struct Descriptor(system::Inner);
+pub(crate) struct Descriptor(system::Inner);
 
 impl Descriptor {
     fn new() -> io::Result<Self> {

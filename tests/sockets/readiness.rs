@@ -554,7 +554,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn to_recv(socket: &impl sinew::Receives, readiness: Readiness) -> Self {
+    fn to_recv(socket: &impl sinew::PollRecv, readiness: Readiness) -> Self {
         let poller = Poller::new();
         poller.add_recv((), socket).unwrap();
         Self { readiness, poller }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{Common, Receivers};
-use crate::api::observe::sealed::Sealed;
-use crate::api::{ONLY_RECV, Receives, Sends};
+use crate::api::ONLY_RECV;
+use crate::api::poller::{WatchRecv, WatchSend};
 use crate::error::Closed;
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
@@ -372,13 +372,13 @@ macro_rules! answering_context {
             }
         }
 
-        impl Receives for $context {
+        impl WatchRecv for $context {
             fn watch_recv(&self, beacon: Beacon) -> Watching {
                 self.answering.watch_recv(beacon)
             }
         }
 
-        impl Sends for $context {
+        impl WatchSend for $context {
             fn watch_send(&self, beacon: Beacon) -> Watching {
                 self.answering.watch_send(beacon)
             }

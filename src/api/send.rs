@@ -1,0 +1,268 @@
+//! Sending: the forms of `send`, for all sockets that send.
+//!
+//! Owns those calls, the future of `send_async`, and how a [`Core`] is told to send. The future holds the
+//! message itself, and nothing of what it was made from: one that was made from a `&str` does not borrow it.
+//! It takes no memory of its own and can be polled without pinning.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::poller::WatchSend;
+use super::role::{CanSend, Sends};
+use super::socket::Socket;
+#[cfg(feature = "futures")]
+use super::stream::SendSink;
+use crate::error::{Call, SendError};
+use crate::message::{Message, PipeId};
+use crate::protocol::{Interest, Protocol, SendRefusal};
+use crate::socket::wait::{Failure, Patience, Spot};
+use crate::socket::watch::{Beacon, Readiness, Watching};
+use crate::socket::{Core, SocketPort};
+
+/// What a send waits for where there is only one thing to wait for.
+const ONLY_SEND: Interest = Interest::SEND;
+
+/// The calls of a socket that sends, to whomever its protocol chooses.
+impl<R: Sends, V> Socket<R, CanSend, V> {
+    /// Sends a message, waiting for room up to the send timeout. Once it has returned the message
+    /// is the socket's; that it arrives is not said by that.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, `Closed` or `TooLarge`, of a raw socket also `Header`; with the message inside.
+    #[doc(alias("nn_send", "nn_sendmsg", "nng_send", "nng_sendmsg", "zmq_send", "zmq_msg_send"))]
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let (message, patience) = (message.into(), Patience::For(self.core.send_timeout()));
+        self.core.send(ONLY_SEND, patience, &Destination::of(&message), message)
+    }
+
+    /// Sends a message if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
+    #[doc(alias("NN_DONTWAIT", "NNG_FLAG_NONBLOCK", "ZMQ_DONTWAIT"))]
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        self.core.send(ONLY_SEND, Patience::None, &Destination::of(&message), message)
+    }
+
+    /// Sends a message, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for
+    /// ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        let (message, patience) = (message.into(), Patience::For(Some(timeout)));
+        self.core.send(ONLY_SEND, patience, &Destination::of(&message), message)
+    }
+
+    /// Sends a message, waiting for room as a task. Has no timeout of its own.
+    ///
+    /// Nothing is sent before the first poll. Cancel-safe: a future that is dropped before it is
+    /// ready has not sent, and the message is dropped with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), without `TimedOut`.
+    #[doc(alias("nng_socket_send", "nng_send_aio"))]
+    pub fn send_async(&self, message: impl Into<Message>) -> Sending<Self> {
+        Sending::new(self.clone(), message.into())
+    }
+
+    /// Whether there is room to send, as a descriptor for event loops.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptor left.
+    #[doc(alias("SNDFD", "NN_SNDFD", "NNG_OPT_SENDFD", "ZMQ_FD"))]
+    pub fn send_readiness(&self) -> std::io::Result<Readiness> {
+        Readiness::new(|beacon| self.watch_send(beacon))
+    }
+
+    /// A sink for messages; any number of them may be in use. Only with the feature `futures`.
+    #[cfg(feature = "futures")]
+    pub fn sink(&self) -> SendSink<Self> {
+        SendSink::new(self.clone())
+    }
+}
+
+impl<R: Sends, V> WatchSend for Socket<R, CanSend, V> {
+    fn watch_send(&self, beacon: Beacon) -> Watching {
+        self.core.watch_interest(ONLY_SEND, beacon)
+    }
+}
+
+/// To whom a plain `send` is addressed, as far as the message says.
+pub(crate) trait Destination {
+    fn of(message: &Message) -> Self;
+}
+
+/// The protocol chooses.
+impl Destination for () {
+    #[inline(always)]
+    fn of(_: &Message) -> Self {}
+}
+
+/// Whoever has been connected longest.
+impl Destination for Option<PipeId> {
+    #[inline(always)]
+    fn of(_: &Message) -> Self {
+        None
+    }
+}
+
+/// A raw socket sends where the header says.
+impl Destination for Bytes {
+    #[inline(always)]
+    fn of(message: &Message) -> Self {
+        message.header().clone()
+    }
+}
+
+/// What messages are sent by as a task: a socket, or the right to answer. Made here only.
+#[expect(private_bounds, reason = "made here only: how a task waits is nobody else's")]
+pub trait SendsAsync: PollSending {}
+
+/// How a future sends.
+pub(crate) trait PollSending: Unpin {
+    /// Sends the message that is there, or leaves it there until it can.
+    fn poll_send(
+        &self,
+        message: &mut Option<Message>,
+        spot: &mut Spot,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>>;
+
+    /// Waits no longer.
+    fn leave(&self, spot: &mut Spot);
+}
+
+impl<R: Sends, V> SendsAsync for Socket<R, CanSend, V> {}
+
+impl<R: Sends, V> PollSending for Socket<R, CanSend, V> {
+    fn poll_send(
+        &self,
+        message: &mut Option<Message>,
+        spot: &mut Spot,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        self.core.poll_send(ONLY_SEND, Destination::of, message, spot, cx)
+    }
+
+    fn leave(&self, spot: &mut Spot) {
+        self.core.leave_spot(spot);
+    }
+}
+
+/// A message that is being sent: what `send_async` yields.
+///
+/// Dropped before it is ready it has not sent. Keeps the socket open.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Sending<S: SendsAsync> {
+    socket: S,
+    /// Until it is sent, or given back.
+    message: Option<Message>,
+    spot: Spot,
+}
+
+impl<S: SendsAsync> Sending<S> {
+    pub(super) fn new(socket: S, message: Message) -> Self {
+        Self { socket, message: Some(message), spot: Spot::default() }
+    }
+}
+
+impl<S: SendsAsync> Future for Sending<S> {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { socket, message, spot } = &mut *self;
+        socket.poll_send(message, spot, cx)
+    }
+}
+
+impl<S: SendsAsync> Drop for Sending<S> {
+    fn drop(&mut self) {
+        self.socket.leave(&mut self.spot);
+    }
+}
+
+impl<S: SendsAsync> fmt::Debug for Sending<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("message", &self.message).finish_non_exhaustive()
+    }
+}
+
+/// What a future says that is polled when it has been ready.
+pub(super) const POLLED_TOO_OFTEN: &str = "it is not polled any more once it was ready";
+
+impl<P: Protocol> Core<P> {
+    /// Sends a message, or gives it back.
+    pub(super) fn send(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        to: &P::To,
+        message: Message,
+    ) -> Result<(), SendError> {
+        let outgoing = match self.outgoing(to, message.body()) {
+            Ok(outgoing) => outgoing,
+            Err(excess) => return Err(SendError::too_large(message, excess)),
+        };
+        let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(to, p, io, now);
+        self.wait(interest, patience, attempt).map_err(|failure| self.send_error(&failure, message))
+    }
+
+    pub(super) fn send_error(&self, failure: &Failure<SendRefusal>, message: Message) -> SendError {
+        match *failure {
+            Failure::Closed | Failure::Refused(SendRefusal::Closed) => SendError::Closed(message),
+            Failure::Forked => SendError::Forked(message),
+            Failure::TimedOut(waited) => {
+                SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
+            }
+            Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
+                SendError::WouldBlock(message)
+            }
+            Failure::Refused(SendRefusal::State) => SendError::State(message),
+            Failure::Refused(SendRefusal::Header) => SendError::Header(message),
+        }
+    }
+
+    /// Sends the message that is there as soon as it can be, and takes it away then; a failure has it.
+    pub(super) fn poll_send(
+        &self,
+        interest: Interest,
+        to: impl FnOnce(&Message) -> P::To,
+        message: &mut Option<Message>,
+        spot: &mut Spot,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        let sending = message.as_ref().expect(POLLED_TOO_OFTEN);
+        let (to, body) = (to(sending), sending.body());
+        let polled = match self.outgoing(&to, body) {
+            Err(excess) => Poll::Ready(Err(Err(excess))),
+            Ok(outgoing) => {
+                let attempt =
+                    |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(&to, p, io, now);
+                self.poll_wait(interest, spot, cx, attempt).map_err(Ok)
+            }
+        };
+        polled.map(|sent| {
+            let message = message.take().expect("it was there a moment ago");
+            sent.map_err(|failure| match failure {
+                Ok(failure) => self.send_error(&failure, message),
+                Err(excess) => SendError::too_large(message, excess),
+            })
+        })
+    }
+}
