@@ -352,10 +352,10 @@ mod wire;
 pub use api::device::{Device, DeviceError, DeviceHandle};
 pub use api::poller::{KeyInUse, NoSuchKey, PollRecv, PollSend, Poller};
 pub use api::{
-    Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, RepContext, ReplyError, Replying,
-    Req, ReqContext, Request, Requesting, Respondent, RespondentContext, Sending, SendingAnswer,
-    SendingTo, SendsAsync, Socket, Sub, SubContext, Survey, Surveyor, SurveyorContext, device,
-    metrics, raw, role,
+    Asked, Bus, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, RepContext, ReplyError,
+    Replying, Req, ReqContext, Request, Requesting, Respondent, RespondentContext, Sending,
+    SendingAnswer, SendingTo, SendsAsync, Socket, Sub, SubContext, Survey, Surveyor,
+    SurveyorContext, device, metrics, raw, role,
 };
 #[cfg(feature = "futures")]
 pub use api::{RecvStream, SendSink};
@@ -378,7 +378,7 @@ pub use stats::{DropReason, Stats};
 
 /// Iterators over what sockets receive: made by their `iter`, `try_iter` and `into_iter`.
 pub mod iter {
-    pub use crate::api::iter::{IntoIter, Iter, TryIter};
+    pub use crate::api::iter::{IntoIter, Iter, Iterated, TryIter};
 }
 
 /// The bodies of the fuzz targets; what they check stands beside the code they exercise.

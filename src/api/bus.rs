@@ -1,6 +1,5 @@
 //! BUS as a program sees it: all of its calls are those that sockets have in common.
 
-use super::ONLY_RECV;
 use super::prelude::*;
 
 /// BUS: each message to every peer that is directly connected.
@@ -38,6 +37,10 @@ impl Role for role::Bus {
 
 impl Sends for role::Bus {}
 
+impl Receives for role::Bus {
+    type Item = Message;
+}
+
 impl Engine for role::Bus {
     type Protocol = protocol::Bus;
 
@@ -51,5 +54,3 @@ impl Engine for role::Bus {
         bus.set_overflow(options.overflow_of(&protocol::Bus::KIND), port);
     }
 }
-
-recv_calls!(Bus);

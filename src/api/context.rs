@@ -12,6 +12,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use super::iter::{IntoIter, Iter, Iterated, TryIter};
+use super::observe::Sealed;
 use super::poller::{WatchRecv, WatchSend};
 use crate::error::Closed;
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
@@ -440,7 +442,38 @@ pub struct SubContext {
 
 context_calls!(SubContext);
 conversation_calls!(SubContext, recv_matching);
-iter_calls!(SubContext, Message, |context| context.take(Patience::For(None)).ok());
+
+impl Sealed for SubContext {}
+
+impl Iterated for SubContext {
+    type Item = Message;
+
+    fn next(&self) -> Option<Message> {
+        self.take(Patience::For(None)).ok()
+    }
+
+    fn try_next(&self) -> Option<Message> {
+        self.take(Patience::None).ok()
+    }
+}
+
+impl<'a> IntoIterator for &'a SubContext {
+    type Item = Message;
+    type IntoIter = Iter<'a, SubContext>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for SubContext {
+    type Item = Message;
+    type IntoIter = IntoIter<Self>;
+
+    fn into_iter(self) -> IntoIter<Self> {
+        IntoIter::of(self)
+    }
+}
 
 impl SubContext {
     pub(super) fn new(core: &Handle<protocol::Sub>) -> Self {
@@ -471,6 +504,20 @@ impl SubContext {
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), UnsubscribeError> {
         let Conversing { core, conversation, .. } = &self.conversing;
         core.unsubscribe(*conversation, topic.as_ref())
+    }
+
+    /// Iterates over what is received, waiting for each, until the context or the socket is closed. The
+    /// receive timeout has no effect.
+    ///
+    /// What has been received is not given back when the iterator is dropped, and nothing is received
+    /// ahead.
+    pub fn iter(&self) -> Iter<'_, Self> {
+        Iter::of(self)
+    }
+
+    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    pub fn try_iter(&self) -> TryIter<'_, Self> {
+        TryIter::of(self)
     }
 
     /// The messages that come, as a stream. Only with the feature `futures`.

@@ -1,7 +1,12 @@
 //! Iterators over what a socket receives, as the receivers of the standard library's channels have them.
 //!
-//! Owns the three iterators. Each is a socket, or a reference to one, and the call that its `next`
-//! makes; what a socket yields is said by `iter_calls!` where its calls are made.
+//! Owns the three iterators. Each is a socket, or a reference to one, and receives when its `next` is
+//! called.
+
+use std::iter::FusedIterator;
+
+use super::observe::Sealed;
+use crate::socket::{Events, PipeEvent};
 
 /// Yields what a socket receives, waiting for each, until the socket is closed.
 ///
@@ -28,92 +33,54 @@ pub struct TryIter<'a, S>(&'a S);
 #[must_use = "nothing is received before it is asked for the next"]
 pub struct IntoIter<S>(S);
 
-/// Gives what has a `try_recv` its `try_iter`.
-macro_rules! try_iter_calls {
-    ($socket:ty, $item:ty) => {
-        impl $socket {
-            /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
-            pub fn try_iter(&self) -> crate::api::iter::TryIter<'_, Self> {
-                crate::api::iter::TryIter::of(self)
-            }
-        }
+/// What these iterators receive from: sockets that receive, contexts of a SUB, surveys, and the events of a
+/// socket. Made here only.
+#[expect(private_bounds, reason = "made here only")]
+pub trait Iterated: Sealed {
+    /// What is received.
+    type Item;
 
-        impl Iterator for crate::api::iter::TryIter<'_, $socket> {
-            type Item = $item;
+    /// Receives the next one, however long that takes; `None` when there will be none.
+    #[doc(hidden)]
+    fn next(&self) -> Option<Self::Item>;
 
-            fn next(&mut self) -> Option<$item> {
-                self.socket().try_recv().ok()
-            }
-        }
-    };
+    /// Receives the next one if it is there.
+    #[doc(hidden)]
+    fn try_next(&self) -> Option<Self::Item>;
 }
 
-/// Gives a socket that receives its iterators. `$item` is what it yields, `$patient` receives one
-/// however long that takes; `try_recv` is there already.
-macro_rules! iter_calls {
-    ($socket:ty, $item:ty, $patient:expr) => {
-        impl $socket {
-            /// Iterates over what is received, waiting for each, until the socket is closed. The
-            /// receive timeout has no effect.
-            ///
-            /// What has been received is not given back when the iterator is dropped, and nothing is
-            /// received ahead.
-            pub fn iter(&self) -> crate::api::iter::Iter<'_, Self> {
-                crate::api::iter::Iter::of(self)
-            }
-        }
+impl<S: Iterated> Iterator for Iter<'_, S> {
+    type Item = S::Item;
 
-        impl Iterator for crate::api::iter::Iter<'_, $socket> {
-            type Item = $item;
-
-            fn next(&mut self) -> Option<$item> {
-                let receive: fn(&$socket) -> Option<$item> = $patient;
-                receive(self.socket())
-            }
-        }
-
-        // A closed socket stays closed.
-        impl std::iter::FusedIterator for crate::api::iter::Iter<'_, $socket> {}
-
-        try_iter_calls!($socket, $item);
-
-        impl Iterator for crate::api::iter::IntoIter<$socket> {
-            type Item = $item;
-
-            fn next(&mut self) -> Option<$item> {
-                crate::api::iter::Iter::of(self.socket()).next()
-            }
-        }
-
-        impl std::iter::FusedIterator for crate::api::iter::IntoIter<$socket> {}
-
-        impl<'a> IntoIterator for &'a $socket {
-            type Item = $item;
-            type IntoIter = crate::api::iter::Iter<'a, $socket>;
-
-            fn into_iter(self) -> Self::IntoIter {
-                self.iter()
-            }
-        }
-
-        impl IntoIterator for $socket {
-            type Item = $item;
-            type IntoIter = crate::api::iter::IntoIter<$socket>;
-
-            fn into_iter(self) -> Self::IntoIter {
-                crate::api::iter::IntoIter::of(self)
-            }
-        }
-    };
+    fn next(&mut self) -> Option<S::Item> {
+        self.0.next()
+    }
 }
+
+// What is closed stays closed.
+impl<S: Iterated> FusedIterator for Iter<'_, S> {}
+
+impl<S: Iterated> Iterator for TryIter<'_, S> {
+    type Item = S::Item;
+
+    fn next(&mut self) -> Option<S::Item> {
+        self.0.try_next()
+    }
+}
+
+impl<S: Iterated> Iterator for IntoIter<S> {
+    type Item = S::Item;
+
+    fn next(&mut self) -> Option<S::Item> {
+        self.0.next()
+    }
+}
+
+impl<S: Iterated> FusedIterator for IntoIter<S> {}
 
 impl<'a, S> Iter<'a, S> {
     pub(in crate::api) fn of(socket: &'a S) -> Self {
         Self(socket)
-    }
-
-    pub(in crate::api) fn socket(&self) -> &'a S {
-        self.0
     }
 }
 
@@ -121,20 +88,31 @@ impl<'a, S> TryIter<'a, S> {
     pub(in crate::api) fn of(socket: &'a S) -> Self {
         Self(socket)
     }
-
-    pub(in crate::api) fn socket(&self) -> &'a S {
-        self.0
-    }
 }
 
 impl<S> IntoIter<S> {
     pub(in crate::api) fn of(socket: S) -> Self {
         Self(socket)
     }
+}
 
-    pub(in crate::api) fn socket(&self) -> &S {
-        &self.0
+impl Events {
+    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    pub fn try_iter(&self) -> TryIter<'_, Self> {
+        TryIter::of(self)
     }
 }
 
-try_iter_calls!(crate::socket::Events, crate::socket::PipeEvent);
+impl Sealed for Events {}
+
+impl Iterated for Events {
+    type Item = PipeEvent;
+
+    fn next(&self) -> Option<PipeEvent> {
+        self.recv().ok()
+    }
+
+    fn try_next(&self) -> Option<PipeEvent> {
+        self.try_recv().ok()
+    }
+}

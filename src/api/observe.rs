@@ -11,11 +11,8 @@ use crate::pipe::endpoint::{Endpoint, does};
 use crate::protocol_id::ProtocolId;
 use crate::stats::Stats;
 
-/// Keeps the public traits of sockets ours: [`Observe`] can grow with what sockets have to tell, and
-/// `Receives` and `Sends` speak of types that are not public.
-pub(super) mod sealed {
-    pub trait Sealed {}
-}
+/// Keeps public traits ours, so that they can grow.
+pub(crate) trait Sealed {}
 
 /// What can be asked of any socket: all typed and raw sockets, and both sides of a device.
 ///
@@ -30,7 +27,8 @@ pub(super) mod sealed {
 /// let sent: u64 = all.iter().map(|socket| socket.stats().messages_sent).sum();
 /// assert_eq!(sent, 0);
 /// ```
-pub trait Observe: sealed::Sealed + Send + Sync + fmt::Debug {
+#[expect(private_bounds, reason = "made here only")]
+pub trait Observe: Sealed + Send + Sync + fmt::Debug {
     /// The name that [`Options::name`](crate::Options::name) gave it, or its kind and a number. In
     /// log records and metrics. Need not be unique, unless the program sees to that.
     fn name(&self) -> &str;

@@ -1,6 +1,5 @@
 //! PAIR as a program sees it: all of its calls are those that sockets have in common.
 
-use super::ONLY_RECV;
 use super::prelude::*;
 
 /// PAIR: exactly one peer at a time, messages both ways.
@@ -33,6 +32,10 @@ impl Role for role::Pair {
 
 impl Sends for role::Pair {}
 
+impl Receives for role::Pair {
+    type Item = Message;
+}
+
 impl Engine for role::Pair {
     type Protocol = protocol::Pair;
 
@@ -42,5 +45,3 @@ impl Engine for role::Pair {
         protocol::Pair::new()
     }
 }
-
-recv_calls!(Pair);

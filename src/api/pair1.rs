@@ -4,7 +4,6 @@
 
 use std::pin::Pin;
 
-use super::ONLY_RECV;
 use super::prelude::*;
 use crate::protocol::Polyamorous;
 
@@ -38,6 +37,10 @@ impl Role for role::Pair1 {
 
 impl Sends for role::Pair1 {}
 
+impl Receives for role::Pair1 {
+    type Item = Message;
+}
+
 impl Engine for role::Pair1 {
     type Protocol = protocol::Pair1;
 
@@ -51,8 +54,6 @@ impl Engine for role::Pair1 {
         pair.set_ttl(options.get_ttl());
     }
 }
-
-recv_calls!(Pair1);
 
 /// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
 ///
@@ -83,6 +84,10 @@ impl Role for role::PolyPair1 {
 
 impl Sends for role::PolyPair1 {}
 
+impl Receives for role::PolyPair1 {
+    type Item = Message;
+}
+
 impl Engine for role::PolyPair1 {
     type Protocol = Polyamorous;
 
@@ -97,8 +102,6 @@ impl Engine for role::PolyPair1 {
         pair.set_overflow(options.overflow_of(&Polyamorous::KIND), port);
     }
 }
-
-recv_calls!(PolyPair1);
 
 impl PolyPair1 {
     /// Sends to the peer on `pipe`. Where that has no room the message is dropped and counted; with

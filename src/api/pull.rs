@@ -1,6 +1,5 @@
 //! PULL as a program sees it: all of its calls are those that sockets have in common.
 
-use super::ONLY_RECV;
 use super::prelude::*;
 
 /// PULL: receives what PUSH peers send, each peer in turn.
@@ -34,6 +33,10 @@ impl Role for role::Pull {
     type Recv = CanRecv<Message>;
 }
 
+impl Receives for role::Pull {
+    type Item = Message;
+}
+
 impl Engine for role::Pull {
     type Protocol = protocol::Pull;
 
@@ -43,5 +46,3 @@ impl Engine for role::Pull {
         protocol::Pull::new()
     }
 }
-
-recv_calls!(Pull);

@@ -45,7 +45,6 @@
 //! sinew::raw::Sub::new().subscribe("topic");
 //! ```
 
-use super::ONLY_RECV;
 use super::prelude::*;
 use super::role::Raw;
 use crate::protocol::Headed;
@@ -105,12 +104,20 @@ impl Role for Raw<role::Pair> {
 
 impl Sends for Raw<role::Pair> {}
 
+impl Receives for Raw<role::Pair> {
+    type Item = Message;
+}
+
 impl Role for Raw<role::Pair1> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
 impl Sends for Raw<role::Pair1> {}
+
+impl Receives for Raw<role::Pair1> {
+    type Item = Message;
+}
 
 impl Role for Raw<role::Push> {
     type Send = CanSend;
@@ -122,6 +129,10 @@ impl Sends for Raw<role::Push> {}
 impl Role for Raw<role::Pull> {
     type Send = NoSend;
     type Recv = CanRecv<Message>;
+}
+
+impl Receives for Raw<role::Pull> {
+    type Item = Message;
 }
 
 impl Role for Raw<role::Pub> {
@@ -136,12 +147,20 @@ impl Role for Raw<role::Sub> {
     type Recv = CanRecv<Message>;
 }
 
+impl Receives for Raw<role::Sub> {
+    type Item = Message;
+}
+
 impl Role for Raw<role::Bus> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
 impl Sends for Raw<role::Bus> {}
+
+impl Receives for Raw<role::Bus> {
+    type Item = Message;
+}
 
 impl Role for Raw<role::Req> {
     type Send = CanSend;
@@ -150,12 +169,20 @@ impl Role for Raw<role::Req> {
 
 impl Sends for Raw<role::Req> {}
 
+impl Receives for Raw<role::Req> {
+    type Item = Message;
+}
+
 impl Role for Raw<role::Rep> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
 impl Sends for Raw<role::Rep> {}
+
+impl Receives for Raw<role::Rep> {
+    type Item = Message;
+}
 
 impl Role for Raw<role::Surveyor> {
     type Send = CanSend;
@@ -164,12 +191,20 @@ impl Role for Raw<role::Surveyor> {
 
 impl Sends for Raw<role::Surveyor> {}
 
+impl Receives for Raw<role::Surveyor> {
+    type Item = Message;
+}
+
 impl Role for Raw<role::Respondent> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
 }
 
 impl Sends for Raw<role::Respondent> {}
+
+impl Receives for Raw<role::Respondent> {
+    type Item = Message;
+}
 
 impl Engine for Raw<role::Sub> {
     type Protocol = protocol::Raw<protocol::RawSub>;
@@ -232,13 +267,3 @@ impl Engine for Raw<role::Respondent> {
         respondent.set_ttl(options.get_ttl());
     }
 }
-
-recv_calls!(Pair);
-recv_calls!(Pair1);
-recv_calls!(Pull);
-recv_calls!(Sub);
-recv_calls!(Bus);
-recv_calls!(Req);
-recv_calls!(Rep);
-recv_calls!(Surveyor);
-recv_calls!(Respondent);

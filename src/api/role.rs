@@ -20,18 +20,22 @@
 
 use std::marker::PhantomData;
 
+use super::answer::Asked;
+use super::recv::{Source, Yields};
 use super::send::Destination;
+use crate::message::Message;
 use crate::options::Options;
-use crate::protocol::Protocol;
+use crate::protocol::{self, Protocol, Route};
 use crate::socket::SocketPort;
+use crate::socket::wait::Outcome;
 
 /// What a socket is in its protocol. Implemented for the types of this module, and only for them.
 #[expect(private_bounds, reason = "a role is made here only, and nobody else runs its protocol")]
 pub trait Role: Engine {
     /// Whether a socket of this role has the forms of `send`: [`CanSend`] or [`NoSend`].
-    type Send;
+    type Send: 'static;
     /// Whether it has the forms of `recv`, and of what: [`CanRecv`] or [`NoRecv`].
-    type Recv;
+    type Recv: 'static;
 }
 
 /// A role whose sockets have `send` and its other forms: those that only send, those that do both, and all
@@ -44,6 +48,42 @@ pub trait Role: Engine {
     label = "this role does not send"
 )]
 pub trait Sends: Role<Send = CanSend> + Engine<Protocol: Protocol<To: Destination>> {}
+
+/// A role whose sockets have `recv` and its other forms: those that only receive, those that do both, and all
+/// raw ones but PUSH and PUB.
+///
+/// A `Req` and a `Surveyor` are not among them, since what they receive belongs to a request or a survey.
+#[expect(private_bounds, reason = "as that of `Role`")]
+#[diagnostic::on_unimplemented(
+    message = "a socket of the role `{Self}` has no `recv`",
+    label = "this role does not receive"
+)]
+pub trait Receives:
+    Role<Recv = CanRecv<<Self as Receives>::Item>>
+    + Engine<Protocol: Protocol<From: Source, Received: Outcome + 'static>>
+{
+    /// What it receives: a [`Message`](crate::Message), or of a `Rep` a [`Request`](crate::Request) and of a
+    /// `Respondent` a [`Question`](crate::Question).
+    type Item: Yields<Self>;
+}
+
+/// A role whose sockets receive what can be answered: `Rep` and `Respondent`.
+#[expect(private_bounds, reason = "as that of `Role`")]
+pub trait Answers: Receives<Item = Asked<Self>> + AnswersAsked {}
+
+/// What a role that answers has besides.
+pub(crate) trait AnswersAsked: Engine<Protocol: Answering> {
+    /// What that which it receives is called in `Debug`.
+    const ASKED: &'static str;
+}
+
+/// A protocol that receives what can be answered, with the way back.
+pub(crate) trait Answering:
+    Protocol<To = Route, From = (), Received = (Route, Message)>
+{
+}
+
+impl<R: protocol::Role> Answering for protocol::Answerer<R> {}
 
 /// What runs in a socket of a role: its protocol, made from options and changed by them.
 pub(crate) trait Engine: Sized + 'static {

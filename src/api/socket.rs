@@ -9,18 +9,19 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::observe::{Observe, sealed::Sealed};
+use super::observe::{Observe, Sealed};
 use super::role::Role;
 use crate::error::{BindError, Closed, ConnectError, NoSuchPipe, OptionError, WaitError};
 use crate::message::PipeId;
 use crate::options::{EndpointOptions, Options};
 use crate::peer::PeerStatus;
 use crate::pipe::endpoint::Endpoint;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol, RecvRefusal};
 use crate::protocol_id::ProtocolId;
 use crate::runtime::Runtime;
 use crate::socket::establish::Dial;
-use crate::socket::{Events, Handle};
+use crate::socket::wait::{Failure, Waiting};
+use crate::socket::{Events, Handle, SocketPort};
 use crate::stats::Stats;
 
 /// A socket: one end of a conversation pattern, with any number of endpoints and peers.
@@ -189,7 +190,20 @@ impl<R: Role> Socket<R> {
         &self,
         peers: usize,
     ) -> impl Future<Output = Result<(), WaitError>> + Send + use<R> {
-        self.core.wait_for_peers_async(peers)
+        let core = self.core.clone();
+        async move {
+            let attempt =
+                move |_: &mut R::Protocol, port: &mut SocketPort<'_>, _| match port.peer_count() {
+                    there if there >= peers => Ok(()),
+                    _ => Err(RecvRefusal::WouldBlock),
+                };
+            // There is no time to run out, and nothing to be refused: it has been closed.
+            let waiting = Waiting::new(&core, Interest::Peers, attempt);
+            waiting.await.map_err(|failure| match failure {
+                Failure::Forked => WaitError::Forked,
+                _ => WaitError::Closed,
+            })
+        }
     }
 
     /// The peers that are connected now, in no particular order. None after close.

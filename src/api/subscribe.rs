@@ -48,6 +48,10 @@ impl Role for role::Sub {
     type Recv = CanRecv<Message>;
 }
 
+impl Receives for role::Sub {
+    type Item = Message;
+}
+
 impl Engine for role::Sub {
     type Protocol = protocol::Sub;
 
@@ -64,8 +68,6 @@ impl Engine for role::Sub {
         sub.change(OWN, |keep| *keep = options.keep(), port);
     }
 }
-
-recv_calls!(Sub, OWN.interest(), OWN);
 
 impl Sub {
     /// From now on receives what begins with `topic`: any bytes, of any length; none at all is the

@@ -4,6 +4,8 @@
 
 use std::time::Instant;
 
+use super::iter::{Iterated, TryIter};
+use super::observe::Sealed;
 use super::prelude::*;
 use crate::api::context::{Conversing, SurveyorContext};
 use crate::pipe::random_u32;
@@ -191,6 +193,11 @@ impl Survey {
         RecvStream::new(&core, turn.interest(), attempt, wrap)
     }
 
+    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    pub fn try_iter(&self) -> TryIter<'_, Self> {
+        TryIter::of(self)
+    }
+
     fn receive(&self, patience: Patience) -> Result<Message, RecvError> {
         let (core, turn) = (self.conversing.core(), self.turn);
         let attempt =
@@ -199,7 +206,19 @@ impl Survey {
     }
 }
 
-try_iter_calls!(Survey, Message);
+impl Sealed for Survey {}
+
+impl Iterated for Survey {
+    type Item = Message;
+
+    fn next(&self) -> Option<Message> {
+        self.receive(Patience::For(None)).ok()
+    }
+
+    fn try_next(&self) -> Option<Message> {
+        self.receive(Patience::None).ok()
+    }
+}
 
 impl WatchRecv for Survey {
     fn watch_recv(&self, beacon: Beacon) -> Watching {

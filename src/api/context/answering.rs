@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{Common, Receivers};
-use crate::api::ONLY_RECV;
 use crate::api::poller::{WatchRecv, WatchSend};
+use crate::api::recv::ONLY_RECV;
 use crate::error::Closed;
 use crate::error::{RecvError, SendError};
 use crate::message::Message;

@@ -8,7 +8,7 @@ use super::error::DeviceFailure;
 use super::shared::{BACK, End, FRONT, Shared, Side};
 use super::stats::DeviceStats;
 use crate::api::Observe;
-use crate::api::observe::sealed;
+use crate::api::observe::Sealed;
 use crate::error::WaitError;
 use crate::peer::PeerStatus;
 use crate::pipe::endpoint::Endpoint;
@@ -126,7 +126,7 @@ impl DeviceSide {
     }
 }
 
-impl sealed::Sealed for DeviceSide {}
+impl Sealed for DeviceSide {}
 
 impl Observe for DeviceSide {
     fn name(&self) -> &str {

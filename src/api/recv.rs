@@ -1,0 +1,248 @@
+//! Receiving: the forms of `recv`, for all sockets that receive.
+//!
+//! Owns those calls and what they yield: the message, or with the right to answer what was asked.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use super::iter::{IntoIter, Iter, Iterated, TryIter};
+use super::poller::WatchRecv;
+use super::role::{CanRecv, Engine, Receives};
+use super::socket::Socket;
+#[cfg(feature = "futures")]
+use super::stream::RecvStream;
+use crate::error::{Call, RecvError};
+use crate::message::Message;
+use crate::protocol::{Conversation, Interest, Protocol, RecvRefusal};
+use crate::socket::wait::{Failure, Patience, Waiting};
+use crate::socket::watch::{Beacon, Readiness, Watching};
+use crate::socket::{Core, Handle, SocketPort};
+
+/// The calls of a socket that receives, from whomever its protocol chooses.
+///
+/// What they yield, `R::Item`, is a [`Message`]; of a [`Rep`](crate::Rep) it is a
+/// [`Request`](crate::Request) and of a [`Respondent`](crate::Respondent) a [`Question`](crate::Question), each a
+/// message and the right to answer it.
+impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
+    /// Receives the next message, waiting up to the receive timeout. Any number of threads and tasks may
+    /// do so at once; each message goes to one of them.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` or `Closed`.
+    #[doc(alias(
+        "receive",
+        "nn_recv",
+        "nn_recvmsg",
+        "nng_recv",
+        "nng_recvmsg",
+        "zmq_recv",
+        "zmq_msg_recv"
+    ))]
+    pub fn recv(&self) -> Result<R::Item, RecvError> {
+        self.take(Patience::For(self.core.recv_timeout()))
+    }
+
+    /// Receives the next message if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` or `Closed`.
+    #[doc(alias("NN_DONTWAIT", "NNG_FLAG_NONBLOCK", "ZMQ_DONTWAIT"))]
+    pub fn try_recv(&self) -> Result<R::Item, RecvError> {
+        self.take(Patience::None)
+    }
+
+    /// Receives the next message, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` or `Closed`.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<R::Item, RecvError> {
+        self.take(Patience::For(Some(timeout)))
+    }
+
+    /// Receives the next message, waiting as a task. Has no timeout of its own.
+    ///
+    /// Cancel-safe: a future that is dropped before it is ready has received nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`.
+    #[doc(alias("nng_socket_recv", "nng_recv_aio"))]
+    pub fn recv_async(
+        &self,
+    ) -> impl Future<Output = Result<R::Item, RecvError>> + Send + use<R, S> {
+        let core = self.core.clone();
+        async move {
+            let received = Waiting::new(&core, interest::<R>(), attempt::<R>()).await;
+            received
+                .map(|received| R::Item::of(&core, received))
+                .map_err(|failure| core.recv_error(failure))
+        }
+    }
+
+    /// Whether there is something to receive, as a descriptor for event loops.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptor left.
+    #[doc(alias("RCVFD", "NN_RCVFD", "NNG_OPT_RECVFD", "ZMQ_FD"))]
+    pub fn recv_readiness(&self) -> std::io::Result<Readiness> {
+        Readiness::new(|beacon| self.watch_recv(beacon))
+    }
+
+    /// The messages that come, as a stream that ends when the socket is closed. Only with the feature
+    /// `futures`.
+    #[cfg(feature = "futures")]
+    pub fn stream(&self) -> RecvStream<R::Item> {
+        let core = self.core.clone();
+        let wrap = move |received| R::Item::of(&core, received);
+        RecvStream::new(&self.core, interest::<R>(), attempt::<R>(), wrap)
+    }
+
+    /// Iterates over what is received, waiting for each, until the socket is closed. The receive timeout
+    /// has no effect.
+    ///
+    /// What has been received is not given back when the iterator is dropped, and nothing is received
+    /// ahead.
+    pub fn iter(&self) -> Iter<'_, Self> {
+        Iter::of(self)
+    }
+
+    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    pub fn try_iter(&self) -> TryIter<'_, Self> {
+        TryIter::of(self)
+    }
+
+    fn take(&self, patience: Patience) -> Result<R::Item, RecvError> {
+        match self.core.wait(interest::<R>(), patience, attempt::<R>()) {
+            Ok(received) => Ok(R::Item::of(&self.core, received)),
+            Err(failure) => Err(self.core.recv_error(failure)),
+        }
+    }
+}
+
+/// What a receive on a socket waits for.
+fn interest<R: Receives>() -> Interest {
+    <R::Protocol as Protocol>::From::of_socket().interest()
+}
+
+/// What a receive on a socket tries.
+fn attempt<R: Receives>()
+-> impl FnMut(&mut R::Protocol, &mut SocketPort<'_>, Instant) -> Result<Received<R>, RecvRefusal> {
+    let from = Source::of_socket();
+    move |protocol, io, now| protocol.recv(&from, now, io)
+}
+
+/// What a protocol yields when a socket of this role receives.
+type Received<R> = <<R as Engine>::Protocol as Protocol>::Received;
+
+/// What a receive on the socket itself asks for.
+pub(crate) trait Source: Send + Unpin + 'static {
+    fn of_socket() -> Self;
+
+    fn interest(&self) -> Interest;
+}
+
+/// Whatever comes.
+impl Source for () {
+    #[inline(always)]
+    fn of_socket() -> Self {}
+
+    #[inline(always)]
+    fn interest(&self) -> Interest {
+        ONLY_RECV
+    }
+}
+
+/// What the socket itself has subscribed to.
+impl Source for Conversation {
+    #[inline(always)]
+    fn of_socket() -> Self {
+        Self::FIRST
+    }
+
+    #[inline(always)]
+    fn interest(&self) -> Interest {
+        (*self).interest()
+    }
+}
+
+/// What a receive waits for where there is only one thing to wait for.
+pub(super) const ONLY_RECV: Interest = Interest::RECV;
+
+/// What a program gets of what a protocol yields.
+pub(crate) trait Yields<R: Engine>: Send + Sized + 'static {
+    fn of(core: &Handle<R::Protocol>, received: Received<R>) -> Self;
+}
+
+/// Just that.
+impl<R: Engine<Protocol: Protocol<Received = Self>>> Yields<R> for Message {
+    #[inline(always)]
+    fn of(_: &Handle<R::Protocol>, received: Self) -> Self {
+        received
+    }
+}
+
+impl<R: Receives, S> WatchRecv for Socket<R, S, CanRecv<R::Item>> {
+    fn watch_recv(&self, beacon: Beacon) -> Watching {
+        self.core.watch_interest(interest::<R>(), beacon)
+    }
+}
+
+impl<R: Receives, S> Iterated for Socket<R, S, CanRecv<R::Item>> {
+    type Item = R::Item;
+
+    fn next(&self) -> Option<R::Item> {
+        self.take(Patience::For(None)).ok()
+    }
+
+    fn try_next(&self) -> Option<R::Item> {
+        self.take(Patience::None).ok()
+    }
+}
+
+impl<'a, R: Receives<Item = T>, S: 'static, T: Yields<R>> IntoIterator
+    for &'a Socket<R, S, CanRecv<R::Item>>
+{
+    type Item = R::Item;
+    type IntoIter = Iter<'a, Socket<R, S, CanRecv<R::Item>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<R: Receives, S> IntoIterator for Socket<R, S, CanRecv<R::Item>> {
+    type Item = R::Item;
+    type IntoIter = IntoIter<Self>;
+
+    fn into_iter(self) -> IntoIter<Self> {
+        IntoIter::of(self)
+    }
+}
+
+impl<P: Protocol> Core<P> {
+    pub(in crate::api) fn recv_error(&self, failure: Failure<RecvRefusal>) -> RecvError {
+        let waited = match failure {
+            Failure::Closed | Failure::Refused(RecvRefusal::Closed) => return RecvError::Closed,
+            Failure::Forked => return RecvError::Forked,
+            Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => {
+                return RecvError::WouldBlock;
+            }
+            Failure::Refused(RecvRefusal::State) => return RecvError::State,
+            Failure::Refused(RecvRefusal::Canceled) => return RecvError::Canceled,
+            Failure::Refused(RecvRefusal::ConnectionReset) => return RecvError::ConnectionReset,
+            Failure::Refused(RecvRefusal::BadReply(reason)) => {
+                return RecvError::BadReply { reason };
+            }
+            Failure::Refused(RecvRefusal::GivenUp { sent, reason }) => {
+                return RecvError::GivenUp { sent, reason };
+            }
+            Failure::Refused(RecvRefusal::Expired) => None,
+            Failure::TimedOut(waited) => Some(waited),
+        };
+        RecvError::TimedOut(self.situation(Call::Recv, waited))
+    }
+}
