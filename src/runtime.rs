@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::RuntimeError;
-use crate::io::leader::Leader;
+use crate::io::leadership::Leader;
 use crate::io::{Command, Driver, Mailbox};
 use crate::sync::{Arc, Mutex};
 use crate::sys::{Origin, PerProcess};

@@ -15,7 +15,7 @@ use std::task::Waker;
 use std::thread::Thread;
 
 use crate::contain::contain;
-use crate::io::leader::Leader;
+use crate::io::leadership::Leader;
 use crate::protocol::Interest;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
 

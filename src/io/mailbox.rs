@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
-use super::attention::{Attention, Call};
 use super::connection::{Connection, Ending};
+use super::leadership::state::{Attention, Call};
 use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;

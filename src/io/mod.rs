@@ -11,7 +11,8 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `mailbox`, `attention` | how the driver is told something, and woken for it |
+//! | `leadership` | which thread turns the driver |
+//! | `mailbox` | how the driver is told something, and woken for it |
 //! | `listening`, `dialing`, `race` | where connections come from |
 //! | `asking` | who runs the program's callback about them |
 //! | `line` | which of several newcomers is let in where there is one place |
@@ -30,12 +31,11 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 mod asking;
-mod attention;
 mod blocks;
 mod connection;
 mod dialing;
 mod farewell;
-pub(crate) mod leader;
+pub(crate) mod leadership;
 mod line;
 mod link;
 mod listening;

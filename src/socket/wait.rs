@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
-use crate::io::leader::{self, Guest, Leader};
+use crate::io::leadership::{self, Guest, Leader};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Sleeper, Ticket};
@@ -191,7 +191,7 @@ impl<P: Protocol> Core<P> {
         if !self.bell.is_pending() {
             match self.leader() {
                 Some(leader) => leader.wait(signal, ticket, until),
-                None => leader::park(signal, ticket, until),
+                None => leadership::park(signal, ticket, until),
             }
         }
         signal.cancel(ticket);

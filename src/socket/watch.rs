@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::{Core, Entry, SocketPort};
-use crate::io::leader::{Guest, Leader};
+use crate::io::leadership::{Guest, Leader};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};

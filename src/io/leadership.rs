@@ -26,6 +26,7 @@
 //! thread leads.
 
 mod seat;
+pub(super) mod state;
 
 use std::io;
 use std::sync::OnceLock;

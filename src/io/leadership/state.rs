@@ -15,7 +15,7 @@ use crate::sync::{AtomicUsize, Ordering, fence};
 
 /// What the leader does: one of the three below.
 #[derive(Debug)]
-pub(super) struct Attention(AtomicUsize);
+pub(crate) struct Attention(AtomicUsize);
 
 /// It is at work, or has been called, and looks once more before it sleeps.
 const AWAKE: usize = 0;
@@ -26,7 +26,7 @@ const NONE: usize = 2;
 
 /// Who is to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     /// The leader, out of the poll.
     Poll,
     /// The I/O thread: there is no leader.
@@ -35,13 +35,13 @@ pub(super) enum Call {
 
 impl Attention {
     /// There is no leader yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicUsize::new(NONE))
     }
 
     /// Whom to call, so that what was changed before is looked at. Nobody, if somebody will look in
     /// any case. Each call is asked of one caller only.
-    pub(super) fn call(&self, concerned: impl FnOnce(Call) -> bool) -> Option<Call> {
+    pub(crate) fn call(&self, concerned: impl FnOnce(Call) -> bool) -> Option<Call> {
         // Pairs with the fences where the leader says that it sleeps or leaves, and then looks once
         // more: either it sees what was changed, or we see what it does.
         fence(Ordering::SeqCst);
@@ -59,18 +59,18 @@ impl Attention {
     }
 
     /// The leader is about to poll, and looks once more afterwards.
-    pub(super) fn about_to_poll(&self) {
+    pub(crate) fn about_to_poll(&self) {
         self.0.store(POLLING, Ordering::Relaxed);
         fence(Ordering::SeqCst); // pairs with the one in `call`
     }
 
     /// There is a leader, and it is at work.
-    pub(super) fn at_work(&self) {
+    pub(crate) fn at_work(&self) {
         self.0.store(AWAKE, Ordering::Relaxed);
     }
 
     /// There is no leader for now. The caller makes a fence and then looks once more.
-    pub(super) fn absent(&self) {
+    pub(crate) fn absent(&self) {
         self.0.store(NONE, Ordering::Relaxed);
     }
 }
