@@ -346,7 +346,7 @@ mod tests {
             for _ in 0..10 {
                 runtime.turn(MOMENT).unwrap();
             }
-            let waiting = leader.in_relief();
+            let waiting = leader.followers();
             pair.close().unwrap();
             assert_eq!(waiting, 0);
         });

@@ -25,19 +25,14 @@
 //! but does not lead if that thread is back by then. When a second thread or any task waits, the I/O
 //! thread leads.
 
-mod seat;
 pub(super) mod state;
 
 use std::io;
-use std::sync::OnceLock;
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
-use seat::Seat;
-
 use crate::io::{Driver, Mailbox};
-use crate::signal::{Signal, Ticket};
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tuning;
 
 /// How long the I/O thread stays out at first.
@@ -46,29 +41,23 @@ const SHORTEST_NAP: Duration = Duration::from_micros(50);
 /// nobody may lead, and timers may be late, when that thread goes away.
 const LONGEST_NAP: Duration = Duration::from_millis(5);
 
+/// What a thread that waits adds to the number of waiters.
+const THREAD: usize = 1;
+/// What a task adds. It cannot lead, so a thread must not take itself for alone beside it.
+const TASK: usize = 2;
+
 /// The driver, and who has it.
 #[derive(Debug)]
 pub(crate) struct Leader {
     manual: bool,
-    seat: Seat<Driver>,
+    /// Who has locked this leads.
+    driver: Mutex<Driver>,
+    /// Has the state that others see, and the handle of the I/O thread.
     mailbox: Arc<Mailbox>,
-    /// Threads that wait in calls of sockets which have connections here.
-    waiting: AtomicUsize,
-    /// Tasks that wait in such calls.
-    tasks: AtomicUsize,
-    /// How often threads that wait have led. Only the leader stores here.
-    turns: AtomicU64,
+    /// Who waits in calls of sockets which have connections here: the sum of what each adds.
+    waiters: AtomicUsize,
     /// A thread that waits has been woken since the I/O thread last looked.
     woken: AtomicBool,
-    /// A thread that waits has left streams behind, after which only the I/O thread sweeps. Stored by
-    /// the leader only.
-    streams_left: AtomicBool,
-    /// A thread that waits has left connections behind with more to do than a turn allows. Mostly it
-    /// comes back at once; the I/O thread is to see soon whether it does.
-    undone: AtomicBool,
-    io_thread: OnceLock<Thread>,
-    /// Threads that wait for their turn to lead, in a runtime without an I/O thread.
-    relief: Mutex<Vec<Thread>>,
 }
 
 /// One more task waits, until this is dropped.
@@ -77,7 +66,7 @@ pub(crate) struct Guest(Arc<Leader>);
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.tasks.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiters.fetch_sub(TASK, Ordering::Relaxed);
     }
 }
 
@@ -90,15 +79,9 @@ impl Leader {
         Self {
             manual,
             mailbox: Arc::clone(driver.mailbox()),
-            seat: Seat::new(driver),
-            waiting: AtomicUsize::new(0),
-            tasks: AtomicUsize::new(0),
-            turns: AtomicU64::new(0),
+            driver: Mutex::new(driver),
+            waiters: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
-            streams_left: AtomicBool::new(false),
-            undone: AtomicBool::new(false),
-            io_thread: OnceLock::new(),
-            relief: Mutex::default(),
         }
     }
 
@@ -108,9 +91,9 @@ impl Leader {
 
     /// Says that a task waits.
     pub(crate) fn receive_guest(self: &Arc<Self>) -> Guest {
-        self.tasks.fetch_add(1, Ordering::Relaxed);
+        self.waiters.fetch_add(TASK, Ordering::Relaxed);
         // It may be staying out. Costs a store if it is not.
-        self.call_io_thread();
+        self.mailbox.call_io_thread();
         Guest(Arc::clone(self))
     }
 
@@ -124,18 +107,17 @@ impl Leader {
         self.mailbox.interrupt();
     }
 
-    /// Waits until `ticket` is woken, or until the time given; leads meanwhile if that is best.
-    pub(crate) fn wait(&self, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
-        let asleep = || signal.is_asleep(ticket);
+    /// Waits while `asleep`, until the time given; leads meanwhile if that is best.
+    pub(crate) fn wait(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         if self.manual {
-            return self.lead_in_turn(until, &asleep);
+            return self.lead_in_turn(until, asleep);
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.waiters.fetch_add(THREAD, Ordering::Relaxed);
         if self.is_alone() && tuning::WAITER_LEADS {
-            self.lead_for_now(until, &asleep);
+            self.lead_for_now(until, asleep);
         }
-        park(signal, ticket, until);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        park(until, asleep);
+        self.waiters.fetch_sub(THREAD, Ordering::Relaxed);
     }
 
     /// Whether there is no I/O thread.
@@ -151,7 +133,7 @@ impl Leader {
         look: impl FnOnce(&mut dyn FnMut() -> bool),
     ) {
         let driver = match self.is_alone() && tuning::WAITER_LEADS {
-            true => self.seat.take(),
+            true => self.take(),
             false => None,
         };
         let Some(mut driver) = driver else {
@@ -168,12 +150,17 @@ impl Leader {
 
     /// Whether no more than one call waits.
     fn is_alone(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) <= 1 && self.tasks.load(Ordering::Relaxed) == 0
+        self.waiters.load(Ordering::Relaxed) <= THREAD
+    }
+
+    /// Takes the driver, unless somebody else leads.
+    fn take(&self) -> Option<MutexGuard<'_, Driver>> {
+        self.driver.try_lock()
     }
 
     /// Leads for as long as the calling thread has to wait and is alone, if nobody else leads.
     fn lead_for_now(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
-        let Some(mut driver) = self.seat.take() else { return };
+        let Some(mut driver) = self.take() else { return };
         while asleep()
             && self.is_alone()
             && !driver.is_streaming()
@@ -188,34 +175,44 @@ impl Leader {
 
     /// Gives the loop up, and calls the I/O thread if it waits for that or there is need of it.
     fn leave(&self, driver: MutexGuard<'_, Driver>) {
-        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if driver.is_streaming() {
-            self.streams_left.store(true, Ordering::Relaxed);
+            self.mailbox.state.waiter_leaves_batches();
         }
-        let undone = driver.has_more_to_do();
+        let backlog = driver.has_more_to_do();
         self.give_up(driver);
-        let watched = !undone || self.undone.swap(true, Ordering::Relaxed);
-        if self.seat.is_wanted() || self.is_needed() || !watched {
-            self.call_io_thread();
+        let (followers, needed) = self.mailbox.state.waiter_leaves(backlog);
+        followers.iter().for_each(Thread::unpark);
+        if needed || !self.is_alone() {
+            self.mailbox.call_io_thread();
         }
     }
 
     /// Leaves the loop to nobody. Who posts something from now on calls the I/O thread; what was
     /// posted before is to be looked for afterwards.
     fn give_up(&self, driver: MutexGuard<'_, Driver>) {
-        self.mailbox.leaderless();
-        self.seat.leave(driver);
+        self.mailbox.state.away();
+        drop(driver);
     }
 
-    /// Whether the I/O thread must lead, if nobody else does.
-    fn is_needed(&self) -> bool {
-        !self.is_alone() || self.streams_left.load(Ordering::Relaxed) || !self.mailbox.is_empty()
-    }
-
-    fn call_io_thread(&self) {
-        if let Some(io_thread) = self.io_thread.get() {
-            io_thread.unpark();
+    /// Sleeps until the leader leaves, or until the time given; not if there is no need to, as seen
+    /// once it can be woken. The driver, if the leader has left just now.
+    fn follow(
+        &self,
+        until: Option<Instant>,
+        need: impl Fn() -> bool,
+    ) -> Option<MutexGuard<'_, Driver>> {
+        self.mailbox.state.follow(thread::current());
+        let driver = self.take();
+        if driver.is_none() && need() {
+            match time_left(until) {
+                None => thread::park(),
+                Some(left) => thread::park_timeout(left),
+            }
         }
+        // Whoever leads may do so for days, and we may come again each millisecond.
+        let this = current();
+        self.mailbox.state.unfollow(|follower| follower.id() == this);
+        driver
     }
 }
 
@@ -224,10 +221,8 @@ impl Leader {
     /// Makes the calling thread the I/O thread until the runtime ends.
     pub(crate) fn serve(&self) {
         tuning::sharpen_timers();
-        // Nobody else has done so: there is one such thread.
-        let _ = self.io_thread.set(thread::current());
         self.mailbox.set_io_thread(thread::current());
-        let mut driver = Some(self.seat.wait());
+        let mut driver = Some(self.driver.lock());
         while let Some(leading) = driver {
             if self.lead(leading) {
                 return;
@@ -238,7 +233,7 @@ impl Leader {
 
     /// Turns until the runtime has stopped, which is `true`, or a thread that waits had better lead.
     fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
-        self.streams_left.store(false, Ordering::Relaxed);
+        self.mailbox.state.io_thread_leads();
         loop {
             let outcome = match driver.is_streaming() {
                 false => driver.turn(None, || true),
@@ -252,13 +247,12 @@ impl Leader {
             }
             if let Some(pause) = driver.until_sweep() {
                 // Posts find nobody polling, and wake us by name.
-                self.mailbox.leaderless();
-                fence(Ordering::SeqCst);
-                if self.mailbox.is_empty() {
+                self.mailbox.state.away();
+                if self.mailbox.state.is_empty() {
                     thread::park_timeout(pause);
                 }
                 driver.sweep();
-            } else if self.woken.swap(false, Ordering::Relaxed)
+            } else if self.was_one_woken()
                 && self.is_alone()
                 && !driver.is_streaming()
                 && tuning::WAITER_LEADS
@@ -269,19 +263,28 @@ impl Leader {
         }
     }
 
+    /// Whether a thread that waits has been woken since this was asked last.
+    fn was_one_woken(&self) -> bool {
+        let woken = self.woken.load(Ordering::Relaxed);
+        if woken {
+            // One that is woken at this very moment is meant as well.
+            self.woken.store(false, Ordering::Relaxed);
+        }
+        woken
+    }
+
     /// Leaves the loop to threads that wait, until none of them turns it any more or they cannot be
     /// left alone with it.
     fn stay_out(&self) -> MutexGuard<'_, Driver> {
         let mut nap = SHORTEST_NAP;
         loop {
-            let seen = self.turns.load(Ordering::Relaxed);
+            let seen = self.mailbox.state.led();
             if !self.is_needed() {
                 thread::park_timeout(nap);
             }
-            let moved = self.turns.load(Ordering::Relaxed) != seen;
+            let moved = self.mailbox.state.led() != seen;
             if (!moved || self.is_needed())
-                && let Some(driver) =
-                    self.seat.take().or_else(|| self.seat.take_later(thread::park))
+                && let Some(driver) = self.take().or_else(|| self.follow(None, || true))
             {
                 return driver;
             }
@@ -289,9 +292,14 @@ impl Leader {
         }
     }
 
+    /// Whether the I/O thread must lead, if nobody else does.
+    fn is_needed(&self) -> bool {
+        !self.is_alone() || self.mailbox.state.needs_io_thread()
+    }
+
     /// How long the I/O thread naps after a nap in which turns were made.
     fn after_nap(&self, nap: Duration) -> Duration {
-        match self.undone.swap(false, Ordering::Relaxed) {
+        match self.mailbox.state.take_backlog() {
             true => SHORTEST_NAP,
             false => (nap * 3 / 2).min(LONGEST_NAP),
         }
@@ -303,81 +311,61 @@ impl Leader {
     /// One turn, once nobody else leads. For the application.
     pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
         loop {
-            if let Some(mut driver) = self.seat.take() {
+            if let Some(mut driver) = self.take() {
                 let turned = driver.turn(time_left(until), || true);
                 driver.sweep();
                 self.give_up(driver);
-                self.relieve();
+                self.promote();
                 return turned;
             }
             if time_left(until) == Some(Duration::ZERO) {
                 return Ok(());
             }
-            self.wait_for_the_driver(until, || true);
+            self.follow(until, || true);
         }
     }
 
     /// Leads while `asleep`, in turn with others.
     fn lead_in_turn(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         while asleep() && time_left(until) != Some(Duration::ZERO) {
-            match self.seat.take() {
-                Some(mut driver) => {
-                    if let Err(error) = driver.turn(time_left(until), asleep) {
-                        cannot_poll(&error);
-                    }
-                    driver.sweep();
-                    self.give_up(driver);
+            if let Some(mut driver) = self.take().or_else(|| self.follow(until, asleep)) {
+                if let Err(error) = driver.turn(time_left(until), asleep) {
+                    cannot_poll(&error);
                 }
-                None => self.wait_for_the_driver(until, asleep),
+                driver.sweep();
+                self.give_up(driver);
             }
         }
-        self.relieve();
+        self.promote();
     }
 
-    /// Another thread leads: waits until it leaves, or until we are woken. Not if there is no need
-    /// to, as seen once we can be woken.
-    fn wait_for_the_driver(&self, until: Option<Instant>, need: impl Fn() -> bool) {
-        self.relief.lock().push(thread::current());
-        // It may have left before it could see us.
-        if self.seat.take().is_none() && need() {
-            match time_left(until) {
-                None => thread::park(),
-                Some(left) => thread::park_timeout(left),
-            }
-        }
-        // Whoever leads may do so for days, and we may come again each millisecond.
-        let this = current();
-        self.relief.lock().retain(|thread| thread.id() != this);
-    }
-
-    /// Wakes those who waited for the driver.
-    fn relieve(&self) {
-        let waiting = std::mem::take(&mut *self.relief.lock());
-        waiting.iter().for_each(Thread::unpark);
+    /// Wakes the followers, once the driver has been given back.
+    fn promote(&self) {
+        self.mailbox.state.promote().iter().for_each(Thread::unpark);
     }
 
     /// How many threads wait for their turn to lead.
     #[cfg(test)]
-    pub(crate) fn in_relief(&self) -> usize {
-        self.relief.lock().len()
+    pub(crate) fn followers(&self) -> usize {
+        self.mailbox.state.followers()
     }
 
     /// Whether somebody leads now.
     #[cfg(test)]
     pub(crate) fn is_led(&self) -> bool {
-        self.seat.take().is_none()
+        self.take().is_none()
     }
 
     /// How many timers are set.
     #[cfg(test)]
     pub(crate) fn timers(&self) -> usize {
-        self.seat.wait().timers()
+        self.driver.lock().timers()
     }
 }
 
-/// Waits until `ticket` is woken, or until the time given.
-pub(crate) fn park(signal: &Signal, ticket: Ticket, until: Option<Instant>) {
-    while signal.is_asleep(ticket) {
+/// Waits while `asleep`, until the time given.
+pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
+    while asleep() {
         match time_left(until) {
             None => thread::park(),
             Some(Duration::ZERO) => return,
@@ -435,10 +423,36 @@ mod tests {
         assert_eq!(leader.after_nap(LONGEST_NAP), LONGEST_NAP);
     }
 
+    /// It may be the only one besides who spins, who goes away with its message.
+    #[test]
+    fn a_waiter_leads_when_who_has_led_while_it_spun_leaves() {
+        let leader = Leader::new(Driver::new().unwrap(), true);
+        let asleep = AtomicBool::new(true);
+        let late = Instant::now() + Duration::from_secs(20);
+        thread::scope(|scope| {
+            leader.spin(
+                || false,
+                |look| {
+                    look();
+                    scope.spawn(|| leader.wait(Some(late), &|| asleep.load(Ordering::Relaxed)));
+                    while leader.followers() == 0 {
+                        thread::yield_now();
+                    }
+                },
+            );
+            while !leader.is_led() && Instant::now() < late {
+                thread::yield_now();
+            }
+            asleep.store(false, Ordering::Relaxed);
+            leader.mailbox.interrupt();
+        });
+        assert!(Instant::now() < late, "it slept, and nobody led");
+    }
+
     /// Whether `lead` calls the I/O thread, for which this one stands.
     fn calls(leader: &Leader, lead: impl FnOnce(&Leader)) -> bool {
         let late = Instant::now() + Duration::from_secs(20);
-        let _ = leader.io_thread.set(thread::current());
+        leader.mailbox.set_io_thread(thread::current());
         lead(leader);
         // Whoever was called does not sleep.
         thread::park_timeout(Duration::from_secs(20));

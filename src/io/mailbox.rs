@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use super::connection::{Connection, Ending};
-use super::leadership::state::{Attention, Call};
+use super::leadership::state::{Call, State};
 use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;
@@ -21,7 +21,7 @@ use crate::inproc;
 use crate::peer::EndpointId;
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 use crate::wire::Framing;
 
@@ -78,28 +78,19 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// What was posted and not taken yet.
-#[derive(Debug, Default)]
-struct Inbox {
-    commands: Vec<Command>,
-    /// There is no driver any more.
-    closed: bool,
-}
-
 /// How the driver is reached.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    inbox: Mutex<Inbox>,
+    /// What was posted, and who is called for it.
+    pub(super) state: State<Command, Thread>,
     /// How many connections the driver has, or is about to be given.
     pub(super) connections: AtomicUsize,
-    /// What the driver's leader does.
-    leader: Attention,
     waker: Arc<mio::Waker>,
     /// Where the driver's poll is told what to watch.
     pub(super) registry: Registry,
     /// The driver will look soon which connections have fallen silent.
     pub(super) looks_soon: AtomicBool,
-    /// Who is called when there is no leader.
+    /// Who is called when nobody leads, if there is one.
     io_thread: OnceLock<Thread>,
 }
 
@@ -107,9 +98,8 @@ impl Mailbox {
     /// The mailbox of a driver that `waker` gets out of its poll.
     pub(super) fn new(waker: Arc<mio::Waker>, registry: Registry) -> Self {
         Self {
-            inbox: Mutex::default(),
+            state: State::new(),
             connections: AtomicUsize::new(0),
-            leader: Attention::new(),
             waker,
             registry,
             looks_soon: AtomicBool::new(false),
@@ -118,7 +108,7 @@ impl Mailbox {
     }
 
     pub(crate) fn post(&self, command: Command) {
-        self.push(command);
+        self.state.push(command);
         self.rouse(|_| true);
     }
 
@@ -132,26 +122,13 @@ impl Mailbox {
         }
     }
 
-    fn push(&self, command: Command) {
-        let mut inbox = self.inbox.lock();
-        // Else it ends here: the mailbox may outlive the driver by far, and a command have a stream.
-        if !inbox.closed {
-            inbox.commands.push(command);
-        }
-    }
-
     pub(super) fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut self.inbox.lock().commands)
+        self.state.take()
     }
 
     /// Ends what was posted and what will be: there is no driver any more.
     pub(super) fn close(&self) {
-        let unread = {
-            let mut inbox = self.inbox.lock();
-            inbox.closed = true;
-            std::mem::take(&mut inbox.commands)
-        };
-        drop(unread);
+        drop(self.state.close());
     }
 
     /// How many connections the driver has, or is about to be given.
@@ -161,9 +138,8 @@ impl Mailbox {
 
     /// Says that a connection carries something. Wakes nobody if the next look comes soon anyway.
     pub(crate) fn post_stirred(&self, token: Token) {
-        self.push(Command::Stirred(token));
-        // The fence in there pairs with the one before the poll: either we see that no look is to come,
-        // or the driver sees what was pushed.
+        self.state.push(Command::Stirred(token));
+        // Either the driver sees what was pushed before it sleeps, or we see that no look is to come.
         self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
     }
 
@@ -174,7 +150,7 @@ impl Mailbox {
 
     /// Has what was changed before looked at, if `concerned` says so of who would be called for it.
     fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
-        match self.leader.call(concerned) {
+        match self.state.call(concerned) {
             None => {}
             Some(Call::Poll) => {
                 if let Err(error) = self.waker.wake() {
@@ -182,15 +158,20 @@ impl Mailbox {
                 }
             }
             // Without an I/O thread the next one to lead will look.
-            Some(Call::IoThread) => self.io_thread.get().into_iter().for_each(Thread::unpark),
+            Some(Call::IoThread) => self.call_io_thread(),
         }
+    }
+
+    /// Wakes the I/O thread, if there is one.
+    pub(super) fn call_io_thread(&self) {
+        self.io_thread.get().into_iter().for_each(Thread::unpark);
     }
 
     /// Announces the poll; `false`: there is something to do first, or `idle` says that there is no
     /// need to wait.
     pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
-        self.leader.about_to_poll();
-        let nothing = self.is_empty() && idle();
+        self.state.about_to_poll();
+        let nothing = self.state.is_empty() && idle();
         if !nothing {
             self.is_at_work();
         }
@@ -198,22 +179,11 @@ impl Mailbox {
     }
 
     pub(super) fn is_at_work(&self) {
-        self.leader.at_work();
-    }
-
-    /// Nobody turns the loop for now. The caller makes a fence and then looks whether something has
-    /// been posted before that.
-    pub(crate) fn leaderless(&self) {
-        self.leader.absent();
-    }
-
-    /// Whether nothing has been posted that was not taken.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.lock().commands.is_empty()
+        self.state.at_work();
     }
 
     /// Says who is to be called when there is no leader. Once.
-    pub(crate) fn set_io_thread(&self, thread: Thread) {
+    pub(super) fn set_io_thread(&self, thread: Thread) {
         let _ = self.io_thread.set(thread);
     }
 }

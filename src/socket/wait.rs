@@ -15,7 +15,7 @@ use crate::error::{Call, Facts, Situation, WaitError};
 use crate::io::leadership::{self, Guest, Leader};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
-use crate::signal::{Sleeper, Ticket};
+use crate::signal::{Signal, Sleeper, Ticket};
 use crate::sync::{Arc, Ordering};
 use crate::tuning;
 
@@ -189,10 +189,7 @@ impl<P: Protocol> Core<P> {
     fn sleep(&self, ticket: Ticket, until: Option<Instant>) {
         let signal = &self.bell.signal;
         if !self.bell.is_pending() {
-            match self.leader() {
-                Some(leader) => leader.wait(signal, ticket, until),
-                None => leadership::park(signal, ticket, until),
-            }
+            sleep(self.leader(), signal, ticket, until);
         }
         signal.cancel(ticket);
     }
@@ -425,6 +422,15 @@ where
 impl<P: Protocol, F> Drop for Waiting<P, F> {
     fn drop(&mut self) {
         self.core.leave_spot(&mut self.spot);
+    }
+}
+
+/// Sleeps until woken or until the time given. Of no protocol: there is one in the program.
+fn sleep(leader: Option<&Arc<Leader>>, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
+    let asleep = || signal.is_asleep(ticket);
+    match leader {
+        Some(leader) => leader.wait(until, &asleep),
+        None => leadership::park(until, &asleep),
     }
 }
 

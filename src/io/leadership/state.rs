@@ -1,28 +1,59 @@
-//! Attention: what the leader of the event loop does, as those see it who have something for it.
+//! The state of an event loop's leadership, as all see it who do not lead.
 //!
-//! Owns one word, and the rule by which a call is neither lost nor made twice. Who changes something
-//! asks afterwards whom to call; the leader says what it is about to do, and looks once more. Knows
-//! nothing of commands, polls and threads.
+//! Owns the state word, by which whoever posts something learns whom to call; and a leaf lock over what
+//! is pending: commands, followers, and what the I/O thread is to know of waiters that have led. Knows
+//! nothing of drivers, polls and sockets: it says who is to be called, and calls nobody.
 //!
 //! ```text
-//!              at_work                 about_to_poll
-//!   NONE ------------------> AWAKE <-----------------> POLLING
-//!     ^                     |     ^                       |
-//!     +------- absent ------+     +---- called, once -----+  (and so from NONE)
+//!              at_work                  about_to_poll
+//!   AWAY ------------------> AT_WORK <----------------> POLLING
+//!     ^                      |     ^                       |
+//!     +-------- away --------+     +---- called, once -----+  (and so from AWAY)
 //! ```
+//!
+//! Nothing posted is overlooked, and no follower sleeps while nobody leads:
+//!
+//! * A leader that is about to poll stores POLLING, makes a fence, and looks once more. Whoever has changed
+//!   something makes a fence and reads the word. Either the leader sees the change, or the other POLLING.
+//! * A leader that goes away stores AWAY, and then looks for commands under the lock. A command that is
+//!   pushed after that, under the same lock, is pushed by one who reads AWAY or what came later.
+//! * A follower puts itself on the list under the lock, and then tries once more to take the driver. A leader
+//!   gives the driver back, and then takes the list under the lock. If the leader came first, the driver was
+//!   free when the follower tried.
 
-use crate::sync::{AtomicUsize, Ordering, fence};
-
-/// What the leader does: one of the three below.
-#[derive(Debug)]
-pub(crate) struct Attention(AtomicUsize);
+use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
 
 /// It is at work, or has been called, and looks once more before it sleeps.
-const AWAKE: usize = 0;
+const AT_WORK: usize = 0;
 /// It is in the poll, or about to be.
 const POLLING: usize = 1;
 /// There is none.
-const NONE: usize = 2;
+const AWAY: usize = 2;
+
+/// What the leader does, and what is pending: commands `C` and followers `F`.
+#[derive(Debug)]
+pub(crate) struct State<C, F> {
+    /// The state word: one of the three above.
+    leader: AtomicUsize,
+    pending: Mutex<Pending<C, F>>,
+}
+
+/// What waits for a leader, or for the I/O thread.
+#[derive(Debug)]
+struct Pending<C, F> {
+    /// What was posted and not taken yet.
+    commands: Vec<C>,
+    /// There will be no leader any more.
+    closed: bool,
+    /// Who sleeps until the leader leaves.
+    followers: Vec<F>,
+    /// How often waiters have led.
+    led: u64,
+    /// A waiter has left batches behind that are held back, and only the I/O thread sweeps.
+    batches: bool,
+    /// A waiter has left a backlog behind: connections with more to do than a turn allows.
+    backlog: bool,
+}
 
 /// Who is to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,161 +64,359 @@ pub(crate) enum Call {
     IoThread,
 }
 
-impl Attention {
+impl<C, F> State<C, F> {
     /// There is no leader yet.
     pub(crate) fn new() -> Self {
-        Self(AtomicUsize::new(NONE))
+        let pending = Pending {
+            commands: Vec::new(),
+            closed: false,
+            followers: Vec::new(),
+            led: 0,
+            batches: false,
+            backlog: false,
+        };
+        Self { leader: AtomicUsize::new(AWAY), pending: Mutex::new(pending) }
     }
 
     /// Whom to call, so that what was changed before is looked at. Nobody, if somebody will look in
     /// any case. Each call is asked of one caller only.
     pub(crate) fn call(&self, concerned: impl FnOnce(Call) -> bool) -> Option<Call> {
-        // Pairs with the fences where the leader says that it sleeps or leaves, and then looks once
-        // more: either it sees what was changed, or we see what it does.
+        // Pairs with the one in `about_to_poll`: either the leader sees what was changed, or we see
+        // that it polls.
         fence(Ordering::SeqCst);
-        let seen = self.0.load(Ordering::Relaxed);
+        let seen = self.leader.load(Ordering::Relaxed);
         let call = match seen {
-            AWAKE => return None,
+            AT_WORK => return None,
             POLLING => Call::Poll,
             _ => Call::IoThread,
         };
         if !concerned(call) {
             return None;
         }
-        let exchanged = self.0.compare_exchange(seen, AWAKE, Ordering::AcqRel, Ordering::Relaxed);
+        // If the leader has moved on it has looked since, or somebody else calls it.
+        let exchanged =
+            self.leader.compare_exchange(seen, AT_WORK, Ordering::AcqRel, Ordering::Relaxed);
         exchanged.is_ok().then_some(call)
     }
 
-    /// The leader is about to poll, and looks once more afterwards.
-    pub(crate) fn about_to_poll(&self) {
-        self.0.store(POLLING, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // pairs with the one in `call`
+    /// Posts a command. Whoever does asks afterwards whom to [`call`](Self::call).
+    pub(crate) fn push(&self, command: C) {
+        let mut pending = self.pending.lock();
+        // Else it ends here: this may outlive the driver by far, and a command have a stream.
+        if !pending.closed {
+            pending.commands.push(command);
+        }
     }
 
-    /// There is a leader, and it is at work.
-    pub(crate) fn at_work(&self) {
-        self.0.store(AWAKE, Ordering::Relaxed);
+    /// Takes the commands.
+    pub(crate) fn take(&self) -> Vec<C> {
+        std::mem::take(&mut self.pending.lock().commands)
     }
 
-    /// There is no leader for now. The caller makes a fence and then looks once more.
-    pub(crate) fn absent(&self) {
-        self.0.store(NONE, Ordering::Relaxed);
+    /// Whether there are no commands.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.lock().commands.is_empty()
+    }
+
+    /// Takes the commands, the last there will be.
+    pub(crate) fn close(&self) -> Vec<C> {
+        let mut pending = self.pending.lock();
+        pending.closed = true;
+        std::mem::take(&mut pending.commands)
     }
 }
 
-/// That nothing posted stays lying, in every interleaving. Run with
-/// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+/// For the leader.
+impl<C, F> State<C, F> {
+    /// Says that it is about to poll. It looks once more afterwards.
+    pub(crate) fn about_to_poll(&self) {
+        self.leader.store(POLLING, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // pairs with the one in `call`
+    }
+
+    /// Says that it is at work.
+    pub(crate) fn at_work(&self) {
+        self.leader.store(AT_WORK, Ordering::Relaxed);
+    }
+
+    /// Says that nobody leads for now. It looks for commands afterwards.
+    pub(crate) fn away(&self) {
+        // No fence: commands are looked for, and pushed, under the lock.
+        self.leader.store(AWAY, Ordering::Relaxed);
+    }
+
+    /// Takes the followers, once it has given the driver back. They are to be woken.
+    pub(crate) fn promote(&self) -> Vec<F> {
+        std::mem::take(&mut self.pending.lock().followers)
+    }
+
+    /// As [`promote`](Self::promote), for a waiter that has led. Whether it calls the I/O thread besides.
+    pub(crate) fn waiter_leaves(&self, backlog: bool) -> (Vec<F>, bool) {
+        let mut pending = self.pending.lock();
+        pending.led = pending.led.wrapping_add(1);
+        let new_backlog = backlog && !std::mem::replace(&mut pending.backlog, true);
+        let needed = pending.needs_io_thread() || new_backlog;
+        (std::mem::take(&mut pending.followers), needed)
+    }
+
+    /// Tells the I/O thread that a waiter leaves batches behind. Before it gives the driver back: as
+    /// soon as the I/O thread has that, it forgets what it was told.
+    pub(crate) fn waiter_leaves_batches(&self) {
+        self.pending.lock().batches = true;
+    }
+}
+
+/// For the I/O thread.
+impl<C, F> State<C, F> {
+    /// Says that it leads, and so looks after what waiters have left behind.
+    pub(crate) fn io_thread_leads(&self) {
+        self.pending.lock().batches = false;
+    }
+
+    /// How often waiters have led.
+    pub(crate) fn led(&self) -> u64 {
+        self.pending.lock().led
+    }
+
+    /// Whether it must lead, if nobody else does.
+    pub(crate) fn needs_io_thread(&self) -> bool {
+        self.pending.lock().needs_io_thread()
+    }
+
+    /// Whether a waiter has left a backlog since this was asked last.
+    pub(crate) fn take_backlog(&self) -> bool {
+        std::mem::take(&mut self.pending.lock().backlog)
+    }
+}
+
+/// For followers.
+impl<C, F> State<C, F> {
+    /// Puts a follower on the list. It tries once more to take the driver, and sleeps if it cannot.
+    pub(crate) fn follow(&self, follower: F) {
+        self.pending.lock().followers.push(follower);
+    }
+
+    /// Takes followers off the list, if they are still on it.
+    pub(crate) fn unfollow(&self, is_it: impl Fn(&F) -> bool) {
+        self.pending.lock().followers.retain(|follower| !is_it(follower));
+    }
+
+    /// How many threads sleep until the leader leaves.
+    #[cfg(test)]
+    pub(crate) fn followers(&self) -> usize {
+        self.pending.lock().followers.len()
+    }
+}
+
+impl<C, F> Pending<C, F> {
+    fn needs_io_thread(&self) -> bool {
+        self.batches || !self.commands.is_empty()
+    }
+}
+
+/// That nothing posted is overlooked and nobody sleeps while nobody leads, in every interleaving. Run
+/// with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #[cfg(all(test, loom))]
 mod loom_models {
     use loom::sync::Arc;
     use loom::thread::{self, Thread};
 
     use super::*;
-    use crate::sync::Mutex;
 
-    /// Commands as in the mailbox, with a thread in place of the poll.
-    #[derive(Clone)]
-    struct Post {
-        commands: Arc<Mutex<u32>>,
-        attention: Arc<Attention>,
+    const FREE: usize = 0;
+    const TAKEN: usize = 1;
+
+    fn check(model: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
     }
 
-    impl Post {
-        fn new() -> Self {
-            Self { commands: Arc::new(Mutex::new(0)), attention: Arc::new(Attention::new()) }
+    /// An event loop: its driver counts the commands it has taken. Parking stands for the poll, too.
+    struct Loop {
+        state: State<(), Thread>,
+        /// The driver's lock. Not loom's, in which no thread is interrupted between two releases.
+        driver: AtomicUsize,
+        taken: AtomicUsize,
+    }
+
+    impl Loop {
+        fn new() -> Arc<Self> {
+            let (driver, taken) = (AtomicUsize::new(FREE), AtomicUsize::new(0));
+            Arc::new(Self { state: State::new(), driver, taken })
         }
 
-        /// Posts a command. To call the poll and to call the I/O thread are both to unpark it here.
-        fn post(&self, leader: &Thread) {
-            *self.commands.lock() += 1;
-            if self.attention.call(|_| true).is_some() {
-                leader.unpark();
+        /// As `Mailbox::post`. `polls` is who may be in the poll.
+        fn post(&self, polls: &Thread, io_thread: &Thread) {
+            self.state.push(());
+            match self.state.call(|_| true) {
+                None => {}
+                Some(Call::Poll) => polls.unpark(),
+                Some(Call::IoThread) => io_thread.unpark(),
             }
         }
 
-        fn is_empty(&self) -> bool {
-            *self.commands.lock() == 0
-        }
-
-        fn take(&self) -> u32 {
-            std::mem::take(&mut *self.commands.lock())
-        }
-
-        /// As the driver: takes what there is, and polls for more.
-        fn turn(&self) -> u32 {
-            self.attention.at_work();
-            let before = self.take();
-            self.attention.about_to_poll();
-            if self.is_empty() && before == 0 {
+        /// As `Driver::turn`.
+        fn turn(&self, idle: impl FnOnce() -> bool) {
+            self.state.at_work();
+            let before = self.state.take().len();
+            self.state.about_to_poll();
+            if self.state.is_empty() && before == 0 && idle() {
                 thread::park();
             }
-            self.attention.at_work();
-            before + self.take()
+            self.state.at_work();
+            let taken = before + self.state.take().len();
+            self.taken.store(self.taken() + taken, Ordering::Relaxed);
         }
 
-        /// As the I/O thread that holds back a stream: gone, and there for who calls it by name.
+        /// How many commands were taken, for the leader.
+        fn taken(&self) -> usize {
+            self.taken.load(Ordering::Relaxed)
+        }
+
+        /// As `Leadership::take`: whether the caller leads now.
+        fn take(&self) -> bool {
+            let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
+            self.driver.compare_exchange(FREE, TAKEN, success, failure).is_ok()
+        }
+
+        fn give_back(&self) {
+            self.driver.store(FREE, Ordering::Release);
+        }
+
+        /// As `Leadership::follow`: whether the caller leads now.
+        fn follow(&self) -> bool {
+            self.state.follow(thread::current());
+            let leads = self.take();
+            if !leads {
+                thread::park();
+            }
+            self.state.unfollow(|follower| follower.id() == thread::current().id());
+            leads
+        }
+
+        /// As `Leadership::leave`.
+        fn leave(&self, io_thread: &Thread) {
+            self.state.away();
+            self.give_back();
+            let (followers, needed) = self.state.waiter_leaves(false);
+            followers.iter().for_each(Thread::unpark);
+            if needed {
+                io_thread.unpark();
+            }
+        }
+
+        /// The I/O thread stands by, and leads when it is called.
+        fn stand_by(&self) {
+            if !self.state.needs_io_thread() {
+                thread::park();
+            }
+            while !self.take() && !self.follow() {}
+        }
+
+        /// The I/O thread holds back a batch: it is away, and there for who calls it by name.
         fn hold_back(&self) {
-            self.attention.absent();
-            fence(Ordering::SeqCst);
-            if self.is_empty() {
+            self.state.away();
+            if self.state.is_empty() {
                 thread::park();
             }
         }
-    }
-
-    fn posters(post: &Post, count: usize) -> Vec<thread::JoinHandle<()>> {
-        let leader = thread::current();
-        (0..count)
-            .map(|_| {
-                let (post, leader) = (post.clone(), leader.clone());
-                thread::spawn(move || post.post(&leader))
-            })
-            .collect()
     }
 
     /// Two posters, a leader that polls, holds back, and polls again.
     #[test]
     fn what_is_posted_is_taken_by_who_polls_and_by_who_holds_back() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
-            let post = Post::new();
-            let posters = posters(&post, 2);
-            let mut taken = 0;
-            while taken < 2 {
-                taken += post.turn();
-                if taken < 2 {
-                    post.hold_back();
+        check(|| {
+            let it = Loop::new();
+            let posters = [(); 2].map(|()| {
+                let (it, leader) = (Arc::clone(&it), thread::current());
+                thread::spawn(move || it.post(&leader, &leader))
+            });
+            assert!(it.take());
+            while it.taken() < 2 {
+                it.turn(|| true);
+                if it.taken() < 2 {
+                    it.hold_back();
                 }
             }
             posters.into_iter().for_each(|poster| poster.join().unwrap());
-            assert!(post.is_empty());
+            assert!(it.state.is_empty());
         });
     }
 
-    /// A thread that leads while it waits, and is woken by another: it leaves the poll.
+    /// A thread that leads while it waits, and is woken by another: it leaves the poll. What it waits
+    /// for is seen without a lock.
     #[test]
     fn who_leads_while_it_waits_is_woken_from_the_poll() {
-        loom::model(|| {
-            let (post, asleep) = (Post::new(), Arc::new(Mutex::new(true)));
+        check(|| {
+            let (it, asleep) = (Loop::new(), Arc::new(AtomicUsize::new(1)));
             let waker = thread::spawn({
-                let (post, asleep, waiter) = (post.clone(), Arc::clone(&asleep), thread::current());
+                let (it, asleep, waiter) =
+                    (Arc::clone(&it), Arc::clone(&asleep), thread::current());
                 move || {
-                    *asleep.lock() = false;
-                    if post.attention.call(|call| call == Call::Poll).is_some() {
+                    asleep.store(0, Ordering::Relaxed);
+                    if it.state.call(|call| call == Call::Poll).is_some() {
                         waiter.unpark();
                     }
                 }
             });
-            while *asleep.lock() {
-                post.attention.at_work();
-                post.attention.about_to_poll();
-                if post.is_empty() && *asleep.lock() {
-                    thread::park();
-                }
-                post.attention.at_work();
+            let is_asleep = || asleep.load(Ordering::Relaxed) != 0;
+            assert!(it.take());
+            while is_asleep() {
+                it.turn(is_asleep);
             }
             waker.join().unwrap();
+        });
+    }
+
+    /// The I/O thread has to lead, and follows until it can.
+    #[test]
+    fn the_io_thread_leads_when_the_last_waiter_has_left() {
+        check(|| {
+            let it = Loop::new();
+            let waiters = [(); 2].map(|()| {
+                let (it, io_thread) = (Arc::clone(&it), thread::current());
+                thread::spawn(move || {
+                    if it.take() {
+                        it.leave(&io_thread);
+                    }
+                })
+            });
+            while !it.take() && !it.follow() {}
+            waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        });
+    }
+
+    /// A command is posted before, while or after a waiter leads: one of the two leaders takes it.
+    #[test]
+    fn what_is_posted_while_a_waiter_leads_and_leaves_is_taken() {
+        check(|| {
+            let it = Loop::new();
+            let io_thread = thread::spawn({
+                let it = Arc::clone(&it);
+                move || {
+                    it.stand_by();
+                    let taken = it.state.take().len();
+                    it.taken.store(it.taken() + taken, Ordering::Relaxed);
+                }
+            });
+            let waiter = thread::spawn({
+                let (it, io_thread) = (Arc::clone(&it), io_thread.thread().clone());
+                move || {
+                    if it.take() {
+                        it.turn(|| false);
+                        it.leave(&io_thread);
+                    }
+                    it.taken()
+                }
+            });
+            it.post(waiter.thread(), io_thread.thread());
+            // If the waiter has taken it, nobody calls the I/O thread, which stands by.
+            if waiter.join().unwrap() == 1 {
+                io_thread.thread().unpark();
+            }
+            io_thread.join().unwrap();
+            assert_eq!(it.taken(), 1);
         });
     }
 }
