@@ -642,7 +642,7 @@ mod tests {
         assert_eq!(bench.io.take_drops(), [(Some(pipe(1)), DropReason::NotSubscribed)]);
     }
 
-    /// C140, C202; issue 3, item 2.
+    /// C140, C202.
     #[test]
     fn what_nobody_wants_wakes_nobody() {
         let (mut bench, context) = Bench::new(&[]);

@@ -1,6 +1,6 @@
 //! The file through which others connect to a listener.
 //!
-//! Owns which file it was when it was bound, and so whether it still is.
+//! Owns the identity of that file when it was bound, and so the answer whether it is still there.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -8,11 +8,12 @@ use std::path::{self, Path, PathBuf};
 
 use crate::error::AttemptError;
 
-/// The file through which others connect to a listener, and which one it was.
+/// The path and identity of a file through which others connect to a listener.
 ///
-/// Does not keep the file, nor remove it. It is known by its device and number (inode), where the
-/// system has those: the number must not become that of another file, so hold what keeps it, such as
-/// the bound socket. On systems other than Unix any file at the path is taken for it.
+/// The value neither keeps the file nor removes it. It knows the file by its device and inode number, where
+/// the system has those. The system may give the number of a removed file to another one, so hold what
+/// prevents that, such as the bound socket. On systems other than Unix any file at the path is taken for
+/// the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundFile {
     path: PathBuf,
@@ -20,34 +21,34 @@ pub struct BoundFile {
 }
 
 impl BoundFile {
-    /// The file that is at `path` now; of a link, the link itself.
+    /// The file that is at `path` now. If it is a symbolic link: the link itself.
     ///
-    /// A relative path means what it means at the time of the call, whatever the working directory
-    /// becomes.
+    /// A relative path is resolved in this call, and keeps its meaning when the working directory changes.
     ///
     /// # Errors
     ///
-    /// There is no such file (`NotFound`), or it cannot be looked at.
+    /// There is no such file (`NotFound`), or the system does not let us look at it.
     pub fn at(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path::absolute(path)?;
         let identity = identity(&fs::symlink_metadata(&path)?);
         Ok(Self { path, identity })
     }
 
-    /// Its path, absolute.
+    /// The absolute path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether what is at its path is this very file, not a link to it. Asks the system.
+    /// Whether this very file, not a link to it, is at the path. Asks the system.
     pub fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity)
     }
 
-    /// What keeps others from connecting: it is gone, or another is in its place. Asks the system.
+    /// The error if others cannot connect through the file any more: it is gone, or another is at its path.
+    /// Asks the system.
     ///
-    /// A link in its place that leads to it is as good, since who connects follows it. What cannot be
-    /// looked at is not taken for lost.
+    /// A link at the path that leads to the file is no loss, since a connecting program follows it. A file
+    /// that we may not look at is not taken for lost.
     pub(crate) fn loss(&self) -> Option<AttemptError> {
         let replaced = match fs::metadata(&self.path) {
             Ok(file) if identity(&file) == self.identity => return None,
@@ -59,7 +60,7 @@ impl BoundFile {
     }
 }
 
-/// Whether there is nothing at the path, perhaps since what was a directory is none any more.
+/// Whether the error says that nothing is at the path, perhaps because a directory on it was replaced.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

@@ -1,8 +1,8 @@
-//! Foreign transports: those that the program brings along.
+//! Foreign transports: those that the program adds.
 //!
-//! Owns the border between them and us. What comes back over it is checked before anything relies on
-//! it, and a panic becomes an error of the one connection it happened on: the I/O thread belongs to
-//! all. The built-in transports do not pass through here.
+//! Owns the border between them and us. Results are checked here before other code relies on them, and a
+//! panic becomes an error of the one connection on which it happened, because the I/O thread serves all
+//! connections. The built-in transports do not pass through here.
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,11 +17,11 @@ use super::{
 use crate::contain::forget;
 use crate::error::{AddressError, BindError};
 
-/// How often a write may be interrupted. With a system call it happens once, if ever; what goes on
-/// like that would keep whoever writes for ever.
+/// How often a write may be interrupted. A system call is interrupted once, if ever; a transport that is
+/// always interrupted would keep the writing thread for ever.
 const INTERRUPTIONS: usize = 100;
 
-/// Runs foreign code on a thread that must survive it.
+/// Runs foreign code on a thread that must survive its panic.
 fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let call = || call().map_err(in_our_words);
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
@@ -31,7 +31,7 @@ fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     })
 }
 
-/// The same error with nothing foreign inside, which could panic where it is shown or dropped.
+/// Replaces a foreign error, which could panic where it is shown or dropped, by its text.
 fn in_our_words(error: io::Error) -> io::Error {
     match error.get_ref() {
         Some(foreign) => io::Error::new(error.kind(), foreign.to_string()),
@@ -39,7 +39,7 @@ fn in_our_words(error: io::Error) -> io::Error {
     }
 }
 
-/// Refuses a claim to have moved more than there was.
+/// Refuses a claim to have moved more bytes than there were.
 fn at_most(limit: usize, claimed: usize) -> io::Result<usize> {
     match claimed <= limit {
         true => Ok(claimed),
@@ -47,9 +47,9 @@ fn at_most(limit: usize, claimed: usize) -> io::Result<usize> {
     }
 }
 
-/// A foreign transport. What it said of itself is remembered, not asked again.
+/// A foreign transport, with its framing, which is asked for only once.
 ///
-/// `bind` and `target` run in a call of the program: a panic there is the program's own.
+/// `bind` and `target` run in a call of the program, so their panics reach the program.
 #[derive(Debug)]
 pub(super) struct Transport {
     inner: Arc<dyn StreamTransport>,
@@ -95,7 +95,7 @@ impl StreamTransport for Transport {
     }
 }
 
-/// A foreign listener or stream, which is dropped with care.
+/// A foreign listener or stream. Its destructor may panic.
 #[derive(Debug)]
 struct Border<T: ?Sized>(Option<Box<T>>);
 
@@ -168,7 +168,7 @@ impl Stream for Border<dyn Stream> {
             Err(io::Error::other("the transport is interrupted whenever it writes"))
         });
         match at_most(there, written?)? {
-            // Whoever writes would try again for ever.
+            // The writing thread would try again for ever.
             0 if there > 0 => Err(io::ErrorKind::WriteZero.into()),
             written => Ok(written),
         }
@@ -183,8 +183,7 @@ impl Stream for Border<dyn Stream> {
     }
 }
 
-/// What stands at the border is watched in place of what is behind it, so that registering is
-/// guarded, too.
+/// Implements mio's `Source` by that of the inner value, so that registering is guarded, too.
 macro_rules! watched {
     ($($kind:ident),*) => {$(
         impl Source for Border<dyn $kind> {

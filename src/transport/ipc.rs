@@ -1,13 +1,12 @@
-//! ipc: streams between processes of one host, over unix domain sockets.
+//! ipc: streams between processes of one host, over Unix domain sockets.
 //!
-//! Owns what `ipc://path` (and its alias `unix://path`) means, and the socket file: it is made by a
-//! bind, taken over when its owner has died, and removed when the listener goes. The rules are those
-//! of the semantics specification, 14.4. Above all, a file is only ever removed when it is known to
-//! be ours or a socket that nobody listens on any more.
+//! Owns the meaning of `ipc://path` (and its alias `unix://path`), and the socket file: a bind makes it,
+//! or takes over one whose owner has died, and the listener removes it when it is dropped. The rules are
+//! in `docs/spec/semantics.md`, section 14.4. The first is: remove a file only if it is known to be
+//! ours, or to be a socket that nobody listens on.
 //!
-//! A relative path means what it means at the time of the call, whatever the working directory
-//! becomes: it is made absolute there. Descriptors that a peer sends along are never asked for, so
-//! the kernel closes them.
+//! A relative path is made absolute in the call, so it keeps its meaning when the working directory
+//! changes. We never ask for descriptors that a peer sends along, so the kernel closes them.
 
 use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read};
@@ -30,19 +29,19 @@ use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
 use crate::wire::Framing;
 
-/// How many connections may wait to be accepted; as for tcp.
+/// How many connections may wait to be accepted: as many as for tcp.
 const BACKLOG: i32 = 1024;
 
-/// How many bytes a path may have: `sun_path` less the zero at its end.
+/// How many bytes a path may have: the size of `sun_path` less the zero at its end.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PATH_MAX: usize = 107;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const PATH_MAX: usize = 103;
 
-/// ipc: `ipc://` and `unix://`, over unix domain sockets.
+/// ipc: `ipc://` and `unix://`, over Unix domain sockets.
 ///
-/// Every runtime has it. Public for transports that do something to the bytes on the way, or before
-/// a connection stands, and leave the rest to it.
+/// Every runtime has it. It is public for transports that wrap it: that change the bytes on the way, or do
+/// something before a connection is established, and leave everything else to it.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Ipc;
@@ -63,13 +62,14 @@ impl StreamTransport for Ipc {
         Framing::TypeAndLength
     }
 
-    /// Binds, taking over the file of an owner that has died.
+    /// Binds, and takes over the file of an owner that has died.
     ///
-    /// When several processes bind one path in the same instant, two may believe they have won, with
-    /// or without a stale file there before: one asks after the other has bound but before it
+    /// When several processes bind one path in the same instant, two may believe that they have won, with
+    /// or without a stale file there before: one of them asks after the other has bound but before it
     /// listens, and removes the file after the other has listened and made sure that the file is
-    /// still there. The listener whose file is gone lives on unseen. Only a lock could rule that out;
-    /// two threads that bind at once on two cores get there about once in 1000 to 2500 rounds.
+    /// still there. The listener whose file was removed lives on, and nobody can connect to it. Only a lock
+    /// could rule that out. Two threads that bind at once on two cores get there about once in 1000 to 2500
+    /// rounds.
     fn bind(
         &self,
         address: &Address,
@@ -95,7 +95,7 @@ impl StreamTransport for Ipc {
         locate(address).map(Destination::Path).map(Target::Known)
     }
 
-    /// `WouldBlock` means that too many connections wait to be accepted there.
+    /// Begins a connection. `WouldBlock` means that too many others wait to be accepted there.
     fn connect(
         &self,
         destination: &Destination,
@@ -112,7 +112,7 @@ impl StreamTransport for Ipc {
     }
 }
 
-/// The path of an address, if it can be that of a socket.
+/// The path of an address, if a socket can have it.
 fn parse(address: &Address) -> Result<&Path, AddressError> {
     match address.after_scheme() {
         "" => Err(address.bad_path("", "there is no path")),
@@ -122,9 +122,9 @@ fn parse(address: &Address) -> Result<&Path, AddressError> {
     }
 }
 
-/// The absolute path of an address, as of now.
+/// The path of an address, made absolute.
 ///
-/// Where the working directory has no path, because it was removed, the given one stays as it is.
+/// A relative path stays as it is when the working directory has no path because it was removed.
 fn locate(address: &Address) -> Result<PathBuf, AddressError> {
     let given = parse(address)?;
     let path = path::absolute(given).unwrap_or_else(|_| given.to_owned());
@@ -134,15 +134,16 @@ fn locate(address: &Address) -> Result<PathBuf, AddressError> {
     }
 }
 
-/// The path to bind: absolute, so that peers are told one that means something to them, unless only
-/// the given one is short enough.
+/// The path to bind: absolute, so that the one that peers are told makes sense to them, unless only the
+/// given path is short enough.
 fn path_to_bind(address: &Address) -> Result<PathBuf, AddressError> {
     let path = locate(address)?;
     Ok(if path.as_os_str().len() <= PATH_MAX { path } else { parse(address)?.to_owned() })
 }
 
-/// How to open a directory only to name it, where `/proc` names what is open: a file in it then has a
-/// short path, however long its own is. Elsewhere a relative path must fit when it is made absolute.
+/// The flags that open a directory only to name it, where `/proc` has a short path for everything that is
+/// open. Through it a file in the directory has a short path too, however long its own is. On other systems a
+/// relative path must fit when it is made absolute.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const OPEN_DIRECTORY: Option<i32> = Some(libc::O_PATH | libc::O_DIRECTORY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -161,18 +162,19 @@ fn connect(path: &Path) -> io::Result<mio::net::UnixStream> {
     mio::net::UnixStream::connect(Path::new(&short).join(name))
 }
 
-/// Binds and listens; when it fails, the file is gone again.
+/// Binds and listens. Leaves no file behind when it fails.
 fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, SocketFile)> {
     let (socket, file) = bind(path, settings.ipc_mode)?;
     socket.listen(BACKLOG)?;
-    // Whoever took us for dead before we listened has removed the file by now, or sees us alive.
+    // Another process that took us for dead before we listened has removed the file by now; one that
+    // asks later finds us alive.
     match file.bound.is_there() {
         true => Ok((socket, file)),
         false => Err(in_use()),
     }
 }
 
-/// Makes the socket file with its final permissions. Until somebody listens, nobody can connect.
+/// Makes the socket file and gives it its final permissions. Nobody can connect before the socket listens.
 fn bind(path: &Path, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
     let absolute = path::absolute(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -185,8 +187,8 @@ fn bind(path: &Path, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
     Ok((socket, file))
 }
 
-/// Removes the socket file of an owner that has died. Anything else is an address in use: a listener
-/// that answers or is too busy to, one that we may not ask, and all that is not a socket.
+/// Removes the socket file of an owner that has died. Everything else is an address in use: a listener that
+/// answers, one that is too busy to answer, one that we may not ask, and a file that is not a socket.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let before = match fs::symlink_metadata(path) {
         Ok(file) if file.file_type().is_socket() => file,
@@ -210,8 +212,8 @@ fn in_use() -> io::Error {
     io::ErrorKind::AddrInUse.into()
 }
 
-/// Whether both are one file, and untouched. Device and inode alone would not do here: the number of
-/// a file without an owner is free for the next file.
+/// Whether both are the same file, unchanged. Device and inode do not suffice here: when the file of a dead
+/// owner is removed, its inode number is free for the next file.
 fn is_untouched(before: &Metadata, now: &Metadata) -> bool {
     let identity = |file: &Metadata| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec());
     identity(before) == identity(now)
@@ -224,21 +226,20 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The file of a bound socket. Goes when this is dropped, unless another has taken its place.
+/// The file of a bound socket. Removes the file when it is dropped, unless another file is at the path.
 ///
-/// To be dropped before the socket: as long as that is open, the kernel gives the number of the
-/// inode to no other file.
+/// Drop it before the socket: while that is open, the kernel gives the inode number to no other file.
 #[derive(Debug)]
 struct SocketFile {
     bound: BoundFile,
-    /// The process that made it: a forked child must not take it away from its parent.
+    /// The process that made the file: a forked child must not remove the file of its parent.
     process: u32,
 }
 
 impl SocketFile {
     fn just_made(path: &Path) -> io::Result<Self> {
         let bound = match BoundFile::at(path) {
-            // Taken for dead already; see `listen`.
+            // Another process has taken us for dead already; see `listen`.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(in_use()),
             found => found?,
         };
@@ -257,10 +258,10 @@ impl Drop for SocketFile {
     }
 }
 
-/// A listening unix domain socket.
+/// A listening Unix domain socket.
 #[derive(Debug)]
 struct IpcListener {
-    /// First, because fields are dropped in this order; see [`SocketFile`].
+    /// The first field, because fields are dropped in this order; see [`SocketFile`].
     file: SocketFile,
     inner: mio::net::UnixListener,
     url: String,
@@ -277,14 +278,14 @@ impl Listener for IpcListener {
         let socket = SockRef::from(&stream);
         #[cfg(target_vendor = "apple")]
         let _ = socket.set_nosigpipe(true);
-        // As on tcp: who reads will learn of a connection that is gone again.
+        // As on tcp: the next read will report a connection that is already lost.
         if let Err(error) = size_buffers(&socket, &self.settings) {
             crate::contain::log!(Debug, "{}: options of an accepted connection: {error}", self.url);
         }
         Ok(Box::new(IpcStream(stream)))
     }
 
-    /// As the program gave it, so a relative path stays one.
+    /// The URL as the program gave it, so a relative path stays relative.
     fn url(&self) -> String {
         self.url.clone()
     }
@@ -294,7 +295,7 @@ impl Listener for IpcListener {
     }
 }
 
-/// A connection over a unix domain socket.
+/// A connection over a Unix domain socket.
 #[derive(Debug)]
 struct IpcStream(mio::net::UnixStream);
 
@@ -339,12 +340,12 @@ impl Stream for IpcStream {
     }
 }
 
-/// The URL of an end; empty for one without a name, as the connecting end is.
+/// The URL of one end; empty for an end without a name, such as the connecting one.
 fn url(address: SocketAddr) -> String {
     address.as_pathname().map(|path| format!("ipc://{}", path.display())).unwrap_or_default()
 }
 
-/// Who connected, or who listened.
+/// The process that connected, or that listens.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn credentials(stream: &mio::net::UnixStream) -> Option<PeerCredentials> {
     let peer =
@@ -354,7 +355,7 @@ fn credentials(stream: &mio::net::UnixStream) -> Option<PeerCredentials> {
     Some(PeerCredentials { pid, uid: peer.uid(), gid: peer.gid() })
 }
 
-/// There is no safe way to ask on this system.
+/// Nothing: there is no safe way to ask on this system.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn credentials(_: &mio::net::UnixStream) -> Option<PeerCredentials> {
     None
@@ -478,7 +479,7 @@ mod tests {
         assert!(!is_there(&path));
     }
 
-    /// Reliability F6: what a change of the working directory must not break.
+    /// What a change of the working directory must not break.
     #[test]
     fn the_file_is_remembered_by_its_absolute_path() {
         let scratch = Scratch::new();
@@ -512,7 +513,7 @@ mod tests {
         }
     }
 
-    /// C258, reliability F1.
+    /// C258.
     #[test]
     fn the_file_of_a_dead_owner_is_taken_over() {
         let scratch = Scratch::new();
@@ -526,7 +527,7 @@ mod tests {
         exchange(&mut *near, &mut *far);
     }
 
-    /// C259, C244, reliability F2.
+    /// C259, C244.
     #[test]
     fn a_live_listener_is_left_alone() {
         let scratch = Scratch::new();
@@ -541,7 +542,6 @@ mod tests {
         exchange(&mut *near, &mut *far);
     }
 
-    /// Reliability F10.
     #[test]
     #[cfg(target_os = "linux")]
     fn a_listener_too_busy_to_answer_is_left_alone() {
@@ -558,7 +558,7 @@ mod tests {
         assert!(is_there(&scratch.path("s")));
     }
 
-    /// C260, reliability F3.
+    /// C260.
     #[test]
     fn a_plain_file_is_left_alone() {
         let scratch = Scratch::new();
@@ -567,7 +567,6 @@ mod tests {
         assert_eq!(fs::read(scratch.path("s")).unwrap(), b"precious");
     }
 
-    /// Reliability F3.
     #[test]
     fn directories_and_links_are_left_alone() {
         let scratch = Scratch::new();
@@ -588,7 +587,6 @@ mod tests {
         assert_eq!(fs::read(scratch.path("file")).unwrap(), b"precious");
     }
 
-    /// Reliability F5.
     #[test]
     fn a_file_that_took_our_place_survives() {
         let scratch = Scratch::new();
@@ -601,7 +599,6 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
-    /// Reliability F5.
     #[test]
     fn a_listener_that_took_our_place_survives() {
         let scratch = Scratch::new();
@@ -623,7 +620,6 @@ mod tests {
         drop(listener);
     }
 
-    /// Reliability G17.
     #[test]
     fn a_forked_child_leaves_the_file_to_its_parent() {
         let scratch = Scratch::new();
@@ -633,7 +629,7 @@ mod tests {
         assert!(is_there(&scratch.path("s")));
     }
 
-    /// C263, reliability F7.
+    /// C263.
     #[test]
     fn the_mode_is_in_force_before_anybody_can_connect() {
         let scratch = Scratch::new();
@@ -668,7 +664,7 @@ mod tests {
         assert!(!is_there(&scratch.path("s")));
     }
 
-    /// Reliability F4: the file was taken away between bind and listen.
+    /// The file was taken away between bind and listen.
     #[test]
     fn a_file_that_is_replaced_is_not_ours() {
         let scratch = Scratch::new();
@@ -701,7 +697,7 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 
-    /// C264 (reliability F8).
+    /// C264.
     #[test]
     fn the_accepted_end_knows_the_path_and_both_know_the_process() {
         let scratch = Scratch::new();
@@ -723,7 +719,6 @@ mod tests {
         }
     }
 
-    /// Reliability 2.6.
     #[test]
     fn writing_to_a_closed_connection_raises_no_signal() {
         let scratch = Scratch::new();

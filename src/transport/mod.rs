@@ -1,9 +1,9 @@
-//! Transports: how two sockets are joined, and how to add a way of one's own.
+//! Transports: how two sockets are connected, and how a program adds a transport of its own.
 //!
-//! A stream transport moves bytes: it makes [`Listener`]s, which yield [`Stream`]s, and begins
-//! connections, which are [`Stream`]s too. All the rest is done for it, and is the same on every
+//! A stream transport moves bytes: it makes [`Listener`]s, which accept [`Stream`]s, and begins
+//! connections, which are [`Stream`]s too. The crate does everything else, in the same way for each
 //! transport: the header exchange, framing, limits, queues, back-pressure, reconnecting, closing,
-//! events and counters. tcp and ipc are made this way ([`Tcp`], [`Ipc`]), and a program can add
+//! events and counters. tcp and ipc are such transports ([`Tcp`], [`Ipc`]), and a program can add
 //! others without any change to this crate:
 //!
 //! ```
@@ -15,49 +15,51 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/custom_transport` is a whole one, and `tests/wire/transports.rs` the list of cases that it
-//! passes together with the built-in ones.
+//! `examples/custom_transport` is a whole transport. `tests/wire/transports.rs` has the cases that it and the
+//! built-in transports pass.
 //!
-//! inproc is not a stream: two sockets of one process share their queues. It cannot be replaced.
+//! inproc is no stream transport: two sockets of one process share their queues. It cannot be replaced.
 //!
 //! # Who calls, and what may wait
 //!
 //! | call | in which thread | may wait |
 //! |---|---|---|
 //! | [`schemes`](StreamTransport::schemes), [`framing`](StreamTransport::framing) | in [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), once | no |
-//! | [`bind`](StreamTransport::bind), then [`Listener::url`] and [`Listener::file`] | the one that calls `bind` | yes, the caller waits with it |
-//! | [`target`](StreamTransport::target) | the one that calls `connect` | no |
+//! | [`bind`](StreamTransport::bind), then [`Listener::url`] and [`Listener::file`] | the thread that calls `bind` | yes, the caller waits with it |
+//! | [`target`](StreamTransport::target) | the thread that calls `connect` | no |
 //! | [`connect`](StreamTransport::connect) | the I/O thread | no |
 //! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
-//! | [`Stream::write`] | the I/O thread, or any that sends; one at a time for a stream | no |
-//! | [`Stream::shutdown_write`] | the I/O thread, or the one that closes the endpoint or socket | no |
+//! | [`Stream::write`] | the I/O thread, or any thread that sends; one at a time for a stream | no |
+//! | [`Stream::shutdown_write`] | the I/O thread, or the thread that closes the endpoint or socket | no |
 //! | everything else of a [`Stream`] | the I/O thread | no |
-//! | deregistering and dropping a listener | the one that closes its endpoint or socket, after an `accept` under way | no |
-//! | dropping a stream | any | no |
+//! | deregistering and dropping a listener | the thread that closes its endpoint or socket, after an `accept` under way | no |
+//! | dropping a stream | any thread | no |
 //!
-//! The I/O thread serves all connections of its runtime: a call that waits there holds up all of
-//! them. In a runtime without a thread it is whoever turns the loop. A write and a read of one stream
-//! may happen at the same time. None of these calls may use a socket or an endpoint: locks are held.
+//! The I/O thread serves all connections of its runtime, so a call that waits there holds up all of
+//! them. In a runtime without a thread, the thread that runs the event loop is the I/O thread. One thread
+//! may read a stream while another writes it. None of these calls may use a socket or an endpoint: the caller
+//! holds locks.
 //!
 //! # Readiness
 //!
-//! Listeners and streams are watched with [mio](mio::Poll), which reports changes only. Whatever says
-//! `WouldBlock` must be reported again once that is no longer true, and a source must be reported
-//! once after it was registered if it is ready then. Reports that turn out to be wrong do no harm.
-//! Sources are registered once and never re-registered. A listener's is deregistered before it is dropped,
-//! in the thread that closes the endpoint, so that the poll does not keep the address a moment longer; it may
-//! not have been registered by then. A stream's is not: dropping it must end the watch, as closing a
-//! descriptor does.
+//! The crate watches listeners and streams with [mio](mio::Poll), which reports changes only. A source that
+//! has returned `WouldBlock` must be reported again once the call can succeed, and a source that is ready when
+//! it is registered must be reported once after that. Reports that turn out to be wrong do no harm.
+//! The crate registers a source once and never re-registers it. It deregisters a listener's source before it
+//! drops the listener, in the thread that closes the endpoint, so that the poll does not keep the address any
+//! longer; the source may not have been registered by then. It does not deregister a stream's source: dropping
+//! the stream must end the watch, as closing a descriptor does.
 //!
 //! # When a transport misbehaves
 //!
-//! What a transport of the program's own returns is checked before it is used, and a panic is caught,
-//! except in `bind`, `target`, `url` and `file`, where it reaches the program's own call. A stream that claims
-//! to have read or written more than it was given, that writes nothing without an error or is
-//! interrupted in every write, or that panics has failed: its connection ends as with any other error,
-//! the socket and its other connections live on. What cannot be caught is a call that does not return
-//! (whoever closes the endpoint waits for an `accept` as well), and a listener that never says `WouldBlock`: it has its turn among the others, but whatever it makes
-//! up is held as a connection, for the handshake timeout at least.
+//! The crate checks what a program's own transport returns before it uses it, and catches panics, except in
+//! `bind`, `target`, `url` and `file`, where a panic reaches the program's own call. A stream has failed when
+//! it claims to have read or written more than it was given, when it writes nothing without an error, when each
+//! of its writes is interrupted, or when it panics. Its connection then ends as with any other error; the
+//! socket and its other connections live on. Two faults cannot be caught: a call that does not return (the
+//! thread that closes the endpoint waits for an `accept` as well), and a listener that never returns
+//! `WouldBlock`. The other listeners are served beside such a one, but each stream that it makes up is
+//! held as a connection, at least for the handshake timeout.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -86,61 +88,60 @@ mod tcp;
 pub use file::BoundFile;
 pub(crate) use names::look_up;
 
-/// The scheme of addresses inside the process, which no transport may have.
+/// The scheme of addresses inside the process, which no stream transport may have.
 pub(crate) const INPROC: &str = "inproc";
 
 /// A transport whose connections are streams of bytes.
 ///
-/// The value is the transport: what it has to know beyond an address (keys, a device, a table of
-/// names) it carries along. See the [module](self) for who calls and what may wait.
+/// The value carries what the transport needs beyond an address: keys, a device, a table of names. The
+/// [module](self) says which thread makes which call, and which calls may wait.
 pub trait StreamTransport: Send + Sync + fmt::Debug {
-    /// The schemes it answers to: what stands before `://`, compared byte for byte.
+    /// The schemes of its addresses: the parts before `://`, compared byte for byte.
     ///
-    /// At least one; each begins with a lower-case letter and has only lower-case letters, digits,
-    /// `+`, `-` and `.`. Asked for once, when the runtime is built.
+    /// There must be at least one. Each begins with a lower-case letter and has only lower-case letters,
+    /// digits, `+`, `-` and `.`. Called once, when the runtime is built.
     fn schemes(&self) -> &[&str];
 
-    /// How messages are framed on its connections. Asked for once, when the runtime is built.
+    /// How messages are framed on its connections. Called once, when the runtime is built.
     ///
-    /// Both ends must agree. Default: [`Framing::Length`].
+    /// Both ends must use the same framing. Default: [`Framing::Length`].
     fn framing(&self) -> Framing {
         Framing::Length
     }
 
     /// Binds and listens.
     ///
-    /// When this returns, connections arrive and wait to be accepted. The address is free for others
-    /// again as soon as the listener is dropped; accepted streams outlive it. Two listeners on one
-    /// address at the same time are an error.
+    /// When this returns, connections can arrive and wait to be accepted. The address must be free again as
+    /// soon as the listener is dropped; accepted streams outlive it. A second listener on an address that
+    /// has one must be an error.
     ///
     /// # Errors
     ///
-    /// [`BindError::Address`] for an address that makes no sense
-    /// ([`Address::malformed`]); [`BindError::from_io`] finds the right name for an error of the
-    /// operating system. Nothing is left behind.
+    /// [`BindError::Address`] for an address that makes no sense ([`Address::malformed`]).
+    /// [`BindError::from_io`] finds the right variant for an error of the operating system. After an error
+    /// nothing is left behind.
     fn bind(
         &self,
         address: &Address,
         settings: &EndpointSettings,
     ) -> Result<Box<dyn Listener>, BindError>;
 
-    /// Checks an address for connecting, without asking anyone: the same every time.
+    /// Says where a connection to an address goes, from the address alone.
     ///
     /// # Errors
     ///
-    /// The address makes no sense. Whether somebody is there is another question, and that of
-    /// [`connect`](Self::connect).
+    /// The address makes no sense. Whether somebody listens there, only [`connect`](Self::connect) finds out.
     fn target(&self, address: &Address) -> Result<Target, AddressError>;
 
     /// Begins a connection to one destination, without waiting for it.
     ///
-    /// Called for every attempt, with what [`target`](Self::target) yielded, or with the addresses of a
-    /// name: with the next one after 250 ms, or as soon as one has failed. The stream may be on its way
-    /// only; [`Stream::established`] tells. The first that stands goes on, and all others of the attempt
-    /// are dropped before a byte has passed, as all are when its time is over
-    /// ([`Options::connect_timeout`](crate::Options::connect_timeout)). For a [`Destination::Inet`] that does
-    /// not answer it is called again every second, while the first stream, and no other but the newest,
-    /// goes on waiting; any other destination is asked once in an attempt.
+    /// Called in every attempt, with what [`target`](Self::target) returned, or with the addresses of a
+    /// name one after the other: the next after 250 ms, or as soon as one has failed. The connection need not
+    /// be complete when this returns; [`Stream::established`] tells when it is. The first stream that is
+    /// established is used, and the others of the attempt are dropped before a byte has passed. All are dropped
+    /// when the time of the attempt is over ([`Options::connect_timeout`](crate::Options::connect_timeout)).
+    /// For a [`Destination::Inet`] that does not answer, this is called again every second; of its streams the
+    /// first and the newest are kept. For any other destination this is called once in an attempt.
     ///
     /// # Errors
     ///
@@ -156,29 +157,29 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
     ) -> io::Result<Box<dyn Stream>>;
 }
 
-/// Where a connection may go: known, or a name that is resolved anew on every attempt.
+/// Where a connection goes: to a known destination, or to a name that is resolved anew in every attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// One destination.
+    /// A destination that is known.
     Known(Destination),
-    /// A host name. It is resolved for the transport, never on the I/O thread, and its addresses are tried
-    /// as RFC 8305 says, each as a [`Destination::Inet`]: the families by turns, the next after 250 ms, and
-    /// whichever stands first.
+    /// A host name. The crate resolves it, never on the I/O thread, and tries its addresses as RFC 8305
+    /// says, each as a [`Destination::Inet`]: IPv6 and IPv4 alternate, the next attempt begins after 250 ms,
+    /// and the first connection that is established is used.
     Name {
-        /// The host name, as the system's resolver takes it. That may be an IPv6 address with the name
-        /// of an interface behind a `%`.
+        /// The host name, as the system's resolver takes it. It may be an IPv6 address with the name of
+        /// an interface behind a `%`.
         host: String,
         /// The port.
         port: u16,
         /// The local address to connect from, if one was given.
         local: Option<std::net::IpAddr>,
-        /// Which addresses are wanted.
+        /// Which of its addresses to try.
         family: Family,
     },
 }
 
-/// Which addresses of a name are wanted.
+/// Which addresses of a name to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Both (as for `tcp://`).
@@ -198,45 +199,46 @@ impl Family {
         }
     }
 
-    /// Whether an address can be of both.
+    /// Whether there are addresses that both allow.
     fn fits(self, other: Self) -> bool {
         self == Self::Any || other == Self::Any || self == other
     }
 }
 
-/// One destination that a stream can be opened to.
+/// Where one stream goes.
 ///
-/// A transport gets back what it made in [`StreamTransport::target`], and [`Inet`](Self::Inet) for
-/// the addresses of a [`Target::Name`]; for all others, `InvalidInput` is a good answer.
+/// [`StreamTransport::connect`] receives the destinations that [`StreamTransport::target`] has made, and
+/// [`Inet`](Self::Inet) for the addresses of a [`Target::Name`]. For all others it should return
+/// `InvalidInput`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Destination {
     /// An internet address.
     Inet {
-        /// Where to.
+        /// The address to connect to.
         remote: std::net::SocketAddr,
-        /// Where from, if that matters.
+        /// The local address to connect from; `None` leaves the choice to the system.
         local: Option<std::net::IpAddr>,
     },
-    /// A file.
+    /// The path of a file.
     Path(std::path::PathBuf),
-    /// Anything else, in the transport's own words.
+    /// Anything else, in a form that the transport chooses.
     Other(String),
 }
 
 /// A bound, listening endpoint.
 pub trait Listener: Send + Sync + fmt::Debug {
-    /// What the poll watches. It is readable whenever there may be something to accept.
+    /// The source that the poll watches. It must be readable whenever there may be a connection to accept.
     fn source(&mut self) -> &mut dyn Source;
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
     /// # Errors
     ///
     /// `WouldBlock` when there is none; the poll must report the next one that comes.
-    /// `ConnectionAborted`, `ConnectionReset` and `Interrupted` concern one connection only, and the
-    /// next is asked for at once. All others are taken for a shortage (of descriptors, of memory):
-    /// accepting pauses for 100 ms. None ends the listener; all but `WouldBlock` are counted.
+    /// `ConnectionAborted`, `ConnectionReset` and `Interrupted` concern one connection only, and
+    /// `accept` is called again at once. Any other error is taken for a shortage (of descriptors, of
+    /// memory), and accepting pauses for 100 ms. No error ends the listener; all but `WouldBlock` are counted.
     fn accept(&self) -> io::Result<Box<dyn Stream>>;
 
     /// The address that others can connect to, with the real port or number where any was asked for.
@@ -244,9 +246,9 @@ pub trait Listener: Send + Sync + fmt::Debug {
 
     /// The file through which others connect, if there is one and it can be removed or replaced.
     ///
-    /// Asked for once, right after [`bind`](StreamTransport::bind). When the file is not there any more,
-    /// [`Endpoint::status`](crate::Endpoint::status) says so. A transport over [`Ipc`] passes on what
-    /// the listener inside says. Default: `None`.
+    /// Called once, right after [`bind`](StreamTransport::bind). When the file is no longer there,
+    /// [`Endpoint::status`](crate::Endpoint::status) says so. A transport over [`Ipc`] should return what
+    /// the listener inside returns. Default: `None`.
     fn file(&self) -> Option<BoundFile> {
         None
     }
@@ -254,69 +256,69 @@ pub trait Listener: Send + Sync + fmt::Debug {
 
 /// One connection: a stream of bytes in both directions that never waits.
 ///
-/// Bytes arrive in order, unchanged, once, and without a cut at any particular place. Reading and
-/// writing take `&self`, so that the thread that sends and the I/O thread can share it. Dropping it
-/// closes both directions; what was written before still reaches the peer if that is possible.
+/// Bytes arrive once, unchanged and in order; where a read ends says nothing. Reading and writing take
+/// `&self`, so that a thread that sends and the I/O thread can share the stream. Dropping it closes both
+/// directions; bytes that were written before still reach the peer if that is possible.
 pub trait Stream: Send + Sync + fmt::Debug {
-    /// What the poll watches, for reading and for writing. Asked for once, before anything else.
+    /// The source that the poll watches, for reading and for writing. Called once, before anything else.
     fn source(&mut self) -> &mut dyn Source;
 
-    /// Whether a connection that was begun stands now. `Ok(false)` is a false alarm.
+    /// Whether a connection that was begun is established now. `Ok(false)` is a false alarm.
     ///
-    /// Asked after the poll has reported a stream of [`StreamTransport::connect`], so a stream that
-    /// stands from the beginning must be reported too. Streams that were accepted stand.
+    /// Called after the poll has reported a stream of [`StreamTransport::connect`], so the poll must also
+    /// report a stream that was established from the beginning. Accepted streams are established.
     ///
     /// # Errors
     ///
     /// The attempt has failed.
     fn established(&self) -> io::Result<bool>;
 
-    /// Reads what is there. `Ok(0)` is the end of the stream, never "nothing yet".
+    /// Reads the bytes that are there. `Ok(0)` is the end of the stream, never "nothing yet".
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is nothing now; the poll must report when there is. `Interrupted` is
-    /// tried again. `ConnectionReset`, `ConnectionAborted` and `BrokenPipe` mean that the peer has
-    /// gone; all others end the connection too, and are reported in their own words.
+    /// `WouldBlock` when there is nothing now; the poll must report when there is. After `Interrupted` the
+    /// read is repeated. `ConnectionReset`, `ConnectionAborted` and `BrokenPipe` mean that the peer is
+    /// gone; any other error ends the connection too, and is reported in its own words.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Whether a read that does not fill the buffer has taken all there was, so that the poll will
-    /// report whatever comes later, the end of the stream possibly excepted. Must not change.
+    /// Whether a read that does not fill the buffer has taken all that was there, so that the poll will
+    /// report whatever comes later, except perhaps the end of the stream. The answer must not change.
     ///
-    /// Saves a read that would only say `WouldBlock`. True for a bare socket; false for a stream
-    /// that decodes what it reads, and may keep something back. Default false.
+    /// Saves a read that would only return `WouldBlock`. True for a bare socket; false for a stream that
+    /// decodes what it reads and may keep bytes back. Default: false.
     fn short_read_is_last(&self) -> bool {
         false
     }
 
-    /// Writes as much of `slices`, in order, as is taken without waiting; at least one byte. There are
-    /// at most 64 slices.
+    /// Writes as many bytes of `slices`, in order, as the stream takes without waiting; at least one. There
+    /// are at most 64 slices.
     ///
-    /// Must not raise SIGPIPE when the peer is gone, which by default ends the program: sockets are
-    /// written to with `MSG_NOSIGNAL`, or have `SO_NOSIGPIPE` set where that exists. (Rust programs
-    /// ignore the signal, but this crate may be part of a program of another kind.)
+    /// Must not raise SIGPIPE when the peer is gone, which by default ends the program: write to a socket
+    /// with `MSG_NOSIGNAL`, or set `SO_NOSIGPIPE` where that exists. (Rust programs ignore the signal, but
+    /// this crate may be part of a program of another kind.)
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when nothing is taken now; the poll must report the stream as writable when that
-    /// changes. Others as for [`read`](Self::read).
+    /// `WouldBlock` when the stream takes nothing now; the poll must report it as writable when that
+    /// changes. Other errors mean what they mean for [`read`](Self::read).
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Tells the peer that nothing more will come; what it sends can still be read.
+    /// Tells the peer that nothing more will come. What the peer sends can still be read.
     ///
-    /// Where that cannot be said, do nothing: the stream is dropped a second later at most.
+    /// A transport that has no way to tell does nothing: the stream is dropped at most a second later.
     ///
     /// # Errors
     ///
     /// Any; they make no difference.
     fn shutdown_write(&self) -> io::Result<()>;
 
-    /// Our and the peer's address, and who the peer is where the system tells. Asked for once, when
-    /// the peer's header was right.
+    /// The addresses of both ends, and who the peer is where the system tells. Called once, when the peer
+    /// has sent a good header.
     fn peer(&self) -> StreamPeer;
 }
 
-/// The stream transports a runtime knows.
+/// The stream transports of a runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Transports(Vec<Entry>);
 
@@ -349,7 +351,7 @@ impl Entry {
     }
 }
 
-/// A scheme as RFC 3986, section 3.1, has it, in its canonical form: lower case.
+/// Whether this is a scheme by RFC 3986, section 3.1, in its canonical form: lower case.
 fn is_scheme(scheme: &str) -> bool {
     let more =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
@@ -357,7 +359,7 @@ fn is_scheme(scheme: &str) -> bool {
 }
 
 impl Transports {
-    /// tcp, and ipc where there are unix domain sockets.
+    /// The built-in transports: tcp, and ipc where there are Unix domain sockets.
     pub(crate) fn standard() -> Self {
         Self(vec![
             Entry::new(Arc::new(Tcp)),
@@ -366,7 +368,7 @@ impl Transports {
         ])
     }
 
-    /// Adds one of the program's own, which goes before all that were there.
+    /// Adds a transport of the program's own, which goes before those that are there.
     pub(crate) fn add(&mut self, transport: Arc<dyn StreamTransport>) -> Result<(), RuntimeError> {
         let entry = Entry::new(Arc::new(foreign::Transport::new(transport)));
         entry.check()?;
@@ -374,7 +376,7 @@ impl Transports {
         Ok(())
     }
 
-    /// The transport for the scheme of `address`: of several, the last that was added.
+    /// The transport for the scheme of `address`; of several, the one that was added last.
     pub(crate) fn find(
         &self,
         address: &Address,
@@ -399,18 +401,18 @@ impl Transports {
     }
 }
 
-/// The most slices handed to the kernel at once: systems take at least 16 and commonly 1024, and
-/// far fewer fill a socket's buffer.
+/// At most how many slices go to the kernel at once. Systems take at least 16 and commonly 1024, and far
+/// fewer fill a socket's buffer.
 const SLICES: usize = 64;
 
-/// What keeps a write to a lost peer from raising SIGPIPE. Apple and Windows have no such flag; on
-/// Apple the sockets are made with `SO_NOSIGPIPE`.
+/// The flag that keeps a write to a lost peer from raising SIGPIPE. Apple and Windows have no such flag; on
+/// Apple, sockets have `SO_NOSIGPIPE` set instead.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 const SEND_FLAGS: i32 = 0;
 
-/// Writes as much of `slices` as the kernel takes, without raising SIGPIPE.
+/// Writes as many bytes of `slices` as the kernel takes, without raising SIGPIPE.
 fn send(socket: &socket2::Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     socket.send_vectored_with_flags(&slices[..slices.len().min(SLICES)], SEND_FLAGS)
 }

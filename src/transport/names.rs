@@ -1,7 +1,7 @@
-//! Host names: what the system's resolver says of them.
+//! Host names, looked up by the system's resolver.
 //!
-//! Owns the one call of the resolver, which may take as long as it likes, and the class of an error
-//! that std has no class for.
+//! Owns the one call of the resolver, which may take arbitrarily long, and the classification of its errors,
+//! for which std has no class.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,14 +10,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 ///
 /// # Errors
 ///
-/// `NotFound` if there is no such name, `HostUnreachable` if nobody could be asked, or what the system
-/// has met, in its own words.
+/// `NotFound` if there is no such name, `HostUnreachable` if no name server could be asked, or the error of
+/// a system call, in the system's words.
 pub(crate) fn look_up(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
     (host, port).to_socket_addrs().map_err(|error| classified(host, error))
 }
 
-/// Std keeps the resolver's words only, unless the trouble was that of a system call. What is not known
-/// to pass is taken for the answer that there is no such name.
+/// Gives an error of the resolver a kind. Std keeps only the resolver's words, unless a system call has
+/// failed. An error that is not known to be temporary is taken for the answer that there is no such name.
 fn classified(host: &str, error: io::Error) -> io::Error {
     if error.raw_os_error().is_some() {
         return error;

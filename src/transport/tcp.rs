@@ -1,16 +1,16 @@
 //! tcp: streams between hosts.
 //!
-//! Owns what `tcp://`, `tcp4://` and `tcp6://` addresses mean, and the sockets behind them. The
-//! rules are those of the semantics specification, 14.2 and 14.3:
+//! Owns the meaning of `tcp://`, `tcp4://` and `tcp6://` addresses, and the sockets behind them. The
+//! rules are in `docs/spec/semantics.md`, sections 14.2 and 14.3:
 //!
 //! - bind: `host:port`, where the host is a literal, `[v6]`, a name of this host, or `*` or nothing
-//!   for all interfaces; port 0 takes any free one.
-//! - connect: `host:port` or `local_ip;host:port`, where `*` is any local one; neither host nor port
+//!   for all interfaces; port 0 takes any free port.
+//! - connect: `host:port` or `local_ip;host:port`, where the `local_ip` `*` is any; neither host nor port
 //!   may be left open.
 //!
-//! An IPv6 literal may have a zone behind a `%`, as a number or as the name of an interface. Names of
-//! hosts and interfaces are resolved here for binding only; for connecting they are handed out as
-//! [`Target::Name`], to be looked up at every attempt.
+//! An IPv6 literal may have a zone behind a `%`, as a number or as the name of an interface. This file
+//! resolves the names of hosts and interfaces for binding only. For connecting it returns them as
+//! [`Target::Name`], to be looked up in every attempt.
 
 use std::io::{self, IoSlice, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
@@ -27,12 +27,11 @@ use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
 use crate::wire::Framing;
 
-/// How many connections may wait to be accepted. The specification asks for 128; more costs nothing
-/// and rides out a storm of reconnecting peers (the kernel cuts it to its own limit).
+/// How many connections may wait to be accepted. The specification asks for 128; more cost nothing and
+/// ride out a storm of reconnecting peers. The kernel lowers the number to its own limit.
 const BACKLOG: i32 = 1024;
 
-/// How many bytes the name of a host may have: more than DNS knows, and nothing that a resolver could
-/// use.
+/// How many bytes the name of a host may have. DNS allows fewer, so no resolver could use a longer one.
 const NAME_MAX: usize = 255;
 /// How many bytes the name of an interface may have: `IFNAMSIZ` less the zero at its end.
 const INTERFACE_MAX: usize = 15;
@@ -42,8 +41,8 @@ const KEEPALIVE_MAX: u64 = 32_767;
 
 /// tcp: `tcp://`, `tcp4://` and `tcp6://`.
 ///
-/// Every runtime has it. Public for transports that do something to the bytes on the way, or before
-/// a connection stands, and leave the rest to it.
+/// Every runtime has it. It is public for transports that wrap it: that change the bytes on the way, or do
+/// something before a connection is established, and leave everything else to it.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Tcp;
@@ -64,10 +63,10 @@ impl StreamTransport for Tcp {
         Framing::Length
     }
 
-    /// Binds to the first address of the host that this system can have.
+    /// Binds to the first address of the host that this system has.
     ///
     /// All interfaces means IPv6 and IPv4 (one dual-stack socket) where the system has IPv6, and
-    /// IPv4 otherwise; `tcp4` means IPv4.
+    /// IPv4 otherwise; with `tcp4` it means IPv4.
     fn bind(
         &self,
         address: &Address,
@@ -104,7 +103,7 @@ impl StreamTransport for Tcp {
     }
 }
 
-/// What an address is for; the rules differ.
+/// What an address is used for; the rules differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Bind,
@@ -125,14 +124,14 @@ enum Host<'a> {
     All,
     /// An address, with the port.
     Literal(SocketAddr),
-    /// An IPv6 address as it is written without brackets, and the name of an interface behind a `%`.
+    /// An IPv6 address without its brackets, with the name of an interface behind a `%`.
     Zoned(&'a str),
-    /// A name, which may be one.
+    /// A name, which need not exist.
     Name(&'a str),
 }
 
 impl Host<'_> {
-    /// The family it is of, as far as that is seen without asking anyone.
+    /// The family of the host's addresses, as far as the text shows it.
     fn family(&self) -> Family {
         match self {
             Self::Literal(literal) => family_of(literal.ip()),
@@ -159,14 +158,14 @@ impl Parts<'_> {
     }
 }
 
-/// The outcome of looking at some piece of an address.
+/// A piece of an address, or what is wrong with it.
 type Parsed<T> = Result<T, AddressError>;
 
-/// Takes an address apart and checks all that can be checked without asking anyone.
+/// Takes an address apart, and checks all that can be checked without asking the system.
 fn parse(address: &Address, purpose: Use) -> Parsed<Parts<'_>> {
-    let rest = without_tail(address)?;
-    let (local, rest) = split_local(address, rest, purpose)?;
-    let (host, port) = split_port(address, rest)?;
+    let server = without_tail(address)?;
+    let (local, server) = split_local(address, server, purpose)?;
+    let (host, port) = split_port(address, server)?;
     let port = parse_port(address, port, purpose)?;
     let parts = Parts { local, host: parse_host(address, host, port)?, port };
     if parts.host == Host::All && purpose == Use::Connect {
@@ -176,10 +175,10 @@ fn parse(address: &Address, purpose: Use) -> Parsed<Parts<'_>> {
     Ok(parts)
 }
 
-/// Cuts off the one path that means nothing, and refuses whatever else a URL may have.
+/// Cuts off the path `/`, which means nothing, and refuses everything else that a URL may have.
 fn without_tail(address: &Address) -> Parsed<&str> {
-    let rest = address.after_scheme();
-    let (server, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let text = address.after_scheme();
+    let (server, tail) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
     if server.contains('@') {
         return Err(address.bad_host(server, "a tcp address has no user"));
     }
@@ -191,14 +190,14 @@ fn without_tail(address: &Address) -> Parsed<&str> {
     }
 }
 
-/// Cuts `local_ip;`, of which `*` leaves the choice to the system, as does none at all.
+/// Splits `local_ip;` off the front. Without one, or with `*`, the system chooses the local address.
 fn split_local<'a>(
     address: &Address,
-    rest: &'a str,
+    text: &'a str,
     purpose: Use,
 ) -> Parsed<(Option<IpAddr>, &'a str)> {
-    let Some((local, rest)) = rest.split_once(';') else {
-        return Ok((None, rest));
+    let Some((local, server)) = text.split_once(';') else {
+        return Ok((None, text));
     };
     if purpose == Use::Bind {
         return Err(address.bad_host(local, "local_ip; is for connecting only"));
@@ -209,26 +208,26 @@ fn split_local<'a>(
             Err(address
                 .bad_zone(zone, "the local address has the zone of the host, not one of its own"))
         }
-        Host::Literal(local) => Ok((Some(local.ip()), rest)),
-        Host::All if local == "*" => Ok((None, rest)),
+        Host::Literal(local) => Ok((Some(local.ip()), server)),
+        Host::All if local == "*" => Ok((None, server)),
         _ => Err(address.bad_host(local, "what is before the ; is not an IP address")),
     }
 }
 
-/// Cuts `host:port`; the host keeps its brackets.
-fn split_port<'a>(address: &Address, rest: &'a str) -> Parsed<(&'a str, &'a str)> {
-    if rest.starts_with('[') {
-        let end = rest.find(']').ok_or_else(|| address.bad_host(rest, "the [ has no ]"))?;
-        let (host, port) = rest.split_at(end + 1);
+/// Splits `host:port`; the host keeps its brackets.
+fn split_port<'a>(address: &Address, server: &'a str) -> Parsed<(&'a str, &'a str)> {
+    if server.starts_with('[') {
+        let end = server.find(']').ok_or_else(|| address.bad_host(server, "the [ has no ]"))?;
+        let (host, port) = server.split_at(end + 1);
         return match port.strip_prefix(':') {
             Some(port) => Ok((host, port)),
             None if port.is_empty() => Err(address.bad_port("", "there is no port")),
             None => Err(address.bad_port(port, "after the ] there must be a : and the port")),
         };
     }
-    match rest.rsplit_once(':') {
+    match server.rsplit_once(':') {
         Some((host, _)) if host.contains(':') => {
-            Err(address.bad_host(rest, "an IPv6 address must be in brackets"))
+            Err(address.bad_host(server, "an IPv6 address must be in brackets"))
         }
         Some(split) => Ok(split),
         None => Err(address.bad_port("", "there is no port")),
@@ -267,7 +266,7 @@ fn parse_host<'a>(address: &Address, host: &'a str, port: u16) -> Parsed<Host<'a
     }
 }
 
-/// What is in the brackets: an address, perhaps with a zone.
+/// Parses the text between brackets: an address, perhaps with a zone.
 fn parse_v6<'a>(address: &Address, inside: &'a str, port: u16) -> Parsed<Host<'a>> {
     let (ip, zone) = inside.split_once('%').map_or((inside, None), |(ip, zone)| (ip, Some(zone)));
     let ip: Ipv6Addr = ip
@@ -289,8 +288,8 @@ fn parse_v6<'a>(address: &Address, inside: &'a str, port: u16) -> Parsed<Host<'a
     }
 }
 
-/// Refuses what cannot be a host. Whether there is one, and what its name may look like, only the
-/// resolver knows: those of containers have underscores, one with a dot at its end is absolute.
+/// Refuses a name that cannot be that of a host. Only the resolver knows which hosts there are and what
+/// their names look like: the names of containers have underscores, a name with a dot at its end is absolute.
 fn check_name(address: &Address, name: &str) -> Parsed<()> {
     if name.len() > NAME_MAX {
         return Err(address.too_long(name, NAME_MAX));
@@ -305,7 +304,7 @@ fn is_no_part_of_a_name(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// The scheme, the local address and the host must be able to go together.
+/// Checks that the scheme, the local address and the host do not name different families.
 fn check_families(address: &Address, host: &str, parts: &Parts<'_>) -> Parsed<()> {
     let local = parts.local.map_or(Family::Any, family_of);
     if !parts.host.family().fits(local) {
@@ -334,7 +333,7 @@ fn family_of(ip: IpAddr) -> Family {
     }
 }
 
-/// The addresses to try to bind to, in order. May wait for the resolver.
+/// The addresses to bind to, in the order in which to try them. May wait for the resolver.
 fn local_addresses(parts: &Parts<'_>, family: Family) -> io::Result<Vec<SocketAddr>> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, parts.port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, parts.port));
@@ -348,8 +347,8 @@ fn local_addresses(parts: &Parts<'_>, family: Family) -> io::Result<Vec<SocketAd
     }
 }
 
-/// Goes on to the next address only if this system cannot have one: in particular an address in use
-/// is an error, even if the name has another.
+/// Listens on the first address that this system has. It goes on to the next one only if the system cannot
+/// have an address: one that is in use is an error, even if the name has others.
 fn listen_on_first(addresses: &[SocketAddr], settings: &EndpointSettings) -> io::Result<Socket> {
     let none = "the name has no address of the wanted family";
     let mut result = Err(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
@@ -369,17 +368,17 @@ fn listen_on(address: &SocketAddr, settings: &EndpointSettings) -> io::Result<So
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // OpenBSD knows no dual-stack sockets; it then serves IPv6 only.
+        // OpenBSD has no dual-stack sockets; the listener then serves IPv6 only.
         let _ = socket.set_only_v6(false);
     }
-    // A connection that is accepted inherits them, and with the window's scale settled.
+    // Accepted connections inherit the sizes. Set later, they could not change the scale of the window.
     size_buffers(&socket, settings)?;
     socket.bind(&(*address).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }
 
-/// Whether the system has no such address, or does not know its family at all.
+/// Whether the error says that the system has no such address, or does not know its family.
 fn is_not_here(error: &io::Error) -> bool {
     #[cfg(unix)]
     const UNKNOWN_FAMILY: i32 = libc::EAFNOSUPPORT;
@@ -389,15 +388,15 @@ fn is_not_here(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(UNKNOWN_FAMILY)
 }
 
-/// A non-blocking tcp socket for addresses like `address`; socket2 makes it close-on-exec, and on
-/// Apple deaf to SIGPIPE.
+/// Makes a non-blocking tcp socket for the family of `address`. socket2 makes it close-on-exec, and sets
+/// `SO_NOSIGPIPE` on Apple.
 fn new_socket(address: &SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Has the kernel's buffers as large as the program wants them.
+/// Sets the sizes of the kernel's buffers, where the program has set them.
 pub(super) fn size_buffers(socket: &Socket, settings: &EndpointSettings) -> io::Result<()> {
     let number = |bytes: usize| bytes.min(i32::MAX.unsigned_abs() as usize);
     if let Some(bytes) = settings.kernel_send_buffer {
@@ -418,13 +417,14 @@ fn tune(socket: &Socket, settings: &EndpointSettings) -> io::Result<()> {
     }
 }
 
-/// The kernel counts in whole seconds and refuses zero and what is above its limit.
+/// Rounds up to whole seconds, in which the kernel counts, and to what it accepts: neither zero nor more
+/// than its limit.
 fn keepalive(idle: Duration) -> TcpKeepalive {
     let seconds = idle.as_secs().saturating_add(u64::from(idle.subsec_nanos() > 0));
     TcpKeepalive::new().with_time(Duration::from_secs(seconds.clamp(1, KEEPALIVE_MAX)))
 }
 
-/// Any port of `local`. A link-local address needs a scope, and there it is the peer's.
+/// The address `local` with any port. A link-local address needs a scope, and has that of the peer.
 fn local_end(local: IpAddr, remote: &SocketAddr) -> SocketAddr {
     match (local, remote) {
         (IpAddr::V6(local), SocketAddr::V6(remote)) => {
@@ -434,7 +434,7 @@ fn local_end(local: IpAddr, remote: &SocketAddr) -> SocketAddr {
     }
 }
 
-/// Starts to connect; the poll says when that is over.
+/// Starts to connect; the poll reports when that is over.
 fn begin(socket: &Socket, remote: &SocketAddr) -> io::Result<()> {
     match socket.connect(&(*remote).into()) {
         Err(error) if is_in_progress(&error) => Ok(()),
@@ -442,7 +442,7 @@ fn begin(socket: &Socket, remote: &SocketAddr) -> io::Result<()> {
     }
 }
 
-/// An interrupted connect goes on by itself, too.
+/// Whether the error says that the connect goes on. One that was interrupted does, too.
 fn is_in_progress(error: &io::Error) -> bool {
     #[cfg(unix)]
     let in_progress = error.raw_os_error() == Some(libc::EINPROGRESS);
@@ -460,8 +460,8 @@ struct TcpListener {
 }
 
 impl TcpListener {
-    /// The URL names the host as the program did. All interfaces become `tcp://[::]:port` or
-    /// `tcp://0.0.0.0:port`, which is this host when one connects to it.
+    /// A listener whose URL names the host as the program did. All interfaces become `tcp://[::]:port` or
+    /// `tcp://0.0.0.0:port`, to which programs on this host can connect.
     fn new(
         socket: Socket,
         parts: &Parts<'_>,
@@ -490,8 +490,8 @@ impl Listener for TcpListener {
         let socket = SockRef::from(&stream);
         #[cfg(target_vendor = "apple")]
         let _ = socket.set_nosigpipe(true);
-        // A connection that is gone again may refuse this (on macOS it does). That is no fault of
-        // the listener; whoever reads from the stream will learn of it.
+        // This may fail on a connection that is already lost (on macOS it does). That is no error of the
+        // listener; the next read of the stream will report it.
         if let Err(error) = tune(&socket, &self.settings) {
             crate::contain::log!(Debug, "{}: options of an accepted connection: {error}", self.url);
         }
@@ -512,9 +512,8 @@ impl Stream for TcpStream {
         &mut self.0
     }
 
-    /// A socket that was connected to its own address is an error: on a port of the ephemeral range
-    /// where nobody listens, the kernel may by chance pick the target as our own port and join the
-    /// socket to itself (reliability B13).
+    /// A socket that is connected to itself is an error: when nobody listens on a port of the ephemeral
+    /// range, the kernel may by chance choose this port as our own, and connect the socket to itself.
     fn established(&self) -> io::Result<bool> {
         if let Some(error) = self.0.take_error()? {
             return Err(error);
@@ -538,7 +537,7 @@ impl Stream for TcpStream {
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // On Windows `try_io` is what makes the poll report the socket again.
+        // On Windows only `try_io` makes the poll report the socket again.
         self.0.try_io(|| send(&SockRef::from(&self.0), slices))
     }
 
@@ -555,7 +554,7 @@ impl Stream for TcpStream {
     }
 }
 
-/// The URL of an end. What IPv4 peers look like to a dual-stack socket is undone.
+/// The URL of one end. An IPv4 peer of a dual-stack socket has an IPv4-mapped address, which becomes IPv4 again.
 fn url(address: SocketAddr) -> String {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => format!("tcp://{ip}:{}", address.port()),
@@ -563,7 +562,7 @@ fn url(address: SocketAddr) -> String {
     }
 }
 
-/// What the tests of all stream transports need: waiting with a poll, never with a clock.
+/// Helpers for the tests of all stream transports. They wait with a poll, never with a clock.
 #[cfg(test)]
 pub(super) mod kit {
     use std::sync::Arc;
@@ -573,7 +572,7 @@ pub(super) mod kit {
 
     use super::*;
 
-    /// How long a test waits for what must happen at once.
+    /// How long a test waits for an event that must come at once.
     const PATIENCE: Duration = Duration::from_secs(10);
 
     pub(in crate::transport) fn address(url: &str) -> Address {
@@ -587,7 +586,7 @@ pub(super) mod kit {
         transport.bind(&address(url), &EndpointSettings::default())
     }
 
-    /// Connects to `url` and accepts: the connecting end, the accepted end.
+    /// Connects to `url` and accepts; returns the connecting end and the accepted end.
     pub(in crate::transport) fn join(
         transport: &dyn StreamTransport,
         listener: &mut dyn Listener,
@@ -624,7 +623,7 @@ pub(super) mod kit {
         )
     }
 
-    /// What one read brings: nothing at the end of the stream.
+    /// The bytes that one read brings; none at the end of the stream.
     pub(in crate::transport) fn read(stream: &mut dyn Stream) -> io::Result<Vec<u8>> {
         let mut buffer = [0; 256];
         let len = wait(stream, |stream| stream.source(), |stream| stream.read(&mut buffer))?;
@@ -643,12 +642,12 @@ pub(super) mod kit {
         assert_eq!(read(near).unwrap(), b"and back");
     }
 
-    /// Checks that writing to a peer that is gone is an error and raises no signal.
+    /// Checks that a write to a peer that is gone is an error and raises no signal.
     pub(in crate::transport) fn write_to_the_dead(stream: &mut dyn Stream) {
         let raised = Arc::new(AtomicBool::new(false));
         #[cfg(unix)]
         signal_hook::flag::register(signal_hook::consts::SIGPIPE, raised.clone()).unwrap();
-        // Wait for the news, an error or the end, so that the write cannot still succeed.
+        // Wait until the loss is known, as an error or as the end, so that the write cannot succeed.
         let _ = read(stream);
         let error = stream.write(&[IoSlice::new(b"anybody?")]).unwrap_err();
         let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
@@ -656,7 +655,7 @@ pub(super) mod kit {
         assert!(!raised.load(Ordering::SeqCst), "SIGPIPE was raised");
     }
 
-    /// Attempts again on every event, until it is done or has failed.
+    /// Calls `attempt` after each event, until it succeeds or fails.
     fn wait<E: ?Sized, T>(
         end: &mut E,
         source: fn(&mut E) -> &mut dyn Source,
@@ -979,7 +978,6 @@ mod tests {
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
-    /// Reliability B13.
     #[test]
     fn a_socket_connected_to_itself_is_refused() {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -1015,7 +1013,6 @@ mod tests {
         assert_eq!(near.peer().credentials, None);
     }
 
-    /// Reliability 2.6.
     #[test]
     fn writing_to_a_reset_connection_raises_no_signal() {
         let mut listener = bind(&Tcp, "tcp://127.0.0.1:0").unwrap();
@@ -1027,7 +1024,6 @@ mod tests {
         kit::write_to_the_dead(&mut *stream);
     }
 
-    /// Reliability B5.
     #[test]
     fn a_connection_reset_before_it_is_accepted_does_not_hurt_the_listener() {
         let mut listener = bind(&Tcp, "tcp://127.0.0.1:0").unwrap();

@@ -1,53 +1,53 @@
-//! Frames: how SP messages follow one another on a stream.
+//! Frames: SP messages on a stream, one behind the other.
 //!
 //! ```text
 //! tcp      [length: 8 bytes, big-endian][payload]
 //! ipc  [01][length: 8 bytes, big-endian][payload]
 //! ```
 //!
-//! Owns the prefix in front of a payload and the [`Decoder`] that finds the frames in what a peer
-//! sends (wire specification, section 4). A payload is opaque here.
+//! Owns the prefix in front of a payload, and the [`Decoder`] that finds the frames in the bytes that a
+//! peer sends (`docs/spec/wire.md`, section 4). A payload is opaque here.
 //!
-//! Reads are large and frames mostly small, so the decoder does not hand out frames one by one: it
-//! walks and checks the lengths and passes on the whole frames of a read as one run, untouched. Only
-//! a frame that the end of a read cuts in two is put together in a buffer of its own, into which the
-//! rest of it can be read directly ([`Decoder::vacancy`]).
+//! A read is large and most frames are small, so the decoder does not hand out frames one by one: it
+//! checks the lengths and passes on all whole frames of a read as one run, untouched. It copies only a
+//! frame that the end of a read cuts in two, into a buffer of its own. The remainder of that frame can then
+//! be read straight into this buffer ([`Decoder::vacancy`]).
 
 use std::ops::Deref;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-/// Type of a frame whose payload follows inline; the only type there is.
+/// The type of a frame whose payload follows inline; there is no other type.
 const INLINE: u8 = 1;
 
-/// The largest length a frame can have; the four bits above are reserved.
+/// The largest length that a frame can have; the four bits above it are reserved.
 const MAX_LENGTH: u64 = 0x0FFF_FFFF_FFFF_FFFF;
 
-/// Longest prefix of any framing.
+/// The longest prefix of any framing.
 const MAX_PREFIX: usize = 9;
 
-/// A buffer up to this size is taken as soon as a length announces it; a larger one only as its
-/// bytes arrive. So a peer pays with sent bytes for all memory but this.
+/// A body's buffer may take this many bytes as soon as a length announces them, and more only as bytes
+/// arrive. So a peer pays with bytes that it sends for all memory but this.
 const UNPAID: usize = 4096;
 
-/// How much room a body may take for each byte of it that has arrived. More saves moving a body that
-/// grows, less makes it dearer to announce what is not sent.
+/// How many bytes of room a body may take for each byte that has arrived. A larger factor moves a growing
+/// body less often; a smaller one gives less memory to a peer that announces more than it sends.
 const ROOM: usize = 4;
 
-/// A body may take as much room as the one before it has filled, but for that no more than this, the
-/// length of the longest message that is taken by default.
+/// A body may take as much room as the body before it has filled, up to this many bytes: the length of the
+/// longest message that is received by default.
 const CREDIT: usize = 1024 * 1024;
 
-/// How much of a body's buffer is made ready at once: it is still in the cache when the bytes come.
-/// Anything from 64 KiB to 1 MiB was as good, as far as could be measured.
+/// How many bytes of a body's buffer are zeroed at once: few enough to be in the cache still when the
+/// message's bytes are read into them. All values from 64 KiB to 1 MiB measured alike.
 const STEP: usize = 256 * 1024;
 
-/// How messages follow one another on the streams of a transport: what stands before each.
+/// The framing of a transport: what precedes each message on its streams.
 ///
 /// In both framings each side first sends the eight bytes of the connection header
-/// (`00 53 50 00`, the protocol as 16 bits, `00 00`); then come the messages. Lengths are big-endian.
-/// A transport that another implementation is to speak with has the framing that it has there.
+/// (`00 53 50 00`, the protocol as 16 bits, `00 00`), and then messages. Lengths are big-endian.
+/// A transport that talks to another implementation must use the framing of that implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
@@ -58,10 +58,10 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// How many there are.
+    /// How many framings there are.
     pub(crate) const COUNT: usize = 2;
 
-    /// Its number, below [`COUNT`](Self::COUNT).
+    /// The number of this framing, below [`COUNT`](Self::COUNT).
     pub(crate) const fn index(self) -> usize {
         match self {
             Self::Length => 0,
@@ -69,7 +69,7 @@ impl Framing {
         }
     }
 
-    /// Length of a prefix in bytes.
+    /// The length of a prefix in bytes.
     pub(crate) const fn prefix_len(self) -> usize {
         match self {
             Self::Length => 8,
@@ -83,14 +83,14 @@ impl Framing {
         Prefix { bytes: [INLINE, a, b, c, d, e, f, g, h], framing: self }
     }
 
-    /// The payload length of the frame that `bytes` begin with, which was made here or has been
-    /// judged by a [`Decoder`]; `None` when there is no such frame.
+    /// The payload length of the frame at the front of `bytes`, which was encoded here or has passed a
+    /// [`Decoder`]; `None` when `bytes` do not begin with such a frame.
     pub(crate) fn payload_len(self, bytes: &[u8]) -> Option<usize> {
         usize::try_from(self.announced(bytes).ok()??).ok()
     }
 
-    /// The payload length that the prefix at the front of `bytes` announces; `None` while the
-    /// prefix is not complete. A wrong type is reported as soon as it is there.
+    /// The payload length that the prefix at the front of `bytes` announces; `None` while the prefix is
+    /// incomplete. A wrong type is an error as soon as its byte is there.
     fn announced(self, bytes: &[u8]) -> Result<Option<u64>, FrameError> {
         let length = match (self, bytes) {
             (Self::Length, length) => length,
@@ -121,48 +121,48 @@ impl Deref for Prefix {
     }
 }
 
-/// Why what a peer sends cannot be read any further.
+/// Why no more can be read from a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum FrameError {
-    /// The payload would be larger than we take.
+    /// The payload would be larger than the limit.
     #[error("the peer announced a message of {announced} bytes, {limit} are allowed")]
     TooLarge {
         /// The length in the prefix.
         announced: u64,
-        /// The largest that is taken.
+        /// The largest length that is allowed.
         limit: u64,
     },
-    /// One of the reserved bits of the length is set.
+    /// The length has a reserved bit set.
     #[error("the peer has set reserved bits of a length: {announced:#018x}")]
     Reserved {
         /// The length in the prefix, reserved bits included.
         announced: u64,
     },
-    /// The type byte is not that of an inline payload.
+    /// The type byte is not the one for an inline payload.
     #[error("the peer sent a frame of unknown type {0}")]
     Type(u8),
 }
 
-/// What the decoder has found.
+/// What the decoder has found in its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
-    /// One or more whole frames, exactly as they stand on the wire, prefixes included.
+    /// One or more whole frames, as they are on the wire, prefixes included.
     Frames {
         /// The frames, one behind the other.
         bytes: &'a [u8],
         /// How many there are.
         count: usize,
-        /// Their length without the prefixes.
+        /// The sum of their payload lengths.
         payload: usize,
     },
     /// The payload of one frame that did not arrive in one piece.
     Body(Bytes),
 }
 
-/// Finds the frames in a stream of bytes, however it is cut.
+/// Finds the frames in a stream of bytes, in whatever pieces it arrives.
 ///
-/// A length is judged before any memory is taken for it. An error is final: the place where the next
-/// frame begins is lost, so the decoder repeats the error and takes nothing more.
+/// The decoder checks a length before it takes memory for it. An error is final: nobody knows where the
+/// next frame begins, so the decoder repeats the error and takes no more input.
 ///
 /// ```text
 ///            whole frames: a run                 payload not complete
@@ -177,30 +177,30 @@ pub(crate) enum Piece<'a> {
 pub(crate) struct Decoder {
     framing: Framing,
     limit: u64,
-    /// Length of the body that was collected last, if no whole frames came since.
+    /// The length of the last body, if no whole frames have come since.
     paid: usize,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// At the start of a frame, of which the first `received` bytes of `prefix` are here: none
-    /// between frames, never all of them.
+    /// At the start of a frame. The first `received` bytes of `prefix` have arrived: none between frames,
+    /// never all of them.
     Prefix { prefix: [u8; MAX_PREFIX], received: usize },
     /// Within a payload.
     Body(Body),
-    /// The stream is beyond repair.
+    /// The input was wrong; no more is read.
     Failed(FrameError),
 }
 
-/// A payload that arrives piece by piece.
+/// A payload that arrives in pieces.
 #[derive(Debug)]
 struct Body {
-    /// Length of the whole.
+    /// The length of the whole payload.
     len: usize,
-    /// How many bytes of it are here.
+    /// How many of its bytes have arrived.
     arrived: usize,
-    /// These bytes, and perhaps some behind them that are ready to be read into.
+    /// The bytes that have arrived, and perhaps zeros behind them, to be read into.
     bytes: Vec<u8>,
 }
 
@@ -209,25 +209,24 @@ impl State {
 }
 
 impl Decoder {
-    /// A decoder that takes payloads of at most `limit` bytes, or of any size.
-    ///
-    /// Without a limit, what this machine can address is one all the same.
+    /// A decoder that accepts payloads of at most `limit` bytes; `None`: of as many as this machine can
+    /// address.
     pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
         let mut decoder = Self { framing, limit: 0, paid: 0, state: State::BETWEEN };
         decoder.set_limit(limit);
         decoder
     }
 
-    /// Changes the limit, for frames whose prefix is not complete yet.
+    /// Changes the limit, for frames whose prefix is still incomplete.
     pub(crate) fn set_limit(&mut self, limit: Option<u64>) {
         let addressable = widen(isize::MAX.unsigned_abs());
         self.limit = limit.unwrap_or(MAX_LENGTH).min(addressable);
     }
 
-    /// The next piece of `input`, which is taken off its front; `None` when all of `input` has been
-    /// taken over and more is needed.
+    /// Takes the next piece off the front of `input`; `None` when the decoder has taken over all of `input`
+    /// and needs more.
     ///
-    /// An error is reported after everything that stands before it.
+    /// An error comes after all pieces that precede it.
     pub(crate) fn next<'a>(
         &mut self,
         input: &mut &'a [u8],
@@ -239,7 +238,7 @@ impl Decoder {
         piece.transpose()
     }
 
-    /// Whether a frame has begun that is not complete: what ends here is a truncated frame.
+    /// Whether a frame has begun that is incomplete: if the stream ends here, the frame is truncated.
     pub(crate) fn is_mid_frame(&self) -> bool {
         match self.state {
             State::Prefix { received, .. } => received > 0,
@@ -248,8 +247,8 @@ impl Decoder {
         }
     }
 
-    /// Where what comes next on the stream is to stay, if that is the rest of a body and there is room
-    /// for at least `least` bytes of it; [`filled`](Self::filled) says how many have come.
+    /// The buffer to read the next bytes of the stream into, if they belong to a body that has room for at
+    /// least `least` more bytes. Tell [`filled`](Self::filled) how many were read.
     pub(crate) fn vacancy(&mut self, least: usize) -> Option<&mut [u8]> {
         match &mut self.state {
             State::Body(body) => body.vacancy(least, self.paid),
@@ -257,17 +256,17 @@ impl Decoder {
         }
     }
 
-    /// The first `n` bytes of the [`vacancy`](Self::vacancy) are filled. If that was all that was
-    /// missing, [`next`](Self::next) has the body, of any input.
+    /// Records that the first `n` bytes of the [`vacancy`](Self::vacancy) were read. If these complete the
+    /// body, [`next`](Self::next) returns it, whatever its input.
     pub(crate) fn filled(&mut self, n: usize) {
         if let State::Body(body) = &mut self.state {
             body.arrived = body.bytes.len().min(body.arrived.saturating_add(n));
         }
     }
 
-    /// How much to read at once where there is no vacancy: at most `most`, and behind a body of at
-    /// least that length only the next prefix. Large bodies seldom come alone, and so nothing of the
-    /// next one has to be moved.
+    /// How many bytes to read at once where there is no vacancy: at most `most`, and behind a body of at
+    /// least that length only the next prefix. Large bodies seldom come alone; this way no byte of the next
+    /// one has to be copied.
     pub(crate) fn appetite(&self, most: usize) -> usize {
         match self.state {
             State::Prefix { received, .. } if self.paid >= most => {
@@ -277,9 +276,9 @@ impl Decoder {
         }
     }
 
-    /// How much may be read so that it brings at most `messages` whole ones, one at least, with at most
-    /// `bytes` of payload, the one that has begun aside: the rest of a body or of a prefix, and behind
-    /// that as many bytes as there are in the prefixes of the others.
+    /// How many bytes may be read so that they bring at most `messages` whole messages, but at least one,
+    /// with at most `bytes` of payload beside the one that has begun: the missing part of the body or
+    /// prefix, and behind it as many bytes as the prefixes of the other messages have.
     pub(crate) fn reach(&self, messages: usize, bytes: usize) -> usize {
         let prefix = self.framing.prefix_len();
         let (missing, payload) = match &self.state {
@@ -306,21 +305,21 @@ impl Decoder {
         Ok(self.take_body(input).map(Piece::Body))
     }
 
-    /// As many whole, good frames as `input` begins with.
+    /// Takes all whole, good frames off the front of `input`; `None` when there are none.
     ///
-    /// What ends the run, be it a cut or a fault, is found again by the next step.
+    /// The next step finds what ended the run, an incomplete frame or a fault.
     fn take_run<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
-        let mut rest = *input;
+        let mut behind = *input;
         let (mut count, mut payload) = (0_usize, 0_usize);
-        while let Ok(Some(len)) = self.length(rest) {
+        while let Ok(Some(len)) = self.length(behind) {
             let frame = len.saturating_add(self.framing.prefix_len());
-            if rest.split_off(..frame).is_none() {
+            if behind.split_off(..frame).is_none() {
                 break;
             }
             count = count.saturating_add(1);
             payload = payload.saturating_add(len);
         }
-        let taken = input.len().saturating_sub(rest.len());
+        let taken = input.len().saturating_sub(behind.len());
         let bytes = input.split_off(..taken)?;
         if count == 0 {
             return None;
@@ -329,15 +328,16 @@ impl Decoder {
         Some(Piece::Frames { bytes, count, payload })
     }
 
-    /// Takes what `input` has of a prefix; a complete one is judged and opens the body.
+    /// Takes the bytes of a prefix off the front of `input`. When the prefix is complete, checks it and
+    /// begins the body.
     fn take_prefix(&mut self, input: &mut &[u8]) -> Result<(), FrameError> {
         let State::Prefix { prefix, received } = &mut self.state else {
             return Ok(());
         };
         let missing = self.framing.prefix_len().saturating_sub(*received);
         let taken = take_up_to(input, missing);
-        for (place, byte) in prefix.iter_mut().skip(*received).zip(taken) {
-            *place = *byte;
+        for (slot, byte) in prefix.iter_mut().skip(*received).zip(taken) {
+            *slot = *byte;
         }
         *received = received.saturating_add(taken.len());
 
@@ -348,7 +348,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Takes what `input` has of the body that is being collected; yields it when it is complete.
+    /// Takes the bytes of the body that has begun off the front of `input`, and returns the body when it is
+    /// complete.
     fn take_body(&mut self, input: &mut &[u8]) -> Option<Bytes> {
         let State::Body(body) = &mut self.state else {
             return None;
@@ -366,7 +367,8 @@ impl Decoder {
         Some(Bytes::from(bytes))
     }
 
-    /// The payload length of the frame that `bytes` begin with, if we take such a frame.
+    /// The payload length of the frame at the front of `bytes`; an error if it breaks the rules or is over
+    /// the limit, `None` while its prefix is incomplete.
     fn length(&self, bytes: &[u8]) -> Result<Option<usize>, FrameError> {
         let Some(announced) = self.framing.announced(bytes)? else {
             return Ok(None);
@@ -385,16 +387,16 @@ impl Body {
         self.len.saturating_sub(self.arrived)
     }
 
-    /// The most that may be held now. `paid` is the length of the body before this one.
+    /// How many bytes the buffer may have now. `paid` is the length of the body before this one.
     ///
-    /// So a connection holds at most `ROOM` times what it has sent of this body, or once what it has
-    /// sent as the last; and of that, no more than `STEP` is touched before its bytes come.
+    /// So a connection holds at most `ROOM` times the bytes that its peer has sent of this body, or once those
+    /// of the body before; and it touches no more than `STEP` of them before the bytes arrive.
     fn allowance(&self, paid: usize) -> usize {
         let unasked = paid.clamp(UNPAID, CREDIT);
         self.arrived.saturating_mul(ROOM).max(unasked).min(self.len)
     }
 
-    /// Appends what was read elsewhere.
+    /// Appends bytes that were read into another buffer.
     fn extend(&mut self, more: &[u8], paid: usize) {
         self.bytes.truncate(self.arrived);
         self.arrived = self.arrived.saturating_add(more.len());
@@ -404,14 +406,14 @@ impl Body {
         self.bytes.extend_from_slice(more);
     }
 
-    /// Takes all the room that is allowed: several times as much each time, so that the work stays
-    /// linear, and in the end exactly what is needed.
+    /// Reserves all the room that is allowed: several times as much as before, so that the copying stays
+    /// linear, and in the end exactly the length of the body.
     fn grow(&mut self, paid: usize) {
         let room = self.allowance(paid);
         self.bytes.reserve_exact(room.saturating_sub(self.bytes.len()));
     }
 
-    /// The next part of the buffer, if it is large enough to read into.
+    /// The next part of the buffer to read into, if it has room for at least `least` bytes.
     fn vacancy(&mut self, least: usize, paid: usize) -> Option<&mut [u8]> {
         let room = self.allowance(paid).saturating_sub(self.arrived);
         if room < least {
@@ -434,18 +436,18 @@ fn take_up_to<'a>(input: &mut &'a [u8], n: usize) -> &'a [u8] {
     input.split_off(..n).unwrap_or_default()
 }
 
-/// `len` in the width it has on the wire and in counters. No machine has a `usize` wider than 64 bits.
+/// Converts `len` to the width that lengths have on the wire and in counters. No machine has a `usize`
+/// wider than 64 bits.
 pub(crate) fn widen(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// Feeds `data` to three decoders, to one in a single piece, to one cut by its own first bytes, and to
-/// one that has bodies read into their place, and checks that they agree with each other and with the
-/// wire.
+/// Feeds `data` to three decoders: to one as a whole, to one in pieces, whose length the data says, and to
+/// one whose bodies are read in place. Checks that they agree with each other and with the wire.
 ///
 /// # Panics
 ///
-/// When they do not, or when a decoder holds more memory than has been paid for.
+/// Panics when they do not, or when a decoder holds more memory than its input has paid for.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
     let [limit, cut, stream @ ..] = data else {
@@ -466,12 +468,12 @@ pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
     assert!(stream.starts_with(&wire));
 }
 
-/// What tests and fuzzers have in common.
+/// Checks that tests and fuzz targets share.
 #[cfg(any(test, fuzzing))]
 mod check {
     use super::{Decoder, FrameError, Framing, Piece, State, take_up_to};
 
-    /// All that came out of a stream.
+    /// Everything that came out of a stream.
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Decoded {
         pub(super) payloads: Vec<Vec<u8>>,
@@ -479,7 +481,7 @@ mod check {
         pub(super) mid_frame: bool,
     }
 
-    /// Runs the decoder over `reads` and watches its memory.
+    /// Runs the decoder over `reads`, and checks how much memory it holds.
     pub(super) fn decode<'a>(
         mut decoder: Decoder,
         reads: impl IntoIterator<Item = &'a [u8]>,
@@ -492,7 +494,7 @@ mod check {
         decoded
     }
 
-    /// As `decode`, but reads the rest of a body into its place, and no more than the decoder wants.
+    /// Does as `decode`, but reads bodies in place, and no more at once than the decoder asks for.
     pub(super) fn decode_in_place<'a>(
         mut decoder: Decoder,
         reads: impl IntoIterator<Item = &'a [u8]>,
@@ -559,7 +561,7 @@ mod check {
         }
     }
 
-    /// The payloads of a run of whole frames, cut by hand.
+    /// Splits a run of whole frames into payloads, without the decoder.
     fn split(framing: Framing, mut run: &[u8]) -> Vec<Vec<u8>> {
         let mut payloads = Vec::new();
         while !run.is_empty() {
@@ -597,8 +599,8 @@ mod tests {
         Decoded { payloads: Vec::new(), error: None, mid_frame: true }
     }
 
-    /// Decodes `stream` whole, in every way to cut it in two, and one by one, each with bodies copied
-    /// and with bodies read into their place; all must agree.
+    /// Decodes `stream` whole, cut in two at each position, and byte by byte, each time with bodies copied and
+    /// with bodies read in place. All results must agree.
     fn decoded(framing: Framing, limit: Option<u64>, stream: &[u8]) -> Decoded {
         let fresh = || Decoder::new(framing, limit);
         let whole = decode(fresh(), [stream]);
@@ -749,7 +751,7 @@ mod tests {
         }
     }
 
-    /// Has `body` read into its place, `step` bytes at most at once.
+    /// Reads `body` in place, at most `step` bytes at once.
     fn read_in_place(decoder: &mut Decoder, mut body: &[u8], step: usize) {
         while !body.is_empty() {
             let vacancy = decoder.vacancy(1).expect("within a body");

@@ -4,8 +4,8 @@
 //! 00 53 50 00  id id  00 00      magic, version, protocol id (big-endian), reserved
 //! ```
 //!
-//! Owns their meaning and the order in which they are judged (wire specification, section 3). Does
-//! not own the time limit for their arrival, nor what becomes of a connection that breaks the rules.
+//! Owns the meaning of these bytes and the order in which they are checked (`docs/spec/wire.md`, section 3).
+//! The connection sets the time limit for their arrival, and ends when they are wrong.
 
 use crate::error::HeaderError;
 use crate::protocol_id::ProtocolId;
@@ -17,7 +17,7 @@ const MAGIC: [u8; 3] = [0x00, b'S', b'P'];
 const VERSION: u8 = 0;
 const RESERVED: [u8; 2] = [0; 2];
 
-/// The header with which a socket of protocol `id` opens every connection.
+/// The header that a socket of protocol `id` sends first on every connection.
 pub(crate) fn encode(id: ProtocolId) -> [u8; LEN] {
     let [zero, s, p] = MAGIC;
     let [high, low] = id.number().to_be_bytes();
@@ -25,16 +25,17 @@ pub(crate) fn encode(id: ProtocolId) -> [u8; LEN] {
     [zero, s, p, VERSION, high, low, reserved, more]
 }
 
-/// Reads a peer's header, however it is cut, and judges it as early as possible.
+/// Reads a peer's header, in however many pieces it arrives, and reports a fault as early as possible.
 ///
-/// The verdict does not depend on the cuts: of several faults the first in the order magic, version,
-/// reserved, id is reported. That is the order of arrival but for the id, which waits for the
-/// reserved bytes behind it. A verdict is final; asked again, the parser repeats it.
+/// The verdict does not depend on the pieces: the parser checks magic, version, reserved bytes and id in
+/// this order and reports the first fault. The bytes arrive in the same order, except that the id comes
+/// before the reserved bytes, and is checked after them. A verdict is final: the parser repeats it when
+/// asked again.
 #[derive(Debug)]
 pub(crate) struct HeaderParser {
     expected: ProtocolId,
-    /// The header so far. Bytes that are not here yet stand as they ought to be, so that the whole
-    /// can be judged at any time.
+    /// The header so far. Bytes that have not arrived have the values that they should have, so that the
+    /// whole can be checked at any time.
     bytes: [u8; LEN],
     /// How many of `bytes` are the peer's.
     received: usize,
@@ -46,14 +47,13 @@ impl HeaderParser {
         Self { expected, bytes: encode(expected), received: 0 }
     }
 
-    /// Takes what belongs to the header off the front of `input`, and gives the verdict, or `None`
-    /// while there is none. What is left of `input` after `Ok` are the peer's first frames.
+    /// Takes the bytes that belong to the header off the front of `input`, and returns the verdict, or
+    /// `None` while the header may still turn out good. After `Ok`, `input` holds the peer's first frames.
     pub(crate) fn parse(&mut self, input: &mut &[u8]) -> Option<Result<(), HeaderError>> {
         let wanted = self.missing().min(input.len());
         let taken = input.split_off(..wanted)?;
-        let places = self.bytes.iter_mut().skip(self.received);
-        for (place, byte) in places.zip(taken) {
-            *place = *byte;
+        for (slot, byte) in self.bytes.iter_mut().skip(self.received).zip(taken) {
+            *slot = *byte;
         }
         self.received = self.received.saturating_add(wanted);
         match self.judge() {
@@ -62,7 +62,7 @@ impl HeaderParser {
         }
     }
 
-    /// How many bytes of the header have yet to come.
+    /// How many bytes of the header are still to come.
     pub(crate) fn missing(&self) -> usize {
         LEN.saturating_sub(self.received)
     }
@@ -84,11 +84,12 @@ impl HeaderParser {
     }
 }
 
-/// Feeds `data` to a parser, whole and cut: the first byte chooses the cut, the second the peer.
+/// Feeds `data` to a parser, whole and in two pieces: the first byte says where to cut, the second which
+/// protocol the peer must have.
 ///
 /// # Panics
 ///
-/// When the verdicts differ, or an accepted header is not the one we would send.
+/// Panics when the verdicts differ, or when an accepted header is not the one that we would send.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(data: &[u8]) {
     let [cut, peer, stream @ ..] = data else {
@@ -117,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// Parses `bytes` in every way to cut them in two, and one by one; all must agree.
+    /// Parses `bytes` cut in two at each position, and byte by byte. All verdicts must agree.
     fn verdict(expected: ProtocolId, bytes: &[u8]) -> Option<Result<(), HeaderError>> {
         let whole = HeaderParser::new(expected).parse(&mut &bytes[..]);
         for cut in 0..=bytes.len() {

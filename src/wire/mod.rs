@@ -1,13 +1,13 @@
-//! What stands on a stream connection, byte by byte.
+//! The bytes on a stream connection.
 //!
-//! Owns the two layers every stream transport shares: the [`header`] that both sides send once, and
-//! the [`frame`]s that follow. Pure: bytes come in as slices and go out as values, so all of it can
-//! be run, tested and fuzzed without a socket. Knows nothing of protocol headers: for this module
-//! the bytes of an SP message are opaque.
+//! Owns the two layers that all stream transports share: the [`header`] that both sides send once, and
+//! the [`frame`]s that follow. The code is pure: bytes come in as slices and go out as values, so it can
+//! be run, tested and fuzzed without a socket. It knows nothing of protocol headers: here the bytes of
+//! an SP message are opaque.
 //!
-//! Everything read here was written by a peer, and may be hostile. Nothing it can say panics, makes
-//! us take memory it has not paid for with bytes, or is forgiven: a violation is a value that ends
-//! the connection.
+//! Everything read here was written by a peer, which may be hostile. No input makes this code panic or
+//! take memory that the peer has not paid for with bytes, and no violation is forgiven: it becomes an
+//! error, which ends the connection.
 
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 #![cfg_attr(not(any(test, fuzzing)), deny(clippy::expect_used, clippy::panic, clippy::unwrap_used))]

@@ -17,7 +17,7 @@ use socket2::{Domain, SockAddr, Type};
 const IN_CHILD: &str = "SINEW_TEST_FEW_DESCRIPTORS";
 const LIMIT: usize = 64;
 
-/// C298; reliability D1: the listener lives on, does not burn the core, and accepts again as soon as
+/// C298: the listener lives on, does not burn the core, and accepts again as soon as
 /// a descriptor is free, without a new connection to remind it.
 #[test]
 fn a_listener_survives_the_end_of_descriptors() {

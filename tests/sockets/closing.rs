@@ -363,7 +363,7 @@ fn close_abandons_what_is_under_way() {
     assert_eq!(Raw::accepted(held).read_to_end(), kit::header(0x30));
 }
 
-/// C236, and reliability G10: from the callback that lets peers in, and from the events.
+/// C236: from the callback that lets peers in, and from the events.
 #[test]
 fn a_socket_can_be_closed_from_its_admit_callback() {
     for transport in Transport::ALL {

@@ -498,7 +498,7 @@ fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(waker))
 }
 
-/// Reliability G12: foreign code that panics on the I/O thread ends with itself.
+/// Foreign code that panics on the I/O thread ends with itself.
 #[test]
 fn a_waker_that_panics_does_not_end_the_io_thread() {
     struct Bomb;

@@ -85,7 +85,6 @@ fn a_listener_that_rejects_the_first_peer_takes_the_second_attempt() {
     }
 }
 
-/// Reliability G12.
 #[test]
 fn an_admit_callback_that_panics_turns_the_peer_away_and_harms_nobody_else() {
     let options = Options::new().admit(|_| panic!("the callback's own fault"));
