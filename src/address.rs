@@ -1,10 +1,10 @@
-//! Addresses: `scheme://rest`.
+//! Addresses, such as `tcp://127.0.0.1:80`.
 //!
-//! Owns the cut between scheme and rest. What the rest means is the transport's business.
+//! Owns where an address is split. The transport decides what the part after `://` means.
 
 use crate::error::AddressError;
 
-/// An address as the program gave it, cut at `://`.
+/// An address as the program gave it, split at `://`.
 ///
 /// ```
 /// use sinew::transport::Address;
@@ -20,11 +20,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Cuts an address at the first `://`. A transport is given addresses that are cut already.
+    /// Splits an address at the first `://`. Transports receive addresses that are already split.
     ///
     /// # Errors
     ///
-    /// [`AddressError::NoScheme`]: there is no `://`, or nothing before it.
+    /// [`AddressError::NoScheme`] if there is no `://`, or nothing before it.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         match url.find("://") {
             Some(scheme) if scheme > 0 => Ok(Self { url: url.to_owned(), scheme }),
@@ -32,7 +32,7 @@ impl Address {
         }
     }
 
-    /// The whole address as given.
+    /// The whole address, as given.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -47,27 +47,27 @@ impl Address {
         &self.url[self.scheme + "://".len()..]
     }
 
-    /// The error that says `reason`, a phrase such as `there is no port`, of this address.
+    /// The error that this address is wrong for `reason`, a phrase such as `there is no port`.
     pub fn malformed(&self, reason: &'static str) -> AddressError {
         AddressError::Malformed { url: self.url.clone(), reason }
     }
 
-    /// The error for a host that cannot be one.
+    /// The error for a text that cannot be a host.
     pub fn bad_host(&self, host: &str, reason: &'static str) -> AddressError {
         AddressError::Host { url: self.url.clone(), host: host.to_owned(), reason }
     }
 
-    /// The error for a port that is missing or is none.
+    /// The error for a port that is missing or not a port number.
     pub fn bad_port(&self, port: &str, reason: &'static str) -> AddressError {
         AddressError::Port { url: self.url.clone(), port: port.to_owned(), reason }
     }
 
-    /// The error for a zone of an IPv6 address that cannot be one.
+    /// The error for a text that cannot be the zone of an IPv6 address.
     pub fn bad_zone(&self, zone: &str, reason: &'static str) -> AddressError {
         AddressError::Zone { url: self.url.clone(), zone: zone.to_owned(), reason }
     }
 
-    /// The error for a path or name that is missing, cannot be one, or should not be there.
+    /// The error for a path or name that is missing, unusable, or not allowed there.
     pub fn bad_path(&self, path: &str, reason: &'static str) -> AddressError {
         AddressError::Path { url: self.url.clone(), path: path.to_owned(), reason }
     }
@@ -77,7 +77,7 @@ impl Address {
         AddressError::TooLong { url: self.url.clone(), piece: piece.to_owned(), limit }
     }
 
-    /// The error for a scheme that no transport has; those that there are are `known`.
+    /// The error for a scheme that no transport has; the schemes of all transports are `known`.
     pub(crate) fn unknown_transport(&self, known: Vec<String>) -> AddressError {
         let (url, scheme) = (self.url.clone(), self.scheme().to_owned());
         AddressError::UnknownTransport { url, scheme, known }

@@ -1,13 +1,13 @@
-//! Containment: code that is not ours, run where a panic of it must go no further.
+//! Containment: runs code that is not ours where its panic must go no further.
 //!
-//! An event loop serves all sockets of its runtime, and a change of a socket is to be finished: neither may
-//! end because a destructor, a waker or a logger panics. Owns the words of the log, too, since a logger is
-//! called from everywhere: [`log`] is that of the `log` crate, with a panic contained.
+//! An event loop serves all sockets of its runtime, and a change of a socket must be completed. Neither may
+//! end because a destructor, a waker or a logger panics. This file also owns the macros for logging, since a
+//! logger is called from everywhere: [`log`] is that of the `log` crate, with panics contained.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// As [`log::log!`], with the bare name of the level: `log!(Debug, "{name}: closed")`.
+/// Logs as [`log::log!`] does, with the bare name of the level: `log!(Debug, "{name}: closed")`.
 macro_rules! log {
     ($level:ident, $($words:tt)+) => {
         if log::Level::$level <= log::STATIC_MAX_LEVEL && log::Level::$level <= log::max_level() {
@@ -16,7 +16,7 @@ macro_rules! log {
     };
 }
 
-/// As `log!`, at level warn if it is news, at level debug otherwise.
+/// Logs as `log!` does, at level warn if it is news, at level debug otherwise.
 macro_rules! log_news {
     ($is_news:expr, $($words:tt)+) => {
         match $is_news {
@@ -28,7 +28,7 @@ macro_rules! log_news {
 
 pub(crate) use {log, log_news};
 
-/// Runs `call`. Says in the log that it panicked, if it did.
+/// Runs `call`. If it panics, logs that `what` did.
 pub(crate) fn contain(what: &str, call: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
         forget(panic);
@@ -43,7 +43,7 @@ pub(crate) fn write(log: impl FnOnce()) {
     }
 }
 
-/// What was thrown may throw in turn when it is dropped; then the second is let go for good.
+/// Drops a panic's payload. If its destructor panics in turn, the second payload is leaked.
 pub(crate) fn forget(panic: Box<dyn Any + Send>) {
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(worse);

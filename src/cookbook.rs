@@ -1,7 +1,7 @@
 //! The cookbook: one chapter for each task, with whole programs that can be copied.
 //!
 //! Each program compiles and runs with the tests of the crate, and ends by itself. Each chapter ends
-//! with what can go wrong, and what the library tells you then.
+//! with the things that can go wrong, and what the library tells you then.
 //!
 //! The chapters are the files of `docs/cookbook`. This module owns nothing else, and exists only where
 //! documentation is made or tested: a program that uses the crate compiles none of it.

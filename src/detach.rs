@@ -1,4 +1,4 @@
-//! Why a pipe is gone: plain data, for the protocols below sockets and for the programs above them.
+//! Why a pipe is gone: plain data, for protocols, sockets and programs.
 
 /// Why a pipe is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -6,7 +6,7 @@
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DetachReason {
-    /// The peer closed the connection, or it was lost.
+    /// The peer closed the connection, or the connection was lost.
     #[error("the peer closed the connection")]
     PeerClosed,
     /// Our protocol has no use for another peer.
@@ -15,13 +15,13 @@ pub enum DetachReason {
     /// The `admit` callback said no, or panicked.
     #[error("the peer was not admitted")]
     Denied,
-    /// `disconnect` was called for it.
+    /// The program called `disconnect`.
     #[error("closed by disconnect")]
     ClosedHere,
-    /// It was too slow for [`Overflow::Disconnect`](crate::Overflow::Disconnect).
+    /// The peer was too slow for [`Overflow::Disconnect`](crate::Overflow::Disconnect).
     #[error("the peer was too slow")]
     TooSlow,
-    /// Its endpoint was closed.
+    /// The endpoint of the pipe was closed.
     #[error("the endpoint was closed")]
     EndpointClosed,
     /// The socket was closed.
@@ -30,9 +30,9 @@ pub enum DetachReason {
     /// The peer announced a message over the limit.
     #[error("the peer announced a message of {announced} bytes, the limit is {limit}")]
     Oversize {
-        /// What the peer announced, in bytes, protocol header included.
+        /// The length that the peer announced, in bytes, protocol header included.
         announced: u64,
-        /// What is allowed, in bytes.
+        /// The length that is allowed, in bytes.
         limit: u64,
     },
     /// The peer broke the framing.
@@ -49,12 +49,12 @@ impl DetachReason {
         !matches!(self, Self::PeerClosed | Self::Io(_))
     }
 
-    /// Whether we closed the pipe for what the peer had sent.
+    /// Whether we closed the pipe because of what the peer had sent.
     pub(crate) fn is_fault(&self) -> bool {
         matches!(self, Self::Oversize { .. } | Self::Malformed)
     }
 
-    /// Whether the far end has yet to be told.
+    /// Whether the far end must still be told, because a call on our side closed the pipe.
     pub(crate) fn is_closed_by_us(&self) -> bool {
         matches!(self, Self::ClosedHere | Self::TooSlow | Self::EndpointClosed | Self::SocketClosed)
     }

@@ -1,8 +1,8 @@
 //! Messages: what a program sends and receives, and what a pipe carries.
 //!
-//! Owns the two shapes of a message. A [`Message`] is what the program sees: a body, and where it
-//! came from. A [`Frame`] is what crosses a pipe: the bytes of one SP message as they stand on the
-//! wire, protocol header and body in one. Knows nothing of protocols or transports.
+//! Owns the two forms of a message. A [`Message`] is what the program sees: a body, and the pipe that it
+//! came on. A [`Frame`] is what crosses a pipe: the bytes of one SP message as on the wire, the protocol
+//! header followed by the body. Knows nothing of protocols or transports.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,15 +23,15 @@ use crate::body::Body;
 pub struct PipeId(NonZeroU32);
 
 impl PipeId {
-    /// The largest number a pipe can have: 31 bits, because the top bit ends a backtrace.
+    /// The largest number that a pipe can have: 31 bits, because the top bit marks the end of a backtrace.
     pub(crate) const MAX: u32 = 0x7FFF_FFFF;
 
-    /// The id `n`, unless `n` is outside 1..=0x7FFF_FFFF.
+    /// The id `n`; `None` if `n` is outside 1..=0x7FFF_FFFF.
     pub(crate) fn new(n: u32) -> Option<Self> {
         (n <= Self::MAX).then(|| NonZeroU32::new(n).map(Self)).flatten()
     }
 
-    /// The number itself.
+    /// The number.
     pub fn get(self) -> u32 {
         self.0.get()
     }
@@ -51,18 +51,18 @@ impl fmt::Debug for PipeId {
 
 /// A message: any number of bytes, including none.
 ///
-/// Cloning is cheap and shares the bytes, which never change. Everything that can become a message
-/// does so by itself in a call such as `send("hello")`. What it costs:
+/// Cloning is cheap and shares the bytes, which never change. A call such as `send("hello")` converts its
+/// argument. The conversions cost:
 ///
 /// | made from | the bytes are |
 /// |---|---|
-/// | `String`, `Vec<u8>`, `Box<str>`, `Box<[u8]>`, [`Bytes`], [`BytesMut`], another message, a `Cow` that owns | taken over |
+/// | `String`, `Vec<u8>`, `Box<str>`, `Box<[u8]>`, [`Bytes`], [`BytesMut`], another message, a `Cow` that owns | moved |
 /// | `Arc<[u8]>` | shared, for one small allocation |
 /// | anything borrowed, a `Cow` that borrows | copied, once |
 ///
-/// And back: [`into_bytes`](Self::into_bytes) copies nothing; `Vec<u8>` and `String` copy, unless the
-/// message alone has the vector it was made from. Text that is not UTF-8 makes `String::try_from` fail, and
-/// there is no `String::from`:
+/// In the other direction [`into_bytes`](Self::into_bytes) copies nothing. `Vec::from` and `String::try_from`
+/// copy, unless the message is the sole owner of the vector that it was made from. `String::try_from` fails on
+/// bytes that are not UTF-8, and there is no `String::from`:
 ///
 /// ```compile_fail,E0277
 /// let text = String::from(sinew::Message::new()); // the compiler names `to_text` and `try_from`
@@ -79,8 +79,8 @@ impl fmt::Debug for PipeId {
 #[doc(alias("nn_msg", "nng_msg", "zmq_msg_t"))]
 pub struct Message {
     body: Body,
-    /// What a raw socket has received with it, or is to send before it; empty otherwise. Boxed: few
-    /// have it, and all are moved about.
+    /// The header that a raw socket has received, or is to send. Boxed, because few messages have one and
+    /// all messages are moved about.
     header: Option<Box<Bytes>>,
     pipe: Option<PipeId>,
 }
@@ -91,21 +91,22 @@ impl Message {
         Self::default()
     }
 
-    /// A message as it arrived on `pipe`.
+    /// A message that arrived on `pipe`.
     #[inline]
     pub(crate) fn received(body: impl Into<Body>, pipe: PipeId) -> Self {
         Self { body: body.into(), header: None, pipe: Some(pipe) }
     }
 
-    /// The same message with another protocol header, for a raw socket to send.
+    /// Replaces the protocol header, for a raw socket to send.
     ///
-    /// An empty one is none. All other sockets ignore it. What a header looks like: [`raw`](crate::raw).
+    /// An empty header is the same as none. All other sockets ignore it. [`raw`](crate::raw) describes the
+    /// headers.
     #[must_use]
     pub fn with_header(self, header: impl Into<Bytes>) -> Self {
         Self { header: Some(Box::new(header.into())), ..self }
     }
 
-    /// The protocol header with which a raw socket has received the message; empty otherwise.
+    /// The protocol header that a raw socket has received with the message; empty if there is none.
     #[doc(alias("nng_msg_header"))]
     pub fn header(&self) -> &Bytes {
         static NONE: Bytes = Bytes::new();
@@ -125,15 +126,15 @@ impl Message {
         self.body.into_bytes()
     }
 
-    /// The pipe the message was received on; `None` for a message that was not received.
+    /// The pipe that the message was received on; `None` for a message that was not received.
     ///
-    /// The pipe may be gone by now. Compare with the ids in `peers()` and in pipe events.
+    /// The pipe may be gone by now. The id can be compared with those in `peers()` and in pipe events.
     #[doc(alias("nng_msg_get_pipe"))]
     pub fn pipe(&self) -> Option<PipeId> {
         self.pipe
     }
 
-    /// The message as text, with every invalid sequence replaced by U+FFFD. Copies only then.
+    /// The message as text, with every invalid sequence replaced by U+FFFD. Copies only if there is one.
     #[doc(alias("String", "from_utf8", "to_string", "into_string"))]
     pub fn to_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
@@ -154,14 +155,15 @@ impl AsRef<[u8]> for Message {
     }
 }
 
-/// The message as text, as [`Message::to_text`] has it; width and the like are as for `str`.
+/// Writes the message as [`Message::to_text`] returns it; width and the like have the same effect as for
+/// `str`.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.to_text())
     }
 }
 
-/// The length, the first 64 bytes, and the pipe if it came on one.
+/// Writes the length, the first 64 bytes, and the pipe of a received message.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 64;
@@ -232,8 +234,8 @@ impl From<Message> for Vec<u8> {
     }
 }
 
-/// Bytes that are known to be text. A message is not, so nothing implements it; it is there for the
-/// compiler to say what to call instead.
+/// Bytes that are known to be text. The bytes of a message are not, so no type implements this trait. It
+/// makes the compiler say what to call instead.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a message is bytes, which need not be text: `to_text` replaces what is not UTF-8, \
@@ -242,7 +244,7 @@ impl From<Message> for Vec<u8> {
 )]
 pub trait KnownText {}
 
-/// Does not compile where it is used, and says why. The `for` keeps the bound from being judged here.
+/// Never compiles where it is used; the compiler says why. The `for` keeps it from checking the bound here.
 #[doc(hidden)]
 impl From<Message> for String
 where
@@ -253,7 +255,7 @@ where
     }
 }
 
-/// Fails with the bytes inside if they are not UTF-8.
+/// The error has the bytes inside if they are not UTF-8.
 impl TryFrom<Message> for String {
     type Error = FromUtf8Error;
 
@@ -262,14 +264,14 @@ impl TryFrom<Message> for String {
     }
 }
 
-/// As the hash of its body, since two messages are equal when their bodies are.
+/// Hashes the body only, since two messages are equal when their bodies are.
 impl Hash for Message {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.body.hash(state);
     }
 }
 
-/// Two messages are equal when their bodies are; where they came from does not count.
+/// Two messages are equal when their bodies are; header and pipe do not count.
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
         self.body == other.body
@@ -315,36 +317,36 @@ impl<const N: usize> PartialEq<&[u8; N]> for Message {
     }
 }
 
-/// What is to become of a message that is looked at where it lies in a pipe.
+/// What to do with a message that was inspected in a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is wanted.
+    /// Take it out of the pipe.
     Take,
-    /// Nobody wants it: it is dropped, and was never copied.
+    /// Drop it, without having copied it.
     Skip,
-    /// It stays where it is.
+    /// Leave it in the pipe.
     Leave,
 }
 
-/// What looking through a pipe has come to.
+/// The outcome of inspecting the messages in a pipe.
 #[derive(Debug)]
 pub(crate) enum Picked {
-    /// The first message that was wanted.
+    /// The first message that was not skipped was taken.
     Taken(Frame),
-    /// The first one that was not skipped stays.
+    /// The first message that was not skipped was left in the pipe.
     Left,
-    /// There is none that was not skipped.
+    /// All messages were skipped, or there were none.
     Nothing,
 }
 
-/// One SP message as a pipe carries it: `head` followed by `body`, cut at an arbitrary place.
+/// One SP message as a pipe carries it: the bytes of `head` followed by those of `body`.
 ///
-/// A stream transport delivers all of it in `body`. A large message inside the process arrives as
-/// the sender made it, its protocol header apart, so that the body need not be copied. Nobody may
-/// read a meaning into the place of the cut.
+/// A stream transport delivers the whole message in `body`. A large message inside the process arrives in
+/// the two parts that its sender made, so that the body need not be copied. Where the message is split has no
+/// meaning.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frame {
-    /// Nearly always nothing, and then it costs next to nothing to move and to drop.
+    /// Nearly always `None`, which costs next to nothing to move and to drop.
     head: Option<Box<Bytes>>,
     body: Body,
 }
@@ -360,7 +362,7 @@ impl Frame {
         Self { head: None, body: body.into() }
     }
 
-    /// Length of the whole SP message in bytes.
+    /// The length of the whole SP message in bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.head().len() + self.body.len()
@@ -370,7 +372,7 @@ impl Frame {
         self.head.as_ref().map_or(&[], |head| &head[..])
     }
 
-    /// Takes the first `n` bytes off; `None`, and nothing taken, when there are fewer.
+    /// Takes the first `n` bytes off. Returns `None`, and takes nothing, when there are fewer.
     pub(crate) fn take(&mut self, n: usize) -> Option<Bytes> {
         if n > self.len() {
             return None;
@@ -384,9 +386,9 @@ impl Frame {
         }
     }
 
-    /// Takes the first `n` bytes off, shown to `look`: nothing refers to them afterwards. `None`, and
-    /// nothing taken, when there are fewer.
-    pub(crate) fn take_off<R>(&mut self, n: usize, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    /// Shows the first `n` bytes to `read`, then takes them off without keeping a reference to them. Returns
+    /// `None`, and takes nothing, when there are fewer.
+    pub(crate) fn take_off<R>(&mut self, n: usize, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         if n > self.len() {
             return None;
         }
@@ -397,12 +399,12 @@ impl Frame {
             Some(head) if !head.is_empty() => &mut **head,
             _ => &mut self.body,
         };
-        let looked = look(&first[..n]);
+        let seen = read(&first[..n]);
         first.advance(n);
-        Some(looked)
+        Some(seen)
     }
 
-    /// The 32-bit word that begins at byte `at`; `None` when the message ends before it does.
+    /// The 32-bit word that begins at byte `at`; `None` when the message ends before the word does.
     pub(crate) fn word(&self, at: usize) -> Option<u32> {
         if self.head.is_none() {
             return self.body.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
@@ -414,7 +416,7 @@ impl Frame {
         Some(u32::from_be_bytes(word))
     }
 
-    /// All that is left, as one piece.
+    /// All bytes that are left, in one piece.
     #[inline]
     pub(crate) fn into_body(mut self) -> Body {
         self.join();
@@ -428,7 +430,7 @@ impl Frame {
         }
     }
 
-    /// Makes `head` empty.
+    /// Moves the bytes of `head` into `body`.
     #[inline]
     fn join(&mut self) {
         if let Some(head) = self.head.take() {
@@ -436,7 +438,7 @@ impl Frame {
         }
     }
 
-    /// Puts `head` before the body; copies only when both hold something.
+    /// Puts `head` before the body. Copies only when neither is empty.
     #[cold]
     fn join_with(&mut self, head: Bytes) {
         if self.body.is_empty() {

@@ -1,7 +1,7 @@
-//! Peers and endpoints, as a program is told of them: plain data.
+//! Peers and endpoints, as a socket reports them: plain data.
 //!
-//! Owns the words in which a socket says where it is bound or connected and to whom. Knows nothing of how
-//! either comes about.
+//! Owns the types in which a socket says where it is bound or connected, and to which peers. Knows nothing of
+//! how endpoints and pipes are made.
 
 use std::fmt;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::sync::Ordering;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct EndpointId(u64);
 
-/// The next endpoint's number. Std's, since a static must be made without a model running.
+/// The number of the next endpoint. An atomic of std, since loom's cannot be in a static.
 static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl EndpointId {
@@ -27,35 +27,36 @@ impl EndpointId {
     }
 }
 
-/// The bare number, as in metrics.
+/// Writes the bare number, as in metrics.
 impl fmt::Display for EndpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// How an endpoint stands.
+/// The status of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EndpointStatus {
     /// What it is doing.
     pub state: EndpointState,
-    /// For a connecting endpoint: attempts begun so far.
+    /// How many attempts a connecting endpoint has begun; 0 for a bound one.
     pub attempts: u64,
-    /// What went wrong last: with an attempt to connect, with accepting, or with a peer that was accepted and
-    /// sent a wrong header, such as one of a kind that this socket cannot talk to; stays after a later success.
+    /// The last error of an attempt to connect, of accepting, or of an accepted connection whose peer sent a
+    /// wrong header, such as that of a protocol that this socket cannot talk to. A later success does not
+    /// clear it.
     ///
     /// For a bound ipc endpoint whose file was removed or replaced it is
-    /// [`FileLost`](AttemptError::FileLost), for as long as that is so.
+    /// [`FileLost`](AttemptError::FileLost), until the file is back.
     pub last_error: Option<AttemptError>,
-    /// When the next attempt is due, in state `Waiting`.
+    /// When the next attempt is due; only in state `Waiting`.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "next_attempt_seconds", serialize_with = "until")
     )]
     pub next_attempt: Option<Instant>,
-    /// Pipes it has now.
+    /// How many pipes it has now.
     pub peers: usize,
 }
 
@@ -71,11 +72,11 @@ impl EndpointStatus {
 pub enum EndpointState {
     /// Bound, and accepting.
     Listening,
-    /// An attempt to connect is under way; also waiting for an inproc name to be bound.
+    /// Attempting to connect, or waiting for an inproc name to be bound.
     Connecting,
     /// Connected.
     Connected,
-    /// Waiting for the next attempt. It may come later than it is due: see
+    /// Waiting for the next attempt, which may come later than it is due: see
     /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes).
     Waiting,
     /// Closed.
@@ -99,14 +100,14 @@ impl EndpointState {
     }
 }
 
-/// The stable name, as in [`EndpointState::name`].
+/// Writes the stable name, as [`EndpointState::name`] returns it.
 impl fmt::Display for EndpointState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// The state, how many peers there are, and the last error: `waiting, 3 attempts, 0 peers, last error:
+/// Writes the state, the number of peers and the last error: `waiting, 3 attempts, 0 peers, last error:
 /// connection refused`.
 impl fmt::Display for EndpointStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,18 +123,18 @@ impl fmt::Display for EndpointStatus {
     }
 }
 
-/// Who is at the other end of a pipe.
+/// The peer at the other end of a pipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Peer {
     /// The pipe.
     pub pipe: PipeId,
-    /// The endpoint of ours that the pipe came from.
+    /// Our endpoint, through which the pipe was made.
     pub endpoint: EndpointId,
-    /// That endpoint's address.
+    /// The address of that endpoint.
     pub url: String,
-    /// Whether we connected (`true`) or were connected to.
+    /// Whether we connected to the peer (`true`) or the peer to us.
     pub outgoing: bool,
     /// Our address, as a URL; empty where there is none.
     pub local: String,
@@ -143,28 +144,28 @@ pub struct Peer {
     pub protocol: ProtocolId,
     /// For ipc: the process at the other end, as it was when it connected.
     pub credentials: Option<PeerCredentials>,
-    /// When the connection was complete.
+    /// When the connection was established.
     #[cfg_attr(feature = "serde", serde(rename = "connected_seconds", serialize_with = "age"))]
     pub since: Instant,
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.remote.is_empty() { &self.url } else { &self.remote };
-        write!(f, "{} at {place}", self.protocol)
+        let address = if self.remote.is_empty() { &self.url } else { &self.remote };
+        write!(f, "{} at {address}", self.protocol)
     }
 }
 
-/// A peer that is connected now, and what has passed.
+/// A peer that is connected now, with its queues and counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PeerStatus {
-    /// Who it is.
+    /// The peer.
     pub peer: Peer,
-    /// Messages waiting to be sent to it.
+    /// The messages that wait to be sent to it.
     pub send_queue: QueueStatus,
-    /// Messages received from it that wait to be taken.
+    /// The messages from it that wait to be received by the program.
     pub recv_queue: QueueStatus,
     /// Messages put into its send queue so far.
     pub messages_sent: u64,
@@ -181,13 +182,13 @@ pub struct PeerStatus {
 impl PeerStatus {
     /// How many messages to or from this peer were dropped for `reason` while it was connected.
     ///
-    /// Drops for which no single peer stands are only in [`Stats::drops`](crate::Stats::drops): a
-    /// message that no PUSH peer took, an answer to a peer that is gone.
+    /// Drops that concern no single connected peer are only in [`Stats::drops`](crate::Stats::drops): a
+    /// message that no PULL peer took, an answer to a peer that is gone.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops.drops(reason)
     }
 
-    /// Every reason with its count, the zeros included.
+    /// Every reason with its count, including zeros.
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self.drops(reason)))
     }
@@ -201,8 +202,8 @@ impl std::ops::Deref for PeerStatus {
     }
 }
 
-/// Who it is, and what has passed and waits: `pull at tcp://127.0.0.1:40312: 7 sent, 2 queued; 0
-/// received, 0 queued`.
+/// Writes the peer, how many messages it was sent and has sent, and how many wait: `pull at
+/// tcp://127.0.0.1:40312: 7 sent, 2 queued; 0 received, 0 queued`.
 impl fmt::Display for PeerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (sent, received) = (self.messages_sent, self.messages_received);
@@ -216,9 +217,9 @@ impl fmt::Display for PeerStatus {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct QueueStatus {
-    /// Messages in it.
+    /// How many messages are in it.
     pub messages: u64,
-    /// Bytes in it, protocol headers included.
+    /// How many bytes are in it, protocol headers included.
     pub bytes: u64,
 }
 
@@ -228,20 +229,20 @@ impl fmt::Display for QueueStatus {
     }
 }
 
-/// What is known of the two ends of a stream. It is found again in [`Peer`](crate::Peer).
+/// The two ends of a stream, as a transport reports them for [`Peer`](crate::Peer).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamPeer {
-    /// Our end, as a URL; empty when the system does not tell.
+    /// Our address, as a URL; empty when the system does not tell.
     pub local: String,
-    /// The peer's end, as a URL; empty when the system does not tell.
+    /// The peer's address, as a URL; empty when the system does not tell.
     pub remote: String,
     /// The process at the other end, where the system vouches for it.
     pub credentials: Option<PeerCredentials>,
 }
 
 impl StreamPeer {
-    /// Two ends, without credentials.
+    /// The addresses of both ends, without credentials.
     pub fn new(local: impl Into<String>, remote: impl Into<String>) -> Self {
         Self { local: local.into(), remote: remote.into(), credentials: None }
     }
@@ -252,23 +253,23 @@ impl StreamPeer {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PeerCredentials {
-    /// Process id; `None` where the system does not tell. Advisory: the process may be gone and the
-    /// number in use again.
+    /// The process id; `None` where the system does not tell. Do not rely on it: the process may be gone
+    /// and another one have the number.
     pub pid: Option<u32>,
-    /// User id.
+    /// The user id.
     pub uid: u32,
-    /// Group id.
+    /// The group id.
     pub gid: u32,
 }
 
 impl PeerCredentials {
-    /// Credentials as the operating system has told them to a transport.
+    /// Credentials that the operating system has told a transport.
     pub fn new(pid: Option<u32>, uid: u32, gid: u32) -> Self {
         Self { pid, uid, gid }
     }
 }
 
-/// `pid 4711, uid 1000, gid 1000`, without what is not known.
+/// Writes `pid 4711, uid 1000, gid 1000`, without a pid that is not known.
 impl fmt::Display for PeerCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(pid) = self.pid {
@@ -278,13 +279,13 @@ impl fmt::Display for PeerCredentials {
     }
 }
 
-/// For how many seconds it has been so.
+/// Writes how many seconds have passed since then.
 #[cfg(feature = "serde")]
 fn age<S: serde::Serializer>(since: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(since.elapsed().as_secs_f64())
 }
 
-/// In how many seconds it will be so; zero if it should have been.
+/// Writes how many seconds will pass until then; zero if the time is over.
 #[cfg(feature = "serde")]
 fn until<S: serde::Serializer>(at: &Option<Instant>, serializer: S) -> Result<S::Ok, S::Error> {
     use serde::Serialize;

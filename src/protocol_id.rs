@@ -1,4 +1,4 @@
-//! Protocol numbers: which protocol a peer speaks, as the wire has it and as people call it.
+//! Protocol numbers: the number of each protocol on the wire, and its name.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ macro_rules! protocol_ids {
             $(#[doc = concat!("`", $text, "`, ", stringify!($id), ".")]
             pub const $name: Self = Self($id);)*
 
-            /// The protocol's name in lower case, such as `req`; `None` for a number that names no
-            /// protocol known here.
+            /// The protocol's name in lower case, such as `req`; `None` for a number that no protocol of
+            /// this crate has.
             pub fn name(self) -> Option<&'static str> {
                 match self.0 {
                     $($id => Some($text),)*
@@ -43,7 +43,7 @@ protocol_ids! {
 }
 
 impl ProtocolId {
-    /// The id with this number, known or not.
+    /// The id with this number, whether or not it is known.
     pub(crate) const fn from_wire(id: u16) -> Self {
         Self(id)
     }

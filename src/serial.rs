@@ -1,7 +1,7 @@
-//! The feature `serde`: what sockets tell of themselves, as data for other programs.
+//! The feature `serde`: the reports of sockets, as data for other programs.
 //!
-//! Owns how the types are written that derive nothing: names instead of numbers. How single fields are
-//! written stands beside their types. Only writing is there: these are reports, and none is read back.
+//! Owns how the types are written that do not derive `Serialize`: names instead of numbers. How single fields
+//! are written is beside their types. There is no `Deserialize`: nobody reads reports back in.
 
 use serde::{Serialize, Serializer};
 
@@ -11,35 +11,35 @@ use crate::peer::EndpointState;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
-/// The stable name, as in [`DropReason::name`].
+/// Writes the stable name, as [`DropReason::name`] returns it.
 impl Serialize for DropReason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }
 
-/// The stable name, as in [`EndpointState::name`].
+/// Writes the stable name, as [`EndpointState::name`] returns it.
 impl Serialize for EndpointState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }
 
-/// The name, such as `req`, or the number in hexadecimal of a protocol that is not known here.
+/// Writes the name, such as `req`, or the number in hexadecimal of a protocol that this crate does not have.
 impl Serialize for ProtocolId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// The number.
+/// Writes the number.
 impl Serialize for PipeId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(self.get())
     }
 }
 
-/// The sentence that `Display` has.
+/// Writes the sentence that `Display` writes.
 impl Serialize for AttemptError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -1,8 +1,8 @@
-//! Counters: what a socket has done, and why a message is no longer there.
+//! Counters: what a socket has done, and why messages were dropped.
 //!
-//! Owns the list of reasons for which a message may be dropped and the counters of a socket. All are
-//! monotonic 64-bit numbers, bumped with relaxed atomics by whoever does the thing counted, and read
-//! at any time.
+//! Owns the list of reasons for which a message may be dropped, and the counters of a socket. Counters are
+//! monotonic 64-bit numbers. The code that does a thing counts it, with relaxed atomics, and any thread
+//! may read the counters at any time.
 
 use std::fmt;
 
@@ -38,24 +38,24 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Outbound: the pipe was lost with the message still in its send queue.
     PipeLost = "pipe_lost";
-    /// Outbound: the peer's send queue was full and the protocol does not wait; the message itself or
-    /// the oldest in the queue was dropped.
+    /// Outbound: the peer's send queue was full and the protocol does not wait. This message, or the oldest
+    /// in the queue, was dropped.
     SendQueueFull = "send_queue_full";
-    /// Outbound: a newer message with the same key took its place in what a PUB holds for that
+    /// Outbound: a newer message with the same key replaced it among those that a PUB holds for a slow
     /// subscriber; see [`Options::conflate`](crate::Options::conflate).
     ConflatedUnsent = "conflated_unsent";
     /// Outbound: nobody was connected and the protocol does not wait.
     NoPeer = "no_peer";
-    /// Outbound: the peer that asked is no longer connected, so its answer had nowhere to go; or the
-    /// one for which a message was held, or that it named.
+    /// Outbound: the peer that had asked is no longer connected, so that its answer had nowhere to go; or the
+    /// peer for which a message was held, or which a message named, is not.
     PeerGone = "peer_gone";
-    /// Outbound: before the message had reached any peer a newer request took its place, or its
-    /// conversation or socket was closed.
+    /// Outbound: before the request or survey had reached any peer, a newer one of its conversation replaced
+    /// it, or the conversation or socket was closed.
     Superseded = "superseded";
     /// Outbound: the socket was closed with the message still queued.
     ClosedUnsent = "closed_unsent";
-    /// Outbound: the header given to a raw socket is too short to name a pipe; or it is one that the
-    /// sending socket of a device cannot send, such as a count of 255 hops.
+    /// Outbound: the header that was given to a raw socket is too short to name a pipe; or the sending socket
+    /// of a device cannot send the header, such as one with a count of 255 hops.
     BadHeader = "bad_header";
     /// Outbound: the message was over the `max_send_size` of the sending socket of a device.
     TooLarge = "too_large";
@@ -65,46 +65,47 @@ drop_reasons! {
     Stale = "stale";
     /// Inbound: an answer to a request or survey that is still open, from a peer that was not asked.
     NotAsked = "not_asked";
-    /// Inbound: a good message that nobody received before its request or survey was given up, or its
-    /// context closed.
+    /// Inbound: nobody received the message before its request or survey was given up, or its context
+    /// closed.
     Unread = "unread";
     /// Inbound: the protocol header was too short or had no end.
     Malformed = "malformed";
     /// Inbound: the message had travelled over more hops than the socket allows.
     TtlExceeded = "ttl_exceeded";
-    /// Inbound: the survey or the context already had as many unread messages as it may store; the
-    /// message itself or the oldest was dropped.
+    /// Inbound: the survey or the context already had as many unread messages as it may store. This
+    /// message, or the oldest, was dropped.
     RecvQueueFull = "recv_queue_full";
-    /// Inbound: a newer message with the same key took its place in the queue of a SUB; see
+    /// Inbound: a newer message with the same key replaced it in the queue of a SUB; see
     /// [`Options::conflate`](crate::Options::conflate).
     ConflatedUnread = "conflated_unread";
-    /// Inbound: the context that receives it has no subscription that fits.
+    /// Inbound: no subscription of the context that received it fits.
     NotSubscribed = "not_subscribed";
     /// Inbound: data from a peer that only receives, to a socket that only sends.
     Unexpected = "unexpected";
-    /// Inbound: a request whose asker had gone before anyone received it.
+    /// Inbound: the peer that had sent the request was gone before anyone received it.
     AskerGone = "asker_gone";
-    /// Inbound: the peer had left before anyone received it, and all that peers have left behind was
-    /// more than one receive queue may hold; the oldest was dropped. Only on a socket that drops what
-    /// it has no room for, such as SUB and BUS; all others let no new peer in until there is room.
+    /// Inbound: the peer was gone before anyone received the message, and the unread messages of all peers
+    /// that are gone were more than one receive queue may hold; the oldest was dropped. Only on sockets that
+    /// drop messages for which they have no room, such as SUB and BUS. All others let no new peer in until
+    /// there is room.
     PeerLeft = "peer_left";
     /// Inbound: the socket was closed, or turned the peer away, with the message unread.
     ClosedUnread = "closed_unread";
 }
 
-/// The stable name, as in [`DropReason::name`].
+/// Writes the stable name, as [`DropReason::name`] returns it.
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// A figure of [`Stats`], with what it means.
+/// A figure of [`Stats`] and its meaning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figure {
     /// The name of the field.
     pub(crate) name: &'static str,
-    /// The field's documentation, on one line.
+    /// The documentation of the field, on one line.
     pub(crate) help: &'static str,
     pub(crate) value: u64,
 }
@@ -114,14 +115,14 @@ macro_rules! counters {
         counters { $($(#[doc = $doc:literal])* $name:ident,)* }
         gauges { $($(#[doc = $gauge_doc:literal])* $gauge:ident,)* }
     ) => {
-        /// The counters of one socket, as they count. With cache lines of their own, as `Core` has.
+        /// The live counters of one socket. They have cache lines of their own, as `Core` has.
         #[derive(Debug)]
         #[repr(align(128))]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
-            /// Part of `copies_written`: what went straight to another socket of this process.
+            /// Part of `copies_written`: messages that went straight to another socket of this process.
             pub(crate) copies_handed_over: Counter,
-            /// Part of `copies_taken`: what a socket found in a pipe that it turned away.
+            /// Part of `copies_taken`: messages in pipes that the socket has turned away.
             pub(crate) copies_turned_away: Counter,
             in_progress: Counter,
             drops: [Counter; DropReason::ALL.len()],
@@ -138,7 +139,7 @@ macro_rules! counters {
                 }
             }
 
-            /// What the counters read now; the gauges are for the caller to fill in.
+            /// The counters as they are now; the caller fills in the gauges.
             pub(crate) fn read(&self) -> Stats {
                 let mut stats = Stats {
                     $($name: self.$name.get(),)*
@@ -152,11 +153,11 @@ macro_rules! counters {
             }
         }
 
-        /// What a socket has done so far, at one moment.
+        /// What a socket has done until one moment.
         ///
-        /// Counters only grow; bytes are bytes of message bodies, without protocol headers. The
-        /// figures are read one after the other while others count, so sums taken under traffic may
-        /// be off by what happened in between
+        /// Counters only grow. Bytes are those of message bodies, without protocol headers. The
+        /// figures are read one after the other while other threads count, so sums taken under traffic
+        /// may be off by what happened in between
         /// ([semantics, section 18](crate::spec::semantics#18-statistics)).
         #[derive(Clone, PartialEq, Eq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -183,7 +184,7 @@ macro_rules! counters {
                 .into_iter()
             }
 
-            /// What goes up and down.
+            /// The gauges, which go up and down.
             pub(crate) fn described_gauges(&self) -> impl Iterator<Item = Figure> + use<> {
                 [$(Figure {
                     name: stringify!($gauge),
@@ -202,27 +203,27 @@ counters! {
         established_connections,
         /// Connections that others made and that our protocol accepted.
         accepted_connections,
-        /// Accepted connections that were closed by us.
+        /// Connections, of those that our protocol had accepted, that we closed.
         dropped_connections,
-        /// Accepted connections that were closed or lost by the peer's side.
+        /// Connections, of those that our protocol had accepted, that the peer closed or that were lost.
         broken_connections,
         /// Attempts to connect that failed.
         connect_errors,
         /// Calls of bind that failed.
         bind_errors,
-        /// Failures to accept a connection, such as for want of descriptors.
+        /// Failures to accept a connection, such as for lack of descriptors.
         accept_errors,
-        /// Peers turned away by our protocol or by the `admit` callback.
+        /// Peers that our protocol or the `admit` callback turned away.
         rejected_pipes,
         /// Connections closed because of a wrong connection header.
         handshake_errors,
-        /// Connections closed because their header did not come in time.
+        /// Connections closed because the peer's header did not come in time.
         handshake_timeouts,
         /// Connections closed because the peer announced a message over the limit.
         oversize,
-        /// Connections closed because the framing was wrong in another way.
+        /// Connections closed because of another fault in the framing.
         framing_errors,
-        /// Messages of which only a part arrived before the connection ended.
+        /// Messages that had arrived only in part when their connection ended.
         truncated,
         /// Messages accepted from the program.
         messages_sent,
@@ -246,32 +247,33 @@ counters! {
         copies_taken,
         /// Copies of received messages that went to more than one context, beyond the first.
         copies_made,
-        /// Pipe events that a subscriber was too slow to be told.
+        /// Pipe events that were dropped because the program received events too slowly.
         events_missed,
-        /// Times that something began to wait until the program has received what peers that are gone
-        /// have left behind: a listener, a dialer, or a connection whose peer has left.
+        /// How often a listener, a dialer, or a connection whose peer is gone began to wait until the program
+        /// had received messages that peers had left behind.
         intake_pauses,
     }
     gauges {
         /// Pipes that can be used now.
         current_connections,
-        /// Connections on the way: being made, or exchanging headers.
+        /// Connections that are being made or exchange headers.
         inprogress_connections,
         /// Messages in the send queues of all pipes.
         send_queue,
         /// Messages in the receive queues of all pipes.
         recv_queue,
-        /// Messages accepted that have not reached a pipe yet: requests, and what a PUB that conflates holds.
+        /// Messages accepted that have not reached a pipe yet: requests, and messages that a PUB holds to conflate
+        /// them.
         held_outbound,
-        /// Answers taken from a pipe that nobody has received yet.
+        /// Answers taken out of a pipe that nobody has received yet.
         held_inbound,
     }
 }
 
 /// One monotonic number.
 ///
-/// Either everybody adds to it with [`add`](Self::add), or only who holds the socket's lock, with
-/// [`count`](Self::count), which costs next to nothing: never both.
+/// A counter is written in one of two ways, never in both: by any thread with [`add`](Self::add), or under the
+/// socket's lock with [`count`](Self::count), which costs next to nothing.
 #[derive(Debug)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -300,7 +302,7 @@ impl Counter {
     }
 }
 
-/// Counts one connection as on the way for as long as it lives.
+/// Counts one connection as in progress while this lives.
 #[derive(Debug)]
 pub(crate) struct InProgress(Arc<Counters>);
 
@@ -318,19 +320,19 @@ impl Drop for InProgress {
 }
 
 impl Counters {
-    /// Counts messages that were dropped. Whether they are the first for this reason.
+    /// Counts messages that were dropped. Returns whether they are the first for this reason.
     pub(crate) fn dropped(&self, reason: DropReason, messages: u64) -> bool {
         let before = self.drops[reason as usize].0.fetch_add(messages, Ordering::Relaxed);
         before == 0 && messages > 0
     }
 }
 
-/// What was dropped of one pipe. Takes memory with the first drop.
+/// The messages of one pipe that were dropped, by reason. Takes memory with the first drop.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct PipeDrops(Option<Box<[u64; DropReason::ALL.len()]>>);
 
 impl PipeDrops {
-    /// Counts messages that were dropped. Whether they are the first for this reason.
+    /// Counts messages that were dropped. Returns whether they are the first for this reason.
     #[inline]
     pub(crate) fn count(&mut self, reason: DropReason, messages: u64) -> bool {
         let drops = self.0.get_or_insert_with(|| Box::new([0; DropReason::ALL.len()]));
@@ -344,9 +346,9 @@ impl PipeDrops {
     }
 }
 
-/// The reasons that concern messages in a send queue.
+/// The reasons for which messages are dropped from a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
-/// The reasons that concern messages after they were taken out of a receive queue.
+/// The reasons for which messages are dropped after they were taken out of a receive queue.
 const AFTER_ARRIVAL: [DropReason; 12] = [
     DropReason::Stale,
     DropReason::NotAsked,
@@ -362,7 +364,7 @@ const AFTER_ARRIVAL: [DropReason; 12] = [
     DropReason::ClosedUnread,
 ];
 
-/// One line for each figure that is not zero.
+/// Writes one line for each figure that is not zero.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Figure { name, value, .. } in self.described_counters().chain(self.described_gauges()) {
@@ -377,7 +379,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// Every figure by its name, and each reason for which something was dropped.
+/// Writes every figure with its name, and each reason for which messages were dropped.
 impl fmt::Debug for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Stats");
@@ -388,14 +390,14 @@ impl fmt::Debug for Stats {
     }
 }
 
-/// Each reason for which something was dropped, with its count.
+/// Writes each reason for which messages were dropped, with its count.
 impl fmt::Debug for PipeDrops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Dropped(|reason| self.drops(reason)).fmt(f)
     }
 }
 
-/// Counts by reason, without the zeros: there are many reasons, and most never occur.
+/// Counts by reason, without zeros: there are many reasons, and most never occur.
 struct Dropped<F>(F);
 
 impl<F: Fn(DropReason) -> u64> fmt::Debug for Dropped<F> {
@@ -416,8 +418,8 @@ impl fmt::Debug for Name {
 }
 
 impl Stats {
-    /// Every counter and gauge with its name, which is that of its field, the zeros included; not the
-    /// drops, which [`dropped`](Self::dropped) has. The order is that of the fields.
+    /// Every counter and gauge with the name of its field, including zeros, in the order of the fields. The
+    /// drops are in [`dropped`](Self::dropped).
     pub fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let figures = self.described_counters().chain(self.described_gauges());
         figures.map(|figure| (figure.name, figure.value))
@@ -428,21 +430,21 @@ impl Stats {
         self.drops[reason as usize]
     }
 
-    /// Every reason with its count, the zeros included.
+    /// Every reason with its count, including zeros.
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self.drops(reason)))
     }
 
-    /// Checks the conservation law: nothing has vanished without a counted reason.
+    /// Checks the conservation law: no message has vanished without a counted reason.
     ///
-    /// Every message put into a send queue was handed to the transport, is still queued, was taken
-    /// back, or was dropped with its pipe or socket or for a newer one; every message taken out of a
-    /// receive queue, and every copy made of it, was delivered, is held for a conversation, or was
-    /// dropped for a reason. Holds whenever nobody is in the middle of a call on the socket.
+    /// Every message that was put into a send queue was handed to the transport, is still queued, was taken
+    /// back, or was dropped with its pipe or socket or for a newer one. Every message that was taken out of a
+    /// receive queue, and every copy of it, was delivered, is held for a conversation, or was dropped for a
+    /// reason. The law holds whenever no thread is in the middle of a call on the socket.
     ///
     /// # Errors
     ///
-    /// A sentence with the figures that do not add up.
+    /// Returns a sentence with the figures that do not add up.
     pub fn check_conservation(&self) -> Result<(), String> {
         let sum =
             |reasons: &[DropReason]| reasons.iter().map(|&reason| self.drops(reason)).sum::<u64>();
@@ -469,13 +471,13 @@ impl Stats {
     }
 }
 
-/// What was dropped, by reason, the zeros included.
+/// Writes how many messages were dropped, by reason, including zeros.
 #[cfg(feature = "serde")]
 fn write_drops<S: serde::Serializer>(drops: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(DropReason::ALL.iter().zip(drops))
 }
 
-/// What was dropped of one peer, by reason, without the zeros.
+/// Writes how many messages of one peer were dropped, by reason, without zeros.
 #[cfg(feature = "serde")]
 pub(crate) fn write_pipe_drops<S: serde::Serializer>(
     drops: &PipeDrops,

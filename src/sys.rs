@@ -1,19 +1,18 @@
-//! The system: what is asked of it directly.
+//! Calls of the system that std does not have.
 //!
-//! Owns the number of times that this process and its ancestors were made by `fork`. A child has a copy
-//! of all memory, and of all descriptors, but none of the threads: locks that these held are held for
-//! ever, and what it does to a descriptor it may do to its parent. So what was made before a fork must be
-//! known again by those who use it afterwards, without a system call: an [`Origin`] tells. What the child
-//! is to have of its own is [`PerProcess`].
+//! Owns the count of forks on the way to this process. A child that `fork` makes has a copy of all memory and
+//! of all descriptors, but none of the threads: locks that they held stay locked for ever, and what the
+//! child does to a descriptor may happen to its parent. So code must recognize what was made before a fork,
+//! without a system call: an [`Origin`] tells. A [`PerProcess`] is a value that each child makes anew.
 //!
-//! A child that was made by `clone` or `vfork` without the handlers of the C library is not noticed.
+//! A child that was made by `clone` or `vfork` without the handlers of the C library goes unnoticed.
 
 #![allow(unsafe_code)]
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-/// How often it was forked on the way from the first process to this one, since sinew was first used.
+/// The number of forks on the way from the first process to this one, since sinew was first used.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Runs in a child, in its only thread, before `fork` returns there.
@@ -21,13 +20,13 @@ extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Sees to it that forks are counted from now on.
+/// Makes sure that forks are counted from now on.
 fn count_forks() {
     static COUNTED: AtomicBool = AtomicBool::new(false);
-    // Two threads may both register: then a fork counts twice, which is as good. A lock would not be: a
-    // child could be left with it.
+    // Two threads may both register the handler. A fork then counts twice, which does no harm. A lock would:
+    // a child could inherit it locked.
     if !COUNTED.load(Ordering::Acquire) {
-        // SAFETY: the handler is a function of this program, and does nothing but to count.
+        // SAFETY: the handler is a function of this program, and only counts.
         let outcome = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         match outcome {
             0 => COUNTED.store(true, Ordering::Release),
@@ -40,7 +39,7 @@ fn count_forks() {
     }
 }
 
-/// In which process something was made.
+/// The process in which something was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin(u32);
 
@@ -53,13 +52,13 @@ impl Origin {
     /// Whether it was made before a fork, and belongs to an ancestor of this process.
     #[inline]
     pub(crate) fn is_ancestral(self) -> bool {
-        // Relaxed: a child begins with one thread, which has counted.
+        // Relaxed: a child begins with one thread, and that thread has counted.
         self.0 != GENERATION.load(Ordering::Relaxed)
     }
 }
 
-/// A value for a static, made anew in a child. Whoever needs it takes no lock that a fork could leave
-/// behind. What was there before is let go for good: others may have been at work on it.
+/// A value for a static, which each child makes anew. Reading it takes no lock, which a child could inherit
+/// locked. The parent's value is leaked in the child: other threads may have been changing it.
 pub(crate) struct PerProcess<T: 'static> {
     current: AtomicPtr<Born<T>>,
     make: fn() -> T,
@@ -78,7 +77,7 @@ impl<T: Sync> PerProcess<T> {
     /// The value of this process.
     pub(crate) fn get(&self) -> &'static T {
         let seen = self.current.load(Ordering::Acquire);
-        // SAFETY: what is not null was stored below, and is never freed.
+        // SAFETY: a pointer that is not null was stored below, and its target is never freed.
         match unsafe { seen.as_ref() } {
             Some(born) if !born.origin.is_ancestral() => &born.value,
             _ => self.renew(seen),
@@ -92,13 +91,13 @@ impl<T: Sync> PerProcess<T> {
         let current = match stored {
             Ok(_) => new,
             Err(others) => {
-                // SAFETY: it was made of a box above, and nobody else has seen it.
+                // SAFETY: the pointer comes from a box above, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(new) });
                 others
             }
         };
-        // SAFETY: it is stored, and so never freed, by us or by who was faster: another thread of this
-        // process, since a child begins with one.
+        // SAFETY: the value is stored, by us or by another thread of this process that was faster (a child
+        // begins with one thread), and a stored value is never freed.
         unsafe { &(*current).value }
     }
 }

@@ -1,14 +1,14 @@
-//! What a call has to tell that waited in vain.
+//! What the error of a call says that has timed out.
 //!
-//! Owns the words. The facts are gathered by the socket, when the time is over and not before: calls that
-//! succeed, and those that do not wait, pay nothing for it.
+//! Owns the text. The socket gathers the facts, not before the time is over: calls that succeed, and calls
+//! that do not wait, pay nothing for it.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How a socket stood when the time of a call was over: part of the errors that say so.
+/// The situation of a socket when the time of a call was over: part of the errors that say so.
 ///
-/// As text it is the sentence that such an error prints, with all there is to know:
+/// Its text is the sentence that such an error prints, with all facts:
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +24,7 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Situation(Box<Facts>);
 
-/// On the heap, so that an error is no larger than the message inside makes it.
+/// On the heap, so that it does not make errors larger.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) call: Call,
@@ -32,26 +32,26 @@ pub(crate) struct Facts {
     /// How long it waited; `None`: until the deadline of its survey.
     pub(crate) waited: Option<Duration>,
     pub(crate) peers: usize,
-    /// Where the socket is bound and connected, and how that stands; empty where it does not matter.
+    /// The endpoints of the socket, each with its status; empty where they do not matter.
     pub(crate) endpoints: Vec<String>,
-    /// What else may be the reason.
+    /// Another likely reason.
     pub(crate) hint: Option<&'static str>,
 }
 
-/// Which call it was.
+/// The call that has timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Send,
     Recv,
     Request,
     Reply,
-    /// With the number that was waited for.
+    /// A wait for this many peers.
     WaitForPeers(usize),
     /// A receive of pipe events.
     Events,
 }
 
-/// How many endpoints are listed in a sentence.
+/// How many endpoints the sentence lists.
 const LISTED: usize = 8;
 
 impl Situation {
@@ -59,20 +59,20 @@ impl Situation {
         Self(Box::new(facts))
     }
 
-    /// Nothing has happened to the socket with this name for so long.
+    /// The situation of a call for events of this socket that has waited so long.
     pub(crate) fn of_events(socket: &str, waited: Duration) -> Self {
         let (socket, waited) = (socket.to_owned(), Some(waited));
         let endpoints = Vec::new();
         Self::new(Facts { call: Call::Events, socket, waited, peers: 0, endpoints, hint: None })
     }
 
-    /// The same, of another call.
+    /// The same situation, of another call.
     pub(super) fn of(mut self, call: Call) -> Self {
         self.0.call = call;
         self
     }
 
-    /// The call, by its name: `send`, `recv`, `request`, `reply`, `wait_for_peers`, `events`. The forms with
+    /// The name of the call: `send`, `recv`, `request`, `reply`, `wait_for_peers` or `events`. The forms with
     /// `_timeout` have the same name.
     pub fn call(&self) -> &'static str {
         match self.0.call {
@@ -90,20 +90,20 @@ impl Situation {
         &self.0.socket
     }
 
-    /// How long the call might wait; `None`: until the deadline of its survey.
+    /// How long the call was allowed to wait; `None`: until the deadline of its survey.
     pub fn waited(&self) -> Option<Duration> {
         self.0.waited
     }
 
-    /// How many peers were connected; 0 for `events`, which does not look.
+    /// How many peers were connected; 0 for `events`, which does not count them.
     pub fn peers(&self) -> usize {
         self.0.peers
     }
 
-    /// Where the socket was bound and connected, and how that stood, one sentence for each: `connects to
-    /// tcp://127.0.0.1:5555: waiting, 5 attempts, 0 peers, last error: connection refused`. None where a
-    /// peer was connected, unless the call waited for peers. For programs there is
-    /// [`Endpoint::status`](crate::Endpoint::status).
+    /// The endpoints of the socket and their status, one sentence for each: `connects to
+    /// tcp://127.0.0.1:5555: waiting, 5 attempts, 0 peers, last error: connection refused`. Empty when a
+    /// peer was connected, unless the call waited for peers. Programs should use
+    /// [`Endpoint::status`](crate::Endpoint::status) instead of this text.
     pub fn endpoints(&self) -> impl Iterator<Item = &str> {
         self.0.endpoints.iter().map(String::as_str)
     }
@@ -129,7 +129,7 @@ impl fmt::Display for Situation {
     }
 }
 
-/// As `Display`.
+/// Writes what `Display` writes.
 impl fmt::Debug for Situation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
