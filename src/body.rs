@@ -1,12 +1,12 @@
-//! Bodies: the bytes of messages, whose last reference may run code of the program.
+//! Bodies: the bytes of messages. Dropping the last reference may run code of the program.
 //!
-//! A program may make a body of anything that holds bytes ([`Bytes::from_owner`]), and what it made is
-//! dropped where the last reference goes: perhaps deep inside a socket, in the middle of a change. That
-//! destructor is not ours. It may take its time, panic, or use the very socket. So no [`Body`] is dropped
-//! while the thread holds something that others wait for: it is put off, and dropped when the thread has
-//! let go of that.
+//! A program may make a body of anything that holds bytes ([`Bytes::from_owner`]). Its destructor runs where
+//! the last reference is dropped, perhaps deep inside a socket, in the middle of a change. That destructor is
+//! not ours: it may take long, panic, or use the same socket. So a thread drops no [`Body`] while it holds
+//! something that other threads wait for. It puts the body off, and drops it after letting go.
 //!
-//! Owns what each thread has put off, and the lock that puts off: [`StateLock`].
+//! Owns the bodies that each thread has put off, and the lock under which a thread puts them off:
+//! [`StateLock`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Body(Bytes);
 
 impl Body {
-    /// The bytes. From now on they are dropped wherever the caller drops them.
+    /// The bytes. From now on nothing puts off their destructor.
     #[inline]
     pub(crate) fn into_bytes(mut self) -> Bytes {
         std::mem::take(&mut self.0)
@@ -72,7 +72,7 @@ impl Drop for Body {
 /// Keeps `bytes` until the thread may drop them.
 #[cold]
 fn put_aside(bytes: Bytes) {
-    // An empty body refers to nothing. One that was moved out is empty.
+    // An empty body refers to nothing. A body that was moved out of is empty.
     if !bytes.is_empty() {
         LATER.with(|later| later.keep(bytes));
     }
@@ -82,12 +82,12 @@ thread_local! {
     static LATER: Later = const { Later::new() };
 }
 
-/// What a thread has put off.
+/// The bodies that a thread has put off.
 ///
-/// Has no destructor, so that it can be used as long as the thread lives. Nothing is lost by that: it is
-/// empty, and without memory, whenever nothing is put off any more.
+/// It has no destructor, so that the thread can use it until its end. It leaks nothing: outside of holds it is
+/// empty and has no memory.
 struct Later {
-    /// How many holds there are because of which bodies are put off.
+    /// How many holds are in force. Bodies are put off while there are any.
     holds: Cell<usize>,
     first: ManuallyDrop<Cell<Option<Bytes>>>,
     others: ManuallyDrop<Cell<Vec<Bytes>>>,
@@ -124,17 +124,18 @@ impl Later {
     }
 }
 
-/// Has the bodies that this thread drops put off until this is dropped, and every other one with it.
+/// A hold: this thread puts off the bodies that it drops until this and all its other holds are dropped.
 ///
-/// What is dropped then has been a message of others, perhaps: its panic is logged, and goes no further.
+/// The bodies may come from messages of other threads, so a panic of a destructor is logged and goes no
+/// further.
 #[must_use = "bodies are put off as long as this lives"]
 #[derive(Debug)]
 pub(crate) struct PutOff {
-    /// It counts for the thread that made it.
+    /// A hold is in force for the thread that made it.
     _not_send: PhantomData<*const ()>,
 }
 
-/// See [`PutOff`].
+/// Begins a hold.
 #[inline]
 pub(crate) fn put_off() -> PutOff {
     LATER.with(|later| later.holds.set(later.holds.get() + 1));
@@ -161,7 +162,7 @@ fn drop_what_is_left() {
     drop(LATER.with(Later::take));
 }
 
-/// Bodies that nobody needs any more. Dropped with this, or put off again.
+/// Bodies that nobody needs any more. Dropping this drops them, or puts them off again.
 #[must_use = "the bodies are dropped with it"]
 #[derive(Debug, Default)]
 pub(crate) struct Remains {
@@ -175,14 +176,14 @@ impl Drop for Remains {
         if let Some(first) = self.first.take() {
             let_go(first);
         }
-        // Nearly always there was only one.
+        // Nearly always there is only one.
         if !self.others.is_empty() {
             self.others.drain(..).for_each(let_go);
         }
     }
 }
 
-/// Drops `bytes`, or puts them off once more.
+/// Drops `bytes`, or puts them off again.
 fn let_go(bytes: Bytes) {
     match LATER.with(Later::is_in_force) {
         true => put_aside(bytes),
@@ -190,12 +191,12 @@ fn let_go(bytes: Bytes) {
     }
 }
 
-/// The lock of something that holds messages. Bodies are put off while it is held, and while what it
-/// guards is dropped.
+/// The lock of a state that holds messages. The thread puts off bodies while it holds the lock, and while it
+/// drops the state.
 #[derive(Debug)]
 pub(crate) struct StateLock<T> {
     state: Mutex<T>,
-    /// Behind the state, and so dropped after it.
+    /// Dropped after the state, because it is declared after it.
     _behind: EndOfHold,
 }
 
@@ -210,7 +211,7 @@ impl<T> StateLock<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> StateGuard<'_, T> {
-        // The hold last: a thread that waits for the lock puts nothing off.
+        // The hold begins last: a thread that waits for the lock puts nothing off.
         StateGuard { state: self.state.lock(), _bodies: put_off() }
     }
 }
@@ -227,16 +228,16 @@ impl Drop for EndOfHold {
     }
 }
 
-/// A [`StateLock`], held. What was put off meanwhile is dropped when the lock has been given back.
+/// The guard of a [`StateLock`]. Dropping it unlocks first, and then drops the bodies that were put off.
 #[derive(Debug)]
 pub(crate) struct StateGuard<'a, T> {
     state: MutexGuard<'a, T>,
-    /// Behind the lock, and so dropped after it.
+    /// Dropped after the lock, because it is declared after it.
     _bodies: PutOff,
 }
 
 impl<T> StateGuard<'_, T> {
-    /// Gives the lock back. What was put off, if anything, waits for the caller.
+    /// Unlocks. Returns the bodies that were put off, if there are any, for the caller to drop.
     #[inline]
     pub(crate) fn unlock(self) -> Option<Remains> {
         let remains = LATER.with(|later| (!later.is_empty.get()).then(|| later.take()));

@@ -1,8 +1,8 @@
 //! Errors: one enum per kind of operation.
 //!
-//! Owns what the program is told when a call fails. A failed send gives the message back
-//! ([`SendError::into_message`]); what a peer does wrong is never an error of the program's call,
-//! it is counted and closes the pipe.
+//! Owns what a program is told when a call fails. A failed send gives the message back
+//! ([`SendError::into_message`]). A fault of a peer is never an error of the program's call: it is counted, and
+//! closes the pipe.
 
 use std::fmt;
 use std::io;
@@ -18,8 +18,8 @@ mod situation;
 pub use situation::Situation;
 pub(crate) use situation::{Call, Facts};
 
-/// Has `Debug` print the sentence of `Display`: it is what people see when `main` returns the error, or
-/// when it is unwrapped.
+/// Implements `Debug` by `Display`: people see its text when `main` returns the error, or when it is
+/// unwrapped.
 macro_rules! debug_as_display {
     ($($error:ty),* $(,)?) => {
         $(impl std::fmt::Debug for $error {
@@ -47,7 +47,7 @@ pub struct Closed;
 #[error("there is no pipe {0}")]
 pub struct NoSuchPipe(pub PipeId);
 
-/// A message could not be sent; it is inside, untouched.
+/// A message could not be sent. It is inside, unchanged.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -63,7 +63,7 @@ pub enum SendError {
     /// The context has nothing to answer, or has answered already.
     #[error("cannot send: there is no request to answer")]
     State(Message),
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot send: the socket belongs to the process that this one was forked from")]
     Forked(Message),
     /// The header of the message is not one that this raw socket can send.
@@ -74,7 +74,7 @@ pub enum SendError {
     TooLarge {
         /// The message.
         message: Message,
-        /// How many bytes of protocol header go with it, and count.
+        /// How many bytes the protocol header has, which counts too.
         header: u32,
         /// The limit in bytes.
         limit: usize,
@@ -99,7 +99,7 @@ impl SendError {
         Self::TooLarge { message, header: excess.header_len(), limit: excess.limit }
     }
 
-    /// The same, of another call.
+    /// The same error, of another call.
     pub(crate) fn of(self, call: Call) -> Self {
         match self {
             Self::TimedOut(message, situation) => Self::TimedOut(message, situation.of(call)),
@@ -108,7 +108,7 @@ impl SendError {
     }
 }
 
-/// That a message is longer than may be sent, with the header that goes with it.
+/// A message is longer than the limit on sends, together with its header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Excess {
     pub(crate) header: usize,
@@ -121,7 +121,7 @@ impl Excess {
     }
 }
 
-/// What is too large, in words.
+/// The text that says what is too large.
 struct Size {
     body: usize,
     header: u32,
@@ -154,19 +154,19 @@ pub enum RecvError {
     /// The context has no request or survey to receive for, or another call is already receiving.
     #[error("cannot receive: the context has asked nothing, or another call receives already")]
     State,
-    /// A newer request or survey of the same context took the place of this one.
+    /// A newer request or survey of the same context replaced this one.
     #[error("cannot receive: a newer request took the place of this one")]
     Canceled,
     /// The peer that had the request is gone, and resending is switched off.
     #[error("the peer that had the request is gone")]
     ConnectionReset,
-    /// As [`RequestError::BadReply`].
+    /// See [`RequestError::BadReply`].
     #[error("no reply: {reason}")]
     BadReply {
         /// What was wrong: `Oversize` or `Malformed`.
         reason: DetachReason,
     },
-    /// As [`RequestError::GivenUp`].
+    /// See [`RequestError::GivenUp`].
     #[error("no reply: the request was sent {sent} times, the last peer was lost: {reason}")]
     GivenUp {
         /// How often the request was sent.
@@ -174,19 +174,19 @@ pub enum RecvError {
         /// Why the last peer that had it is gone.
         reason: DetachReason,
     },
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot receive: the socket belongs to the process that this one was forked from")]
     Forked,
 }
 
-/// A request got no reply; the request is inside.
+/// A request got no reply. The request is inside.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The socket is closed, or was closed while the call waited.
     #[error("no reply: the socket is closed")]
     Closed(Message),
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("no reply: the socket belongs to the process that this one was forked from")]
     Forked(Message),
     /// No reply came within the time the call had.
@@ -196,9 +196,9 @@ pub enum RequestError {
     /// acted on the request.
     #[error("the peer that had the request is gone")]
     ConnectionReset(Message),
-    /// A peer that had the request was disconnected, since what it sent cannot be read: a message over
-    /// `Options::max_recv_size`, most likely the reply, or broken framing. The request is not sent again,
-    /// to nobody: the next reply would be the same. It may have been acted on.
+    /// We disconnected a peer that had the request, since we cannot read what it sent: a message over
+    /// `Options::max_recv_size`, most likely the reply, or broken framing. The request is not sent again to any
+    /// peer, since the next reply would be the same. The peer may have acted on the request.
     #[error("no reply: {reason}")]
     BadReply {
         /// The request.
@@ -206,8 +206,8 @@ pub enum RequestError {
         /// What was wrong: `Oversize` or `Malformed`.
         reason: DetachReason,
     },
-    /// The request was sent again as often as `Options::max_resends` allows, and no peer that had it is
-    /// left. Each may have acted on it.
+    /// The request was sent again as often as `Options::max_resends` allows, and none of the peers that had it
+    /// is left. Each may have acted on the request.
     #[error("no reply: the request was sent {sent} times, the last peer was lost: {reason}")]
     GivenUp {
         /// The request.
@@ -222,7 +222,7 @@ pub enum RequestError {
     TooLarge {
         /// The request.
         message: Message,
-        /// How many bytes of protocol header go with it, and count.
+        /// How many bytes the protocol header has, which counts too.
         header: u32,
         /// The limit in bytes.
         limit: usize,
@@ -248,14 +248,13 @@ impl RequestError {
     }
 }
 
-/// What is wrong with an address, and with which piece of it. Also the cause inside [`BindError`] and
-/// [`ConnectError`].
+/// An address is wrong: which piece of it, and why. [`BindError`] and [`ConnectError`] have it as their cause.
 ///
-/// A piece that is missing is empty.
+/// The piece is empty if it is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// There is no `://`.
+    /// The address has no `://`.
     #[error("{url:?} has no scheme such as tcp://")]
     NoScheme {
         /// The address as given.
@@ -271,7 +270,7 @@ pub enum AddressError {
         /// The schemes of this runtime's transports.
         known: Vec<String>,
     },
-    /// There can be no such host. Whether there is one, only the system's resolver knows.
+    /// No host can have this name. (Whether a possible name exists, only the system's resolver knows.)
     #[error("{url:?}: {reason}{}", Piece(host))]
     Host {
         /// The address as given.
@@ -281,17 +280,17 @@ pub enum AddressError {
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
-    /// The port is missing, or is no port.
+    /// The port is missing, or is not a port number.
     #[error("{url:?}: {reason}{}", Piece(port))]
     Port {
         /// The address as given.
         url: String,
-        /// What stands where the port should.
+        /// The text in the position of the port.
         port: String,
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
-    /// What is behind the `%` of an IPv6 address is neither a number nor the name of an interface.
+    /// The text behind the `%` of an IPv6 address is neither a number nor the name of an interface.
     #[error("{url:?}: {reason}{}", Piece(zone))]
     Zone {
         /// The address as given.
@@ -301,7 +300,7 @@ pub enum AddressError {
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
-    /// The path or name is missing, cannot be one, or stands where there is none.
+    /// The path or name is missing, is unusable, or is not allowed there.
     #[error("{url:?}: {reason}{}", Piece(path))]
     Path {
         /// The address as given.
@@ -311,7 +310,7 @@ pub enum AddressError {
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
-    /// A transport of the program's own cannot make sense of what is behind the scheme.
+    /// A transport of the program's own cannot make sense of the part after the scheme.
     #[error("{url:?}: {reason}")]
     Malformed {
         /// The address as given.
@@ -324,7 +323,7 @@ pub enum AddressError {
     TooLong {
         /// The address as given.
         url: String,
-        /// What is too long.
+        /// The piece that is too long.
         piece: String,
         /// The transport's limit in bytes.
         limit: usize,
@@ -347,7 +346,7 @@ impl AddressError {
     }
 }
 
-/// The piece of an address that is wrong, as it stands behind the reason; nothing if it is missing.
+/// Writes the piece of an address that is wrong behind the reason, and nothing if the piece is missing.
 struct Piece<'a>(&'a str);
 
 impl fmt::Display for Piece<'_> {
@@ -359,15 +358,15 @@ impl fmt::Display for Piece<'_> {
     }
 }
 
-/// A `bind` failed; nothing is left behind.
+/// A `bind` failed, and left nothing behind.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// The address cannot be used.
     #[error("cannot bind: {0}")]
     Address(#[from] AddressError),
-    /// Somebody, perhaps this very socket, has the address already. For ipc also: the path is a file
-    /// that is not a socket; it was left alone.
+    /// A listener, perhaps of this very socket, has the address already. Over ipc also: the file at the path is
+    /// not a socket; it was left alone.
     #[error("cannot bind {url:?}: the address is in use")]
     AddressInUse {
         /// The address as given.
@@ -385,7 +384,7 @@ pub enum BindError {
     /// The socket is closed.
     #[error("cannot bind: the socket is closed")]
     Closed,
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot bind: the socket belongs to the process that this one was forked from")]
     Forked,
     /// The runtime could not be started.
@@ -402,8 +401,8 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// What a failed bind of `url` is called: an address in use, a permission denied, or any other
-    /// error. For transports.
+    /// The error for a failed bind of `url`, by the kind of `source`: an address in use, a permission denied, or
+    /// any other. For transports.
     pub fn from_io(url: impl Into<String>, source: io::Error) -> Self {
         let url = url.into();
         match source.kind() {
@@ -427,7 +426,7 @@ pub enum ConnectError {
     /// The socket is closed, or was closed during the attempt.
     #[error("cannot connect: the socket is closed")]
     Closed,
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot connect: the socket belongs to the process that this one was forked from")]
     Forked,
     /// The runtime could not be started.
@@ -445,8 +444,8 @@ pub enum ConnectError {
 
 /// Why one attempt to connect failed.
 ///
-/// The answer to "why is it not connected?": found in `endpoint.status()` for a background
-/// connection and inside [`ConnectError::Failed`] for `connect_now`.
+/// This answers "why is it not connected?". It is in `endpoint.status()` for a connection that is made in the
+/// background, and in [`ConnectError::Failed`] for `connect_now`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptError {
@@ -460,46 +459,46 @@ pub enum AttemptError {
     /// The name could not be resolved.
     #[error("the name cannot be resolved: {message}")]
     Resolve {
-        /// The class of the error: `NotFound` if there is no such name, `HostUnreachable` if nobody
-        /// could be asked at the moment, `AddrNotAvailable` if it has no address of the family that is
-        /// wanted; others as the system has them.
+        /// The class of the error: `NotFound` if there is no such name, `HostUnreachable` if no name server
+        /// could be asked at the moment, `AddrNotAvailable` if the name has no address of the wanted family, or
+        /// any other that the system returns.
         kind: io::ErrorKind,
         /// The system's words.
         message: String,
     },
-    /// Nobody answered within this, the [`connect_timeout`](crate::Options::connect_timeout).
+    /// Nobody answered within this time, the [`connect_timeout`](crate::Options::connect_timeout).
     #[error("timed out: no answer within {0:?}")]
     TimedOut(Duration),
-    /// The connection stood, but the peer's header did not come within this, the
+    /// The connection was established, but the peer's header did not come within this time, the
     /// [`handshake_timeout`](crate::Options::handshake_timeout).
     #[error("timed out: the peer has not said within {0:?} what it is")]
     HandshakeTimedOut(Duration),
-    /// The other side is not a peer we can talk to.
+    /// The other side is not a peer that this socket can talk to.
     #[error("protocol error: {0}")]
     Protocol(HeaderError),
     /// Our own protocol, or the `admit` callback, turned the peer away.
     #[error("the peer was rejected")]
     Rejected,
-    /// The peer is of the right kind, it seems, and did not want us: it closed the connection with the
-    /// header exchange, before any message had come from it. Nothing on the wire says why.
+    /// The peer seems to be of the right kind and did not want us: it closed the connection during or right
+    /// after the header exchange, before it had sent a message. Nothing on the wire says why.
     #[error("{}", TurnedAway { peer: *peer, greeted: *greeted })]
     TurnedAway {
-        /// The peer's protocol, for which there is a likely reason: a PAIR may have a peer already.
+        /// The peer's protocol, which suggests a reason: a PAIR may have a peer already.
         peer: ProtocolId,
-        /// Whether its header had come, so that for a moment there was a pipe.
+        /// Whether the peer's header had come, so that there was a pipe for a moment.
         greeted: bool,
     },
     /// The connection ended before the header exchange was over.
     #[error("the peer closed the connection before the header exchange was over")]
     Closed,
-    /// A bound ipc endpoint: the file through which others connect was removed or replaced. The
-    /// connections it has go on. No attempt can reach it again, unless the file comes back: close the
-    /// endpoint and bind anew.
+    /// The file through which others connect to a bound ipc endpoint was removed or replaced. The endpoint's
+    /// connections go on. No new one can reach it, unless the file comes back: close the endpoint and bind
+    /// again.
     #[error("the file {} {}", path.display(), lost(*replaced))]
     FileLost {
-        /// The file's path, absolute.
+        /// The absolute path of the file.
         path: PathBuf,
-        /// Whether another file is in its place.
+        /// Whether another file is at the path.
         replaced: bool,
     },
     /// Any other error of the operating system.
@@ -512,7 +511,7 @@ pub enum AttemptError {
     },
 }
 
-/// What became of the file of a listener, in words.
+/// The text that says what became of the file of a listener.
 fn lost(replaced: bool) -> &'static str {
     match replaced {
         true => "was replaced by another: who connects there does not come here",
@@ -520,7 +519,7 @@ fn lost(replaced: bool) -> &'static str {
     }
 }
 
-/// That a peer did not want us, in words.
+/// The text that says that a peer did not want us.
 struct TurnedAway {
     peer: ProtocolId,
     greeted: bool,
@@ -573,12 +572,12 @@ pub enum HeaderError {
     /// The reserved bytes are not zero.
     #[error("the reserved bytes of the peer's header are not zero")]
     Reserved,
-    /// The peer's protocol does not fit ours.
+    /// Our protocol does not talk to that of the peer.
     #[error("the peer is a {announced} socket, ours needs {expected}")]
     Peer {
         /// What the peer must be.
         expected: ProtocolId,
-        /// What it says it is.
+        /// What it says that it is.
         announced: ProtocolId,
     },
 }
@@ -594,13 +593,13 @@ pub enum OptionError {
         option: &'static str,
         /// The value that was set.
         value: String,
-        /// What is allowed, in words.
+        /// The allowed values, in words.
         allowed: &'static str,
     },
     /// The socket is closed.
     #[error("the socket is closed")]
     Closed,
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot set options: the socket belongs to the process that this one was forked from")]
     Forked,
     /// This kind of socket has no such option.
@@ -623,7 +622,7 @@ pub enum UnsubscribeError {
     /// The socket or context is closed.
     #[error("the socket is closed")]
     Closed,
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot unsubscribe: the socket belongs to the process that this one was forked from")]
     Forked,
 }
@@ -642,18 +641,18 @@ pub enum RuntimeError {
     /// A transport that was added cannot be used.
     #[error("the transport for {scheme:?} cannot be added: {reason}")]
     Transport {
-        /// The scheme that is the matter; empty if the transport has none.
+        /// The scheme that is wrong; empty if the transport has none.
         scheme: String,
         /// What is wrong, as a phrase.
         reason: &'static str,
     },
-    /// The I/O threads cannot have that name: there is a zero byte in it.
+    /// The I/O threads cannot have that name, because it has a zero byte.
     #[error("a thread cannot be called {name:?}: there is a zero byte in the name")]
     ThreadName {
         /// The name that was given.
         name: String,
     },
-    /// That number of I/O threads is not possible.
+    /// A runtime cannot have that number of I/O threads.
     #[error("a runtime has from 1 to {most} I/O threads, not {threads}")]
     IoThreads {
         /// How many were asked for.
@@ -661,10 +660,10 @@ pub enum RuntimeError {
         /// How many there may be.
         most: usize,
     },
-    /// The runtime was made before a `fork`, in an ancestor of this process: its threads are there.
+    /// The runtime was made before a `fork`, in an ancestor of this process, where its threads are.
     #[error("the runtime belongs to the process that this one was forked from")]
     Forked,
-    /// I/O threads were asked for in a runtime that was to have none.
+    /// The program asked for I/O threads in a manual runtime, which has none.
     #[error("a manual runtime has no I/O threads, but {threads} were asked for")]
     ManualIoThreads {
         /// How many were asked for.
@@ -672,14 +671,14 @@ pub enum RuntimeError {
     },
 }
 
-/// A wait ended without what was waited for.
+/// A wait for peers ended before they were there.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The socket is closed, or was closed while the call waited.
     #[error("cannot wait for peers: the socket is closed")]
     Closed,
-    /// The socket was made before a `fork`, in an ancestor of this process, and is not for this one.
+    /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error(
         "cannot wait for peers: the socket belongs to the process that this one was forked from"
     )]

@@ -49,8 +49,8 @@ drop_reasons! {
     /// Outbound: the peer that had asked is no longer connected, so that its answer had nowhere to go; or the
     /// peer for which a message was held, or which a message named, is not.
     PeerGone = "peer_gone";
-    /// Outbound: before the request or survey had reached any peer, a newer one of its conversation replaced
-    /// it, or the conversation or socket was closed.
+    /// Outbound: the message had reached no peer when a newer request of its conversation replaced it, or when
+    /// its conversation or socket was closed.
     Superseded = "superseded";
     /// Outbound: the socket was closed with the message still queued.
     ClosedUnsent = "closed_unsent";
