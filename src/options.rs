@@ -649,7 +649,8 @@ impl Options {
     }
 
     pub(crate) fn resends(&self) -> Resends {
-        Resends { interval: self.get_resend_interval(), limit: self.get_max_resends() }
+        let limit = self.get_max_resends().unwrap_or(Resends::NO_LIMIT);
+        Resends { interval: self.get_resend_interval(), limit }
     }
 
     /// What `max_resends` was set to.
@@ -932,8 +933,14 @@ impl Conflate {
 pub(crate) struct Resends {
     /// After how long without a reply; `None`: it is never sent again.
     pub(crate) interval: Option<Duration>,
-    /// How often; `None`: no limit.
-    pub(crate) limit: Option<u32>,
+    /// How often; [`Self::NO_LIMIT`] for no limit.
+    pub(crate) limit: u32,
+}
+
+impl Resends {
+    /// As often as can be counted. A number rather than `None`: compilers compare both halves of an
+    /// `Option` at once, which Valgrind takes for a look at memory that nobody has written.
+    pub(crate) const NO_LIMIT: u32 = u32::MAX;
 }
 
 /// The options that not every socket has.

@@ -18,7 +18,7 @@ use super::poller::{WatchRecv, WatchSend};
 use crate::error::Closed;
 use crate::error::{OptionError, RecvError, SendError, UnsubscribeError};
 use crate::message::Message;
-use crate::options::{Conflate, Keep, Options};
+use crate::options::{Conflate, Keep, Options, Resends};
 use crate::protocol::{self, Conversation, Protocol, RecvRefusal};
 use crate::socket::wait::{Patience, Waiting};
 use crate::socket::watch::{Beacon, Readiness, Watching};
@@ -362,11 +362,13 @@ impl ReqContext {
     }
 
     /// How often later requests of this context may be sent again; `None`: no limit; zero: never. See
-    /// [`Options::max_resends`](crate::options::Options::max_resends). Without effect on one that is closed.
+    /// [`Options::max_resends`](crate::Options::max_resends). Without effect on one that is closed.
     pub fn set_max_resends(&self, times: impl Into<Option<u32>>) {
         let limit = times.into();
         self.conversing.configure(|req, conversation, _| {
-            req.change_resends(conversation, |resends| resends.limit = limit);
+            req.change_resends(conversation, |resends| {
+                resends.limit = limit.unwrap_or(Resends::NO_LIMIT);
+            });
         });
     }
 }
@@ -529,7 +531,7 @@ impl SubContext {
     }
 
     /// How many messages of this context may wait to be received, 1 to 8192; see
-    /// [`Options::sub_queue`](crate::options::Options::sub_queue). Without effect on one that is closed.
+    /// [`Options::sub_queue`](crate::Options::sub_queue). Without effect on one that is closed.
     ///
     /// # Errors
     ///
@@ -541,13 +543,13 @@ impl SubContext {
     }
 
     /// Which message a full queue drops, and whether it may hold up the publishers first; see
-    /// [`Options::prefer_new`](crate::options::Options::prefer_new).
+    /// [`Options::prefer_new`](crate::Options::prefer_new).
     pub fn set_prefer_new(&self, yes: bool) {
         self.keep(|keep| keep.prefer_new = Some(yes));
     }
 
     /// Of which messages only the newest is kept, also among those that wait; see
-    /// [`Options::conflate`](crate::options::Options::conflate).
+    /// [`Options::conflate`](crate::Options::conflate).
     pub fn set_conflate(&self, key: impl Into<Option<Conflate>>) {
         let key = key.into();
         self.keep(|keep| keep.conflate = key);

@@ -525,7 +525,7 @@ impl Request {
 
     fn may_go_out_again(&self) -> bool {
         let Resends { interval, limit } = self.resends;
-        interval.is_some() && limit.is_none_or(|limit| self.sent <= limit)
+        interval.is_some() && self.sent <= limit
     }
 
     /// A pipe that has a copy is gone.
@@ -608,7 +608,7 @@ mod tests {
         }
 
         fn open(&mut self, interval: Option<Duration>) -> Conversation {
-            self.req.open(Resends { interval, limit: None })
+            self.req.open(Resends { interval, limit: Resends::NO_LIMIT })
         }
 
         fn attach(&mut self, n: u32) {
@@ -948,7 +948,7 @@ mod tests {
         for n in [1, 2, 3] {
             bench.attach(n);
         }
-        let asker = bench.req.open(Resends { interval: Some(SECOND), limit: Some(limit) });
+        let asker = bench.req.open(Resends { interval: Some(SECOND), limit });
         bench.send(asker, "a");
         (bench, asker)
     }

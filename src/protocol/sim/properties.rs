@@ -265,7 +265,7 @@ proptest! {
         interval in prop::option::of(Just(RESEND)), limit in 0..3u32,
     ) {
         let mut world = World::new(seed);
-        let resends = Resends { interval, limit: Some(limit) };
+        let resends = Resends { interval, limit };
         let req = world.node(Req::new(u32::MAX), Asker::new(resends));
         for _ in 0..reps {
             let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(false));
@@ -341,7 +341,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 
 /// Without a limit.
 fn every(interval: Duration) -> Resends {
-    Resends { interval: Some(interval), limit: None }
+    Resends { interval: Some(interval), limit: Resends::NO_LIMIT }
 }
 
 /// A message that says who sent it: a node, one of its conversations, and a number.
@@ -984,7 +984,7 @@ impl Asker {
             Err(RecvRefusal::ConnectionReset) => assert_eq!(self.resends.interval, None),
             Err(RecvRefusal::BadReply(_)) => assert!(self.faults),
             Err(RecvRefusal::GivenUp { sent, .. }) => {
-                assert_eq!(Some(sent), self.resends.limit.map(|limit| limit + 1));
+                assert_eq!(sent, self.resends.limit + 1);
             }
             Err(refusal) => return assert_eq!(refusal, RecvRefusal::WouldBlock),
         }
