@@ -1,11 +1,19 @@
 //! Log records: who came, who was refused, who left, and what is dropped, told once.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, Once, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use sinew::metrics::Observe;
-use sinew::{Bus, DropReason, Options, Pair, Pub, Pull, Push, Rep, Runtime, Sub, raw};
+use sinew::transport::{
+    Address, Destination, EndpointSettings, Framing, Listener, Source, Stream, StreamTransport,
+    Target, Tcp,
+};
+use sinew::{
+    AddressError, BindError, Bus, DropReason, Endpoint, EndpointState, Options, Pair, Pub, Pull,
+    Push, Rep, Runtime, Sub, raw,
+};
 
 mod kit;
 
@@ -297,6 +305,72 @@ fn a_logger_that_panics_ends_neither_an_io_thread_nor_a_wait() {
     });
 }
 
+/// A log record, here of a transport that panics, is written while the listener is in use.
+#[test]
+fn a_logger_may_close_the_endpoint_that_accepts() {
+    listen();
+    in_time(|| {
+        let runtime = Runtime::builder().transport(Panicky).build().unwrap();
+        let pull = Pull::on(&runtime, Options::new()).unwrap();
+        let endpoint = pull.bind("panicky://127.0.0.1:0").unwrap();
+        *lock(&TO_CLOSE) = Some(endpoint.clone());
+        Raw::connect(&endpoint.url().replace("panicky", "tcp"));
+        eventually("it is closed", || endpoint.status().state == EndpointState::Closed);
+        // The loop goes on, and the address is free.
+        eventually("it is bound again", || pull.bind(endpoint.url()).is_ok());
+        pull.close().unwrap();
+    });
+}
+
+/// tcp under another name, which panics when it accepts.
+#[derive(Debug)]
+struct Panicky;
+
+impl StreamTransport for Panicky {
+    fn schemes(&self) -> &[&str] {
+        &["panicky"]
+    }
+
+    fn framing(&self) -> Framing {
+        Tcp::new().framing()
+    }
+
+    fn bind(
+        &self,
+        address: &Address,
+        settings: &EndpointSettings,
+    ) -> Result<Box<dyn Listener>, BindError> {
+        let address = Address::parse(&format!("tcp://{}", address.after_scheme()))?;
+        Ok(Box::new(PanickyListener(Tcp::new().bind(&address, settings)?)))
+    }
+
+    fn target(&self, _: &Address) -> Result<Target, AddressError> {
+        unreachable!("nobody connects over it")
+    }
+
+    fn connect(&self, _: &Destination, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+        unreachable!("nobody connects over it")
+    }
+}
+
+#[derive(Debug)]
+struct PanickyListener(Box<dyn Listener>);
+
+impl Listener for PanickyListener {
+    fn source(&mut self) -> &mut dyn Source {
+        self.0.source()
+    }
+
+    fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        self.0.accept()?;
+        panic!("as the test wants it")
+    }
+
+    fn url(&self) -> String {
+        self.0.url().replace("tcp", "panicky")
+    }
+}
+
 fn named(name: &str) -> Options {
     Options::new().name(name)
 }
@@ -308,6 +382,8 @@ static LOGGER: Logger = Logger;
 static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static LOOKED_AT: Mutex<Vec<(String, Box<dyn Observe>)>> = Mutex::new(Vec::new());
+/// Closed when a transport panics.
+static TO_CLOSE: Mutex<Option<Endpoint>> = Mutex::new(None);
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
@@ -318,6 +394,11 @@ impl log::Log for Logger {
         let text = record.args().to_string();
         let is_too_much = text.contains("sensitive") || text.starts_with("not watched");
         assert!(!is_too_much, "{text}");
+        if text == "a transport panicked"
+            && let Some(endpoint) = lock(&TO_CLOSE).take()
+        {
+            endpoint.close().unwrap();
+        }
         let looked_at = lock(&LOOKED_AT);
         for (_, socket) in looked_at.iter().filter(|(name, _)| text.starts_with(name)) {
             socket.snapshot();

@@ -1,15 +1,15 @@
 //! Listening: accepts connections for one endpoint.
 //!
 //! The listening socket is shared with the endpoint's handle, which drops it when the endpoint is
-//! closed: the address is free when that returns. Owns that [`ListenerSlot`]: who accepts has the
-//! listener to itself meanwhile, with no lock held, and who closes waits for that one.
+//! closed: the address is free when that returns. Owns that [`ListenerSlot`]: who accepts takes the
+//! listener out and has it to itself meanwhile, with no lock held, and who closes waits for that thread.
 
 use std::io::{self, ErrorKind};
-use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use mio::{Interest, Token};
+use mio::{Interest, Registry, Token};
 
 use super::connection::{Connection, Maker};
 use super::loops::HOME;
@@ -17,7 +17,7 @@ use super::timers::TimerKey;
 use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake, Waiting};
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Condvar, Mutex, Weak};
 use crate::transport::{BoundFile, Listener, Stream};
 use crate::wire::Framing;
 
@@ -38,23 +38,25 @@ pub(crate) struct ListenerSlot {
     file: Option<BoundFile>,
 }
 
+/// Where the listener is.
+///
+/// ```text
+///          lend                  another thread closes         it is given back
+///   Here <------> Lent -----------------------------> Awaited ------------------> Returned
+///    | closed      | its own thread closes                                           |
+///    +-----------> +------------------------------> Closed <-------------------------+
+/// ```
 #[derive(Debug)]
 enum Place {
     Here(Box<dyn Listener>),
-    /// Somebody has it for a moment.
-    Lent,
-    /// Somebody has it, and is the last: it is closed when it comes back.
-    LentLast,
-    /// It is back, for who closes.
+    /// This thread has it for a moment.
+    Lent(ThreadId),
+    /// A thread has it, and another waits to close it.
+    Awaited,
+    /// It is back, for who waits.
     Returned(Box<dyn Listener>),
+    /// It is closed, or will be by the thread that has it, as soon as it gives it back.
     Closed,
-}
-
-/// A listener for one who accepts or registers, until this is dropped.
-pub(super) struct Lent<'s> {
-    slot: &'s ListenerSlot,
-    /// `None` only while it is dropped.
-    listener: Option<Box<dyn Listener>>,
 }
 
 impl ListenerSlot {
@@ -69,11 +71,21 @@ impl ListenerSlot {
         self.file.as_ref()
     }
 
-    /// The listener; `None` when it is closed, or about to be.
-    pub(super) fn lend(&self) -> Option<Lent<'_>> {
-        let mut place = self.lock();
-        match std::mem::replace(&mut *place, Place::Lent) {
-            Place::Here(listener) => Some(Lent { slot: self, listener: Some(listener) }),
+    /// Runs `act` with the listener and no lock held; `None` if it is closed, or about to be. `act` must
+    /// not panic, but may call anybody, even who closes the slot: then the listener is closed after it.
+    fn lend<T>(&self, registry: &Registry, act: impl FnOnce(&mut dyn Listener) -> T) -> Option<T> {
+        let mut listener = self.take()?;
+        let outcome = act(&mut *listener);
+        if let Some(closed) = self.give_back(listener) {
+            retire(closed, registry);
+        }
+        Some(outcome)
+    }
+
+    fn take(&self) -> Option<Box<dyn Listener>> {
+        let mut place = self.place.lock();
+        match std::mem::replace(&mut *place, Place::Lent(thread::current().id())) {
+            Place::Here(listener) => Some(listener),
             other => {
                 *place = other;
                 None
@@ -81,49 +93,50 @@ impl ListenerSlot {
         }
     }
 
-    /// Takes the listener out for good. Waits for who has it at the moment, which it cannot be itself.
-    /// `None` if it was taken out before.
-    pub(super) fn close(&self) -> Option<Box<dyn Listener>> {
-        let mut place = self.lock();
+    /// Puts the listener back. Returns it if it was closed meanwhile, and nobody waits for it.
+    fn give_back(&self, listener: Box<dyn Listener>) -> Option<Box<dyn Listener>> {
+        let mut place = self.place.lock();
+        match *place {
+            Place::Closed => return Some(listener),
+            Place::Awaited => *place = Place::Returned(listener),
+            _ => *place = Place::Here(listener),
+        }
+        drop(place);
+        self.back.notify_one();
+        None
+    }
+
+    /// Closes the listener: its address is free when this returns. Waits for another thread that has it
+    /// at the moment. Where it is the calling thread that has it, and closes it from a log record, say, the
+    /// address is free as soon as the listener is given back.
+    pub(super) fn close(&self, registry: &Registry) {
+        if let Some(listener) = self.take_out() {
+            retire(listener, registry);
+        }
+    }
+
+    /// Takes the listener out for good. `None` if the calling thread has it, or it is closed already.
+    fn take_out(&self) -> Option<Box<dyn Listener>> {
+        let this = thread::current().id();
+        let mut place = self.place.lock();
         loop {
             match std::mem::replace(&mut *place, Place::Closed) {
                 Place::Here(listener) | Place::Returned(listener) => return Some(listener),
                 Place::Closed => return None,
-                Place::Lent | Place::LentLast => *place = Place::LentLast,
+                Place::Lent(thread) if thread == this => return None,
+                Place::Lent(_) | Place::Awaited => *place = Place::Awaited,
             }
             place = self.back.wait(place).unwrap_or_else(PoisonError::into_inner);
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let Some(listener) = self.listener.take() else { return };
-        let mut place = self.slot.lock();
-        *place = match *place {
-            Place::LentLast => Place::Returned(listener),
-            _ => Place::Here(listener),
-        };
-        drop(place);
-        self.slot.back.notify_one();
-    }
-}
-
-impl Deref for Lent<'_> {
-    type Target = dyn Listener;
-
-    fn deref(&self) -> &Self::Target {
-        self.listener.as_deref().expect("it is here until this is dropped")
-    }
-}
-
-impl DerefMut for Lent<'_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        self.listener.as_deref_mut().expect("it is here until this is dropped")
+/// Closes a listener that nobody else has.
+fn retire(mut listener: Box<dyn Listener>, registry: &Registry) {
+    // A poll that looks at the socket at this moment would keep it open beyond its drop; this waits
+    // for such a look. It may also not be watched yet, or the poll be gone.
+    if let Err(error) = registry.deregister(listener.source()) {
+        crate::contain::log!(Trace, "not watched: {error}");
     }
 }
 
@@ -185,18 +198,43 @@ impl Listening {
                 return Accepting::Done;
             }
         };
-        self.accept_some(most, accepted)
-    }
-
-    fn accept_some(&self, most: usize, accepted: &mut Vec<Box<dyn Stream>>) -> Accepting {
         let mut failures = Vec::new();
-        let accepting = match self.listener.lend() {
-            Some(listener) => accept_from(&*listener, most, accepted, &mut failures),
-            None => Accepting::Closed,
-        };
-        // With the listener given back: a logger may be slow, and may close the endpoint.
+        let accepting = self
+            .listener
+            .lend(&mailbox.registry, |listener| {
+                self.accept_from(listener, most, accepted, &mut failures)
+            })
+            .unwrap_or(Accepting::Closed);
+        // With the listener given back: a logger may be slow.
         failures.into_iter().for_each(|error| self.count(error));
         accepting
+    }
+
+    fn accept_from(
+        &self,
+        listener: &dyn Listener,
+        most: usize,
+        accepted: &mut Vec<Box<dyn Stream>>,
+        failures: &mut Vec<io::Error>,
+    ) -> Accepting {
+        for _ in 0..most {
+            // Somebody waits to close it.
+            if self.endpoint.is_closed() {
+                return Accepting::Closed;
+            }
+            match listener.accept() {
+                Ok(stream) => accepted.push(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepting::Done,
+                Err(error) => {
+                    let pause = is_shortage(&error);
+                    failures.push(error);
+                    if pause {
+                        return Accepting::Pause;
+                    }
+                }
+            }
+        }
+        Accepting::More
     }
 
     fn count(&self, error: io::Error) {
@@ -220,17 +258,19 @@ impl Driver {
         let endpoint = Arc::clone(&listening.endpoint);
         let token = self.listeners.insert(listening);
         self.members.add(endpoint.id, token);
-        let registered = match slot.lend() {
-            Some(mut listener) => {
-                self.cx.mailbox.registry.register(listener.source(), token, Interest::READABLE)
+        let registry = &self.cx.mailbox.registry;
+        let watch = |listener: &mut dyn Listener| {
+            registry.register(listener.source(), token, Interest::READABLE)
+        };
+        match slot.lend(registry, watch) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
+                endpoint.failed(error.into());
+                self.remove_listener(token);
             }
             // Closed in the meantime.
-            None => return self.remove_listener(token),
-        };
-        if let Err(error) = registered {
-            crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
-            endpoint.failed(error.into());
-            self.remove_listener(token);
+            None => self.remove_listener(token),
         }
     }
 
@@ -290,28 +330,6 @@ impl Driver {
             self.cx.timers.cancel(timer);
         }
     }
-}
-
-fn accept_from(
-    listener: &dyn Listener,
-    most: usize,
-    accepted: &mut Vec<Box<dyn Stream>>,
-    failures: &mut Vec<io::Error>,
-) -> Accepting {
-    for _ in 0..most {
-        match listener.accept() {
-            Ok(stream) => accepted.push(stream),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepting::Done,
-            Err(error) => {
-                let pause = is_shortage(&error);
-                failures.push(error);
-                if pause {
-                    return Accepting::Pause;
-                }
-            }
-        }
-    }
-    Accepting::More
 }
 
 /// Whether the error will last until something is given back: descriptors, memory, buffers. All

@@ -114,12 +114,7 @@ impl Mailbox {
 
     /// Closes a listening socket: its address is free when this returns.
     pub(crate) fn close_listener(&self, slot: &ListenerSlot) {
-        let Some(mut listener) = slot.close() else { return };
-        // A poll that looks at the socket at this moment would keep it open beyond its drop; this waits
-        // for such a look. It may also not be watched yet, or the poll be gone.
-        if let Err(error) = self.registry.deregister(listener.source()) {
-            crate::contain::log!(Trace, "not watched: {error}");
-        }
+        slot.close(&self.registry);
     }
 
     pub(super) fn take(&self) -> Vec<Command> {

@@ -62,6 +62,9 @@ impl Endpoint {
     /// more: a header exchange that is completed at that moment is too late. What is queued for its pipes is written as when a socket is
     /// closed: for up to 25 ms by this call, and by the I/O thread during [`Options::linger`](crate::Options::linger).
     ///
+    /// Waits for an `accept` that is under way in another thread. A logger may close the endpoint from a
+    /// record written during one; then the address is free when that `accept` is over.
+    ///
     /// # Errors
     ///
     /// [`Closed`] if it was closed before.

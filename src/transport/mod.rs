@@ -37,8 +37,8 @@
 //!
 //! The I/O thread serves all connections of its runtime, so a call that waits there holds up all of
 //! them. In a runtime without a thread, the thread that runs the event loop is the I/O thread. One thread
-//! may read a stream while another writes it. None of these calls may use a socket or an endpoint: the caller
-//! holds locks.
+//! may read a stream while another writes it. None of these calls may use a socket or an endpoint: the
+//! crate holds no lock, but is in the middle of a turn of the event loop, or of a write.
 //!
 //! # Readiness
 //!
@@ -46,8 +46,8 @@
 //! has returned `WouldBlock` must be reported again once the call can succeed, and a source that is ready when
 //! it is registered must be reported once after that. Reports that turn out to be wrong do no harm.
 //! The crate registers a source once and never re-registers it. It deregisters a listener's source before it
-//! drops the listener, in the thread that closes the endpoint, so that the poll does not keep the address any
-//! longer; the source may not have been registered by then. It does not deregister a stream's source: dropping
+//! drops the listener, in the thread that closes the endpoint (or in the I/O thread, if a logger closes it during
+//! an `accept`), so that the poll does not keep the address any longer; the source may not have been registered by then. It does not deregister a stream's source: dropping
 //! the stream must end the watch, as closing a descriptor does.
 //!
 //! # When a transport misbehaves
