@@ -263,7 +263,9 @@ impl Options {
     /// Default: everyone. The callback may take its time: it holds up the peer that it decides about, and
     /// nothing else. For tcp, ipc and transports of the program's own it runs on a thread of its own, made
     /// when it is needed and named `sinew-admit`; up to 64 for each I/O thread run at once, and further
-    /// peers wait for one of these. So it may run at the same time on several threads. For inproc it runs
+    /// peers wait for one of these. So it may run at the same time on several threads. Once 1024 peers of a
+    /// socket are being decided about, its listeners accept no more until half of them are, and
+    /// [`intake_pauses`](crate::Stats::intake_pauses) is counted; who knocks meanwhile waits in the kernel. For inproc it runs
     /// in the thread that binds or connects, or for a later attempt on such a thread. In a manual runtime
     /// it runs in the thread that turns the loop, which may be any that waits in a call of a socket.
     ///

@@ -250,7 +250,8 @@ counters! {
         /// Pipe events that were dropped because the program received events too slowly.
         events_missed,
         /// How often a listener, a dialer, or a connection whose peer is gone began to wait until the program
-        /// had received messages that peers had left behind.
+        /// had received messages that peers had left behind, or a listener began to wait for the `admit`
+        /// callback.
         intake_pauses,
     }
     gauges {

@@ -182,7 +182,7 @@ impl Listening {
     }
 
     /// Accepts what is there into `accepted`, as far as the socket takes in new pipes. If it does not,
-    /// `token` is told of it.
+    /// `token` is told when it does.
     fn accept(
         &mut self,
         token: Token,
@@ -190,14 +190,17 @@ impl Listening {
         accepted: &mut Vec<Box<dyn Stream>>,
     ) -> Accepting {
         let Some(host) = self.host.upgrade() else { return Accepting::Closed };
-        let most = match host.intake(Waiting::Loop(Arc::clone(mailbox), token)) {
-            Intake::Free => BATCH,
+        let waiting = || Waiting::Loop(Arc::clone(mailbox), token);
+        let most = match host.intake(waiting()) {
+            Intake::Shut => 0,
+            _ if host.is_crowded(waiting()) => 0,
             Intake::Single => 1,
-            Intake::Shut => {
-                self.is_put_off = true;
-                return Accepting::Done;
-            }
+            Intake::Free => BATCH,
         };
+        self.is_put_off = most == 0;
+        if self.is_put_off {
+            return Accepting::Done;
+        }
         let mut failures = Vec::new();
         let accepting = self
             .listener

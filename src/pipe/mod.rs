@@ -355,6 +355,10 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Whether the protocol would reject any pipe that is offered now.
     fn is_full(&self) -> bool;
 
+    /// Whether so many peers are being decided about that `listener` is to accept no more. Then it is told
+    /// when they have become fewer.
+    fn is_crowded(&self, listener: Waiting) -> bool;
+
     /// Whether the socket takes in new pipes now. If it is shut, `newcomer` is told when to ask again:
     /// when enough has been received, or there is no more to wait for.
     fn intake(&self, newcomer: Waiting) -> Intake;

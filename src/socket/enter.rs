@@ -17,7 +17,7 @@ use crate::error::Closed;
 use crate::pipe::Far;
 use crate::protocol::{Clock, Protocol};
 use crate::stats::DropReason;
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 
 impl<P: Protocol> Core<P> {
     /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
@@ -92,7 +92,7 @@ impl<P: Protocol> Core<P> {
 
     /// Ends the events of a closed socket, unless a pipe still has its last one coming.
     pub(super) fn close_events(&self) {
-        if self.deciding.load(Ordering::Acquire) == 0 {
+        if self.deciding.is_over() {
             self.hub.close();
         }
     }

@@ -16,7 +16,7 @@ use crate::protocol::Protocol;
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Bounds, Ring};
 use crate::stats::{Counters, DropReason};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 
 impl<P: Protocol> Host for Core<P> {
     fn identity(&self) -> (ProtocolId, ProtocolId) {
@@ -59,7 +59,7 @@ impl<P: Protocol> Host for Core<P> {
         if endpoint.is_closed() {
             return Err(DetachReason::EndpointClosed);
         }
-        self.deciding.fetch_add(1, Ordering::AcqRel);
+        self.deciding.begin();
         self.emit(PipeEventKind::Attaching, peer);
         Ok(())
     }
@@ -85,7 +85,7 @@ impl<P: Protocol> Host for Core<P> {
         self.counters.rejected_pipes.bump();
         crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
         self.emit(PipeEventKind::Detached(reason), peer);
-        self.deciding.fetch_sub(1, Ordering::AcqRel);
+        self.deciding.end().into_iter().for_each(Waiting::tell);
         if self.is_closed() {
             self.close_events();
         }
@@ -93,17 +93,30 @@ impl<P: Protocol> Host for Core<P> {
 
     fn attach(&self, new: NewPipe) -> Result<(), DetachReason> {
         let peer = new.peer.clone();
-        let verdict = self.enter(|entry| {
-            let verdict = entry.plug(new);
-            if verdict.is_ok() {
-                self.deciding.fetch_sub(1, Ordering::AcqRel);
+        let verdict = self.enter(|entry| entry.plug(new).map(|()| self.deciding.end()));
+        match verdict {
+            Ok(listeners) => {
+                listeners.into_iter().for_each(Waiting::tell);
+                Ok(())
             }
-            verdict
-        });
-        if let Err(reason) = &verdict {
-            self.turn_away(&peer, reason.clone());
+            Err(reason) => {
+                self.turn_away(&peer, reason.clone());
+                Err(reason)
+            }
         }
-        verdict
+    }
+
+    fn is_crowded(&self, listener: Waiting) -> bool {
+        let is_crowded = self.deciding.is_crowded(listener);
+        if is_crowded {
+            self.counters.intake_pauses.bump();
+            crate::contain::log!(
+                Debug,
+                "{}: no new peer is accepted until those that came are decided about",
+                self.name
+            );
+        }
+        is_crowded
     }
 
     fn intake(&self, newcomer: Waiting) -> Intake {

@@ -35,6 +35,7 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
 use crate::sys::Origin;
 
 mod broadcast;
+mod deciding;
 mod effects;
 mod enter;
 mod entry;
@@ -56,6 +57,7 @@ pub use watch::Readiness;
 
 pub(crate) use port::SocketPort;
 
+use deciding::Deciding;
 use effects::Effects;
 use entry::Entry;
 use events::EventHub;
@@ -113,7 +115,7 @@ impl<P: Protocol> Handle<P> {
             spin: Spin::new(options.spin),
             has_streams: AtomicBool::new(false),
             hub: EventHub::default(),
-            deciding: AtomicUsize::new(0),
+            deciding: Deciding::default(),
             options: Mutex::new(options),
             runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
         });
@@ -182,7 +184,7 @@ pub(crate) struct Core<P: Protocol> {
     has_streams: AtomicBool,
     hub: EventHub,
     /// Peers that are being decided about; their events come even when the socket is closed.
-    deciding: AtomicUsize,
+    deciding: Deciding,
     options: Mutex<Options>,
     runtime: OnceLock<Runtime>,
 }

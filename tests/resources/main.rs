@@ -6,6 +6,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod crowd;
 mod departed;
 mod idle;
 mod leftovers;
