@@ -10,7 +10,7 @@ use super::prelude::*;
 use super::recv::Yields;
 use super::role::AnswersAsked;
 use super::send::POLLED_TOO_OFTEN;
-use crate::api::context::{RepContext, RespondentContext};
+use crate::api::context::Context;
 use crate::error::Call;
 use crate::protocol::Route;
 
@@ -137,23 +137,13 @@ impl Engine for role::Respondent {
     }
 }
 
-/// The calls of a REP only.
-impl Rep {
+/// The calls of a socket that answers.
+impl<R: Answers> Socket<R, NoSend, CanRecv<Asked<R>>> {
     /// A conversation of its own, with the classic calls `recv` and `send`. Has the socket's timeouts as
     /// they are now. Of a closed socket it is closed.
     #[doc(alias("nng_ctx_open"))]
-    pub fn context(&self) -> RepContext {
-        RepContext::new(&self.core)
-    }
-}
-
-/// The calls of a RESPONDENT only.
-impl Respondent {
-    /// A conversation of its own, with the classic calls `recv` and `send`. Has the socket's timeouts as
-    /// they are now. Of a closed socket it is closed.
-    #[doc(alias("nng_ctx_open"))]
-    pub fn context(&self) -> RespondentContext {
-        RespondentContext::new(&self.core)
+    pub fn context(&self) -> Context<R> {
+        Context::new(&self.core)
     }
 }
 
@@ -252,7 +242,7 @@ impl<R: Answers> PollSending for Asked<R> {
         &self,
         answer: &mut Option<Message>,
         spot: &mut Spot,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         let Self { core, route, .. } = self;
         core.poll_send(route.interest(), |_| route.clone(), answer, spot, cx)
@@ -332,7 +322,7 @@ pub struct Replying<T: SendsAsync> {
 impl<T: SendsAsync> Future for Replying<T> {
     type Output = Result<(), ReplyError<T>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let Self { asked, answer, spot } = &mut *self;
         let polled = asked.as_ref().expect(POLLED_TOO_OFTEN).poll_send(answer, spot, cx);
         polled.map(|sent| {

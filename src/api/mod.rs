@@ -9,7 +9,7 @@
 mod prelude {
     pub(super) use std::fmt;
     pub(super) use std::future::Future;
-    pub(super) use std::task::{Context, Poll};
+    pub(super) use std::task::{self, Poll};
     pub(super) use std::time::Duration;
 
     pub(super) use super::poller::WatchRecv;
@@ -57,7 +57,7 @@ mod surveyor;
 pub use answer::{Asked, Question, Rep, ReplyError, Replying, Request, Respondent};
 pub use bus::Bus;
 pub use context::{
-    RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,
+    Context, RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,
 };
 pub use observe::{EndpointSnapshot, Observe, Snapshot};
 pub use pair::Pair;

@@ -183,7 +183,7 @@ pub struct SendingTo(Sending<Named>);
 impl Future for SendingTo {
     type Output = Result<(), SendError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx)
     }
 }
@@ -207,7 +207,7 @@ impl PollSending for Named {
         &self,
         message: &mut Option<Message>,
         spot: &mut Spot,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         let to = Some(self.pipe);
         self.core.poll_send(Polyamorous::interest(to), |_| to, message, spot, cx)

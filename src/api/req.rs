@@ -8,7 +8,7 @@ use std::task::ready;
 
 use super::prelude::*;
 use super::send::POLLED_TOO_OFTEN;
-use crate::api::context::{Conversing, ReqContext};
+use crate::api::context::Conversing;
 use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;
 use crate::protocol::{Conversation, RecvRefusal, Turn};
@@ -107,13 +107,6 @@ impl Req {
         }
     }
 
-    /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts and the resend
-    /// interval of the socket as they are now. Of a closed socket it is closed.
-    #[doc(alias("nng_ctx_open"))]
-    pub fn context(&self) -> ReqContext {
-        ReqContext::new(&self.core)
-    }
-
     fn ask(&self, message: Message, patience: Patience) -> Result<Message, RequestError> {
         let (mut asked, turn) = open_request(&self.core, &message)?;
         let attempt = asked.last_recv(turn);
@@ -143,7 +136,7 @@ pub struct Requesting {
 impl Future for Requesting {
     type Output = Result<Message, RequestError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let Self { core, message, asked, spot } = &mut *self;
         let request = message.as_ref().expect(POLLED_TOO_OFTEN);
         let (conversing, turn) = match asked {

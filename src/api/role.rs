@@ -21,6 +21,7 @@
 use std::marker::PhantomData;
 
 use super::answer::Asked;
+use super::context::{AskingProtocol, Keeps, Opens};
 use super::recv::{Source, Yields};
 use super::send::Destination;
 use crate::message::Message;
@@ -28,6 +29,8 @@ use crate::options::Options;
 use crate::protocol::{self, Protocol, Route};
 use crate::socket::SocketPort;
 use crate::socket::wait::Outcome;
+
+pub use super::context::{Answering, Asking, Filtering};
 
 /// What a socket is in its protocol. Implemented for the types of this module, and only for them.
 #[expect(private_bounds, reason = "a role is made here only, and nobody else runs its protocol")]
@@ -67,23 +70,43 @@ pub trait Receives:
     type Item: Yields<Self>;
 }
 
+/// A role whose sockets have contexts: `Req`, `Rep`, `Sub`, `Surveyor` and `Respondent`.
+#[expect(private_bounds, reason = "as that of `Role`")]
+#[diagnostic::on_unimplemented(
+    message = "a socket of the role `{Self}` has no contexts",
+    label = "this role has no contexts"
+)]
+pub trait Converses:
+    Role + Opens<<Self as Converses>::Kind> + Engine<Protocol: Protocol<Received: Outcome + 'static>>
+{
+    /// What its contexts do: [`Asking`], [`Answering`] or [`Filtering`].
+    type Kind: Keeps<Self::Protocol>;
+}
+
+/// A role whose sockets ask, and get what is answered: `Req` and `Surveyor`.
+#[expect(private_bounds, reason = "as that of `Role`")]
+pub trait Asks: Converses<Kind = Asking> + Engine<Protocol: AskingProtocol> {}
+
 /// A role whose sockets receive what can be answered: `Rep` and `Respondent`.
 #[expect(private_bounds, reason = "as that of `Role`")]
-pub trait Answers: Receives<Item = Asked<Self>> + AnswersAsked {}
+pub trait Answers:
+    Receives<Item = Asked<Self>> + Converses<Kind = Answering> + AnswersAsked
+{
+}
 
 /// What a role that answers has besides.
-pub(crate) trait AnswersAsked: Engine<Protocol: Answering> {
+pub(crate) trait AnswersAsked: Engine<Protocol: AnsweringProtocol> {
     /// What that which it receives is called in `Debug`.
     const ASKED: &'static str;
 }
 
 /// A protocol that receives what can be answered, with the way back.
-pub(crate) trait Answering:
+pub(crate) trait AnsweringProtocol:
     Protocol<To = Route, From = (), Received = (Route, Message)>
 {
 }
 
-impl<R: protocol::Role> Answering for protocol::Answerer<R> {}
+impl<R: protocol::Role> AnsweringProtocol for protocol::Answerer<R> {}
 
 /// What runs in a socket of a role: its protocol, made from options and changed by them.
 pub(crate) trait Engine: Sized + 'static {

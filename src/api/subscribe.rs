@@ -4,9 +4,10 @@
 //! socket's own, as that of a context is the context's.
 
 use super::prelude::*;
-use crate::api::context::SubContext;
+use crate::api::context::{Context, SubContext};
 use crate::error::UnsubscribeError;
 use crate::protocol::Conversation;
+use crate::socket::Core;
 
 /// SUB: of all that the PUB peers send, the messages that begin with a topic it has subscribed to.
 ///
@@ -111,6 +112,31 @@ impl Sub {
     /// it is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> SubContext {
-        SubContext::new(&self.core)
+        Context::new(&self.core)
+    }
+}
+
+impl Core<protocol::Sub> {
+    pub(super) fn subscribe(&self, of: Conversation, topic: &[u8]) -> Result<(), Closed> {
+        self.enter(|entry| {
+            if entry.is_closed() {
+                return Err(Closed);
+            }
+            entry.parts().0.subscribe(of, topic)
+        })
+    }
+
+    pub(super) fn unsubscribe(
+        &self,
+        of: Conversation,
+        topic: &[u8],
+    ) -> Result<(), UnsubscribeError> {
+        self.enter(|entry| {
+            if entry.is_closed() {
+                return Err(UnsubscribeError::Closed);
+            }
+            let (sub, mut io, _) = entry.parts();
+            sub.unsubscribe(of, topic, &mut io)
+        })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::iter::{Iterated, TryIter};
 use super::observe::Sealed;
 use super::prelude::*;
-use crate::api::context::{Conversing, SurveyorContext};
+use crate::api::context::Conversing;
 use crate::pipe::random_u32;
 use crate::protocol::{Conversation, RecvRefusal, Turn};
 use crate::socket::wait::{Failure, Waiting};
@@ -96,13 +96,6 @@ impl Surveyor {
         };
         let conversing = Conversing::new(&self.core, conversation);
         Ok(Survey { conversing, turn, deadline })
-    }
-
-    /// A conversation of its own, with the classic calls `send` and `recv`. Has the timeouts, the deadline and
-    /// the storage of the socket as they are now. Of a closed socket it is closed.
-    #[doc(alias("nng_ctx_open"))]
-    pub fn context(&self) -> SurveyorContext {
-        SurveyorContext::new(&self.core)
     }
 }
 

@@ -7,57 +7,57 @@ use std::time::Instant;
 
 use crate::message::Message;
 use crate::protocol::{self, Conversation, Port, Protocol, RecvRefusal, Turn};
-use crate::socket::{Handle, SocketPort};
+use crate::socket::{Core, Handle, SocketPort};
 
 /// A protocol with a table of conversations.
-pub(crate) trait Converses: Protocol<Received = Message> {
+pub(crate) trait ConversingProtocol: Protocol<Received = Message> {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port);
 }
 
 /// A protocol whose conversations ask.
-pub(crate) trait Asks: Converses<To = Conversation, From = Turn> {
+pub(crate) trait AskingProtocol: ConversingProtocol<To = Conversation, From = Turn> {
     fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal>;
 }
 
-impl Asks for protocol::Req {
+impl AskingProtocol for protocol::Req {
     fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
         Self::turn(self, conversation)
     }
 }
 
-impl Asks for protocol::Surveyor {
+impl AskingProtocol for protocol::Surveyor {
     fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
         Self::turn(self, conversation)
     }
 }
 
-impl Converses for protocol::Req {
+impl ConversingProtocol for protocol::Req {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         Self::close(self, conversation, io);
     }
 }
 
-impl Converses for protocol::Surveyor {
+impl ConversingProtocol for protocol::Surveyor {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         Self::close(self, conversation, io);
     }
 }
 
-impl Converses for protocol::Sub {
+impl ConversingProtocol for protocol::Sub {
     fn close(&mut self, conversation: Conversation, io: &mut impl Port) {
         Self::close(self, conversation, io);
     }
 }
 
 /// An open conversation; closed when dropped.
-pub(crate) struct Conversing<P: Converses> {
-    pub(super) core: Handle<P>,
-    pub(super) conversation: Conversation,
+pub(crate) struct Conversing<P: ConversingProtocol> {
+    core: Handle<P>,
+    conversation: Conversation,
     /// It has closed itself.
     is_over: bool,
 }
 
-impl<P: Converses> Conversing<P> {
+impl<P: ConversingProtocol> Conversing<P> {
     pub(crate) fn new(core: &Handle<P>, conversation: Conversation) -> Self {
         Self { core: core.clone(), conversation, is_over: false }
     }
@@ -84,33 +84,31 @@ impl<P: Converses> Conversing<P> {
     pub(crate) fn mark_over(&mut self) {
         self.is_over = true;
     }
+}
 
-    /// Changes how the conversation goes on. Nothing happens once it is closed.
-    pub(super) fn configure(&self, change: impl FnOnce(&mut P, Conversation, &mut SocketPort<'_>)) {
-        self.core.enter(|entry| {
+impl<P: ConversingProtocol> Core<P> {
+    /// Changes how a conversation goes on. Nothing happens once it is closed.
+    pub(super) fn configure(
+        &self,
+        conversation: Conversation,
+        change: impl FnOnce(&mut P, Conversation, &mut SocketPort<'_>),
+    ) {
+        self.enter(|entry| {
             let (protocol, mut io, _) = entry.parts();
-            change(protocol, self.conversation, &mut io);
+            change(protocol, conversation, &mut io);
         });
     }
 
     /// Gives up what was asked, and ends the calls that wait for it. Nothing happens the second time.
-    pub(super) fn close(&self) {
-        self.core.enter(|entry| {
-            let (protocol, mut io, _) = entry.parts();
-            protocol.close(self.conversation, &mut io);
-        });
-    }
-
-    /// Has every call that waits on the conversation look again.
-    pub(super) fn wake_every(&self) {
-        self.core.bell.signal.wake_every(self.conversation.interest());
+    pub(super) fn close_conversation(&self, conversation: Conversation) {
+        self.configure(conversation, |protocol, conversation, io| protocol.close(conversation, io));
     }
 }
 
-impl<P: Converses> Drop for Conversing<P> {
+impl<P: ConversingProtocol> Drop for Conversing<P> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.close();
+            self.core.close_conversation(self.conversation);
         }
     }
 }
