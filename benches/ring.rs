@@ -1,4 +1,4 @@
-//! How fast messages pass through a ring, and through the ring with locks that it has replaced.
+//! How fast messages pass through a ring, and into many.
 
 mod parts;
 
@@ -8,38 +8,38 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sinew_internals::internals::{Broadcast, Locked, Lockless, Queue};
+use sinew_internals::internals::{Broadcast, Ring};
 
 const LENGTHS: [usize; 4] = [8, 64, 1024, 65_536];
 /// As many as fit, however long they are.
 const BATCH: u64 = 16;
 
-fn one_thread<Q: Queue>(criterion: &mut Criterion, name: &str) {
+fn one_thread(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring/push and pop");
     for len in LENGTHS {
-        let (body, (mut queue, out)) = (Bytes::from(vec![7; len]), Q::open());
-        group.bench_function(BenchmarkId::new(name, len), |bencher| {
+        let (body, (mut queue, out)) = (Bytes::from(vec![7; len]), Ring::open());
+        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
             bencher.iter(|| {
                 queue.push(&body);
-                black_box(Q::pop(&out))
+                black_box(out.pop())
             });
         });
     }
 }
 
-fn bytewise<Q: Queue>(criterion: &mut Criterion, name: &str) {
+fn bytewise(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring/push 16 and consume their bytes");
     group.throughput(Throughput::Elements(BATCH));
     for len in LENGTHS {
-        let (body, (mut queue, out)) = (Bytes::from(vec![7; len]), Q::open());
-        group.bench_function(BenchmarkId::new(name, len), |bencher| {
+        let (body, (mut queue, out)) = (Bytes::from(vec![7; len]), Ring::open());
+        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
             bencher.iter(|| {
                 for _ in 0..BATCH {
                     queue.push(&body);
                 }
                 let mut left = BATCH;
                 while left > 0 {
-                    left -= Q::write(&out);
+                    left -= out.write();
                 }
             });
         });
@@ -47,8 +47,8 @@ fn bytewise<Q: Queue>(criterion: &mut Criterion, name: &str) {
 }
 
 /// The time in which `count` messages pass from thread to thread.
-fn pass<Q: Queue + Send>(body: &Bytes, count: u64) -> Duration {
-    let (mut queue, out) = Q::open();
+fn pass(body: &Bytes, count: u64) -> Duration {
+    let (mut queue, out) = Ring::open();
     let start = Instant::now();
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -60,7 +60,7 @@ fn pass<Q: Queue + Send>(body: &Bytes, count: u64) -> Duration {
         });
         let mut popped = 0;
         while popped < count {
-            match Q::pop(&out) {
+            match out.pop() {
                 Some(_) => popped += 1,
                 None => spin_loop(),
             }
@@ -69,13 +69,13 @@ fn pass<Q: Queue + Send>(body: &Bytes, count: u64) -> Duration {
     start.elapsed()
 }
 
-fn two_threads<Q: Queue + Send>(criterion: &mut Criterion, name: &str) {
+fn two_threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring/from thread to thread");
     group.throughput(Throughput::Elements(1));
     for len in LENGTHS {
         let body = Bytes::from(vec![7; len]);
-        group.bench_function(BenchmarkId::new(name, len), |bencher| {
-            bencher.iter_custom(|count| pass::<Q>(&body, count));
+        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
+            bencher.iter_custom(|count| pass(&body, count));
         });
     }
 }
@@ -94,18 +94,9 @@ fn fan_out(criterion: &mut Criterion) {
     }
 }
 
-fn rings(criterion: &mut Criterion) {
-    one_thread::<Lockless>(criterion, "ring");
-    one_thread::<Locked>(criterion, "with locks");
-    bytewise::<Lockless>(criterion, "ring");
-    bytewise::<Locked>(criterion, "with locks");
-    two_threads::<Lockless>(criterion, "ring");
-    two_threads::<Locked>(criterion, "with locks");
-}
-
 criterion_group! {
     name = benches;
     config = parts::short();
-    targets = rings, fan_out
+    targets = one_thread, bytewise, two_threads, fan_out
 }
 criterion_main!(benches);

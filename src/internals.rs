@@ -7,8 +7,8 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-pub use crate::protocol::internals::{Routes, TopicSet};
-use crate::ring::{self, Bounds, Encoder, Producer, Ring, safe};
+use crate::protocol::Topics;
+use crate::ring::{self, Bounds, Encoder, Producer};
 use crate::sync::Arc;
 use crate::wire::{Decoder, Framing, Piece};
 
@@ -16,87 +16,54 @@ use crate::wire::{Decoder, Framing, Piece};
 const BOUNDS: Bounds = Bounds { messages: 8192, bytes: 1 << 20 };
 const SLICES: usize = 64;
 
-/// A queue with two ends.
-pub trait Queue: Sized {
-    /// The end for taking out; the queue itself is the end for putting in.
-    type Out: Send;
-
-    /// An empty queue.
-    fn open() -> (Self, Self::Out);
-    /// Whether there was room.
-    fn push(&mut self, body: &Bytes) -> bool;
-    /// The next message.
-    fn pop(out: &Self::Out) -> Option<Bytes>;
-    /// Consumes one write of bytes; the number of messages that left.
-    fn write(out: &Self::Out) -> u64;
-}
-
-/// The ring of the crate.
+/// A ring, from the end that messages are put in at.
 #[derive(Debug)]
-pub struct Lockless(Producer);
+pub struct Ring(Producer);
 
-/// The end of it for taking out.
+/// The end that messages are taken out at.
 #[derive(Debug)]
-pub struct LocklessOut(Arc<Ring>);
+pub struct RingOut(Arc<ring::Ring>);
 
-/// The ring with locks that it is compared with.
-#[derive(Clone, Debug)]
-pub struct Locked(Arc<safe::Ring>);
-
-/// What is done with both rings in the same way, though they have no type in common.
-macro_rules! queue_calls {
-    () => {
-        fn push(&mut self, body: &Bytes) -> bool {
-            self.0.push(&[], body).is_ok()
-        }
-
-        fn pop(out: &Self::Out) -> Option<Bytes> {
-            Some(out.0.consumer().pop()?.0.into_body().into_bytes())
-        }
-
-        fn write(out: &Self::Out) -> u64 {
-            let mut pen = out.0.consumer();
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let listed = pen.slices(&mut slices);
-            let bytes = slices[..listed].iter().map(|slice| slice.len()).sum();
-            pen.consume(bytes).messages
-        }
-    };
-}
-
-impl Queue for Lockless {
-    type Out = LocklessOut;
-
-    fn open() -> (Self, Self::Out) {
+impl Ring {
+    /// Both ends of an empty ring.
+    pub fn open() -> (Self, RingOut) {
         let (producer, ring) = ring::new(Framing::Length, BOUNDS);
-        (Self(producer), LocklessOut(ring))
+        (Self(producer), RingOut(ring))
     }
 
-    queue_calls!();
+    /// Puts a message in; whether there was room.
+    pub fn push(&mut self, body: &Bytes) -> bool {
+        self.0.push(&[], body).is_ok()
+    }
 }
 
-impl Queue for Locked {
-    type Out = Self;
-
-    fn open() -> (Self, Self::Out) {
-        let ring = Self(Arc::new(safe::Ring::new(Framing::Length, BOUNDS)));
-        (ring.clone(), ring)
+impl RingOut {
+    /// The next message.
+    pub fn pop(&self) -> Option<Bytes> {
+        Some(self.0.consumer().pop()?.0.into_body().into_bytes())
     }
 
-    queue_calls!();
+    /// Consumes one write of bytes; the number of messages that left.
+    pub fn write(&self) -> u64 {
+        let mut consumer = self.0.consumer();
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let listed = consumer.slices(&mut slices);
+        let bytes = slices[..listed].iter().map(|slice| slice.len()).sum();
+        consumer.consume(bytes).messages
+    }
 }
 
 /// Messages framed once for many rings.
 #[derive(Debug)]
 pub struct Broadcast {
     encoder: Encoder,
-    rings: Vec<(Lockless, LocklessOut)>,
+    rings: Vec<(Ring, RingOut)>,
 }
 
 impl Broadcast {
     /// To so many empty rings.
     pub fn to(rings: usize) -> Self {
-        let rings = (0..rings).map(|_| Lockless::open()).collect();
+        let rings = (0..rings).map(|_| Ring::open()).collect();
         Self { encoder: Encoder::new(), rings }
     }
 
@@ -119,8 +86,30 @@ impl Broadcast {
 
     fn empty(&self) {
         for (_, out) in &self.rings {
-            Lockless::write(out);
+            out.write();
         }
+    }
+}
+
+/// What a subscriber wants.
+#[derive(Debug)]
+pub struct TopicSet(Topics);
+
+impl TopicSet {
+    /// Nothing.
+    #[expect(clippy::new_without_default, reason = "a shell for benches")]
+    pub fn new() -> Self {
+        Self(Topics::new())
+    }
+
+    /// From now on also messages that begin like that.
+    pub fn insert(&mut self, topic: &[u8]) -> bool {
+        self.0.insert(topic)
+    }
+
+    /// Whether the message is wanted.
+    pub fn matches(&self, body: &[u8]) -> bool {
+        self.0.matches(body)
     }
 }
 

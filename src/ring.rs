@@ -60,9 +60,6 @@ mod loom;
 mod model;
 #[deny(unsafe_code)]
 mod producer;
-#[cfg(all(any(test, sinew_internals), not(loom)))]
-#[deny(unsafe_code)]
-pub(crate) mod safe;
 #[cfg(all(test, not(loom)))]
 #[deny(unsafe_code)]
 mod tests;

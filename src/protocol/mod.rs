@@ -23,8 +23,6 @@ mod backtrace;
 mod bus;
 mod conversation;
 mod exclusive;
-#[cfg(all(sinew_internals, not(loom)))]
-pub(crate) mod internals;
 mod latest;
 mod look;
 #[cfg(test)]
@@ -58,6 +56,8 @@ pub(crate) use req::Req;
 pub(crate) use respondent::{Respondent, ToSurveys};
 pub(crate) use subscribe::{RawSub, Sub};
 pub(crate) use surveyor::Surveyor;
+#[cfg(all(sinew_internals, not(loom)))]
+pub(crate) use topics::Topics;
 
 /// What a protocol can do with its pipes: everything it has of the world outside.
 ///

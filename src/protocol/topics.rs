@@ -22,7 +22,7 @@
 
 /// A set of topics.
 #[derive(Debug)]
-pub(super) struct Topics {
+pub(crate) struct Topics {
     root: Branch,
     nodes: Arena<Node>,
     len: usize,
@@ -45,7 +45,7 @@ enum Place {
 }
 
 impl Topics {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { root: Branch::default(), nodes: Arena::default(), len: 0 }
     }
 
@@ -54,7 +54,7 @@ impl Topics {
     }
 
     /// Whether some topic is a prefix of `body`. The empty topic is one of everything.
-    pub(super) fn matches(&self, body: &[u8]) -> bool {
+    pub(crate) fn matches(&self, body: &[u8]) -> bool {
         let mut branch = &self.root;
         let mut rest = body;
         loop {
@@ -79,7 +79,7 @@ impl Topics {
     }
 
     /// Adds a topic; `false` if it is there already.
-    pub(super) fn insert(&mut self, topic: &[u8]) -> bool {
+    pub(crate) fn insert(&mut self, topic: &[u8]) -> bool {
         let added = self.add(topic);
         self.len += usize::from(added);
         added

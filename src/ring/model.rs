@@ -335,42 +335,6 @@ fn flat(popped: Option<(Frame, Taken)>) -> Option<(Vec<u8>, Taken)> {
     popped.map(|(frame, taken)| (frame.into_body().to_vec(), taken))
 }
 
-/// The same for the ring with locks, as far as it can do it.
-fn compare_safe(ring: &safe::Ring, model: &mut Model, seed: usize, operation: Operation) {
-    match operation {
-        Operation::Push { header, body } => {
-            let (header, body, whole) = split(seed, header, body);
-            assert_eq!(ring.push(&header, &body), model.push(&whole));
-        }
-        Operation::Consume(n) => {
-            let mut consumer = ring.consumer();
-            let mut out = [IoSlice::new(&[]); 64];
-            let slices = consumer.slices(&mut out);
-            let listed: Vec<u8> = out[..slices].iter().flat_map(|slice| slice.to_vec()).collect();
-            assert!(model.wire().starts_with(&listed), "the wire is as it should be");
-            let n = n.index(listed.len() + 1);
-            assert_eq!(consumer.consume(n), model.consume(n));
-        }
-        Operation::Pop => assert!(flat(ring.consumer().pop()) == model.pop()),
-        Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
-        Operation::Close => {
-            ring.close();
-            model.closed = true;
-        }
-        Operation::PushEvicting { .. }
-        | Operation::PushEncoded { .. }
-        | Operation::Append(_)
-        | Operation::AppendShared(_)
-        | Operation::AppendBody(_)
-        | Operation::PopIf
-        | Operation::HasRoom
-        | Operation::Drained
-        | Operation::Rest => {}
-    }
-    assert_eq!(ring.queued(), model.queued());
-    assert_eq!(ring.is_closed(), model.closed);
-}
-
 fn any_bounds() -> impl Strategy<Value = Bounds> {
     prop_oneof![
         (0..6_usize, 0..40_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
@@ -380,19 +344,6 @@ fn any_bounds() -> impl Strategy<Value = Bounds> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(rounds(256)))]
-
-    #[test]
-    fn the_safe_ring_behaves_like_a_list_of_messages(
-        framing in prop_oneof![Just(Length), Just(TypeAndLength)],
-        bounds in any_bounds(),
-        operations in prop::collection::vec(operations(), 0..60),
-    ) {
-        let ring = safe::Ring::new(framing, bounds);
-        let mut model = Model::new(framing, bounds);
-        for (seed, operation) in operations.into_iter().enumerate() {
-            compare_safe(&ring, &mut model, seed, operation);
-        }
-    }
 
     #[test]
     fn a_ring_behaves_like_a_list_of_messages(
