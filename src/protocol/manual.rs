@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Interest, Port, Priorities, PushError};
+use super::{Broadcast, Broadcasting, Interest, Overflow, Port, Priorities, PushError};
 use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::stats::DropReason;
 
@@ -100,6 +100,11 @@ impl ManualPort {
 }
 
 impl Port for ManualPort {
+    type Broadcasting<'p>
+        = OneByOne<'p, Self>
+    where
+        Self: 'p;
+
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
         if self.gone.contains(&pipe) {
             return Err(PushError::Gone);
@@ -135,6 +140,14 @@ impl Port for ManualPort {
         }
         self.dropped(Some(pipe), DropReason::SendQueueFull);
         Ok(1)
+    }
+
+    fn broadcast<'p>(
+        &'p mut self,
+        message: Broadcast<'p>,
+        _pipes: usize,
+    ) -> Self::Broadcasting<'p> {
+        OneByOne::new(self, message)
     }
 
     fn has_room(&mut self, pipe: PipeId) -> bool {
@@ -199,5 +212,25 @@ impl Port for ManualPort {
 
     fn now(&self) -> Instant {
         self.now.unwrap_or_else(Instant::now)
+    }
+}
+
+/// A broadcast as one push after the other, for ports that are not sockets.
+pub(super) struct OneByOne<'p, P>(&'p mut P, Broadcast<'p>);
+
+impl<'p, P: Port> OneByOne<'p, P> {
+    pub(super) fn new(port: &'p mut P, message: Broadcast<'p>) -> Self {
+        Self(port, message)
+    }
+}
+
+impl<P: Port> Broadcasting for OneByOne<'_, P> {
+    fn push(&mut self, pipe: PipeId) -> Result<bool, PushError> {
+        let Self(port, Broadcast { header, body, overflow }) = self;
+        match overflow {
+            Overflow::DropOldest => port.push_evicting(pipe, header, body).map(|_| true),
+            Overflow::Wait => port.push(pipe, header, body).map(|()| port.has_room(pipe)),
+            _ => port.push(pipe, header, body).map(|()| true),
+        }
     }
 }

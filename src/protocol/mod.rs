@@ -66,6 +66,11 @@ pub(crate) use topics::Topics;
 /// that find a pipe full, `drained` that finds it not yet empty and `pop` that finds nothing leave an order behind: the
 /// protocol is entered again by `writable` or `readable` when that has changed.
 pub(crate) trait Port {
+    /// What [`broadcast`](Self::broadcast) goes on with.
+    type Broadcasting<'p>: Broadcasting
+    where
+        Self: 'p;
+
     /// Puts one SP message, `header` then `body`, into the pipe's send queue.
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError>;
 
@@ -80,32 +85,8 @@ pub(crate) trait Port {
         body: &Bytes,
     ) -> Result<u64, PushError>;
 
-    /// Pushes the message into each of `pipes` but its origin; yields how many of them are there.
-    ///
-    /// A full pipe makes room as in `push_evicting`, if the rule is to drop the oldest. Under the
-    /// other rules it takes nothing, and is put into `full`. Where sends wait, so is a pipe that has
-    /// no room left after this message: `writable` follows for it.
-    fn push_to_all(
-        &mut self,
-        message: &Broadcast<'_>,
-        pipes: &[PipeId],
-        full: &mut Vec<PipeId>,
-    ) -> usize {
-        let &Broadcast { header, body, overflow, .. } = message;
-        let mut there = 0;
-        for &pipe in pipes.iter().filter(|&&pipe| Some(pipe) != message.origin) {
-            let pushed = match overflow {
-                Overflow::DropOldest => self.push_evicting(pipe, header, body).map(|_| ()),
-                _ => self.push(pipe, header, body),
-            };
-            let refused = pushed == Err(PushError::Full);
-            if refused || overflow == Overflow::Wait && !self.has_room(pipe) {
-                full.push(pipe);
-            }
-            there += usize::from(pushed != Err(PushError::Gone));
-        }
-        there
-    }
+    /// Begins to put one message into many pipes, at most so many.
+    fn broadcast<'p>(&'p mut self, message: Broadcast<'p>, pipes: usize) -> Self::Broadcasting<'p>;
 
     /// Whether a `push` would not be refused as `Full`; then no later one is before the next success.
     ///
@@ -165,10 +146,18 @@ pub(crate) trait Port {
 pub(crate) struct Broadcast<'a> {
     pub(crate) header: &'a [u8],
     pub(crate) body: &'a Bytes,
-    /// The pipe that does not get it.
-    pub(crate) origin: Option<PipeId>,
     /// What becomes of a copy that finds no room.
     pub(crate) overflow: Overflow,
+}
+
+/// One message on its way into many pipes.
+pub(crate) trait Broadcasting {
+    /// Pushes a copy into the pipe; says whether there is room for another, if sends wait for that.
+    ///
+    /// A full pipe makes room as in [`Port::push_evicting`], if the rule is to drop the oldest. Under the
+    /// other rules it takes nothing. `writable` follows for a pipe that took nothing and, where sends
+    /// wait, for one without room for another.
+    fn push(&mut self, pipe: PipeId) -> Result<bool, PushError>;
 }
 
 /// Why [`Port::push`] took nothing.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::look::{self, Lying};
-use super::{Broadcast, Interest, Overflow, Port, SendRefusal};
+use super::{Broadcast, Broadcasting, Interest, Overflow, Port, PushError, SendRefusal};
 use crate::message::{Frame, Picked, PipeId, Verdict};
 use crate::numbered::NumberSet;
 use crate::stats::DropReason;
@@ -255,14 +255,35 @@ impl FanOut {
         if !self.has_room() {
             return Err(SendRefusal::WouldBlock);
         }
-        let message = Broadcast { header, body, origin, overflow: self.overflow };
-        if io.push_to_all(&message, &self.pipes, &mut self.full) == 0 {
+        let message = Broadcast { header, body, overflow: self.overflow };
+        if self.push_to_all(message, origin, io) == 0 {
             io.dropped(None, DropReason::NoPeer);
         }
         if self.overflow != Overflow::Wait {
             self.blame_full(io);
         }
         Ok(())
+    }
+
+    /// Pushes a copy into every pipe but `origin`; yields how many of them are there. Keeps in mind those
+    /// that took nothing and, where sends wait, those that have no room left.
+    fn push_to_all(
+        &mut self,
+        message: Broadcast<'_>,
+        origin: Option<PipeId>,
+        io: &mut impl Port,
+    ) -> usize {
+        let mut there = 0;
+        let mut broadcasting = io.broadcast(message, self.pipes.len());
+        for &pipe in self.pipes.iter().filter(|&&pipe| Some(pipe) != origin) {
+            match broadcasting.push(pipe) {
+                Ok(true) => {}
+                Ok(false) | Err(PushError::Full) => self.full.push(pipe),
+                Err(PushError::Gone) => continue,
+            }
+            there += 1;
+        }
+        there
     }
 
     /// Counts the copies that have found no room.

@@ -29,9 +29,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::manual::OneByOne;
 use super::{
-    Held, Interest, Port, Priorities, Protocol, PushError, RawProtocol, RecvRefusal, Rejected,
-    SendRefusal,
+    Broadcast, Held, Interest, Port, Priorities, Protocol, PushError, RawProtocol, RecvRefusal,
+    Rejected, SendRefusal,
 };
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, Picked, PipeId, Verdict};
@@ -550,6 +551,11 @@ impl SimPort<'_> {
 }
 
 impl Port for SimPort<'_> {
+    type Broadcasting<'p>
+        = OneByOne<'p, Self>
+    where
+        Self: 'p;
+
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
         let end = self.net.end(pipe);
         assert_eq!(end.node, self.node, "a node uses its own pipes");
@@ -589,6 +595,14 @@ impl Port for SimPort<'_> {
         (0..evicted).for_each(|_| self.dropped(Some(pipe), DropReason::SendQueueFull));
         self.net.kick(pipe);
         Ok(evicted)
+    }
+
+    fn broadcast<'p>(
+        &'p mut self,
+        message: Broadcast<'p>,
+        _pipes: usize,
+    ) -> Self::Broadcasting<'p> {
+        OneByOne::new(self, message)
     }
 
     fn has_room(&mut self, pipe: PipeId) -> bool {

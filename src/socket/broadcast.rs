@@ -7,19 +7,32 @@
 //! socket gives up its part when it is closed, and when it has too few peers left to need it.
 
 use super::effects::Effects;
-use super::pipes::Pipe;
+use super::pipes::{Pipe, Pipes};
 use super::port::SocketPort;
 use crate::message::PipeId;
 use crate::options::Overflow;
 use crate::pipe::Far;
-use crate::protocol::Broadcast;
+use crate::protocol::{self, Broadcast, PushError};
 use crate::ring::{Copies, PushRefusal, Wake};
-use crate::stats::DropReason;
+use crate::stats::{Counters, DropReason};
 
 /// To fewer pipes than this the message is pushed as to one: framing it anew for each takes less than
 /// framing it beside and referring to it. Instructions per delivery, inproc, 64 B, in the whole process,
 /// framed for each and once: 3,320 and 5,000 to 2 pipes, 6,030 and 7,055 to 4, 5,377 and 4,783 to 8.
 pub(super) const MANY: usize = 8;
+
+/// One message on its way into many send queues.
+pub(crate) struct Broadcasting<'p> {
+    message: Broadcast<'p>,
+    /// For many pipes.
+    copies: Option<Copies<'p>>,
+    /// How many pipes may still come.
+    left: usize,
+    pipes: &'p mut Pipes,
+    counters: &'p Counters,
+    effects: &'p mut Effects,
+    total: Total,
+}
 
 /// What a broadcast has come to so far.
 #[derive(Default)]
@@ -31,47 +44,50 @@ struct Total {
     evicted_here: u64,
 }
 
-impl SocketPort<'_> {
-    /// See [`Port::push_to_all`](crate::protocol::Port::push_to_all).
-    pub(super) fn broadcast(
-        &mut self,
-        message: &Broadcast<'_>,
-        pipes: &[PipeId],
-        full: &mut Vec<PipeId>,
-    ) -> usize {
-        let Self { pipes: table, counters, effects, encoders } = self;
-        let mut copies =
-            (pipes.len() >= MANY).then(|| encoders.copies(message.header, message.body));
-        let length = message.header.len() + message.body.len();
-        let (mut there, mut total) = (0, Total::default());
-        for &id in pipes.iter().filter(|&&id| Some(id) != message.origin) {
-            let Some(pipe) = table.get_mut(id).filter(|pipe| !pipe.is_gone()) else { continue };
-            match push(pipe, message, copies.as_mut(), &mut total, effects) {
-                Err(PushRefusal::Closed) => continue,
-                Err(PushRefusal::Full) => {
-                    pipe.write_soon(effects);
-                    full.push(id);
-                }
-                Ok(wake) => {
-                    if wake.0 {
-                        // All of them may sleep.
-                        effects.bells.reserve(pipes.len() - there - 1);
-                    }
-                    pipe.count_sent(length, wake, effects);
-                    if message.overflow == Overflow::Wait && !pipe.has_room(effects) {
-                        full.push(id);
-                    }
-                }
+impl<'p> Broadcasting<'p> {
+    #[inline]
+    pub(super) fn new(port: &'p mut SocketPort<'_>, message: Broadcast<'p>, pipes: usize) -> Self {
+        let SocketPort { pipes: table, counters, effects, encoders } = port;
+        let copies = (pipes >= MANY).then(|| encoders.copies(message.header, message.body));
+        let total = Total::default();
+        Self { message, copies, left: pipes, pipes: table, counters, effects, total }
+    }
+}
+
+impl protocol::Broadcasting for Broadcasting<'_> {
+    #[inline]
+    fn push(&mut self, id: PipeId) -> Result<bool, PushError> {
+        let Self { message, copies, left, pipes, effects, total, .. } = self;
+        *left -= 1;
+        let pipe = pipes.get_mut(id).filter(|pipe| !pipe.is_gone()).ok_or(PushError::Gone)?;
+        let wake = match push(pipe, message, copies.as_mut(), total, effects) {
+            Ok(wake) => wake,
+            Err(PushRefusal::Closed) => return Err(PushError::Gone),
+            Err(PushRefusal::Full) => {
+                pipe.write_soon(effects);
+                return Err(PushError::Full);
             }
-            there += 1;
+        };
+        if wake.0 {
+            // All that are left may sleep.
+            effects.bells.reserve(*left);
         }
+        pipe.count_sent(message.header.len() + message.body.len(), wake, effects);
+        Ok(message.overflow != Overflow::Wait || pipe.has_room(effects))
+    }
+}
+
+/// Counts what the broadcast has come to.
+impl Drop for Broadcasting<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let Self { counters, total, .. } = self;
         counters.copies_pushed.count(total.pushed);
         counters.copies_handed_over.count(total.handed_over);
         if total.evicted > 0 {
             counters.dropped(DropReason::SendQueueFull, total.evicted);
             counters.copies_evicted.add(total.evicted_here);
         }
-        there
     }
 }
 

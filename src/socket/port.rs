@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::broadcast::Broadcasting;
 use super::effects::Effects;
 use super::pipes::{Pipe, Pipes};
 use super::record::Record;
@@ -106,6 +107,11 @@ impl SocketPort<'_> {
 }
 
 impl Port for SocketPort<'_> {
+    type Broadcasting<'p>
+        = Broadcasting<'p>
+    where
+        Self: 'p;
+
     #[inline]
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
         let length = header.len() + body.len();
@@ -131,13 +137,9 @@ impl Port for SocketPort<'_> {
         pushed.map(|()| evicted)
     }
 
-    fn push_to_all(
-        &mut self,
-        message: &Broadcast<'_>,
-        pipes: &[PipeId],
-        full: &mut Vec<PipeId>,
-    ) -> usize {
-        self.broadcast(message, pipes, full)
+    #[inline]
+    fn broadcast<'p>(&'p mut self, message: Broadcast<'p>, pipes: usize) -> Broadcasting<'p> {
+        Broadcasting::new(self, message, pipes)
     }
 
     fn has_room(&mut self, pipe: PipeId) -> bool {
