@@ -347,6 +347,7 @@ mod sync;
 mod sys;
 pub mod transport;
 mod tuning;
+mod verdict;
 mod wire;
 
 pub use api::device::{Device, DeviceError, DeviceHandle};

@@ -317,28 +317,6 @@ impl<const N: usize> PartialEq<&[u8; N]> for Message {
     }
 }
 
-/// What to do with a message that was inspected in a pipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Take it out of the pipe.
-    Take,
-    /// Drop it, without having copied it.
-    Skip,
-    /// Leave it in the pipe.
-    Leave,
-}
-
-/// The outcome of inspecting the messages in a pipe.
-#[derive(Debug)]
-pub(crate) enum Picked {
-    /// The first message that was not skipped was taken.
-    Taken(Frame),
-    /// The first message that was not skipped was left in the pipe.
-    Left,
-    /// All messages were skipped, or there were none.
-    Nothing,
-}
-
 /// One SP message as a pipe carries it: the bytes of `head` followed by those of `body`.
 ///
 /// A stream transport delivers the whole message in `body`. A large message inside the process arrives in

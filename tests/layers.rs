@@ -23,6 +23,7 @@ const FLOORS: &[&str] = &[
     "error",
     "address",
     "stats",
+    "verdict",
     "peer",
     "signal",
     "wire",

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::conversation::Conversation;
-use super::look::Lying;
+use super::route::Peek;
 use crate::body::Body;
 use crate::message::Frame;
 use crate::numbered::NumberMap;
@@ -44,12 +44,12 @@ pub(super) fn split_all(mut frame: Frame) -> Result<(Bytes, Body), DropReason> {
 }
 
 /// What `split` would say of a message that lies in its pipe.
-pub(super) fn check(message: Lying<'_>, ttl: u8) -> Result<(), DropReason> {
+pub(super) fn check(message: Peek<'_>, ttl: u8) -> Result<(), DropReason> {
     length_by(|at| message.word(at), usize::from(ttl)).map(|_| ())
 }
 
 /// What `split_all` would say of a message that lies in its pipe.
-pub(super) fn check_all(message: Lying<'_>) -> Result<(), DropReason> {
+pub(super) fn check_all(message: Peek<'_>) -> Result<(), DropReason> {
     length_by(|at| message.word(at), usize::MAX / WORD).map(|_| ())
 }
 

@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::look;
 use super::raw::Headed;
-use super::route::{FairQueue, FanOut};
+use super::route::{self, FairQueue, FanOut};
 use super::{Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -95,7 +94,7 @@ impl Protocol for Bus {
 
     fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
         match interest {
-            Interest::Recv(_) => self.messages.settle(look::any, io),
+            Interest::Recv(_) => self.messages.settle(route::accept_any, io),
             _ => self.ready(interest),
         }
     }

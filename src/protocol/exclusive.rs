@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::look::{self, Lying};
+use super::route::{self, Peek};
 use super::{Interest, Port, Rejected, SendRefusal};
 use crate::message::{Frame, PipeId};
 use crate::stats::DropReason;
@@ -120,7 +120,7 @@ impl Exclusive {
     pub(super) fn settle(
         &mut self,
         interest: Interest,
-        judge: impl Fn(Lying<'_>) -> Result<(), DropReason>,
+        judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
         match interest {
@@ -139,17 +139,17 @@ impl Exclusive {
 
     fn settle_messages(
         &mut self,
-        judge: impl Fn(Lying<'_>) -> Result<(), DropReason>,
+        judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
         while let Some(&pipe) = self.departed.front() {
-            if look::has_good(pipe, &judge, io) {
+            if route::has_message(pipe, &judge, io) {
                 return true;
             }
             self.departed.pop_front();
         }
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.readable) else { return false };
-        peer.readable = look::has_good(peer.pipe, &judge, io);
+        peer.readable = route::has_message(peer.pipe, &judge, io);
         peer.readable
     }
 

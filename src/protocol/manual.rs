@@ -9,8 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Broadcast, Broadcasting, Interest, Overflow, Port, Priorities, PushError};
-use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::message::{Frame, PipeId};
 use crate::stats::DropReason;
+use crate::verdict::{Picked, Verdict};
 
 pub(super) fn pipe(n: u32) -> PipeId {
     PipeId::new(n).expect("a test uses small numbers")
@@ -164,19 +165,14 @@ impl Port for ManualPort {
         frame
     }
 
-    fn pop_if(
-        &mut self,
-        pipe: PipeId,
-        reason: DropReason,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> Picked {
+    fn pop_if(&mut self, pipe: PipeId, mut judge: impl FnMut(&[u8], &[u8]) -> Verdict) -> Picked {
         while let Some(frame) = self.arrived.get_mut(&pipe).and_then(VecDeque::pop_front) {
             match judge(&[], &frame.clone().into_body()) {
                 Verdict::Take => {
                     self.popped += 1;
                     return Picked::Taken(frame);
                 }
-                Verdict::Skip => self.dropped(Some(pipe), reason),
+                Verdict::Skip(reason) => self.dropped(Some(pipe), reason),
                 Verdict::Leave => {
                     self.arrived.entry(pipe).or_default().push_front(frame);
                     return Picked::Left;

@@ -14,17 +14,17 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::detach::DetachReason;
-use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::message::{Frame, PipeId};
 use crate::options::{Kind, Overflow, Own, Priorities};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
+use crate::verdict::{Picked, Verdict};
 
 mod backtrace;
 mod bus;
 mod conversation;
 mod exclusive;
 mod latest;
-mod look;
 #[cfg(test)]
 mod manual;
 mod pair;
@@ -104,17 +104,12 @@ pub(crate) trait Port {
     /// Also serves a pipe that is already detached, until it is empty.
     fn pop(&mut self, pipe: PipeId) -> Option<Frame>;
 
-    /// Takes the first message that `judge` wants, and drops those before it for `reason`.
+    /// Takes the first message that `judge` wants, and drops those before it.
     ///
     /// `judge` is shown each where it lies, cut in two at an arbitrary place: nothing is copied of a
     /// message before it is taken. What has to be said of `pop` holds here as well: only
     /// [`Picked::Nothing`] leaves an order behind.
-    fn pop_if(
-        &mut self,
-        pipe: PipeId,
-        reason: DropReason,
-        judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> Picked;
+    fn pop_if(&mut self, pipe: PipeId, judge: impl FnMut(&[u8], &[u8]) -> Verdict) -> Picked;
 
     /// The pipe's place among the others. Does not change while the pipe lives.
     fn priorities(&self, pipe: PipeId) -> Priorities;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::exclusive::Exclusive;
-use super::look;
 use super::raw::{self, Headed};
+use super::route;
 use super::{Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -78,7 +78,7 @@ impl Protocol for Pair {
     }
 
     fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        self.peer.settle(interest, look::any, io)
+        self.peer.settle(interest, route::accept_any, io)
     }
 }
 

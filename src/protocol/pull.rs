@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::look;
 use super::raw::Headed;
 use super::rep::Role;
-use super::route::FairQueue;
+use super::route::{self, FairQueue};
 use super::{Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -94,7 +93,7 @@ impl<R: Role> Protocol for Collector<R> {
     }
 
     fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        matches!(interest, Interest::Recv(_)) && self.messages.settle(look::any, io)
+        matches!(interest, Interest::Recv(_)) && self.messages.settle(route::accept_any, io)
     }
 }
 

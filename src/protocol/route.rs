@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::look::{self, Lying};
 use super::{Broadcast, Broadcasting, Interest, Overflow, Port, PushError, SendRefusal};
-use crate::message::{Frame, Picked, PipeId, Verdict};
+use crate::message::{Frame, PipeId};
 use crate::numbered::NumberSet;
 use crate::stats::DropReason;
+use crate::verdict::{Picked, Verdict};
 
 /// The load balancer: the pipes that can take a message now, by priority, and within a priority the
 /// one that has been ready longest first.
@@ -114,19 +114,18 @@ impl FairQueue {
         }
     }
 
-    /// As `pop`, for the next message that `judge` wants; drops those before it for `reason`. `None`
-    /// also when `judge` has one left: its pipe keeps its turn.
+    /// As `pop`, for the next message that `judge` wants; drops those before it. `None` also when `judge`
+    /// leaves one: its pipe keeps its turn.
     #[inline]
     pub(super) fn pop_if(
         &mut self,
-        reason: DropReason,
         mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
         io: &mut impl Port,
     ) -> Option<(PipeId, Frame)> {
         loop {
             let line = self.readable.best()?;
             let pipe = line.front()?;
-            match io.pop_if(pipe, reason, &mut judge) {
+            match io.pop_if(pipe, &mut judge) {
                 Picked::Taken(frame) => {
                     line.rotate();
                     return Some((pipe, frame));
@@ -147,13 +146,13 @@ impl FairQueue {
     /// Whether there is a message that `judge` finds nothing wrong with; drops what stands before it.
     pub(super) fn settle(
         &mut self,
-        judge: impl Fn(Lying<'_>) -> Result<(), DropReason>,
+        judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
         while let Some(line) = self.readable.best()
             && let Some(pipe) = line.front()
         {
-            if look::has_good(pipe, &judge, io) {
+            if has_message(pipe, &judge, io) {
                 return true;
             }
             line.leave_front();
@@ -307,6 +306,48 @@ impl FanOut {
     }
 }
 
+/// A message looked at in its pipe, cut in two at an arbitrary place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peek<'a> {
+    head: &'a [u8],
+    body: &'a [u8],
+}
+
+impl<'a> Peek<'a> {
+    fn new(head: &'a [u8], body: &'a [u8]) -> Self {
+        Self { head, body }
+    }
+
+    /// The 32-bit word that begins at byte `at`; `None` when the message ends before it does.
+    pub(super) fn word(&self, at: usize) -> Option<u32> {
+        let mut bytes = self.head.iter().chain(self.body).skip(at);
+        let mut word = [0; 4];
+        for byte in &mut word {
+            *byte = *bytes.next()?;
+        }
+        Some(u32::from_be_bytes(word))
+    }
+}
+
+/// Whether the pipe has a message that `judge` finds nothing wrong with; drops, and counts, what stands
+/// before it. When there is none, `readable` follows as soon as there may be.
+pub(super) fn has_message(
+    pipe: PipeId,
+    judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
+    io: &mut impl Port,
+) -> bool {
+    let judge = |head: &[u8], body: &[u8]| match judge(Peek::new(head, body)) {
+        Ok(()) => Verdict::Leave,
+        Err(reason) => Verdict::Skip(reason),
+    };
+    matches!(io.pop_if(pipe, judge), Picked::Left)
+}
+
+/// Finds nothing wrong with any message.
+pub(super) fn accept_any(_: Peek<'_>) -> Result<(), DropReason> {
+    Ok(())
+}
+
 /// Takes and counts what a peer has sent that should only receive.
 pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
     while io.pop(pipe).is_some() {
@@ -394,6 +435,34 @@ mod tests {
     use super::super::Priorities;
     use super::super::manual::{ManualPort, pipe};
     use super::*;
+
+    #[test]
+    fn a_word_may_be_cut_anywhere() {
+        let bytes = [0, 0x80, 1, 2, 3, 4];
+        for cut in 0..=bytes.len() {
+            let (head, body) = bytes.split_at(cut);
+            assert_eq!(Peek::new(head, body).word(1), Some(0x8001_0203));
+            assert_eq!(Peek::new(head, body).word(3), None);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_received_is_dropped_and_the_rest_stays() {
+        let mut io = ManualPort::default();
+        for bytes in [b"bad", b"bad", b"one"] {
+            io.arrives(pipe(1), bytes);
+        }
+        let judge = |message: Peek<'_>| match message.word(0) {
+            Some(_) => Ok(()),
+            None if message.body.starts_with(b"bad") => Err(DropReason::Malformed),
+            None => Ok(()),
+        };
+        assert!(has_message(pipe(1), judge, &mut io));
+        assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Malformed); 2]);
+        assert!(has_message(pipe(1), judge, &mut io));
+        assert_eq!(&io.pop(pipe(1)).unwrap().into_body()[..], b"one");
+        assert!(!has_message(pipe(1), judge, &mut io));
+    }
 
     #[test]
     fn the_balancer_serves_pipes_in_the_order_they_became_ready() {

@@ -35,9 +35,10 @@ use super::{
     Rejected, SendRefusal,
 };
 use crate::detach::DetachReason;
-use crate::message::{Frame, Message, Picked, PipeId, Verdict};
+use crate::message::{Frame, Message, PipeId};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
+use crate::verdict::{Picked, Verdict};
 
 mod properties;
 
@@ -631,12 +632,7 @@ impl Port for SimPort<'_> {
         Some(Frame::new(message.split_to(cut), message))
     }
 
-    fn pop_if(
-        &mut self,
-        pipe: PipeId,
-        reason: DropReason,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> Picked {
+    fn pop_if(&mut self, pipe: PipeId, mut judge: impl FnMut(&[u8], &[u8]) -> Verdict) -> Picked {
         loop {
             let first = self.net.end(pipe).received.front().cloned().unwrap_or_default();
             let (head, body) = first.split_at(self.net.random.below(first.len() + 1));
@@ -647,10 +643,10 @@ impl Port for SimPort<'_> {
             if verdict == Verdict::Leave {
                 return Picked::Left;
             }
-            match self.pop(pipe) {
-                None => return Picked::Nothing,
-                Some(frame) if verdict == Verdict::Take => return Picked::Taken(frame),
-                Some(_) => self.dropped(Some(pipe), reason),
+            let Some(frame) = self.pop(pipe) else { return Picked::Nothing };
+            match verdict {
+                Verdict::Skip(reason) => self.dropped(Some(pipe), reason),
+                _ => return Picked::Taken(frame),
             }
         }
     }

@@ -46,10 +46,11 @@ use super::topics::Topics;
 use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::error::{Closed, UnsubscribeError};
-use crate::message::{Message, PipeId, Verdict};
+use crate::message::{Message, PipeId};
 use crate::options::{Keep, Own};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
+use crate::verdict::Verdict;
 
 /// For how long a full queue waits for a program that has received before. Long enough for a thread
 /// to be scheduled on a busy machine; the program's next receive after a longer pause finds what the
@@ -219,9 +220,9 @@ impl Sub {
                 return Verdict::Leave;
             }
             effort -= 1;
-            if is_wanted(topics, head, body) { Verdict::Take } else { Verdict::Skip }
+            if is_wanted(topics, head, body) { Verdict::Take } else { UNWANTED }
         };
-        match self.pipes.pop_if(DropReason::NotSubscribed, judge, io) {
+        match self.pipes.pop_if(judge, io) {
             Some((pipe, frame)) => return Some(Message::received(frame.into_body(), pipe)),
             None if self.pipes.is_empty() => self.intake = Intake::Open,
             None => self.go_on_later(io),
@@ -246,7 +247,7 @@ impl Sub {
             let Self { contexts, takers, pipes, .. } = &mut *self;
             let mut judge = Judge { contexts, takers, effort, holds_up: false };
             let look = |head: &[u8], body: &[u8]| judge.judge(head, body);
-            let popped = pipes.pop_if(DropReason::NotSubscribed, look, io);
+            let popped = pipes.pop_if(look, io);
             effort = judge.effort;
             let Some((pipe, frame)) = popped else {
                 match judge.holds_up {
@@ -324,6 +325,8 @@ fn enough(contexts: &Conversations<Context>) -> usize {
     if contexts.len() == 1 { 1 } else { usize::MAX }
 }
 
+const UNWANTED: Verdict = Verdict::Skip(DropReason::NotSubscribed);
+
 /// Decides about messages that lie in their pipes.
 struct Judge<'a> {
     contexts: &'a Conversations<Context>,
@@ -345,10 +348,12 @@ impl Judge<'_> {
         let enough = enough(self.contexts);
         self.holds_up = self.takers.iter().any(|&taker| self.contexts[taker].is_waited_for(enough))
             && !self.contexts.states().any(Context::could_go_on);
-        match (self.takers.is_empty(), self.holds_up) {
-            (true, _) => Verdict::Skip,
-            (false, false) => Verdict::Take,
-            (false, true) => Verdict::Leave,
+        if self.takers.is_empty() {
+            UNWANTED
+        } else if self.holds_up {
+            Verdict::Leave
+        } else {
+            Verdict::Take
         }
     }
 }

@@ -20,8 +20,9 @@ use bytes::{Buf, Bytes};
 
 use super::{Bounds, COPY_OUT, Held, Outlet, Queued, ROOM, SILENCE, TAKEN_OVER_WHOLE, Taken};
 use crate::body::Body;
-use crate::message::{Frame, Picked, Verdict};
+use crate::message::Frame;
 use crate::sync::Ordering;
+use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::{Framing, widen};
 
 /// A producer's order is looked for whenever this part of a bound has departed.
@@ -156,7 +157,7 @@ impl<'r> Consumer<'r> {
             let (head, body) = self.message(payload);
             match judge(head, body) {
                 Verdict::Leave => break Picked::Left,
-                Verdict::Skip => self.held.advance(self.framing().prefix_len() + payload),
+                Verdict::Skip(_) => self.held.advance(self.framing().prefix_len() + payload),
                 Verdict::Take => {
                     taken.add(payload);
                     break Picked::Taken(self.take(payload));

@@ -10,8 +10,10 @@ use proptest::sample::Index;
 
 use super::tests::{NO_BOUNDS, body, bounds, listed, pop, queued, receive, ring, wire};
 use super::*;
-use crate::message::{Frame, Picked, Verdict};
+use crate::message::Frame;
 use crate::rounds::rounds;
+use crate::stats::DropReason;
+use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::Decoder;
 use Framing::{Length, TypeAndLength};
 
@@ -229,7 +231,7 @@ fn verdict(message: &[u8]) -> Verdict {
     let last = message.last().copied().unwrap_or_default();
     match (message.len() + usize::from(last)) % 8 {
         0..3 => Verdict::Take,
-        3..7 => Verdict::Skip,
+        3..7 => Verdict::Skip(DropReason::NotSubscribed),
         _ => Verdict::Leave,
     }
 }

@@ -9,8 +9,9 @@ use Framing::{Length, TypeAndLength};
 use bytes::BytesMut;
 
 use super::*;
-use crate::message::{Picked, Verdict};
 use crate::rounds::rounds;
+use crate::stats::DropReason;
+use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::{Decoder, Piece};
 
 pub(super) const NO_BOUNDS: Bounds = bounds(usize::MAX, usize::MAX);
@@ -509,7 +510,7 @@ fn what_is_looked_at_is_neither_copied_nor_moved() {
     let mut seen = Vec::new();
     let (picked, taken) = ring.consumer().pop_if(|head, body| {
         seen.push((head.len(), body.as_ptr() == large.as_ptr()));
-        if head.is_empty() { Verdict::Skip } else { Verdict::Leave }
+        if head.is_empty() { Verdict::Skip(DropReason::NotSubscribed) } else { Verdict::Leave }
     });
     assert!(matches!(picked, Picked::Left));
     assert_eq!(seen, [(0, false), (0, true), (4, true)]);

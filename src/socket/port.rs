@@ -11,12 +11,13 @@ use super::broadcast::Broadcasting;
 use super::effects::Effects;
 use super::pipes::{Pipe, Pipes};
 use super::record::Record;
-use crate::message::{Frame, Message, Picked, PipeId, Verdict};
+use crate::message::{Frame, Message, PipeId};
 use crate::options::Priorities;
 use crate::pipe::Far;
 use crate::protocol::{Broadcast, Interest, Port, PushError};
 use crate::ring::{Encoders, Producer, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
+use crate::verdict::{Picked, Verdict};
 
 /// What a protocol sees of the socket's pipes.
 pub(crate) struct SocketPort<'a> {
@@ -176,20 +177,24 @@ impl Port for SocketPort<'_> {
     }
 
     #[inline]
-    fn pop_if(
-        &mut self,
-        id: PipeId,
-        reason: DropReason,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> Picked {
+    fn pop_if(&mut self, id: PipeId, mut judge: impl FnMut(&[u8], &[u8]) -> Verdict) -> Picked {
         loop {
             let Some(pipe) = self.pipes.get_mut(id) else { return Picked::Nothing };
+            // Skips for one reason at a time, so that they are counted together.
+            let (mut skipped_for, mut another) = (None, false);
+            let judge = |head: &[u8], body: &[u8]| {
+                let verdict = judge(head, body);
+                if let Verdict::Skip(reason) = verdict {
+                    another = *skipped_for.get_or_insert(reason) != reason;
+                }
+                if another { Verdict::Leave } else { verdict }
+            };
             let mut consumer = pipe.recv.consumer();
-            let (picked, taken) = consumer.pop_if(&mut judge);
+            let (picked, taken) = consumer.pop_if(judge);
             let is_empty = matches!(picked, Picked::Nothing) && consumer.arm();
             drop(consumer);
             let (wanted, room) = (u64::from(matches!(picked, Picked::Taken(_))), taken.room);
-            if taken.messages > wanted {
+            if let Some(reason) = skipped_for {
                 self.counters.dropped(reason, taken.messages - wanted);
                 pipe.count_dropped(reason, taken.messages - wanted, self.effects);
             }
@@ -197,7 +202,7 @@ impl Port for SocketPort<'_> {
             if room || is_empty && pipe.is_gone() {
                 self.remove_if_read(id);
             }
-            if is_empty || !matches!(picked, Picked::Nothing) {
+            if is_empty || !matches!(picked, Picked::Nothing) && !another {
                 return picked;
             }
         }
