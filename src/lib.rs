@@ -325,7 +325,7 @@ mod inproc;
 pub mod internals;
 mod io;
 mod message;
-mod numbered;
+mod number_map;
 mod options;
 mod peer;
 mod pipe;

@@ -16,7 +16,7 @@ const FLOORS: &[&str] = &[
     "sys",
     "body",
     "message",
-    "numbered",
+    "number_map",
     "tuning",
     "detach",
     "protocol_id",

@@ -17,7 +17,7 @@ use super::conversation::Conversation;
 use super::route::Peek;
 use crate::body::Body;
 use crate::message::Frame;
-use crate::numbered::NumberMap;
+use crate::number_map::NumberMap;
 use crate::stats::DropReason;
 
 /// The bit that marks the last word of a backtrace.

@@ -19,7 +19,7 @@ use super::{Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
-use crate::numbered::NumberSet;
+use crate::number_map::NumberSet;
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;

@@ -17,7 +17,7 @@ use super::{
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
-use crate::numbered::NumberMap;
+use crate::number_map::NumberMap;
 use crate::options::{Conflating, Own};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;

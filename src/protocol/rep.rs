@@ -14,7 +14,7 @@ use super::route::FairQueue;
 use super::{Interest, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
-use crate::numbered::NumberSet;
+use crate::number_map::NumberSet;
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;

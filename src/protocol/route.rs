@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Broadcast, Broadcasting, Interest, Overflow, Port, PushError, SendRefusal};
 use crate::message::{Frame, PipeId};
-use crate::numbered::NumberSet;
+use crate::number_map::NumberSet;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
 

@@ -15,7 +15,7 @@ use super::route::FanOut;
 use super::{Clock, Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
-use crate::numbered::NumberMap;
+use crate::number_map::NumberMap;
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;

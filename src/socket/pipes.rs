@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::effects::Effects;
 use super::record::Record;
 use crate::message::PipeId;
-use crate::numbered::NumberMap;
+use crate::number_map::NumberMap;
 use crate::options::Priorities;
 use crate::peer::PeerCredentials;
 use crate::peer::{Peer, PeerStatus, QueueStatus};
