@@ -127,8 +127,8 @@ impl Headed for Bus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
     use super::super::raw::Raw;
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
     use crate::stats::DropReason;
 

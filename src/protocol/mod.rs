@@ -25,8 +25,6 @@ mod bus;
 mod conversation;
 mod exclusive;
 mod latest;
-#[cfg(test)]
-mod manual;
 mod pair;
 mod pair1;
 mod publish;
@@ -41,6 +39,8 @@ mod route;
 mod sim;
 mod subscribe;
 mod surveyor;
+#[cfg(test)]
+mod testing;
 mod topics;
 
 pub(crate) use bus::Bus;

@@ -103,7 +103,7 @@ impl Headed for Pair {
 #[cfg(test)]
 mod tests {
     use super::super::PushError;
-    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     const SEND: Interest = Interest::SEND;

@@ -368,8 +368,8 @@ impl Protocol for Polyamorous {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
     use super::super::raw::Raw;
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     fn paired(ttl: u8) -> (Pair1, ManualPort) {

@@ -276,7 +276,7 @@ impl Headed for Pub {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
     use crate::options::Conflate;
 

@@ -118,7 +118,7 @@ impl<R: Role> Headed for Collector<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, pipe, start};
+    use super::super::testing::{ManualPort, pipe, start};
     use super::*;
 
     fn receive_all(pull: &mut Pull, io: &mut ManualPort) -> Vec<Message> {

@@ -187,7 +187,7 @@ impl Headed for Push {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     fn socket(pipes: u32) -> (Push, ManualPort) {

@@ -509,7 +509,6 @@ fn prefixed(pipe: PipeId, backtrace: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
     use super::super::pair::Pair;
     use super::super::pair1::Pair1;
     use super::super::publish::Pub;
@@ -518,6 +517,7 @@ mod tests {
     use super::super::rep::ToRequests;
     use super::super::respondent::ToSurveys;
     use super::super::subscribe::RawSub;
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     const TRACE: &[u8] = b"\0\0\0\x07\x80\0\0\x01";

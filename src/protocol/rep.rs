@@ -199,8 +199,8 @@ fn room_in(pipe: PipeId) -> Interest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
     use super::super::respondent::ToSurveys;
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     /// Runs a test for both roles.

@@ -582,7 +582,7 @@ fn outstanding(
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -433,7 +433,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::super::Priorities;
-    use super::super::manual::{ManualPort, pipe};
+    use super::super::testing::{ManualPort, pipe};
     use super::*;
 
     #[test]

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::manual::OneByOne;
+use super::testing::OneByOne;
 use super::{
     Broadcast, Held, Interest, Port, Priorities, Protocol, PushError, RawProtocol, RecvRefusal,
     Rejected, SendRefusal,

@@ -561,8 +561,8 @@ impl Protocol for Sub {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, pipe, start};
     use super::super::raw::Raw;
+    use super::super::testing::{ManualPort, pipe, start};
     use super::*;
 
     /// A SUB with a port.

@@ -303,7 +303,7 @@ impl Asker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manual::{ManualPort, body, pipe, start};
+    use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
