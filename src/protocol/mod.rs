@@ -33,7 +33,6 @@ mod push;
 mod raw;
 mod rep;
 mod req;
-mod respondent;
 mod route;
 #[cfg(test)]
 mod sim;
@@ -51,9 +50,8 @@ pub(crate) use publish::Pub;
 pub(crate) use pull::Pull;
 pub(crate) use push::Push;
 pub(crate) use raw::{Headed, Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor};
-pub(crate) use rep::{Answerer, Rep, Role, Route, ToRequests};
+pub(crate) use rep::{Answerer, Rep, Respondent, Role, Route, ToRequests, ToSurveys};
 pub(crate) use req::Req;
-pub(crate) use respondent::{Respondent, ToSurveys};
 pub(crate) use subscribe::{RawSub, Sub};
 pub(crate) use surveyor::Surveyor;
 #[cfg(all(sinew_internals, not(loom)))]

@@ -514,8 +514,7 @@ mod tests {
     use super::super::publish::Pub;
     use super::super::pull::Pull;
     use super::super::push::Push;
-    use super::super::rep::ToRequests;
-    use super::super::respondent::ToSurveys;
+    use super::super::rep::{ToRequests, ToSurveys};
     use super::super::subscribe::RawSub;
     use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;

@@ -58,6 +58,19 @@ impl Role for ToRequests {
     const PEER: ProtocolId = ProtocolId::REQ;
 }
 
+/// A RESPONDENT socket: what a REP is to requests, to surveys. One that does not want to take part in a
+/// survey does not answer.
+pub(crate) type Respondent = Answerer<ToSurveys>;
+
+/// The role of a RESPONDENT.
+#[derive(Debug)]
+pub(crate) enum ToSurveys {}
+
+impl Role for ToSurveys {
+    const ID: ProtocolId = ProtocolId::RESPONDENT;
+    const PEER: ProtocolId = ProtocolId::SURVEYOR;
+}
+
 /// The state of a socket that answers.
 ///
 /// ```text
@@ -199,7 +212,6 @@ fn room_in(pipe: PipeId) -> Interest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::respondent::ToSurveys;
     use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::rep::{Answerer, Role, Route, ToRequests};
-use super::super::respondent::ToSurveys;
+use super::super::rep::{Answerer, Role, Route, ToRequests, ToSurveys};
 use super::super::{
     Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub, Pull,
     Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor, Turn,
