@@ -1,6 +1,6 @@
 //! Runtimes: who turns the reactor.
 //!
-//! Owns the I/O threads; [`Leader`] says when each turns its loop. Most programs never mention a
+//! Owns the I/O threads; [`Leadership`] says when each turns its loop. Most programs never mention a
 //! runtime: sockets use the global one, which starts with their first `bind` or `connect` and has one
 //! I/O thread. A runtime made by hand has threads of its own, for isolation or for more than one core
 //! can read, or none at all: then the application turns it, and so does any thread that waits in one
@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::RuntimeError;
-use crate::io::leadership::Leader;
+use crate::io::leadership::Leadership;
 use crate::io::{Command, Driver, Mailbox};
 use crate::sync::{Arc, Mutex};
 use crate::sys::{Origin, PerProcess};
@@ -64,7 +64,7 @@ pub struct Runtime {
 #[derive(Debug)]
 struct Inner {
     /// One for each loop, the home loop's first.
-    leaders: Vec<Arc<Leader>>,
+    loops: Vec<Arc<Leadership>>,
     transports: Transports,
     /// One for each loop; none: the application turns the only one.
     threads: Vec<JoinHandle<()>>,
@@ -138,7 +138,7 @@ impl Runtime {
     /// gone. A snapshot, and of each loop at a slightly different time. A new connection goes to where
     /// the fewest are.
     pub fn connections(&self) -> Vec<usize> {
-        self.inner.leaders.iter().map(|leader| leader.mailbox().connections()).collect()
+        self.inner.loops.iter().map(|it| it.mailbox().connections()).collect()
     }
 
     /// Where to post what is not for a connection.
@@ -162,9 +162,9 @@ impl Runtime {
 
     /// Who turns the only loop, if it is the only one: a thread that waits may do so itself. Of
     /// several it could turn but one, and what it waits for may come by any.
-    pub(crate) fn leader(&self) -> Option<&Arc<Leader>> {
-        match &self.inner.leaders[..] {
-            [leader] if !self.is_forked() => Some(leader),
+    pub(crate) fn leadership(&self) -> Option<&Arc<Leadership>> {
+        match &self.inner.loops[..] {
+            [only] if !self.is_forked() => Some(only),
             _ => None,
         }
     }
@@ -172,26 +172,26 @@ impl Runtime {
 
 impl Inner {
     /// The loops of a runtime, with no thread yet to turn them.
-    fn new(loops: usize, manual: bool, transports: Transports) -> Result<Self, RuntimeError> {
-        let drivers = Driver::several(loops)?;
-        let leaders =
-            drivers.into_iter().map(|driver| Arc::new(Leader::new(driver, manual))).collect();
-        Ok(Self { leaders, transports, threads: Vec::new(), origin: Origin::now() })
+    fn new(count: usize, manual: bool, transports: Transports) -> Result<Self, RuntimeError> {
+        let drivers = Driver::several(count)?;
+        let loops =
+            drivers.into_iter().map(|driver| Arc::new(Leadership::new(driver, manual))).collect();
+        Ok(Self { loops, transports, threads: Vec::new(), origin: Origin::now() })
     }
 
     /// Starts a thread for each loop. After an error those that were started end with `self`.
     fn start(&mut self, name: &str) -> Result<(), RuntimeError> {
-        for (leader, number) in self.leaders.iter().zip(1..) {
-            let leader = Arc::clone(leader);
+        for (leadership, number) in self.loops.iter().zip(1..) {
+            let leadership = Arc::clone(leadership);
             let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
-            self.threads.push(thread::Builder::new().name(name).spawn(move || leader.serve())?);
+            self.threads.push(thread::Builder::new().name(name).spawn(move || leadership.serve())?);
         }
         Ok(())
     }
 
     /// Who turns the home loop, which has everything but most connections.
-    fn home(&self) -> &Arc<Leader> {
-        &self.leaders[0]
+    fn home(&self) -> &Arc<Leadership> {
+        &self.loops[0]
     }
 }
 
@@ -199,11 +199,11 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if self.origin.is_ancestral() {
             // The parent's: neither its loops nor what they have are to hear of this.
-            std::mem::forget(std::mem::take(&mut self.leaders));
+            std::mem::forget(std::mem::take(&mut self.loops));
             return std::mem::forget(std::mem::take(&mut self.threads));
         }
-        for leader in &self.leaders {
-            leader.mailbox().post(Command::Stop);
+        for leadership in &self.loops {
+            leadership.mailbox().post(Command::Stop);
         }
         let this = thread::current().id();
         for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != this) {
@@ -337,16 +337,16 @@ mod tests {
         const MOMENT: Option<Duration> = Some(Duration::from_millis(1));
         let runtime = Runtime::builder().manual(true).build().unwrap();
         let pair = Pair::on(&runtime, Options::new()).unwrap();
-        let leader = runtime.inner.home();
+        let leadership = runtime.inner.home();
         thread::scope(|scope| {
             scope.spawn(|| pair.recv());
-            while !leader.is_led() {
+            while !leadership.is_led() {
                 runtime.turn(MOMENT).unwrap();
             }
             for _ in 0..10 {
                 runtime.turn(MOMENT).unwrap();
             }
-            let waiting = leader.followers();
+            let waiting = leadership.followers();
             pair.close().unwrap();
             assert_eq!(waiting, 0);
         });
@@ -378,7 +378,7 @@ mod tests {
         }
 
         fn turn(&self, number: usize) {
-            self.runtime.inner.leaders[number].turn(Some(Instant::now())).unwrap();
+            self.runtime.inner.loops[number].turn(Some(Instant::now())).unwrap();
         }
     }
 

@@ -15,7 +15,7 @@ use std::task::Waker;
 use std::thread::Thread;
 
 use crate::contain::contain;
-use crate::io::leadership::Leader;
+use crate::io::leadership::Leadership;
 use crate::protocol::Interest;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
 
@@ -54,7 +54,7 @@ pub(crate) enum Sleeper {
     /// A parked thread.
     Thread(Thread),
     /// A thread that may turn an event loop while it waits.
-    Member(Thread, Arc<Leader>),
+    Member(Thread, Arc<Leadership>),
     /// A task.
     Task(Waker),
 }
@@ -74,7 +74,7 @@ impl Sleeper {
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Member(thread, leader) => leader.wake(&thread),
+            Self::Member(thread, leadership) => leadership.wake(&thread),
             // Foreign code: what it does wrong must not end the thread that wakes, which may be the
             // one that serves all other sockets.
             Self::Task(waker) => {

@@ -1,4 +1,4 @@
-//! Leader: which thread turns the event loop.
+//! Leadership: which thread turns the event loop.
 //!
 //! Owns the driver, and the rule by which it changes hands. At any time at most one thread, the
 //! leader, turns it. By default that is the runtime's I/O thread. But a thread that waits for a
@@ -48,7 +48,7 @@ const TASK: usize = 2;
 
 /// The driver, and who has it.
 #[derive(Debug)]
-pub(crate) struct Leader {
+pub(crate) struct Leadership {
     manual: bool,
     /// Who has locked this leads.
     driver: Mutex<Driver>,
@@ -62,7 +62,7 @@ pub(crate) struct Leader {
 
 /// One more task waits, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Guest(Arc<Leader>);
+pub(crate) struct Guest(Arc<Leadership>);
 
 impl Drop for Guest {
     fn drop(&mut self) {
@@ -70,7 +70,7 @@ impl Drop for Guest {
     }
 }
 
-impl Leader {
+impl Leadership {
     /// `manual`: there will be no I/O thread.
     pub(crate) fn new(mut driver: Driver, manual: bool) -> Self {
         if manual {
@@ -217,7 +217,7 @@ impl Leader {
 }
 
 /// The I/O thread.
-impl Leader {
+impl Leadership {
     /// Makes the calling thread the I/O thread until the runtime ends.
     pub(crate) fn serve(&self) {
         tuning::sharpen_timers();
@@ -307,7 +307,7 @@ impl Leader {
 }
 
 /// Runtimes without an I/O thread.
-impl Leader {
+impl Leadership {
     /// One turn, once nobody else leads. For the application.
     pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
         loop {
@@ -397,9 +397,9 @@ mod tests {
     fn a_waiter_that_leaves_streams_behind_brings_the_io_thread_back() {
         let mut driver = Driver::new().unwrap();
         driver.stream_on();
-        let leader = Leader::new(driver, false);
-        assert!(calls(&leader, |leader| leader.lead_for_now(None, &|| true)));
-        assert!(leader.is_needed(), "it would stay out as long as others make turns");
+        let leadership = Leadership::new(driver, false);
+        assert!(calls(&leadership, |leadership| leadership.lead_for_now(None, &|| true)));
+        assert!(leadership.is_needed(), "it would stay out as long as others make turns");
     }
 
     /// It has what it waited for, and may be away for long with other connections unread.
@@ -407,53 +407,53 @@ mod tests {
     fn a_waiter_that_leaves_unread_connections_behind_has_the_io_thread_look_soon() {
         let mut driver = Driver::new().unwrap();
         driver.leave_undone();
-        let leader = Leader::new(driver, false);
-        assert!(calls(&leader, |leader| leader.lead_for_now(None, &|| false)));
-        assert_eq!(leader.after_nap(LONGEST_NAP), SHORTEST_NAP);
+        let leadership = Leadership::new(driver, false);
+        assert!(calls(&leadership, |leadership| leadership.lead_for_now(None, &|| false)));
+        assert_eq!(leadership.after_nap(LONGEST_NAP), SHORTEST_NAP);
         // Once, if nothing is left behind again.
-        assert_eq!(leader.after_nap(LONGEST_NAP), LONGEST_NAP);
+        assert_eq!(leadership.after_nap(LONGEST_NAP), LONGEST_NAP);
     }
 
     /// The I/O thread is left alone: this is what saves a switch of threads for each message.
     #[test]
     fn a_waiter_that_leaves_nothing_behind_calls_nobody() {
-        let leader = Leader::new(Driver::new().unwrap(), false);
-        leader.lead_for_now(None, &|| false);
-        assert!(!leader.is_needed());
-        assert_eq!(leader.after_nap(LONGEST_NAP), LONGEST_NAP);
+        let leadership = Leadership::new(Driver::new().unwrap(), false);
+        leadership.lead_for_now(None, &|| false);
+        assert!(!leadership.is_needed());
+        assert_eq!(leadership.after_nap(LONGEST_NAP), LONGEST_NAP);
     }
 
     /// It may be the only one besides who spins, who goes away with its message.
     #[test]
     fn a_waiter_leads_when_who_has_led_while_it_spun_leaves() {
-        let leader = Leader::new(Driver::new().unwrap(), true);
+        let leadership = Leadership::new(Driver::new().unwrap(), true);
         let asleep = AtomicBool::new(true);
         let late = Instant::now() + Duration::from_secs(20);
         thread::scope(|scope| {
-            leader.spin(
+            leadership.spin(
                 || false,
                 |look| {
                     look();
-                    scope.spawn(|| leader.wait(Some(late), &|| asleep.load(Ordering::Relaxed)));
-                    while leader.followers() == 0 {
+                    scope.spawn(|| leadership.wait(Some(late), &|| asleep.load(Ordering::Relaxed)));
+                    while leadership.followers() == 0 {
                         thread::yield_now();
                     }
                 },
             );
-            while !leader.is_led() && Instant::now() < late {
+            while !leadership.is_led() && Instant::now() < late {
                 thread::yield_now();
             }
             asleep.store(false, Ordering::Relaxed);
-            leader.mailbox.interrupt();
+            leadership.mailbox.interrupt();
         });
         assert!(Instant::now() < late, "it slept, and nobody led");
     }
 
     /// Whether `lead` calls the I/O thread, for which this one stands.
-    fn calls(leader: &Leader, lead: impl FnOnce(&Leader)) -> bool {
+    fn calls(leadership: &Leadership, lead: impl FnOnce(&Leadership)) -> bool {
         let late = Instant::now() + Duration::from_secs(20);
-        leader.mailbox.set_io_thread(thread::current());
-        lead(leader);
+        leadership.mailbox.set_io_thread(thread::current());
+        lead(leadership);
         // Whoever was called does not sleep.
         thread::park_timeout(Duration::from_secs(20));
         Instant::now() < late

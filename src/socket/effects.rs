@@ -123,7 +123,7 @@ impl Effects {
         let signal = &core.bell.signal;
         let mut rare = self.rare.take();
         for flag in rare.iter_mut().flat_map(|rare| rare.flags.drain(..)) {
-            flag.claim(core.leader());
+            flag.claim(core.leadership());
             flag.show();
         }
         self.wakes.for_each(|interest| signal.wake(interest));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
-use crate::io::leadership::{self, Guest, Leader};
+use crate::io::leadership::{self, Guest, Leadership};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, Ticket};
@@ -129,8 +129,8 @@ impl<P: Protocol> Core<P> {
         let Patience::For(timeout) = patience else { return Err(Failure::WouldBlock) };
         // A timeout beyond the end of time is none.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let sleeper = || match self.leader() {
-            Some(leader) => Sleeper::Member(thread::current(), Arc::clone(leader)),
+        let sleeper = || match self.leadership() {
+            Some(leadership) => Sleeper::Member(thread::current(), Arc::clone(leadership)),
             None => Sleeper::Thread(thread::current()),
         };
         if let Some(time) = self.time_to_spin() {
@@ -159,9 +159,9 @@ impl<P: Protocol> Core<P> {
 
     /// Who turns the loop that our connections are on, if we ever had any and it is the only one. In a
     /// runtime without an I/O thread everybody has to do with the loop.
-    pub(crate) fn leader(&self) -> Option<&Arc<Leader>> {
-        let leader = self.runtime.get()?.leader()?;
-        (self.has_streams.load(Ordering::Relaxed) || leader.is_manual()).then_some(leader)
+    pub(crate) fn leadership(&self) -> Option<&Arc<Leadership>> {
+        let leadership = self.runtime.get()?.leadership()?;
+        (self.has_streams.load(Ordering::Relaxed) || leadership.is_manual()).then_some(leadership)
     }
 
     /// How long to look for news before going to sleep, if at all this time.
@@ -179,8 +179,8 @@ impl<P: Protocol> Core<P> {
     /// Looks for news again and again, turning the loop meanwhile if nobody else does.
     fn spin(&self, time: Duration) {
         let news = || self.bell.is_pending();
-        match self.leader() {
-            Some(leader) => leader.spin(news, |look| self.spin.look(time, look)),
+        match self.leadership() {
+            Some(leadership) => leadership.spin(news, |look| self.spin.look(time, look)),
             None => self.spin.look(time, news),
         }
     }
@@ -189,7 +189,7 @@ impl<P: Protocol> Core<P> {
     fn sleep(&self, ticket: Ticket, until: Option<Instant>) {
         let signal = &self.bell.signal;
         if !self.bell.is_pending() {
-            sleep(self.leader(), signal, ticket, until);
+            sleep(self.leadership(), signal, ticket, until);
         }
         signal.cancel(ticket);
     }
@@ -361,7 +361,7 @@ impl<P: Protocol> Core<P> {
                 }
                 Attempt::Waits(_) => {
                     if guest.is_none() {
-                        *guest = self.leader().map(Leader::receive_guest);
+                        *guest = self.leadership().map(Leadership::receive_guest);
                     }
                     return Poll::Pending;
                 }
@@ -426,10 +426,15 @@ impl<P: Protocol, F> Drop for Waiting<P, F> {
 }
 
 /// Sleeps until woken or until the time given. Of no protocol: there is one in the program.
-fn sleep(leader: Option<&Arc<Leader>>, signal: &Signal, ticket: Ticket, until: Option<Instant>) {
+fn sleep(
+    leadership: Option<&Arc<Leadership>>,
+    signal: &Signal,
+    ticket: Ticket,
+    until: Option<Instant>,
+) {
     let asleep = || signal.is_asleep(ticket);
-    match leader {
-        Some(leader) => leader.wait(until, &asleep),
+    match leadership {
+        Some(leadership) => leadership.wait(until, &asleep),
         None => leadership::park(until, &asleep),
     }
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::{Core, Entry, SocketPort};
-use crate::io::leadership::{Guest, Leader};
+use crate::io::leadership::{Guest, Leadership};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
@@ -209,10 +209,10 @@ impl<B: Show> Flag<B> {
 
     /// Has the I/O thread turn the loop for as long as somebody watches. Called with no lock held: it may
     /// have to be woken.
-    pub(crate) fn claim(&self, leader: Option<&Arc<Leader>>) {
+    pub(crate) fn claim(&self, leadership: Option<&Arc<Leadership>>) {
         let mut guest = self.guest.lock();
         if guest.is_none() {
-            *guest = leader.map(Leader::receive_guest);
+            *guest = leadership.map(Leadership::receive_guest);
         }
     }
 
@@ -303,7 +303,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     fn look_for(&mut self, watch: &mut Watch<P>) {
-        let claims = !watch.claimed && self.core.leader().is_some();
+        let claims = !watch.claimed && self.core.leadership().is_some();
         watch.claimed |= claims;
         let (protocol, mut port, _) = self.parts();
         let ready = (watch.test)(protocol, &mut port);
