@@ -62,9 +62,9 @@ pub(crate) struct Leadership {
 
 /// One more task waits, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Guest(Arc<Leadership>);
+pub(crate) struct WaitingTask(Arc<Leadership>);
 
-impl Drop for Guest {
+impl Drop for WaitingTask {
     fn drop(&mut self) {
         self.0.waiters.fetch_sub(TASK, Ordering::Relaxed);
     }
@@ -90,11 +90,11 @@ impl Leadership {
     }
 
     /// Says that a task waits.
-    pub(crate) fn receive_guest(self: &Arc<Self>) -> Guest {
+    pub(crate) fn count_task(self: &Arc<Self>) -> WaitingTask {
         self.waiters.fetch_add(TASK, Ordering::Relaxed);
         // It may be staying out. Costs a store if it is not.
         self.mailbox.call_io_thread();
-        Guest(Arc::clone(self))
+        WaitingTask(Arc::clone(self))
     }
 
     /// Wakes a thread that waits here, whether it leads or not.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
-use crate::io::leadership::{self, Guest, Leadership};
+use crate::io::leadership::{self, WaitingTask, Leadership};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, Ticket};
@@ -303,7 +303,7 @@ impl<P: Protocol> Entry<'_, P> {
 pub(crate) struct Spot {
     ticket: Option<Ticket>,
     /// While it waits.
-    guest: Option<Guest>,
+    claim: Option<WaitingTask>,
 }
 
 impl<P: Protocol> Core<P> {
@@ -312,7 +312,7 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn poll_wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
-        Spot { ticket, guest }: &mut Spot,
+        Spot { ticket, claim }: &mut Spot,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
@@ -332,12 +332,12 @@ impl<P: Protocol> Core<P> {
         // Without a bed, which is made of a clone of the waker: most have nothing to wait for.
         let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
             Attempt::Over(outcome) => outcome,
-            Attempt::Waits(_) => ready!(self.poll_on(interest, ticket, guest, cx, &mut attempt)),
+            Attempt::Waits(_) => ready!(self.poll_on(interest, ticket, claim, cx, &mut attempt)),
         };
         if let Some(place) = ticket.take() {
             signal.cancel(place);
         }
-        *guest = None;
+        *claim = None;
         Poll::Ready(outcome)
     }
 
@@ -346,7 +346,7 @@ impl<P: Protocol> Core<P> {
         &self,
         interest: Interest,
         ticket: &mut Option<Ticket>,
-        guest: &mut Option<Guest>,
+        claim: &mut Option<WaitingTask>,
         cx: &mut Context<'_>,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
@@ -360,8 +360,8 @@ impl<P: Protocol> Core<P> {
                     sleeper = ticket.and_then(|place| self.bell.signal.withdraw(place));
                 }
                 Attempt::Waits(_) => {
-                    if guest.is_none() {
-                        *guest = self.leadership().map(Leadership::receive_guest);
+                    if claim.is_none() {
+                        *claim = self.leadership().map(Leadership::count_task);
                     }
                     return Poll::Pending;
                 }
@@ -378,7 +378,7 @@ impl<P: Protocol> Core<P> {
             // Woken, and not polled since: somebody else can use what we were woken for.
             self.enter(|entry| entry.pass_on(ticket.interest()));
         }
-        spot.guest = None;
+        spot.claim = None;
     }
 }
 

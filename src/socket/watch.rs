@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::{Core, Entry, SocketPort};
-use crate::io::leadership::{Guest, Leadership};
+use crate::io::leadership::{WaitingTask, Leadership};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
@@ -159,7 +159,7 @@ pub(crate) struct Flag<B = Beacon> {
     shown: Mutex<bool>,
     beacon: B,
     /// Has the I/O thread turn the loop, once there is one.
-    guest: Mutex<Option<Guest>>,
+    claim: Mutex<Option<WaitingTask>>,
 }
 
 /// What a flag is shown by.
@@ -180,7 +180,7 @@ impl<B: Show> Flag<B> {
             ended: AtomicBool::new(false),
             shown: Mutex::new(false),
             beacon,
-            guest: Mutex::default(),
+            claim: Mutex::default(),
         })
     }
 
@@ -210,9 +210,9 @@ impl<B: Show> Flag<B> {
     /// Has the I/O thread turn the loop for as long as somebody watches. Called with no lock held: it may
     /// have to be woken.
     pub(crate) fn claim(&self, leadership: Option<&Arc<Leadership>>) {
-        let mut guest = self.guest.lock();
-        if guest.is_none() {
-            *guest = leadership.map(Leadership::receive_guest);
+        let mut claim = self.claim.lock();
+        if claim.is_none() {
+            *claim = leadership.map(Leadership::count_task);
         }
     }
 
