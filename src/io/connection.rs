@@ -945,7 +945,7 @@ impl Driver {
             Fate::Opened => self.opened(token),
             Fate::Offered(place) => self.lines.is_due(place.socket),
             Fate::HoldBack(departed) => {
-                self.streams.hold_back(token, departed, Instant::now());
+                self.batching.hold_back(token, departed, Instant::now());
             }
             Fate::End(ending) => self.end(token, ending),
         }

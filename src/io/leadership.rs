@@ -163,7 +163,7 @@ impl Leadership {
         let Some(mut driver) = self.take() else { return };
         while asleep()
             && self.is_alone()
-            && !driver.is_streaming()
+            && !driver.is_batching()
             && time_left(until) != Some(Duration::ZERO)
         {
             if let Err(error) = driver.turn(time_left(until), asleep) {
@@ -175,7 +175,7 @@ impl Leadership {
 
     /// Gives the loop up, and calls the I/O thread if it waits for that or there is need of it.
     fn leave(&self, driver: MutexGuard<'_, Driver>) {
-        if driver.is_streaming() {
+        if driver.is_batching() {
             self.mailbox.state.waiter_leaves_batches();
         }
         let backlog = driver.has_more_to_do();
@@ -235,7 +235,7 @@ impl Leadership {
     fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
         self.mailbox.state.io_thread_leads();
         loop {
-            let outcome = match driver.is_streaming() {
+            let outcome = match driver.is_batching() {
                 false => driver.turn(None, || true),
                 true => driver.turn(Some(Duration::ZERO), || true),
             };
@@ -254,7 +254,7 @@ impl Leadership {
                 driver.sweep();
             } else if self.was_one_woken()
                 && self.is_alone()
-                && !driver.is_streaming()
+                && !driver.is_batching()
                 && tuning::WAITER_LEADS
             {
                 self.give_up(driver);
@@ -392,11 +392,11 @@ fn cannot_poll(error: &io::Error) {
 mod tests {
     use super::*;
 
-    /// The waiter comes back and turns the loop, but only the I/O thread sweeps up after streams.
+    /// The waiter comes back and turns the loop, but only the I/O thread writes what is held back.
     #[test]
-    fn a_waiter_that_leaves_streams_behind_brings_the_io_thread_back() {
+    fn a_waiter_that_leaves_batches_behind_brings_the_io_thread_back() {
         let mut driver = Driver::new().unwrap();
-        driver.stream_on();
+        driver.hold_back_a_batch();
         let leadership = Leadership::new(driver, false);
         assert!(calls(&leadership, |leadership| leadership.lead_for_now(None, &|| true)));
         assert!(leadership.is_needed(), "it would stay out as long as others make turns");

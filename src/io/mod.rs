@@ -19,7 +19,7 @@
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
 //! | `farewell` | what a closing socket still writes itself |
-//! | `streams`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
+//! | `batching`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
 //! | `blocks` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
 //! | `loops` | several drivers of one runtime |
@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 mod asking;
+mod batching;
 mod blocks;
 mod connection;
 mod dialing;
@@ -44,7 +45,6 @@ mod mailbox;
 mod race;
 mod resolve;
 mod rest;
-mod streams;
 mod table;
 mod timers;
 mod writing;
@@ -57,6 +57,7 @@ pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;
 
 use asking::Askers;
+use batching::Batching;
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dialing::Dialer;
@@ -66,7 +67,6 @@ use listening::Listening;
 use loops::{HOME, Loops};
 use race::Race;
 use rest::{Look, Rest, Stirred};
-use streams::Streams;
 use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
@@ -169,7 +169,7 @@ pub(crate) struct Driver {
     ready: VecDeque<Token>,
     resolver: Arc<Resolver>,
     /// Connections whose rest is held back while callers write full batches.
-    streams: Streams,
+    batching: Batching,
     rest: Rest,
     /// The connections of sockets that have one peer at a time.
     lines: Lines,
@@ -214,7 +214,7 @@ impl Driver {
             members: Members::default(),
             ready: VecDeque::new(),
             resolver: Arc::default(),
-            streams: Streams::new(Instant::now()),
+            batching: Batching::new(Instant::now()),
             rest: Rest::new(),
             lines: Lines::default(),
             expiries: HashMap::new(),
@@ -239,10 +239,10 @@ impl Driver {
         self.cx.timers.len()
     }
 
-    /// Pretends that somebody streams.
+    /// Pretends that a batch is held back.
     #[cfg(test)]
-    pub(crate) fn stream_on(&mut self) {
-        self.streams.hold_back(WAKE, 0, Instant::now());
+    pub(crate) fn hold_back_a_batch(&mut self) {
+        self.batching.hold_back(WAKE, 0, Instant::now());
     }
 
     /// Pretends that a connection has more to do than its turn allowed.
@@ -282,7 +282,7 @@ impl Driver {
         idle: impl FnOnce() -> bool,
     ) -> io::Result<()> {
         let waits = self.ready.is_empty()
-            && self.streams.is_empty()
+            && self.batching.is_empty()
             && !self.stopped
             && timeout != Some(Duration::ZERO)
             && self.cx.mailbox.prepare_to_poll(idle);
@@ -301,9 +301,9 @@ impl Driver {
         }
     }
 
-    /// Whether there are streams that somebody has to sweep after.
-    pub(crate) fn is_streaming(&self) -> bool {
-        !self.streams.is_empty()
+    /// Whether batches are held back, which somebody has to write.
+    pub(crate) fn is_batching(&self) -> bool {
+        !self.batching.is_empty()
     }
 
     /// Whether there are connections or listeners that have more to do without being told so again.
@@ -313,21 +313,21 @@ impl Driver {
 
     /// How long to wait for the next sweep; `None`: there is nothing to sweep.
     pub(crate) fn until_sweep(&self) -> Option<Duration> {
-        let wait = self.streams.until_sweep(Instant::now())?;
+        let wait = self.batching.until_sweep(Instant::now())?;
         Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
     }
 
-    /// Writes the rest of every stream that nobody has written to since the last time, if it is time.
+    /// Writes the batches that nobody has added to since the last sweep, if it is time for one.
     pub(crate) fn sweep(&mut self) {
-        if self.streams.is_empty() {
+        if self.batching.is_empty() {
             return;
         }
         let begin = Instant::now();
-        let Some(held) = self.streams.begin_sweep(begin) else { return };
+        let Some(held) = self.batching.begin_sweep(begin) else { return };
         for (token, departed) in held {
             self.drive(token, |connection, cx| connection.sweep(departed, token, cx));
         }
-        self.streams.end_sweep(begin, Instant::now());
+        self.batching.end_sweep(begin, Instant::now());
     }
 
     /// Has every connection that has been silent since the last look give back its memory.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
-use crate::io::leadership::{self, WaitingTask, Leadership};
+use crate::io::leadership::{self, Leadership, WaitingTask};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, Ticket};

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::{Core, Entry, SocketPort};
-use crate::io::leadership::{WaitingTask, Leadership};
+use crate::io::leadership::{Leadership, WaitingTask};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
