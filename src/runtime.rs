@@ -1,10 +1,10 @@
-//! Runtimes: who turns the reactor.
+//! Runtimes: event loops and the threads that turn them.
 //!
-//! Owns the I/O threads; [`Leadership`] says when each turns its loop. Most programs never mention a
+//! Owns the I/O threads; [`Leadership`] decides when each turns its loop. Most programs never mention a
 //! runtime: sockets use the global one, which starts with their first `bind` or `connect` and has one
-//! I/O thread. A runtime made by hand has threads of its own, for isolation or for more than one core
-//! can read, or none at all: then the application turns it, and so does any thread that waits in one
-//! of its sockets.
+//! I/O thread. A runtime that the program makes has threads of its own, for isolation or because one core
+//! cannot read fast enough; or none: then the program turns it, and so does any thread that waits in one of
+//! its sockets.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,30 +23,31 @@ const MOST_IO_THREADS: usize = 1024;
 /// Where sockets run: the event loop and, usually, its thread.
 ///
 /// A handle; clones are the same runtime. It ends when the last handle and the last socket on it are
-/// gone: whoever drops the last one waits for the turns that its threads are in, but neither for the
+/// gone. Dropping the last one waits until each thread has finished what it is at, but neither for the
 /// network nor for an `admit` callback. What closed sockets have not written by then is lost, `linger`
 /// or not. The global runtime never ends.
 ///
-/// In a child process made by `fork` it is of no use, since its threads are in the parent: calls on its
+/// A child process made by `fork` cannot use it, since its threads are in the parent: calls on its
 /// sockets fail with `Forked`. [`global`](Self::global) is another one there.
 ///
 /// # Several I/O threads
 ///
 /// A runtime has one I/O thread unless [`io_threads`](RuntimeBuilder::io_threads) says otherwise. It
 /// reads and decodes for all connections of the runtime, and shakes hands with new ones. When that is
-/// more than a core can do, and there are cores to spare, several share the connections: those of one
-/// socket too, each on one thread from its first byte to its last. The first thread also accepts,
-/// connects, and runs the sockets' timers. A PAIR, which has one peer at a time, has all its connections on
-/// one thread, which reads the old connection of a peer to its end before it decides about a new one.
+/// more than a core can do, and there are cores to spare, several threads can share the connections, those
+/// of one socket too: each connection is on one thread from its first byte to its last. The first thread
+/// also accepts, connects, and runs the sockets' timers. A PAIR, which has one peer at a time, has all its
+/// connections on one thread, which reads the old connection of a peer to its end before it decides about a
+/// new one.
 ///
 /// Nothing else changes for a program. What comes over one pipe comes in order; between pipes there is
-/// no order, with one thread or with many. The sockets' own work stays as it is: the protocol runs in the calling threads under the
-/// socket's lock, so several threads do not make one socket do more than its receivers can take.
+/// no order, with one thread or with many. The protocol still runs in the calling threads, under the
+/// socket's lock, so several I/O threads do not make one socket do more than its receivers can take.
 ///
-/// It costs, and this is why one is the default: a thread and three descriptors (on Linux) more for
-/// each; up to four blocks of 256 KiB to read into while it is busy; a hop to another thread for a
-/// new connection; and a thread that waits alone no longer turns the loop itself, so each message that
-/// somebody waits for takes a switch of threads.
+/// One is the default because each further thread costs three descriptors (on Linux); up to four blocks
+/// of 256 KiB to read into while it is busy; and a hop to another thread for a new connection. And a thread
+/// that waits alone no longer turns the loop itself, so each message that it waits for takes a switch of
+/// threads.
 ///
 /// ```
 /// let runtime = sinew::Runtime::builder().io_threads(4).build()?;
@@ -63,19 +64,19 @@ pub struct Runtime {
 
 #[derive(Debug)]
 struct Inner {
-    /// One for each loop, the home loop's first.
+    /// One for each event loop, the home loop's first.
     loops: Vec<Arc<Leadership>>,
     transports: Transports,
-    /// One for each loop; none: the application turns the only one.
+    /// One for each event loop; none: the program turns the only one.
     threads: Vec<JoinHandle<()>>,
-    /// In which process it was made.
+    /// The process that made it.
     origin: Origin,
 }
 
 static GLOBAL: PerProcess<Mutex<Option<Runtime>>> = PerProcess::new(Mutex::default);
 
 impl Runtime {
-    /// The runtime that sockets use when they are not told otherwise. The first call starts it.
+    /// Returns the runtime that sockets use unless they are told otherwise. The first call starts it.
     ///
     /// # Errors
     ///
@@ -88,7 +89,7 @@ impl Runtime {
         }
     }
 
-    /// A runtime with one I/O thread of its own, which is started here.
+    /// Starts a runtime with one I/O thread of its own.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl Runtime {
         Self::builder().build()
     }
 
-    /// For runtimes that differ from the default.
+    /// Begins a runtime that differs from the default.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
             manual: false,
@@ -112,8 +113,8 @@ impl Runtime {
     ///
     /// A thread that waits in a call of one of the runtime's sockets turns it as well; this call
     /// then waits for that one to leave, but not longer than `timeout`. In a runtime with a thread
-    /// there is nothing to do: the call returns at once. Must not be called from the `admit` callback, which
-    /// a manual runtime runs in here.
+    /// the call returns at once. Must not be called from the `admit` callback, which a manual runtime runs
+    /// in this call.
     ///
     /// # Errors
     ///
@@ -130,28 +131,28 @@ impl Runtime {
         Ok(self.inner.home().turn(until)?)
     }
 
-    /// How many connections each event loop has: a number for each I/O thread, or one in all for a
-    /// runtime without.
+    /// Returns how many connections each event loop has: a number for each I/O thread, or a single one for
+    /// a runtime without a thread.
     ///
     /// Counts tcp, ipc and the program's own transports, from the moment in which a connection is
     /// accepted or begun to the moment in which its stream is given up, which may be after its pipe is
-    /// gone. A snapshot, and of each loop at a slightly different time. A new connection goes to where
-    /// the fewest are.
+    /// gone. A snapshot, of each loop at a slightly different time. A new connection goes to the loop
+    /// with the fewest.
     pub fn connections(&self) -> Vec<usize> {
         self.inner.loops.iter().map(|it| it.mailbox().connections()).collect()
     }
 
-    /// Where to post what is not for a connection.
+    /// Where commands that are not for a connection are posted.
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         self.inner.home().mailbox()
     }
 
-    /// Whether it is the runtime of an ancestor of this process.
+    /// Whether the runtime belongs to an ancestor of this process.
     pub(crate) fn is_forked(&self) -> bool {
         self.inner.origin.is_ancestral()
     }
 
-    /// Whether threads turn the loops.
+    /// Whether the runtime has I/O threads.
     pub(crate) fn has_thread(&self) -> bool {
         !self.inner.threads.is_empty()
     }
@@ -160,8 +161,8 @@ impl Runtime {
         &self.inner.transports
     }
 
-    /// Who turns the only loop, if it is the only one: a thread that waits may do so itself. Of
-    /// several it could turn but one, and what it waits for may come by any.
+    /// The leadership of the only loop, if there is only one: then a thread that waits may lead. Of several
+    /// it could lead one, and what it waits for may come by any.
     pub(crate) fn leadership(&self) -> Option<&Arc<Leadership>> {
         match &self.inner.loops[..] {
             [only] if !self.is_forked() => Some(only),
@@ -171,7 +172,7 @@ impl Runtime {
 }
 
 impl Inner {
-    /// The loops of a runtime, with no thread yet to turn them.
+    /// Makes the event loops of a runtime, without their threads.
     fn new(count: usize, manual: bool, transports: Transports) -> Result<Self, RuntimeError> {
         let drivers = Driver::several(count)?;
         let loops =
@@ -189,7 +190,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Who turns the home loop, which has everything but most connections.
+    /// The home loop, which has everything but most connections.
     fn home(&self) -> &Arc<Leadership> {
         &self.loops[0]
     }
@@ -198,7 +199,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.origin.is_ancestral() {
-            // The parent's: neither its loops nor what they have are to hear of this.
+            // They are the parent's: neither its loops nor what they own may notice.
             std::mem::forget(std::mem::take(&mut self.loops));
             return std::mem::forget(std::mem::take(&mut self.threads));
         }
@@ -207,7 +208,7 @@ impl Drop for Inner {
         }
         let this = thread::current().id();
         for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != this) {
-            // The thread ends after the turn it is in; it never waits for the network.
+            // The thread ends after its turn, which never waits for the network.
             let _ = thread.join();
         }
     }
@@ -225,7 +226,7 @@ pub struct RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// Whether the runtime has no thread and the application turns it. Default false. Cannot be
+    /// Whether the runtime has no thread and the program turns it. Default false. Cannot be
     /// combined with [`io_threads`](Self::io_threads).
     pub fn manual(mut self, manual: bool) -> Self {
         self.manual = manual;
@@ -240,8 +241,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The name of the I/O thread, without zero bytes. Default `sinew-io`. Where there are several, the
-    /// second has `-2` added, and so on. Systems may show less of it: Linux shows 15 bytes.
+    /// The name of the I/O thread, without zero bytes. Default `sinew-io`. Of several, the second has `-2`
+    /// added, and so on. Systems may show less of it: Linux shows 15 bytes.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -249,9 +250,9 @@ impl RuntimeBuilder {
 
     /// Adds a transport of the program's own, next to tcp, ipc and inproc.
     ///
-    /// Sockets on this runtime then understand its schemes. Where several transports have the same
-    /// scheme, the one added last has it: tcp and ipc can be replaced, or wrapped, and other
-    /// transports added before as well. inproc cannot. See [`transport`](crate::transport) for how
+    /// Sockets on this runtime then understand its schemes. If several transports have the same
+    /// scheme, the last one added gets it: so tcp, ipc and transports added before can be replaced or
+    /// wrapped. inproc cannot. See [`transport`](crate::transport) for how
     /// one is written.
     pub fn transport(mut self, transport: impl StreamTransport + 'static) -> Self {
         self.transports.push(Arc::new(transport));
@@ -265,9 +266,9 @@ impl RuntimeBuilder {
     /// [`RuntimeError::Start`]: the event loop or its thread could not be started.
     /// [`RuntimeError::Transport`]: a transport that was added has no scheme, one that no address
     /// could have, or `inproc`.
-    /// [`RuntimeError::IoThreads`]: no I/O threads were asked for, or far too many.
-    /// [`RuntimeError::ManualIoThreads`]: I/O threads were asked for in a manual runtime, be it one.
-    /// [`RuntimeError::ThreadName`]: the name has a zero byte, be there a thread or not.
+    /// [`RuntimeError::IoThreads`]: the number of I/O threads is zero, or far too large.
+    /// [`RuntimeError::ManualIoThreads`]: I/O threads were asked for in a manual runtime, even one.
+    /// [`RuntimeError::ThreadName`]: the name has a zero byte, with a thread or without.
     pub fn build(self) -> Result<Runtime, RuntimeError> {
         let loops = self.loops()?;
         if self.name.contains('\0') {
@@ -331,7 +332,7 @@ mod tests {
         drop(long);
     }
 
-    /// A thread that waits in a call may drive for ever.
+    /// A thread that waits in a call may lead for ever.
     #[test]
     fn turning_in_vain_leaves_nothing_behind() {
         const MOMENT: Option<Duration> = Some(Duration::from_millis(1));

@@ -1,29 +1,49 @@
 //! Leadership: which thread turns the event loop.
 //!
-//! Owns the driver, and the rule by which it changes hands. At any time at most one thread, the
-//! leader, turns it. By default that is the runtime's I/O thread. But a thread that waits for a
-//! message and is the only one to wait does better to turn the loop itself: then the message reaches
-//! it without a switch of threads. In a runtime without an I/O thread whoever waits leads. With several
-//! I/O threads each has a leader of its own, and leads always: sockets then know of none.
+//! The pattern is Leader/Followers (Schmidt, O'Ryan, Kircher, Pyarali and Buschmann, 2000): of the threads
+//! that could turn the loop one does, the leader, and deals itself with what comes. When it goes, a
+//! follower is promoted. Owns the driver, and the rule by which it changes hands.
+//!
+//! Usually the runtime's I/O thread leads. But a thread that waits for a message, and is the only one to
+//! wait, does better to lead itself: the message then reaches it without a switch of threads. A runtime
+//! without an I/O thread is turned by whoever waits, and by the program. With several I/O threads each leads
+//! a loop of its own, always; sockets then know no leadership.
 //!
 //! ```text
 //!             I/O thread                                       a thread that waits, alone
 //!   leads: turn, turn, turn ...
-//!   wakes it, and nobody else waits: gives the loop up   ----> is woken, takes its message,
-//!   stays out for a nap                                        comes back, leads: turn, turn
-//!   looks again: turns were made: a longer nap                 is woken by its own turn: leaves
-//!   looks again: none were made                                ...
-//!      and nobody has the loop: leads
-//!      and it is held: sleeps until the other leaves     <---- leaves: wakes the I/O thread only if
-//!                                                              it sleeps so, or there is need of it
+//!   wakes it, and nobody else waits: gives up the loop   ----> is woken, takes its message,
+//!   stands by for an interval                                  comes back, leads: turn, turn
+//!   checks: a waiter has led: a longer interval                is woken by its own turn: leaves
+//!   checks: none has                                           ...
+//!      and nobody leads: leads
+//!      and somebody leads: follows, asleep               <---- leaves: wakes the I/O thread only if
+//!                                                              it follows, or is needed
 //! ```
 //!
-//! So while one thread asks and receives, nobody is woken per message; when it goes away for good,
-//! the I/O thread notices at the end of the second nap without a turn, each of at most [`LONGEST_NAP`]. What
-//! happens to other connections meanwhile waits as long. If it leaves connections behind that had more to
-//! read or to write than a turn allows, the I/O thread begins again with the shortest nap: it looks soon,
-//! but does not lead if that thread is back by then. When a second thread or any task waits, the I/O
-//! thread leads.
+//! So while one thread asks and receives, no message wakes another thread. When that thread goes away for
+//! good, the I/O thread notices at the end of the second interval in which no waiter has led, each of at most
+//! [`LONGEST_INTERVAL`]; what happens on other connections meanwhile waits as long. If the thread leaves a
+//! backlog, connections with more to read or to write than a turn allows, the I/O thread begins again with
+//! the shortest interval: it checks soon, but does not lead if that thread is back by then. When a second
+//! thread or any task waits, the I/O thread leads.
+//!
+//! # What threads share
+//!
+//! | what | set by | read by | ordered by | loom model in `state` |
+//! |---|---|---|---|---|
+//! | the driver's lock | who leads | who would | itself | all |
+//! | state word: AT_WORK | the leader, before and after the poll; who makes a call | who posts | | all |
+//! | state word: POLLING | the leader, before it polls | who posts, or wakes a waiter | the fences in `about_to_poll` and `call` | `who_leads_while_it_waits_is_woken_from_the_poll`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
+//! | state word: AWAY | the leader, before it leaves or holds back a batch | who posts | the lock of what is pending | `what_is_posted_while_a_waiter_leads_and_leaves_is_taken`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
+//! | pending: commands | who posts | the leader | their lock | the same |
+//! | pending: followers | a thread that follows | a leader that leaves | their lock, and the driver's | `the_io_thread_leads_when_the_last_waiter_has_left` |
+//! | pending: `led`, `batches`, `backlog` | a waiter that leaves | the I/O thread that stands by | their lock | none: hints |
+//! | `waiters` | who begins and ends to wait | who would lead, or leads | nothing: a hint | none |
+//! | `woken` | who wakes a waiter | the I/O thread that leads | nothing: a hint | none |
+//!
+//! What is a hint costs, when it is read too late, an interval of the I/O thread or a switch of threads,
+//! never a message.
 
 pub(super) mod state;
 
@@ -35,32 +55,33 @@ use crate::io::{Driver, Mailbox};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tuning;
 
-/// How long the I/O thread stays out at first.
-const SHORTEST_NAP: Duration = Duration::from_micros(50);
-/// How long it stays out at most before it looks whether another thread still leads. For twice as long
-/// nobody may lead, and timers may be late, when that thread goes away.
-const LONGEST_NAP: Duration = Duration::from_millis(5);
+/// How long the I/O thread stands by at first before it checks whether waiters still lead.
+const SHORTEST_INTERVAL: Duration = Duration::from_micros(50);
+/// How long it stands by at most. When the last waiter goes away, nobody leads for up to twice as long,
+/// and timers may be as late.
+const LONGEST_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What a thread that waits adds to the number of waiters.
+/// What a thread that waits adds to `waiters`.
 const THREAD: usize = 1;
-/// What a task adds. It cannot lead, so a thread must not take itself for alone beside it.
+/// What a task that waits adds. It cannot lead, so one task must not pass for a thread that is alone.
 const TASK: usize = 2;
 
 /// The driver, and who has it.
 #[derive(Debug)]
 pub(crate) struct Leadership {
     manual: bool,
-    /// Who has locked this leads.
+    /// Whoever holds the lock leads.
     driver: Mutex<Driver>,
     /// Has the state that others see, and the handle of the I/O thread.
     mailbox: Arc<Mailbox>,
-    /// Who waits in calls of sockets which have connections here: the sum of what each adds.
+    /// The waiters: who waits in a call of a socket that has connections here. The sum of [`THREAD`] and
+    /// [`TASK`] for each.
     waiters: AtomicUsize,
-    /// A thread that waits has been woken since the I/O thread last looked.
+    /// A thread that waits has been woken since the I/O thread last checked.
     woken: AtomicBool,
 }
 
-/// One more task waits, until this is dropped.
+/// Counts a task as a waiter until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitingTask(Arc<Leadership>);
 
@@ -71,7 +92,7 @@ impl Drop for WaitingTask {
 }
 
 impl Leadership {
-    /// `manual`: there will be no I/O thread.
+    /// Who leads `driver`; `manual`: without an I/O thread.
     pub(crate) fn new(mut driver: Driver, manual: bool) -> Self {
         if manual {
             driver.without_io_thread();
@@ -89,32 +110,32 @@ impl Leadership {
         &self.mailbox
     }
 
-    /// Says that a task waits.
+    /// Counts a task that waits.
     pub(crate) fn count_task(self: &Arc<Self>) -> WaitingTask {
         self.waiters.fetch_add(TASK, Ordering::Relaxed);
-        // It may be staying out. Costs a store if it is not.
+        // It may stand by, and is needed now. Costs a store if it leads.
         self.mailbox.call_io_thread();
         WaitingTask(Arc::clone(self))
     }
 
-    /// Wakes a thread that waits here, whether it leads or not.
+    /// Wakes a waiting thread, out of the poll if it leads.
     pub(crate) fn wake(&self, thread: &Thread) {
         if thread.id() == current() {
-            return; // it leads, and sees for itself
+            return; // it leads, and checks after the turn
         }
         self.woken.store(true, Ordering::Relaxed);
         thread.unpark();
         self.mailbox.interrupt();
     }
 
-    /// Waits while `asleep`, until the time given; leads meanwhile if that is best.
+    /// Waits while `asleep`, at most until the time given; leads meanwhile if the thread is alone.
     pub(crate) fn wait(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         if self.manual {
-            return self.lead_in_turn(until, asleep);
+            return self.lead_or_follow(until, asleep);
         }
         self.waiters.fetch_add(THREAD, Ordering::Relaxed);
         if self.is_alone() && tuning::WAITER_LEADS {
-            self.lead_for_now(until, asleep);
+            self.lead_while_waiting(until, asleep);
         }
         park(until, asleep);
         self.waiters.fetch_sub(THREAD, Ordering::Relaxed);
@@ -125,17 +146,14 @@ impl Leadership {
         self.manual
     }
 
-    /// Has `look` try again and again whether there is `news`, with a turn before each try if nobody
-    /// else leads.
+    /// Calls `look` with a check for `news` that it repeats as it likes; each check makes a turn first if
+    /// the thread is alone and nobody else leads.
     pub(crate) fn spin(
         &self,
         news: impl Fn() -> bool,
         look: impl FnOnce(&mut dyn FnMut() -> bool),
     ) {
-        let driver = match self.is_alone() && tuning::WAITER_LEADS {
-            true => self.take(),
-            false => None,
-        };
+        let driver = if self.is_alone() && tuning::WAITER_LEADS { self.take() } else { None };
         let Some(mut driver) = driver else {
             return look(&mut || news());
         };
@@ -148,18 +166,18 @@ impl Leadership {
         self.leave(driver);
     }
 
-    /// Whether no more than one call waits.
+    /// Whether at most one thread waits, and no task.
     fn is_alone(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) <= THREAD
     }
 
-    /// Takes the driver, unless somebody else leads.
+    /// Becomes the leader, unless somebody else is.
     fn take(&self) -> Option<MutexGuard<'_, Driver>> {
         self.driver.try_lock()
     }
 
-    /// Leads for as long as the calling thread has to wait and is alone, if nobody else leads.
-    fn lead_for_now(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
+    /// Leads, if nobody else does, for as long as the thread has to wait and is alone.
+    fn lead_while_waiting(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         let Some(mut driver) = self.take() else { return };
         while asleep()
             && self.is_alone()
@@ -173,13 +191,15 @@ impl Leadership {
         self.leave(driver);
     }
 
-    /// Gives the loop up, and calls the I/O thread if it waits for that or there is need of it.
+    /// Ends the lead of a waiter: wakes the followers, and the I/O thread if it is needed.
     fn leave(&self, driver: MutexGuard<'_, Driver>) {
+        // Only the I/O thread sweeps. It is told before it can take the driver.
         if driver.is_batching() {
             self.mailbox.state.waiter_leaves_batches();
         }
         let backlog = driver.has_more_to_do();
         self.give_up(driver);
+        // From here on who posts calls the I/O thread. This looks for what was posted before.
         let (followers, needed) = self.mailbox.state.waiter_leaves(backlog);
         followers.iter().for_each(Thread::unpark);
         if needed || !self.is_alone() {
@@ -187,21 +207,22 @@ impl Leadership {
         }
     }
 
-    /// Leaves the loop to nobody. Who posts something from now on calls the I/O thread; what was
-    /// posted before is to be looked for afterwards.
+    /// Leaves the loop to nobody. Who posts something after this calls the I/O thread; the caller looks
+    /// for what was posted before.
     fn give_up(&self, driver: MutexGuard<'_, Driver>) {
         self.mailbox.state.away();
         drop(driver);
     }
 
-    /// Sleeps until the leader leaves, or until the time given; not if there is no need to, as seen
-    /// once it can be woken. The driver, if the leader has left just now.
+    /// Sleeps as a follower until the leader leaves, at most until the time given; or not at all, if there
+    /// is no `need` to once it can be woken. Returns the driver if the leader has just left.
     fn follow(
         &self,
         until: Option<Instant>,
         need: impl Fn() -> bool,
     ) -> Option<MutexGuard<'_, Driver>> {
         self.mailbox.state.follow(thread::current());
+        // The leader may have left before it could see the follower.
         let driver = self.take();
         if driver.is_none() && need() {
             match time_left(until) {
@@ -209,7 +230,7 @@ impl Leadership {
                 Some(left) => thread::park_timeout(left),
             }
         }
-        // Whoever leads may do so for days, and we may come again each millisecond.
+        // The leader may lead for days, and the follower give up and come again each millisecond.
         let this = current();
         self.mailbox.state.unfollow(|follower| follower.id() == this);
         driver
@@ -218,7 +239,7 @@ impl Leadership {
 
 /// The I/O thread.
 impl Leadership {
-    /// Makes the calling thread the I/O thread until the runtime ends.
+    /// Makes the calling thread the I/O thread, until the runtime ends.
     pub(crate) fn serve(&self) {
         tuning::sharpen_timers();
         self.mailbox.set_io_thread(thread::current());
@@ -227,88 +248,91 @@ impl Leadership {
             if self.lead(leading) {
                 return;
             }
-            driver = Some(self.stay_out());
+            driver = Some(self.stand_by());
         }
     }
 
-    /// Turns until the runtime has stopped, which is `true`, or a thread that waits had better lead.
+    /// Leads until the runtime has stopped, which is `true`, or a waiter had better lead.
     fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
         self.mailbox.state.io_thread_leads();
         loop {
-            let outcome = match driver.is_batching() {
-                false => driver.turn(None, || true),
-                true => driver.turn(Some(Duration::ZERO), || true),
-            };
-            if let Err(error) = outcome {
+            // While a batch is held back, the wait for it comes after the turn.
+            let timeout = driver.is_batching().then_some(Duration::ZERO);
+            if let Err(error) = driver.turn(timeout, || true) {
                 cannot_poll(&error);
             }
             if driver.is_stopped() {
                 return true;
             }
             if let Some(pause) = driver.until_sweep() {
-                // Posts find nobody polling, and wake us by name.
+                // Leave the senders the time to fill the batch. The poll would return for each event;
+                // while the leader is away, only a command ends the pause.
                 self.mailbox.state.away();
                 if self.mailbox.state.is_empty() {
                     thread::park_timeout(pause);
                 }
                 driver.sweep();
-            } else if self.was_one_woken()
+            } else if self.take_woken()
                 && self.is_alone()
                 && !driver.is_batching()
                 && tuning::WAITER_LEADS
             {
+                // The turn has brought a lone waiter what it waits for. It will come back, and lead.
                 self.give_up(driver);
                 return false;
             }
         }
     }
 
-    /// Whether a thread that waits has been woken since this was asked last.
-    fn was_one_woken(&self) -> bool {
+    /// Whether a waiting thread has been woken since this was asked last.
+    fn take_woken(&self) -> bool {
         let woken = self.woken.load(Ordering::Relaxed);
         if woken {
-            // One that is woken at this very moment is meant as well.
+            // A wake that this overwrites counts as taken: at worst the I/O thread leads for a message more.
             self.woken.store(false, Ordering::Relaxed);
         }
         woken
     }
 
-    /// Leaves the loop to threads that wait, until none of them turns it any more or they cannot be
-    /// left alone with it.
-    fn stay_out(&self) -> MutexGuard<'_, Driver> {
-        let mut nap = SHORTEST_NAP;
+    /// Leaves the loop to waiters, until none of them leads any more or the I/O thread is needed.
+    fn stand_by(&self) -> MutexGuard<'_, Driver> {
+        let state = &self.mailbox.state;
+        let mut interval = SHORTEST_INTERVAL;
         loop {
-            let seen = self.mailbox.state.led();
+            let led = state.led();
             if !self.is_needed() {
-                thread::park_timeout(nap);
+                thread::park_timeout(interval);
             }
-            let moved = self.mailbox.state.led() != seen;
-            if (!moved || self.is_needed())
+            // A waiter that has led during the interval will come back: leave it the loop.
+            let idle = state.led() == led;
+            if (idle || self.is_needed())
+                // If one leads now it may poll for long: sleep until it leaves, and check again then.
                 && let Some(driver) = self.take().or_else(|| self.follow(None, || true))
             {
                 return driver;
             }
-            nap = self.after_nap(nap);
+            interval = self.next_interval(interval);
         }
     }
 
-    /// Whether the I/O thread must lead, if nobody else does.
+    /// Whether the I/O thread must lead if nobody else does.
     fn is_needed(&self) -> bool {
         !self.is_alone() || self.mailbox.state.needs_io_thread()
     }
 
-    /// How long the I/O thread naps after a nap in which turns were made.
-    fn after_nap(&self, nap: Duration) -> Duration {
-        match self.mailbox.state.take_backlog() {
-            true => SHORTEST_NAP,
-            false => (nap * 3 / 2).min(LONGEST_NAP),
+    /// How long the I/O thread stands by after `interval`, in which a waiter has led.
+    fn next_interval(&self, interval: Duration) -> Duration {
+        if self.mailbox.state.take_backlog() {
+            SHORTEST_INTERVAL
+        } else {
+            (interval * 3 / 2).min(LONGEST_INTERVAL)
         }
     }
 }
 
 /// Runtimes without an I/O thread.
 impl Leadership {
-    /// One turn, once nobody else leads. For the application.
+    /// Makes one turn, once nobody else leads. For the program.
     pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
         loop {
             if let Some(mut driver) = self.take() {
@@ -325,8 +349,8 @@ impl Leadership {
         }
     }
 
-    /// Leads while `asleep`, in turn with others.
-    fn lead_in_turn(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
+    /// Waits while `asleep`, at most until the time given: leads, or follows while another thread leads.
+    fn lead_or_follow(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         while asleep() && time_left(until) != Some(Duration::ZERO) {
             if let Some(mut driver) = self.take().or_else(|| self.follow(until, asleep)) {
                 if let Err(error) = driver.turn(time_left(until), asleep) {
@@ -339,12 +363,12 @@ impl Leadership {
         self.promote();
     }
 
-    /// Wakes the followers, once the driver has been given back.
+    /// Wakes the followers, of whom one will lead. The driver has been given back.
     fn promote(&self) {
         self.mailbox.state.promote().iter().for_each(Thread::unpark);
     }
 
-    /// How many threads wait for their turn to lead.
+    /// How many threads follow.
     #[cfg(test)]
     pub(crate) fn followers(&self) -> usize {
         self.mailbox.state.followers()
@@ -363,7 +387,7 @@ impl Leadership {
     }
 }
 
-/// Waits while `asleep`, until the time given.
+/// Waits while `asleep`, at most until the time given.
 pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
     while asleep() {
         match time_left(until) {
@@ -382,7 +406,8 @@ fn current() -> ThreadId {
     thread::current().id()
 }
 
-/// Only a bug or a machine out of memory gets here; a core is not to be burnt over it.
+/// Logs the error and waits a moment. Only a bug or a machine out of memory leads here, and a loop must not
+/// burn a core over it.
 fn cannot_poll(error: &io::Error) {
     crate::contain::log!(Error, "the event loop cannot poll: {error}");
     thread::sleep(Duration::from_millis(10));
@@ -392,14 +417,14 @@ fn cannot_poll(error: &io::Error) {
 mod tests {
     use super::*;
 
-    /// The waiter comes back and turns the loop, but only the I/O thread writes what is held back.
+    /// The waiter comes back and leads, but only the I/O thread writes what is held back.
     #[test]
     fn a_waiter_that_leaves_batches_behind_brings_the_io_thread_back() {
         let mut driver = Driver::new().unwrap();
         driver.hold_back_a_batch();
         let leadership = Leadership::new(driver, false);
-        assert!(calls(&leadership, |leadership| leadership.lead_for_now(None, &|| true)));
-        assert!(leadership.is_needed(), "it would stay out as long as others make turns");
+        assert!(calls(&leadership, |leadership| leadership.lead_while_waiting(None, &|| true)));
+        assert!(leadership.is_needed(), "it would stand by for as long as waiters lead");
     }
 
     /// It has what it waited for, and may be away for long with other connections unread.
@@ -408,22 +433,22 @@ mod tests {
         let mut driver = Driver::new().unwrap();
         driver.leave_undone();
         let leadership = Leadership::new(driver, false);
-        assert!(calls(&leadership, |leadership| leadership.lead_for_now(None, &|| false)));
-        assert_eq!(leadership.after_nap(LONGEST_NAP), SHORTEST_NAP);
+        assert!(calls(&leadership, |leadership| leadership.lead_while_waiting(None, &|| false)));
+        assert_eq!(leadership.next_interval(LONGEST_INTERVAL), SHORTEST_INTERVAL);
         // Once, if nothing is left behind again.
-        assert_eq!(leadership.after_nap(LONGEST_NAP), LONGEST_NAP);
+        assert_eq!(leadership.next_interval(LONGEST_INTERVAL), LONGEST_INTERVAL);
     }
 
     /// The I/O thread is left alone: this is what saves a switch of threads for each message.
     #[test]
     fn a_waiter_that_leaves_nothing_behind_calls_nobody() {
         let leadership = Leadership::new(Driver::new().unwrap(), false);
-        leadership.lead_for_now(None, &|| false);
+        leadership.lead_while_waiting(None, &|| false);
         assert!(!leadership.is_needed());
-        assert_eq!(leadership.after_nap(LONGEST_NAP), LONGEST_NAP);
+        assert_eq!(leadership.next_interval(LONGEST_INTERVAL), LONGEST_INTERVAL);
     }
 
-    /// It may be the only one besides who spins, who goes away with its message.
+    /// No other thread may be left to lead: the one that spun has its message.
     #[test]
     fn a_waiter_leads_when_who_has_led_while_it_spun_leaves() {
         let leadership = Leadership::new(Driver::new().unwrap(), true);

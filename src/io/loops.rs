@@ -1,9 +1,10 @@
 //! Loops: the event loops of one runtime, as each of them sees the others.
 //!
 //! The first is the home loop: it has the listeners, the dialers and their resolver, and the timers of
-//! sockets. A connection may be on any of them, from its first byte to its last. The home loop chooses
-//! which, and hands it over as soon as there is a stream, or there are places for one; what the dialer is to know comes back as a
-//! command. Owns the table of mailboxes and the choice. Knows nothing of what a connection is.
+//! sockets. A connection may be on any loop, from its first byte to its last. The home loop chooses which,
+//! and gives the connection away as soon as there is a stream, or there are destinations for one; what the
+//! dialer has to know comes back as a command. Owns the table of mailboxes and the choice. Knows nothing of
+//! what a connection is.
 //!
 //! ```text
 //!   home                                              another loop
@@ -14,7 +15,7 @@
 //!   forgets an endpoint ------------- Forget ------>  ends what is on the way
 //! ```
 //!
-//! All that goes one way goes through one mailbox, so that the order to forget an endpoint never
+//! Everything that goes one way goes through one mailbox: the order to forget an endpoint never
 //! overtakes a connection of it, nor a dialer's second connection the end of its first.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -37,11 +38,12 @@ impl Loops {
         Self { all, this }
     }
 
-    /// The loop for one more connection, and counts it there; `last` is where the one before it went.
+    /// Chooses the loop for one more connection, and counts it there; `last` is where the one before it went.
     ///
-    /// The one that has the fewest, and not each in its turn: connections end at different times, and
-    /// after that taking turns would leave them as uneven as they are. Among equals it is the one after
-    /// `last`: listeners to which peers come by turns would have each all its pipes on one loop otherwise.
+    /// Chooses the loop with the fewest connections, not round robin: connections end at different times,
+    /// and round robin would leave the loops as uneven as that made them. Among equals it is the one after
+    /// `last`: otherwise, if peers came to two listeners alternately, each would have all its pipes on one
+    /// loop.
     pub(super) fn choose(&self, last: usize) -> usize {
         let count = self.all.len();
         let fewest = (1..=count)
@@ -52,8 +54,8 @@ impl Loops {
         chosen
     }
 
-    /// The loop for one more connection of a socket whose connections are all on one loop, where the end of
-    /// one is seen before the beginning of the next; counts it there. `socket` tells sockets apart.
+    /// Chooses the loop for one more connection of a socket whose connections are all on one loop, where the
+    /// end of one is seen before the beginning of the next, and counts it there. `socket` tells sockets apart.
     pub(super) fn choose_for(&self, socket: usize) -> usize {
         let mut hasher = DefaultHasher::new();
         socket.hash(&mut hasher);
@@ -62,22 +64,22 @@ impl Loops {
         chosen
     }
 
-    /// One more connection begins on this loop, without having been given to it.
+    /// Counts a connection that begins on this loop, without having been given to it.
     pub(super) fn connection_begins(&self) {
         self.all[self.this].connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection of this loop is over.
+    /// Counts off a connection of this loop that is over.
     pub(super) fn connection_is_over(&self) {
         self.all[self.this].connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Loop `number`, if it is another than this one.
+    /// The mailbox of loop `number`, unless it is this one.
     pub(super) fn other(&self, number: usize) -> Option<&Arc<Mailbox>> {
         (number != self.this).then(|| &self.all[number])
     }
 
-    /// For the home loop: all others. For another: none.
+    /// The mailboxes of all others, for the home loop; none for another.
     pub(super) fn outposts(&self) -> &[Arc<Mailbox>] {
         match self.this {
             HOME => &self.all[1..],

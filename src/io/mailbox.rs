@@ -1,8 +1,9 @@
 //! The mailbox: how all others reach the driver.
 //!
-//! Owns what was posted and not taken yet, under a leaf lock, and the wake-up, which is only made when
-//! whoever leads sleeps in the poll. May be called from any thread, and outlives the driver: what is posted
-//! after that ends here. What a [`Command`] means is the driver's affair.
+//! Owns the commands that were posted and not taken yet, and both ways to wake somebody for them: the
+//! leader out of its poll, and the I/O thread by its handle, while nobody leads. Who is woken, if
+//! anybody, is decided by the state in `leadership`. May be called from any thread, and outlives the driver: a
+//! command that is posted after that ends here. What a [`Command`] means is the driver's affair.
 
 use std::io;
 use std::sync::OnceLock;
@@ -78,10 +79,10 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// How the driver is reached.
+/// Where commands for a driver are posted.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    /// What was posted, and who is called for it.
+    /// What the leader does and what is pending, commands first of all.
     pub(super) state: State<Command, Thread>,
     /// How many connections the driver has, or is about to be given.
     pub(super) connections: AtomicUsize,
@@ -90,12 +91,12 @@ pub(crate) struct Mailbox {
     pub(super) registry: Registry,
     /// The driver will look soon which connections have fallen silent.
     pub(super) looks_soon: AtomicBool,
-    /// Who is called when nobody leads, if there is one.
+    /// The one handle of the I/O thread, if there is one.
     io_thread: OnceLock<Thread>,
 }
 
 impl Mailbox {
-    /// The mailbox of a driver that `waker` gets out of its poll.
+    /// The mailbox of a driver; `waker` ends its poll.
     pub(super) fn new(waker: Arc<mio::Waker>, registry: Registry) -> Self {
         Self {
             state: State::new(),
@@ -121,7 +122,7 @@ impl Mailbox {
         self.state.take()
     }
 
-    /// Ends what was posted and what will be: there is no driver any more.
+    /// Drops all commands, now and from now on: the driver is gone.
     pub(super) fn close(&self) {
         drop(self.state.close());
     }
@@ -131,19 +132,19 @@ impl Mailbox {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Says that a connection carries something. Wakes nobody if the next look comes soon anyway.
+    /// Tells the driver that a connection carries something. Wakes nobody if the next look comes soon anyway.
     pub(crate) fn post_stirred(&self, token: Token) {
         self.state.push(Command::Stirred(token));
         // Either the driver sees what was pushed before it sleeps, or we see that no look is to come.
         self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
     }
 
-    /// Gets whoever leads out of the poll: it may have what it waits for.
+    /// Ends the poll that a leader is in: it may have what it waits for.
     pub(crate) fn interrupt(&self) {
         self.rouse(|call| call == Call::Poll);
     }
 
-    /// Has what was changed before looked at, if `concerned` says so of who would be called for it.
+    /// Wakes whoever is to look at what was changed before; unless `concerned` says no of it.
     fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
         match self.state.call(concerned) {
             None => {}
@@ -152,7 +153,7 @@ impl Mailbox {
                     crate::contain::log!(Error, "cannot wake the event loop: {error}");
                 }
             }
-            // Without an I/O thread the next one to lead will look.
+            // Without an I/O thread the next leader looks.
             Some(Call::IoThread) => self.call_io_thread(),
         }
     }
@@ -162,8 +163,8 @@ impl Mailbox {
         self.io_thread.get().into_iter().for_each(Thread::unpark);
     }
 
-    /// Announces the poll; `false`: there is something to do first, or `idle` says that there is no
-    /// need to wait.
+    /// Announces that the leader is about to poll. `false`: there is a command, or `idle` says that it need
+    /// not wait.
     pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
         self.state.about_to_poll();
         let nothing = self.state.is_empty() && idle();
@@ -173,11 +174,12 @@ impl Mailbox {
         nothing
     }
 
+    /// Says that the leader is at work.
     pub(super) fn is_at_work(&self) {
         self.state.at_work();
     }
 
-    /// Says who is to be called when there is no leader. Once.
+    /// Sets the handle of the I/O thread, once.
     pub(super) fn set_io_thread(&self, thread: Thread) {
         let _ = self.io_thread.set(thread);
     }
