@@ -81,10 +81,14 @@ impl<T> Outcome for (T, Message) {
     }
 }
 
-/// Where a call that has to wait is put to bed: its place in the queue, taken when it first needs
-/// one, and how it is woken. That was made before the lock was taken, and is dropped after it, if it is
-/// not used: a task's waker is not ours.
-type Bed<'a> = Option<(&'a mut Option<Ticket>, &'a mut Option<Sleeper>)>;
+/// What a call that has to wait registers with the signal.
+struct Registration<'a> {
+    /// Its place in the queue, taken when it first needs one.
+    ticket: &'a mut Option<Ticket>,
+    /// How it is woken. Made before the lock is taken, and dropped after it if it is not used: a task's
+    /// waker is not ours.
+    sleeper: &'a mut Option<Sleeper>,
+}
 
 impl<P: Protocol> Core<P> {
     /// Repeats `attempt` until it is over. The one place where threads wait.
@@ -140,11 +144,9 @@ impl<P: Protocol> Core<P> {
         loop {
             let last = until.is_some_and(|until| Instant::now() >= until);
             let mut sleeper = (!last).then(&sleeper);
-            let bed: Bed<'_> = match last {
-                true => None,
-                false => Some((&mut ticket, &mut sleeper)),
-            };
-            let timers = match self.enter(|entry| entry.attempt(interest, bed, attempt)) {
+            let registration =
+                (!last).then_some(Registration { ticket: &mut ticket, sleeper: &mut sleeper });
+            let timers = match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
                 Attempt::Over(outcome) => return outcome,
                 Attempt::Waits(_) if last => {
                     return Err(Failure::TimedOut(timeout.unwrap_or_default()));
@@ -251,15 +253,15 @@ pub(super) enum Attempt<T, E> {
 }
 
 impl<P: Protocol> Entry<'_, P> {
-    /// One attempt. Where it would have to wait it is put to bed, under the lock under which it found
-    /// nothing: whoever changes that later finds it there.
+    /// Attempts once. A call that has to wait is registered under the lock under which it found nothing:
+    /// whoever changes that later finds it registered.
     ///
-    /// Part of each call: the first attempt, which is nearly always the only one, has no bed.
+    /// Part of each call: the first attempt, which is nearly always the only one, registers nothing.
     #[inline(always)]
     fn attempt<T: Outcome, E: Refusal>(
         &mut self,
         interest: Interest,
-        bed: Bed<'_>,
+        registration: Option<Registration<'_>>,
         attempt: &mut impl FnMut(&mut Self) -> Result<T, E>,
     ) -> Attempt<T, E> {
         if self.is_closed() {
@@ -272,11 +274,11 @@ impl<P: Protocol> Entry<'_, P> {
                 Attempt::Over(Ok(value))
             }
             Err(refusal) if refusal.is_for_now() => {
-                if let Some((ticket, sleeper)) = bed {
+                if let Some(Registration { ticket, sleeper }) = registration {
                     let signal = &self.core.bell.signal;
-                    let place = *ticket.get_or_insert_with(|| signal.ticket(interest));
+                    let ticket = *ticket.get_or_insert_with(|| signal.ticket(interest));
                     if let Some(sleeper) = sleeper.take() {
-                        signal.register(place, sleeper);
+                        signal.register(ticket, sleeper);
                     }
                 }
                 Attempt::Waits(self.state.protocol.deadline())
@@ -329,7 +331,7 @@ impl<P: Protocol> Core<P> {
                 false => _ = signal.cancel(place),
             }
         }
-        // Without a bed, which is made of a clone of the waker: most have nothing to wait for.
+        // Without a registration, which takes a clone of the waker: most have nothing to wait for.
         let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
             Attempt::Over(outcome) => outcome,
             Attempt::Waits(_) => ready!(self.poll_on(interest, ticket, claim, cx, &mut attempt)),
@@ -353,8 +355,8 @@ impl<P: Protocol> Core<P> {
         let mut sleeper = None;
         loop {
             sleeper.get_or_insert_with(|| Sleeper::Task(cx.waker().clone()));
-            let bed: Bed<'_> = Some((ticket, &mut sleeper));
-            match self.enter(|entry| entry.attempt(interest, bed, attempt)) {
+            let registration = Some(Registration { ticket, sleeper: &mut sleeper });
+            match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
                 Attempt::Over(outcome) => return Poll::Ready(outcome),
                 Attempt::Waits(_) if self.bell.is_pending() => {
                     sleeper = ticket.and_then(|place| self.bell.signal.withdraw(place));
