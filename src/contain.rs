@@ -1,32 +1,31 @@
 //! Containment: runs code that is not ours where its panic must go no further.
 //!
 //! An event loop serves all sockets of its runtime, and a change of a socket must be completed. Neither may
-//! end because a destructor, a waker or a logger panics. This file also owns the macros for logging, since a
+//! end because a destructor, a waker or a logger panics. This file also owns the macro for logging, since a
 //! logger is called from everywhere: [`log`] is that of the `log` crate, with panics contained.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Logs as [`log::log!`] does, with the bare name of the level: `log!(Debug, "{name}: closed")`.
+/// Logs as [`log::log!`] does, with the bare name of the level, or with an expression for it:
+/// `log!(Debug, "{name}: closed")`.
 macro_rules! log {
-    ($level:ident, $($words:tt)+) => {
-        if log::Level::$level <= log::STATIC_MAX_LEVEL && log::Level::$level <= log::max_level() {
-            $crate::contain::write(|| log::log!(log::Level::$level, $($words)+));
+    ($level:expr, $($words:tt)+) => {{
+        #[allow(unused_imports)] // not by an expression
+        use log::Level::*;
+        let level: log::Level = $level;
+        if level <= log::STATIC_MAX_LEVEL && level <= log::max_level() {
+            $crate::contain::write(|| log::log!(level, $($words)+));
         }
-    };
+    }};
 }
 
-/// Logs as `log!` does, at level warn if it is news, at level debug otherwise.
-macro_rules! log_news {
-    ($is_news:expr, $($words:tt)+) => {
-        match $is_news {
-            true => $crate::contain::log!(Warn, $($words)+),
-            false => $crate::contain::log!(Debug, $($words)+),
-        }
-    };
-}
+pub(crate) use log;
 
-pub(crate) use {log, log_news};
+/// The level of a record that is told louder when it is news.
+pub(crate) fn level_of(is_news: bool) -> log::Level {
+    if is_news { log::Level::Warn } else { log::Level::Debug }
+}
 
 /// Runs `call`. If it panics, logs that `what` did.
 pub(crate) fn contain(what: &str, call: impl FnOnce()) {

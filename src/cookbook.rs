@@ -6,23 +6,21 @@
 //! The chapters are the files of `docs/cookbook`. This module owns nothing else, and exists only where
 //! documentation is made or tested: a program that uses the crate compiles none of it.
 
-macro_rules! chapters {
-    ($($chapter:ident = $file:literal;)*) => {
-        $(
-            #[doc = include_str!(concat!("../docs/cookbook/", $file))]
-            pub mod $chapter {}
-        )*
-    };
-}
-
-chapters! {
-    service_discovery = "service_discovery.md";
-    work_queue = "work_queue.md";
-    last_value_cache = "last_value_cache.md";
-    heartbeats = "heartbeats.md";
-    broker = "broker.md";
-    graceful_shutdown = "graceful_shutdown.md";
-    from_nanomsg = "from_nanomsg.md";
-    from_nng = "from_nng.md";
-    from_zeromq = "from_zeromq.md";
-}
+#[doc = include_str!("../docs/cookbook/service_discovery.md")]
+pub mod service_discovery {}
+#[doc = include_str!("../docs/cookbook/work_queue.md")]
+pub mod work_queue {}
+#[doc = include_str!("../docs/cookbook/last_value_cache.md")]
+pub mod last_value_cache {}
+#[doc = include_str!("../docs/cookbook/heartbeats.md")]
+pub mod heartbeats {}
+#[doc = include_str!("../docs/cookbook/broker.md")]
+pub mod broker {}
+#[doc = include_str!("../docs/cookbook/graceful_shutdown.md")]
+pub mod graceful_shutdown {}
+#[doc = include_str!("../docs/cookbook/from_nanomsg.md")]
+pub mod from_nanomsg {}
+#[doc = include_str!("../docs/cookbook/from_nng.md")]
+pub mod from_nng {}
+#[doc = include_str!("../docs/cookbook/from_zeromq.md")]
+pub mod from_zeromq {}

@@ -177,37 +177,94 @@ impl fmt::Debug for Message {
     }
 }
 
-macro_rules! message_from {
-    ($($source:ty: $value:ident => $body:expr;)*) => {$(
-        impl From<$source> for Message {
-            fn from($value: $source) -> Self {
-                Self { body: Body::from($body), ..Self::default() }
-            }
-        }
-    )*};
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self { body: Body::from(bytes), ..Self::default() }
+    }
 }
 
-message_from! {
-    &str: text => Bytes::copy_from_slice(text.as_bytes());
-    String: text => Bytes::from(text);
-    &String: text => Bytes::copy_from_slice(text.as_bytes());
-    &[u8]: bytes => Bytes::copy_from_slice(bytes);
-    Vec<u8>: bytes => Bytes::from(bytes);
-    &Vec<u8>: bytes => Bytes::copy_from_slice(bytes);
-    Bytes: bytes => bytes;
-    &Bytes: bytes => bytes.clone();
-    BytesMut: bytes => bytes.freeze();
-    Box<str>: text => Bytes::from(text.into_boxed_bytes());
-    Box<[u8]>: bytes => Bytes::from(bytes);
-    std::sync::Arc<[u8]>: bytes => Bytes::from_owner(bytes);
-    Cow<'_, str>: text => match text {
-        Cow::Borrowed(text) => Bytes::copy_from_slice(text.as_bytes()),
-        Cow::Owned(text) => Bytes::from(text),
-    };
-    Cow<'_, [u8]>: bytes => match bytes {
-        Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-        Cow::Owned(bytes) => Bytes::from(bytes),
-    };
+impl From<&Bytes> for Message {
+    fn from(bytes: &Bytes) -> Self {
+        bytes.clone().into()
+    }
+}
+
+impl From<BytesMut> for Message {
+    fn from(bytes: BytesMut) -> Self {
+        bytes.freeze().into()
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Bytes::copy_from_slice(bytes).into()
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<&Vec<u8>> for Message {
+    fn from(bytes: &Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl From<Box<[u8]>> for Message {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<std::sync::Arc<[u8]>> for Message {
+    fn from(bytes: std::sync::Arc<[u8]>) -> Self {
+        Bytes::from_owner(bytes).into()
+    }
+}
+
+impl From<Cow<'_, [u8]>> for Message {
+    fn from(bytes: Cow<'_, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl From<&String> for Message {
+    fn from(text: &String) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl From<Box<str>> for Message {
+    fn from(text: Box<str>) -> Self {
+        text.into_boxed_bytes().into()
+    }
+}
+
+impl From<Cow<'_, str>> for Message {
+    fn from(text: Cow<'_, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
 }
 
 impl<const N: usize> From<&[u8; N]> for Message {
@@ -271,49 +328,54 @@ impl Hash for Message {
     }
 }
 
-/// Two messages are equal when their bodies are; header and pipe do not count.
-impl PartialEq for Message {
-    fn eq(&self, other: &Self) -> bool {
-        self.body == other.body
+/// A message equals bytes, text or another message with the same body; header and pipe do not count.
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Message {
+    fn eq(&self, other: &T) -> bool {
+        self.body[..] == *other.as_ref()
     }
 }
 
 impl Eq for Message {}
 
-macro_rules! message_eq {
-    ($($other:ty: $value:ident => $bytes:expr;)*) => {$(
-        impl PartialEq<$other> for Message {
-            fn eq(&self, $value: &$other) -> bool {
-                self.body[..] == *$bytes
-            }
-        }
-        impl PartialEq<Message> for $other {
-            fn eq(&self, message: &Message) -> bool {
-                message == self
-            }
-        }
-    )*};
-}
-
-message_eq! {
-    str: text => text.as_bytes();
-    &str: text => text.as_bytes();
-    String: text => text.as_bytes();
-    [u8]: bytes => bytes;
-    &[u8]: bytes => *bytes;
-    Vec<u8>: bytes => bytes.as_slice();
-    Bytes: bytes => bytes;
-}
-
-impl<const N: usize> PartialEq<[u8; N]> for Message {
-    fn eq(&self, bytes: &[u8; N]) -> bool {
-        self.body[..] == bytes[..]
+impl PartialEq<Message> for str {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
     }
 }
 
-impl<const N: usize> PartialEq<&[u8; N]> for Message {
-    fn eq(&self, bytes: &&[u8; N]) -> bool {
-        self.body[..] == bytes[..]
+impl PartialEq<Message> for &str {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
+    }
+}
+
+impl PartialEq<Message> for String {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
+    }
+}
+
+impl PartialEq<Message> for [u8] {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
+    }
+}
+
+impl PartialEq<Message> for &[u8] {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
+    }
+}
+
+impl PartialEq<Message> for Vec<u8> {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
+    }
+}
+
+impl PartialEq<Message> for Bytes {
+    fn eq(&self, message: &Message) -> bool {
+        message == self
     }
 }
 

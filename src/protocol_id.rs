@@ -10,39 +10,49 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProtocolId(u16);
 
-macro_rules! protocol_ids {
-    ($($name:ident = $id:literal, $text:literal;)*) => {
-        impl ProtocolId {
-            $(#[doc = concat!("`", $text, "`, ", stringify!($id), ".")]
-            pub const $name: Self = Self($id);)*
-
-            /// The protocol's name in lower case, such as `req`; `None` for a number that no protocol of
-            /// this crate has.
-            pub fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $($id => Some($text),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-protocol_ids! {
-    PAIR = 0x10, "pair";
-    PAIR1 = 0x11, "pair1";
-    PUB = 0x20, "pub";
-    SUB = 0x21, "sub";
-    REQ = 0x30, "req";
-    REP = 0x31, "rep";
-    PUSH = 0x50, "push";
-    PULL = 0x51, "pull";
-    SURVEYOR = 0x62, "surveyor";
-    RESPONDENT = 0x63, "respondent";
-    BUS = 0x70, "bus";
-}
-
 impl ProtocolId {
+    /// `pair`, 0x10.
+    pub const PAIR: Self = Self(0x10);
+    /// `pair1`, 0x11.
+    pub const PAIR1: Self = Self(0x11);
+    /// `pub`, 0x20.
+    pub const PUB: Self = Self(0x20);
+    /// `sub`, 0x21.
+    pub const SUB: Self = Self(0x21);
+    /// `req`, 0x30.
+    pub const REQ: Self = Self(0x30);
+    /// `rep`, 0x31.
+    pub const REP: Self = Self(0x31);
+    /// `push`, 0x50.
+    pub const PUSH: Self = Self(0x50);
+    /// `pull`, 0x51.
+    pub const PULL: Self = Self(0x51);
+    /// `surveyor`, 0x62.
+    pub const SURVEYOR: Self = Self(0x62);
+    /// `respondent`, 0x63.
+    pub const RESPONDENT: Self = Self(0x63);
+    /// `bus`, 0x70.
+    pub const BUS: Self = Self(0x70);
+
+    /// The protocol's name in lower case, such as `req`; `None` for a number that no protocol of
+    /// this crate has.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PAIR => "pair",
+            Self::PAIR1 => "pair1",
+            Self::PUB => "pub",
+            Self::SUB => "sub",
+            Self::REQ => "req",
+            Self::REP => "rep",
+            Self::PUSH => "push",
+            Self::PULL => "pull",
+            Self::SURVEYOR => "surveyor",
+            Self::RESPONDENT => "respondent",
+            Self::BUS => "bus",
+            _ => return None,
+        })
+    }
+
     /// The id with this number, whether or not it is known.
     pub(crate) const fn from_wire(id: u16) -> Self {
         Self(id)

@@ -8,90 +8,136 @@ use std::fmt;
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $reason:ident = $name:literal;)*) => {
-        /// Why a message was dropped.
-        ///
-        /// Every message that sinew lets go of without delivering it is counted under exactly one of
-        /// these. What peers send that is dropped, and what ends a connection instead, is listed in
-        /// [wire, section 11](crate::spec::wire#11-bad-input-one-table).
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum DropReason {
-            $($(#[$doc])* $reason,)*
-        }
-
-        impl DropReason {
-            /// Every reason, in the order of declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
-
-            /// A stable name in snake case, for logs and metrics.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$reason => $name,)*
-                }
-            }
-        }
-    };
-}
-
-drop_reasons! {
+/// Why a message was dropped.
+///
+/// Every message that sinew lets go of without delivering it is counted under exactly one of
+/// these. What peers send that is dropped, and what ends a connection instead, is listed in
+/// [wire, section 11](crate::spec::wire#11-bad-input-one-table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DropReason {
     /// Outbound: the pipe was lost with the message still in its send queue.
-    PipeLost = "pipe_lost";
+    PipeLost,
     /// Outbound: the peer's send queue was full and the protocol does not wait. This message, or the oldest
     /// in the queue, was dropped.
-    SendQueueFull = "send_queue_full";
+    SendQueueFull,
     /// Outbound: a newer message with the same key replaced it among those that a PUB holds for a slow
     /// subscriber; see [`Options::conflate`](crate::Options::conflate).
-    ConflatedUnsent = "conflated_unsent";
+    ConflatedUnsent,
     /// Outbound: nobody was connected and the protocol does not wait.
-    NoPeer = "no_peer";
+    NoPeer,
     /// Outbound: the peer that had asked is no longer connected, so that its answer had nowhere to go; or the
     /// peer for which a message was held, or which a message named, is not.
-    PeerGone = "peer_gone";
+    PeerGone,
     /// Outbound: the message had reached no peer when a newer request of its conversation replaced it, or when
     /// its conversation or socket was closed.
-    Superseded = "superseded";
+    Superseded,
     /// Outbound: the socket was closed with the message still queued.
-    ClosedUnsent = "closed_unsent";
+    ClosedUnsent,
     /// Outbound: the header that was given to a raw socket is too short to name a pipe; or the sending socket
     /// of a device cannot send the header, such as one with a count of 255 hops.
-    BadHeader = "bad_header";
+    BadHeader,
     /// Outbound: the message was over the `max_send_size` of the sending socket of a device.
-    TooLarge = "too_large";
+    TooLarge,
     /// Outbound: a device had received the message, and ended before this socket could take it.
-    DeviceStopped = "device_stopped";
+    DeviceStopped,
     /// Inbound: an answer to no request or survey that is still open: late, duplicate or invented.
-    Stale = "stale";
+    Stale,
     /// Inbound: an answer to a request or survey that is still open, from a peer that was not asked.
-    NotAsked = "not_asked";
+    NotAsked,
     /// Inbound: nobody received the message before its request or survey was given up, or its context
     /// closed.
-    Unread = "unread";
+    Unread,
     /// Inbound: the protocol header was too short or had no end.
-    Malformed = "malformed";
+    Malformed,
     /// Inbound: the message had travelled over more hops than the socket allows.
-    TtlExceeded = "ttl_exceeded";
+    TtlExceeded,
     /// Inbound: the survey or the context already had as many unread messages as it may store. This
     /// message, or the oldest, was dropped.
-    RecvQueueFull = "recv_queue_full";
+    RecvQueueFull,
     /// Inbound: a newer message with the same key replaced it in the queue of a SUB; see
     /// [`Options::conflate`](crate::Options::conflate).
-    ConflatedUnread = "conflated_unread";
+    ConflatedUnread,
     /// Inbound: no subscription of the context that received it fits.
-    NotSubscribed = "not_subscribed";
+    NotSubscribed,
     /// Inbound: data from a peer that only receives, to a socket that only sends.
-    Unexpected = "unexpected";
+    Unexpected,
     /// Inbound: the peer that had sent the request was gone before anyone received it.
-    AskerGone = "asker_gone";
+    AskerGone,
     /// Inbound: the peer was gone before anyone received the message, and the unread messages of all peers
     /// that are gone were more than one receive queue may hold; the oldest was dropped. Only on sockets that
     /// drop messages for which they have no room, such as SUB and BUS. All others let no new peer in until
     /// there is room.
-    PeerLeft = "peer_left";
+    PeerLeft,
     /// Inbound: the socket was closed, or turned the peer away, with the message unread.
-    ClosedUnread = "closed_unread";
+    ClosedUnread,
 }
+
+impl DropReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [Self] = &[
+        Self::PipeLost,
+        Self::SendQueueFull,
+        Self::ConflatedUnsent,
+        Self::NoPeer,
+        Self::PeerGone,
+        Self::Superseded,
+        Self::ClosedUnsent,
+        Self::BadHeader,
+        Self::TooLarge,
+        Self::DeviceStopped,
+        Self::Stale,
+        Self::NotAsked,
+        Self::Unread,
+        Self::Malformed,
+        Self::TtlExceeded,
+        Self::RecvQueueFull,
+        Self::ConflatedUnread,
+        Self::NotSubscribed,
+        Self::Unexpected,
+        Self::AskerGone,
+        Self::PeerLeft,
+        Self::ClosedUnread,
+    ];
+
+    /// A stable name in snake case, for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PipeLost => "pipe_lost",
+            Self::SendQueueFull => "send_queue_full",
+            Self::ConflatedUnsent => "conflated_unsent",
+            Self::NoPeer => "no_peer",
+            Self::PeerGone => "peer_gone",
+            Self::Superseded => "superseded",
+            Self::ClosedUnsent => "closed_unsent",
+            Self::BadHeader => "bad_header",
+            Self::TooLarge => "too_large",
+            Self::DeviceStopped => "device_stopped",
+            Self::Stale => "stale",
+            Self::NotAsked => "not_asked",
+            Self::Unread => "unread",
+            Self::Malformed => "malformed",
+            Self::TtlExceeded => "ttl_exceeded",
+            Self::RecvQueueFull => "recv_queue_full",
+            Self::ConflatedUnread => "conflated_unread",
+            Self::NotSubscribed => "not_subscribed",
+            Self::Unexpected => "unexpected",
+            Self::AskerGone => "asker_gone",
+            Self::PeerLeft => "peer_left",
+            Self::ClosedUnread => "closed_unread",
+        }
+    }
+}
+
+// Counts of drops are found by the number of their reason, so no reason may be missing from the list.
+const _: () = {
+    let mut i = 0;
+    while i < DropReason::ALL.len() {
+        assert!(DropReason::ALL[i] as usize == i);
+        i += 1;
+    }
+    assert!(DropReason::ClosedUnread as usize + 1 == DropReason::ALL.len());
+};
 
 /// Writes the stable name, as [`DropReason::name`] returns it.
 impl fmt::Display for DropReason {

@@ -881,7 +881,10 @@ impl Connection {
         let is_news = self.maker == Maker::Listener
             && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
             && self.endpoint.meets_first_misfit();
-        crate::contain::log_news!(is_news, "{name}: no pipe with {place}: {error}");
+        crate::contain::log!(
+            crate::contain::level_of(is_news),
+            "{name}: no pipe with {place}: {error}"
+        );
     }
 }
 

@@ -125,8 +125,8 @@ impl Dialer {
             host.counters().connect_errors.bump();
             // An attempt whose outcome is waited for is told to who waits.
             let is_news = self.once.is_none() && self.endpoint.begins_to_fail();
-            crate::contain::log_news!(
-                is_news,
+            crate::contain::log!(
+                crate::contain::level_of(is_news),
                 "{}: connect to {}: {error}",
                 host.name(),
                 self.endpoint.url()

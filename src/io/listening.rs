@@ -243,8 +243,8 @@ impl Listening {
     fn count(&self, error: io::Error) {
         if let Some(host) = self.host.upgrade() {
             host.counters().accept_errors.bump();
-            crate::contain::log_news!(
-                self.endpoint.begins_to_fail(),
+            crate::contain::log!(
+                crate::contain::level_of(self.endpoint.begins_to_fail()),
                 "{}: accept on {}: {error}",
                 host.name(),
                 self.endpoint.url()

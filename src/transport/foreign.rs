@@ -183,33 +183,44 @@ impl Stream for Border<dyn Stream> {
     }
 }
 
-/// Implements mio's `Source` by that of the inner value, so that registering is guarded, too.
-macro_rules! watched {
-    ($($kind:ident),*) => {$(
-        impl Source for Border<dyn $kind> {
-            fn register(
-                &mut self,
-                registry: &Registry,
-                token: Token,
-                interests: Interest,
-            ) -> io::Result<()> {
-                guarded(|| self.inner_mut().source().register(registry, token, interests))
-            }
-
-            fn reregister(
-                &mut self,
-                registry: &Registry,
-                token: Token,
-                interests: Interest,
-            ) -> io::Result<()> {
-                guarded(|| self.inner_mut().source().reregister(registry, token, interests))
-            }
-
-            fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-                guarded(|| self.inner_mut().source().deregister(registry))
-            }
-        }
-    )*};
+/// What the poll watches.
+trait Watched {
+    fn source(&mut self) -> &mut dyn Source;
 }
 
-watched!(Listener, Stream);
+impl Watched for dyn Listener {
+    fn source(&mut self) -> &mut dyn Source {
+        Listener::source(self)
+    }
+}
+
+impl Watched for dyn Stream {
+    fn source(&mut self) -> &mut dyn Source {
+        Stream::source(self)
+    }
+}
+
+/// By the source of the inner value, so that registering is guarded, too.
+impl<T: ?Sized + Watched> Source for Border<T> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        guarded(|| self.inner_mut().source().register(registry, token, interests))
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        guarded(|| self.inner_mut().source().reregister(registry, token, interests))
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        guarded(|| self.inner_mut().source().deregister(registry))
+    }
+}
