@@ -525,7 +525,9 @@ impl Options {
     ///
     /// Strict: a peer gets messages only while none in a better place can take one, and peers in the
     /// same place take turns. Taken when an endpoint is made. Only for PUSH and REQ, which choose one
-    /// peer for each message. Nothing of it is on the wire. Source: semantics specification, 3.4.
+    /// peer for each message. Nothing of it is on the wire.
+    ///
+    /// The rules in full: [semantics, 3.4](crate::spec::semantics#34-priorities).
     #[doc(alias("NN_SNDPRIO"))]
     pub fn send_priority(mut self, priority: u8) -> Self {
         self.endpoint.send_priority = Some(priority);

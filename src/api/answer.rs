@@ -18,7 +18,9 @@ use crate::protocol::Route;
 ///
 /// Each request is received once, by whichever thread asks first, and answered by value: a
 /// [`Request`] can be sent to another thread, kept while others are received, and answered at most
-/// once. Requests of all peers are taken in turn. Source: semantics specification, section 5.2.
+/// once. Requests of all peers are taken in turn.
+///
+/// The rules in full: [semantics, 5.2](crate::spec::semantics#52-rep).
 ///
 /// ```
 /// let (rep, req) = (sinew::Rep::new(), sinew::Req::new());
@@ -34,9 +36,10 @@ use crate::protocol::Route;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Replying twice does not compile (C061), nor does replying to nothing (C059):
+/// Replying twice does not compile, nor does replying to nothing:
 ///
 /// ```compile_fail,E0382
+/// # // C061, C059.
 /// let request = sinew::Rep::new().recv().unwrap();
 /// request.reply("once").unwrap();
 /// request.reply("twice").unwrap();
@@ -51,7 +54,8 @@ pub type Rep = Socket<role::Rep, NoSend, CanRecv<Request>>;
 /// RESPONDENT: answers surveys.
 ///
 /// Takes part in a survey by answering it before its deadline, or does not. Otherwise as [`Rep`].
-/// Source: semantics specification, section 9.2.
+///
+/// The rules in full: [semantics, 9.2](crate::spec::semantics#92-respondent).
 ///
 /// ```
 /// let (surveyor, respondent) = (sinew::Surveyor::new(), sinew::Respondent::new());

@@ -7,8 +7,9 @@ use super::prelude::*;
 /// A send never waits, and succeeds with nobody there. A peer whose queue is full misses the message,
 /// which is counted ([`Options::overflow`] has other choices). Nobody receives what they sent
 /// themselves, and nothing is passed on: who wants everyone to hear everyone connects each with each.
-/// A program that does not receive holds up its peers' queues for it, not the peers. Source: semantics
-/// specification, section 7.
+/// A program that does not receive holds up its peers' queues for it, not the peers.
+///
+/// The rules in full: [semantics, 7](crate::spec::semantics#7-bus).
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,9 +23,10 @@ use super::prelude::*;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It has no contexts (C192):
+/// It has no contexts:
 ///
 /// ```compile_fail,E0599
+/// # // C192.
 /// sinew::Bus::new().context();
 /// ```
 #[doc(alias("NN_BUS", "nng_bus0_open"))]

@@ -6,7 +6,9 @@ use super::prelude::*;
 ///
 /// With no peer a send waits; a slow peer is waited for, nothing is dropped while the connection
 /// holds. A second peer is turned away. What was queued for a peer that is lost is lost with it, and
-/// counted. Source: semantics specification, section 4.
+/// counted.
+///
+/// The rules in full: [semantics, 4](crate::spec::semantics#4-pair).
 ///
 /// ```
 /// let (left, right) = (sinew::Pair::new(), sinew::Pair::new());
@@ -17,9 +19,10 @@ use super::prelude::*;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It is one conversation and has no contexts (C192):
+/// It is one conversation and has no contexts:
 ///
 /// ```compile_fail,E0599
+/// # // C192.
 /// sinew::Pair::new().context();
 /// ```
 #[doc(alias("NN_PAIR", "nng_pair0_open", "ZMQ_PAIR"))]

@@ -10,8 +10,9 @@ use crate::protocol::Polyamorous;
 /// PAIR v1: as [`Pair`](crate::Pair), with a count of hops that ends loops of devices.
 ///
 /// It does not talk to [`Pair`](crate::Pair), which is PAIR v0: nanomsg has only that one. What has
-/// come over more than [`Options::ttl`] hops is dropped and counted. Source: semantics specification,
-/// section 4.
+/// come over more than [`Options::ttl`] hops is dropped and counted.
+///
+/// The rules in full: [semantics, 4](crate::spec::semantics#4-pair).
 ///
 /// ```
 /// let (left, right) = (sinew::Pair1::new(), sinew::Pair1::new());
@@ -22,9 +23,10 @@ use crate::protocol::Polyamorous;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It has no contexts (C192):
+/// It has no contexts:
 ///
 /// ```compile_fail,E0599
+/// # // C192.
 /// sinew::Pair1::new().context();
 /// ```
 #[doc(alias("nng_pair1_open"))]
@@ -62,7 +64,8 @@ impl Engine for role::Pair1 {
 /// longest. A send waits only until the first peer has come; later a message whose peer is gone, or has a
 /// full queue, is dropped and counted and the send succeeds. With
 /// [`Overflow::Wait`](crate::Overflow::Wait) it waits for room instead, as long as its peer is there.
-/// Source: semantics specification, section 4.3.
+///
+/// The rules in full: [semantics, 4.3](crate::spec::semantics#43-v1-polyamorous).
 ///
 /// ```
 /// let (hub, spoke) = (sinew::PolyPair1::new(), sinew::Pair1::new());

@@ -8,7 +8,9 @@ use super::prelude::*;
 /// oldest message in it, which is counted. [`Options::overflow`] has other choices: with
 /// [`Overflow::Wait`](crate::Overflow::Wait) a send waits until every subscriber has room. With
 /// [`Options::conflate`] a subscriber that is slow gets the newest message of each key. Who connects
-/// later misses what was sent before; nothing is repeated. Source: semantics specification, section 8.2.
+/// later misses what was sent before; nothing is repeated.
+///
+/// The rules in full: [semantics, 8.2](crate::spec::semantics#82-pub).
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,9 +26,10 @@ use super::prelude::*;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It cannot receive, and has no contexts (C152, C192):
+/// It cannot receive, and has no contexts:
 ///
 /// ```compile_fail,E0277
+/// # // C152, C192.
 /// sinew::Pub::new().recv();
 /// ```
 /// ```compile_fail,E0599

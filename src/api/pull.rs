@@ -5,8 +5,10 @@ use super::prelude::*;
 /// PULL: receives what PUSH peers send, each peer in turn.
 ///
 /// While nobody receives, a full queue holds up its peer; nothing is dropped. What had arrived
-/// completely before a peer was lost can still be received. Source: semantics specification,
-/// sections 3.2 and 6.
+/// completely before a peer was lost can still be received.
+///
+/// The rules in full: [semantics, 3.2](crate::spec::semantics#32-fair-queue) and
+/// [semantics, 6](crate::spec::semantics#6-pipeline).
 ///
 /// ```
 /// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
@@ -17,9 +19,10 @@ use super::prelude::*;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It cannot send, and has no contexts (C109, C192):
+/// It cannot send, and has no contexts:
 ///
 /// ```compile_fail,E0277
+/// # // C109, C192.
 /// sinew::Pull::new().send("work");
 /// ```
 /// ```compile_fail,E0599

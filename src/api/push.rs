@@ -7,7 +7,10 @@ use super::prelude::*;
 /// A peer whose queue is full is passed over; when all are full, or there is none, a send waits
 /// (unless [`Options::overflow`] says otherwise). What is queued for a peer that is lost is lost with
 /// it, and counted. Peers in a better [place](crate::EndpointOptions::send_priority) get everything as long
-/// as one of them can take it. Source: semantics specification, sections 3.1 and 6.
+/// as one of them can take it.
+///
+/// The rules in full: [semantics, 3.1](crate::spec::semantics#31-load-balancer) and
+/// [semantics, 6](crate::spec::semantics#6-pipeline).
 ///
 /// ```
 /// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
@@ -18,9 +21,10 @@ use super::prelude::*;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It cannot receive, and has no contexts (C109, C192):
+/// It cannot receive, and has no contexts:
 ///
 /// ```compile_fail,E0277
+/// # // C109, C192.
 /// sinew::Push::new().recv();
 /// ```
 /// ```compile_fail,E0599

@@ -3,8 +3,11 @@
 //! A raw socket talks to the same peers as the socket of the same name and routes in the same way, but
 //! keeps no state of a request, a survey or a subscription: what came before the body is the message's
 //! [`header`](crate::Message::header), and to send, a header is wanted
-//! ([`with_header`](crate::Message::with_header)). Source: semantics specification, sections 5.3, 9.3,
-//! 10.
+//! ([`with_header`](crate::Message::with_header)).
+//!
+//! The rules in full: [semantics, 5.3](crate::spec::semantics#53-raw),
+//! [semantics, 9.3](crate::spec::semantics#93-raw) and
+//! [semantics, 10](crate::spec::semantics#10-raw-sockets).
 //!
 //! | socket | header received | header to send | who gets it |
 //! |---|---|---|---|
@@ -36,9 +39,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Raw sockets have no contexts (C192), and a raw SUB has nothing to subscribe to (C159):
+//! Raw sockets have no contexts, and a raw SUB has nothing to subscribe to:
 //!
 //! ```compile_fail,E0599
+//! # // C192, C159.
 //! sinew::raw::Req::new().context();
 //! ```
 //! ```compile_fail,E0599

@@ -21,7 +21,9 @@ use crate::socket::wait::Failure;
 /// request. A request goes to one of the connected REPs, in turn; it is held while there is none, and
 /// sent again when the REP that had it is lost or has not answered within the resend interval (so a
 /// REP may see a request more than once). Exactly one reply is delivered, and it comes from a REP that was
-/// asked. Source: semantics specification, section 5.1.
+/// asked.
+///
+/// The rules in full: [semantics, 5.1](crate::spec::semantics#51-req).
 ///
 /// ```
 /// let (rep, req) = (sinew::Rep::new(), sinew::Req::new());

@@ -14,8 +14,10 @@ use crate::socket::Core;
 /// Without a subscription nothing is received; the empty topic is the beginning of every message. A
 /// message is received once, however many topics it begins with. Messages that wait to be received
 /// stand in a queue of [`Options::sub_queue`]; for the newest only, however slow the program is, see
-/// [`Options::prefer_new`] and [`Options::conflate`]. Each peer in turn; in order per peer. Source: semantics
-/// specification, sections 3.2 and 8.1.
+/// [`Options::prefer_new`] and [`Options::conflate`]. Each peer in turn; in order per peer.
+///
+/// The rules in full: [semantics, 3.2](crate::spec::semantics#32-fair-queue) and
+/// [semantics, 8.1](crate::spec::semantics#81-sub).
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,9 +35,10 @@ use crate::socket::Core;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It cannot send (C152):
+/// It cannot send:
 ///
 /// ```compile_fail,E0277
+/// # // C152.
 /// sinew::Sub::new().send("banana");
 /// ```
 #[doc(alias("NN_SUB", "nng_sub0_open", "ZMQ_SUB", "subscriber"))]

@@ -16,8 +16,9 @@ use crate::socket::{Core, SocketPort};
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
 ///
 /// A survey goes to every respondent that is connected when it is sent; sending never waits. Any
-/// number of surveys may run at once, from any threads; each gets its own answers. Source: semantics
-/// specification, section 9.1.
+/// number of surveys may run at once, from any threads; each gets its own answers.
+///
+/// The rules in full: [semantics, 9.1](crate::spec::semantics#91-surveyor).
 ///
 /// ```
 /// use std::time::Duration;

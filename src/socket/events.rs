@@ -33,7 +33,9 @@ pub struct PipeEvent {
 ///
 /// For each pipe: `Attaching`, then `Attached` unless it is turned away, then `Detached`; each at
 /// most once, and every `Attaching` is followed by exactly one `Detached`. A connection that fails
-/// before its header is accepted raises no event. Source: semantics specification, section 13.
+/// before its header is accepted raises no event.
+///
+/// The rules in full: [semantics, 13](crate::spec::semantics#13-pipes-and-pipe-events).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]

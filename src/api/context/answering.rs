@@ -25,14 +25,18 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// One conversation of a [`Rep`](crate::Rep): `recv` a request, `send` its reply.
 ///
-/// Another successful `recv` takes the place of a request that was not answered. Source: semantics
-/// specification, sections 5.2 and 12.
+/// Another successful `recv` takes the place of a request that was not answered.
+///
+/// The rules in full: [semantics, 5.2](crate::spec::semantics#52-rep) and
+/// [semantics, 12](crate::spec::semantics#12-contexts).
 pub type RepContext = Context<role::Rep, Answering>;
 
 /// One conversation of a [`Respondent`](crate::Respondent): `recv` a survey, `send` an answer.
 ///
-/// Another successful `recv` takes the place of a survey that was not answered. Source: semantics
-/// specification, sections 9.2 and 12.
+/// Another successful `recv` takes the place of a survey that was not answered.
+///
+/// The rules in full: [semantics, 9.2](crate::spec::semantics#92-respondent) and
+/// [semantics, 12](crate::spec::semantics#12-contexts).
 pub type RespondentContext = Context<role::Respondent, Answering>;
 
 /// A context answers: it receives what is asked, and sends the answer.

@@ -23,7 +23,10 @@ use crate::sync::Arc;
 /// One conversation of a [`Req`](crate::Req): `send` a request, `recv` its reply.
 ///
 /// A request that times out in `recv` stays: a later `recv` can still get its reply. Sending again
-/// gives it up. Source: semantics specification, sections 5.1 and 12.
+/// gives it up.
+///
+/// The rules in full: [semantics, 5.1](crate::spec::semantics#51-req) and
+/// [semantics, 12](crate::spec::semantics#12-contexts).
 ///
 /// ```
 /// let req = sinew::Req::new();
@@ -38,7 +41,10 @@ pub type ReqContext = Context<role::Req, Asking>;
 /// One conversation of a [`Surveyor`](crate::Surveyor): `send` a survey, `recv` its answers.
 ///
 /// At the deadline `recv` is `TimedOut`, once; after that it is `State`. A receive timeout does not
-/// end the survey. Source: semantics specification, sections 9.1 and 12.
+/// end the survey.
+///
+/// The rules in full: [semantics, 9.1](crate::spec::semantics#91-surveyor) and
+/// [semantics, 12](crate::spec::semantics#12-contexts).
 pub type SurveyorContext = Context<role::Surveyor, Asking>;
 
 /// A context asks: it sends a request or a survey, and receives what is answered.

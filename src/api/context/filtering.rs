@@ -23,7 +23,9 @@ use crate::sync::Arc;
 ///
 /// Begins without topics, and with the timeouts and queue of the socket as they are then; what is
 /// changed later on either does not reach the other. Any number of threads may receive at once.
-/// Source: semantics specification, sections 8.1 and 12.
+///
+/// The rules in full: [semantics, 8.1](crate::spec::semantics#81-sub) and
+/// [semantics, 12](crate::spec::semantics#12-contexts).
 ///
 /// ```
 /// use std::time::Duration;

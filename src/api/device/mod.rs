@@ -2,7 +2,9 @@
 //!
 //! A device joins two networks of one pattern: what comes in through one of its sockets goes out
 //! through the other, and the answers find their way back. It takes the sockets by value, and closes
-//! them when it ends. Source: semantics specification, section 11.
+//! them when it ends.
+//!
+//! The rules in full: [semantics, 11](crate::spec::semantics#11-devices).
 //!
 //! A broker: clients know its address, servers too, and neither know each other.
 //!
@@ -41,10 +43,11 @@
 //!
 //! [`Device::reflector`] is a device on one `Pair`, `Pair1` or `Bus`: what comes in goes out there again.
 //!
-//! Cooked sockets (C208), sockets that do not fit (C209), none at all or one that cannot reflect (C210)
+//! Cooked sockets, sockets that do not fit, none at all or one that cannot reflect
 //! do not compile:
 //!
 //! ```compile_fail,E0277
+//! # // C208, C209, C210.
 //! sinew::Device::new(sinew::Rep::new(), sinew::Req::new());
 //! ```
 //! ```compile_fail,E0308
