@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::raw::Headed;
 use super::route::{self, FairQueue, FanOut};
-use super::{Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Conversation, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::options::Own;
@@ -67,8 +67,6 @@ impl Protocol for Bus {
         self.messages.remove(pipe);
     }
 
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
-
     fn send(
         &mut self,
         (): &(),
@@ -84,19 +82,16 @@ impl Protocol for Bus {
         Ok(Message::received(frame.into_body(), pipe))
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => true,
-            Interest::Recv(_) => !self.messages.is_empty(),
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        true
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        match interest {
-            Interest::Recv(_) => self.messages.settle(route::accept_any, io),
-            _ => self.ready(interest),
-        }
+    fn can_recv(&self, _: Conversation) -> bool {
+        !self.messages.is_empty()
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
+        self.messages.find_message(route::accept_any, io)
     }
 }
 

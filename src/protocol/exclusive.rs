@@ -105,39 +105,24 @@ impl Exclusive {
         self.pop_departed(io).or_else(|| self.pop_peer(io))
     }
 
-    pub(super) fn ready(&self, interest: Interest) -> bool {
-        let peer = self.peer.as_ref();
-        match interest {
-            Interest::Send(_) => peer.is_some_and(|peer| peer.room),
-            Interest::Recv(_) => {
-                !self.departed.is_empty() || peer.is_some_and(|peer| peer.readable)
-            }
-            Interest::Peers | Interest::Drained => false,
-        }
+    pub(super) fn can_send(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.room)
     }
 
-    /// As `ready`, and never wrong. A message is one that `judge` finds nothing wrong with.
-    pub(super) fn settle(
-        &mut self,
-        interest: Interest,
-        judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
-        io: &mut impl Port,
-    ) -> bool {
-        match interest {
-            Interest::Send(_) => self.settle_room(io),
-            Interest::Recv(_) => self.settle_messages(judge, io),
-            Interest::Peers | Interest::Drained => false,
-        }
+    pub(super) fn can_recv(&self) -> bool {
+        !self.departed.is_empty() || self.peer.as_ref().is_some_and(|peer| peer.readable)
     }
 
-    fn settle_room(&mut self, io: &mut impl Port) -> bool {
+    /// As `can_send`, and never wrong.
+    pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
         let Some(peer) = &mut self.peer else { return false };
         // One that was found full or gone is told of by `writable` or `detach`.
         peer.room = peer.room && io.has_room(peer.pipe);
         peer.room
     }
 
-    fn settle_messages(
+    /// As `can_recv`, and never wrong. A message is one that `judge` finds nothing wrong with.
+    pub(super) fn find_message(
         &mut self,
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,

@@ -165,8 +165,8 @@ pub(crate) enum PushError {
 /// What a waiting call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Interest {
-    /// Room to send; the number is that of the pipe, 0 where the socket does not tell them apart.
-    Send(u32),
+    /// Room to send: in this pipe, or `None` where it does not matter in which.
+    Send(Option<PipeId>),
     /// Something to receive, in this conversation; the first where the socket has only one.
     Recv(Conversation),
     /// A change in the number of peers. Not used by protocols.
@@ -177,7 +177,7 @@ pub(crate) enum Interest {
 
 impl Interest {
     /// Room to send, where there is only one thing to wait for.
-    pub(crate) const SEND: Self = Self::Send(0);
+    pub(crate) const SEND: Self = Self::Send(None);
     /// Something to receive, where there is only one thing to wait for.
     pub(crate) const RECV: Self = Self::Recv(Conversation::FIRST);
 }
@@ -302,7 +302,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// The pipe is gone for sending, for `reason`. What it had received can still be taken by [`Port::pop`]:
     /// a protocol that does not want it pops and counts it here. A pipe that `attach` rejected is
     /// never mentioned again.
-    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, now: Instant, io: &mut impl Port);
+    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
+        self.readable(pipe, io);
+    }
 
     /// A pipe that was detached has nothing to pop, or no longer: what it held has been dropped.
     fn forget(&mut self, _pipe: PipeId) {}
@@ -311,7 +313,7 @@ pub(crate) trait Protocol: Send + 'static {
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port);
 
     /// A pipe that was full has room, or one that was not drained is. May be called for nothing.
-    fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port);
+    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
     /// Sends `body`, or says why not, in which case nothing has changed.
     fn send(
@@ -330,15 +332,47 @@ pub(crate) trait Protocol: Send + 'static {
         io: &mut impl Port,
     ) -> Result<Self::Received, RecvRefusal>;
 
-    /// Whether a call that waits for `interest` would find something now. Never wrong by saying
-    /// yes too often, only wasteful.
-    fn ready(&self, interest: Interest) -> bool;
+    /// Whether a send that waits for room in `pipe` would find some, as far as is known. Never wrong by
+    /// saying no; to say yes too often is only wasteful. `false` for a protocol that does not send.
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        false
+    }
 
-    /// As `ready`, and never wrong: whether a call for `interest` would succeed, or fail for something
-    /// that it is to hear of. Drops what could not be received, and forgets pipes that it finds empty or
-    /// full; what changes later is told by `readable` and `writable` as if a call had found that.
-    fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
-        self.ready(interest)
+    /// Whether a receive in `conversation` would find something, as far as is known; as `can_send`.
+    fn can_recv(&self, _conversation: Conversation) -> bool {
+        false
+    }
+
+    /// As `can_send`, and never wrong. Forgets pipes that it finds full: what changes later is told by
+    /// `writable`, as if a send had found that.
+    fn find_room(&mut self, pipe: Option<PipeId>, _io: &mut impl Port) -> bool {
+        self.can_send(pipe)
+    }
+
+    /// As `can_recv`, and never wrong: whether a receive would succeed, or fail for something that it is to
+    /// hear of. Drops what could not be received, and forgets pipes that it finds empty: what changes later
+    /// is told by `readable`, as if a receive had found that.
+    fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
+        self.can_recv(conversation)
+    }
+
+    /// Whether a call that waits for `interest` would find something, as far as is known.
+    #[inline]
+    fn ready(&self, interest: Interest) -> bool {
+        match interest {
+            Interest::Send(pipe) => self.can_send(pipe),
+            Interest::Recv(conversation) => self.can_recv(conversation),
+            Interest::Peers | Interest::Drained => false,
+        }
+    }
+
+    /// As `ready`, and never wrong.
+    fn poll_ready(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+        match interest {
+            Interest::Send(pipe) => self.find_room(pipe, io),
+            Interest::Recv(conversation) => self.find_message(conversation, io),
+            Interest::Peers | Interest::Drained => false,
+        }
     }
 
     /// A message that `send` had put into a pipe, which was lost before it was transmitted. Comes

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::exclusive::Exclusive;
 use super::raw::{self, Headed};
 use super::route;
-use super::{Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Conversation, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::protocol_id::ProtocolId;
@@ -73,12 +73,20 @@ impl Protocol for Pair {
         Ok(Message::received(frame.into_body(), pipe))
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        self.peer.ready(interest)
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        self.peer.can_send()
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        self.peer.settle(interest, route::accept_any, io)
+    fn can_recv(&self, _: Conversation) -> bool {
+        self.peer.can_recv()
+    }
+
+    fn find_room(&mut self, _pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        self.peer.find_room(io)
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
+        self.peer.find_message(route::accept_any, io)
     }
 }
 
@@ -102,6 +110,7 @@ impl Headed for Pair {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Interest;
     use super::super::PushError;
     use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;

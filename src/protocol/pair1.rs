@@ -15,7 +15,9 @@ use bytes::Bytes;
 use super::exclusive::Exclusive;
 use super::raw::Headed;
 use super::route::FairQueue;
-use super::{Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Conversation, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
+};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -133,13 +135,21 @@ impl Protocol for Pair1 {
         self.receive(io).map(|(_, message)| message)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        self.peer.ready(interest)
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        self.peer.can_send()
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+    fn can_recv(&self, _: Conversation) -> bool {
+        self.peer.can_recv()
+    }
+
+    fn find_room(&mut self, _pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        self.peer.find_room(io)
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
         let ttl = self.ttl;
-        self.peer.settle(interest, |message| check_hops(message.word(0), ttl), io)
+        self.peer.find_message(|message| check_hops(message.word(0), ttl), io)
     }
 }
 
@@ -212,25 +222,14 @@ impl Polyamorous {
 
     /// What a send to this pipe, or to nobody by name, waits for.
     pub(crate) fn interest(to: Option<PipeId>) -> Interest {
-        to.map_or(SEND, room_in)
+        Interest::Send(to)
     }
 
-    /// The pipe that `interest` is about, if it is there.
-    fn target(&self, interest: Interest) -> Option<PipeId> {
-        match interest {
-            SEND => self.pipes.first().copied(),
-            Interest::Send(n) => PipeId::new(n).filter(|pipe| self.pipes.contains(pipe)),
-            Interest::Recv(_) | Interest::Peers | Interest::Drained => None,
-        }
-    }
-
-    /// Whether a send that waits for `interest` would find a pipe that is not known to be full, or
-    /// would not wait for one.
-    fn can_send(&self, interest: Interest) -> bool {
-        match self.target(interest) {
-            Some(pipe) => !self.full.contains(&pipe),
-            // A peer that is named and gone is not waited for.
-            None => interest != SEND || self.open && self.overflow != Overflow::Wait,
+    /// The pipe that a send to this one, or to nobody by name, goes to, if it is there.
+    fn target(&self, pipe: Option<PipeId>) -> Option<PipeId> {
+        match pipe {
+            None => self.pipes.first().copied(),
+            Some(pipe) => self.pipes.contains(&pipe).then_some(pipe),
         }
     }
 
@@ -249,7 +248,7 @@ impl Polyamorous {
         body: &Bytes,
         io: &mut impl Port,
     ) -> Result<PipeId, (Option<PipeId>, DropReason)> {
-        let Some(target) = self.target(Self::interest(pipe)) else {
+        let Some(target) = self.target(pipe) else {
             let reason = pipe.map_or(DropReason::NoPeer, |_| DropReason::PeerGone);
             return Err((pipe, reason));
         };
@@ -262,7 +261,7 @@ impl Polyamorous {
 }
 
 fn room_in(pipe: PipeId) -> Interest {
-    Interest::Send(pipe.get())
+    Interest::Send(Some(pipe))
 }
 
 impl Protocol for Polyamorous {
@@ -339,30 +338,32 @@ impl Protocol for Polyamorous {
         Err(RecvRefusal::WouldBlock)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => self.can_send(interest),
-            Interest::Recv(_) => !self.messages.is_empty(),
-            Interest::Peers | Interest::Drained => false,
+    /// Whether there is a pipe that is not known to be full, or a send would not wait for one.
+    fn can_send(&self, pipe: Option<PipeId>) -> bool {
+        match self.target(pipe) {
+            Some(target) => !self.full.contains(&target),
+            // A peer that is named and gone is not waited for.
+            None => pipe.is_some() || self.open && self.overflow != Overflow::Wait,
         }
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        let ttl = self.ttl;
-        match interest {
-            Interest::Recv(_) => {
-                self.messages.settle(|message| check_hops(message.word(0), ttl), io)
-            }
-            Interest::Send(_) if self.overflow == Overflow::Wait => {
-                if let Some(pipe) = self.target(interest)
-                    && !io.has_room(pipe)
-                {
-                    self.full.insert(pipe);
-                }
-                self.can_send(interest)
-            }
-            _ => self.ready(interest),
+    fn can_recv(&self, _: Conversation) -> bool {
+        !self.messages.is_empty()
+    }
+
+    fn find_room(&mut self, pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        if self.overflow == Overflow::Wait
+            && let Some(target) = self.target(pipe)
+            && !io.has_room(target)
+        {
+            self.full.insert(target);
         }
+        self.can_send(pipe)
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
+        let ttl = self.ttl;
+        self.messages.find_message(|message| check_hops(message.word(0), ttl), io)
     }
 }
 
@@ -555,7 +556,7 @@ mod tests {
         for to in [Some(pipe(1)), None] {
             assert_eq!(send(&mut poly, to, &mut io), Err(SendRefusal::WouldBlock));
             assert!(!poly.ready(Polyamorous::interest(to)));
-            assert!(!poly.settle(Polyamorous::interest(to), &mut io));
+            assert!(!poly.poll_ready(Polyamorous::interest(to), &mut io));
         }
         assert_eq!(io.take_drops(), []);
         (poly, io)
@@ -622,7 +623,7 @@ mod tests {
         assert_eq!(went(&mut io), [pipe(2)]);
         poly.detach(pipe(2), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(send(&mut poly, None, &mut io), Err(SendRefusal::WouldBlock));
-        assert!(!poly.ready(SEND) && !poly.settle(SEND, &mut io));
+        assert!(!poly.ready(SEND) && !poly.poll_ready(SEND, &mut io));
         poly.attach(pipe(3), start(), &mut io).unwrap();
         assert!(poly.ready(SEND) && io.take_woken(SEND));
         send(&mut poly, None, &mut io).unwrap();

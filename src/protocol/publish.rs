@@ -11,9 +11,7 @@ use bytes::Bytes;
 use super::latest::Latest;
 use super::raw::{self, Headed};
 use super::route::{self, FanOut};
-use super::{
-    Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
-};
+use super::{Held, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -117,8 +115,8 @@ impl Protocol for Pub {
         match *from {}
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        matches!(interest, Interest::Send(_)) && self.pipes.has_room()
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        self.pipes.has_room()
     }
 
     /// What is held goes into the pipes, so that closing them writes it.
@@ -276,6 +274,7 @@ impl Headed for Pub {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Interest;
     use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
     use crate::options::Conflate;

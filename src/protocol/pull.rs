@@ -9,8 +9,7 @@ use bytes::Bytes;
 use super::raw::Headed;
 use super::rep::Role;
 use super::route::{self, FairQueue};
-use super::{Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
-use crate::detach::DetachReason;
+use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::message::{Message, PipeId};
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
@@ -58,10 +57,6 @@ impl<R: Role> Protocol for Collector<R> {
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
-        self.readable(pipe, io);
-    }
-
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.messages.add(pipe, io.priorities(pipe).recv);
         io.wake(RECV);
@@ -70,8 +65,6 @@ impl<R: Role> Protocol for Collector<R> {
     fn forget(&mut self, pipe: PipeId) {
         self.messages.remove(pipe);
     }
-
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
     fn send(
         &mut self,
@@ -88,12 +81,12 @@ impl<R: Role> Protocol for Collector<R> {
         Ok(Message::received(frame.into_body(), pipe))
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        matches!(interest, Interest::Recv(_)) && !self.messages.is_empty()
+    fn can_recv(&self, _: Conversation) -> bool {
+        !self.messages.is_empty()
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        matches!(interest, Interest::Recv(_)) && self.messages.settle(route::accept_any, io)
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
+        self.messages.find_message(route::accept_any, io)
     }
 }
 
@@ -120,6 +113,7 @@ impl<R: Role> Headed for Collector<R> {
 mod tests {
     use super::super::testing::{ManualPort, pipe, start};
     use super::*;
+    use crate::detach::DetachReason;
 
     fn receive_all(pull: &mut Pull, io: &mut ManualPort) -> Vec<Message> {
         std::iter::from_fn(|| pull.recv(&(), start(), io).ok()).collect()

@@ -127,23 +127,12 @@ impl Protocol for Push {
         match *from {}
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => {
-                let room = self.returned.is_empty() && !self.ready.is_empty();
-                room || self.overflow != Overflow::Wait
-            }
-            Interest::Recv(_) | Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        self.overflow != Overflow::Wait || self.returned.is_empty() && !self.ready.is_empty()
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        match interest {
-            Interest::Send(_) if self.overflow == Overflow::Wait => {
-                self.returned.is_empty() && self.ready.settle(io)
-            }
-            _ => self.ready(interest),
-        }
+    fn find_room(&mut self, _pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        self.overflow != Overflow::Wait || self.returned.is_empty() && self.ready.find_room(io)
     }
 
     fn take_back(&mut self, _pipe: PipeId, unsent: Frame, io: &mut impl Port) {

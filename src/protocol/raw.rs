@@ -23,7 +23,8 @@ use super::rep::Role;
 use super::route::{Balance, FairQueue, FanOut};
 use super::surveyor::Surveyor;
 use super::{
-    Clock, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
+    Clock, Conversation, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal,
+    Rejected, SendRefusal,
 };
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -130,12 +131,20 @@ impl<P: Headed> Protocol for Raw<P> {
         self.0.recv_raw(now, io)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        self.0.ready(interest)
+    fn can_send(&self, pipe: Option<PipeId>) -> bool {
+        self.0.can_send(pipe)
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        self.0.settle(interest, io)
+    fn can_recv(&self, conversation: Conversation) -> bool {
+        self.0.can_recv(conversation)
+    }
+
+    fn find_room(&mut self, pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        self.0.find_room(pipe, io)
+    }
+
+    fn find_message(&mut self, conversation: Conversation, io: &mut impl Port) -> bool {
+        self.0.find_message(conversation, io)
     }
 
     fn shut(&mut self, io: &mut impl Port) {
@@ -195,7 +204,7 @@ pub(crate) trait Outlet: Send + 'static {
     fn has_room(&self) -> bool;
 
     /// Whether a send would not wait.
-    fn settle(&mut self, io: &mut impl Port) -> bool;
+    fn find_room(&mut self, io: &mut impl Port) -> bool;
 }
 
 /// To one peer in turn; waits until one has room.
@@ -224,8 +233,8 @@ impl Outlet for Balance {
         !self.is_empty()
     }
 
-    fn settle(&mut self, io: &mut impl Port) -> bool {
-        self.settle(io)
+    fn find_room(&mut self, io: &mut impl Port) -> bool {
+        self.find_room(io)
     }
 }
 
@@ -254,7 +263,7 @@ impl Outlet for FanOut {
         true
     }
 
-    fn settle(&mut self, _io: &mut impl Port) -> bool {
+    fn find_room(&mut self, _io: &mut impl Port) -> bool {
         true
     }
 }
@@ -354,20 +363,20 @@ impl<O: Outlet> Protocol for RawAsker<O> {
         Err(RecvRefusal::WouldBlock)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => self.pipes.has_room(),
-            Interest::Recv(_) => !self.answers.is_empty(),
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        self.pipes.has_room()
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        match interest {
-            Interest::Send(_) => self.pipes.settle(io),
-            Interest::Recv(_) => self.answers.settle(backtrace::check_all, io),
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_recv(&self, _: Conversation) -> bool {
+        !self.answers.is_empty()
+    }
+
+    fn find_room(&mut self, _pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        self.pipes.find_room(io)
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
+        self.answers.find_message(backtrace::check_all, io)
     }
 }
 
@@ -454,8 +463,6 @@ impl<R: Role> Protocol for RawAnswerer<R> {
         io.wake(RECV);
     }
 
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
-
     fn send(
         &mut self,
         header: &Bytes,
@@ -482,20 +489,17 @@ impl<R: Role> Protocol for RawAnswerer<R> {
         Err(RecvRefusal::WouldBlock)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => true,
-            Interest::Recv(_) => !self.requests.is_empty(),
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        true
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
+    fn can_recv(&self, _: Conversation) -> bool {
+        !self.requests.is_empty()
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
         let ttl = self.ttl;
-        match interest {
-            Interest::Recv(_) => self.requests.settle(|it| backtrace::check(it, ttl), io),
-            _ => self.ready(interest),
-        }
+        self.requests.find_message(|it| backtrace::check(it, ttl), io)
     }
 }
 

@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use super::backtrace::{self, Backtrace};
 use super::route::FairQueue;
-use super::{Interest, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Conversation, Interest, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
+};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::number_map::NumberSet;
@@ -182,32 +184,31 @@ impl<R: Role> Protocol for Answerer<R> {
         Err(RecvRefusal::WouldBlock)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(n) => PipeId::new(n).is_none_or(|pipe| !self.full.contains(&pipe)),
-            Interest::Recv(_) => !self.requests.is_empty(),
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, pipe: Option<PipeId>) -> bool {
+        pipe.is_none_or(|pipe| !self.full.contains(&pipe))
     }
 
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        let ttl = self.ttl;
-        match interest {
-            Interest::Send(n) => PipeId::new(n).is_none_or(|pipe| {
-                let has_room = io.has_room(pipe);
-                if !has_room {
-                    self.full.insert(pipe);
-                }
-                has_room
-            }),
-            Interest::Recv(_) => self.requests.settle(|it| backtrace::check(it, ttl), io),
-            Interest::Peers | Interest::Drained => false,
+    fn can_recv(&self, _: Conversation) -> bool {
+        !self.requests.is_empty()
+    }
+
+    fn find_room(&mut self, pipe: Option<PipeId>, io: &mut impl Port) -> bool {
+        let Some(pipe) = pipe else { return true };
+        let has_room = io.has_room(pipe);
+        if !has_room {
+            self.full.insert(pipe);
         }
+        has_room
+    }
+
+    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
+        let ttl = self.ttl;
+        self.requests.find_message(|it| backtrace::check(it, ttl), io)
     }
 }
 
 fn room_in(pipe: PipeId) -> Interest {
-    Interest::Send(pipe.get())
+    Interest::Send(Some(pipe))
 }
 
 #[cfg(test)]
@@ -355,7 +356,7 @@ mod tests {
             let refused = rep.send(&route, &body("r"), start(), &mut io);
             assert_eq!(refused, Err(SendRefusal::WouldBlock));
             assert!(!rep.ready(route.interest()));
-            assert!(rep.ready(Interest::Send(2)));
+            assert!(rep.ready(room_in(pipe(2))));
 
             io.drain(pipe(1));
             rep.writable(pipe(1), start(), &mut io);

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Conversations, Turn};
 use super::route::Balance;
-use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -443,27 +443,20 @@ impl Protocol for Req {
         }
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => true,
-            Interest::Recv(conversation) => {
-                let asker = self.conversations.get(conversation);
-                !asker.is_some_and(|asker| matches!(asker.state, State::Outstanding(_)))
-            }
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        true
+    }
+
+    fn can_recv(&self, conversation: Conversation) -> bool {
+        let asker = self.conversations.get(conversation);
+        !asker.is_some_and(|asker| matches!(asker.state, State::Outstanding(_)))
     }
 
     /// Readable is a conversation whose request is over or that is closed, and not one that has asked
     /// nothing.
-    fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
-        match interest {
-            Interest::Recv(conversation) => {
-                let asker = self.conversations.get(conversation);
-                asker.is_none_or(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
-            }
-            _ => self.ready(interest),
-        }
+    fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
+        let asker = self.conversations.get(conversation);
+        asker.is_none_or(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
     }
 
     fn held(&self) -> Held {
@@ -582,6 +575,7 @@ fn outstanding(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Interest;
     use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
@@ -1179,7 +1173,7 @@ mod tests {
         assert_eq!(bench.req.turn(one), Err(RecvRefusal::Closed));
         let refused = bench.req.send(&one, &body("c"), bench.now, &mut bench.io);
         assert_eq!(refused, Err(SendRefusal::Closed));
-        assert!(bench.req.settle(one.interest(), &mut bench.io));
+        assert!(bench.req.poll_ready(one.interest(), &mut bench.io));
         bench.req.close(one, &mut bench.io);
         assert_eq!(bench.req.turn(new), Err(RecvRefusal::State), "it is in the place of the first");
         assert_eq!(bench.req.deadline(), None);

@@ -64,7 +64,7 @@ impl Balance {
     }
 
     /// Whether a pipe has room. One found full is not ready until it is added again.
-    pub(super) fn settle(&mut self, io: &mut impl Port) -> bool {
+    pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
         while let Some(line) = self.ready.best()
             && let Some(pipe) = line.front()
         {
@@ -144,7 +144,7 @@ impl FairQueue {
     }
 
     /// Whether there is a message that `judge` finds nothing wrong with; drops what stands before it.
-    pub(super) fn settle(
+    pub(super) fn find_message(
         &mut self,
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,

@@ -694,7 +694,7 @@ pub(super) fn recv_settled<P: Protocol>(
     if io.random().one_in(4) {
         return protocol.recv(from, io.now(), io);
     }
-    let settled = protocol.settle(RECV, io);
+    let settled = protocol.poll_ready(RECV, io);
     let received = protocol.recv(from, io.now(), io);
     match &received {
         Ok(_) => assert!(settled, "something was there"),
@@ -715,7 +715,7 @@ pub(super) fn send_settled<P: Protocol>(
     if io.random().one_in(4) {
         return protocol.send(to, body, io.now(), io);
     }
-    let settled = protocol.settle(interest, io);
+    let settled = protocol.poll_ready(interest, io);
     let sent = protocol.send(to, body, io.now(), io);
     match &sent {
         Ok(()) => assert!(settled, "there was room"),
@@ -730,8 +730,8 @@ pub(super) fn send_settled<P: Protocol>(
 /// Looks as for somebody who watches, which must change nothing that matters.
 fn watch<P: Protocol>(protocol: &mut P, io: &mut SimPort<'_>) {
     if io.random().one_in(2) {
-        protocol.settle(RECV, io);
-        protocol.settle(SEND, io);
+        protocol.poll_ready(RECV, io);
+        protocol.poll_ready(SEND, io);
     }
 }
 

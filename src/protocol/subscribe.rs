@@ -43,8 +43,7 @@ use super::pull::Collector;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::topics::Topics;
-use super::{Clock, Held, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
-use crate::detach::DetachReason;
+use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::error::{Closed, UnsubscribeError};
 use crate::message::{Message, PipeId};
 use crate::options::{Keep, Own};
@@ -456,11 +455,6 @@ impl Protocol for Sub {
         Ok(())
     }
 
-    /// What had arrived by then is as good as any.
-    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
-        self.readable(pipe, io);
-    }
-
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.pipes.add(pipe, io.priorities(pipe).recv);
         self.take_in(None, io);
@@ -469,8 +463,6 @@ impl Protocol for Sub {
     fn forget(&mut self, pipe: PipeId) {
         self.pipes.remove(pipe);
     }
-
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
     fn send(
         &mut self,
@@ -499,20 +491,14 @@ impl Protocol for Sub {
     }
 
     /// What the pipes hold may be for anyone.
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Recv(context) => {
-                let context = self.contexts.get(context);
-                context.is_none_or(|context| !context.queue.is_empty()) || !self.pipes.is_empty()
-            }
-            Interest::Send(_) | Interest::Peers | Interest::Drained => false,
-        }
+    fn can_recv(&self, context: Conversation) -> bool {
+        let context = self.contexts.get(context);
+        context.is_none_or(|context| !context.queue.is_empty()) || !self.pipes.is_empty()
     }
 
     /// Who has a program look when there is something counts as one that asks: the queues of others do
     /// not hold up its messages.
-    fn settle(&mut self, interest: Interest, io: &mut impl Port) -> bool {
-        let Interest::Recv(receiver) = interest else { return false };
+    fn find_message(&mut self, receiver: Conversation, io: &mut impl Port) -> bool {
         let Some(context) = self.contexts.get_mut(receiver) else { return true };
         context.asked = true;
         if context.fresh {
@@ -564,6 +550,7 @@ mod tests {
     use super::super::raw::Raw;
     use super::super::testing::{ManualPort, pipe, start};
     use super::*;
+    use crate::detach::DetachReason;
 
     /// A SUB with a port.
     struct Bench {
@@ -763,7 +750,7 @@ mod tests {
         bench.arrives(1, &["1", "2"]);
         SIX.iter().for_each(|text| bench.io.arrives(pipe(1), text.as_bytes()));
         bench.sub.pipes.add(pipe(1), 8);
-        assert!(bench.sub.settle(context.interest(), &mut bench.io));
+        assert!(bench.sub.poll_ready(context.interest(), &mut bench.io));
         assert_eq!(bench.io.popped, 8, "a look takes in all as well");
         bench.arrives(1, &[]);
         bench.io.arrives(pipe(1), b"7");

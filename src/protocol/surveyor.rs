@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Conversations, Turn};
 use super::route::FanOut;
-use super::{Clock, Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Clock, Held, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::number_map::NumberMap;
@@ -192,8 +192,6 @@ impl Protocol for Surveyor {
         }
     }
 
-    fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
-
     fn send(
         &mut self,
         &conversation: &Conversation,
@@ -222,31 +220,24 @@ impl Protocol for Surveyor {
         asker.recv(turn.id)
     }
 
-    fn ready(&self, interest: Interest) -> bool {
-        match interest {
-            Interest::Send(_) => true,
-            Interest::Recv(conversation) => {
-                let asker = self.conversations.get(conversation);
-                let survey = asker.and_then(|asker| asker.survey.as_ref());
-                survey.is_none_or(|survey| !survey.answers.is_empty())
-            }
-            Interest::Peers | Interest::Drained => false,
-        }
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        true
+    }
+
+    fn can_recv(&self, conversation: Conversation) -> bool {
+        let asker = self.conversations.get(conversation);
+        let survey = asker.and_then(|asker| asker.survey.as_ref());
+        survey.is_none_or(|survey| !survey.answers.is_empty())
     }
 
     /// Readable is also a survey whose end has not been told yet, and a conversation that is closed, but
     /// none that has asked nothing.
-    fn settle(&mut self, interest: Interest, _io: &mut impl Port) -> bool {
-        match interest {
-            Interest::Recv(conversation) => {
-                let asker = self.conversations.get(conversation);
-                asker.is_none_or(|asker| match &asker.survey {
-                    Some(survey) => !survey.answers.is_empty(),
-                    None => asker.expired.is_some_and(|expired| !expired.reported),
-                })
-            }
-            _ => self.ready(interest),
-        }
+    fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
+        let asker = self.conversations.get(conversation);
+        asker.is_none_or(|asker| match &asker.survey {
+            Some(survey) => !survey.answers.is_empty(),
+            None => asker.expired.is_some_and(|expired| !expired.reported),
+        })
     }
 
     fn shut(&mut self, io: &mut impl Port) {
@@ -595,7 +586,7 @@ mod tests {
         assert_eq!(bench.surveyor.turn(one), Err(RecvRefusal::Closed));
         let refused = bench.surveyor.send(&one, &body("q"), bench.now, &mut bench.io);
         assert_eq!(refused, Err(SendRefusal::Closed));
-        assert!(bench.surveyor.settle(one.interest(), &mut bench.io));
+        assert!(bench.surveyor.poll_ready(one.interest(), &mut bench.io));
         bench.surveyor.close(one, &mut bench.io);
         assert_eq!(
             bench.surveyor.turn(new),

@@ -240,7 +240,7 @@ pub(super) struct Watch<P: Protocol> {
 impl<P: Protocol> Core<P> {
     /// Shows by `beacon` whether a call for `interest` would not wait.
     pub(crate) fn watch_interest(&self, interest: Interest, beacon: Beacon) -> Watching {
-        self.watch(beacon, move |protocol, io| protocol.settle(interest, io))
+        self.watch(beacon, move |protocol, io| protocol.poll_ready(interest, io))
     }
 
     /// Shows by `beacon` whether `test` holds.

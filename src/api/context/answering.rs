@@ -79,7 +79,9 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
 
     fn watch_recv(shared: &Arc<Shared<Self>>, core: &Core<P>, beacon: Beacon) -> Watching {
         let shared = Arc::clone(shared);
-        core.watch(beacon, move |answerer, io| shared.is_closed() || answerer.settle(ONLY_RECV, io))
+        core.watch(beacon, move |answerer, io| {
+            shared.is_closed() || answerer.poll_ready(ONLY_RECV, io)
+        })
     }
 
     /// Calls that wait look again, and see that the context is closed.
@@ -291,7 +293,7 @@ impl<R: Answers> WatchSend for Context<R, Answering> {
         let shared = Arc::clone(&self.shared);
         self.core.watch(beacon, move |answerer, io| {
             let interest = shared.kept.current.lock().as_ref().map(Route::interest);
-            shared.is_closed() || interest.is_some_and(|interest| answerer.settle(interest, io))
+            shared.is_closed() || interest.is_some_and(|interest| answerer.poll_ready(interest, io))
         })
     }
 }

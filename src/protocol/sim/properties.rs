@@ -785,9 +785,7 @@ impl Program<Polyamorous> for Echo {
 
     /// Answers a peer when it has asked, and again only when told to.
     fn woken(&mut self, interest: Interest, hub: &mut Polyamorous, io: &mut SimPort<'_>) {
-        if let Interest::Send(n) = interest
-            && let Some(pipe) = PipeId::new(n)
-        {
+        if let Interest::Send(Some(pipe)) = interest {
             return self.answer(pipe, hub, io);
         }
         while let Ok(message) = recv_settled(hub, &(), io) {
