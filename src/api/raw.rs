@@ -51,7 +51,7 @@
 
 use super::prelude::*;
 use super::role::Raw;
-use crate::protocol::Headed;
+use crate::protocol::RawForm;
 
 /// A raw PAIR v0. Behaves as [`Pair`](crate::Pair).
 pub type Pair = Socket<Raw<role::Pair>, CanSend, CanRecv<Message>>;
@@ -87,7 +87,7 @@ pub type Surveyor = Socket<Raw<role::Surveyor>, CanSend, CanRecv<Message>>;
 pub type Respondent = Socket<Raw<role::Respondent>, CanSend, CanRecv<Message>>;
 
 /// The raw form of a protocol that has the same pipes and queues.
-impl<R: Engine<Protocol: Headed>> Engine for Raw<R> {
+impl<R: Engine<Protocol: RawForm>> Engine for Raw<R> {
     type Protocol = protocol::Raw<R::Protocol>;
 
     const NAME: &'static str = R::NAME;

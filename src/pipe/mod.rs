@@ -187,7 +187,7 @@ pub(crate) struct SocketBell {
 }
 
 impl SocketBell {
-    /// `filters`: see [`Protocol::FILTERS`](crate::protocol::Protocol::FILTERS).
+    /// `filters`: see [`Schedule::filters`](crate::protocol::Schedule::filters).
     pub(crate) fn new(host: Weak<dyn Host>, filters: bool) -> Self {
         Self {
             host,

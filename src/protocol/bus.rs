@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::raw::Headed;
+use super::raw::RawForm;
 use super::route::{self, FairQueue, FanOut};
 use super::{Conversation, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
@@ -97,7 +97,7 @@ impl Protocol for Bus {
 
 /// The header names the pipe a message came from, and on its way out the one it does not go to. It
 /// never reaches the wire. Wire specification, section 8.4.
-impl Headed for Bus {
+impl RawForm for Bus {
     fn send_raw(
         &mut self,
         header: &Bytes,

@@ -49,7 +49,7 @@ pub(crate) use pair1::{Pair1, Polyamorous};
 pub(crate) use publish::Pub;
 pub(crate) use pull::Pull;
 pub(crate) use push::Push;
-pub(crate) use raw::{Headed, Raw, RawAnswerer, RawProtocol, RawReq, RawSurveyor};
+pub(crate) use raw::{Raw, RawAnswerer, RawForm, RawProtocol, RawReq, RawSurveyor};
 pub(crate) use rep::{Answerer, Rep, Respondent, Role, Route, ToRequests, ToSurveys};
 pub(crate) use req::Req;
 pub(crate) use subscribe::{RawSub, Sub};
@@ -227,6 +227,21 @@ pub(crate) enum Clock {
     Always,
 }
 
+/// When a socket has to enter its protocol, beside the calls of the program.
+///
+/// A protocol is entered at its [`deadline`](Protocol::deadline), by whoever brings news of a pipe if it
+/// `filters` or [is busy](Protocol::is_busy), and else by the next call, which first hands over all
+/// `readable` and `writable` that have gathered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// When it matters what time it is.
+    pub(crate) clock: Clock,
+    /// Whether the protocol looks at what has arrived before anyone is woken for it, and wakes only whom
+    /// it concerns: whoever brings the news then enters the protocol. Its peers must be entered by nobody
+    /// who brings them news of room, which is so for all that do not filter.
+    pub(crate) filters: bool,
+}
+
 /// The protocol cannot use another pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejected;
@@ -273,13 +288,14 @@ pub(crate) trait Protocol: Send + 'static {
         Self::HEADER
     }
 
-    /// Whether the protocol looks at what has arrived before anyone is woken for it, and wakes only
-    /// whom it concerns: whoever brings the news then enters the protocol himself. Its peers must be
-    /// entered by nobody who brings them news of room, which is so for all that do not filter.
-    const FILTERS: bool = false;
+    /// When the socket has to enter the protocol, and what it tells it then.
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: false };
 
-    /// Whether nothing is ever sent on its pipes.
-    const MUTE: bool = false;
+    /// Whether it ever sends. If not, nothing goes out on its pipes, and a raw send is refused.
+    const SENDS: bool = true;
+
+    /// Whether it ever receives. If not, it drops what arrives, and a raw receive is refused.
+    const RECEIVES: bool = true;
 
     /// Whether the pattern's rule is to drop a message for which the receiver has no room. Otherwise the
     /// sender waits.
@@ -287,9 +303,6 @@ pub(crate) trait Protocol: Send + 'static {
 
     /// Whether there is one pipe at a time, so that it matters which of two connections was first.
     const EXCLUSIVE: bool = false;
-
-    /// When it matters what time it is.
-    const CLOCK: Clock = Clock::Never;
 
     /// A new pipe. Nothing has been received on it yet; it is empty and drained.
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected>;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::exclusive::Exclusive;
-use super::raw::{self, Headed};
+use super::raw::{self, RawForm};
 use super::route;
 use super::{Conversation, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
@@ -91,7 +91,7 @@ impl Protocol for Pair {
 }
 
 /// Cooked and raw behave alike.
-impl Headed for Pair {
+impl RawForm for Pair {
     fn send_raw(
         &mut self,
         header: &Bytes,

@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::exclusive::Exclusive;
-use super::raw::Headed;
+use super::raw::RawForm;
 use super::route::FairQueue;
 use super::{
     Conversation, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
@@ -154,7 +154,7 @@ impl Protocol for Pair1 {
 }
 
 /// The header is the word as it was received; on its way out it grows by one.
-impl Headed for Pair1 {
+impl RawForm for Pair1 {
     fn send_raw(
         &mut self,
         header: &Bytes,

@@ -9,9 +9,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::latest::Latest;
-use super::raw::{self, Headed};
+use super::raw::{self, RawForm};
 use super::route::{self, FanOut};
-use super::{Held, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Clock, Held, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, Schedule, SendRefusal,
+};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -60,7 +62,8 @@ impl Protocol for Pub {
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect, Overflow::Wait];
     /// What a peer sends is thrown away as it comes, whether or not anybody calls.
-    const FILTERS: bool = true;
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
+    const RECEIVES: bool = false;
     type To = ();
     type From = Infallible;
     type Received = Infallible;
@@ -253,9 +256,7 @@ impl News {
 }
 
 /// Cooked and raw behave alike.
-impl Headed for Pub {
-    const RECEIVES: bool = false;
-
+impl RawForm for Pub {
     fn send_raw(
         &mut self,
         header: &Bytes,

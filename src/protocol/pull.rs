@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::raw::Headed;
+use super::raw::RawForm;
 use super::rep::Role;
 use super::route::{self, FairQueue};
 use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
@@ -48,7 +48,7 @@ impl<R: Role> Protocol for Collector<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [Own] = &[Own::RecvPriority];
-    const MUTE: bool = true;
+    const SENDS: bool = false;
     type To = Infallible;
     type From = ();
     type Received = Message;
@@ -91,9 +91,7 @@ impl<R: Role> Protocol for Collector<R> {
 }
 
 /// Cooked and raw behave alike.
-impl<R: Role> Headed for Collector<R> {
-    const SENDS: bool = false;
-
+impl<R: Role> RawForm for Collector<R> {
     fn send_raw(
         &mut self,
         _header: &Bytes,

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::raw::{self, Headed};
+use super::raw::{self, RawForm};
 use super::route::{self, Balance};
-use super::{Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{
+    Clock, Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal,
+};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -73,7 +75,8 @@ impl Protocol for Push {
     const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Requeue, Own::SendPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
     /// What a peer sends is thrown away as it comes, whether or not anybody calls.
-    const FILTERS: bool = true;
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
+    const RECEIVES: bool = false;
     type To = ();
     type From = Infallible;
     type Received = Infallible;
@@ -155,9 +158,7 @@ impl Protocol for Push {
 }
 
 /// Cooked and raw behave alike.
-impl Headed for Push {
-    const RECEIVES: bool = false;
-
+impl RawForm for Push {
     fn send_raw(
         &mut self,
         header: &Bytes,

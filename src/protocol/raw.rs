@@ -23,8 +23,8 @@ use super::rep::Role;
 use super::route::{Balance, FairQueue, FanOut};
 use super::surveyor::Surveyor;
 use super::{
-    Clock, Conversation, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal,
-    Rejected, SendRefusal,
+    Conversation, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected,
+    Schedule, SendRefusal,
 };
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -33,18 +33,12 @@ use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// A raw socket: a send names the header, a receive yields it with the message.
-pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message> {
-    /// Whether it can send; if not, every send is refused.
-    const SENDS: bool = true;
-    /// Whether it can receive; if not, every receive is refused.
-    const RECEIVES: bool = true;
-}
+pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message> {}
+
+impl<P: Protocol<To = Bytes, From = (), Received = Message>> RawProtocol for P {}
 
 /// A protocol that has a raw form with the same pipes and queues.
-pub(crate) trait Headed: Protocol {
-    const SENDS: bool = true;
-    const RECEIVES: bool = true;
-
+pub(crate) trait RawForm: Protocol {
     /// Sends with a header given by the program.
     fn send_raw(
         &mut self,
@@ -62,7 +56,7 @@ pub(crate) trait Headed: Protocol {
 #[derive(Debug)]
 pub(crate) struct Raw<P>(P);
 
-impl<P: Headed> Raw<P> {
+impl<P: RawForm> Raw<P> {
     pub(crate) fn new(protocol: P) -> Self {
         Self(protocol)
     }
@@ -73,19 +67,15 @@ impl<P: Headed> Raw<P> {
     }
 }
 
-impl<P: Headed> RawProtocol for Raw<P> {
-    const SENDS: bool = P::SENDS;
-    const RECEIVES: bool = P::RECEIVES;
-}
-
-impl<P: Headed> Protocol for Raw<P> {
+impl<P: RawForm> Protocol for Raw<P> {
     const ID: ProtocolId = P::ID;
     const PEER: ProtocolId = P::PEER;
     const RAW: bool = true;
-    const FILTERS: bool = P::FILTERS;
+    const SENDS: bool = P::SENDS;
+    const RECEIVES: bool = P::RECEIVES;
     const DROPS: bool = P::DROPS;
     const EXCLUSIVE: bool = P::EXCLUSIVE;
-    const CLOCK: Clock = P::CLOCK;
+    const SCHEDULE: Schedule = P::SCHEDULE;
     const OPTIONS: &'static [Own] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
     const HEADER: usize = P::HEADER;
@@ -296,8 +286,6 @@ impl RawSurveyor {
     }
 }
 
-impl<O: Outlet> RawProtocol for RawAsker<O> {}
-
 impl<O: Outlet> Protocol for RawAsker<O> {
     const ID: ProtocolId = O::ID;
     const PEER: ProtocolId = O::PEER;
@@ -425,8 +413,6 @@ impl<R: Role> RawAnswerer<R> {
 
 /// For whom a message was that goes nowhere, and why it does.
 type Lost = (Option<PipeId>, DropReason);
-
-impl<R: Role> RawProtocol for RawAnswerer<R> {}
 
 impl<R: Role> Protocol for RawAnswerer<R> {
     const ID: ProtocolId = R::ID;
@@ -674,7 +660,7 @@ mod tests {
     /// C117, C160; semantics 10.
     #[test]
     fn where_the_wire_has_no_header_none_is_taken() {
-        fn check<P: Headed>(protocol: P) {
+        fn check<P: RawForm>(protocol: P) {
             let (mut raw, mut io) = attach(Raw::new(protocol), 1);
             assert_eq!(send(&mut raw, &mut io, b"\0\0\0\x01"), Err(SendRefusal::Header));
             assert_eq!(io.take_sent(), []);

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Conversations, Turn};
 use super::route::Balance;
-use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -361,7 +361,7 @@ impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
     const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::MaxResends, Own::SendPriority];
-    const CLOCK: Clock = Clock::Always;
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Turn;

@@ -43,7 +43,7 @@ use super::pull::Collector;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::topics::Topics;
-use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::error::{Closed, UnsubscribeError};
 use crate::message::{Message, PipeId};
 use crate::options::{Keep, Own};
@@ -443,13 +443,12 @@ impl Protocol for Sub {
     const PEER: ProtocolId = ProtocolId::PUB;
     const OPTIONS: &'static [Own] =
         &[Own::SubQueue, Own::PreferNew, Own::Conflate, Own::RecvPriority];
-    const MUTE: bool = true;
+    const SENDS: bool = false;
     const DROPS: bool = true;
-    const CLOCK: Clock = Clock::WhenDue;
+    const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: true };
     type To = Infallible;
     type From = Conversation;
     type Received = Message;
-    const FILTERS: bool = true;
 
     fn attach(&mut self, _pipe: PipeId, _: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         Ok(())

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Conversation, Conversations, Turn};
 use super::route::FanOut;
-use super::{Clock, Held, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Clock, Held, Overflow, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::number_map::NumberMap;
@@ -164,7 +164,7 @@ impl Protocol for Surveyor {
     const OPTIONS: &'static [Own] = &[Own::SurveyDeadline, Own::SurveyStorage, Own::Overflow];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
-    const CLOCK: Clock = Clock::Always;
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Turn;

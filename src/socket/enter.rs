@@ -32,7 +32,7 @@ impl<P: Protocol> Core<P> {
         if self.is_forked() {
             return R::in_child();
         }
-        let now = match P::CLOCK {
+        let now = match P::SCHEDULE.clock {
             Clock::Always => Instant::now(),
             Clock::WhenDue | Clock::Never => self.birth,
         };
@@ -41,7 +41,7 @@ impl<P: Protocol> Core<P> {
         if self.bell.is_pending() {
             entry.hand_over();
         }
-        if P::CLOCK != Clock::Never {
+        if P::SCHEDULE.clock != Clock::Never {
             entry.expire();
         }
         let result = act(&mut entry);
@@ -52,7 +52,7 @@ impl<P: Protocol> Core<P> {
         if self.bell.set_busy(busy && !state.closed) {
             state.effects.visit = true;
         }
-        if P::CLOCK != Clock::Never {
+        if P::SCHEDULE.clock != Clock::Never {
             state.effects.timer = state.timer_to_set();
         }
         if !self.bell.signal.is_awaited() {

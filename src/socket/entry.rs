@@ -64,7 +64,7 @@ impl<P: Protocol> Entry<'_, P> {
     /// Runs the protocol's timers that are due.
     pub(super) fn expire(&mut self) {
         let Some(deadline) = self.state.protocol.deadline() else { return };
-        if P::CLOCK == Clock::WhenDue {
+        if P::SCHEDULE.clock == Clock::WhenDue {
             // Else the reactor enters when it is time: it does not have to be asked with each message.
             if deadline > self.state.seen && self.state.armed.is_some() {
                 return;

@@ -24,7 +24,7 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn is_mute(&self) -> bool {
-        P::MUTE
+        !P::SENDS
     }
 
     fn is_exclusive(&self) -> bool {

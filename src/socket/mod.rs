@@ -109,7 +109,7 @@ impl<P: Protocol> Handle<P> {
             birth,
             origin: Origin::now(),
             state: StateLock::new(state),
-            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::FILTERS)),
+            bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::SCHEDULE.filters)),
             counters: Arc::new(Counters::new()),
             limits: Limits::new(&options),
             spin: Spin::new(options.spin),

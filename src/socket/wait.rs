@@ -168,7 +168,7 @@ impl<P: Protocol> Core<P> {
 
     /// How long to look for news before going to sleep, if at all this time.
     fn time_to_spin(&self) -> Option<Duration> {
-        if P::FILTERS {
+        if P::SCHEDULE.filters {
             return None; // what comes is dealt with by who brings it, and cannot be seen from here
         }
         let least = match self.has_streams.load(Ordering::Relaxed) {
