@@ -1,7 +1,7 @@
 //! The figures and switches of the data path, in one place.
 //!
 //! Unless a comment says otherwise, the figures were measured for a prototype of the data path, and not again.
-//! The switches are for tests. Built with `--cfg sinew_fast_paths="never"`, only I/O threads run event loops
+//! The switches are for tests. Built with `--cfg sinew_fast_paths="never"`, only I/O threads turn event loops
 //! and write; with `"always"`, callers write at once whatever they wrote before. So both ways are tested
 //! under all conditions.
 
@@ -27,11 +27,11 @@ const CHOICE: Choice = if cfg!(sinew_fast_paths = "never") {
 };
 
 /// How many I/O threads a runtime has by default. One is enough for many sockets and costs the least, and with
-/// one a thread that waits can run the loop itself. More are for tests, built with
+/// one a thread that waits can turn the loop itself. More are for tests, built with
 /// `--cfg sinew_io_threads="4"`.
 pub(crate) const IO_THREADS: usize = if cfg!(sinew_io_threads = "4") { 4 } else { 1 };
 
-/// Whether a thread that waits, when no other does, runs the event loop itself.
+/// Whether a thread that waits, when no other does, turns the event loop itself.
 pub(crate) const WAITER_LEADS: bool = !matches!(CHOICE, Choice::Never);
 
 /// Whether callers write to the kernel themselves.
