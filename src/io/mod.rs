@@ -14,7 +14,7 @@
 //! | `leadership` | which thread turns the driver |
 //! | `mailbox` | how the driver is told something, and woken for it |
 //! | `listening`, `dialing`, `race` | where connections come from |
-//! | `asking` | who runs the program's callback about them |
+//! | `pool`, `resolve`, `asking` | threads for what may block: to look up names, to run the program's callback |
 //! | `line` | which of several newcomers is let in where there is one place |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
@@ -42,6 +42,7 @@ mod link;
 mod listening;
 mod loops;
 mod mailbox;
+mod pool;
 mod race;
 mod resolve;
 mod rest;
@@ -56,7 +57,6 @@ pub(crate) use listening::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;
 
-use asking::Askers;
 use batching::Batching;
 use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
@@ -65,14 +65,15 @@ use line::Lines;
 use link::Writer;
 use listening::Listening;
 use loops::{HOME, Loops};
+use pool::Pool;
 use race::Race;
+use resolve::Resolver;
 use rest::{Look, Rest, Stirred};
 use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
 use crate::inproc;
-use crate::io::resolve::Resolver;
-use crate::peer::{EndpointId, Peer};
+use crate::peer::EndpointId;
 use crate::pipe::Host;
 use crate::sync::{Arc, Ordering, Weak};
 use crate::sys::Origin;
@@ -118,7 +119,7 @@ pub(crate) struct Context {
     /// As whom the driver writes.
     writer: Writer,
     /// Who runs the program's callback; nobody else where the program turns the loop itself.
-    askers: Option<Arc<Askers>>,
+    askers: Option<Arc<Pool>>,
 }
 
 impl Context {
@@ -126,30 +127,6 @@ impl Context {
     fn set_timer(&mut self, slot: &mut Option<TimerKey>, at: Instant, due: Due) {
         if let Some(old) = slot.replace(self.timers.set(at, due)) {
             self.timers.cancel(old);
-        }
-    }
-}
-
-impl Context {
-    /// Asks the program whether it lets `peer` in. What it says comes as a command, unless there is
-    /// nobody to ask elsewhere: then it is the result.
-    fn ask(&self, host: &Arc<dyn Host>, peer: Peer, token: Token) -> Option<bool> {
-        let Some(askers) = &self.askers else { return Some(host.admits(&peer)) };
-        let (host, mailbox) = (Arc::downgrade(host), Arc::clone(&self.mailbox));
-        askers.ask(move || {
-            let admitted = host.upgrade().is_some_and(|host| host.admits(&peer));
-            mailbox.post(Command::Decided(token, admitted));
-        });
-        None
-    }
-
-    /// Has an inproc dialer try again.
-    fn rejoin(&self, dialer: Arc<inproc::Dialer>) {
-        match &self.askers {
-            Some(askers) if dialer.asks() => {
-                askers.ask(move || inproc::Dialer::attempt_again(&dialer));
-            }
-            _ => inproc::Dialer::attempt_again(&dialer),
         }
     }
 }
@@ -167,7 +144,7 @@ pub(crate) struct Driver {
     members: Members,
     /// Connections and listeners that have more to do without being told so again.
     ready: VecDeque<Token>,
-    resolver: Arc<Resolver>,
+    resolver: Resolver,
     /// Connections whose rest is held back while callers write full batches.
     batching: Batching,
     rest: Rest,
@@ -201,7 +178,7 @@ impl Driver {
             timers: Timers::new(),
             blocks: Blocks::default(),
             writer: Writer::Driver,
-            askers: Some(Arc::default()),
+            askers: Some(asking::askers()),
         };
         Ok(Self {
             poll,
@@ -213,7 +190,7 @@ impl Driver {
             connections: Table::new(Kind::Connection),
             members: Members::default(),
             ready: VecDeque::new(),
-            resolver: Arc::default(),
+            resolver: Resolver::new(),
             batching: Batching::new(Instant::now()),
             rest: Rest::new(),
             lines: Lines::default(),
@@ -548,6 +525,7 @@ impl Drop for Driver {
         if let Some(askers) = &self.cx.askers {
             askers.close();
         }
+        self.resolver.close();
     }
 }
 

@@ -1,98 +1,53 @@
 //! Name resolution, off the I/O thread.
 //!
-//! Owns a few threads that exist only while there are names to look up. The system's resolver may
-//! take as long as it likes: a slow name holds up its own dialer, and others only when all threads
-//! are stuck.
+//! Owns how many names are looked up at once. The system's resolver may take as long as it likes: a slow
+//! name holds up its own dialer, and others only when all threads are stuck.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
-use std::thread;
 
+use super::pool::Pool;
 use crate::error::AttemptError;
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use crate::transport::{self, Destination, Family};
 
 /// Look-ups at the same time. Enough that a few dead names do not hold up the living.
 const THREADS: usize = 8;
 
 /// Looks up names on threads of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Resolver {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    threads: usize,
-}
-
-/// To be done; with an error: to be given up.
-type Job = Box<dyn FnOnce(Result<(), AttemptError>) + Send>;
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} jobs, {} threads", self.jobs.len(), self.threads)
-    }
+#[derive(Debug)]
+pub(super) struct Resolver {
+    pool: Arc<Pool>,
 }
 
 impl Resolver {
-    /// Looks up `host` and hands all its addresses to `done`, on another thread.
-    pub(crate) fn resolve(
-        self: &Arc<Self>,
+    pub(super) fn new() -> Self {
+        Self { pool: Pool::new("sinew-resolve", THREADS) }
+    }
+
+    /// Looks up `host` and hands all its addresses to `done`, on another thread. It fails if no thread
+    /// can be had: the caller is an event loop, and must not wait.
+    pub(super) fn resolve(
+        &self,
         host: String,
         port: u16,
         local: Option<IpAddr>,
         family: Family,
         done: impl FnOnce(Result<Vec<Destination>, AttemptError>) + Send + 'static,
     ) {
-        self.run(Box::new(move |go| done(go.and_then(|()| look_up(&host, port, local, family)))));
+        self.pool.run(move |thread| {
+            done(match thread {
+                Ok(()) => look_up(&host, port, local, family),
+                Err(error) => Err(AttemptError::Resolve {
+                    kind: error.kind(),
+                    message: format!("no thread to look it up: {error}"),
+                }),
+            });
+        });
     }
 
-    fn run(self: &Arc<Self>, job: Job) {
-        let mut state = self.state.lock();
-        state.jobs.push_back(job);
-        if state.threads == THREADS {
-            return;
-        }
-        state.threads += 1;
-        drop(state);
-        let this = Arc::clone(self);
-        let thread = thread::Builder::new().name("sinew-resolve".to_owned());
-        if let Err(error) = thread.spawn(move || this.work()) {
-            self.no_thread(&error);
-        }
-    }
-
-    /// A thread could not be started. The others do its work; where there are none the look-ups
-    /// fail, since whoever asks must not wait for them: it is the I/O thread.
-    fn no_thread(&self, error: &io::Error) {
-        crate::contain::log!(Error, "no thread to resolve names: {error}");
-        let mut state = self.state.lock();
-        state.threads -= 1;
-        if state.threads > 0 {
-            return;
-        }
-        let jobs = std::mem::take(&mut state.jobs);
-        drop(state);
-        for job in jobs {
-            let message = format!("no thread to look it up: {error}");
-            job(Err(AttemptError::Resolve { kind: error.kind(), message }));
-        }
-    }
-
-    /// Does jobs until there are none.
-    fn work(&self) {
-        loop {
-            let mut state = self.state.lock();
-            let Some(job) = state.jobs.pop_front() else {
-                state.threads -= 1;
-                return;
-            };
-            drop(state);
-            job(Ok(()));
-        }
+    pub(super) fn close(&self) {
+        self.pool.close();
     }
 }
 
@@ -123,22 +78,9 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    #[test]
-    fn without_a_thread_a_look_up_fails_and_does_not_wait() {
-        let (sender, receiver) = mpsc::channel();
-        let resolver = Resolver::default();
-        *resolver.state.lock() = State {
-            jobs: VecDeque::from([Box::new(move |go| sender.send(go).unwrap()) as Job]),
-            threads: 1,
-        };
-        resolver.no_thread(&io::Error::from(io::ErrorKind::OutOfMemory));
-        assert!(matches!(receiver.recv().unwrap(), Err(AttemptError::Resolve { .. })));
-        assert_eq!(resolver.state.lock().threads, 0);
-    }
-
     fn resolve(host: &str, family: Family) -> Result<Vec<Destination>, AttemptError> {
         let (sender, receiver) = mpsc::channel();
-        let resolver: Arc<Resolver> = Arc::default();
+        let resolver = Resolver::new();
         resolver.resolve(host.to_owned(), 80, None, family, move |places| {
             sender.send(places).expect("the test waits for it");
         });
