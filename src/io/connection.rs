@@ -522,9 +522,7 @@ impl Connection {
             return Fate::Keep;
         };
         *drained = true;
-        link.give_back(&self.endpoint.host);
-        link.drop_queued(DropReason::ClosedUnsent, &self.endpoint);
-        link.shut_down();
+        link.finish(DropReason::ClosedUnsent, &self.endpoint);
         set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token), cx);
         self.read(token, cx)
     }
@@ -586,15 +584,9 @@ impl Connection {
                     }
                     host.detach(open.pipe, reason);
                 }
-                open.link.give_back(&self.endpoint.host);
-                open.link.drop_queued(DropReason::PipeLost, &self.endpoint);
-                open.link.shut_down();
+                open.link.finish(DropReason::PipeLost, &self.endpoint);
             }
-            Phase::Closing { link, .. } => {
-                link.give_back(&self.endpoint.host);
-                link.drop_queued(DropReason::ClosedUnsent, &self.endpoint);
-                link.shut_down();
-            }
+            Phase::Closing { link, .. } => link.finish(DropReason::ClosedUnsent, &self.endpoint),
             Phase::Greeting { stream, .. } => self.count_failed_greeting(&*stream, ending),
             // The socket or the endpoint was closed. What the program says then is of no interest.
             Phase::Asking(newcomer, _) | Phase::Offered(newcomer, _) => {
@@ -714,17 +706,24 @@ impl Connection {
     /// The program has decided about the peer.
     pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut Context) -> Fate {
         let Phase::Asking(..) = self.phase else { return Fate::Keep };
-        let (Some(host), Phase::Asking(newcomer, rest)) =
-            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
-        else {
+        let Some((host, newcomer, rest)) = self.unpark() else {
             return Fate::End(Ending::Parted);
         };
         if !admitted {
             host.turn_away(&newcomer.peer, DetachReason::Denied);
             return Fate::End(Ending::Rejected);
         }
+        self.offer(&host, newcomer, rest, token, cx)
+    }
+
+    /// Takes out a newcomer that has waited, with what came behind its header. `None` if the socket is gone.
+    fn unpark(&mut self) -> Option<(Arc<dyn Host>, Newcomer, Bytes)> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        let (Phase::Asking(newcomer, rest) | Phase::Offered(newcomer, rest)) = phase else {
+            return None;
+        };
         // What the poll has said meanwhile it will not say again.
-        self.offer(&host, Newcomer { more: true, ..*newcomer }, rest, token, cx)
+        Some((self.endpoint.host.upgrade()?, Newcomer { more: true, ..*newcomer }, rest))
     }
 
     /// Offers the pipe to the socket; at the end of the turn, if it matters who was first. One that we
@@ -760,16 +759,13 @@ impl Connection {
     /// Takes the socket's place, if that is free.
     pub(super) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
         let Phase::Offered(..) = self.phase else { return Fate::Keep };
-        let (Some(host), Phase::Offered(newcomer, rest)) =
-            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
-        else {
+        let Some((host, newcomer, rest)) = self.unpark() else {
             return Fate::End(Ending::Parted);
         };
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
         }
-        // What the poll has said meanwhile it will not say again.
-        self.join(&host, Newcomer { more: true, ..*newcomer }, rest, token, cx)
+        self.join(&host, newcomer, rest, token, cx)
     }
 
     /// Makes the connection a pipe of the socket, if that has one, and takes in what came with the header.

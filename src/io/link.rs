@@ -203,8 +203,16 @@ impl Link {
             && tuning::CALLER_WRITES != Choice::Never
     }
 
+    /// Writes no more: what is queued goes back to the socket, or is dropped and counted, and the peer is
+    /// told that nothing more comes.
+    pub(super) fn finish(&self, reason: DropReason, endpoint: &EndpointCore) {
+        self.give_back(&endpoint.host);
+        self.drop_queued(reason, endpoint);
+        self.shut_down();
+    }
+
     /// Offers what is still queued to the socket, which may have another way for it.
-    pub(super) fn give_back(&self, host: &Weak<dyn Host>) {
+    fn give_back(&self, host: &Weak<dyn Host>) {
         if let Some(host) = host.upgrade().filter(|host| host.wants_unsent())
             && self.send.queued().messages > 0
         {
@@ -213,7 +221,7 @@ impl Link {
     }
 
     /// Drops and counts what is still queued.
-    pub(super) fn drop_queued(&self, reason: DropReason, endpoint: &EndpointCore) {
+    fn drop_queued(&self, reason: DropReason, endpoint: &EndpointCore) {
         let dropped = crate::pipe::discard(&self.send);
         self.counters.dropped(reason, dropped);
         if dropped > 0 {
