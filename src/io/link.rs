@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::writing::{self, Blocked, Flushed, Pen, Told, Wrote};
+use super::writing::{self, Blocked, Flushed, Pen, Wrote};
 use super::{Command, Mailbox};
 use crate::body::{self, PutOff};
 use crate::message::PipeId;
@@ -111,7 +111,12 @@ impl Link {
 
     /// Writes what is queued in this very thread, or has the I/O thread do it.
     pub(crate) fn flush_or_post(&self) {
-        match self.flush(Writer::Caller) {
+        self.tell(self.flush(Writer::Caller));
+    }
+
+    /// Leaves to the I/O thread what is left to do after a write.
+    fn tell(&self, flushed: Flushed) {
+        match flushed {
             Flushed::Idle | Flushed::Blocked => {}
             Flushed::Later | Flushed::HeldBack => self.post_flush(),
             Flushed::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
@@ -170,13 +175,9 @@ impl Link {
             return;
         }
         let Some(mut pen) = self.pen(Writer::Caller) else { return };
-        let told = writing::write_batch(&mut pen);
+        let flushed = writing::write_batch(&mut pen);
         pen.put_down();
-        match told {
-            Told::Nothing => {}
-            Told::Flush => self.post_flush(),
-            Told::Broken(error) => self.mailbox.post(Command::Broken(self.token, error)),
-        }
+        self.tell(flushed);
     }
 
     /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for

@@ -38,10 +38,10 @@ pub(super) enum Wrote {
     Failed(io::Error),
 }
 
-/// How an attempt to write everything ended.
+/// How an attempt to write ended.
 #[derive(Debug)]
 pub(super) enum Flushed {
-    /// All is written; the next push rings.
+    /// All is written; the next push rings. After a single batch: whoever has the duty goes on.
     Idle,
     /// More has come while the driver wrote than is worth a write of its own: somebody streams.
     HeldBack,
@@ -126,22 +126,14 @@ pub(super) fn write_out(blocked: &Blocked, pen: &mut impl Pen) -> Flushed {
     }
 }
 
-/// What who wrote a single batch, without the duty, has to tell the driver.
-#[derive(Debug)]
-pub(super) enum Told {
-    Nothing,
-    /// Somebody has to try again before the poll can be relied upon.
-    Flush,
-    /// The stream is broken.
-    Broken(io::Error),
-}
-
 /// Writes once. The duty stays with whoever has it.
-pub(super) fn write_batch(pen: &mut impl Pen) -> Told {
+pub(super) fn write_batch(pen: &mut impl Pen) -> Flushed {
     match pen.write() {
-        Wrote::Failed(error) => Told::Broken(error),
-        Wrote::Refused => Told::Flush,
-        Wrote::Nothing | Wrote::Part | Wrote::All | Wrote::RefusedAgain => Told::Nothing,
+        Wrote::Failed(error) => Flushed::Broken(error),
+        // The driver is to try again before the poll can be relied upon.
+        Wrote::Refused => Flushed::Later,
+        Wrote::RefusedAgain => Flushed::Blocked,
+        Wrote::Nothing | Wrote::Part | Wrote::All => Flushed::Idle,
     }
 }
 
@@ -290,7 +282,7 @@ mod loom_models {
                 (false, _) if self.blocked.is_set() => {}
                 (false, _) => {
                     if let Some(mut pen) = self.pen()
-                        && matches!(write_batch(&mut pen), Told::Flush)
+                        && matches!(write_batch(&mut pen), Flushed::Later)
                     {
                         self.post();
                     }
