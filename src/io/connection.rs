@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::{Interest, Token};
 
-use super::blocks::Blocks;
 use super::line::InLine;
 use super::link::{Link, PlaceOf};
 use super::loops::HOME;
+use super::read_buffers::ReadBuffers;
 use super::rest::Look;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
@@ -400,7 +400,7 @@ impl Connection {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
             Phase::Open(_) => self.read_pipe(self.read_closed, cx),
             Phase::Closing { link, drained } => {
-                let fate = cx.blocks.fill(|block| discard(&*link.stream, block));
+                let fate = cx.read_buffers.fill(|block| discard(&*link.stream, block));
                 match (&fate, *drained) {
                     // The peer has ended its side; ours may still have something to write.
                     (Fate::End(Ending::Parted), false) => Fate::Keep,
@@ -414,7 +414,7 @@ impl Connection {
     /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
     fn read_pipe(&mut self, to_the_end: bool, cx: &mut Context) -> Fate {
         let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
-        match open.read(to_the_end, &self.endpoint.recv_limit, &mut cx.blocks) {
+        match open.read(to_the_end, &self.endpoint.recv_limit, &mut cx.read_buffers) {
             Fate::End(Ending::Lost(reason)) => {
                 self.count_framing_fault(&reason);
                 Fate::End(Ending::Lost(reason))
@@ -647,7 +647,7 @@ impl Connection {
             true => READ_BLOCK,
             false => parser.missing(),
         };
-        let n = match cx.blocks.fill(|block| stream.read(&mut block[..room])) {
+        let n = match cx.read_buffers.fill(|block| stream.read(&mut block[..room])) {
             Ok(0) => return Fate::End(Ending::Failed(self.closed_early())),
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -659,7 +659,7 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
             Err(error) => return Fate::End(Ending::Failed(error.into())),
         };
-        let read = cx.blocks.at_hand().slice(..n);
+        let read = cx.read_buffers.at_hand().slice(..n);
         let more = n == room || !stream.short_read_is_last();
         let mut bytes = &read[..];
         match parser.parse(&mut bytes) {
@@ -1021,21 +1021,21 @@ impl Open {
     }
 
     /// Reads until all is read that there was, or it is enough for a turn.
-    fn read(&mut self, read_closed: bool, limit: &RecvLimit, blocks: &mut Blocks) -> Fate {
+    fn read(&mut self, read_closed: bool, limit: &RecvLimit, buffers: &mut ReadBuffers) -> Fate {
         let (mut total, mut reads) = (0, 0);
         loop {
             if self.paused || !self.has_room() {
                 self.paused = true;
                 return Fate::Keep;
             }
-            let read = match self.read_once(blocks) {
+            let read = match self.read_once(buffers) {
                 Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_dry(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
-            let block = blocks.at_hand();
+            let block = buffers.at_hand();
             let elsewhere = if read.in_place { 0 } else { read.n };
             // Asked behind the read: what is sent once the limit is set is judged by it.
             self.decoder.set_limit(limit.get());
@@ -1084,7 +1084,7 @@ impl Open {
     }
 
     /// One read: into the body that is on its way, if there is much to come of it, or into a block.
-    fn read_once(&mut self, blocks: &mut Blocks) -> io::Result<Read> {
+    fn read_once(&mut self, buffers: &mut ReadBuffers) -> io::Result<Read> {
         let stream = &self.link.stream;
         if let Some(vacancy) = self.decoder.vacancy(IN_PLACE) {
             let n = stream.read(vacancy)?;
@@ -1093,7 +1093,7 @@ impl Open {
             return Ok(Read { n, filled, in_place: true });
         }
         let room = self.decoder.appetite(READ_BLOCK).min(self.reach());
-        blocks.fill(|block| {
+        buffers.fill(|block| {
             let n = stream.read(&mut block[..room])?;
             Ok(Read { n, filled: n == room, in_place: false })
         })

@@ -20,7 +20,7 @@
 //! | `writing` | who writes, and who need not look again |
 //! | `farewell` | what a closing socket still writes itself |
 //! | `batching`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
-//! | `blocks` | the memory that reads go into |
+//! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
 //! | `loops` | several drivers of one runtime |
 
@@ -32,7 +32,6 @@ use mio::{Events, Poll, Token};
 
 mod asking;
 mod batching;
-mod blocks;
 mod connection;
 mod dialing;
 mod farewell;
@@ -44,6 +43,7 @@ mod loops;
 mod mailbox;
 mod pool;
 mod race;
+mod read_buffers;
 mod resolve;
 mod rest;
 mod table;
@@ -58,7 +58,6 @@ pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;
 
 use batching::Batching;
-use blocks::Blocks;
 use connection::{Connection, Ending, Fate, Readiness};
 use dialing::Dialer;
 use line::Lines;
@@ -67,6 +66,7 @@ use listening::Listening;
 use loops::{HOME, Loops};
 use pool::Pool;
 use race::Race;
+use read_buffers::ReadBuffers;
 use resolve::Resolver;
 use rest::{Look, Rest, Stirred};
 use table::{Kind, Members, Table, WAKE};
@@ -115,7 +115,7 @@ pub(crate) struct Context {
     mailbox: Arc<Mailbox>,
     timers: Timers<Due>,
     /// Where reads go.
-    blocks: Blocks,
+    read_buffers: ReadBuffers,
     /// As whom the driver writes.
     writer: Writer,
     /// Who runs the program's callback; nobody else where the program turns the loop itself.
@@ -176,7 +176,7 @@ impl Driver {
         let cx = Context {
             mailbox: Arc::clone(&mailbox),
             timers: Timers::new(),
-            blocks: Blocks::default(),
+            read_buffers: ReadBuffers::default(),
             writer: Writer::Driver,
             askers: Some(asking::askers()),
         };
@@ -317,7 +317,7 @@ impl Driver {
             look != Look::Silent
         });
         if left.is_empty() {
-            self.cx.blocks.rest();
+            self.cx.read_buffers.release_memory();
         }
         let at = self.rest.go_on(left, !busy);
         self.look_at(at);

@@ -1,4 +1,4 @@
-//! Blocks: the memory that reads go into.
+//! Read buffers: the memory that reads go into.
 //!
 //! Owns what all connections of a driver share for reading: one block at hand, and those that were
 //! handed out by reference and come back when nobody refers to them any more. A connection that
@@ -16,14 +16,14 @@ const LENT: usize = 3;
 
 /// The block at hand, and the blocks that are lent.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(super) struct ReadBuffers {
     /// What was read last, `READ_BLOCK` bytes with what was there before; empty before the first read.
     at_hand: Bytes,
     /// Oldest first: they come back roughly in this order.
     lent: VecDeque<Bytes>,
 }
 
-impl Blocks {
+impl ReadBuffers {
     /// Has `read` fill a block that nobody refers to, from its start.
     pub(super) fn fill<T>(&mut self, read: impl FnOnce(&mut [u8]) -> T) -> T {
         let mut block = self.free();
@@ -39,7 +39,7 @@ impl Blocks {
     }
 
     /// Gives up all but the block at hand.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_memory(&mut self) {
         self.lent = VecDeque::new();
     }
 
@@ -69,8 +69,8 @@ mod tests {
     use super::*;
 
     /// Fills a block with `byte`; yields where it is.
-    fn fill(blocks: &mut Blocks, byte: u8) -> *const u8 {
-        blocks.fill(|block| {
+    fn fill(buffers: &mut ReadBuffers, byte: u8) -> *const u8 {
+        buffers.fill(|block| {
             assert_eq!(block.len(), READ_BLOCK);
             block.fill(byte);
             block.as_ptr()
@@ -79,53 +79,53 @@ mod tests {
 
     #[test]
     fn a_block_that_nobody_refers_to_is_read_into_again() {
-        let mut blocks = Blocks::default();
-        let first = fill(&mut blocks, 1);
-        assert_eq!(fill(&mut blocks, 2), first);
-        drop(blocks.at_hand().slice(5..9));
-        assert_eq!(fill(&mut blocks, 3), first);
-        assert_eq!(blocks.at_hand()[..], [3; READ_BLOCK]);
-        assert!(blocks.lent.is_empty());
+        let mut buffers = ReadBuffers::default();
+        let first = fill(&mut buffers, 1);
+        assert_eq!(fill(&mut buffers, 2), first);
+        drop(buffers.at_hand().slice(5..9));
+        assert_eq!(fill(&mut buffers, 3), first);
+        assert_eq!(buffers.at_hand()[..], [3; READ_BLOCK]);
+        assert!(buffers.lent.is_empty());
     }
 
     #[test]
     fn what_is_referred_to_stays_as_it_is_and_its_block_comes_back() {
-        let mut blocks = Blocks::default();
-        let first = fill(&mut blocks, 1);
-        let kept = blocks.at_hand().slice(READ_BLOCK - 7..);
-        let second = fill(&mut blocks, 2);
+        let mut buffers = ReadBuffers::default();
+        let first = fill(&mut buffers, 1);
+        let kept = buffers.at_hand().slice(READ_BLOCK - 7..);
+        let second = fill(&mut buffers, 2);
         assert_ne!(second, first);
-        let also_kept = blocks.at_hand().clone();
+        let also_kept = buffers.at_hand().clone();
         drop(kept.clone());
-        fill(&mut blocks, 3);
+        fill(&mut buffers, 3);
         assert_eq!((&kept[..], also_kept[0]), (&[1; 7][..], 2));
 
         drop(kept);
-        let third_kept = blocks.at_hand().clone();
-        assert_eq!(fill(&mut blocks, 4), first);
+        let third_kept = buffers.at_hand().clone();
+        assert_eq!(fill(&mut buffers, 4), first);
         assert_eq!((also_kept[0], third_kept[0]), (2, 3));
     }
 
     #[test]
     fn blocks_that_do_not_come_back_are_forgotten() {
-        let mut blocks = Blocks::default();
+        let mut buffers = ReadBuffers::default();
         let mut kept = Vec::new();
         for byte in 0..10 {
-            fill(&mut blocks, byte);
-            kept.push(blocks.at_hand().clone());
-            assert!(blocks.lent.len() <= LENT);
+            fill(&mut buffers, byte);
+            kept.push(buffers.at_hand().clone());
+            assert!(buffers.lent.len() <= LENT);
         }
         assert!(kept.iter().zip(0..).all(|(block, byte)| block[..] == [byte; READ_BLOCK]));
         let back = kept.pop().unwrap().as_ptr();
-        assert_eq!(fill(&mut blocks, 10), back);
+        assert_eq!(fill(&mut buffers, 10), back);
     }
 
     #[test]
     fn a_read_that_panics_costs_a_block_only() {
-        let mut blocks = Blocks::default();
-        let read = std::panic::AssertUnwindSafe(|| blocks.fill(|_| panic!("a foreign stream")));
+        let mut buffers = ReadBuffers::default();
+        let read = std::panic::AssertUnwindSafe(|| buffers.fill(|_| panic!("a foreign stream")));
         let _: Result<(), _> = std::panic::catch_unwind(read);
-        fill(&mut blocks, 1);
-        assert_eq!(blocks.at_hand().len(), READ_BLOCK);
+        fill(&mut buffers, 1);
+        assert_eq!(buffers.at_hand().len(), READ_BLOCK);
     }
 }
