@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::{Interest, Token};
 
+use super::idle::Activity;
 use super::line::InLine;
 use super::link::{Link, PlaceOf};
 use super::loops::HOME;
 use super::read_buffers::ReadBuffers;
-use super::rest::Look;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
 use super::{Command, Context, Driver, Due};
@@ -495,12 +495,12 @@ impl Connection {
         }
     }
 
-    /// Gives back what the rings keep if no message has left either since the last look, and none is
+    /// Gives back what the rings keep if no message has left either since the last check, and none is
     /// there.
-    pub(crate) fn rest(&mut self, seen: &mut Option<(u64, u64)>) -> Look {
+    pub(super) fn release_memory(&mut self, seen: &mut Option<(u64, u64)>) -> Activity {
         match &mut self.phase {
-            Phase::Open(open) => open.rest(&self.endpoint.host, seen),
-            _ => Look::Silent,
+            Phase::Open(open) => open.release_memory(&self.endpoint.host, seen),
+            _ => Activity::Idle,
         }
     }
 
@@ -1055,22 +1055,22 @@ impl Open {
         }
     }
 
-    fn rest(&mut self, host: &Weak<dyn Host>, seen: &mut Option<(u64, u64)>) -> Look {
+    fn release_memory(&mut self, host: &Weak<dyn Host>, seen: &mut Option<(u64, u64)>) -> Activity {
         let link = &self.link;
         let now = (link.send.departed().messages, self.recv.departed().messages);
         if seen.replace(now) != Some(now) {
-            return Look::Busy;
+            return Activity::Busy;
         }
         if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
-            return Look::Stuck;
+            return Activity::Stuck;
         }
         // First: what is carried from now on is announced, whether it finds the blocks or not.
-        link.stirred.store(false, Ordering::Relaxed);
-        let rests = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
-        match rests || link.stirred.swap(true, Ordering::Relaxed) {
-            // It rests, or has been announced again just now.
-            true => Look::Silent,
-            false => Look::Busy,
+        link.active.store(false, Ordering::Relaxed);
+        let released = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
+        match released || link.active.swap(true, Ordering::Relaxed) {
+            // It is idle, or has been announced again just now.
+            true => Activity::Idle,
+            false => Activity::Busy,
         }
     }
 
@@ -1140,7 +1140,7 @@ impl Open {
     /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
     /// it slept.
     fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
-        self.link.stir();
+        self.link.mark_active();
         let mut wake = false;
         let outcome = loop {
             match self.decoder.next(&mut bytes) {

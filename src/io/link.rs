@@ -43,7 +43,7 @@ pub(crate) struct Link {
     pipe: PipeId,
     pub(super) blocked: Blocked,
     /// The driver knows that the rings may keep memory.
-    pub(super) stirred: AtomicBool,
+    pub(super) active: AtomicBool,
 }
 
 /// Who writes.
@@ -105,7 +105,7 @@ impl Link {
             counters: Arc::clone(host.counters()),
             pipe,
             blocked: Blocked::new(),
-            stirred: AtomicBool::new(false),
+            active: AtomicBool::new(false),
         }
     }
 
@@ -124,9 +124,9 @@ impl Link {
     }
 
     /// Something is carried: the rings may keep memory from now on.
-    pub(super) fn stir(&self) {
-        if !self.stirred.load(Ordering::Relaxed) && !self.stirred.swap(true, Ordering::Relaxed) {
-            self.mailbox.post_stirred(self.token);
+    pub(super) fn mark_active(&self) {
+        if !self.active.load(Ordering::Relaxed) && !self.active.swap(true, Ordering::Relaxed) {
+            self.mailbox.post_active(self.token);
         }
     }
 
@@ -294,7 +294,7 @@ impl Pen for LinkPen<'_> {
         match written {
             Ok(n) => {
                 let taken = self.consumer.consume(n);
-                link.stir();
+                link.mark_active();
                 link.counters.copies_written.add(taken.messages);
                 self.room |= taken.room;
                 self.wrote = true;

@@ -65,8 +65,8 @@ pub(crate) enum Command {
     /// A connection's receive ring has room again, or a socket takes in new pipes for which a listener, a
     /// dialer or a connection waits.
     Resume(Token),
-    /// A connection carries something, for the first time or after a rest.
-    Stirred(Token),
+    /// A connection carries something, for the first time or after it was idle.
+    Active(Token),
     /// The socket is done with a connection; write on for at most so long.
     Close(Token, Duration),
     /// Run a socket's timers at that time, or at an earlier one said before; `None`: not at all.
@@ -89,8 +89,8 @@ pub(crate) struct Mailbox {
     waker: Arc<mio::Waker>,
     /// Where the driver's poll is told what to watch.
     pub(super) registry: Registry,
-    /// The driver will look soon which connections have fallen silent.
-    pub(super) looks_soon: AtomicBool,
+    /// The driver will check soon which connections are idle.
+    pub(super) checks_soon: AtomicBool,
     /// The one handle of the I/O thread, if there is one.
     io_thread: OnceLock<Thread>,
 }
@@ -103,7 +103,7 @@ impl Mailbox {
             connections: AtomicUsize::new(0),
             waker,
             registry,
-            looks_soon: AtomicBool::new(false),
+            checks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
         }
     }
@@ -132,11 +132,11 @@ impl Mailbox {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Tells the driver that a connection carries something. Wakes nobody if the next look comes soon anyway.
-    pub(crate) fn post_stirred(&self, token: Token) {
-        self.state.push(Command::Stirred(token));
-        // Either the driver sees what was pushed before it sleeps, or we see that no look is to come.
-        self.rouse(|_| !self.looks_soon.load(Ordering::Relaxed));
+    /// Tells the driver that a connection carries something. Wakes nobody if the next check comes soon anyway.
+    pub(crate) fn post_active(&self, token: Token) {
+        self.state.push(Command::Active(token));
+        // Either the driver sees what was pushed before it sleeps, or we see that no check is to come.
+        self.rouse(|_| !self.checks_soon.load(Ordering::Relaxed));
     }
 
     /// Ends the poll that a leader is in: it may have what it waits for.

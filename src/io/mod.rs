@@ -19,7 +19,7 @@
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
 //! | `farewell` | what a closing socket still writes itself |
-//! | `batching`, `rest`, `timers` | what is done later: to busy connections, to silent ones, at a time |
+//! | `batching`, `idle`, `timers` | what is done later: to busy connections, to silent ones, at a time |
 //! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
 //! | `loops` | several drivers of one runtime |
@@ -35,6 +35,7 @@ mod batching;
 mod connection;
 mod dialing;
 mod farewell;
+mod idle;
 pub(crate) mod leadership;
 mod line;
 mod link;
@@ -45,7 +46,6 @@ mod pool;
 mod race;
 mod read_buffers;
 mod resolve;
-mod rest;
 mod table;
 mod timers;
 mod writing;
@@ -60,6 +60,7 @@ pub(crate) use timers::after;
 use batching::Batching;
 use connection::{Connection, Ending, Fate, Readiness};
 use dialing::Dialer;
+use idle::Idle;
 use line::Lines;
 use link::Writer;
 use listening::Listening;
@@ -68,14 +69,13 @@ use pool::Pool;
 use race::Race;
 use read_buffers::ReadBuffers;
 use resolve::Resolver;
-use rest::{Look, Rest, Stirred};
 use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
 use crate::inproc;
 use crate::peer::EndpointId;
 use crate::pipe::Host;
-use crate::sync::{Arc, Ordering, Weak};
+use crate::sync::{Arc, Weak};
 use crate::sys::Origin;
 
 /// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
@@ -91,8 +91,8 @@ pub(crate) enum Due {
     Linger(Token),
     /// A closed connection's time for the peer's end of stream is over.
     Parting(Token),
-    /// Connections that have fallen silent give back their memory.
-    Rest,
+    /// Connections that are idle give back their memory.
+    CheckIdle,
     /// A dialer tries again.
     Dial(Token),
     /// A peer that might have turned a dialer away has had the time for it.
@@ -147,7 +147,7 @@ pub(crate) struct Driver {
     resolver: Resolver,
     /// Connections whose rest is held back while callers write full batches.
     batching: Batching,
-    rest: Rest,
+    idle: Idle,
     /// The connections of sockets that have one peer at a time.
     lines: Lines,
     /// The one timer of each socket that has one, by [`address`].
@@ -192,7 +192,7 @@ impl Driver {
             ready: VecDeque::new(),
             resolver: Resolver::new(),
             batching: Batching::new(Instant::now()),
-            rest: Rest::new(),
+            idle: Idle::new(),
             lines: Lines::default(),
             expiries: HashMap::new(),
             cx,
@@ -307,30 +307,6 @@ impl Driver {
         self.batching.end_sweep(begin, Instant::now());
     }
 
-    /// Has every connection that has been silent since the last look give back its memory.
-    fn look_who_is_silent(&mut self) {
-        let (mut left, mut busy) = (std::mem::take(&mut self.rest.stirred), false);
-        left.retain_mut(|Stirred { token, seen }| {
-            let Some(connection) = self.connections.get(*token) else { return false };
-            let look = connection.rest(seen);
-            busy |= look == Look::Busy;
-            look != Look::Silent
-        });
-        if left.is_empty() {
-            self.cx.read_buffers.release_memory();
-        }
-        let at = self.rest.go_on(left, !busy);
-        self.look_at(at);
-    }
-
-    /// Sets the time of the next look, if there is to be a new one.
-    fn look_at(&mut self, at: Option<Instant>) {
-        if let Some(at) = at {
-            self.cx.set_timer(&mut self.rest.timer, at, Due::Rest);
-        }
-        self.cx.mailbox.looks_soon.store(self.rest.is_near(), Ordering::Relaxed);
-    }
-
     fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
         let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(Instant::now()));
         [timeout, due].into_iter().flatten().min().map(|wait| wait.min(LONGEST_POLL))
@@ -392,7 +368,7 @@ impl Driver {
                 Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),
                 Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
                 Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
-                Due::Rest => self.look_who_is_silent(),
+                Due::CheckIdle => self.check_idle(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
                 Due::Settle(token) => self.settle(token),
                 Due::LookUp(token) => self.look_up_is_over(token),
@@ -441,10 +417,7 @@ impl Driver {
                 self.drive(token, |c, _| c.broken(error));
             }
             Command::Resume(token) => self.resume(token),
-            Command::Stirred(token) => {
-                let at = self.rest.add(token);
-                self.look_at(at);
-            }
+            Command::Active(token) => self.is_active(token),
             Command::Close(token, linger) => self.part(token, linger),
             Command::Expire(host, at) => self.expire_at(host, at),
             Command::Visit(host) => {

@@ -1,0 +1,111 @@
+//! Idle: what a connection gives back when it has carried nothing for a while.
+//!
+//! A ring keeps the block it has filled last, and up to two spare ones: a pipe in use must not take
+//! new memory for each message. Owns the list of connections that may have such memory, and the times at
+//! which it is checked. A connection comes onto it with the first bytes it carries, leaves it when it has
+//! been idle from one check to the next, and is on no list until it carries something again: so those that
+//! are idle cost no time at all, however many they are.
+
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+use super::timers::TimerKey;
+use super::{Driver, Due};
+use crate::sync::Ordering;
+
+/// How long it takes from one check to the next. A pipe that carries a message less often than that has
+/// its blocks made anew each time.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The same if all that is on the list waits for a socket that takes no messages.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A connection that has carried something lately.
+#[derive(Debug)]
+struct Active {
+    token: Token,
+    /// How many messages had left its rings at the last check: sent and received.
+    seen: Option<(u64, u64)>,
+}
+
+/// What a check of a connection has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// It is in use.
+    Busy,
+    /// Messages lie in its rings, and nobody takes them.
+    Stuck,
+    /// It has given back what it had, or is gone.
+    Idle,
+}
+
+/// The connections that have carried something lately.
+#[derive(Debug)]
+pub(super) struct Idle {
+    active: Vec<Active>,
+    timer: Option<TimerKey>,
+    pause: Duration,
+}
+
+impl Idle {
+    pub(super) fn new() -> Self {
+        Self { active: Vec::new(), timer: None, pause: PAUSE }
+    }
+
+    /// Whether the next check comes soon.
+    fn is_near(&self) -> bool {
+        self.timer.is_some() && self.pause == PAUSE
+    }
+
+    /// A connection has carried something. When the next check is due, if that is to be changed.
+    fn add(&mut self, token: Token) -> Option<Instant> {
+        self.active.push(Active { token, seen: None });
+        if self.is_near() {
+            return None;
+        }
+        self.pause = PAUSE;
+        Some(Instant::now() + PAUSE)
+    }
+
+    /// Keeps what is `left` of the list after a check; `stuck`: none of it was in use. When the next
+    /// one is due, if there is to be any.
+    fn go_on(&mut self, mut left: Vec<Active>, stuck: bool) -> Option<Instant> {
+        self.timer = None;
+        self.pause = if stuck { (self.pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
+        left.shrink_to(left.len() * 2);
+        self.active = left;
+        (!self.active.is_empty()).then(|| Instant::now() + self.pause)
+    }
+}
+
+impl Driver {
+    /// A connection carries something, for the first time or after it was idle.
+    pub(super) fn is_active(&mut self, token: Token) {
+        let at = self.idle.add(token);
+        self.check_idle_at(at);
+    }
+
+    /// Has every connection that has been idle since the last check give back its memory.
+    pub(super) fn check_idle(&mut self) {
+        let (mut left, mut busy) = (std::mem::take(&mut self.idle.active), false);
+        left.retain_mut(|Active { token, seen }| {
+            let Some(connection) = self.connections.get(*token) else { return false };
+            let activity = connection.release_memory(seen);
+            busy |= activity == Activity::Busy;
+            activity != Activity::Idle
+        });
+        if left.is_empty() {
+            self.cx.read_buffers.release_memory();
+        }
+        let at = self.idle.go_on(left, !busy);
+        self.check_idle_at(at);
+    }
+
+    /// Sets the time of the next check, if there is to be a new one.
+    fn check_idle_at(&mut self, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.cx.set_timer(&mut self.idle.timer, at, Due::CheckIdle);
+        }
+        self.cx.mailbox.checks_soon.store(self.idle.is_near(), Ordering::Relaxed);
+    }
+}
