@@ -64,10 +64,10 @@ const IN_PLACE: usize = 64 * 1024;
 const LAST_TURNS: usize = 64;
 /// How much may be read beyond the bounds of a receive queue of a stream that takes nothing more: more
 /// than a kernel buffers unless it is told to.
-const LAST_WORDS: u64 = 8 << 20;
+const LAST_BYTES: u64 = 8 << 20;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
-const PARTING: Duration = Duration::from_secs(1);
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// A pipe that the peer ends so soon, in milliseconds, with nothing sent, was turned away: one way to the peer
 /// and back, and as long as a callback there may take.
@@ -102,7 +102,7 @@ pub(crate) struct Connection {
     pub(super) place: Option<Box<InLine>>,
     framing: Framing,
     phase: Phase,
-    /// The handshake deadline while greeting, the parting deadline while closing.
+    /// The handshake deadline while greeting, the deadlines of closing afterwards.
     timer: Option<Box<TimerKey>>,
     /// The poll has said that the peer's side is finished: a short read is not the last one.
     read_closed: bool,
@@ -243,7 +243,7 @@ pub(crate) enum Ending {
     /// As a pipe, which the peer, of this kind, ended right away. For the dialer.
     TurnedAway(ProtocolId),
     /// We closed it.
-    Parted,
+    Closed,
 }
 
 impl Connection {
@@ -283,7 +283,7 @@ impl Connection {
     /// others may take the only place before it.
     pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
         let Some(host) = self.endpoint.host.upgrade() else {
-            return Fate::End(Ending::Parted);
+            return Fate::End(Ending::Closed);
         };
         let Phase::Opening(stream) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
@@ -403,7 +403,7 @@ impl Connection {
                 let fate = cx.read_buffers.fill(|block| discard(&*link.stream, block));
                 match (&fate, *drained) {
                     // The peer has ended its side; ours may still have something to write.
-                    (Fate::End(Ending::Parted), false) => Fate::Keep,
+                    (Fate::End(Ending::Closed), false) => Fate::Keep,
                     _ => fate,
                 }
             }
@@ -477,9 +477,9 @@ impl Connection {
             }
             Phase::Closing { link, drained: false } => match link.flush(cx.writer) {
                 Flushed::Later | Flushed::HeldBack => Fate::Again,
-                Flushed::Broken(_) => Fate::End(Ending::Parted),
+                Flushed::Broken(_) => Fate::End(Ending::Closed),
                 Flushed::Blocked => Fate::Keep,
-                Flushed::Idle => self.take_leave(token, cx),
+                Flushed::Idle => self.half_close(token, cx),
             },
             _ => Fate::Keep,
         }
@@ -506,7 +506,7 @@ impl Connection {
 
     /// The socket is done with the pipe: writes what is queued for up to `linger`, says so to the
     /// peer, and waits a moment for its end of stream.
-    pub(crate) fn part(&mut self, linger: Duration, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn close(&mut self, linger: Duration, token: Token, cx: &mut Context) -> Fate {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
         };
@@ -517,13 +517,13 @@ impl Connection {
 
     /// Writing is over, because all is written or the time is: drops what is left, tells the peer,
     /// and waits for its end of stream.
-    pub(crate) fn take_leave(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn half_close(&mut self, token: Token, cx: &mut Context) -> Fate {
         let Phase::Closing { link, drained: drained @ false } = &mut self.phase else {
             return Fate::Keep;
         };
         *drained = true;
         link.finish(DropReason::ClosedUnsent, &self.endpoint);
-        set_timer(&mut self.timer, Instant::now() + PARTING, Due::Parting(token), cx);
+        set_timer(&mut self.timer, Instant::now() + HALF_CLOSED, Due::HalfClosed(token), cx);
         self.read(token, cx)
     }
 
@@ -531,7 +531,7 @@ impl Connection {
     pub(crate) fn broken(&mut self, error: io::Error) -> Fate {
         match &mut self.phase {
             Phase::Open(open) => open.write_failed(error),
-            Phase::Closing { .. } => Fate::End(Ending::Parted),
+            Phase::Closing { .. } => Fate::End(Ending::Closed),
             _ => Fate::Keep,
         }
     }
@@ -680,7 +680,7 @@ impl Connection {
         let (Some(host), Phase::Greeting { stream, withheld, .. }) =
             (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
         else {
-            return Fate::End(Ending::Parted);
+            return Fate::End(Ending::Closed);
         };
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
@@ -688,7 +688,7 @@ impl Connection {
         let lease = PipeLease::new();
         let peer = self.endpoint.peer(lease.id(), host.identity().1, stream.peer());
         if host.announce(&peer, &self.endpoint).is_err() {
-            return Fate::End(Ending::Parted);
+            return Fate::End(Ending::Closed);
         }
         let newcomer = Newcomer { stream, lease, peer, more, withheld };
         if !host.asks() {
@@ -707,7 +707,7 @@ impl Connection {
     pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut Context) -> Fate {
         let Phase::Asking(..) = self.phase else { return Fate::Keep };
         let Some((host, newcomer, rest)) = self.unpark() else {
-            return Fate::End(Ending::Parted);
+            return Fate::End(Ending::Closed);
         };
         if !admitted {
             host.turn_away(&newcomer.peer, DetachReason::Denied);
@@ -760,7 +760,7 @@ impl Connection {
     pub(super) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
         let Phase::Offered(..) = self.phase else { return Fate::Keep };
         let Some((host, newcomer, rest)) = self.unpark() else {
-            return Fate::End(Ending::Parted);
+            return Fate::End(Ending::Closed);
         };
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
@@ -973,14 +973,14 @@ impl Driver {
     }
 
     /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
-    pub(super) fn part(&mut self, token: Token, linger: Duration) {
+    pub(super) fn close_pipe(&mut self, token: Token, linger: Duration) {
         let Some(connection) = self.connections.get(token).filter(|it| it.is_open()) else {
             return;
         };
         let maker = std::mem::replace(&mut connection.maker, Maker::Listener);
-        self.drive(token, |connection, cx| connection.part(linger, token, cx));
+        self.drive(token, |connection, cx| connection.close(linger, token, cx));
         if let Maker::Dialer(dialer) = maker {
-            self.tell_of_the_end(dialer, Ending::Parted);
+            self.tell_of_the_end(dialer, Ending::Closed);
         }
     }
 
@@ -1105,7 +1105,7 @@ impl Open {
         self.recv.has_room()
             || self.broken.is_some()
                 && self.recv.queued().bytes
-                    < widen(self.recv.bounds().bytes).saturating_add(LAST_WORDS)
+                    < widen(self.recv.bounds().bytes).saturating_add(LAST_BYTES)
     }
 
     /// How much may be read at once by what the receive queue has room for, if that is not large.
@@ -1226,10 +1226,10 @@ fn reset_or(error: io::Error) -> DetachReason {
 /// Reads and forgets what a peer still sends on a connection that we have closed.
 fn discard(stream: &dyn Stream, buffer: &mut [u8]) -> Fate {
     match stream.read(buffer) {
-        Ok(0) => Fate::End(Ending::Parted),
+        Ok(0) => Fate::End(Ending::Closed),
         Ok(_) => Fate::Again,
         Err(error) if error.kind() == ErrorKind::WouldBlock => Fate::Keep,
         Err(error) if error.kind() == ErrorKind::Interrupted => Fate::Again,
-        Err(_) => Fate::End(Ending::Parted),
+        Err(_) => Fate::End(Ending::Closed),
     }
 }

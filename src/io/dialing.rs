@@ -311,7 +311,7 @@ impl Driver {
             Ending::TurnedAway(peer) => {
                 self.attempt_failed(token, AttemptError::TurnedAway { peer, greeted: true });
             }
-            Ending::Parted => {
+            Ending::Closed => {
                 let at = dialer.disconnected();
                 self.dial_at(token, at);
             }

@@ -62,9 +62,9 @@ pub(super) enum Writer {
 
 /// How far the thread that closes a connection has come with what was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LastWords {
+pub(super) enum FinalWrite {
     /// Nothing is left, or nothing can be written any more.
-    Said,
+    Done,
     /// The kernel has taken some of it.
     Taken,
     /// The kernel has taken none of it.
@@ -152,19 +152,19 @@ impl Link {
     }
 
     /// Writes what the kernel takes, but not beyond `until`. For the thread that closes the pipe.
-    pub(super) fn write_last_words(&self, until: Instant) -> LastWords {
-        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return LastWords::Interrupted };
+    pub(super) fn write_before_close(&self, until: Instant) -> FinalWrite {
+        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return FinalWrite::Interrupted };
         let outcome = writing::write_out(&self.blocked, &mut pen);
         let wrote = pen.wrote;
         pen.put_down();
         match outcome {
-            Flushed::Idle => LastWords::Said,
+            Flushed::Idle => FinalWrite::Done,
             Flushed::Broken(error) => {
                 self.mailbox.post(Command::Broken(self.token, error));
-                LastWords::Said
+                FinalWrite::Done
             }
-            Flushed::Blocked | Flushed::Later | Flushed::HeldBack if wrote => LastWords::Taken,
-            Flushed::Blocked | Flushed::Later | Flushed::HeldBack => LastWords::Refused,
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack if wrote => FinalWrite::Taken,
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack => FinalWrite::Refused,
         }
     }
 

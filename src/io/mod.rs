@@ -18,7 +18,7 @@
 //! | `line` | which of several newcomers is let in where there is one place |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
 //! | `writing` | who writes, and who need not look again |
-//! | `farewell` | what a closing socket still writes itself |
+//! | `closing` | what a closing socket still writes itself |
 //! | `batching`, `idle`, `timers` | what is done later: to busy connections, to silent ones, at a time |
 //! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
@@ -32,9 +32,9 @@ use mio::{Events, Poll, Token};
 
 mod asking;
 mod batching;
+mod closing;
 mod connection;
 mod dialing;
-mod farewell;
 mod idle;
 pub(crate) mod leadership;
 mod line;
@@ -50,8 +50,8 @@ mod table;
 mod timers;
 mod writing;
 
+pub(crate) use closing::close_all;
 pub(crate) use dialing::Backoff;
-pub(crate) use farewell::close_all;
 pub(crate) use link::Link;
 pub(crate) use listening::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};
@@ -90,7 +90,7 @@ pub(crate) enum Due {
     /// A closed connection's time for writing is over.
     Linger(Token),
     /// A closed connection's time for the peer's end of stream is over.
-    Parting(Token),
+    HalfClosed(Token),
     /// Connections that are idle give back their memory.
     CheckIdle,
     /// A dialer tries again.
@@ -366,8 +366,8 @@ impl Driver {
         while let Some(due) = self.cx.timers.pop(now) {
             match due {
                 Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),
-                Due::Linger(token) => self.drive(token, |c, cx| c.take_leave(token, cx)),
-                Due::Parting(token) => self.drive(token, |_, _| Fate::End(Ending::Parted)),
+                Due::Linger(token) => self.drive(token, |c, cx| c.half_close(token, cx)),
+                Due::HalfClosed(token) => self.drive(token, |_, _| Fate::End(Ending::Closed)),
                 Due::CheckIdle => self.check_idle(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
                 Due::Settle(token) => self.settle(token),
@@ -418,7 +418,7 @@ impl Driver {
             }
             Command::Resume(token) => self.resume(token),
             Command::Active(token) => self.is_active(token),
-            Command::Close(token, linger) => self.part(token, linger),
+            Command::Close(token, linger) => self.close_pipe(token, linger),
             Command::Expire(host, at) => self.expire_at(host, at),
             Command::Visit(host) => {
                 if let Some(host) = host.upgrade() {
@@ -483,7 +483,7 @@ impl Driver {
         }
         for token in members {
             if Kind::of(token) == Kind::Connection {
-                self.end(token, Ending::Parted);
+                self.end(token, Ending::Closed);
             }
         }
         for mailbox in self.loops.outposts() {

@@ -150,7 +150,7 @@ impl Driver {
                 }
                 self.watch(begun);
             }
-            Ok(None) => self.finish_race(token, Ending::Parted),
+            Ok(None) => self.finish_race(token, Ending::Closed),
             Err(error) => {
                 race.error = Some(error);
                 let others = race.course.failed_at_once(lane, now);

@@ -1,4 +1,4 @@
-//! Farewell: what a closing socket writes in the caller before it leaves its connections to the I/O thread.
+//! Closing: what a closing socket writes in the caller before it leaves its connections to the I/O thread.
 //!
 //! The process may end right after `close`, and its I/O threads with it. Owns how long the caller goes
 //! on: while the kernel takes what is queued, for up to [`LONGEST`] with all connections together, and
@@ -8,7 +8,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::link::{LastWords, Link};
+use super::link::{FinalWrite, Link};
 use crate::sync::Arc;
 
 /// How long a close writes, however many connections there are and however much is queued.
@@ -57,19 +57,19 @@ impl Unfinished {
         if now >= end {
             return false;
         }
-        match self.link.write_last_words(end) {
-            LastWords::Said => {
+        match self.link.write_before_close(end) {
+            FinalWrite::Done => {
                 // Before the program can connect anew: the peer may take one connection at a time.
                 self.link.shut_down();
                 false
             }
-            LastWords::Taken => {
+            FinalWrite::Taken => {
                 self.patience = now + PATIENCE;
                 true
             }
             // Whoever writes does not wait, so it is a matter of its processor.
-            LastWords::Interrupted => true,
-            LastWords::Refused => now < self.patience,
+            FinalWrite::Interrupted => true,
+            FinalWrite::Refused => now < self.patience,
         }
     }
 }
