@@ -313,7 +313,9 @@ impl Connection {
 
     /// Does what the poll said can be done.
     pub(crate) fn on_event(&mut self, event: Readiness, token: Token, cx: &mut Context) -> Fate {
+        // The poll says this once, and the reads of later turns have to know it too.
         self.read_closed |= event.read_closed;
+        // Any event of a stream that does not stand yet is about whether it does.
         if let Phase::Opening(stream) = &self.phase {
             return match stream.established() {
                 Ok(true) => Fate::Stands,
@@ -321,12 +323,10 @@ impl Connection {
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             };
         }
-        let wrote = match event.writable {
-            true => self.on_writable(token, cx),
-            false => Fate::Keep,
-        };
+        // Writing comes first: it makes room for those who wait, and reading may take the whole turn.
+        let wrote = if event.writable { self.on_writable(token, cx) } else { Fate::Keep };
         match wrote {
-            // The poll says it only once: again means that reading comes after it.
+            // With more to write, reading has its turn together with that: see `go_on`.
             Fate::End(_) | Fate::Again => wrote,
             _ if event.readable || event.read_closed => self.read_besides(wrote, token, cx),
             _ => wrote,
@@ -1024,6 +1024,7 @@ impl Open {
     fn read(&mut self, read_closed: bool, limit: &RecvLimit, buffers: &mut ReadBuffers) -> Fate {
         let (mut total, mut reads) = (0, 0);
         loop {
+            // A full queue stops reading, and so the peer, until its consumer resumes us.
             if self.paused || !self.has_room() {
                 self.paused = true;
                 return Fate::Keep;
@@ -1035,6 +1036,7 @@ impl Open {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
+            // What was read into the place of a body is not in the block.
             let block = buffers.at_hand();
             let elsewhere = if read.in_place { 0 } else { read.n };
             // Asked behind the read: what is sent once the limit is set is judged by it.
@@ -1047,10 +1049,12 @@ impl Open {
             // A short read has emptied the kernel's buffer, unless the end of the stream waits
             // behind it: that was announced already and will not be announced again.
             let end_is_near = read_closed || self.broken.is_some();
-            match read.filled || end_is_near || !self.link.stream.short_read_is_last() {
-                true if total < READ && reads < READS => {}
-                true => return Fate::Again,
-                false => return Fate::Keep,
+            if !read.filled && !end_is_near && self.link.stream.short_read_is_last() {
+                return Fate::Keep;
+            }
+            // There may be more; in the next turn, if this connection has had its share of this one.
+            if total >= READ || reads >= READS {
+                return Fate::Again;
             }
         }
     }
