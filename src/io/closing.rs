@@ -1,9 +1,8 @@
 //! Closing: what a closing socket writes in the caller before it leaves its connections to the I/O thread.
 //!
-//! The process may end right after `close`, and its I/O threads with it. Owns how long the caller goes
-//! on: while the kernel takes what is queued, for up to [`LONGEST`] with all connections together, and
-//! no longer than [`PATIENCE`] with one whose peer does not read. How a write goes is the affair of
-//! `link.rs`.
+//! The process may end right after `close`, and its I/O threads with it, so the caller writes while the
+//! kernel takes what is queued: for up to [`LONGEST`] for all connections together, and no longer than
+//! [`PATIENCE`] for one whose peer does not read. This file owns those times; `link.rs` does the writing.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,12 +10,12 @@ use std::time::{Duration, Instant};
 use super::link::{FinalWrite, Link};
 use crate::sync::Arc;
 
-/// How long a close writes, however many connections there are and however much is queued.
+/// The longest time that a close writes, for any number of connections and messages.
 const LONGEST: Duration = Duration::from_millis(25);
-/// How long the kernel may take nothing of a connection until it is left to the I/O thread. Enough for a
-/// peer that reads to get a processor.
+/// Leave a connection to the I/O thread when the kernel has taken nothing for this long. A peer that reads
+/// gets a processor within that time.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// How long to leave the processor to the peers, and to whoever holds a write half.
+/// Sleep for this long between two attempts, so that peers, and threads that hold a write half, can run.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// A connection that has something left to write.

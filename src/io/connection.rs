@@ -43,27 +43,27 @@ use crate::transport::Stream;
 use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
 
-/// Once so much of one connection was read in a turn, it is for the others. The last read may take as
-/// much again, so less than twice this is read in a turn.
+/// Read at most this much of one connection in a turn, then let the others have theirs. The last read may
+/// bring as much again, so a turn reads less than twice this.
 const READ: usize = READ_BLOCK;
-/// After so many reads of one connection it is for the others as well: where the queue is small a read
-/// may bring a few bytes.
+/// Read at most this often from one connection in a turn: where the queue is small, a read may bring a few
+/// bytes.
 const READS: usize = 128;
-/// A receive queue with these bounds, the default, or larger ones is read into by the block. A smaller one
-/// is small for a reason, and gets no more than it has room for, at the price of up to two reads for a
-/// message.
+/// Read by the block into a receive queue with these bounds, the default, or larger ones. A smaller queue
+/// is small for a reason: read no more than it has room for, at the price of up to two reads for a message.
 const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 8 << 20 };
-/// A run of whole frames of at least this length is not copied into the receive ring but referred to
-/// where it was read. A quarter of a block: so what waits in a ring keeps at most four times its own
-/// length alive, and a receiver that is slow at most four times the bound of its queue and one read.
+/// Refer to a run of whole frames of at least this length where it was read; copy shorter ones into the
+/// receive ring. At a quarter of a block, what waits in a ring keeps at most four times its own length
+/// alive, and a slow receiver at most four times the bound of its queue and one read.
 const SHARED_RUN: usize = READ_BLOCK / 4;
-/// From so much room on, the rest of a body is read into its place; less is not worth a read of its
-/// own. Anything from 8 to 128 KiB was as good, as far as could be measured.
+/// Read the remainder of a body into its place if at least this much is missing; less is not worth a read
+/// of its own. Anything from 8 to 128 KiB was as good, as far as could be measured.
 const IN_PLACE: usize = 64 * 1024;
-/// For how many turns a connection is read at once whose peer has left: enough for what a kernel buffers.
+/// Read a connection whose peer has left for at most this many turns at once: enough for what a kernel
+/// buffers.
 const LAST_TURNS: usize = 64;
-/// How much may be read beyond the bounds of a receive queue of a stream that takes nothing more: more
-/// than a kernel buffers unless it is told to.
+/// Read at most this much beyond the bounds of a receive queue when the stream takes nothing more: a kernel
+/// buffers less, unless it is told to buffer more.
 const LAST_BYTES: u64 = 8 << 20;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.

@@ -1,10 +1,10 @@
 //! Idle: what a connection gives back when it has carried nothing for a while.
 //!
-//! A ring keeps the block it has filled last, and up to two spare ones: a pipe in use must not take
-//! new memory for each message. Owns the list of connections that may have such memory, and the times at
-//! which it is checked. A connection comes onto it with the first bytes it carries, leaves it when it has
-//! been idle from one check to the next, and is on no list until it carries something again: so those that
-//! are idle cost no time at all, however many they are.
+//! A ring keeps the block it has filled last, and up to two spare ones, so that a pipe in use takes no new
+//! memory for each message. This file owns the list of connections that may have such memory, and the
+//! times at which the driver checks it. A connection joins the list with the first bytes it carries, and
+//! leaves it when it has been idle from one check to the next. Idle connections are on no list, so they
+//! cost no time, however many there are.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,11 @@ use super::timers::TimerKey;
 use super::{Driver, Due};
 use crate::sync::Ordering;
 
-/// How long it takes from one check to the next. A pipe that carries a message less often than that has
-/// its blocks made anew each time.
+/// The time between two checks. A pipe that carries messages further apart allocates its blocks anew for
+/// each.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The same if all that is on the list waits for a socket that takes no messages.
+/// The longest time between two checks while every connection on the list waits for a socket that takes
+/// no messages.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A connection that has carried something lately.

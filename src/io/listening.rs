@@ -21,11 +21,11 @@ use crate::sync::{Arc, Condvar, Mutex, Weak};
 use crate::transport::{BoundFile, Listener, Stream};
 use crate::wire::Framing;
 
-/// How many connections are accepted before others get a turn. So many peers may send and leave before it
-/// is seen that they leave more behind than there is room for.
+/// Accept at most this many connections before others get a turn. Their peers may all send and leave
+/// before the socket knows that they leave more behind than there is room for.
 const BATCH: usize = 16;
-/// How long to pause when accepting fails for want of something: trying again at once would only
-/// burn a core. Source: semantics specification, section 14.1.
+/// Pause for this long when accepting fails for want of descriptors or memory: trying again at once would
+/// only burn a core. Source: semantics specification, section 14.1.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket, until its endpoint is closed.

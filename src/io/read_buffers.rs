@@ -1,8 +1,8 @@
 //! Read buffers: the memory that reads go into.
 //!
-//! Owns what all connections of a driver share for reading: one block at hand, and those that were
-//! handed out by reference and come back when nobody refers to them any more. A connection that
-//! reads keeps nothing here: what is to stay it copies, or refers to.
+//! All connections of a driver share these: one block at hand, and the blocks that the driver has handed
+//! out by reference, which come back when nobody refers to them any more. A connection keeps nothing
+//! here: it copies what is to stay, or refers to it.
 
 use std::collections::VecDeque;
 
@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::ring::READ_BLOCK;
 
-/// How many blocks that are lent are remembered, to be used again. The driver keeps this memory, and
-/// more of it was no faster, as far as could be measured.
+/// Remember at most this many lent blocks for reuse. The driver keeps their memory; more of it was no
+/// faster, as far as could be measured.
 const LENT: usize = 3;
 
 /// The block at hand, and the blocks that are lent.
