@@ -32,10 +32,7 @@ pub(crate) fn close_all(links: Vec<Arc<Link>>, linger: Duration) {
     let mut unfinished = Vec::new();
     for link in links {
         let mut it = Unfinished { link, patience: Instant::now() + PATIENCE };
-        match it.goes_on(end) {
-            true => unfinished.push(it),
-            false => it.link.hand_over(linger),
-        }
+        if it.goes_on(end) { unfinished.push(it) } else { it.link.hand_over(linger) }
     }
     while !unfinished.is_empty() {
         thread::sleep(PAUSE);

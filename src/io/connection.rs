@@ -607,10 +607,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Greeting { .. } => self.send_greeting(),
             Phase::Open(Open { link, .. }) | Phase::Closing { link, .. } => {
-                match link.blocked.take_report() {
-                    true => self.flush(token, cx),
-                    false => Fate::Keep,
-                }
+                if link.blocked.take_report() { self.flush(token, cx) } else { Fate::Keep }
             }
             Phase::Opening(_) | Phase::Asking(..) | Phase::Offered(..) | Phase::Ended => Fate::Keep,
         }
@@ -643,9 +640,10 @@ impl Connection {
         // What comes with the header of a peer that may not be let in stays in the kernel.
         let is_sure = self.place.is_none();
         let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
-        let room = match self.endpoint.host.upgrade().is_none_or(reads_on) {
-            true => READ_BLOCK,
-            false => parser.missing(),
+        let room = if self.endpoint.host.upgrade().is_none_or(reads_on) {
+            READ_BLOCK
+        } else {
+            parser.missing()
         };
         let n = match cx.read_buffers.fill(|block| stream.read(&mut block[..room])) {
             Ok(0) => return Fate::End(Ending::Failed(self.closed_early())),
@@ -784,10 +782,8 @@ impl Connection {
         }
         let pipe = lease.id();
         let (send_bounds, recv_bounds) = host.bounds();
-        let (send, sent) = match host.is_mute() {
-            true => ring::mute(),
-            false => ring::new(self.framing, send_bounds),
-        };
+        let (send, sent) =
+            if host.is_mute() { ring::mute() } else { ring::new(self.framing, send_bounds) };
         let (received, recv) = ring::new(self.framing, recv_bounds);
         // The first push is to ring.
         sent.consumer().arm();
@@ -1071,11 +1067,9 @@ impl Open {
         // First: what is carried from now on is announced, whether it finds the blocks or not.
         link.active.store(false, Ordering::Relaxed);
         let released = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
-        match released || link.active.swap(true, Ordering::Relaxed) {
-            // It is idle, or has been announced again just now.
-            true => Activity::Idle,
-            false => Activity::Busy,
-        }
+        // It is idle, or has been announced again just now.
+        let is_idle = released || link.active.swap(true, Ordering::Relaxed);
+        if is_idle { Activity::Idle } else { Activity::Busy }
     }
 
     fn flushed(&mut self, flushed: Flushed) -> Fate {
@@ -1150,9 +1144,10 @@ impl Open {
             match self.decoder.next(&mut bytes) {
                 None => break Ok(()),
                 Some(Ok(Piece::Frames { bytes, count, .. })) => {
-                    let Wake(woken) = match bytes.len() < SHARED_RUN {
-                        true => self.recv.append(bytes, count),
-                        false => self.recv.append_shared(block.slice_ref(bytes), count),
+                    let Wake(woken) = if bytes.len() < SHARED_RUN {
+                        self.recv.append(bytes, count)
+                    } else {
+                        self.recv.append_shared(block.slice_ref(bytes), count)
                     };
                     wake |= woken;
                 }

@@ -253,10 +253,7 @@ pub(super) struct PlaceOf<'a>(pub(super) &'a dyn Stream, pub(super) &'a Endpoint
 impl fmt::Display for PlaceOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let remote = self.0.peer().remote;
-        match remote.is_empty() {
-            true => f.write_str(&self.1.url()),
-            false => f.write_str(&remote),
-        }
+        if remote.is_empty() { f.write_str(&self.1.url()) } else { f.write_str(&remote) }
     }
 }
 

@@ -263,10 +263,7 @@ impl Driver {
             && !self.stopped
             && timeout != Some(Duration::ZERO)
             && self.cx.mailbox.prepare_to_poll(idle);
-        let timeout = match waits {
-            true => self.until_due(timeout),
-            false => Some(Duration::ZERO),
-        };
+        let timeout = if waits { self.until_due(timeout) } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(&mut self.events, timeout);
         self.cx.mailbox.is_at_work();
         match polled {
@@ -462,9 +459,10 @@ impl Driver {
 
     /// The loop for one more connection of a socket, where it is counted. `last`: see [`Loops::choose`].
     fn choose(&self, last: usize, host: &Weak<dyn Host>) -> usize {
-        match host.upgrade().is_some_and(|host| host.is_exclusive()) {
-            true => self.loops.choose_for(address(host)),
-            false => self.loops.choose(last),
+        if host.upgrade().is_some_and(|host| host.is_exclusive()) {
+            self.loops.choose_for(address(host))
+        } else {
+            self.loops.choose(last)
         }
     }
 

@@ -64,13 +64,11 @@ fn look_up(
         .filter(|address| family.allows(&address.ip()))
         .map(|remote| Destination::Inet { remote, local })
         .collect();
-    match places.is_empty() {
-        false => Ok(places),
-        true => Err(failed(io::Error::new(
-            io::ErrorKind::AddrNotAvailable,
-            "the name has no address of the wanted family",
-        ))),
+    if places.is_empty() {
+        let message = "the name has no address of the wanted family";
+        return Err(failed(io::Error::new(io::ErrorKind::AddrNotAvailable, message)));
     }
+    Ok(places)
 }
 
 #[cfg(test)]

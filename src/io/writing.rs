@@ -85,10 +85,7 @@ impl Blocked {
 
     /// The kernel has taken nothing.
     pub(super) fn refused(&self) -> Wrote {
-        match self.0.swap(true, Ordering::AcqRel) {
-            true => Wrote::RefusedAgain,
-            false => Wrote::Refused,
-        }
+        if self.0.swap(true, Ordering::AcqRel) { Wrote::RefusedAgain } else { Wrote::Refused }
     }
 
     /// The poll has reported that the kernel takes more: whether somebody relies on that.
