@@ -1,4 +1,4 @@
-//! The reactor: everything that waits for the operating system.
+//! The event loop: everything that waits for the operating system.
 //!
 //! One [`Driver`] owns one poll and all that is registered with it: listening sockets, dialers,
 //! connections, timers. `turn` does what is due and returns. Usually an I/O thread is a loop around
@@ -8,6 +8,10 @@
 //! The world talks to the driver through its [`Mailbox`]: a leaf lock and a wake-up that is only
 //! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
 //! detaches pipes and runs timers. Messages pass by both, through the rings.
+//!
+//! The leader has the driver to itself for as long as it turns: that is a right, which followers wait for
+//! and nobody else needs. Apart from it the loop holds no lock during a system call, a callback, a log
+//! record, or a destructor that is not ours.
 //!
 //! | file | |
 //! |---|---|
