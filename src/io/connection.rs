@@ -279,8 +279,8 @@ impl Connection {
         }
     }
 
-    /// Sends our header and starts the clock for the peer's. For a stream that stands. It `is_behind` if
-    /// others may take the only place before it.
+    /// Sends our header over a stream that stands, and starts the clock for the peer's. `is_behind`: others
+    /// may take the socket's only place before this one.
     pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
         let Some(host) = self.endpoint.host.upgrade() else {
             return Fate::End(Ending::Closed);
@@ -342,9 +342,9 @@ impl Connection {
         }
     }
 
-    /// Reads what there is, as far as one turn allows. What a peer has sent that has left is read as far
-    /// as the socket has room for what such peers leave behind: if there is little, of one at a time to
-    /// the end, so that it is known what it has left before another is read.
+    /// Reads what there is, as far as one turn allows. If the peer has left, reads as far as the socket has
+    /// room for what such peers leave behind. If there is little room, reads this connection to its end, so
+    /// that the socket knows what this peer has left before it reads another.
     pub(crate) fn read(&mut self, token: Token, cx: &mut Context) -> Fate {
         if !self.read_closed || !self.may_leave_something() {
             return self.read_on(token, cx);
@@ -379,8 +379,9 @@ impl Connection {
         }
     }
 
-    /// Whether the peer, which has left, may leave more behind now. If not, the kernel keeps it until
-    /// the connection is resumed, with the header if need be, which then is not waited for any more.
+    /// Asks the socket whether the peer, which has left, may leave more behind now. If not, what it sent
+    /// stays in the kernel until the connection is resumed. That may include its header, whose deadline is
+    /// lifted meanwhile.
     fn ask_for_room(&mut self, token: Token, cx: &mut Context) -> Intake {
         let waiting = Waiting::Loop(Arc::clone(&cx.mailbox), token);
         let intake = match self.endpoint.host.upgrade() {
@@ -423,8 +424,8 @@ impl Connection {
         }
     }
 
-    /// Reads what there is, as far as one turn allows, and whatever the poll has said so far. Whether the
-    /// kernel had nothing more: not if there is too much of it, or no room.
+    /// Reads what there is, as far as one turn allows, without regard to what the poll has said. Says whether
+    /// the kernel had nothing more: `false` if there is more than a turn allows, or no room for it.
     pub(super) fn read_out(&mut self, token: Token, cx: &mut Context) -> (Fate, bool) {
         if self.read_closed
             && self.may_leave_something()
@@ -453,8 +454,8 @@ impl Connection {
         }
     }
 
-    /// Goes on reading after the receive ring was full, or the socket had no room for what a peer that
-    /// has left leaves behind.
+    /// Reads again, after the receive ring was full, or the socket had no room for what the peer, which has
+    /// left, leaves behind.
     pub(crate) fn resume(&mut self, token: Token, cx: &mut Context) -> Fate {
         let was_put_off = std::mem::take(&mut self.is_put_off);
         match &mut self.phase {
@@ -672,8 +673,8 @@ impl Connection {
         }
     }
 
-    /// The header was right: has the program decide, if it wants to. `rest` came with the header. There
-    /// may be `more` that the poll will not announce.
+    /// Asks the program whether to let in the peer, which has shown the right header, if the program wants
+    /// to be asked. `rest` came with the header. There may be `more` that the poll will not announce.
     fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
         let (Some(host), Phase::Greeting { stream, withheld, .. }) =
             (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
@@ -817,7 +818,7 @@ impl Connection {
         }
     }
 
-    /// What it means that the peer ends the connection before its header has come.
+    /// The error of a connection that the peer ends before its header has come.
     fn closed_early(&self) -> AttemptError {
         let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
         match peer {
@@ -831,7 +832,7 @@ impl Connection {
         }
     }
 
-    /// The kind of peer that did not want us, if that is what it means that the pipe ends in this way.
+    /// The kind of peer that has turned us away, if an end like this means that.
     pub(super) fn turned_away_by(&self, ending: &Ending) -> Option<ProtocolId> {
         match (&self.phase, ending) {
             (Phase::Open(open), Ending::Lost(DetachReason::PeerClosed))

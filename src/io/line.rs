@@ -1,13 +1,13 @@
 //! Lines: the connections of sockets that have one peer at a time, in the order in which they came.
 //!
-//! A peer may send, leave and connect anew before we look at either connection. The poll does not say
-//! which was first, so what it says is not what decides: a newcomer that has shown its header stands in
-//! its socket's line until the end of the turn. Then those before it are read that have been sent our
-//! header, since their peers may have sent messages, and the connection of the peer that the socket has
-//! is read until the kernel has nothing more of it. What happened before the newcomer connected is known
-//! after that, and the place is free or it is taken. All connections of such a socket are on one loop.
+//! A peer may send, leave and connect anew before the driver handles either connection. The order in which
+//! the poll reports them says nothing, so a newcomer that has shown its header stands in its socket's line
+//! until the end of the turn. Then the driver reads those before it that have been sent our header, since
+//! their peers may have sent messages, and reads the connection of the present peer until the kernel has
+//! nothing more of it. After that it knows what happened before the newcomer connected, and the place is
+//! free or taken. All connections of such a socket are on one loop.
 //!
-//! Owns the lines, and which of them have a newcomer to decide about.
+//! This file owns the lines, and knows which of them have a newcomer to decide about.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -102,7 +102,7 @@ enum Decided {
 }
 
 impl Driver {
-    /// Puts a new connection into its socket's line, if it has one. Whether others are before it.
+    /// Puts a new connection into its socket's line, if the socket has one. Says whether others are before it.
     pub(super) fn line_up(&mut self, token: Token) -> bool {
         let Some(connection) = self.connections.get(token) else { return false };
         let host = &connection.endpoint.host;
@@ -114,8 +114,8 @@ impl Driver {
         is_behind
     }
 
-    /// Decides about newcomers. Those that cannot be decided about are looked at again in the next turn:
-    /// whatever could change that makes for one.
+    /// Decides about newcomers. Those that it cannot decide about yet are due again in the next turn:
+    /// whatever could change that brings one about.
     pub(super) fn decide_about_newcomers(&mut self) {
         for socket in std::mem::take(&mut self.lines.due) {
             if self.decide(socket) == Decided::Partly {
@@ -126,7 +126,7 @@ impl Driver {
 
     fn decide(&mut self, socket: usize) -> Decided {
         let Some(first) = self.lines.first(socket) else { return Decided::All };
-        // Looked at before the others, of which there may be many: it may be so for some time.
+        // Check this before the others, of which there may be many: it may stay so for some time.
         if self.standing(first) == Standing::Undecided || !self.knows_of_the_end(socket) {
             return Decided::Partly;
         }
@@ -150,8 +150,8 @@ impl Driver {
         Decided::All
     }
 
-    /// Reads what the kernel has of the socket's peer. Whether it is known then if that one has left: not
-    /// if it has sent more than is read in a turn, or than there is room for.
+    /// Reads what the kernel has of the socket's present peer. Says whether it is known then if that peer has
+    /// left: not if it has sent more than a turn reads, or than there is room for.
     fn knows_of_the_end(&mut self, socket: usize) -> bool {
         let Some(present) = self.lines.present(socket) else { return true };
         let mut is_known = true;
