@@ -22,7 +22,7 @@ use mio::{Interest, Token};
 
 use super::idle::Activity;
 use super::line::InLine;
-use super::link::{Link, PlaceOf};
+use super::link::{Link, RemoteOf};
 use super::loops::HOME;
 use super::read_buffers::ReadBuffers;
 use super::timers::{TimerKey, after};
@@ -99,7 +99,7 @@ pub(crate) struct Connection {
     pub(crate) maker: Maker,
     /// Where it stands in the line of a socket that has one peer at a time. On the heap: others stand in none,
     /// and there may be many of them.
-    pub(super) place: Option<Box<InLine>>,
+    pub(super) in_line: Option<Box<InLine>>,
     framing: Framing,
     phase: Phase,
     /// The handshake deadline while greeting, the deadlines of closing afterwards.
@@ -258,7 +258,7 @@ impl Connection {
         Self {
             endpoint,
             maker,
-            place: None,
+            in_line: None,
             framing,
             phase: Phase::Opening(stream),
             timer: None,
@@ -639,7 +639,7 @@ impl Connection {
             return Fate::Keep;
         };
         // What comes with the header of a peer that may not be let in stays in the kernel.
-        let is_sure = self.place.is_none();
+        let is_sure = self.in_line.is_none();
         let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
         let room = if self.endpoint.host.upgrade().is_none_or(reads_on) {
             READ_BLOCK
@@ -736,7 +736,7 @@ impl Connection {
         token: Token,
         cx: &mut Context,
     ) -> Fate {
-        let Some(&place) = self.place.as_deref() else {
+        let Some(&in_line) = self.in_line.as_deref() else {
             return self.join(host, newcomer, rest, token, cx);
         };
         if newcomer.withheld || self.maker != Maker::Listener {
@@ -744,7 +744,7 @@ impl Connection {
             set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
         }
         self.phase = Phase::Offered(Box::new(newcomer), Bytes::copy_from_slice(&rest));
-        Fate::Offered(place)
+        Fate::Offered(in_line)
     }
 
     /// Reads the header, if the peer may have sent messages after it: it has ours.
@@ -869,14 +869,14 @@ impl Connection {
                 self.endpoint.failed(error.clone());
             }
         }
-        let (name, place) = (host.name(), PlaceOf(stream, &self.endpoint));
+        let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
         // Of a connection that we made, the dialer tells.
         let is_news = self.maker == Maker::Listener
             && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
             && self.endpoint.meets_first_misfit();
         crate::contain::log!(
             crate::contain::level_of(is_news),
-            "{name}: no pipe with {place}: {error}"
+            "{name}: no pipe with {remote}: {error}"
         );
     }
 }
@@ -939,7 +939,7 @@ impl Driver {
                 self.queue(token);
             }
             Fate::Opened => self.opened(token),
-            Fate::Offered(place) => self.lines.is_due(place.socket),
+            Fate::Offered(in_line) => self.lines.is_due(in_line.socket),
             Fate::HoldBack(departed) => {
                 self.batching.hold_back(token, departed, Instant::now());
             }
@@ -953,10 +953,10 @@ impl Driver {
         if !connection.is_open() || !std::mem::take(&mut connection.is_member) {
             return;
         }
-        let (maker, place) = (connection.maker, connection.place.as_deref().copied());
+        let (maker, in_line) = (connection.maker, connection.in_line.as_deref().copied());
         self.members.remove(connection.endpoint.id, token);
-        if let Some(place) = place {
-            self.lines.attached(place);
+        if let Some(in_line) = in_line {
+            self.lines.attached(in_line);
         }
         let Maker::Race(race) = maker else { return };
         let Some(dialer) = self.call_off(race) else { return };
@@ -1003,8 +1003,8 @@ impl Driver {
         if connection.is_member {
             self.members.remove(connection.endpoint.id, token);
         }
-        if let Some(&place) = connection.place.as_deref() {
-            self.lines.leave(place, token);
+        if let Some(&in_line) = connection.in_line.as_deref() {
+            self.lines.leave(in_line, token);
         }
         Some(connection)
     }

@@ -52,21 +52,21 @@ impl Lines {
     }
 
     /// The connection has become the socket's pipe.
-    pub(super) fn attached(&mut self, place: InLine) {
-        if let Some(line) = self.lines.get_mut(&place.socket)
-            && let Some(token) = line.newcomers.remove(&place.number)
+    pub(super) fn attached(&mut self, in_line: InLine) {
+        if let Some(line) = self.lines.get_mut(&in_line.socket)
+            && let Some(token) = line.newcomers.remove(&in_line.number)
         {
             line.present = Some(token);
         }
     }
 
     /// The connection is over.
-    pub(super) fn leave(&mut self, place: InLine, token: Token) {
-        let Some(line) = self.lines.get_mut(&place.socket) else { return };
-        line.newcomers.remove(&place.number);
+    pub(super) fn leave(&mut self, in_line: InLine, token: Token) {
+        let Some(line) = self.lines.get_mut(&in_line.socket) else { return };
+        line.newcomers.remove(&in_line.number);
         line.present.take_if(|present| *present == token);
         if line.present.is_none() && line.newcomers.is_empty() {
-            self.lines.remove(&place.socket);
+            self.lines.remove(&in_line.socket);
         }
     }
 
@@ -109,8 +109,8 @@ impl Driver {
         if !host.upgrade().is_some_and(|host| host.is_exclusive()) {
             return false;
         }
-        let (place, is_behind) = self.lines.enter(address(host), token);
-        connection.place = Some(Box::new(place));
+        let (in_line, is_behind) = self.lines.enter(address(host), token);
+        connection.in_line = Some(Box::new(in_line));
         is_behind
     }
 

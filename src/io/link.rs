@@ -227,11 +227,11 @@ impl Link {
         self.counters.dropped(reason, dropped);
         if dropped > 0 {
             if let Some(host) = endpoint.host.upgrade() {
-                let (name, place) = (host.name(), PlaceOf(&*self.stream, endpoint));
+                let (name, remote) = (host.name(), RemoteOf(&*self.stream, endpoint));
                 let pipe = self.pipe;
                 crate::contain::log!(
                     Debug,
-                    "{name}: {place}, pipe {pipe}: {dropped} messages dropped: {reason}"
+                    "{name}: {remote}, pipe {pipe}: {dropped} messages dropped: {reason}"
                 );
             }
             // A drain may wait for them.
@@ -248,9 +248,9 @@ impl Link {
 
 /// Where the other end of a stream is, for the log: its address, or if the system does not know it any
 /// more that of our endpoint.
-pub(super) struct PlaceOf<'a>(pub(super) &'a dyn Stream, pub(super) &'a EndpointCore);
+pub(super) struct RemoteOf<'a>(pub(super) &'a dyn Stream, pub(super) &'a EndpointCore);
 
-impl fmt::Display for PlaceOf<'_> {
+impl fmt::Display for RemoteOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let remote = self.0.peer().remote;
         if remote.is_empty() { f.write_str(&self.1.url()) } else { f.write_str(&remote) }

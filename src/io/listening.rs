@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A listening socket, until its endpoint is closed.
 #[derive(Debug)]
 pub(crate) struct ListenerSlot {
-    place: Mutex<Place>,
+    state: Mutex<State>,
     /// What was lent is back.
     back: Condvar,
     /// The file through which others connect.
@@ -47,7 +47,7 @@ pub(crate) struct ListenerSlot {
 ///    +-----------> +------------------------------> Closed <-------------------------+
 /// ```
 #[derive(Debug)]
-enum Place {
+enum State {
     Here(Box<dyn Listener>),
     /// This thread has it for a moment.
     Lent(ThreadId),
@@ -62,7 +62,7 @@ enum Place {
 impl ListenerSlot {
     pub(crate) fn new(listener: Box<dyn Listener>) -> Self {
         let file = listener.file();
-        Self { place: Mutex::new(Place::Here(listener)), back: Condvar::new(), file }
+        Self { state: Mutex::new(State::Here(listener)), back: Condvar::new(), file }
     }
 
     /// The file through which others connect, if there is one. Needs no lock, nor that the listener is
@@ -83,11 +83,11 @@ impl ListenerSlot {
     }
 
     fn take(&self) -> Option<Box<dyn Listener>> {
-        let mut place = self.place.lock();
-        match std::mem::replace(&mut *place, Place::Lent(thread::current().id())) {
-            Place::Here(listener) => Some(listener),
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut *state, State::Lent(thread::current().id())) {
+            State::Here(listener) => Some(listener),
             other => {
-                *place = other;
+                *state = other;
                 None
             }
         }
@@ -95,13 +95,13 @@ impl ListenerSlot {
 
     /// Puts the listener back. Returns it if it was closed meanwhile, and nobody waits for it.
     fn give_back(&self, listener: Box<dyn Listener>) -> Option<Box<dyn Listener>> {
-        let mut place = self.place.lock();
-        match *place {
-            Place::Closed => return Some(listener),
-            Place::Awaited => *place = Place::Returned(listener),
-            _ => *place = Place::Here(listener),
+        let mut state = self.state.lock();
+        match *state {
+            State::Closed => return Some(listener),
+            State::Awaited => *state = State::Returned(listener),
+            _ => *state = State::Here(listener),
         }
-        drop(place);
+        drop(state);
         self.back.notify_one();
         None
     }
@@ -118,15 +118,15 @@ impl ListenerSlot {
     /// Takes the listener out for good. `None` if the calling thread has it, or it is closed already.
     fn take_out(&self) -> Option<Box<dyn Listener>> {
         let this = thread::current().id();
-        let mut place = self.place.lock();
+        let mut state = self.state.lock();
         loop {
-            match std::mem::replace(&mut *place, Place::Closed) {
-                Place::Here(listener) | Place::Returned(listener) => return Some(listener),
-                Place::Closed => return None,
-                Place::Lent(thread) if thread == this => return None,
-                Place::Lent(_) | Place::Awaited => *place = Place::Awaited,
+            match std::mem::replace(&mut *state, State::Closed) {
+                State::Here(listener) | State::Returned(listener) => return Some(listener),
+                State::Closed => return None,
+                State::Lent(thread) if thread == this => return None,
+                State::Lent(_) | State::Awaited => *state = State::Awaited,
             }
-            place = self.back.wait(place).unwrap_or_else(PoisonError::into_inner);
+            state = self.back.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
