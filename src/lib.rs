@@ -353,10 +353,10 @@ mod wire;
 pub use api::device::{Device, DeviceError, DeviceHandle};
 pub use api::poller::{KeyInUse, NoSuchKey, PollRecv, PollSend, Poller};
 pub use api::{
-    Asked, Bus, Context, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep, RepContext,
-    ReplyError, Replying, Req, ReqContext, Request, Requesting, Respondent, RespondentContext,
-    Sending, SendingAnswer, SendingTo, SendsAsync, Socket, Sub, SubContext, Survey, Surveyor,
-    SurveyorContext, device, metrics, raw, role,
+    AnySocket, Asked, Bus, Context, Pair, Pair1, PolyPair1, Pub, Pull, Push, Question, Rep,
+    RepContext, ReplyError, Replying, Req, ReqContext, Request, Requesting, Respondent,
+    RespondentContext, Sending, SendingAnswer, SendingTo, SendsAsync, Socket, Sub, SubContext,
+    Survey, Surveyor, SurveyorContext, device, metrics, raw, role,
 };
 #[cfg(feature = "futures")]
 pub use api::{RecvStream, SendSink};

@@ -294,6 +294,7 @@ impl From<Message> for Vec<u8> {
 /// Bytes that are known to be text. The bytes of a message are not, so no type implements this trait. It
 /// makes the compiler say what to call instead.
 #[doc(hidden)]
+#[expect(unnameable_types, reason = "nobody is to implement it")]
 #[diagnostic::on_unimplemented(
     message = "a message is bytes, which need not be text: `to_text` replaces what is not UTF-8, \
                `String::try_from` fails on it",

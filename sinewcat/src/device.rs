@@ -4,13 +4,12 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde_json::json;
-use sinew::device::RawSocket;
-use sinew::{Device, raw};
+use sinew::device::Forwards;
+use sinew::{Device, Socket, raw};
 
 use crate::failure::{self, Failure, Outcome};
 use crate::json;
 use crate::side::{self, Kind, SideArgs};
-use crate::socket::Socket;
 use crate::stop::Stop;
 
 /// Forward between two addresses, until a signal comes
@@ -45,11 +44,12 @@ pub(crate) fn run(args: &DeviceArgs, stop: &Stop) -> Outcome {
     }
 }
 
-fn forward<A>(args: &DeviceArgs, stop: &Stop, front: A, back: A::Partner) -> Outcome
-where
-    A: RawSocket + Socket,
-    A::Partner: Socket,
-{
+fn forward<R: Forwards>(
+    args: &DeviceArgs,
+    stop: &Stop,
+    front: Socket<R>,
+    back: Socket<R::Partner>,
+) -> Outcome {
     let [in_front, at_back] = args.sides.both()?;
     let _watch = [side::open("front", &front, &in_front)?, side::open("back", &back, &at_back)?];
     let device = Device::new(front, back).map_err(Failure::library)?;

@@ -92,10 +92,25 @@ impl Receives for role::Rep {
     type Item = Request;
 }
 
+impl Takes for role::Rep {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Answers for role::Rep {}
 
 impl AnswersAsked for role::Rep {
     const ASKED: &'static str = "Request";
+
+    fn answer(
+        core: &Core<Self::Protocol>,
+        route: &Route,
+        answer: Message,
+        patience: Patience,
+    ) -> Result<(), SendError> {
+        core.send(route.interest(), patience, route, answer)
+    }
 }
 
 impl Engine for role::Rep {
@@ -121,10 +136,25 @@ impl Receives for role::Respondent {
     type Item = Question;
 }
 
+impl Takes for role::Respondent {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Answers for role::Respondent {}
 
 impl AnswersAsked for role::Respondent {
     const ASKED: &'static str = "Question";
+
+    fn answer(
+        core: &Core<Self::Protocol>,
+        route: &Route,
+        answer: Message,
+        patience: Patience,
+    ) -> Result<(), SendError> {
+        core.send(route.interest(), patience, route, answer)
+    }
 }
 
 impl Engine for role::Respondent {
@@ -228,7 +258,7 @@ impl<R: Answers> Asked<R> {
 
     fn answer(self, answer: Message, patience: Patience) -> Result<(), ReplyError<Self>> {
         let Self { core, route, .. } = &self;
-        core.send(route.interest(), patience, route, answer)
+        R::answer(core, route, answer, patience)
             .map_err(|error| ReplyError::new(self, error.of(Call::Reply)))
     }
 }

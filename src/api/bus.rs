@@ -43,6 +43,12 @@ impl Receives for role::Bus {
     type Item = Message;
 }
 
+impl Takes for role::Bus {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Engine for role::Bus {
     type Protocol = protocol::Bus;
 

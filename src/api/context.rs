@@ -20,7 +20,7 @@ use super::stream::RecvStream;
 use crate::error::{Closed, RecvError};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Patience, Waiting};
+use crate::socket::wait::{Outcome, Patience, Waiting};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -78,6 +78,14 @@ pub(crate) trait Opens<K>: Engine {
 
     /// Has the protocol open a conversation, by the options in force.
     fn open(core: &Handle<Self::Protocol>) -> K;
+
+    /// Receives in a conversation: [`take`], compiled here for the reason for which
+    /// [`Takes`](super::recv::Takes) is.
+    fn take(
+        core: &Core<Self::Protocol>,
+        shared: &Arc<Shared<K>>,
+        patience: Patience,
+    ) -> Result<Message, RecvError>;
 }
 
 /// What a kind of context keeps of its conversation, and how it receives in it.
@@ -208,12 +216,7 @@ impl<R: Converses> Context<R> {
     }
 
     fn take(&self, patience: Patience) -> Result<Message, RecvError> {
-        let _receiving = self.shared.receive(R::RECEIVERS)?;
-        let attempt = R::Kind::attempt(&self.shared);
-        match self.core.wait(self.shared.kept.interest(), patience, attempt) {
-            Ok(received) => Ok(self.shared.kept.keep(&self.core, received)),
-            Err(failure) => Err(self.core.recv_error(failure)),
-        }
+        R::take(&self.core, &self.shared, patience)
     }
 
     /// What is received, one after the other. Where one call may receive, this is the one, from its first
@@ -235,6 +238,24 @@ impl<R: Converses> Context<R> {
         };
         let keep = move |received| shared.kept.keep(&core, received);
         RecvStream::new(&self.core, self.shared.kept.interest(), receive, keep)
+    }
+}
+
+/// Receives in the conversation of a context.
+fn take<P, K>(
+    core: &Core<P>,
+    shared: &Arc<Shared<K>>,
+    receivers: Receivers,
+    patience: Patience,
+) -> Result<Message, RecvError>
+where
+    P: Protocol<Received: Outcome>,
+    K: Keeps<P>,
+{
+    let _receiving = shared.receive(receivers)?;
+    match core.wait(shared.kept.interest(), patience, K::attempt(shared)) {
+        Ok(received) => Ok(shared.kept.keep(core, received)),
+        Err(failure) => Err(core.recv_error(failure)),
     }
 }
 

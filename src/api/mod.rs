@@ -1,9 +1,8 @@
-//! The typed sockets: one type per protocol role.
+//! What programs call: a socket of each role, its contexts, and what is made of several sockets.
 //!
 //! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. The calls
-//! of all sockets are in `socket.rs`, the forms of `send` in `send.rs`, those of `recv` in
-//! `recv.rs`; what is peculiar to one role is in
-//! the file of that role.
+//! of all sockets are in `socket.rs`, the forms of `send` in `send.rs` and those of `recv` in `recv.rs`; what
+//! is peculiar to one role is in the file of that role.
 
 /// What the files of the roles need.
 mod prelude {
@@ -13,6 +12,7 @@ mod prelude {
     pub(super) use std::time::Duration;
 
     pub(super) use super::poller::WatchRecv;
+    pub(super) use super::recv::{Received, Takes};
     pub(super) use super::role::{
         self, Answers, CanRecv, CanSend, Engine, NoRecv, NoSend, Receives, Role, Sends,
     };
@@ -26,10 +26,11 @@ mod prelude {
     pub(super) use crate::protocol::{self, Protocol};
     pub(super) use crate::socket::wait::{Patience, Spot};
     pub(super) use crate::socket::watch::{Beacon, Readiness, Watching};
-    pub(super) use crate::socket::{Handle, SocketPort};
+    pub(super) use crate::socket::{Core, Handle, SocketPort};
 }
 
 mod answer;
+mod any;
 mod bus;
 mod context;
 pub mod device;
@@ -55,6 +56,7 @@ mod subscribe;
 mod surveyor;
 
 pub use answer::{Asked, Question, Rep, ReplyError, Replying, Request, Respondent};
+pub use any::AnySocket;
 pub use bus::Bus;
 pub use context::{
     Context, RepContext, ReqContext, RespondentContext, SendingAnswer, SubContext, SurveyorContext,

@@ -39,6 +39,12 @@ impl Receives for role::Pair {
     type Item = Message;
 }
 
+impl Takes for role::Pair {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Engine for role::Pair {
     type Protocol = protocol::Pair;
 

@@ -43,6 +43,12 @@ impl Receives for role::Pair1 {
     type Item = Message;
 }
 
+impl Takes for role::Pair1 {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Engine for role::Pair1 {
     type Protocol = protocol::Pair1;
 
@@ -89,6 +95,12 @@ impl Sends for role::PolyPair1 {}
 
 impl Receives for role::PolyPair1 {
     type Item = Message;
+}
+
+impl Takes for role::PolyPair1 {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
 }
 
 impl Engine for role::PolyPair1 {

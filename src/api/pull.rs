@@ -40,6 +40,12 @@ impl Receives for role::Pull {
     type Item = Message;
 }
 
+impl Takes for role::Pull {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Engine for role::Pull {
     type Protocol = protocol::Pull;
 

@@ -112,6 +112,12 @@ impl Receives for Raw<role::Pair> {
     type Item = Message;
 }
 
+impl Takes for Raw<role::Pair> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Role for Raw<role::Pair1> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
@@ -121,6 +127,12 @@ impl Sends for Raw<role::Pair1> {}
 
 impl Receives for Raw<role::Pair1> {
     type Item = Message;
+}
+
+impl Takes for Raw<role::Pair1> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
 }
 
 impl Role for Raw<role::Push> {
@@ -139,6 +151,12 @@ impl Receives for Raw<role::Pull> {
     type Item = Message;
 }
 
+impl Takes for Raw<role::Pull> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Role for Raw<role::Pub> {
     type Send = CanSend;
     type Recv = NoRecv;
@@ -155,6 +173,12 @@ impl Receives for Raw<role::Sub> {
     type Item = Message;
 }
 
+impl Takes for Raw<role::Sub> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Role for Raw<role::Bus> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
@@ -164,6 +188,12 @@ impl Sends for Raw<role::Bus> {}
 
 impl Receives for Raw<role::Bus> {
     type Item = Message;
+}
+
+impl Takes for Raw<role::Bus> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
 }
 
 impl Role for Raw<role::Req> {
@@ -177,6 +207,12 @@ impl Receives for Raw<role::Req> {
     type Item = Message;
 }
 
+impl Takes for Raw<role::Req> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Role for Raw<role::Rep> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
@@ -186,6 +222,12 @@ impl Sends for Raw<role::Rep> {}
 
 impl Receives for Raw<role::Rep> {
     type Item = Message;
+}
+
+impl Takes for Raw<role::Rep> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
 }
 
 impl Role for Raw<role::Surveyor> {
@@ -199,6 +241,12 @@ impl Receives for Raw<role::Surveyor> {
     type Item = Message;
 }
 
+impl Takes for Raw<role::Surveyor> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
+}
+
 impl Role for Raw<role::Respondent> {
     type Send = CanSend;
     type Recv = CanRecv<Message>;
@@ -208,6 +256,12 @@ impl Sends for Raw<role::Respondent> {}
 
 impl Receives for Raw<role::Respondent> {
     type Item = Message;
+}
+
+impl Takes for Raw<role::Respondent> {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
 }
 
 impl Engine for Raw<role::Sub> {

@@ -14,7 +14,7 @@ use super::stream::RecvStream;
 use crate::error::{Call, RecvError};
 use crate::message::Message;
 use crate::protocol::{Conversation, Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Failure, Patience, Waiting};
+use crate::socket::wait::{Failure, Outcome, Patience, Waiting};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 
@@ -115,11 +115,27 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
         TryIter::of(self)
     }
 
+    #[inline]
     fn take(&self, patience: Patience) -> Result<R::Item, RecvError> {
-        match self.core.wait(interest::<R>(), patience, attempt::<R>()) {
-            Ok(received) => Ok(R::Item::of(&self.core, received)),
-            Err(failure) => Err(self.core.recv_error(failure)),
-        }
+        Ok(R::Item::of(&self.core, R::take(&self.core, patience)?))
+    }
+}
+
+/// Where a receive of a role is compiled: in this crate, together with the rings.
+///
+/// Each role implements it with one and the same line. A generic in its place would be compiled in each
+/// crate that calls it, where nothing of what it calls can be inlined.
+pub(crate) trait Takes: Engine {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError>;
+}
+
+impl<P: Protocol<From: Source, Received: Outcome>> Core<P> {
+    /// Receives on the socket itself.
+    pub(super) fn take(&self, patience: Patience) -> Result<P::Received, RecvError> {
+        let from = P::From::of_socket();
+        let attempt =
+            |protocol: &mut P, io: &mut SocketPort<'_>, now| protocol.recv(&from, now, io);
+        self.wait(from.interest(), patience, attempt).map_err(|failure| self.recv_error(failure))
     }
 }
 
@@ -136,7 +152,7 @@ fn attempt<R: Receives>()
 }
 
 /// What a protocol yields when a socket of this role receives.
-type Received<R> = <<R as Engine>::Protocol as Protocol>::Received;
+pub(crate) type Received<R> = <<R as Engine>::Protocol as Protocol>::Received;
 
 /// What a receive on the socket itself asks for.
 pub(crate) trait Source: Send + Unpin + 'static {

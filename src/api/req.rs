@@ -12,7 +12,6 @@ use crate::api::context::Conversing;
 use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;
 use crate::protocol::{Conversation, RecvRefusal, Turn};
-use crate::socket::Core;
 use crate::socket::wait::Failure;
 
 /// REQ: asks, and gets the answer that belongs to the question.

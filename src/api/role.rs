@@ -1,17 +1,34 @@
 //! Roles: what a socket is in its protocol, as a parameter of its type.
 //!
 //! Every socket is a [`Socket`](crate::Socket) of a role: `sinew::Push` is short for `Socket<role::Push>`.
-//! A program that names its sockets by their types needs nothing of this; a function over sockets of several
-//! types has the role as its parameter:
+//! The role decides which calls there are: those that all sockets have, those of a role that [`Sends`],
+//! those of a role that [`Receives`], and what is peculiar to one. A program that names its sockets by
+//! their types needs nothing of this; a function over sockets of several types has the role as its
+//! parameter:
 //!
 //! ```
-//! use sinew::{Pull, Push, Socket, role::Role};
+//! use sinew::role::{Receives, Role, Sends};
+//! use sinew::{Message, Pull, Push, RecvError, SendError, Socket};
+//!
+//! fn send_all<R: Sends>(socket: &Socket<R>, lines: &[&'static str]) -> Result<(), SendError> {
+//!     lines.iter().try_for_each(|line| socket.send(*line))
+//! }
+//!
+//! fn first<R: Receives<Item = Message>>(socket: &Socket<R>) -> Result<Message, RecvError> {
+//!     socket.recv()
+//! }
 //!
 //! fn report<R: Role>(socket: &Socket<R>) -> String {
 //!     format!("{}: {} peers", socket.name(), socket.peers().len())
 //! }
 //!
-//! println!("{}, {}", report(&Push::new()), report(&Pull::new()));
+//! let (push, pull) = (Push::new(), Pull::new());
+//! push.bind("inproc://role-doc")?;
+//! pull.connect("inproc://role-doc")?;
+//! send_all(&push, &["one", "two"])?;
+//! assert_eq!(first(&pull)?, "one");
+//! println!("{}", report(&push));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The two further parameters of `Socket`, what it sends ([`CanSend`] or [`NoSend`]) and what it receives
@@ -22,13 +39,14 @@ use std::marker::PhantomData;
 
 use super::answer::Asked;
 use super::context::{AskingProtocol, Keeps, Opens};
-use super::recv::{Source, Yields};
+use super::recv::{Source, Takes, Yields};
 use super::send::Destination;
+use crate::error::SendError;
 use crate::message::Message;
 use crate::options::Options;
 use crate::protocol::{self, Protocol, Route};
-use crate::socket::SocketPort;
-use crate::socket::wait::Outcome;
+use crate::socket::wait::{Outcome, Patience};
+use crate::socket::{Core, SocketPort};
 
 pub use super::context::{Answering, Asking, Filtering};
 
@@ -48,7 +66,10 @@ pub trait Role: Engine {
 #[expect(private_bounds, reason = "as that of `Role`")]
 #[diagnostic::on_unimplemented(
     message = "a socket of the role `{Self}` has no `send`",
-    label = "this role does not send"
+    label = "there is no such call",
+    note = "a `Req` sends with `request`, which returns the reply, and a `Surveyor` with `survey`, which returns a `Survey` that yields the answers; the `context` of either has `send` and `recv` apart",
+    note = "a `Rep` answers with `reply` on the `Request` that `recv` returns, a `Respondent` on the `Question`",
+    note = "a `Pull` only receives what a `Push` sends, and a `Sub` what a `Pub` sends"
 )]
 pub trait Sends: Role<Send = CanSend> + Engine<Protocol: Protocol<To: Destination>> {}
 
@@ -59,10 +80,13 @@ pub trait Sends: Role<Send = CanSend> + Engine<Protocol: Protocol<To: Destinatio
 #[expect(private_bounds, reason = "as that of `Role`")]
 #[diagnostic::on_unimplemented(
     message = "a socket of the role `{Self}` has no `recv`",
-    label = "this role does not receive"
+    label = "there is no such call",
+    note = "a `Req` gets each reply from the `request` it belongs to, and a `Surveyor` its answers from the `Survey` that `survey` returns; the `context` of either has `send` and `recv` apart",
+    note = "a `Push` only sends, to a `Pull`; a `Pub` only sends, to a `Sub`"
 )]
 pub trait Receives:
     Role<Recv = CanRecv<<Self as Receives>::Item>>
+    + Takes
     + Engine<Protocol: Protocol<From: Source, Received: Outcome + 'static>>
 {
     /// What it receives: a [`Message`](crate::Message), or of a `Rep` a [`Request`](crate::Request) and of a
@@ -98,6 +122,14 @@ pub trait Answers:
 pub(crate) trait AnswersAsked: Engine<Protocol: AnsweringProtocol> {
     /// What that which it receives is called in `Debug`.
     const ASKED: &'static str;
+
+    /// Sends an answer; compiled here for the reason for which [`Takes`] is.
+    fn answer(
+        core: &Core<Self::Protocol>,
+        route: &Route,
+        answer: Message,
+        patience: Patience,
+    ) -> Result<(), SendError>;
 }
 
 /// A protocol that receives what can be answered, with the way back.

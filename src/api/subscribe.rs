@@ -7,7 +7,6 @@ use super::prelude::*;
 use crate::api::context::{Context, SubContext};
 use crate::error::UnsubscribeError;
 use crate::protocol::Conversation;
-use crate::socket::Core;
 
 /// SUB: of all that the PUB peers send, the messages that begin with a topic it has subscribed to.
 ///
@@ -54,6 +53,12 @@ impl Role for role::Sub {
 
 impl Receives for role::Sub {
     type Item = Message;
+}
+
+impl Takes for role::Sub {
+    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
+        core.take(patience)
+    }
 }
 
 impl Engine for role::Sub {

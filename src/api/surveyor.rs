@@ -11,7 +11,6 @@ use crate::api::context::Conversing;
 use crate::pipe::random_u32;
 use crate::protocol::{Conversation, RecvRefusal, Turn};
 use crate::socket::wait::{Failure, Waiting};
-use crate::socket::{Core, SocketPort};
 
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
 ///

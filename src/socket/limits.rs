@@ -70,6 +70,7 @@ fn nanoseconds(timeout: Option<Duration>) -> u64 {
     timeout.map_or(NO_TIMEOUT, |time| u64::try_from(time.as_nanos()).unwrap_or(NO_TIMEOUT))
 }
 
+#[inline]
 fn timeout(nanoseconds: &AtomicU64) -> Option<Duration> {
     match nanoseconds.load(Ordering::Relaxed) {
         NO_TIMEOUT => None,

@@ -284,10 +284,12 @@ impl<P: Protocol> Core<P> {
         })
     }
 
+    #[inline]
     pub(crate) fn send_timeout(&self) -> Option<Duration> {
         self.limits.send_timeout()
     }
 
+    #[inline]
     pub(crate) fn recv_timeout(&self) -> Option<Duration> {
         self.limits.recv_timeout()
     }

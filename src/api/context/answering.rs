@@ -9,13 +9,13 @@ use std::pin::Pin;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
-use super::{Context, Keeps, Opens, Receivers, Shared};
+use super::{Context, Keeps, Opens, Receivers, Shared, take};
 use crate::api::poller::WatchSend;
 use crate::api::recv::ONLY_RECV;
 use crate::api::role::{self, AnsweringProtocol, Answers, Converses};
 #[cfg(feature = "futures")]
 use crate::api::stream::RecvStream;
-use crate::error::SendError;
+use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::protocol::{self, Interest, Protocol, RecvRefusal, Route, SendRefusal};
 use crate::socket::wait::{Patience, Waiting};
@@ -117,6 +117,14 @@ impl Opens<Answering> for role::Rep {
     fn open(_: &Handle<protocol::Rep>) -> Answering {
         Answering::default()
     }
+
+    fn take(
+        core: &Core<Self::Protocol>,
+        shared: &Arc<Shared<Answering>>,
+        patience: Patience,
+    ) -> Result<Message, RecvError> {
+        take(core, shared, Self::RECEIVERS, patience)
+    }
 }
 
 impl Converses for role::Respondent {
@@ -128,6 +136,14 @@ impl Opens<Answering> for role::Respondent {
 
     fn open(_: &Handle<protocol::Respondent>) -> Answering {
         Answering::default()
+    }
+
+    fn take(
+        core: &Core<Self::Protocol>,
+        shared: &Arc<Shared<Answering>>,
+        patience: Patience,
+    ) -> Result<Message, RecvError> {
+        take(core, shared, Self::RECEIVERS, patience)
     }
 }
 

@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use super::conversing::AskingProtocol;
-use super::{Context, Keeps, Opens, Receivers, Shared};
+use super::{Context, Keeps, Opens, Receivers, Shared, take};
 use crate::api::poller::WatchSend;
 use crate::api::role::{self, Asks, Converses, NoRecv, NoSend};
 use crate::api::socket::Socket;
 #[cfg(feature = "futures")]
 use crate::api::stream::RecvStream;
-use crate::error::{OptionError, SendError};
+use crate::error::{OptionError, RecvError, SendError};
 use crate::message::Message;
 use crate::options::{Options, Resends};
 use crate::protocol::{self, Conversation, Interest, Protocol, RecvRefusal};
@@ -151,6 +151,14 @@ impl Opens<Asking> for role::Req {
         let resends = core.with_options(Options::resends);
         Asking { conversation: core.enter(|entry| entry.parts().0.open(resends)) }
     }
+
+    fn take(
+        core: &Core<Self::Protocol>,
+        shared: &Arc<Shared<Asking>>,
+        patience: Patience,
+    ) -> Result<Message, RecvError> {
+        take(core, shared, Self::RECEIVERS, patience)
+    }
 }
 
 impl Asks for role::Surveyor {}
@@ -166,6 +174,14 @@ impl Opens<Asking> for role::Surveyor {
         let options = core.options();
         let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());
         Asking { conversation: core.enter(|entry| entry.parts().0.open(deadline, storage)) }
+    }
+
+    fn take(
+        core: &Core<Self::Protocol>,
+        shared: &Arc<Shared<Asking>>,
+        patience: Patience,
+    ) -> Result<Message, RecvError> {
+        take(core, shared, Self::RECEIVERS, patience)
     }
 }
 

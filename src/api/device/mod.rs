@@ -114,11 +114,12 @@ mod wiring;
 pub use error::{DeviceError, DeviceFailure, DeviceFault};
 pub use handle::{DeviceHandle, DeviceSide, SpawnedDevice};
 pub use stats::DeviceStats;
-pub use wiring::RawSocket;
+pub use wiring::Forwards;
 
 use shared::{End, Shared, THREAD_NAME};
 use wiring::{Line, Wiring};
 
+use super::socket::Socket;
 use crate::sync::{Arc, Ordering};
 
 /// A device: two raw sockets, or one, that it forwards between once it is started.
@@ -157,12 +158,13 @@ impl Device {
     /// # drop(device);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new<A: RawSocket>(
-        front: A,
-        back: A::Partner,
-    ) -> Result<Self, DeviceError<(A, A::Partner)>> {
-        match front.check(Some(&back)) {
-            Ok(()) => Ok(Self::wired(front.wire(Some(&back)))),
+    #[expect(clippy::type_complexity, reason = "an alias would hide what comes back")]
+    pub fn new<R: Forwards>(
+        front: Socket<R>,
+        back: Socket<R::Partner>,
+    ) -> Result<Self, DeviceError<(Socket<R>, Socket<R::Partner>)>> {
+        match wiring::check(&front.core, Some(&back.core)) {
+            Ok(()) => Ok(Self::wired(wiring::wire(&front.core, Some(&back.core)))),
             Err(fault) => Err(DeviceError { fault, sockets: (front, back) }),
         }
     }
@@ -188,9 +190,11 @@ impl Device {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[doc(alias = "loopback")]
-    pub fn reflector<A: RawSocket<Partner = A>>(socket: A) -> Result<Self, DeviceError<A>> {
-        match socket.check(None) {
-            Ok(()) => Ok(Self::wired(socket.wire(None))),
+    pub fn reflector<R: Forwards<Partner = R>>(
+        socket: Socket<R>,
+    ) -> Result<Self, DeviceError<Socket<R>>> {
+        match wiring::check::<_, R::Protocol>(&socket.core, None) {
+            Ok(()) => Ok(Self::wired(wiring::wire::<_, R::Protocol>(&socket.core, None))),
             Err(fault) => Err(DeviceError { fault, sockets: socket }),
         }
     }

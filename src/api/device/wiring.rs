@@ -3,7 +3,7 @@
 use super::error::DeviceFault;
 use super::shared::{BACK, FRONT, Side};
 use super::stats::Flow;
-use crate::api::raw;
+use crate::api::role::{self, Engine, Raw, Role};
 use crate::message::Message;
 use crate::protocol::{Interest, RawProtocol, SendRefusal};
 use crate::socket::wait::{Failure, Patience};
@@ -11,78 +11,74 @@ use crate::socket::{Core, Handle};
 use crate::stats::DropReason;
 use crate::sync::Arc;
 
-/// A raw socket that a [`Device`](super::Device) can forward for. Cannot be implemented outside this crate.
+/// A role whose raw sockets a [`Device`](super::Device) can forward for. Implemented by this crate only.
+#[expect(private_bounds, reason = "as that of `Role`")]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be in a device",
+    message = "a socket of the role `{Self}` cannot be in a device",
     note = "both sockets must be raw, and each must be of the kind that the other talks to"
 )]
-pub trait RawSocket: sealed::Wire<<Self as RawSocket>::Partner> {
-    /// The socket that it makes a device with.
-    type Partner;
+pub trait Forwards: Role + Engine<Protocol: RawProtocol> {
+    /// The role of the socket that it makes a device with.
+    type Partner: Forwards;
 }
 
-mod sealed {
-    use super::super::shared::Side;
-    use super::super::stats::Flow;
-    use super::{Arc, DeviceFault, Line};
-
-    /// How a socket is joined to another, or to itself.
-    pub trait Wire<B> {
-        /// What speaks against it.
-        fn check(&self, other: Option<&B>) -> Result<(), DeviceFault>;
-
-        fn wire(&self, other: Option<&B>) -> Wiring;
-    }
-
-    /// The sockets of a device, and who forwards between them.
-    #[expect(missing_debug_implementations, reason = "nobody outside gets hold of one")]
-    pub struct Wiring {
-        pub(in super::super) sides: [Arc<dyn Side>; 2],
-        pub(in super::super) lines: Vec<Line>,
-        pub(in super::super) flows: Vec<Flow>,
-    }
+impl Forwards for Raw<role::Rep> {
+    type Partner = Raw<role::Req>;
 }
 
-pub(super) use sealed::Wiring;
+impl Forwards for Raw<role::Req> {
+    type Partner = Raw<role::Rep>;
+}
+
+impl Forwards for Raw<role::Respondent> {
+    type Partner = Raw<role::Surveyor>;
+}
+
+impl Forwards for Raw<role::Surveyor> {
+    type Partner = Raw<role::Respondent>;
+}
+
+impl Forwards for Raw<role::Pull> {
+    type Partner = Raw<role::Push>;
+}
+
+impl Forwards for Raw<role::Push> {
+    type Partner = Raw<role::Pull>;
+}
+
+impl Forwards for Raw<role::Sub> {
+    type Partner = Raw<role::Pub>;
+}
+
+impl Forwards for Raw<role::Pub> {
+    type Partner = Raw<role::Sub>;
+}
+
+impl Forwards for Raw<role::Pair> {
+    type Partner = Self;
+}
+
+impl Forwards for Raw<role::Pair1> {
+    type Partner = Self;
+}
+
+impl Forwards for Raw<role::Bus> {
+    type Partner = Self;
+}
+
+/// The sockets of a device, and who forwards between them.
+pub(super) struct Wiring {
+    pub(super) sides: [Arc<dyn Side>; 2],
+    pub(super) lines: Vec<Line>,
+    pub(super) flows: Vec<Flow>,
+}
 
 /// Forwards in one direction until one of its sockets is closed.
 pub(super) type Line = Box<dyn FnOnce() + Send>;
 
-macro_rules! fits {
-    ($($socket:ident, $partner:ident;)*) => {$(
-        impl RawSocket for raw::$socket {
-            type Partner = raw::$partner;
-        }
-
-        impl sealed::Wire<raw::$partner> for raw::$socket {
-            fn check(&self, other: Option<&raw::$partner>) -> Result<(), DeviceFault> {
-                check(&self.core, other.map(|other| &other.core))
-            }
-
-            fn wire(&self, other: Option<&raw::$partner>) -> Wiring {
-                wire(&self.core, other.map(|other| &other.core))
-            }
-        }
-    )*};
-}
-
-fits! {
-    Rep, Req;
-    Req, Rep;
-    Respondent, Surveyor;
-    Surveyor, Respondent;
-    Pull, Push;
-    Push, Pull;
-    Sub, Pub;
-    Pub, Sub;
-    Pair, Pair;
-    Pair1, Pair1;
-    Bus, Bus;
-}
-
 /// Whether a device may take the sockets: nobody else has a hold on them, and they are open. Both stay
 /// so, since whoever could change it would need a hold.
-fn check<A: RawProtocol, B: RawProtocol>(
+pub(super) fn check<A: RawProtocol, B: RawProtocol>(
     front: &Handle<A>,
     back: Option<&Handle<B>>,
 ) -> Result<(), DeviceFault> {
@@ -105,7 +101,10 @@ fn is_free<P: RawProtocol>(
     }
 }
 
-fn wire<A: RawProtocol, B: RawProtocol>(front: &Handle<A>, back: Option<&Handle<B>>) -> Wiring {
+pub(super) fn wire<A: RawProtocol, B: RawProtocol>(
+    front: &Handle<A>,
+    back: Option<&Handle<B>>,
+) -> Wiring {
     let front_side: Arc<dyn Side> = Arc::new(front.clone());
     let Some(back) = back else {
         let around = line(front, front).map(|line| (line, Flow::new(FRONT, FRONT)));
