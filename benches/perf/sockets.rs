@@ -3,8 +3,10 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use sinew::role::Answers;
 use sinew::{
-    Message, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Sub, Surveyor,
+    AnySocket, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Sub,
+    Surveyor,
 };
 
 use crate::driver::{Head, Kind, Library, Task, Threads, Tokio, keep_head};
@@ -26,23 +28,6 @@ pub(crate) enum Socket {
     Rep(Rep),
     Surveyor(Surveyor),
     Respondent(Respondent),
-}
-
-/// Calls a method that all sockets have.
-macro_rules! on_each {
-    ($socket:expr, $inner:ident => $call:expr) => {
-        match $socket {
-            Socket::Push($inner) => $call,
-            Socket::Pull($inner) => $call,
-            Socket::Pub($inner) => $call,
-            Socket::Sub($inner) => $call,
-            Socket::Pair($inner) => $call,
-            Socket::Req($inner) => $call,
-            Socket::Rep($inner) => $call,
-            Socket::Surveyor($inner) => $call,
-            Socket::Respondent($inner) => $call,
-        }
-    };
 }
 
 impl Socket {
@@ -67,12 +52,27 @@ impl Socket {
         socket.subscribe(topic).expect("it is open");
     }
 
+    /// For the calls that all sockets have.
+    fn any(&self) -> &dyn AnySocket {
+        match self {
+            Self::Push(socket) => socket,
+            Self::Pull(socket) => socket,
+            Self::Pub(socket) => socket,
+            Self::Sub(socket) => socket,
+            Self::Pair(socket) => socket,
+            Self::Req(socket) => socket,
+            Self::Rep(socket) => socket,
+            Self::Surveyor(socket) => socket,
+            Self::Respondent(socket) => socket,
+        }
+    }
+
     fn bind(&self, url: &str) {
-        on_each!(self, socket => drop(socket.bind(url).expect("the address is free")));
+        self.any().bind(url).expect("the address is free");
     }
 
     fn connect(&self, url: &str) {
-        on_each!(self, socket => drop(socket.connect(url).expect("the address is good")));
+        self.any().connect(url).expect("the address is good");
     }
 }
 
@@ -140,6 +140,22 @@ macro_rules! calls_that_do_not_wait {
     };
 }
 
+/// Answers one with itself.
+fn answer<R: Answers>(socket: &sinew::Socket<R>, head: &mut Head) -> usize {
+    let asked = socket.recv().expect(OPEN);
+    let (body, length) = (asked.body().clone(), keep_head(&asked, head));
+    asked.reply(body).expect(OPEN);
+    length
+}
+
+/// The same as a task.
+async fn answer_async<R: Answers>(socket: &sinew::Socket<R>, head: &mut Head) -> usize {
+    let asked = socket.recv_async().await.expect(OPEN);
+    let (body, length) = (asked.body().clone(), keep_head(&asked, head));
+    asked.reply_async(body).await.expect(OPEN);
+    length
+}
+
 const OPEN: &str = "the socket is open and waits for ever";
 
 impl Library for Blocking {
@@ -170,26 +186,13 @@ impl Library for Blocking {
     }
 
     async fn echo(socket: &mut Socket, head: &mut Head) -> usize {
-        let send_back =
-            |message: &Message, head| (message.body().clone(), keep_head(message, head));
         match socket {
-            Socket::Rep(socket) => {
-                let request = socket.recv().expect(OPEN);
-                let (body, length) = send_back(&request, head);
-                request.reply(body).expect(OPEN);
-                length
-            }
-            Socket::Respondent(socket) => {
-                let question = socket.recv().expect(OPEN);
-                let (body, length) = send_back(&question, head);
-                question.reply(body).expect(OPEN);
-                length
-            }
+            Socket::Rep(socket) => answer(socket, head),
+            Socket::Respondent(socket) => answer(socket, head),
             Socket::Pair(socket) => {
                 let message = socket.recv().expect(OPEN);
-                let (body, length) = send_back(&message, head);
-                socket.send(body).expect(OPEN);
-                length
+                socket.send(message.body()).expect(OPEN);
+                keep_head(&message, head)
             }
             _ => panic!("it does not answer"),
         }
@@ -238,26 +241,13 @@ impl Library for Tasks {
     }
 
     async fn echo(socket: &mut Socket, head: &mut Head) -> usize {
-        let send_back =
-            |message: &Message, head| (message.body().clone(), keep_head(message, head));
         match socket {
-            Socket::Rep(socket) => {
-                let request = socket.recv_async().await.expect(OPEN);
-                let (body, length) = send_back(&request, head);
-                request.reply_async(body).await.expect(OPEN);
-                length
-            }
-            Socket::Respondent(socket) => {
-                let question = socket.recv_async().await.expect(OPEN);
-                let (body, length) = send_back(&question, head);
-                question.reply_async(body).await.expect(OPEN);
-                length
-            }
+            Socket::Rep(socket) => answer_async(socket, head).await,
+            Socket::Respondent(socket) => answer_async(socket, head).await,
             Socket::Pair(socket) => {
                 let message = socket.recv_async().await.expect(OPEN);
-                let (body, length) = send_back(&message, head);
-                socket.send_async(body).await.expect(OPEN);
-                length
+                socket.send_async(message.body()).await.expect(OPEN);
+                keep_head(&message, head)
             }
             _ => panic!("it does not answer"),
         }

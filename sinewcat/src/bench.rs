@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sinew::{Options, Pull, Push, Rep, Req};
+use sinew::{AnySocket, Options, Pull, Push, Rep, Req};
 
 use crate::address::{Address, AddressArgs};
 use crate::dialect::Dialect;
@@ -19,7 +19,7 @@ use crate::failure::{Failure, Outcome};
 use crate::json;
 use crate::progress::Progress;
 use crate::protocol::{Offer, Protocol, ProtocolChoice};
-use crate::socket::{self, Socket};
+use crate::socket;
 use crate::stop::Stop;
 use crate::waiting::{Tells, Watch};
 
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
         return bench.both_ends();
     }
     let addresses = args.addresses.list(Dialect::Sinewcat);
-    let open = |socket: Arc<dyn Socket>| bench.open(&socket, &addresses?);
+    let open = |socket: Arc<dyn AnySocket>| bench.open(&socket, &addresses?);
     match args.protocol.required()? {
         Protocol::Push => {
             let push = Push::with_options(options())?;
@@ -126,11 +126,11 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn open(&self, socket: &Arc<dyn Socket>, addresses: &[Address]) -> Outcome<Watch> {
+    fn open(&self, socket: &Arc<dyn AnySocket>, addresses: &[Address]) -> Outcome<Watch> {
         socket::close_on_signal(socket, self.stop);
         let watch = Watch::over(socket.events(), Tells::by_default());
         for address in addresses {
-            watch.add(socket.open(address)?);
+            watch.add(socket::open(&**socket, address)?);
         }
         Ok(watch)
     }
@@ -150,7 +150,7 @@ impl Bench<'_> {
             sender.join().expect("it does not panic").and(counted)
         })?;
         // So that the address is free again.
-        Socket::close(&pull);
+        let _ = pull.close();
         let (req, rep) = (Req::with_options(options())?, Rep::with_options(options())?);
         self.join(Arc::new(rep.clone()), Arc::new(req.clone()))?;
         let answering = thread::spawn(move || echo(&rep));
@@ -159,13 +159,13 @@ impl Bench<'_> {
         self.report(&[throughput, latency])
     }
 
-    fn join(&self, bound: Arc<dyn Socket>, connected: Arc<dyn Socket>) -> Outcome {
+    fn join(&self, bound: Arc<dyn AnySocket>, connected: Arc<dyn AnySocket>) -> Outcome {
         let address = Address::Bind(self.args.over.clone());
         Address::check(std::slice::from_ref(&address))?;
         socket::close_on_signal(&bound, self.stop);
         socket::close_on_signal(&connected, self.stop);
-        let endpoint = bound.open(&address)?;
-        connected.open(&Address::Dial(endpoint.url()))?;
+        let endpoint = socket::open(&*bound, &address)?;
+        socket::open(&*connected, &Address::Dial(endpoint.url()))?;
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Bench<'_> {
                 progress.at(n);
             }
         }
-        match Socket::drain(push, Duration::MAX) {
+        match push.drain(Duration::MAX) {
             0 => {
                 let bytes = count * u64::from(self.args.size);
                 Ok(Measured::Sent(Rate::new(count, bytes, begin.elapsed())))

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sinew::role::{Answers, Receives, Role, Sends};
 use sinew::{
-    Bus, Message, OptionError, Options, Pair, Pair1, Pub, Pull, Push, RecvError, Rep, Req,
-    RequestError, Respondent, SendError, Sub, Surveyor,
+    AnySocket, Bus, Message, OptionError, Options, Pair, Pair1, Pub, Pull, Push, RecvError, Rep,
+    Req, RequestError, Respondent, Socket, Sub, Surveyor,
 };
 
 use crate::address::Address;
@@ -17,12 +18,12 @@ use crate::failure::{Failure, Outcome};
 use crate::format::Printer;
 use crate::job::Job;
 use crate::protocol::Protocol;
-use crate::socket::{Socket, close_on_signal, wait_for_peers};
+use crate::socket::{self, close_on_signal, wait_for_peers};
 use crate::stop::Stop;
 use crate::waiting::Watch;
 
 /// Does the job. `watch` is given the socket as soon as there is one.
-pub(crate) fn run(job: &Job, stop: &Stop, watch: impl FnOnce(Arc<dyn Socket>)) -> Outcome {
+pub(crate) fn run(job: &Job, stop: &Stop, watch: impl FnOnce(Arc<dyn AnySocket>)) -> Outcome {
     let out = Printer::new(job.format, job.dialect);
     let mut cat = Cat { job, stop, out, printed: 0, watch: None };
     let outcome = work(&mut cat, watch);
@@ -32,7 +33,7 @@ pub(crate) fn run(job: &Job, stop: &Stop, watch: impl FnOnce(Arc<dyn Socket>)) -
     }
 }
 
-fn work(cat: &mut Cat<'_>, watch: impl FnOnce(Arc<dyn Socket>)) -> Outcome {
+fn work(cat: &mut Cat<'_>, watch: impl FnOnce(Arc<dyn AnySocket>)) -> Outcome {
     let job = cat.job;
     match (job.protocol, job.data.is_some()) {
         (Protocol::Push, _) => cat.open(Push::with_options, watch)?.send_all(),
@@ -71,25 +72,25 @@ struct Cat<'a> {
 }
 
 /// The same, with its socket.
-struct Open<'a, 'b, S> {
+struct Open<'a, 'b, R: Role> {
     cat: &'b mut Cat<'a>,
-    socket: S,
+    socket: Socket<R>,
 }
 
 impl<'a> Cat<'a> {
-    fn open<S: Socket + Clone + 'static>(
+    fn open<R: Role>(
         &mut self,
-        make: impl FnOnce(Options) -> Result<S, OptionError>,
-        watch: impl FnOnce(Arc<dyn Socket>),
-    ) -> Outcome<Open<'a, '_, S>> {
+        make: impl FnOnce(Options) -> Result<Socket<R>, OptionError>,
+        watch: impl FnOnce(Arc<dyn AnySocket>),
+    ) -> Outcome<Open<'a, '_, R>> {
         let job = self.job;
         let socket = make(job.options.clone())?;
-        let shared: Arc<dyn Socket> = Arc::new(socket.clone());
+        let shared: Arc<dyn AnySocket> = Arc::new(socket.clone());
         close_on_signal(&shared, self.stop);
         watch(shared);
         let waiting = self.watch.insert(Watch::over(socket.events(), job.tells()));
         for address in &job.addresses {
-            let endpoint = socket.open(address)?;
+            let endpoint = socket::open(&socket, address)?;
             waiting.add(endpoint.clone());
             if job.verbosity > 0 && job.dialect.tells_addresses() {
                 let url = endpoint.url();
@@ -150,7 +151,7 @@ impl<'a> Cat<'a> {
     }
 }
 
-impl<S: Socket> Open<'_, '_, S> {
+impl<R: Role> Open<'_, '_, R> {
     /// Waits until everything is handed over.
     fn drain(&self) -> Outcome {
         let limit = self.cat.job.options.get_send_timeout().unwrap_or(Duration::MAX);
@@ -160,16 +161,6 @@ impl<S: Socket> Open<'_, '_, S> {
             left => Err(Failure::Late(format!("{left} messages were not handed over"))),
         }
     }
-}
-
-/// A socket that sends by itself.
-trait Sends {
-    fn send(&self, message: Message) -> Result<(), SendError>;
-}
-
-/// A socket that receives by itself.
-trait Receives {
-    fn recv(&self, limit: Option<Duration>) -> Result<Message, RecvError>;
 }
 
 /// A socket that asks. `printed` is called with each answer until `deadline`.
@@ -182,13 +173,7 @@ trait Asks {
     ) -> Outcome;
 }
 
-/// A socket that is asked.
-trait Answers {
-    /// Receives one question, hands it to `asked`, and answers it if there is something to say.
-    fn answer(&self, answer: Option<Message>, asked: impl FnMut(&Message) -> Outcome) -> Outcome;
-}
-
-impl<S: Socket + Sends> Open<'_, '_, S> {
+impl<R: Sends> Open<'_, '_, R> {
     /// PUSH and PUB.
     fn send_all(self) -> Outcome {
         let socket = &self.socket;
@@ -197,12 +182,12 @@ impl<S: Socket + Sends> Open<'_, '_, S> {
     }
 }
 
-impl<S: Socket + Receives> Open<'_, '_, S> {
+impl<R: Receives<Item = Message>> Open<'_, '_, R> {
     /// PULL and SUB, and those that could send but have nothing to.
     fn print_all(self) -> Outcome {
         let limit = self.cat.job.options.get_recv_timeout();
         while !self.cat.has_enough() {
-            match self.socket.recv(limit) {
+            match recv(&self.socket, limit) {
                 Ok(message) => self.cat.print(&message)?,
                 Err(error) => return self.cat.timed_out(error.into()),
             }
@@ -211,7 +196,7 @@ impl<S: Socket + Receives> Open<'_, '_, S> {
     }
 }
 
-impl<S: Socket + Sends + Receives> Open<'_, '_, S> {
+impl<R: Sends + Receives<Item = Message>> Open<'_, '_, R> {
     /// BUS and PAIR with something to say: says it, and listens until it is time to say it again.
     fn converse(self) -> Outcome {
         let socket = &self.socket;
@@ -235,11 +220,15 @@ impl<S: Socket + Sends + Receives> Open<'_, '_, S> {
 }
 
 /// Prints what comes, until `end` or until the receive timeout is over.
-fn listen(socket: &impl Receives, cat: &mut Cat<'_>, end: Option<Instant>) -> Outcome {
+fn listen(
+    socket: &Socket<impl Receives<Item = Message>>,
+    cat: &mut Cat<'_>,
+    end: Option<Instant>,
+) -> Outcome {
     let timeout = cat.job.options.get_recv_timeout();
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        match socket.recv(shorter(timeout, left)) {
+        match recv(socket, shorter(timeout, left)) {
             Ok(message) => cat.print(&message)?,
             Err(RecvError::TimedOut(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -255,7 +244,10 @@ fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     a.into_iter().chain(b).min()
 }
 
-impl<S: Socket + Asks> Open<'_, '_, S> {
+impl<R: Role> Open<'_, '_, R>
+where
+    Socket<R>: Asks,
+{
     /// REQ and SURVEYOR.
     fn ask(self) -> Outcome {
         let socket = &self.socket;
@@ -275,12 +267,12 @@ impl<S: Socket + Asks> Open<'_, '_, S> {
     }
 }
 
-impl<S: Socket + Answers> Open<'_, '_, S> {
+impl<R: Answers> Open<'_, '_, R> {
     /// REP and RESPONDENT.
-    fn answer(self) -> Outcome {
+    fn answer(mut self) -> Outcome {
         while !self.cat.has_enough() {
             let answer = self.cat.job.data.is_some().then(|| self.cat.data());
-            match self.socket.answer(answer, |question| self.cat.print(question)) {
+            match self.answer_one(answer) {
                 Ok(()) => (),
                 Err(Failure::TimedOut(what)) if self.cat.must_be_asked() => {
                     return Err(Failure::Late(what));
@@ -293,47 +285,19 @@ impl<S: Socket + Answers> Open<'_, '_, S> {
         }
         self.drain()
     }
+
+    /// Receives one question, prints it, and answers it if there is something to say.
+    fn answer_one(&mut self, answer: Option<Message>) -> Outcome {
+        let question = self.socket.recv()?;
+        self.cat.print(&question)?;
+        Ok(answer.map_or(Ok(()), |answer| question.reply(answer))?)
+    }
 }
 
-macro_rules! sends {
-    ($($socket:ty),*) => {$(
-        impl Sends for $socket {
-            fn send(&self, message: Message) -> Result<(), SendError> {
-                <$socket>::send(self, message)
-            }
-        }
-    )*};
+/// Receives, within `limit` if there is one.
+fn recv<R: Receives>(socket: &Socket<R>, limit: Option<Duration>) -> Result<R::Item, RecvError> {
+    limit.map_or_else(|| socket.recv(), |limit| socket.recv_timeout(limit))
 }
-
-macro_rules! receives {
-    ($($socket:ty),*) => {$(
-        impl Receives for $socket {
-            fn recv(&self, limit: Option<Duration>) -> Result<Message, RecvError> {
-                limit.map_or_else(|| <$socket>::recv(self), |limit| self.recv_timeout(limit))
-            }
-        }
-    )*};
-}
-
-macro_rules! answers {
-    ($($socket:ty),*) => {$(
-        impl Answers for $socket {
-            fn answer(
-                &self,
-                answer: Option<Message>,
-                mut asked: impl FnMut(&Message) -> Outcome,
-            ) -> Outcome {
-                let question = self.recv()?;
-                asked(&question)?;
-                Ok(answer.map_or(Ok(()), |answer| question.reply(answer))?)
-            }
-        }
-    )*};
-}
-
-sends!(Push, Pub, Bus, Pair, Pair1);
-receives!(Pull, Sub, Bus, Pair, Pair1);
-answers!(Rep, Respondent);
 
 impl Asks for Req {
     fn ask(

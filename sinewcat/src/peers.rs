@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sinew::{AttemptError, Endpoint, Options, Peer, PipeEvent, PipeEventKind, RecvError};
+use sinew::{
+    AnySocket, AttemptError, Endpoint, Options, Peer, PipeEvent, PipeEventKind, RecvError,
+};
 
 use crate::address::AddressArgs;
 use crate::dialect::Dialect;
@@ -14,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::json;
 use crate::protocol::ProtocolChoice;
 use crate::seconds::seconds;
-use crate::socket::{self, Socket};
+use crate::socket;
 use crate::stop::Stop;
 use crate::waiting::{Tells, Watch};
 
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
     let events = socket.events();
     let watch = Watch::over(socket.events(), Tells::by_default());
     let endpoints: Vec<Endpoint> =
-        addresses.iter().map(|address| socket.open(address)).collect::<Outcome<_>>()?;
+        addresses.iter().map(|address| socket::open(&*socket, address)).collect::<Outcome<_>>()?;
     endpoints.iter().for_each(|endpoint| watch.add(endpoint.clone()));
     if !args.watch {
         let outcome = socket::wait_for_peers(&*socket, args.count, args.timeout);
@@ -81,7 +83,7 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
 }
 
 /// Prints the peers, and the endpoints that have none or can have no other.
-fn list(args: &PeersArgs, socket: &Arc<dyn Socket>, endpoints: &[Endpoint]) -> Outcome {
+fn list(args: &PeersArgs, socket: &Arc<dyn AnySocket>, endpoints: &[Endpoint]) -> Outcome {
     let mut peers = socket.peers();
     peers.sort_by_key(|status| status.pipe);
     for status in &peers {

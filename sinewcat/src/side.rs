@@ -1,10 +1,11 @@
 //! The two sides of what stands between peers: the options of `device` and `tap`.
 
 use clap::{Args, ValueEnum};
+use sinew::AnySocket;
 
 use crate::address::Address;
 use crate::failure::{self, Failure, Outcome};
-use crate::socket::Socket;
+use crate::socket;
 use crate::waiting::{Tells, Watch};
 
 /// What is forwarded.
@@ -74,10 +75,10 @@ fn list(side: &str, bind: &[String], connect: &[String]) -> Outcome<Vec<Address>
 }
 
 /// Binds and connects one side, and tells on standard error where.
-pub(crate) fn open(side: &str, socket: &dyn Socket, addresses: &[Address]) -> Outcome<Watch> {
+pub(crate) fn open(side: &str, socket: &dyn AnySocket, addresses: &[Address]) -> Outcome<Watch> {
     let watch = Watch::over(socket.events(), Tells::by_default());
     for address in addresses {
-        let endpoint = socket.open(address)?;
+        let endpoint = socket::open(socket, address)?;
         watch.add(endpoint.clone());
         let does =
             if matches!(address, Address::Bind(_)) { "listening at" } else { "connecting to" };

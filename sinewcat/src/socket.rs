@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sinew::{
-    Bus, Endpoint, Events, Options, Pair, Pair1, PeerStatus, Pub, Pull, Push, Rep, Req, Respondent,
-    Stats, Sub, Surveyor, WaitError, raw,
+    AnySocket, Bus, Endpoint, Options, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent, Sub,
+    Surveyor, WaitError,
 };
 
 use crate::address::Address;
@@ -13,66 +13,17 @@ use crate::failure::{Failure, Outcome};
 use crate::protocol::Protocol;
 use crate::stop::Stop;
 
-/// A socket of any protocol.
-pub(crate) trait Socket: Send + Sync {
-    /// Binds or connects, as the address says.
-    fn open(&self, address: &Address) -> Outcome<Endpoint>;
-    fn peers(&self) -> Vec<PeerStatus>;
-    fn events(&self) -> Events;
-    fn stats(&self) -> Stats;
-    fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError>;
-    fn drain(&self, timeout: Duration) -> usize;
-    /// Closes it, if it is open.
-    fn close(&self);
-}
-
-macro_rules! sockets {
-    ($($socket:ty),*) => {$(
-        impl Socket for $socket {
-            fn open(&self, address: &Address) -> Outcome<Endpoint> {
-                Ok(match address {
-                    Address::Bind(url) => self.bind(url)?,
-                    Address::Connect(url) => self.connect(url)?,
-                    Address::Dial(url) => self.connect_now(url)?,
-                })
-            }
-
-            fn peers(&self) -> Vec<PeerStatus> {
-                <$socket>::peers(self)
-            }
-
-            fn events(&self) -> Events {
-                <$socket>::events(self)
-            }
-
-            fn stats(&self) -> Stats {
-                <$socket>::stats(self)
-            }
-
-            fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
-                <$socket>::wait_for_peers(self, peers, timeout)
-            }
-
-            fn drain(&self, timeout: Duration) -> usize {
-                <$socket>::drain(self, timeout)
-            }
-
-            fn close(&self) {
-                // Closed already: as good.
-                let _ = <$socket>::close(self);
-            }
-        }
-    )*};
-}
-
-sockets! {
-    Push, Pull, Pub, Sub, Req, Rep, Surveyor, Respondent, Bus, Pair, Pair1,
-    raw::Push, raw::Pull, raw::Pub, raw::Sub, raw::Req, raw::Rep, raw::Surveyor, raw::Respondent,
-    raw::Bus, raw::Pair, raw::Pair1
+/// Binds or connects, as the address says.
+pub(crate) fn open(socket: &dyn AnySocket, address: &Address) -> Outcome<Endpoint> {
+    Ok(match address {
+        Address::Bind(url) => socket.bind(url)?,
+        Address::Connect(url) => socket.connect(url)?,
+        Address::Dial(url) => socket.connect_now(url)?,
+    })
 }
 
 /// A socket with the conversations of its protocol.
-pub(crate) fn plain(protocol: Protocol, options: Options) -> Outcome<Arc<dyn Socket>> {
+pub(crate) fn plain(protocol: Protocol, options: Options) -> Outcome<Arc<dyn AnySocket>> {
     Ok(match protocol {
         Protocol::Push => Arc::new(Push::with_options(options)?),
         Protocol::Pull => Arc::new(Pull::with_options(options)?),
@@ -89,14 +40,15 @@ pub(crate) fn plain(protocol: Protocol, options: Options) -> Outcome<Arc<dyn Soc
 }
 
 /// Has a signal close the socket.
-pub(crate) fn close_on_signal(socket: &Arc<dyn Socket>, stop: &Stop) {
+pub(crate) fn close_on_signal(socket: &Arc<dyn AnySocket>, stop: &Stop) {
     let closing = Arc::clone(socket);
-    stop.on_signal(move || closing.close());
+    // Closed already: as good.
+    stop.on_signal(move || _ = closing.close());
 }
 
 /// Waits until `peers` are connected, for ever without a limit.
 pub(crate) fn wait_for_peers(
-    socket: &dyn Socket,
+    socket: &dyn AnySocket,
     peers: usize,
     limit: Option<Duration>,
 ) -> Outcome {

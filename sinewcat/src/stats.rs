@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use sinew::AnySocket;
 
 use crate::args::CatArgs;
 use crate::cat;
@@ -14,7 +15,6 @@ use crate::failure::{Failure, Outcome};
 use crate::job::Job;
 use crate::json;
 use crate::seconds::seconds;
-use crate::socket::Socket;
 use crate::stop::Stop;
 
 /// Show what a socket counts while it works
@@ -55,16 +55,17 @@ impl StatsArgs {
 }
 
 pub(crate) fn run(job: &Job, shown: Shown, stop: &Stop) -> Outcome {
-    let socket: OnceLock<Arc<dyn Socket>> = OnceLock::new();
+    let socket: OnceLock<Arc<dyn AnySocket>> = OnceLock::new();
     let (working, ended) = mpsc::channel::<()>();
     let outcome = thread::scope(|scope| {
-        let watch = |watched: Arc<dyn Socket>| {
+        let watch = |watched: Arc<dyn AnySocket>| {
             let socket = socket.get_or_init(|| watched);
             if let Some(every) = shown.every {
                 scope.spawn(move || {
                     while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                         if print(&**socket, shown).is_err() {
-                            return socket.close();
+                            _ = socket.close();
+                            return;
                         }
                     }
                 });
@@ -82,7 +83,7 @@ pub(crate) fn run(job: &Job, shown: Shown, stop: &Stop) -> Outcome {
     }
 }
 
-fn print(socket: &dyn Socket, shown: Shown) -> Outcome {
+fn print(socket: &dyn AnySocket, shown: Shown) -> Outcome {
     let stats = socket.stats();
     if shown.json {
         let mut line = json::stats(&stats);

@@ -12,7 +12,8 @@ use std::thread;
 
 use clap::Args;
 use serde_json::{Value, json};
-use sinew::{Message, PeerStatus, RecvError, SendError, raw};
+use sinew::role::{Receives, Role, Sends};
+use sinew::{AnySocket, Message, PeerStatus, SendError, Socket, raw};
 
 use crate::address::AddressArgs;
 use crate::dialect::Dialect;
@@ -20,7 +21,7 @@ use crate::failure::{Failure, Outcome};
 use crate::json;
 use crate::protocol::{Offer, Protocol, ProtocolChoice};
 use crate::side::{self, Kind, SideArgs};
-use crate::socket::{self, Socket};
+use crate::socket;
 use crate::stop::Stop;
 use crate::waiting::{Tells, Watch};
 
@@ -89,39 +90,6 @@ struct Tap<'a> {
     shown: AtomicU64,
 }
 
-/// A raw socket that receives.
-trait Receives: Socket + Clone + 'static {
-    fn recv(&self) -> Result<Message, RecvError>;
-}
-
-/// A raw socket that sends.
-trait Sends: Socket + Clone + 'static {
-    fn send(&self, message: Message) -> Result<(), SendError>;
-}
-
-macro_rules! receives {
-    ($($socket:ident),*) => {$(
-        impl Receives for raw::$socket {
-            fn recv(&self) -> Result<Message, RecvError> {
-                raw::$socket::recv(self)
-            }
-        }
-    )*};
-}
-
-macro_rules! sends {
-    ($($socket:ident),*) => {$(
-        impl Sends for raw::$socket {
-            fn send(&self, message: Message) -> Result<(), SendError> {
-                raw::$socket::send(self, message)
-            }
-        }
-    )*};
-}
-
-receives!(Pull, Sub, Req, Rep, Surveyor, Respondent, Bus, Pair, Pair1);
-sends!(Push, Pub, Req, Rep, Surveyor, Respondent, Bus, Pair, Pair1);
-
 impl Tap<'_> {
     /// As one peer more.
     fn listen(&self) -> Outcome {
@@ -140,12 +108,12 @@ impl Tap<'_> {
         }
     }
 
-    fn listen_with(&self, socket: impl Receives) -> Outcome {
+    fn listen_with(&self, socket: Socket<impl Receives<Item = Message>>) -> Outcome {
         let addresses = self.args.addresses.list(Dialect::Sinewcat)?;
         self.close_on_signal(&socket);
         let watch = Watch::over(socket.events(), Tells::by_default());
         for address in &addresses {
-            watch.add(socket.open(address)?);
+            watch.add(socket::open(&socket, address)?);
         }
         let mut known = Vec::new();
         loop {
@@ -160,10 +128,10 @@ impl Tap<'_> {
         }
     }
 
-    fn both_ways<A, B>(&self, front: A, back: B) -> Outcome
+    fn both_ways<A, B>(&self, front: Socket<A>, back: Socket<B>) -> Outcome
     where
-        A: Receives + Sends,
-        B: Receives + Sends,
+        A: Receives<Item = Message> + Sends,
+        B: Receives<Item = Message> + Sends,
     {
         let _watch = self.open(&front, &back)?;
         thread::scope(|scope| {
@@ -173,39 +141,49 @@ impl Tap<'_> {
         })
     }
 
-    fn one_way(&self, front: impl Receives, back: impl Sends) -> Outcome {
+    fn one_way(
+        &self,
+        front: Socket<impl Receives<Item = Message>>,
+        back: Socket<impl Sends>,
+    ) -> Outcome {
         let _watch = self.open(&front, &back)?;
         self.pass("front", &front, &back)
     }
 
-    fn open(
-        &self,
-        front: &(impl Socket + Clone + 'static),
-        back: &(impl Socket + Clone + 'static),
-    ) -> Outcome<[Watch; 2]> {
+    fn open(&self, front: &Socket<impl Role>, back: &Socket<impl Role>) -> Outcome<[Watch; 2]> {
         let [in_front, at_back] = self.args.sides.both()?;
         self.close_on_signal(front);
         self.close_on_signal(back);
         Ok([side::open("front", front, &in_front)?, side::open("back", back, &at_back)?])
     }
 
-    fn close_on_signal(&self, socket: &(impl Socket + Clone + 'static)) {
-        let shared: Arc<dyn Socket> = Arc::new(socket.clone());
+    fn close_on_signal(&self, socket: &Socket<impl Role>) {
+        let shared: Arc<dyn AnySocket> = Arc::new(socket.clone());
         socket::close_on_signal(&shared, self.stop);
     }
 
     /// Shows what comes from one side and sends it on to the other. Whoever ends first ends both.
-    fn pass(&self, side: &str, from: &impl Receives, to: &impl Sends) -> Outcome {
+    fn pass(
+        &self,
+        side: &str,
+        from: &Socket<impl Receives<Item = Message>>,
+        to: &Socket<impl Sends>,
+    ) -> Outcome {
         let outcome = self.pass_all(side, from, to);
-        from.close();
-        to.close();
+        // Closed already: as good.
+        let _ = (from.close(), to.close());
         match (outcome, self.stop.signal()) {
             (Err(Failure::Closed), None) => Ok(()),
             (outcome, _) => outcome,
         }
     }
 
-    fn pass_all(&self, side: &str, from: &impl Receives, to: &impl Sends) -> Outcome {
+    fn pass_all(
+        &self,
+        side: &str,
+        from: &Socket<impl Receives<Item = Message>>,
+        to: &Socket<impl Sends>,
+    ) -> Outcome {
         let mut known = Vec::new();
         loop {
             let message = from.recv()?;
@@ -226,7 +204,7 @@ impl Tap<'_> {
     fn show(
         &self,
         side: Option<&str>,
-        socket: &impl Socket,
+        socket: &dyn AnySocket,
         message: &Message,
         known: &mut Vec<PeerStatus>,
     ) -> Outcome<bool> {
@@ -251,7 +229,7 @@ impl Tap<'_> {
 }
 
 /// Who has sent a message. A peer that has gone already is known by its pipe only.
-fn who(socket: &impl Socket, message: &Message, known: &mut Vec<PeerStatus>) -> Value {
+fn who(socket: &dyn AnySocket, message: &Message, known: &mut Vec<PeerStatus>) -> Value {
     let Some(pipe) = message.pipe() else { return Value::Null };
     if !known.iter().any(|status| status.pipe == pipe) {
         *known = socket.peers();

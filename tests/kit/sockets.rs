@@ -1,4 +1,7 @@
-//! Every kind of socket under one roof: what they have in common as traits, and lists of them.
+//! Every kind of socket under one roof: lists of them, and what a test wants to know of each.
+//!
+//! What the calls of sockets have in common is in the library: a test over several is one over roles. The
+//! traits here have the same calls for tests whose parameter is the type of a socket or a context.
 //!
 //! `every_socket!(check)` is an array of `check::<Pair>`, `check::<raw::Pair>` and so on, to be given
 //! to [`one_by_one`] or [`at_once`]; likewise `every_sender!`, `every_receiver!` and
@@ -9,10 +12,11 @@ use std::pin::Pin;
 use std::thread;
 use std::time::Duration;
 
+use sinew::role::{self, Raw, Role};
 use sinew::{
-    BindError, Closed, ConnectError, Endpoint, EndpointOptions, Events, Message, OptionError,
-    Options, PeerStatus, RecvError, RepContext, ReqContext, RespondentContext, SendError, Stats,
-    SubContext, SurveyorContext, WaitError,
+    Asked, BindError, Closed, ConnectError, Endpoint, EndpointOptions, Events, Message,
+    OptionError, Options, PeerStatus, RecvError, RepContext, ReqContext, RespondentContext,
+    SendError, Stats, SubContext, SurveyorContext, WaitError,
 };
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -119,115 +123,134 @@ macro_rules! list {
     };
 }
 
+/// What a test wants to know of a socket, by its role.
+pub trait Listed: Role + Debug {
+    const NAME: &'static str;
+    const IDS: (u8, u8);
+    const OPTIONS: &'static [&'static str];
+}
+
+impl<R: Listed> Socket for sinew::Socket<R> {
+    const NAME: &'static str = R::NAME;
+    const IDS: (u8, u8) = R::IDS;
+    const OPTIONS: &'static [&'static str] = R::OPTIONS;
+
+    fn try_with(options: Options) -> Result<Self, OptionError> {
+        Self::with_options(options)
+    }
+    fn bind_with(&self, url: &str, with: &EndpointOptions) -> Result<Endpoint, BindError> {
+        Self::bind_with(self, url, with)
+    }
+    fn connect_with(&self, url: &str, with: &EndpointOptions) -> Result<Endpoint, ConnectError> {
+        Self::connect_with(self, url, with)
+    }
+    fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
+        Self::connect_now(self, url)
+    }
+    fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
+        Self::wait_for_peers(self, peers, timeout)
+    }
+    fn peers(&self) -> Vec<PeerStatus> {
+        Self::peers(self)
+    }
+    fn events(&self) -> Events {
+        Self::events(self)
+    }
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+    fn drain(&self, timeout: Duration) -> usize {
+        Self::drain(self, timeout)
+    }
+    fn options(&self) -> Options {
+        Self::options(self)
+    }
+    fn set_options(&self, options: Options) -> Result<(), OptionError> {
+        Self::set_options(self, options)
+    }
+    fn close(&self) -> Result<(), Closed> {
+        Self::close(self)
+    }
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+    fn is_raw(&self) -> bool {
+        Self::is_raw(self)
+    }
+}
+
 macro_rules! sockets {
-    ($($socket:ty: $ids:expr, $options:expr;)*) => {
-        $(impl Socket for $socket {
+    ($($socket:ty, $role:ty: $ids:expr, $options:expr;)*) => {
+        $(impl Listed for $role {
             const NAME: &'static str = stringify!($socket);
             const IDS: (u8, u8) = $ids;
             const OPTIONS: &'static [&'static str] = &$options;
-
-            fn try_with(options: Options) -> Result<Self, OptionError> {
-                Self::with_options(options)
-            }
-            fn bind_with(&self, url: &str, with: &EndpointOptions) -> Result<Endpoint, BindError> {
-                Self::bind_with(self, url, with)
-            }
-            fn connect_with(
-                &self,
-                url: &str,
-                with: &EndpointOptions,
-            ) -> Result<Endpoint, ConnectError> {
-                Self::connect_with(self, url, with)
-            }
-            fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
-                Self::connect_now(self, url)
-            }
-            fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
-                Self::wait_for_peers(self, peers, timeout)
-            }
-            fn peers(&self) -> Vec<PeerStatus> {
-                Self::peers(self)
-            }
-            fn events(&self) -> Events {
-                Self::events(self)
-            }
-            fn stats(&self) -> Stats {
-                Self::stats(self)
-            }
-            fn drain(&self, timeout: Duration) -> usize {
-                Self::drain(self, timeout)
-            }
-            fn options(&self) -> Options {
-                Self::options(self)
-            }
-            fn set_options(&self, options: Options) -> Result<(), OptionError> {
-                Self::set_options(self, options)
-            }
-            fn close(&self) -> Result<(), Closed> {
-                Self::close(self)
-            }
-            fn is_closed(&self) -> bool {
-                Self::is_closed(self)
-            }
-            fn is_raw(&self) -> bool {
-                Self::is_raw(self)
-            }
         })*
         list!(every_socket: $($socket,)*);
     };
 }
 
 sockets! {
-    sinew::Pair: (0x10, 0x10), [];
-    sinew::Pair1: (0x11, 0x11), ["ttl"];
-    sinew::PolyPair1: (0x11, 0x11), ["ttl", "overflow", "recv_priority"];
-    sinew::Pub: (0x20, 0x21), ["overflow", "conflate"];
-    sinew::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "conflate", "recv_priority"];
-    sinew::Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];
-    sinew::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
-    sinew::Push: (0x50, 0x51), ["overflow", "send_priority"];
-    sinew::Pull: (0x51, 0x50), ["recv_priority"];
-    sinew::Surveyor: (0x62, 0x63), ["survey_deadline", "survey_storage", "overflow"];
-    sinew::Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
-    sinew::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
-    sinew::raw::Pair: (0x10, 0x10), [];
-    sinew::raw::Pair1: (0x11, 0x11), ["ttl"];
-    sinew::raw::Pub: (0x20, 0x21), ["overflow", "conflate"];
-    sinew::raw::Sub: (0x21, 0x20), ["recv_priority"];
-    sinew::raw::Req: (0x30, 0x31), ["send_priority", "recv_priority"];
-    sinew::raw::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
-    sinew::raw::Push: (0x50, 0x51), ["overflow", "send_priority"];
-    sinew::raw::Pull: (0x51, 0x50), ["recv_priority"];
-    sinew::raw::Surveyor: (0x62, 0x63), ["overflow", "recv_priority"];
-    sinew::raw::Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
-    sinew::raw::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
+    sinew::Pair, role::Pair: (0x10, 0x10), [];
+    sinew::Pair1, role::Pair1: (0x11, 0x11), ["ttl"];
+    sinew::PolyPair1, role::PolyPair1: (0x11, 0x11), ["ttl", "overflow", "recv_priority"];
+    sinew::Pub, role::Pub: (0x20, 0x21), ["overflow", "conflate"];
+    sinew::Sub, role::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "conflate", "recv_priority"];
+    sinew::Req, role::Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];
+    sinew::Rep, role::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
+    sinew::Push, role::Push: (0x50, 0x51), ["overflow", "send_priority"];
+    sinew::Pull, role::Pull: (0x51, 0x50), ["recv_priority"];
+    sinew::Surveyor, role::Surveyor: (0x62, 0x63), ["survey_deadline", "survey_storage", "overflow"];
+    sinew::Respondent, role::Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
+    sinew::Bus, role::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
+    sinew::raw::Pair, Raw<role::Pair>: (0x10, 0x10), [];
+    sinew::raw::Pair1, Raw<role::Pair1>: (0x11, 0x11), ["ttl"];
+    sinew::raw::Pub, Raw<role::Pub>: (0x20, 0x21), ["overflow", "conflate"];
+    sinew::raw::Sub, Raw<role::Sub>: (0x21, 0x20), ["recv_priority"];
+    sinew::raw::Req, Raw<role::Req>: (0x30, 0x31), ["send_priority", "recv_priority"];
+    sinew::raw::Rep, Raw<role::Rep>: (0x31, 0x30), ["ttl", "recv_priority"];
+    sinew::raw::Push, Raw<role::Push>: (0x50, 0x51), ["overflow", "send_priority"];
+    sinew::raw::Pull, Raw<role::Pull>: (0x51, 0x50), ["recv_priority"];
+    sinew::raw::Surveyor, Raw<role::Surveyor>: (0x62, 0x63), ["overflow", "recv_priority"];
+    sinew::raw::Respondent, Raw<role::Respondent>: (0x63, 0x62), ["ttl", "recv_priority"];
+    sinew::raw::Bus, Raw<role::Bus>: (0x70, 0x70), ["overflow", "recv_priority"];
+}
+
+/// What a test wants to know of a socket that sends, by its role.
+pub trait ListedSender: Listed + role::Sends {
+    const WAITS: bool;
+    const HEADER: &'static [u8];
+}
+
+impl<R: ListedSender> Sends for sinew::Socket<R> {
+    const WAITS: bool = R::WAITS;
+
+    fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        Self::send(self, message)
+    }
+    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        Self::try_send(self, message)
+    }
+    fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        Self::send_timeout(self, message, timeout)
+    }
+    fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>> {
+        Box::pin(Self::send_async(self, message.into()))
+    }
+    fn message(body: &'static str) -> Message {
+        Message::from(body).with_header(R::HEADER)
+    }
 }
 
 macro_rules! senders {
-    ($($socket:ty: $waits:expr, $header:expr;)*) => {
-        $(impl Sends for $socket {
+    ($($socket:ty, $role:ty: $waits:expr, $header:expr;)*) => {
+        $(impl ListedSender for $role {
             const WAITS: bool = $waits;
-
-            fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                Self::send(self, message)
-            }
-            fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-                Self::try_send(self, message)
-            }
-            fn send_timeout(
-                &self,
-                message: impl Into<Message>,
-                timeout: Duration,
-            ) -> Result<(), SendError> {
-                Self::send_timeout(self, message, timeout)
-            }
-            fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>> {
-                Box::pin(Self::send_async(self, message.into()))
-            }
-            fn message(body: &'static str) -> Message {
-                let header: &[u8] = &$header;
-                Message::from(body).with_header(header.to_vec())
-            }
+            const HEADER: &'static [u8] = &$header;
         })*
         list!(every_sender: $($socket,)*);
     };
@@ -237,21 +260,21 @@ const WAITS: bool = true;
 const SUCCEEDS: bool = false;
 
 senders! {
-    sinew::Pair: WAITS, [];
-    sinew::Pair1: WAITS, [];
-    sinew::PolyPair1: WAITS, [];
-    sinew::Push: WAITS, [];
-    sinew::Pub: SUCCEEDS, [];
-    sinew::Bus: SUCCEEDS, [];
-    sinew::raw::Pair: WAITS, [];
-    sinew::raw::Pair1: WAITS, [0, 0, 0, 1];
-    sinew::raw::Push: WAITS, [];
-    sinew::raw::Pub: SUCCEEDS, [];
-    sinew::raw::Bus: SUCCEEDS, [];
-    sinew::raw::Req: WAITS, [0x80, 0, 0, 1];
-    sinew::raw::Rep: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
-    sinew::raw::Surveyor: SUCCEEDS, [0x80, 0, 0, 1];
-    sinew::raw::Respondent: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
+    sinew::Pair, role::Pair: WAITS, [];
+    sinew::Pair1, role::Pair1: WAITS, [];
+    sinew::PolyPair1, role::PolyPair1: WAITS, [];
+    sinew::Push, role::Push: WAITS, [];
+    sinew::Pub, role::Pub: SUCCEEDS, [];
+    sinew::Bus, role::Bus: SUCCEEDS, [];
+    sinew::raw::Pair, Raw<role::Pair>: WAITS, [];
+    sinew::raw::Pair1, Raw<role::Pair1>: WAITS, [0, 0, 0, 1];
+    sinew::raw::Push, Raw<role::Push>: WAITS, [];
+    sinew::raw::Pub, Raw<role::Pub>: SUCCEEDS, [];
+    sinew::raw::Bus, Raw<role::Bus>: SUCCEEDS, [];
+    sinew::raw::Req, Raw<role::Req>: WAITS, [0x80, 0, 0, 1];
+    sinew::raw::Rep, Raw<role::Rep>: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
+    sinew::raw::Surveyor, Raw<role::Surveyor>: SUCCEEDS, [0x80, 0, 0, 1];
+    sinew::raw::Respondent, Raw<role::Respondent>: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
 }
 
 /// A survey whose answers nobody wants. It is not among the senders: it has no forms of a send.
@@ -275,34 +298,52 @@ impl Sends for sinew::Surveyor {
     }
 }
 
-macro_rules! receivers {
-    ($($receiver:ty),*; $open:expr) => {
-        $(impl Receives for $receiver {
-            fn recv(&self) -> Result<Message, RecvError> {
-                Self::recv(self).map($open)
-            }
-            fn try_recv(&self) -> Result<Message, RecvError> {
-                Self::try_recv(self).map($open)
-            }
-            fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-                Self::recv_timeout(self, timeout).map($open)
-            }
-            fn recv_async(&self) -> Task<Result<Message, RecvError>> {
-                let receiving = Self::recv_async(self);
-                Box::pin(async move { receiving.await.map($open) })
-            }
-        })*
-    };
+/// What is received, with the right to answer given up.
+pub trait Opened {
+    fn open(self) -> Message;
 }
 
-receivers! { sinew::Rep; sinew::Request::into_message }
-receivers! { sinew::Respondent; sinew::Question::into_message }
-receivers! {
-    sinew::Pair, sinew::Pair1, sinew::PolyPair1, sinew::Pull, sinew::Sub, sinew::Bus,
-    sinew::raw::Pair, sinew::raw::Pair1, sinew::raw::Pull, sinew::raw::Sub, sinew::raw::Bus,
-    sinew::raw::Req, sinew::raw::Rep, sinew::raw::Surveyor, sinew::raw::Respondent, ReqContext,
-    RepContext, SubContext, SurveyorContext, RespondentContext;
-    std::convert::identity
+impl Opened for Message {
+    fn open(self) -> Message {
+        self
+    }
+}
+
+impl<R: role::Answers> Opened for Asked<R> {
+    fn open(self) -> Message {
+        self.into_message()
+    }
+}
+
+impl<R: role::Receives<Item: Opened>> Receives for sinew::Socket<R> {
+    fn recv(&self) -> Result<Message, RecvError> {
+        Self::recv(self).map(Opened::open)
+    }
+    fn try_recv(&self) -> Result<Message, RecvError> {
+        Self::try_recv(self).map(Opened::open)
+    }
+    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+        Self::recv_timeout(self, timeout).map(Opened::open)
+    }
+    fn recv_async(&self) -> Task<Result<Message, RecvError>> {
+        let receiving = Self::recv_async(self);
+        Box::pin(async move { receiving.await.map(Opened::open) })
+    }
+}
+
+impl<R: role::Converses> Receives for sinew::Context<R> {
+    fn recv(&self) -> Result<Message, RecvError> {
+        Self::recv(self)
+    }
+    fn try_recv(&self) -> Result<Message, RecvError> {
+        Self::try_recv(self)
+    }
+    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+        Self::recv_timeout(self, timeout)
+    }
+    fn recv_async(&self) -> Task<Result<Message, RecvError>> {
+        Box::pin(Self::recv_async(self))
+    }
 }
 
 list! { every_receiver:
