@@ -172,12 +172,14 @@ fn read(file: &str, text: &str, citations: &mut Citations) {
 
 /// What a line names: a function, a type, a module, or a row of a table of tests.
 fn item(line: &str) -> Option<String> {
-    ["fn ", "struct ", "mod "].iter().find_map(|word| name_after(line, word)).or_else(|| {
-        let (name, rest) = line.split_once(':')?;
-        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let is_row = name.chars().all(is_name) && !name.is_empty() && !rest.starts_with(':');
-        is_row.then(|| name.to_owned())
-    })
+    ["fn ", "struct ", "type ", "mod "].iter().find_map(|word| name_after(line, word)).or_else(
+        || {
+            let (name, rest) = line.split_once(':')?;
+            let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let is_row = name.chars().all(is_name) && !name.is_empty() && !rest.starts_with(':');
+            is_row.then(|| name.to_owned())
+        },
+    )
 }
 
 fn name_after(line: &str, word: &str) -> Option<String> {
