@@ -22,11 +22,11 @@
 //! ```
 //!
 //! So while one thread asks and receives, no message wakes another thread. When that thread goes away for
-//! good, the I/O thread notices at the end of the second interval in which no waiter has led, each of at most
-//! [`LONGEST_INTERVAL`]; what happens on other connections meanwhile waits as long. If the thread leaves a
-//! backlog, connections with more to read or to write than a turn allows, the I/O thread begins again with
-//! the shortest interval: it checks soon, but does not lead if that thread is back by then. When a second
-//! thread or any task waits, the I/O thread leads.
+//! good, the I/O thread notices at the end of the first whole interval in which no waiter has led, that is
+//! within two of at most [`LONGEST_INTERVAL`]; what happens on other connections meanwhile waits as long. If
+//! the thread leaves a backlog, connections with more to read or to write than a turn allows, the I/O thread
+//! begins again with the shortest interval: it checks soon, but does not lead if that thread is back by then.
+//! When a second thread or any task waits, the I/O thread leads.
 //!
 //! # What threads share
 //!
