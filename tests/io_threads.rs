@@ -8,7 +8,7 @@ mod kit;
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, Once};
+use std::sync::{Barrier, Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -96,12 +96,14 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
         let pull = Pull::on(&runtime, noting(&name)).unwrap();
         let address = transport.address();
         let endpoint = pull.bind(&address.url).unwrap();
+        // None sends, and is gone, before all are seen.
+        let all_are_there = Barrier::new(PEERS + 1);
         thread::scope(|scope| {
             for _ in 0..PEERS {
                 scope.spawn(|| {
                     let push = Push::on(&elsewhere, Options::new()).unwrap();
                     push.connect(endpoint.url()).unwrap();
-                    pull.wait_for_peers(PEERS, SOON).unwrap();
+                    all_are_there.wait();
                     for n in 0..MESSAGES {
                         push.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap();
                     }
@@ -109,8 +111,11 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
                     conserved(&push.stats());
                 });
             }
-            pull.wait_for_peers(PEERS, SOON).unwrap();
-            assert_eq!(runtime.connections(), [PEERS / 4; 4]);
+            let seen = pull.wait_for_peers(PEERS, SOON);
+            let connections = runtime.connections();
+            all_are_there.wait();
+            seen.unwrap();
+            assert_eq!(connections, [PEERS / 4; 4]);
             let mut next = HashMap::new();
             for _ in 0..PEERS as u32 * MESSAGES {
                 let message = pull.recv_timeout(SOON).unwrap();
