@@ -117,7 +117,7 @@ fn every_kind_of_call_on_an_inherited_socket_says_so_at_once() {
         assert!(endpoint.close().is_err() && pull.close().is_err());
     });
     assert_eq!(pull.recv().unwrap(), "before");
-    kit::conserved(&pull.stats());
+    kit::conserved(|| pull.stats());
 }
 
 /// C450.
@@ -183,7 +183,7 @@ fn what_a_child_makes_itself_works() {
                 scope.spawn(|| rep.recv().unwrap().reply("pong").unwrap());
                 assert_eq!(req.request_timeout("ping", SOON).unwrap(), "pong");
             });
-            kit::conserved(&req.stats());
+            kit::conserved(|| req.stats());
         }
         // And once more, one generation on.
         let ours = Pair::new();
@@ -233,7 +233,7 @@ fn what_a_child_drops_disturbs_its_parent_in_nothing() {
         late.connect_now(endpoint.url()).unwrap();
         late.send("late").unwrap();
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "late");
-        kit::conserved(&pull.stats());
+        kit::conserved(|| pull.stats());
     }
 }
 
@@ -267,7 +267,7 @@ fn parent_and_child_do_not_both_send_on_one_socket() {
             });
         });
         assert!(matches!(pull.try_recv(), Err(RecvError::WouldBlock)));
-        kit::conserved(&push.stats());
+        kit::conserved(|| push.stats());
     }
 }
 

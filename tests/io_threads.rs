@@ -108,7 +108,7 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
                         push.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap();
                     }
                     assert_eq!(push.drain(SOON), 0);
-                    conserved(&push.stats());
+                    conserved(|| push.stats());
                 });
             }
             let seen = pull.wait_for_peers(PEERS, SOON);
@@ -127,7 +127,7 @@ fn accepted_connections_spread_over_the_threads_and_each_keeps_its_order() {
         });
         assert_noted(&name, evenly(&FOUR, PEERS / 4));
         eventually("all are gone", || runtime.connections() == [0; 4]);
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
     }
 }
 
@@ -219,7 +219,7 @@ fn a_peer_that_is_lost_on_any_thread_is_dialed_again() {
         assert_eq!(peer.read_to_end(), header(PUSH));
         *peer = answer(server);
     }
-    conserved(&push.stats());
+    conserved(|| push.stats());
 }
 
 fn pair_of_streams() -> (TcpStream, TcpStream) {
@@ -312,7 +312,7 @@ fn nothing_is_left(runtime: Runtime, pull: &Pull) {
         (stats.inprogress_connections, stats.current_connections) == (0, 0)
             && runtime.connections() == [0; 4]
     });
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }
 
 /// The listener goes while others keep connecting, and while peers send.
@@ -347,8 +347,8 @@ fn endpoints_come_and_go_under_traffic_and_every_message_is_accounted_for() {
     });
     push.close().unwrap();
     eventually("no connection is left", || runtime.connections() == [0; 4]);
-    conserved(&push.stats());
-    conserved(&pull.stats());
+    conserved(|| push.stats());
+    conserved(|| pull.stats());
 }
 
 #[test]
@@ -377,7 +377,9 @@ fn requests_and_timers_are_served_by_many_threads_as_by_one() {
         askers.into_iter().for_each(|asker| asker.join().expect("all are answered"));
         rep.close().unwrap();
     });
-    reqs.iter().for_each(|req| conserved(&req.stats()));
+    for req in &reqs {
+        conserved(|| req.stats());
+    }
     let options = Options::new().survey_deadline(Duration::from_millis(20));
     let surveyor = Surveyor::on(&runtime, options).unwrap();
     surveyor.bind("tcp://127.0.0.1:0").unwrap();
@@ -424,8 +426,8 @@ fn a_pair_that_connects_anew_loses_nothing_to_the_order_of_threads() {
                 let what = format!("{}, {threads} threads, {transport:?}, round {round}", P::NAME);
                 assert_eq!(message, n.to_be_bytes(), "{what}");
             }
-            conserved(&pair.stats());
-            conserved(&peer.stats());
+            conserved(|| pair.stats());
+            conserved(|| peer.stats());
         }
     }
     let _alone = alone();

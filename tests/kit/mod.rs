@@ -181,9 +181,22 @@ pub fn timed_out<T: std::fmt::Debug>(outcome: Result<T, RecvError>) {
     assert!(matches!(outcome, Err(RecvError::TimedOut(_))), "{outcome:?}");
 }
 
-/// Nothing has vanished from a socket.
+/// Nothing has vanished from a socket. Asks again while it seems so: a peer may have what it was sent before
+/// the thread that has sent it counts that. Yields the figures that add up.
 #[track_caller]
-pub fn conserved(stats: &Stats) {
+pub fn conserved(stats: impl Fn() -> Stats) -> Stats {
+    let end = Instant::now() + SOON;
+    loop {
+        let stats = stats();
+        let Err(broken) = stats.check_conservation() else { return stats };
+        assert!(Instant::now() < end, "{broken}\n{stats}");
+        std::thread::yield_now();
+    }
+}
+
+/// Nothing has vanished from a socket at which no thread is at work.
+#[track_caller]
+pub fn conserved_now(stats: &Stats) {
     if let Err(broken) = stats.check_conservation() {
         panic!("{broken}\n{stats}");
     }

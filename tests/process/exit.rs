@@ -83,7 +83,7 @@ fn small_messages_of_a_process_that_closes_and_exits_arrive() {
             }
             assert!(child.wait().unwrap().success());
         }
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
     }
 }
 
@@ -106,7 +106,7 @@ fn large_messages_of_a_process_that_closes_and_exits_arrive_where_the_peer_reads
             };
             assert!((0..20).any(|_| all_arrive()), "{transport:?}, {end}");
         }
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
     }
 }
 

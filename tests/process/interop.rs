@@ -371,7 +371,7 @@ fn push_goes_on_when_its_pull_is_killed(tool: &Tool) {
 
     push.close().unwrap();
     assert!(pushing.join().unwrap() > Some(resumed));
-    conserved(&push.stats());
+    conserved(|| push.stats());
 }
 
 #[test]

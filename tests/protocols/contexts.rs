@@ -46,8 +46,8 @@ fn every_context_gets_its_own_answers() {
         }
         rep.close().unwrap();
         server.join().unwrap();
-        conserved(&req.stats());
-        conserved(&rep.stats());
+        conserved(|| req.stats());
+        conserved(|| rep.stats());
     }
 }
 
@@ -71,8 +71,8 @@ fn replies_out_of_order_reach_the_right_contexts() {
         for (number, context) in asking.iter().enumerate() {
             assert_eq!(context.recv_timeout(SOON).unwrap(), format!("{number}"));
         }
-        conserved(&req.stats());
-        conserved(&rep.stats());
+        conserved(|| req.stats());
+        conserved(|| rep.stats());
     }
 }
 
@@ -102,7 +102,7 @@ fn closing_a_context_ends_its_calls_and_no_others() {
         assert_eq!(doomed.recv(), Err(RecvError::Closed));
         assert_eq!(doomed.close(), Err(Closed));
         assert_eq!(req.stats().drops(DropReason::Stale), 1);
-        conserved(&req.stats());
+        conserved(|| req.stats());
     }
 }
 
@@ -127,7 +127,7 @@ fn closing_the_socket_ends_the_calls_of_every_context() {
                     assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", S::NAME);
                 }
             });
-            conserved(&socket.stats());
+            conserved(|| socket.stats());
         }
     }
     one_by_one(every_conversant!(check));
@@ -166,7 +166,7 @@ fn a_closed_context_stays_closed() {
         for context in [open, socket.context()] {
             all_closed::<S>(&context);
         }
-        conserved(&socket.stats());
+        conserved(|| socket.stats());
     }
     fn all_closed<S: Converses>(context: &S::Context) {
         assert_eq!(context.try_recv(), Err(RecvError::Closed), "{}", S::NAME);
@@ -248,7 +248,7 @@ fn held_requests_are_sent_in_order_and_only_the_last_of_each_context() {
         assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock));
         assert_eq!(req.stats().drops(DropReason::Superseded), 1);
         let _ = contexts.map(|context| context.recv_timeout(SOON).unwrap());
-        conserved(&req.stats());
+        conserved(|| req.stats());
     }
 }
 
@@ -274,7 +274,7 @@ fn parallel_surveys_get_their_own_answers() {
             assert_eq!(context.recv().unwrap(), format!("{number}"));
             assert_eq!(context.try_recv(), Err(RecvError::WouldBlock));
         }
-        conserved(&surveyor.stats());
+        conserved(|| surveyor.stats());
     }
 }
 
@@ -317,7 +317,7 @@ fn the_receive_timeout_of_a_context_is_its_own() {
             assert!(matches!(context.recv(), Err(RecvError::TimedOut(_))), "{}", S::NAME);
             assert!(start.elapsed() >= short / 2);
         }
-        conserved(&socket.stats());
+        conserved(|| socket.stats());
     }
     sockets::at_once(every_conversant!(check));
 }
@@ -388,7 +388,7 @@ fn waiting_contexts_are_served_in_the_order_of_arrival() {
         for (number, context) in asking.iter().enumerate() {
             assert_eq!(context.recv_timeout(SOON).unwrap(), format!("{number}"));
         }
-        conserved(&rep.stats());
+        conserved(|| rep.stats());
     }
 }
 
@@ -415,7 +415,7 @@ fn the_future_of_a_dropped_context_is_closed() {
         assert_eq!(third.recv_timeout(SOON).unwrap(), "third");
         rep.close().unwrap();
         server.join().unwrap();
-        conserved(&req.stats());
+        conserved(|| req.stats());
     }
 }
 
@@ -580,7 +580,7 @@ fn each_context_gets_what_it_has_subscribed_to() {
         }
         assert_eq!(subscriber.try_recv(), Err(RecvError::WouldBlock));
         assert_eq!(subscriber.stats().messages_received, 103);
-        conserved(&subscriber.stats());
+        conserved(|| subscriber.stats());
     }
 }
 
@@ -603,8 +603,8 @@ fn ten_thousand_requests_are_outstanding_and_answered() {
         }
         rep.close().unwrap();
         server.join().unwrap();
-        conserved(&req.stats());
-        conserved(&rep.stats());
+        conserved(|| req.stats());
+        conserved(|| rep.stats());
     }
 }
 
@@ -637,7 +637,7 @@ fn of_ten_thousand_answering_contexts_each_question_goes_to_one() {
         answer(contexts.last().unwrap(), "answer");
         assert_eq!(answered(), "answer");
         assert_eq!(socket.stats().messages_received, some + 1);
-        conserved(&socket.stats());
+        conserved(|| socket.stats());
     }
     let (req, rep) = (Req::new(), Rep::new());
     let _joined = join!(rep, req, Transport::Inproc);
@@ -684,7 +684,7 @@ fn ten_thousand_subscribing_contexts_have_a_topic_each() {
         assert_eq!(context.recv_timeout(SOON).unwrap(), "all");
         assert_eq!(context.try_recv(), Err(RecvError::WouldBlock));
     }
-    conserved(&subscriber.stats());
+    conserved(|| subscriber.stats());
 }
 
 /// Semantics 12: for those that ask everyone. All are open before the first is answered.
@@ -705,6 +705,6 @@ fn ten_thousand_surveys_run_at_once() {
         question.reply(answer).unwrap();
         assert_eq!(survey.recv_timeout(SOON).unwrap(), n.to_string());
     }
-    conserved(&surveyor.stats());
-    conserved(&respondent.stats());
+    conserved(|| surveyor.stats());
+    conserved(|| respondent.stats());
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::kit::sockets::{Receives, Sends, Socket};
-use crate::kit::{QUIET, Raw, SOON, Transport, conserved, eventually, header};
+use crate::kit::{QUIET, Raw, SOON, Transport, conserved, conserved_now, eventually, header};
 use sinew::{
     AttemptError, ConnectError, OptionError, Options, Pair, Pair1, PipeEventKind, ProtocolId,
     RecvError, Runtime, SendError, raw,
@@ -65,7 +65,7 @@ fn peers_that_have_left_are_let_in_one_after_the_other() {
             receive(&pair, 0..120);
             let stats = pair.stats();
             assert_eq!((stats.accepted_connections, stats.rejected_pipes), (6, 0));
-            conserved(&stats);
+            conserved_now(&stats);
         }
     }
     check(Pair::on);
@@ -89,7 +89,7 @@ fn of_two_that_stay_the_second_is_turned_away_and_has_not_seen_a_header() {
             assert_eq!(first.read(8), greeting::<P>());
             first.send_frame(&message::<P>(7));
             receive(&pair, [7]);
-            conserved(&pair.stats());
+            conserved(|| pair.stats());
         }
     }
     check(Pair::on);
@@ -111,7 +111,7 @@ fn a_peer_that_says_nothing_keeps_nobody_out() {
             runtime.turn(Some(SOON)).unwrap();
         }
         assert_eq!(silent.read_to_end(), greeting::<Pair>());
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }
 
@@ -146,8 +146,8 @@ fn a_newcomer_waits_until_it_is_known_whether_the_peer_has_left() {
                 receive(&pair, 0..120);
             });
             assert_eq!(pair.stats().rejected_pipes, 0);
-            conserved(&pair.stats());
-            conserved(&second.stats());
+            conserved(|| pair.stats());
+            conserved(|| second.stats());
         }
     }
     check::<Pair>();
@@ -172,7 +172,7 @@ fn a_newcomer_does_not_wait_for_ever_to_know_whether_the_peer_has_left() {
         receive(&pair, 0..60);
         assert_eq!(pair.try_recv(), Err(RecvError::WouldBlock));
         assert_eq!(pair.stats().rejected_pipes, 1);
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }
 
@@ -203,6 +203,6 @@ fn a_peer_that_is_being_decided_about_keeps_its_turn() {
         receive(&pair, 0..40);
         assert_eq!(second.read(8), greeting::<Pair>());
         assert_eq!(pair.stats().rejected_pipes, 0);
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }

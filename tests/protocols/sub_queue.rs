@@ -46,8 +46,8 @@ fn read(sub: &Sub, last: u64) -> (u64, Duration) {
 }
 
 fn both_conserved(publisher: &Pub, subscriber: &Sub) {
-    conserved(&publisher.stats());
-    conserved(&subscriber.stats());
+    conserved(|| publisher.stats());
+    conserved(|| subscriber.stats());
 }
 
 /// What was sent was delivered or dropped for a reason, and a subscriber that reads drops nothing.
@@ -75,9 +75,7 @@ fn a_burst_is_delivered_or_accounted_for() {
         });
         publisher.send(numbered(SENT - 1)).expect("a PUB always sends");
         let (received, longest) = reader.join().expect("it has read to the end");
-        let (sent, got) = (publisher.stats(), subscriber.stats());
-        conserved(&sent);
-        conserved(&got);
+        let (sent, got) = (conserved(|| publisher.stats()), conserved(|| subscriber.stats()));
         let (slow, full) =
             (sent.drops(DropReason::SendQueueFull), got.drops(DropReason::RecvQueueFull));
         assert_eq!(received + slow + full, SENT, "{transport:?}\n{sent}\n{got}");
@@ -108,7 +106,7 @@ fn a_queue_that_nobody_reads_follows_its_rule() {
                 assert_eq!(subscriber.try_recv().expect("it is there"), text);
             }
             assert!(subscriber.try_recv().is_err());
-            conserved(&subscriber.stats());
+            conserved(|| subscriber.stats());
         }
     }
 }
@@ -132,7 +130,7 @@ fn the_newest_messages_remain_for_who_has_stopped_reading() {
         });
         assert_eq!(subscriber.try_recv().expect("it is there"), "18");
         assert_eq!(subscriber.try_recv().expect("it is there"), "19");
-        conserved(&subscriber.stats());
+        conserved(|| subscriber.stats());
     }
 }
 
@@ -232,7 +230,7 @@ fn what_nobody_wants_wakes_nobody() {
         eventually("it is woken", || woken.0.load(Ordering::SeqCst) == 1);
         let received = receive.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(matches!(received, Poll::Ready(Ok(message)) if message == "wanted"));
-        conserved(&subscriber.stats());
+        conserved(|| subscriber.stats());
     }
 }
 
@@ -260,7 +258,7 @@ fn a_subscriber_may_drive_its_own_runtime() {
         });
         while subscriber.recv_timeout(SOON).expect("more to come") == "wanted" {}
         sender.join().expect("a PUB always sends");
-        conserved(&subscriber.stats());
+        conserved(|| subscriber.stats());
     }
 }
 
@@ -301,6 +299,6 @@ fn contexts_that_read_do_not_wait_for_one_that_does_not() {
         for reader in readers {
             reader.join().expect("no reader fails");
         }
-        conserved(&subscriber.stats());
+        conserved(|| subscriber.stats());
     }
 }

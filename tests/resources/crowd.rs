@@ -56,5 +56,5 @@ fn a_socket_accepts_no_more_peers_than_may_be_decided_about() {
         peer.send_frame(b"let in");
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "let in");
     }
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }

@@ -35,7 +35,7 @@ impl Producers {
             }
             assert_eq!(push.drain(SOON), 0, "left unsent");
             push.close().unwrap();
-            conserved(&push.stats());
+            conserved(|| push.stats());
         }
     }
 
@@ -63,7 +63,7 @@ fn assert_all_are_received(runtime: &Runtime, producers: Producers, transport: T
         producing.join().unwrap();
     });
     assert!(pull.stats().intake_pauses > 0, "the consumer came late: {}", pull.stats());
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }
 
 /// C111, of many peers.
@@ -118,7 +118,7 @@ fn messages_of_inproc_producers_that_left_are_all_received() {
         assert_eq!(pull.recv_timeout(SOON).unwrap().len(), 900_000, "{n}");
     }
     producing.join().unwrap();
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }
 
 /// A PULL in which peers that are gone have left all they may.
@@ -159,7 +159,7 @@ fn who_connects_waits_until_something_has_been_received() {
         }
         patient.send_timeout("in time", SOON).unwrap();
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "in time");
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
     }
 }
 
@@ -205,7 +205,7 @@ fn a_peer_that_stays_is_read_while_nobody_new_is_let_in() {
         stays.send("small").unwrap();
     }
     eventually("they have arrived", || pull.stats().recv_queue == 52);
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }
 
 /// One that has left already is read no further, and what it sent stays with the kernel.
@@ -226,7 +226,7 @@ fn a_peer_that_has_left_is_read_when_there_is_room() {
         assert_eq!(pull.recv_timeout(SOON).unwrap().len(), 4000);
     }
     eventually("all are gone", || pull.peers().is_empty());
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }
 
 /// A server that sends and leaves, again and again, is not connected to for more than is received.
@@ -254,7 +254,7 @@ fn a_dialer_waits_as_a_listener_does() {
     }
     serve();
     assert_eq!(pull.recv_timeout(SOON).unwrap().len(), 4000);
-    conserved(&pull.stats());
+    conserved(|| pull.stats());
 }
 
 /// Connects, sends one message and leaves, without a look at the answer. `false`: too many wait there.
@@ -302,7 +302,7 @@ fn peers_that_send_and_leave_cost_little_and_lose_nothing() {
         }
         assert_eq!(received, sent);
         assert_eq!(pull.stats().drops(DropReason::PeerLeft), 0);
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
         let honest = Push::new();
         honest.connect_now(&url).unwrap();
         honest.send("honest").unwrap();
@@ -331,7 +331,7 @@ fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
     for n in 0..2 * HALF {
         assert_eq!(pair.recv_timeout(SOON).map(|message| message.len()).ok(), Some(4000), "{n}");
     }
-    conserved(&pair.stats());
+    conserved(|| pair.stats());
 }
 
 /// What a peer has sent before it went used to be lost when a send met the end first.
@@ -358,7 +358,7 @@ fn what_a_peer_sent_before_it_went_is_received_though_a_send_failed() {
         runtime.turn(Some(Duration::ZERO)).unwrap();
         pair.peers().is_empty()
     });
-    conserved(&pair.stats());
+    conserved(|| pair.stats());
 }
 
 /// What a peer leaves behind is kept until it is received, but not without end: peers that come, send
@@ -378,14 +378,13 @@ fn peers_that_leave_cannot_fill_the_memory() {
         peer.finish();
         kit::detached(&events);
     }
-    let stats = bus.stats();
+    let stats = conserved(|| bus.stats());
     assert!(stats.drops(DropReason::PeerLeft) >= 16, "{stats}");
     assert_eq!(stats.intake_pauses, 0);
-    conserved(&stats);
     let left: Vec<u8> = std::iter::from_fn(|| bus.try_recv().ok()).map(|kept| kept[0]).collect();
     let kept = u8::try_from(left.len()).unwrap();
     assert!((1..=4).contains(&kept), "{left:?}");
     assert_eq!(left, (20 - kept..20).collect::<Vec<_>>(), "the newest are kept, in order");
     assert!(bus.try_recv().is_err());
-    conserved(&bus.stats());
+    conserved(|| bus.stats());
 }

@@ -97,8 +97,8 @@ fn a_stream_that_falls_silent_gives_its_memory_back() {
         exchange(STREAM);
         eventually("the blocks are given back", || allocated() < before + (32 << 10));
     }
-    kit::conserved(&here.stats());
-    kit::conserved(&there.stats());
+    kit::conserved(|| here.stats());
+    kit::conserved(|| there.stats());
 }
 
 /// Waits until nothing has been given back for a while.
@@ -186,7 +186,7 @@ fn a_socket_that_takes_in_nothing_wakes_nobody() {
     let mut received: Vec<_> = (0..4).map(|_| pull.recv_timeout(SOON).unwrap().len()).collect();
     received.sort();
     assert_eq!(received, [4, 6, 4000, 4000]);
-    kit::conserved(&pull.stats());
+    kit::conserved(|| pull.stats());
 }
 
 #[test]

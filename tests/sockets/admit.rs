@@ -74,7 +74,7 @@ fn a_slow_decision_holds_up_no_message_and_no_other_connection_of_the_runtime() 
         doorman.answers(true);
         slow.send_timeout("late", SOON).unwrap();
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "late");
-        kit::conserved(&pull.stats());
+        kit::conserved(|| pull.stats());
     }
 }
 
@@ -128,7 +128,7 @@ fn what_comes_during_a_decision_is_received_after_it() {
     for expected in [PipeEventKind::Attaching, PipeEventKind::Attached, closed] {
         assert_eq!(next(&events), expected);
     }
-    kit::conserved(&pull.stats());
+    kit::conserved(|| pull.stats());
 }
 
 /// C440. Who has not been let in yet takes up no memory of ours, however many there are.

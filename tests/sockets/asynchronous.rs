@@ -82,9 +82,11 @@ fn every_call_has_its_async_form() {
             answering.send_async("a").await.unwrap();
             assert_eq!(asking.recv_async().await.unwrap(), "a");
         });
-        for stats in [left.stats(), right.stats(), req.stats(), rep.stats(), surveyor.stats()] {
-            conserved(&stats);
-        }
+        conserved(|| left.stats());
+        conserved(|| right.stats());
+        conserved(|| req.stats());
+        conserved(|| rep.stats());
+        conserved(|| surveyor.stats());
     }
 }
 
@@ -118,8 +120,8 @@ fn dropped_receives_lose_nothing() {
                 }
             }
         });
-        conserved(&sender.stats());
-        conserved(&receiver.stats());
+        conserved(|| sender.stats());
+        conserved(|| receiver.stats());
     }
 }
 
@@ -156,8 +158,8 @@ fn dropped_sends_send_nothing() {
             sent
         });
         assert!(!expected.is_empty());
-        conserved(&sender.stats());
-        conserved(&receiver.stats());
+        conserved(|| sender.stats());
+        conserved(|| receiver.stats());
     }
 }
 
@@ -193,8 +195,8 @@ fn dropped_requests_are_given_up() {
         assert_eq!((stats.held_outbound, stats.held_inbound), (0, 0));
         rep.close().unwrap();
         server.join().unwrap();
-        conserved(&req.stats());
-        conserved(&rep.stats());
+        conserved(|| req.stats());
+        conserved(|| rep.stats());
     }
 }
 
@@ -218,7 +220,7 @@ fn a_dropped_receive_passes_its_wake_up_on() {
             eventually("the last is woken", || counts[2].0.load(Ordering::SeqCst) > 0);
             assert_eq!(block_on(tasks[2].take().unwrap()).unwrap(), "x");
         }
-        conserved(&receiver.stats());
+        conserved(|| receiver.stats());
     }
 }
 

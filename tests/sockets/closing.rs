@@ -27,7 +27,7 @@ fn close_releases_every_receive_of_every_kind_of_socket() {
             released(&socket, sockets::waiting_recvs(), |name, outcome| {
                 assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", S::NAME);
             });
-            conserved(&socket.stats());
+            conserved(|| socket.stats());
         }
     }
     one_by_one(every_receiver!(check));
@@ -40,7 +40,7 @@ fn close_releases_every_send_of_every_kind_of_socket() {
         for _ in 0..if S::WAITS { 20 } else { 0 } {
             let socket = S::with(Options::new());
             released(&socket, sockets::waiting_sends(), gives_back::<S>);
-            conserved(&socket.stats());
+            conserved(|| socket.stats());
         }
     }
     one_by_one(every_sender!(check));
@@ -66,7 +66,7 @@ fn close_releases_every_send_that_waits_for_a_stalled_peer() {
             let start = Instant::now();
             released(&socket, sockets::waiting_sends(), gives_back::<S>);
             assert!(start.elapsed() < SOON, "{}: close does not wait", S::NAME);
-            eventually("all is counted", || socket.stats().check_conservation().is_ok());
+            conserved(|| socket.stats());
         }
     }
     at_once(every_sender!(check));
@@ -194,7 +194,7 @@ fn every_kind_of_socket_says_closed() {
         assert_eq!(endpoint.close(), Err(Closed));
         assert!(socket.peers().is_empty());
         assert_eq!(socket.drain(SOON), 0);
-        conserved(&socket.stats());
+        conserved(|| socket.stats());
     }
     fn sends<S: Socket + Sends>() {
         let socket = S::with(Options::new());
@@ -295,8 +295,8 @@ fn close_drops_and_counts_what_nobody_will_have() {
     pair.close().unwrap();
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(pair.stats().drops(DropReason::ClosedUnread), 1);
-    conserved(&pair.stats());
-    conserved(&peer.stats());
+    conserved(|| pair.stats());
+    conserved(|| peer.stats());
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn linger_lets_the_io_thread_write_on_while_close_returns_at_once() {
     }
     assert!(slow.read_to_end().is_empty());
     eventually("all is written", || pair.stats().copies_written == sent as u64);
-    conserved(&pair.stats());
+    conserved(|| pair.stats());
 }
 
 #[test]
@@ -487,7 +487,7 @@ fn no_event_of_a_new_pipe_begins_after_close_has_returned() {
         let late: Vec<_> = events.try_iter().map(|event| event.kind).collect();
         assert!(!late.contains(&PipeEventKind::Attaching), "round {round}: {late:?}");
         pair.close().unwrap();
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }
 
@@ -502,11 +502,10 @@ fn closing_counts_what_contexts_have_not_received() {
     publisher.send("one").unwrap();
     eventually("both have it", || subscriber.stats().held_inbound == 2);
     subscriber.close().unwrap();
-    let stats = subscriber.stats();
+    let stats = conserved(|| subscriber.stats());
     assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 2));
-    conserved(&stats);
     drop(context);
-    conserved(&subscriber.stats());
+    conserved(|| subscriber.stats());
 
     let (surveyor, respondent) = (Surveyor::new(), Respondent::new());
     let _address = join!(surveyor, respondent, Transport::Tcp);
@@ -519,5 +518,5 @@ fn closing_counts_what_contexts_have_not_received() {
     let stats = surveyor.stats();
     assert_eq!((stats.held_inbound, stats.drops(DropReason::ClosedUnread)), (0, 1));
     drop(survey);
-    conserved(&surveyor.stats());
+    conserved(|| surveyor.stats());
 }

@@ -172,7 +172,7 @@ fn what_a_peer_would_not_take_is_refused_where_it_is_sent() {
         assert_eq!(printed(error), said);
         push.send(vec![7; MIB]).unwrap();
         assert_eq!(pull.recv_timeout(SOON).unwrap().len(), MIB);
-        kit::conserved(&push.stats());
+        kit::conserved(|| push.stats());
 
         let (req, rep) = (Req::new(), Rep::new());
         let _address = join!(rep, req, transport);

@@ -98,7 +98,7 @@ fn a_body_may_use_its_sockets_when_close_drops_it() {
         pull.close().unwrap();
         maker.all_ended(3);
         assert_eq!(pull.stats().drops(DropReason::ClosedUnread), 3);
-        kit::conserved(&pull.stats());
+        kit::conserved(|| pull.stats());
     });
 }
 
@@ -335,8 +335,8 @@ fn a_close_that_drops_bodies_that_panic_tells_the_peers() {
         let told = events.recv_timeout(SOON).unwrap();
         assert!(matches!(told.kind, PipeEventKind::Detached(_)), "{told}");
         assert_eq!(pull.stats().drops(DropReason::ClosedUnread), 3);
-        kit::conserved(&pull.stats());
-        kit::conserved(&push.stats());
+        kit::conserved(|| pull.stats());
+        kit::conserved(|| push.stats());
     });
 }
 
@@ -362,8 +362,8 @@ fn a_body_that_panics_when_it_is_dropped_for_a_newer_one_changes_nothing() {
         let received: Vec<_> = received.collect();
         assert_eq!(received, (30 - received.len() as u8..30).collect::<Vec<_>>());
         assert_eq!(received.len(), 8);
-        kit::conserved(&publisher.stats());
-        kit::conserved(&slow.stats());
+        kit::conserved(|| publisher.stats());
+        kit::conserved(|| slow.stats());
     });
 }
 

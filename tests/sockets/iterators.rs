@@ -59,7 +59,7 @@ fn try_iter_takes_what_is_there_and_does_not_wait() {
         assert_eq!(pull.stats().recv_queue, 4, "nothing is received ahead");
         let all: Vec<String> = some.map(|message| message.to_string()).collect();
         assert_eq!(all, ["1", "2", "3", "4"]);
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
     }
 }
 

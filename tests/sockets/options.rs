@@ -273,7 +273,7 @@ fn a_receive_limit_holds_for_the_endpoints_and_connections_that_are_there() {
         assert_eq!(pair.recv_timeout(SOON).unwrap().len(), 9);
         peer.send(vec![7; 10]).unwrap();
         assert_eq!(kit::detached(&events), DetachReason::Oversize { announced: 10, limit: 9 });
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }
 

@@ -188,8 +188,8 @@ fn a_pipe_closed_by_hand_comes_back_under_another_id() {
             assert_eq!(next(&events).0, PipeEventKind::Attached);
             closing.wait_for_peers(1, SOON).unwrap();
             assert_ne!(closing.peers()[0].pipe, id, "{transport:?}");
-            conserved(&listener.stats());
-            conserved(&dialer.stats());
+            conserved(|| listener.stats());
+            conserved(|| dialer.stats());
         }
     }
 }

@@ -77,7 +77,7 @@ fn a_send_with_nobody_there_times_out_and_gives_the_message_back() {
         assert!(matches!(error, SendError::WouldBlock(_)), "{}: {error:?}", S::NAME);
         assert_eq!(error.into_message(), mine());
         assert_eq!(socket.stats().messages_sent, 0);
-        kit::conserved(&socket.stats());
+        kit::conserved(|| socket.stats());
     }
     at_once(every_sender!(check));
     let req = Req::new();

@@ -25,7 +25,7 @@ fn lives_on(pair: &Pair) {
     peer.send_timeout("fro", SOON).unwrap();
     assert_eq!(pair.recv_timeout(SOON).unwrap(), "fro");
     endpoint.close().unwrap();
-    kit::conserved(&pair.stats());
+    kit::conserved(|| pair.stats());
 }
 
 #[track_caller]
@@ -192,7 +192,7 @@ fn an_answer_over_the_limit() {
     assert!(matches!(error.reason(), SendError::TooLarge { limit: 8, header: 4, .. }));
     error.into_parts().0.reply("1234").unwrap();
     assert_eq!(raw.read_frame(), b"\x80\0\0\x011234");
-    kit::conserved(&rep.stats());
+    kit::conserved(|| rep.stats());
 }
 
 /// A PAIR that listens, its events, and a raw peer that it has accepted.
@@ -239,7 +239,7 @@ fn a_send_in_the_wrong_state() {
         assert!(matches!(context.send("!"), Err(SendError::State(_))));
         assert_eq!(asking.join().unwrap().unwrap(), "!");
     });
-    kit::conserved(&rep.stats());
+    kit::conserved(|| rep.stats());
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn use_after_close() {
     assert_eq!(pair.events().recv().map(drop), Err(RecvError::Closed));
     assert!(pair.peers().is_empty());
     assert_eq!(pair.drain(SOON), 0);
-    kit::conserved(&pair.stats());
+    kit::conserved(|| pair.stats());
 
     let req = Req::new();
     req.close().unwrap();
@@ -375,7 +375,7 @@ fn half_a_frame_and_silence() {
     silent.send(start);
     rep.close().unwrap();
     assert_eq!(silent.read_to_end(), []);
-    kit::conserved(&rep.stats());
+    kit::conserved(|| rep.stats());
 }
 
 #[test]
@@ -412,8 +412,7 @@ fn an_idle_sender_throws_away_what_it_hears_and_sees_its_peer_leave() {
         peer.finish();
         detached(events);
     }
-    for stats in [push.stats(), publisher.stats()] {
+    for stats in [kit::conserved(|| push.stats()), kit::conserved(|| publisher.stats())] {
         assert_eq!(stats.drops(DropReason::Unexpected), 300);
-        kit::conserved(&stats);
     }
 }

@@ -419,7 +419,7 @@ fn closing_an_endpoint_closes_its_pipes_and_no_others() {
     }
     rep.close().unwrap();
     assert!(events.try_recv().is_err());
-    kit::conserved(&rep.stats());
+    kit::conserved(|| rep.stats());
 }
 
 /// C255, for the one thing that is named by number: a pipe.
@@ -741,8 +741,8 @@ fn inproc_sends_without_a_reader_are_bounded() {
         right.try_recv().unwrap();
     }
     left.send_timeout("more", SOON).unwrap();
-    kit::conserved(&left.stats());
-    kit::conserved(&right.stats());
+    kit::conserved(|| left.stats());
+    kit::conserved(|| right.stats());
 }
 
 /// C273.
@@ -780,7 +780,7 @@ fn one_socket_serves_all_transports_at_once() {
                     let question = format!("{url} {i}");
                     assert_eq!(req.request_timeout(&question, SOON).unwrap(), question);
                 }
-                kit::conserved(&req.stats());
+                kit::conserved(|| req.stats());
             })
         });
         for client in clients {
@@ -788,7 +788,7 @@ fn one_socket_serves_all_transports_at_once() {
         }
     });
     rep.close().unwrap();
-    kit::conserved(&rep.stats());
+    kit::conserved(|| rep.stats());
 }
 
 /// The peer may be gone by the time our own side has agreed to it.
@@ -835,10 +835,10 @@ fn inproc_connectors_survive_listeners_that_come_and_go() {
     echo(&rep);
     for dialer in &dialers {
         assert_eq!(dialer.request_timeout("there?", SOON).unwrap(), "there?");
-        kit::conserved(&dialer.stats());
+        kit::conserved(|| dialer.stats());
     }
     rep.close().unwrap();
-    kit::conserved(&rep.stats());
+    kit::conserved(|| rep.stats());
 }
 
 /// What a program prints when it looks for a mistake.

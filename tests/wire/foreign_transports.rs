@@ -310,7 +310,7 @@ fn a_connection_that_misbehaves_ends_and_nothing_else() {
         while scene.left.try_recv().is_ok() {}
         scene.talk();
         for pair in [&scene.left, &scene.right] {
-            conserved(&pair.stats());
+            conserved(|| pair.stats());
         }
     }
 }

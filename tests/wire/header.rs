@@ -202,7 +202,7 @@ fn a_frame_may_come_in_the_segment_of_the_header() {
         assert_eq!(pair.recv_timeout(SOON).unwrap(), "A");
         peer.send_frame(b"B");
         assert_eq!(pair.recv_timeout(SOON).unwrap(), "B");
-        kit::conserved(&pair.stats());
+        kit::conserved(|| pair.stats());
     }
 }
 

@@ -31,7 +31,7 @@ fn read_ahead(transport: Transport, options: Options, bodies: &[Vec<u8>]) -> Sta
         for body in bodies {
             assert_eq!(pull.recv_timeout(SOON).unwrap().to_vec(), *body);
         }
-        conserved(&pull.stats());
+        conserved(|| pull.stats());
         pull.close().unwrap();
         stats
     })

@@ -152,7 +152,7 @@ fn talk(left: &Pair, right: &Pair) {
 #[track_caller]
 fn all_conserved(pairs: [&Pair; 2]) {
     for pair in pairs {
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }
 
@@ -249,7 +249,7 @@ fn a_message_above_the_limit_costs_the_pipe(fixture: &Fixture) {
         mouth.send_timeout("few", SOON).unwrap();
         assert_eq!(ear.recv_timeout(SOON).unwrap(), "few");
         assert_eq!(ear.stats().oversize, 1);
-        conserved(&ear.stats());
+        conserved(|| ear.stats());
     }
 }
 
@@ -296,7 +296,7 @@ fn a_thousand_messages_of_random_size_cross_each_way_in_order(fixture: &Fixture)
     });
     for pair in [&left, &right] {
         assert_eq!(pair.stats().messages_received, COUNT as u64);
-        conserved(&pair.stats());
+        conserved(|| pair.stats());
     }
 }
 
@@ -520,7 +520,7 @@ fn traffic_goes_on_when_the_listener_returns(fixture: &Fixture) {
         eventually("the loss is noticed without traffic", || dialer.peers().is_empty());
     }
     assert_eq!(dialer.stats().established_connections, ROUNDS);
-    conserved(&dialer.stats());
+    conserved(|| dialer.stats());
 }
 
 fn one_listener_serves_many_peers(fixture: &Fixture) {
@@ -540,12 +540,12 @@ fn one_listener_serves_many_peers(fixture: &Fixture) {
                     let question = format!("{number} {turn}");
                     assert_eq!(req.request_timeout(&question, SOON).unwrap(), question);
                 }
-                conserved(&req.stats());
+                conserved(|| req.stats());
             });
         }
     });
     rep.close().unwrap();
-    conserved(&rep.stats());
+    conserved(|| rep.stats());
 }
 
 fn the_loss_of_a_peer_is_noticed_without_traffic(fixture: &Fixture) {

@@ -91,8 +91,8 @@ fn a_stream_yields_what_comes_and_ends_with_its_socket() {
             assert_eq!(stream.next().await, None);
             assert_eq!(stream.next().await, None, "it stays at its end");
         });
-        conserved(&pull.stats());
-        conserved(&push.stats());
+        conserved(|| pull.stats());
+        conserved(|| push.stats());
     }
 }
 
@@ -182,7 +182,7 @@ fn contexts_that_answer_are_streams_of_what_they_are_asked() {
             }
             answering.close().unwrap();
             assert_eq!(requests.next().await, None);
-            conserved(&rep.stats());
+            conserved(|| rep.stats());
 
             let answering = respondent.context();
             let survey = surveyor.survey("q").unwrap();
@@ -224,7 +224,7 @@ fn dropped_streams_of_a_context_lose_nothing() {
         block_on(answering.send_async(request)).unwrap();
         assert_eq!(asking.recv_timeout(SOON).unwrap()[..], n.to_be_bytes());
     }
-    conserved(&rep.stats());
+    conserved(|| rep.stats());
 }
 
 #[test]
@@ -352,8 +352,8 @@ fn ten_thousand_requests_are_in_work_at_once() {
             vec![Box::pin(serving), Box::pin(asking)];
         Runtime::Tokio.run(tasks);
         assert_eq!(in_hand.load(Ordering::SeqCst), requests);
-        conserved(&req.stats());
-        conserved(&rep.stats());
+        conserved(|| req.stats());
+        conserved(|| rep.stats());
     }
 }
 
@@ -491,14 +491,13 @@ fn a_hundred_thousand_dropped_futures_lose_nothing() {
         let counts = [&storm.replies, &storm.answers].map(|count| count.load(Ordering::Relaxed));
         assert!(!sent.is_empty() && counts[0] > 0 && counts[1] > 0, "{counts:?}");
         for stats in [
-            storm.push.stats(),
-            storm.pull.stats(),
-            storm.req.stats(),
-            storm.rep.stats(),
-            storm.surveyor.stats(),
-            storm.respondent.stats(),
+            conserved(|| storm.push.stats()),
+            conserved(|| storm.pull.stats()),
+            conserved(|| storm.req.stats()),
+            conserved(|| storm.rep.stats()),
+            conserved(|| storm.surveyor.stats()),
+            conserved(|| storm.respondent.stats()),
         ] {
-            conserved(&stats);
             assert_eq!((stats.held_outbound, stats.held_inbound), (0, 0));
         }
         eventually("nothing is left to send", || storm.push.stats().send_queue == 0);
