@@ -887,8 +887,10 @@ pub enum Overflow {
     /// The message is dropped. With PUSH, and PAIR v1 with many peers, also when there is no peer; the
     /// latter waits for its first.
     DropNewest,
-    /// The oldest message in the queue is dropped. While some are being written none can be, and the
-    /// queue may grow to twice its bounds; beyond that the new message is dropped.
+    /// The oldest message in the queue is dropped. While another thread takes messages out of the queue, to
+    /// write them or, within the process, to receive them, none in it can be: the queue then grows to twice
+    /// its bounds, and beyond that the new message is dropped. The next send that finds nobody at the queue
+    /// brings it back within its bounds.
     DropOldest,
     /// The message is dropped and the slow peer disconnected, as
     /// [`TooSlow`](crate::DetachReason::TooSlow). One that had connected to us comes back by itself,

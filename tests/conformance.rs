@@ -137,7 +137,8 @@ fn files(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
 /// documentation with examples. A citation at the top of a file is only an introduction.
 fn read(file: &str, text: &str, citations: &mut Citations) {
     let mut cited: Vec<(u16, bool)> = Vec::new();
-    let mut in_tests = file.split('/').any(|part| part == "tests") || file.contains("/sim");
+    let mut in_tests =
+        file.split('/').any(|part| matches!(part, "tests" | "tests.rs")) || file.contains("/sim");
     let mut examples = false;
     let mut function = String::new();
     for line in text.lines().map(str::trim) {

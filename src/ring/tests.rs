@@ -203,19 +203,28 @@ fn a_producer_never_waits_for_the_consumer() {
     assert_eq!(consumer.consume(9).messages, 1);
 }
 
+/// C492.
 #[test]
 fn a_ring_that_drops_its_oldest_holds_twice_its_bounds_while_its_consumer_is_at_work() {
-    for bounds in [bounds(4, 1000), bounds(1000, 4)] {
+    // The last has bytes for three messages: the fourth fills it, and the seventh fills it twice.
+    for (bounds, fits, most) in
+        [(bounds(4, 1000), 4, 8), (bounds(1000, 4), 4, 8), (bounds(1000, 10), 4, 7)]
+    {
+        let len = if bounds.bytes == 10 { 3 } else { 1 };
         let mut ring = ring(bounds);
         let shared = Arc::clone(ring.ring());
+        let mut push = |n: u8| ring.push_evicting(&vec![n; len], &body(0));
         let consumer = shared.consumer();
-        let pushed: Vec<_> = (0..100).map(|_| ring.push_evicting(b"x", &body(0)).0).collect();
-        assert!(pushed[..8].iter().all(Result::is_ok));
-        assert!(pushed[8..].iter().all(|refused| *refused == Err(PushRefusal::Full)));
-        assert_eq!(ring.queued(), queued(8, 8));
+        for n in 0..100 {
+            let expected = if n < most { Ok(Wake(false)) } else { Err(PushRefusal::Full) };
+            assert_eq!(push(n), (expected, 0), "{n} with {bounds:?}");
+        }
+        assert_eq!(shared.queued(), queued(most.into(), widen(len) * u64::from(most)));
         drop(consumer);
-        assert_eq!(ring.push_evicting(b"x", &body(0)), (Ok(Wake(false)), 5));
-        assert_eq!(ring.queued(), queued(4, 4));
+        assert_eq!(push(100), (Ok(Wake(false)), (most - fits + 1).into()));
+        let kept: Vec<u8> = std::iter::from_fn(|| pop(&shared)).map(|kept| kept[0]).collect();
+        let oldest = most - fits + 1;
+        assert_eq!(kept, (oldest..most).chain([100]).collect::<Vec<_>>(), "the oldest have gone");
     }
 }
 
