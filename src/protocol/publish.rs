@@ -289,8 +289,8 @@ mod tests {
         (publisher, io)
     }
 
-    fn publish(publisher: &mut Pub, io: &mut ManualPort, text: &'static str) {
-        publisher.send(&(), &body(text), start(), io).unwrap();
+    fn publish(publisher: &mut Pub, io: &mut ManualPort, text: &str) {
+        publisher.send(&(), &Bytes::copy_from_slice(text.as_bytes()), start(), io).unwrap();
     }
 
     /// C138, C161.
@@ -482,8 +482,8 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_in_bytes_but_for_one_message() {
         let (mut publisher, mut io) = conflating(Overflow::DropOldest);
-        let long: &'static str = "b".repeat(101).leak();
-        for text in ["a1", long] {
+        let long = "b".repeat(101);
+        for text in ["a1", &long] {
             publish(&mut publisher, &mut io, text);
         }
         assert_eq!(drops(&mut io), [DropReason::SendQueueFull]);
