@@ -216,26 +216,6 @@ mod tests {
     use super::super::testing::{ManualPort, body, pipe, start};
     use super::*;
 
-    /// Runs a test for both roles.
-    macro_rules! for_both {
-        ($($(#[$doc:meta])* fn $name:ident<$role:ident>() $body:block)*) => {
-            $(mod $name {
-                use super::*;
-                fn check<$role: Role>() $body
-
-                $(#[$doc])* #[test]
-                fn as_rep() {
-                    check::<ToRequests>();
-                }
-
-                $(#[$doc])* #[test]
-                fn as_respondent() {
-                    check::<ToSurveys>();
-                }
-            })*
-        };
-    }
-
     type Received = Result<(Route, Message), RecvRefusal>;
 
     fn socket<R: Role>() -> (Answerer<R>, ManualPort) {
@@ -259,9 +239,10 @@ mod tests {
         words.chain(*b"\x80\0\0\x01a").collect()
     }
 
-    for_both! {
-        /// B1 to B4, B17; E20; C058, C183.
-        fn a_request_is_received_and_answered<R>() {
+    /// B1 to B4, B17; E20; C058, C183.
+    #[test]
+    fn a_request_is_received_and_answered() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             for (request, text) in [
                 (&b"\x80\0\0\x01abc"[..], &b"abc"[..]),
@@ -278,17 +259,27 @@ mod tests {
                 assert_eq!(io.take_sent(), [(pipe(1), answer)]);
             }
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// B10, E21.
-        fn an_answer_goes_out_with_the_whole_backtrace<R>() {
+    /// B10, E21.
+    #[test]
+    fn an_answer_goes_out_with_the_whole_backtrace() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
             rep.send(&route, &body("r"), start(), &mut io).unwrap();
             assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x07\x80\0\0\x01r".to_vec())]);
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// B5 to B9, B12, B16; C084, C178.
-        fn junk_is_counted_and_the_next_request_received_by_the_same_recv<R>() {
+    /// B5 to B9, B12, B16; C084, C178.
+    #[test]
+    fn junk_is_counted_and_the_next_request_received_by_the_same_recv() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let over = [traced(8), vec![0; 36]];
             let bad: [&[u8]; 5] =
@@ -302,9 +293,14 @@ mod tests {
             let expected = [[malformed; 5].as_slice(), &[over_limit; 2]].concat();
             assert_eq!(io.take_drops(), expected);
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// B11, B13 to B15; C085, C179, C190.
-        fn a_request_may_have_as_many_words_as_the_ttl<R>() {
+    /// B11, B13 to B15; C085, C179, C190.
+    #[test]
+    fn a_request_may_have_as_many_words_as_the_ttl() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             assert_eq!(body_of(receive(&mut rep, &mut io, &traced(7))), "a");
             rep.set_ttl(1);
@@ -314,9 +310,14 @@ mod tests {
             rep.set_ttl(255);
             assert_eq!(body_of(receive(&mut rep, &mut io, &traced(254))), "a");
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// C062, C089, C194: answers in any order, each to its own asker.
-        fn an_answer_goes_to_whoever_asked<R>() {
+    /// C062, C089, C194: answers in any order, each to its own asker.
+    #[test]
+    fn an_answer_goes_to_whoever_asked() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             for n in [1, 2] {
                 io.arrives(pipe(n), b"\x80\0\0\x05x");
@@ -336,9 +337,14 @@ mod tests {
                 .map(|(n, id)| (pipe(n), vec![0x80, 0, 0, id, b'r']));
             assert_eq!(sent, expected);
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// C080, C181.
-        fn an_answer_to_an_asker_that_has_gone_succeeds_and_is_counted<R>() {
+    /// C080, C181.
+    #[test]
+    fn an_answer_to_an_asker_that_has_gone_succeeds_and_is_counted() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.break_off(pipe(1));
@@ -347,9 +353,14 @@ mod tests {
             assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::PeerGone)]);
             assert_eq!(io.take_sent(), []);
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// C087, C184, C205: only those who answer this peer wait.
-        fn an_answer_waits_for_room_in_its_own_pipe<R>() {
+    /// C087, C184, C205: only those who answer this peer wait.
+    #[test]
+    fn an_answer_waits_for_room_in_its_own_pipe() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
@@ -363,9 +374,14 @@ mod tests {
             assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
             rep.send(&route, &body("r"), start(), &mut io).unwrap();
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// The push that succeeds has called off the order for `writable`.
-        fn an_answer_that_finds_room_speaks_for_those_that_wait_for_it<R>() {
+    /// The push that succeeds has called off the order for `writable`.
+    #[test]
+    fn an_answer_that_finds_room_speaks_for_those_that_wait_for_it() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
@@ -374,9 +390,14 @@ mod tests {
             rep.send(&route, &body("s"), start(), &mut io).unwrap();
             assert!(rep.ready(route.interest()));
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// C088.
-        fn an_answer_that_waits_succeeds_when_its_pipe_goes<R>() {
+    /// C088.
+    #[test]
+    fn an_answer_that_waits_succeeds_when_its_pipe_goes() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
@@ -386,9 +407,14 @@ mod tests {
             assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
             assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// Semantics 5.2, last row; D35.
-        fn what_nobody_has_received_goes_with_its_asker<R>() {
+    /// Semantics 5.2, last row; D35.
+    #[test]
+    fn what_nobody_has_received_goes_with_its_asker() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             io.arrives(pipe(1), b"\x80\0\0\x01a");
             rep.readable(pipe(1), &mut io);
@@ -396,23 +422,35 @@ mod tests {
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
             assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::AskerGone)]);
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// C341, C342: a receive that fails takes nothing from whoever holds a request.
-        fn a_failed_recv_changes_nothing<R>() {
+    /// C341, C342: a receive that fails takes nothing from whoever holds a request.
+    #[test]
+    fn a_failed_recv_changes_nothing() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
             rep.send(&route, &body("r"), start(), &mut io).unwrap();
             assert_eq!(io.take_sent(), [(pipe(1), b"\x80\0\0\x01r".to_vec())]);
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
 
-        /// C206.
-        fn a_recv_with_nothing_there_would_block<R>() {
+    /// C206.
+    #[test]
+    fn a_recv_with_nothing_there_would_block() {
+        fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             assert!(!rep.ready(RECV));
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
             rep.readable(pipe(1), &mut io);
             assert!(rep.ready(RECV) && io.take_woken(RECV));
         }
+        check::<ToRequests>();
+        check::<ToSurveys>();
     }
 }
