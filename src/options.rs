@@ -2,7 +2,7 @@
 //!
 //! Owns the values, their defaults and their ranges. An [`Options`] is checked as a whole when a
 //! socket takes it, so a wrong value is a typed error there and never a surprise later. Source of
-//! the defaults: semantics specification, section 17.
+//! the defaults: `docs/spec/semantics.md`, section 17.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -830,7 +830,7 @@ pub(crate) struct Kind {
 
 /// The places of a pipe among the others of its socket: 1 is served first, 16 last.
 ///
-/// Nothing of it is visible on the wire. Semantics specification, section 3.4.
+/// Nothing of it is visible on the wire (`docs/spec/semantics.md`, section 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Priorities {
     /// For PUSH and REQ, which choose one pipe for each message. A broadcast ignores it.

@@ -304,6 +304,31 @@ fn links_into_the_specification_lead_to_its_sections() {
     assert!(links > 0 && astray.is_empty(), "no such section: {astray:#?}");
 }
 
+/// What a program's author reads says the rule itself, and links to the section; it names no case of a list that
+/// is not there. Examples cite cases in lines that are not shown.
+#[test]
+fn what_is_rendered_names_no_rule_by_its_number() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let public =
+        ["api", "transport/mod.rs", "transport/file.rs", "message.rs", "stats.rs", "error.rs"];
+    let more = ["options.rs", "peer.rs", "protocol_id.rs", "detach.rs", "address.rs", "runtime.rs"];
+    let mut found = Vec::new();
+    for path in public.iter().chain(&more).map(|name| root.join(name)) {
+        let files = if path.is_dir() { files(&path, &["rs"]) } else { vec![path] };
+        for file in files {
+            let text = fs::read_to_string(&file).expect("a source file");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = code.lines().map(str::trim).filter(|line| line.starts_with("///"));
+            let rendered = lines.filter(|line| !line.contains("# //"));
+            let by_number = rendered.filter(|line| {
+                line.contains("specification, section") || marks(line).any(|mark| mark.len() > 3)
+            });
+            found.extend(by_number.map(|line| format!("{}: {line}", file.display())));
+        }
+    }
+    assert!(found.is_empty(), "documentation that its reader cannot follow: {found:#?}");
+}
+
 /// What rustdoc makes of a heading: `51-req` of `### 5.1 REQ`.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().chars();
