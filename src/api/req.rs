@@ -11,7 +11,7 @@ use super::send::POLLED_TOO_OFTEN;
 use crate::api::context::Conversing;
 use crate::error::{Call, RequestError};
 use crate::pipe::random_u32;
-use crate::protocol::{Conversation, RecvRefusal, Turn};
+use crate::protocol::{Awaited, Conversation, RecvRefusal};
 use crate::socket::wait::Failure;
 
 /// REQ: asks, and gets the answer that belongs to the question.
@@ -109,11 +109,11 @@ impl Req {
     }
 
     fn ask(&self, message: Message, patience: Patience) -> Result<Message, RequestError> {
-        let (mut asked, turn) = open_request(&self.core, &message)?;
-        let attempt = asked.last_recv(turn);
+        let (mut asked, awaited) = open_request(&self.core, &message)?;
+        let attempt = asked.last_recv(awaited);
         let reply = self
             .core
-            .wait(turn.interest(), patience, attempt)
+            .wait(awaited.interest(), patience, attempt)
             .map_err(|failure| request_error(&self.core, failure, message))?;
         asked.mark_over();
         Ok(reply)
@@ -130,7 +130,7 @@ pub struct Requesting {
     /// Until there is a reply, or it is given back.
     message: Option<Message>,
     /// Once it is sent.
-    asked: Option<(Conversing<protocol::Req>, Turn)>,
+    asked: Option<(Conversing<protocol::Req>, Awaited)>,
     spot: Spot,
 }
 
@@ -140,7 +140,7 @@ impl Future for Requesting {
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let Self { core, message, asked, spot } = &mut *self;
         let request = message.as_ref().expect(POLLED_TOO_OFTEN);
-        let (conversing, turn) = match asked {
+        let (conversing, awaited) = match asked {
             Some(asked) => asked,
             None => match open_request(core, request) {
                 Ok(opened) => asked.insert(opened),
@@ -150,8 +150,8 @@ impl Future for Requesting {
                 }
             },
         };
-        let attempt = conversing.last_recv(*turn);
-        let outcome = ready!(core.poll_wait(turn.interest(), spot, cx, attempt));
+        let attempt = conversing.last_recv(*awaited);
+        let outcome = ready!(core.poll_wait(awaited.interest(), spot, cx, attempt));
         if outcome.is_ok() {
             conversing.mark_over();
         }
@@ -178,7 +178,7 @@ impl fmt::Debug for Requesting {
 fn open_request(
     core: &Handle<protocol::Req>,
     message: &Message,
-) -> Result<(Conversing<protocol::Req>, Turn), RequestError> {
+) -> Result<(Conversing<protocol::Req>, Awaited), RequestError> {
     let outgoing = core
         .outgoing(&Conversation::FIRST, message.body())
         .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
@@ -191,13 +191,13 @@ fn open_request(
         let conversation = req.open(resends);
         // A REQ takes every request: it holds what it cannot send.
         outgoing.send(&conversation, req, &mut io, now).ok()?;
-        Some((conversation, req.turn(conversation).ok()?))
+        Some((conversation, req.awaited(conversation).ok()?))
     });
-    let (conversation, turn) = opened.ok_or_else(|| match core.is_forked() {
+    let (conversation, awaited) = opened.ok_or_else(|| match core.is_forked() {
         true => RequestError::Forked(message.clone()),
         false => RequestError::Closed(message.clone()),
     })?;
-    Ok((Conversing::new(core, conversation), turn))
+    Ok((Conversing::new(core, conversation), awaited))
 }
 
 fn request_error(

@@ -9,7 +9,7 @@ use super::observe::Sealed;
 use super::prelude::*;
 use crate::api::context::Conversing;
 use crate::pipe::random_u32;
-use crate::protocol::{Conversation, RecvRefusal, Turn};
+use crate::protocol::{Awaited, Conversation, RecvRefusal};
 use crate::socket::wait::{Failure, Waiting};
 
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
@@ -86,16 +86,16 @@ impl Surveyor {
             // A SURVEYOR takes every survey: whom it cannot reach does not get it.
             outgoing.send(&conversation, surveyor, &mut io, now).ok()?;
             let ends = deadline.and_then(|deadline| now.checked_add(deadline));
-            Some((conversation, surveyor.turn(conversation).ok()?, ends))
+            Some((conversation, surveyor.awaited(conversation).ok()?, ends))
         });
-        let Some((conversation, turn, deadline)) = opened else {
+        let Some((conversation, awaited, deadline)) = opened else {
             return Err(match self.core.is_forked() {
                 true => SendError::Forked(message),
                 false => SendError::Closed(message),
             });
         };
         let conversing = Conversing::new(&self.core, conversation);
-        Ok(Survey { conversing, turn, deadline })
+        Ok(Survey { conversing, awaited, deadline })
     }
 }
 
@@ -106,7 +106,7 @@ impl Surveyor {
 #[must_use = "the survey ends when this is dropped"]
 pub struct Survey {
     conversing: Conversing<protocol::Surveyor>,
-    turn: Turn,
+    awaited: Awaited,
     deadline: Option<Instant>,
 }
 
@@ -151,12 +151,12 @@ impl Survey {
     ///
     /// `TimedOut` at the deadline, or `Closed`.
     pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<> {
-        let (core, turn) = (self.conversing.core().clone(), self.turn);
+        let (core, awaited) = (self.conversing.core().clone(), self.awaited);
         async move {
             let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
-                p.recv(&turn, now, io)
+                p.recv(&awaited, now, io)
             };
-            let received = Waiting::new(&core, turn.interest(), attempt).await;
+            let received = Waiting::new(&core, awaited.interest(), attempt).await;
             received.map_err(|failure| survey_error(&core, failure))
         }
     }
@@ -175,15 +175,16 @@ impl Survey {
     /// feature `futures`.
     #[cfg(feature = "futures")]
     pub fn into_stream(self) -> RecvStream<Message> {
-        let (core, turn) = (self.conversing.core().clone(), self.turn);
-        let attempt =
-            move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
+        let (core, awaited) = (self.conversing.core().clone(), self.awaited);
+        let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
+            p.recv(&awaited, now, io)
+        };
         let wrap = move |answer| {
             // Goes on for as long as the stream is there.
             let _under_way = &self;
             answer
         };
-        RecvStream::new(&core, turn.interest(), attempt, wrap)
+        RecvStream::new(&core, awaited.interest(), attempt, wrap)
     }
 
     /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
@@ -192,10 +193,11 @@ impl Survey {
     }
 
     fn receive(&self, patience: Patience) -> Result<Message, RecvError> {
-        let (core, turn) = (self.conversing.core(), self.turn);
+        let (core, awaited) = (self.conversing.core(), self.awaited);
         let attempt =
-            |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&turn, now, io);
-        core.wait(turn.interest(), patience, attempt).map_err(|failure| survey_error(core, failure))
+            |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| p.recv(&awaited, now, io);
+        core.wait(awaited.interest(), patience, attempt)
+            .map_err(|failure| survey_error(core, failure))
     }
 }
 
@@ -215,8 +217,8 @@ impl Iterated for Survey {
 
 impl WatchRecv for Survey {
     fn watch_recv(&self, beacon: Beacon) -> Watching {
-        let turn = self.turn;
-        self.conversing.core().watch(beacon, move |surveyor, _| surveyor.has_news(&turn))
+        let awaited = self.awaited;
+        self.conversing.core().watch(beacon, move |surveyor, _| surveyor.has_news(&awaited))
     }
 }
 

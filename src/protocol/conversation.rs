@@ -2,7 +2,7 @@
 //!
 //! A REQ or SURVEYOR keeps a table of them, and each has its own request or survey, its own timer
 //! and its own answers; with a SUB each has its own topics and messages. A receive names the request or
-//! survey it waits for by a [`Turn`], so that it cannot be served with the answer to a question asked
+//! survey it waits for by a [`Awaited`], so that it cannot be served with the answer to a question asked
 //! later.
 //!
 //! Owns their numbers. A place in the table is used again, but a number carries a generation beside
@@ -121,15 +121,15 @@ impl<S> IndexMut<Conversation> for Conversations<S> {
 
 const OPEN: &str = "whoever indexes has seen that the conversation is open";
 
-/// One request or survey of a conversation: what a receive waits for.
+/// One request or survey of a conversation: what a receive awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Turn {
+pub(crate) struct Awaited {
     pub(super) conversation: Conversation,
     pub(super) id: RequestId,
 }
 
-impl Turn {
-    /// What a receive of this turn waits for.
+impl Awaited {
+    /// The interest of a receive that awaits it.
     pub(crate) fn interest(self) -> Interest {
         self.conversation.interest()
     }

@@ -43,7 +43,7 @@ mod testing;
 mod topics;
 
 pub(crate) use bus::Bus;
-pub(crate) use conversation::{Conversation, Turn};
+pub(crate) use conversation::{Awaited, Conversation};
 pub(crate) use pair::Pair;
 pub(crate) use pair1::{Pair1, Polyamorous};
 pub(crate) use publish::Pub;
@@ -277,7 +277,7 @@ pub(crate) trait Protocol: Send + 'static {
     const HEADER: usize = 0;
     /// What a send is addressed to: `()`, a conversation, or the route of an answer.
     type To;
-    /// What a receive asks for: `()`, or a turn of a conversation.
+    /// What a receive asks for: `()`, or a request or survey of a conversation.
     type From;
     /// What a receive yields.
     type Received;

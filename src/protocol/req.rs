@@ -17,7 +17,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::backtrace::{self, Ids, RequestId};
-use super::conversation::{Conversation, Conversations, Turn};
+use super::conversation::{Awaited, Conversation, Conversations};
 use super::route::Balance;
 use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::body::Body;
@@ -162,10 +162,10 @@ impl Req {
     }
 
     /// The request that a receive is to wait for now.
-    pub(crate) fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+    pub(crate) fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
         let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
         let id = asker.state.id().ok_or(RecvRefusal::State)?;
-        Ok(Turn { conversation, id })
+        Ok(Awaited { conversation, id })
     }
 
     /// Drops whatever the conversation has and tells whoever waits for it.
@@ -364,7 +364,7 @@ impl Protocol for Req {
     const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
-    type From = Turn;
+    type From = Awaited;
     type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
@@ -425,12 +425,12 @@ impl Protocol for Req {
 
     fn recv(
         &mut self,
-        turn: &Turn,
+        awaited: &Awaited,
         _now: Instant,
         _io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
-        let asker = self.conversations.get_mut(turn.conversation).ok_or(RecvRefusal::Closed)?;
-        if asker.state.id() != Some(turn.id) {
+        let asker = self.conversations.get_mut(awaited.conversation).ok_or(RecvRefusal::Closed)?;
+        if asker.state.id() != Some(awaited.id) {
             return Err(RecvRefusal::Canceled);
         }
         if let State::Outstanding(_) = asker.state {
@@ -635,12 +635,12 @@ mod tests {
         }
 
         fn recv(&mut self, conversation: Conversation) -> Result<Message, RecvRefusal> {
-            let turn = self.req.turn(conversation)?;
-            self.recv_turn(turn)
+            let awaited = self.req.awaited(conversation)?;
+            self.recv_awaited(awaited)
         }
 
-        fn recv_turn(&mut self, turn: Turn) -> Result<Message, RecvRefusal> {
-            self.req.recv(&turn, self.now, &mut self.io)
+        fn recv_awaited(&mut self, awaited: Awaited) -> Result<Message, RecvRefusal> {
+            self.req.recv(&awaited, self.now, &mut self.io)
         }
 
         fn arrives(&mut self, n: u32, frames: &[&[u8]]) {
@@ -818,8 +818,8 @@ mod tests {
         for n in [1, 2] {
             bench.attach(n);
             bench.send(asker, "a");
-            let turn = bench.req.turn(asker).unwrap();
-            assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::WouldBlock));
+            let awaited = bench.req.awaited(asker).unwrap();
+            assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::WouldBlock));
             bench.io.take_woken(asker.interest());
             bench.detach(n);
             assert!(bench.io.take_woken(asker.interest()));
@@ -986,11 +986,11 @@ mod tests {
     fn a_new_request_takes_the_place_of_the_old() {
         let (mut bench, asker) = Bench::connected();
         bench.send(asker, "a");
-        let old = bench.req.turn(asker).unwrap();
+        let old = bench.req.awaited(asker).unwrap();
         bench.io.take_woken(asker.interest());
         bench.send(asker, "b");
         assert!(bench.io.take_woken(asker.interest()));
-        assert_eq!(bench.recv_turn(old), Err(RecvRefusal::Canceled));
+        assert_eq!(bench.recv_awaited(old), Err(RecvRefusal::Canceled));
         bench.arrives(1, &[b"\x80\0\0\x09to a", b"\x80\0\0\x0Ato b"]);
         assert_eq!(bench.take_reasons(), [DropReason::Stale]);
 
@@ -1164,18 +1164,22 @@ mod tests {
         let other = bench.open(None);
         bench.send(one, "a");
         bench.send(other, "b");
-        let turn = bench.req.turn(one).unwrap();
+        let awaited = bench.req.awaited(one).unwrap();
         bench.io.take_woken(one.interest());
         bench.req.close(one, &mut bench.io);
         assert!(bench.io.take_woken(one.interest()));
         let new = bench.open(None);
-        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Closed));
-        assert_eq!(bench.req.turn(one), Err(RecvRefusal::Closed));
+        assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::Closed));
+        assert_eq!(bench.req.awaited(one), Err(RecvRefusal::Closed));
         let refused = bench.req.send(&one, &body("c"), bench.now, &mut bench.io);
         assert_eq!(refused, Err(SendRefusal::Closed));
         assert!(bench.req.poll_ready(one.interest(), &mut bench.io));
         bench.req.close(one, &mut bench.io);
-        assert_eq!(bench.req.turn(new), Err(RecvRefusal::State), "it is in the place of the first");
+        assert_eq!(
+            bench.req.awaited(new),
+            Err(RecvRefusal::State),
+            "it is in the place of the first"
+        );
         assert_eq!(bench.req.deadline(), None);
         bench.arrives(1, &[b"\x80\0\0\x09x", b"\x80\0\0\x0Ay"]);
         assert_eq!(bench.recv(other).unwrap(), "y");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::backtrace::{self, Ids, RequestId};
-use super::conversation::{Conversation, Conversations, Turn};
+use super::conversation::{Awaited, Conversation, Conversations};
 use super::route::FanOut;
 use super::{Clock, Held, Overflow, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::detach::DetachReason;
@@ -46,7 +46,7 @@ pub(crate) struct Surveyor {
 /// ```
 ///
 /// EXPIRED is told once to a receive that begins after the deadline, and to every one that was
-/// already waiting: they come with the turn of the expired survey, also when they come late.
+/// already waiting: they come with the expired survey, also when they come late.
 #[derive(Debug)]
 struct Asker {
     /// How long the next survey lasts; `None` for ever.
@@ -113,17 +113,17 @@ impl Surveyor {
     }
 
     /// The survey that a receive is to wait for now.
-    pub(crate) fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
+    pub(crate) fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
         let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
-        let id = asker.turn().ok_or(RecvRefusal::State)?;
-        Ok(Turn { conversation, id })
+        let id = asker.awaited().ok_or(RecvRefusal::State)?;
+        Ok(Awaited { conversation, id })
     }
 
-    /// Whether a receive for that turn would not wait: an answer is there, or the survey is over.
-    pub(crate) fn has_news(&self, turn: &Turn) -> bool {
-        let asker = self.conversations.get(turn.conversation);
+    /// Whether a receive that awaits this survey would not wait: an answer is there, or the survey is over.
+    pub(crate) fn has_news(&self, awaited: &Awaited) -> bool {
+        let asker = self.conversations.get(awaited.conversation);
         let survey = asker.and_then(|asker| asker.survey.as_ref());
-        survey.is_none_or(|survey| survey.id != turn.id || !survey.answers.is_empty())
+        survey.is_none_or(|survey| survey.id != awaited.id || !survey.answers.is_empty())
     }
 
     /// Ends the survey of the conversation, if it has one, and tells whoever waits for its answers.
@@ -167,7 +167,7 @@ impl Protocol for Surveyor {
     const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
-    type From = Turn;
+    type From = Awaited;
     type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
@@ -210,14 +210,14 @@ impl Protocol for Surveyor {
 
     fn recv(
         &mut self,
-        turn: &Turn,
+        awaited: &Awaited,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
         // The clock may have passed the deadline since the caller looked.
         self.expire(now, io);
-        let asker = self.conversations.get_mut(turn.conversation).ok_or(RecvRefusal::Closed)?;
-        asker.recv(turn.id)
+        let asker = self.conversations.get_mut(awaited.conversation).ok_or(RecvRefusal::Closed)?;
+        asker.recv(awaited.id)
     }
 
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
@@ -270,7 +270,7 @@ impl Protocol for Surveyor {
 }
 
 impl Asker {
-    fn turn(&self) -> Option<RequestId> {
+    fn awaited(&self) -> Option<RequestId> {
         match (&self.survey, self.expired) {
             (Some(survey), _) => Some(survey.id),
             (None, Some(Expired { id, reported: false })) => Some(id),
@@ -318,18 +318,18 @@ mod tests {
             (bench, asker)
         }
 
-        fn send(&mut self, asker: Conversation) -> Turn {
+        fn send(&mut self, asker: Conversation) -> Awaited {
             self.surveyor.send(&asker, &body("q"), self.now, &mut self.io).unwrap();
-            self.surveyor.turn(asker).unwrap()
+            self.surveyor.awaited(asker).unwrap()
         }
 
         fn recv(&mut self, asker: Conversation) -> Result<Message, RecvRefusal> {
-            let turn = self.surveyor.turn(asker)?;
-            self.recv_turn(turn)
+            let awaited = self.surveyor.awaited(asker)?;
+            self.recv_awaited(awaited)
         }
 
-        fn recv_turn(&mut self, turn: Turn) -> Result<Message, RecvRefusal> {
-            self.surveyor.recv(&turn, self.now, &mut self.io)
+        fn recv_awaited(&mut self, awaited: Awaited) -> Result<Message, RecvRefusal> {
+            self.surveyor.recv(&awaited, self.now, &mut self.io)
         }
 
         fn arrives(&mut self, frames: &[&[u8]]) {
@@ -377,12 +377,12 @@ mod tests {
     #[test]
     fn every_receive_that_waits_at_the_deadline_hears_of_it_and_no_later_one() {
         let (mut bench, asker) = Bench::new();
-        let turn = bench.send(asker);
-        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::WouldBlock));
+        let awaited = bench.send(asker);
+        assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::WouldBlock));
         bench.pass(SECOND);
         assert!(bench.io.take_woken(asker.interest()));
         for _waiter in 0..3 {
-            assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Expired));
+            assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::Expired));
         }
         assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
     }
@@ -391,10 +391,10 @@ mod tests {
     #[test]
     fn a_receive_that_waited_at_the_deadline_hears_of_it_even_after_the_next_survey() {
         let (mut bench, asker) = Bench::new();
-        let turn = bench.send(asker);
+        let awaited = bench.send(asker);
         bench.pass(SECOND);
         bench.send(asker);
-        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Expired));
+        assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::Expired));
         assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock));
     }
 
@@ -442,7 +442,7 @@ mod tests {
         bench.arrives(&[b"\x80\0\0\x091"]);
         bench.send(asker);
         assert!(bench.io.take_woken(asker.interest()));
-        assert_eq!(bench.recv_turn(old), Err(RecvRefusal::Canceled));
+        assert_eq!(bench.recv_awaited(old), Err(RecvRefusal::Canceled));
         bench.arrives(&[b"\x80\0\0\x092", b"\x80\0\0\x0A3"]);
         assert_eq!(bench.recv(asker).unwrap(), "3");
         assert_eq!(bench.take_reasons(), [DropReason::Unread, DropReason::Stale]);
@@ -575,21 +575,21 @@ mod tests {
     fn closing_a_conversation_ends_its_survey_and_no_other() {
         let (mut bench, one) = Bench::new();
         let other = bench.surveyor.open(None, 8);
-        let turn = bench.send(one);
+        let awaited = bench.send(one);
         bench.send(other);
         bench.arrives(&[b"\x80\0\0\x091", b"\x80\0\0\x0A2"]);
         bench.surveyor.close(one, &mut bench.io);
         assert!(bench.io.take_woken(one.interest()));
         assert_eq!(bench.take_reasons(), [DropReason::Unread]);
         let new = bench.surveyor.open(None, 8);
-        assert_eq!(bench.recv_turn(turn), Err(RecvRefusal::Closed));
-        assert_eq!(bench.surveyor.turn(one), Err(RecvRefusal::Closed));
+        assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::Closed));
+        assert_eq!(bench.surveyor.awaited(one), Err(RecvRefusal::Closed));
         let refused = bench.surveyor.send(&one, &body("q"), bench.now, &mut bench.io);
         assert_eq!(refused, Err(SendRefusal::Closed));
         assert!(bench.surveyor.poll_ready(one.interest(), &mut bench.io));
         bench.surveyor.close(one, &mut bench.io);
         assert_eq!(
-            bench.surveyor.turn(new),
+            bench.surveyor.awaited(new),
             Err(RecvRefusal::State),
             "it has the place of the first"
         );

@@ -67,13 +67,13 @@ impl<P: AskingProtocol> Keeps<P> for Asking {
     + 'static
     + use<P> {
         let conversation = shared.kept.conversation;
-        let mut turn = None;
+        let mut awaited = None;
         move |protocol, io, now| {
-            let turn = match turn {
-                Some(turn) => turn,
-                None => *turn.insert(protocol.turn(conversation)?),
+            let awaited = match awaited {
+                Some(awaited) => awaited,
+                None => *awaited.insert(protocol.awaited(conversation)?),
             };
-            protocol.recv(&turn, now, io)
+            protocol.recv(&awaited, now, io)
         }
     }
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::message::Message;
-use crate::protocol::{self, Conversation, Port, Protocol, RecvRefusal, Turn};
+use crate::protocol::{self, Awaited, Conversation, Port, Protocol, RecvRefusal};
 use crate::socket::{Core, Handle, SocketPort};
 
 /// A protocol with a table of conversations.
@@ -15,19 +15,21 @@ pub(crate) trait ConversingProtocol: Protocol<Received = Message> {
 }
 
 /// A protocol whose conversations ask.
-pub(crate) trait AskingProtocol: ConversingProtocol<To = Conversation, From = Turn> {
-    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal>;
+pub(crate) trait AskingProtocol:
+    ConversingProtocol<To = Conversation, From = Awaited>
+{
+    fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal>;
 }
 
 impl AskingProtocol for protocol::Req {
-    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
-        Self::turn(self, conversation)
+    fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
+        Self::awaited(self, conversation)
     }
 }
 
 impl AskingProtocol for protocol::Surveyor {
-    fn turn(&self, conversation: Conversation) -> Result<Turn, RecvRefusal> {
-        Self::turn(self, conversation)
+    fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
+        Self::awaited(self, conversation)
     }
 }
 
@@ -69,12 +71,12 @@ impl<P: ConversingProtocol> Conversing<P> {
     /// Receives what ends the conversation, and closes it in the same breath.
     pub(crate) fn last_recv(
         &self,
-        turn: P::From,
+        awaited: P::From,
     ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> + use<P>
     {
         let conversation = self.conversation;
         move |protocol, io, now| {
-            let message = protocol.recv(&turn, now, io)?;
+            let message = protocol.recv(&awaited, now, io)?;
             protocol.close(conversation, io);
             Ok(message)
         }

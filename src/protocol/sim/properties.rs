@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::super::rep::{Answerer, Role, Route, ToRequests, ToSurveys};
 use super::super::{
-    Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub, Pull,
-    Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor, Turn,
+    Awaited, Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub,
+    Pull, Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
@@ -301,13 +301,13 @@ proptest! {
                 let asker = req.open(every(RESEND));
                 io.offered(1);
                 req.send(&asker, &Bytes::new(), io.now(), io).expect("a REQ always sends");
-                req.turn(asker).expect("it has just asked")
+                req.awaited(asker).expect("it has just asked")
             })),
             1 => world.node(Surveyor::new(0, Overflow::DropNewest), Witness::new(|surveyor: &mut Surveyor, io| {
                 let asker = surveyor.open(None, 2);
                 io.offered(io.peers().max(1));
                 surveyor.send(&asker, &Bytes::new(), io.now(), io).expect("it always sends");
-                surveyor.turn(asker).expect("it has just asked")
+                surveyor.awaited(asker).expect("it has just asked")
             })),
             2 => world.node(Answerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
             3 => world.node(Answerer::<ToSurveys>::new(2), Witness::new(|_, _| ())),
@@ -943,7 +943,7 @@ struct Asking {
     conversation: Conversation,
     number: u32,
     /// The request that is still to end.
-    turn: Option<Turn>,
+    awaited: Option<Awaited>,
 }
 
 impl Asker {
@@ -959,19 +959,19 @@ impl Asker {
         let message = label(io.node(), which, asking.number);
         io.offered(1);
         req.send(&asking.conversation, &message, io.now(), io).expect("a REQ always sends");
-        let turn = req.turn(asking.conversation).expect("it has just asked");
-        if let Some(old) = asking.turn.replace(turn) {
+        let awaited = req.awaited(asking.conversation).expect("it has just asked");
+        if let Some(old) = asking.awaited.replace(awaited) {
             assert_eq!(req.recv(&old, io.now(), io), Err(RecvRefusal::Canceled));
         }
     }
 
     fn listen(&mut self, which: usize, req: &mut Req, io: &mut SimPort<'_>) {
         let asking = &mut self.asking[which];
-        let Some(turn) = asking.turn else {
-            assert_eq!(req.turn(asking.conversation), Err(RecvRefusal::State));
+        let Some(awaited) = asking.awaited else {
+            assert_eq!(req.awaited(asking.conversation), Err(RecvRefusal::State));
             return;
         };
-        match req.recv(&turn, io.now(), io) {
+        match req.recv(&awaited, io.now(), io) {
             Ok(reply) => {
                 io.delivered();
                 assert_eq!(&reply[..LABEL], &label(io.node(), which, asking.number)[..]);
@@ -985,7 +985,7 @@ impl Asker {
             }
             Err(refusal) => return assert_eq!(refusal, RecvRefusal::WouldBlock),
         }
-        asking.turn = None;
+        asking.awaited = None;
     }
 }
 
@@ -993,14 +993,14 @@ impl Program<Req> for Asker {
     fn act(&mut self, req: &mut Req, io: &mut SimPort<'_>) {
         while self.asking.len() < Self::CONVERSATIONS {
             let conversation = req.open(self.resends);
-            self.asking.push(Asking { conversation, number: 0, turn: None });
+            self.asking.push(Asking { conversation, number: 0, awaited: None });
         }
         let which = io.random().below(self.asking.len());
         if io.random().one_in(8) {
             let asking = &mut self.asking[which];
             req.close(asking.conversation, io);
             asking.conversation = req.open(self.resends);
-            asking.turn = None;
+            asking.awaited = None;
         } else {
             self.ask(which, req, io);
         }
@@ -1021,7 +1021,10 @@ impl Program<Req> for Asker {
     }
 
     fn check(&self) {
-        assert!(self.asking.iter().all(|asking| asking.turn.is_none()), "all requests have ended");
+        assert!(
+            self.asking.iter().all(|asking| asking.awaited.is_none()),
+            "all requests have ended"
+        );
     }
 }
 
@@ -1105,7 +1108,7 @@ struct Pollster {
 struct Poll {
     conversation: Conversation,
     number: u32,
-    turn: Option<Turn>,
+    awaited: Option<Awaited>,
     deadline: Option<Instant>,
     /// Who has answered.
     answered: BTreeSet<u8>,
@@ -1122,8 +1125,8 @@ impl Pollster {
         let message = label(io.node(), which, poll.number);
         io.offered(io.peers().max(1));
         surveyor.send(&poll.conversation, &message, io.now(), io).expect("it always sends");
-        let turn = surveyor.turn(poll.conversation).expect("it has just asked");
-        if let Some(old) = poll.turn.replace(turn) {
+        let awaited = surveyor.awaited(poll.conversation).expect("it has just asked");
+        if let Some(old) = poll.awaited.replace(awaited) {
             let ended = surveyor.recv(&old, io.now(), io).unwrap_err();
             assert!(matches!(ended, RecvRefusal::Canceled | RecvRefusal::Expired));
         }
@@ -1131,9 +1134,9 @@ impl Pollster {
 
     fn listen(&mut self, which: usize, surveyor: &mut Surveyor, io: &mut SimPort<'_>) {
         let poll = &mut self.polls[which];
-        while let Some(turn) = poll.turn {
+        while let Some(awaited) = poll.awaited {
             let over = poll.deadline.is_some_and(|deadline| io.now() >= deadline);
-            match surveyor.recv(&turn, io.now(), io) {
+            match surveyor.recv(&awaited, io.now(), io) {
                 Ok(answer) => {
                     io.delivered();
                     assert!(!over, "nothing comes after the deadline");
@@ -1143,8 +1146,8 @@ impl Pollster {
                 Err(RecvRefusal::WouldBlock) => return assert!(!over),
                 Err(refusal) => {
                     assert_eq!((refusal, over), (RecvRefusal::Expired, true));
-                    poll.turn = None;
-                    let again = surveyor.turn(poll.conversation);
+                    poll.awaited = None;
+                    let again = surveyor.awaited(poll.conversation);
                     assert_eq!(again, Err(RecvRefusal::State), "the end is told once");
                 }
             }
@@ -1158,7 +1161,13 @@ impl Program<Surveyor> for Pollster {
             // Two answers fit: with more respondents some are dropped.
             let conversation = surveyor.open(Some(SURVEY), 2);
             let answered = BTreeSet::new();
-            self.polls.push(Poll { conversation, number: 0, turn: None, deadline: None, answered });
+            self.polls.push(Poll {
+                conversation,
+                number: 0,
+                awaited: None,
+                deadline: None,
+                answered,
+            });
         }
         let which = io.random().below(self.polls.len());
         match io.random().below(8) {
@@ -1166,7 +1175,7 @@ impl Program<Surveyor> for Pollster {
                 let poll = &mut self.polls[which];
                 surveyor.close(poll.conversation, io);
                 poll.conversation = surveyor.open(Some(SURVEY), 2);
-                poll.turn = None;
+                poll.awaited = None;
             }
             1 | 2 => self.listen(which, surveyor, io),
             _ => self.ask(which, surveyor, io),
@@ -1184,7 +1193,7 @@ impl Program<Surveyor> for Pollster {
     }
 
     fn check(&self) {
-        assert!(self.polls.iter().all(|poll| poll.turn.is_none()), "all surveys have ended");
+        assert!(self.polls.iter().all(|poll| poll.awaited.is_none()), "all surveys have ended");
     }
 }
 
