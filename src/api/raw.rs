@@ -285,12 +285,12 @@ impl Engine for Raw<role::Req> {
 }
 
 impl Engine for Raw<role::Rep> {
-    type Protocol = protocol::RawAnswerer<protocol::ToRequests>;
+    type Protocol = protocol::RawResponder<protocol::ToRequests>;
 
     const NAME: &'static str = "Rep";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawAnswerer::new(options.get_ttl())
+        protocol::RawResponder::new(options.get_ttl())
     }
 
     fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
@@ -313,12 +313,12 @@ impl Engine for Raw<role::Surveyor> {
 }
 
 impl Engine for Raw<role::Respondent> {
-    type Protocol = protocol::RawAnswerer<protocol::ToSurveys>;
+    type Protocol = protocol::RawResponder<protocol::ToSurveys>;
 
     const NAME: &'static str = "Respondent";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawAnswerer::new(options.get_ttl())
+        protocol::RawResponder::new(options.get_ttl())
     }
 
     fn follow(respondent: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {

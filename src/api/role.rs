@@ -138,7 +138,7 @@ pub(crate) trait AnsweringProtocol:
 {
 }
 
-impl<R: protocol::Role> AnsweringProtocol for protocol::Answerer<R> {}
+impl<R: protocol::Role> AnsweringProtocol for protocol::Responder<R> {}
 
 /// What runs in a socket of a role: its protocol, made from options and changed by them.
 pub(crate) trait Engine: Sized + 'static {

@@ -168,10 +168,10 @@ pub(super) fn no_header(header: &Bytes) -> Result<(), SendRefusal> {
 }
 
 /// A raw REQ socket.
-pub(crate) type RawReq = RawAsker<Balance>;
+pub(crate) type RawReq = RawRequester<Balance>;
 
 /// A raw SURVEYOR socket.
-pub(crate) type RawSurveyor = RawAsker<FanOut>;
+pub(crate) type RawSurveyor = RawRequester<FanOut>;
 
 /// How a socket that asks spreads its questions.
 pub(crate) trait Outlet: Send + 'static {
@@ -260,7 +260,7 @@ impl Outlet for FanOut {
 
 /// The state of a raw socket that asks: none but who has room and who has answers.
 #[derive(Debug)]
-pub(crate) struct RawAsker<O> {
+pub(crate) struct RawRequester<O> {
     pipes: O,
     answers: FairQueue,
 }
@@ -286,7 +286,7 @@ impl RawSurveyor {
     }
 }
 
-impl<O: Outlet> Protocol for RawAsker<O> {
+impl<O: Outlet> Protocol for RawRequester<O> {
     const ID: ProtocolId = O::ID;
     const PEER: ProtocolId = O::PEER;
     const RAW: bool = true;
@@ -379,7 +379,7 @@ impl<O: Outlet> Protocol for RawAsker<O> {
 ///
 /// A send never waits: a device must not stall everybody for one slow client.
 #[derive(Debug)]
-pub(crate) struct RawAnswerer<R> {
+pub(crate) struct RawResponder<R> {
     /// How many words of backtrace a request may have.
     ttl: u8,
     pipes: HashSet<PipeId>,
@@ -387,7 +387,7 @@ pub(crate) struct RawAnswerer<R> {
     role: PhantomData<R>,
 }
 
-impl<R: Role> RawAnswerer<R> {
+impl<R: Role> RawResponder<R> {
     /// `ttl` is at least 1: a request without any hop does not exist.
     pub(crate) fn new(ttl: u8) -> Self {
         Self { ttl, pipes: HashSet::new(), requests: FairQueue::default(), role: PhantomData }
@@ -414,7 +414,7 @@ impl<R: Role> RawAnswerer<R> {
 /// For whom a message was that goes nowhere, and why it does.
 type Lost = (Option<PipeId>, DropReason);
 
-impl<R: Role> Protocol for RawAnswerer<R> {
+impl<R: Role> Protocol for RawResponder<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const RAW: bool = true;
@@ -537,7 +537,7 @@ mod tests {
     #[test]
     fn a_request_is_received_with_its_pipe_before_its_backtrace() {
         fn check<R: Role>() {
-            let (mut rep, mut io) = attach(RawAnswerer::<R>::new(8), 1);
+            let (mut rep, mut io) = attach(RawResponder::<R>::new(8), 1);
             let message = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
             assert_eq!(message.header()[..], *b"\0\0\0\x01\0\0\0\x07\x80\0\0\x01");
             assert_eq!((&message[..], message.pipe()), (&b"a"[..], Some(pipe(1))));
@@ -556,7 +556,7 @@ mod tests {
     /// C089, C188: the answer goes to the pipe of its header, in any order.
     #[test]
     fn an_answer_goes_to_the_pipe_that_its_header_names() {
-        let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 2);
+        let (mut rep, mut io) = attach(RawResponder::<ToRequests>::new(8), 2);
         for n in [2, 1] {
             send(&mut rep, &mut io, &[&[0, 0, 0, n], TRACE].concat()).unwrap();
         }
@@ -567,7 +567,7 @@ mod tests {
     /// C189, D36.
     #[test]
     fn an_answer_that_cannot_go_succeeds_and_is_counted() {
-        let (mut rep, mut io) = attach(RawAnswerer::<ToSurveys>::new(8), 3);
+        let (mut rep, mut io) = attach(RawResponder::<ToSurveys>::new(8), 3);
         io.fill(pipe(1));
         io.break_off(pipe(2));
         rep.detach(pipe(3), &DetachReason::PeerClosed, start(), &mut io);
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_received_goes_with_its_asker() {
-        let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 1);
+        let (mut rep, mut io) = attach(RawResponder::<ToRequests>::new(8), 1);
         io.arrives(pipe(1), b"\x80\0\0\x01a");
         rep.readable(pipe(1), &mut io);
         rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
@@ -603,7 +603,7 @@ mod tests {
     /// B28, B29; row 16 of the table of bad input.
     #[test]
     fn an_answer_is_received_with_its_whole_backtrace() {
-        fn check<O: Outlet>(raw: RawAsker<O>) {
+        fn check<O: Outlet>(raw: RawRequester<O>) {
             let (mut raw, mut io) = attach(raw, 1);
             let message = receive(&mut raw, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
             assert_eq!((&message.header()[..], &message[..]), (TRACE, &b"a"[..]));
@@ -708,7 +708,7 @@ mod tests {
         assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x02a"), None);
         raw.protocol().set_ttl(2);
         assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x02a").unwrap(), "a");
-        let (mut rep, mut io) = attach(RawAnswerer::<ToRequests>::new(8), 1);
+        let (mut rep, mut io) = attach(RawResponder::<ToRequests>::new(8), 1);
         rep.set_ttl(1);
         assert_eq!(receive(&mut rep, &mut io, &[TRACE, b"a"].concat()), None);
     }

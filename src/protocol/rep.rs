@@ -22,7 +22,7 @@ use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
 /// A REP socket.
-pub(crate) type Rep = Answerer<ToRequests>;
+pub(crate) type Rep = Responder<ToRequests>;
 
 /// The way back to whoever asked.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Role for ToRequests {
 
 /// A RESPONDENT socket: what a REP is to requests, to surveys. One that does not want to take part in a
 /// survey does not answer.
-pub(crate) type Respondent = Answerer<ToSurveys>;
+pub(crate) type Respondent = Responder<ToSurveys>;
 
 /// The role of a RESPONDENT.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Role for ToSurveys {
 ///        +---------- pipe gone:  AskerGone                                +-- pipe gone: PeerGone
 /// ```
 #[derive(Debug)]
-pub(crate) struct Answerer<R> {
+pub(crate) struct Responder<R> {
     /// How many words of backtrace a request may have.
     ttl: u8,
     requests: FairQueue,
@@ -93,7 +93,7 @@ pub(crate) struct Answerer<R> {
 
 const RECV: Interest = Interest::RECV;
 
-impl<R: Role> Answerer<R> {
+impl<R: Role> Responder<R> {
     /// `ttl` is at least 1: a request without any hop does not exist.
     pub(crate) fn new(ttl: u8) -> Self {
         Self { ttl, requests: FairQueue::default(), full: NumberSet::default(), role: PhantomData }
@@ -105,7 +105,7 @@ impl<R: Role> Answerer<R> {
     }
 }
 
-impl<R: Role> Protocol for Answerer<R> {
+impl<R: Role> Protocol for Responder<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
@@ -218,12 +218,12 @@ mod tests {
 
     type Received = Result<(Route, Message), RecvRefusal>;
 
-    fn socket<R: Role>() -> (Answerer<R>, ManualPort) {
-        (Answerer::new(8), ManualPort::default())
+    fn socket<R: Role>() -> (Responder<R>, ManualPort) {
+        (Responder::new(8), ManualPort::default())
     }
 
     /// What a program gets that receives once `bytes` have arrived on pipe 1.
-    fn receive<R: Role>(rep: &mut Answerer<R>, io: &mut ManualPort, bytes: &[u8]) -> Received {
+    fn receive<R: Role>(rep: &mut Responder<R>, io: &mut ManualPort, bytes: &[u8]) -> Received {
         io.arrives(pipe(1), bytes);
         rep.readable(pipe(1), io);
         rep.recv(&(), start(), io)

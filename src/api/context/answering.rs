@@ -62,11 +62,11 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
     + 'static
     + use<P> {
         let shared = Arc::clone(shared);
-        move |answerer, io, now| {
+        move |responder, io, now| {
             if shared.is_closed() {
                 return Err(RecvRefusal::Closed);
             }
-            answerer.recv(&(), now, io)
+            responder.recv(&(), now, io)
         }
     }
 
@@ -79,8 +79,8 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
 
     fn watch_recv(shared: &Arc<Shared<Self>>, core: &Core<P>, beacon: Beacon) -> Watching {
         let shared = Arc::clone(shared);
-        core.watch(beacon, move |answerer, io| {
-            shared.is_closed() || answerer.poll_ready(ONLY_RECV, io)
+        core.watch(beacon, move |responder, io| {
+            shared.is_closed() || responder.poll_ready(ONLY_RECV, io)
         })
     }
 
@@ -241,11 +241,11 @@ impl<R: Answers> Context<R, Answering> {
         };
         let sent = match self.core.outgoing(&route, message.body()) {
             Ok(outgoing) => {
-                let attempt = |answerer: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
+                let attempt = |responder: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
                     if self.shared.is_closed() {
                         return Err(SendRefusal::Closed);
                     }
-                    outgoing.send(&route, answerer, io, now)
+                    outgoing.send(&route, responder, io, now)
                 };
                 let sent = self.core.wait(route.interest(), patience, attempt);
                 sent.map_err(|failure| self.core.send_error(&failure, message))
@@ -272,11 +272,11 @@ async fn answer<R: Answers>(
     };
     let sent = match core.outgoing(&in_hand.route, message.body()) {
         Ok(outgoing) => {
-            let attempt = |answerer: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
+            let attempt = |responder: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
                 if shared.is_closed() {
                     return Err(SendRefusal::Closed);
                 }
-                outgoing.send(&in_hand.route, answerer, io, now)
+                outgoing.send(&in_hand.route, responder, io, now)
             };
             let sent = Waiting::new(&core, in_hand.route.interest(), attempt).await;
             sent.map_err(|failure| core.send_error(&failure, message))
@@ -307,9 +307,10 @@ impl<R: Answers> WatchSend for Context<R, Answering> {
     fn watch_send(&self, beacon: Beacon) -> Watching {
         self.shared.kept.watched.store(true, Ordering::Release);
         let shared = Arc::clone(&self.shared);
-        self.core.watch(beacon, move |answerer, io| {
+        self.core.watch(beacon, move |responder, io| {
             let interest = shared.kept.current.lock().as_ref().map(Route::interest);
-            shared.is_closed() || interest.is_some_and(|interest| answerer.poll_ready(interest, io))
+            shared.is_closed()
+                || interest.is_some_and(|interest| responder.poll_ready(interest, io))
         })
     }
 }

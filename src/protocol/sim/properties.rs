@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::rep::{Answerer, Role, Route, ToRequests, ToSurveys};
+use super::super::rep::{Responder, Role, Route, ToRequests, ToSurveys};
 use super::super::{
     Awaited, Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub,
-    Pull, Push, Raw, RawAnswerer, RawReq, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
+    Pull, Push, Raw, RawReq, RawResponder, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
 };
 use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
 use crate::message::{Message, PipeId};
@@ -188,7 +188,7 @@ proptest! {
         let mut world = World::new(seed);
         let id = Bytes::from_static(&[0x80, 0, 0, 1]);
         let mut injects = Some(Message::from("round").with_header(id));
-        let front = || RawAnswerer::<ToRequests>::new(ttl);
+        let front = || RawResponder::<ToRequests>::new(ttl);
         let ring: Vec<_> = (0..devices)
             .map(|_| world.device(front(), RawReq::new(), injects.take()))
             .collect();
@@ -221,7 +221,7 @@ proptest! {
             })
             .collect();
         for _ in 0..reps {
-            let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(forgetful));
+            let rep = world.node(Responder::<ToRequests>::new(8), Helper::new(forgetful));
             askers.iter().for_each(|&req| world.link([req, rep], shape));
         }
         world.run(ACTS, breaks);
@@ -236,7 +236,7 @@ proptest! {
         let mut world = World::new(seed);
         let mut last = None;
         for n in 1..=devices {
-            let left = RawAnswerer::<ToRequests>::new(n);
+            let left = RawResponder::<ToRequests>::new(n);
             let device = world.device(left, RawReq::new(), None);
             if let Some(last) = last.replace(device) {
                 world.link([last, device], shape);
@@ -250,7 +250,7 @@ proptest! {
         }
         for _ in 0..reps {
             let program = Helper { across_devices: true, ..Helper::new(false) };
-            let rep = world.node(Answerer::<ToRequests>::new(devices + 1), program);
+            let rep = world.node(Responder::<ToRequests>::new(devices + 1), program);
             world.link([last, rep], shape);
         }
         world.run(ACTS, breaks);
@@ -267,7 +267,7 @@ proptest! {
         let resends = Resends { interval, limit };
         let req = world.node(Req::new(u32::MAX), Asker::new(resends));
         for _ in 0..reps {
-            let rep = world.node(Answerer::<ToRequests>::new(8), Helper::new(false));
+            let rep = world.node(Responder::<ToRequests>::new(8), Helper::new(false));
             world.link([req, rep], shape);
         }
         world.run(ACTS, breaks);
@@ -285,7 +285,7 @@ proptest! {
             .map(|n| world.node(Surveyor::new(n as u32 * 7, Overflow::DropNewest), Pollster::default()))
             .collect();
         for _ in 0..respondents {
-            let respondent = world.node(Answerer::<ToSurveys>::new(8), Helper::new(true));
+            let respondent = world.node(Responder::<ToSurveys>::new(8), Helper::new(true));
             askers.iter().for_each(|&asker| world.link([asker, respondent], shape));
         }
         world.run(ACTS, breaks);
@@ -309,8 +309,8 @@ proptest! {
                 surveyor.send(&asker, &Bytes::new(), io.now(), io).expect("it always sends");
                 surveyor.awaited(asker).expect("it has just asked")
             })),
-            2 => world.node(Answerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
-            3 => world.node(Answerer::<ToSurveys>::new(2), Witness::new(|_, _| ())),
+            2 => world.node(Responder::<ToRequests>::new(2), Witness::new(|_, _| ())),
+            3 => world.node(Responder::<ToSurveys>::new(2), Witness::new(|_, _| ())),
             4 => world.node(Pull::new(), Witness::new(|_, _| ())),
             5 => world.node(Bus::new(Overflow::DropNewest), Witness::new(|_, _| ())),
             6 => world.node(Pair1::new(2), Witness::new(|_, _| ())),
@@ -318,7 +318,7 @@ proptest! {
             8 => world.node(Pub::new(Overflow::Disconnect, None), Sender),
             9 => world.node(Polyamorous::new(2, Overflow::Wait), Witness::new(|_, _| ())),
             10 => world.node(Raw::new(Pair1::new(2)), Witness::new(|_, _| ())),
-            11 => world.node(RawAnswerer::<ToRequests>::new(2), Witness::new(|_, _| ())),
+            11 => world.node(RawResponder::<ToRequests>::new(2), Witness::new(|_, _| ())),
             12 => world.node(RawReq::new(), Witness::new(|_, _| ())),
             13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
             _ => world.node(Sub::new(), Witness::new(|sub: &mut Sub, _| {
@@ -1044,7 +1044,7 @@ impl Helper {
         Self { forgetful, pondered: Vec::new(), waiting: Vec::new(), across_devices: false }
     }
 
-    fn listen<R: Role>(&mut self, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
+    fn listen<R: Role>(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
         while let Ok((route, message)) = recv_settled(rep, &(), io) {
             io.delivered();
             assert!(self.across_devices || io.node_behind(route.pipe()) == message[0]);
@@ -1060,7 +1060,7 @@ impl Helper {
         &mut self,
         route: Route,
         message: Message,
-        rep: &mut Answerer<R>,
+        rep: &mut Responder<R>,
         io: &mut SimPort<'_>,
     ) {
         let before = io.sending(route.pipe());
@@ -1074,14 +1074,14 @@ impl Helper {
     }
 }
 
-impl<R: Role> Program<Answerer<R>> for Helper {
-    fn act(&mut self, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
+impl<R: Role> Program<Responder<R>> for Helper {
+    fn act(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
         while let Some((route, message)) = self.pondered.pop() {
             self.answer(route, message, rep, io);
         }
     }
 
-    fn woken(&mut self, interest: Interest, rep: &mut Answerer<R>, io: &mut SimPort<'_>) {
+    fn woken(&mut self, interest: Interest, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
         let Interest::Send(_) = interest else {
             return self.listen(rep, io);
         };
