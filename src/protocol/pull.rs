@@ -15,7 +15,7 @@ use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 
 /// A PULL socket.
-pub(crate) type Pull = Collector<FromPushes>;
+pub(crate) type Pull = Receiver<FromPushes>;
 
 /// The role of a PULL.
 #[derive(Debug)]
@@ -31,20 +31,20 @@ impl Role for FromPushes {
 /// Messages wait in their pipes, and push back on the peer when there are too many. What had arrived
 /// when a pipe was lost can still be received.
 #[derive(Debug)]
-pub(crate) struct Collector<R> {
+pub(crate) struct Receiver<R> {
     messages: FairQueue,
     role: PhantomData<R>,
 }
 
 const RECV: Interest = Interest::RECV;
 
-impl<R: Role> Collector<R> {
+impl<R: Role> Receiver<R> {
     pub(crate) fn new() -> Self {
         Self { messages: FairQueue::default(), role: PhantomData }
     }
 }
 
-impl<R: Role> Protocol for Collector<R> {
+impl<R: Role> Protocol for Receiver<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [Own] = &[Own::RecvPriority];
@@ -91,7 +91,7 @@ impl<R: Role> Protocol for Collector<R> {
 }
 
 /// Cooked and raw behave alike.
-impl<R: Role> RawForm for Collector<R> {
+impl<R: Role> RawForm for Receiver<R> {
     fn send_raw(
         &mut self,
         _header: &Bytes,

@@ -39,7 +39,7 @@ use bytes::Bytes;
 
 use super::conversation::{Conversation, Conversations};
 use super::latest::Latest;
-use super::pull::Collector;
+use super::pull::Receiver;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::topics::Topics;
@@ -61,7 +61,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const EFFORT: usize = 8192;
 
 /// A raw SUB socket: everything is delivered, there is nothing to subscribe to.
-pub(crate) type RawSub = Collector<FromPublishers>;
+pub(crate) type RawSub = Receiver<FromPublishers>;
 
 /// The role of a raw SUB.
 #[derive(Debug)]
