@@ -152,7 +152,7 @@ impl Sub {
             io.dropped(message.pipe(), DropReason::Unread);
         }
         io.wake(context.interest());
-        self.take_in(None, io);
+        self.ingest(None, io);
     }
 
     /// From now on the context receives what begins with `topic`. Twice is as good as once.
@@ -174,7 +174,7 @@ impl Sub {
             return Err(UnsubscribeError::NotSubscribed);
         }
         context.purge(io);
-        self.take_in(None, io);
+        self.ingest(None, io);
         Ok(())
     }
 
@@ -190,13 +190,13 @@ impl Sub {
             change(&mut context.keep);
             context.follow(io);
         }
-        self.take_in(None, io);
+        self.ingest(None, io);
     }
 
     /// The next message for a receive that wants the newest: all that the pipes hold comes first.
     #[inline(never)]
     fn take_newest(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
-        self.take_in(Some(receiver), io);
+        self.ingest(Some(receiver), io);
         self.contexts.get_mut(receiver)?.queue.pop_front()
     }
 
@@ -205,11 +205,11 @@ impl Sub {
     fn fetch(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         match self.contexts.len() {
             1 => self.take_one(receiver, io),
-            _ => self.take_in(Some(receiver), io),
+            _ => self.ingest(Some(receiver), io),
         }
     }
 
-    /// As `take_in`, for the only context: nobody else can want a message, or hold one up.
+    /// As `ingest`, for the only context: nobody else can want a message, or hold one up.
     #[inline]
     fn take_one(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         let topics = &self.contexts[receiver].topics;
@@ -239,7 +239,7 @@ impl Sub {
     /// Moves messages from the pipes to the contexts: for a receive that has found its queue empty and
     /// does not want the newest, until there is one for it, which is yielded; else until a queue that
     /// has enough pauses it. Drops what nobody wants.
-    fn take_in(&mut self, receiver: Option<Conversation>, io: &mut impl Port) -> Option<Message> {
+    fn ingest(&mut self, receiver: Option<Conversation>, io: &mut impl Port) -> Option<Message> {
         let first = receiver.filter(|&receiver| !self.contexts[receiver].fresh);
         let mut effort = EFFORT;
         loop {
@@ -249,21 +249,27 @@ impl Sub {
             let popped = pipes.pop_if(look, io);
             effort = judge.effort;
             let Some((pipe, frame)) = popped else {
-                match judge.holds_up {
-                    true => self.pause(io),
-                    false if self.pipes.is_empty() => self.intake = Intake::Open,
-                    false => self.go_on_later(io),
+                // A full queue holds up the rest, or the pipes are empty, or it was enough for one entry.
+                if judge.holds_up {
+                    self.pause(io);
+                } else if self.pipes.is_empty() {
+                    self.intake = Intake::Open;
+                } else {
+                    self.go_on_later(io);
                 }
                 return None;
             };
             let message = Message::received(frame.into_body(), pipe);
+            // Nobody waits for a message, or for the newest only: go on until the pipes are empty.
             let Some(first) = first else {
                 self.distribute(message, receiver, io);
                 continue;
             };
+            // Only the receiver wants it: it need not pass through the queue.
             if self.takers == [first] {
                 return Some(message);
             }
+            // Others want it too, or the receiver does not: stop when the receiver has got one.
             self.distribute(message, receiver, io);
             let taken = self.contexts[first].queue.pop_front();
             if taken.is_some() {
@@ -417,9 +423,10 @@ impl Context {
     /// Drops what the queue must not hold.
     fn shorten(&mut self, io: &mut impl Port) {
         while self.queue.len() > self.limit {
-            let dropped = match self.keep.drops_oldest() {
-                true => self.queue.pop_front(),
-                false => self.queue.pop_back(),
+            let dropped = if self.keep.drops_oldest() {
+                self.queue.pop_front()
+            } else {
+                self.queue.pop_back()
             };
             io.dropped(dropped.and_then(|message| message.pipe()), DropReason::RecvQueueFull);
         }
@@ -456,7 +463,7 @@ impl Protocol for Sub {
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.pipes.add(pipe, io.priorities(pipe).recv);
-        self.take_in(None, io);
+        self.ingest(None, io);
     }
 
     fn forget(&mut self, pipe: PipeId) {
@@ -501,7 +508,7 @@ impl Protocol for Sub {
         let Some(context) = self.contexts.get_mut(receiver) else { return true };
         context.asked = true;
         if context.fresh {
-            self.take_in(Some(receiver), io);
+            self.ingest(Some(receiver), io);
         } else if context.queue.is_empty()
             && let Some(first) = self.fetch(receiver, io)
         {
@@ -539,7 +546,7 @@ impl Protocol for Sub {
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
         self.doubt(now);
         if !matches!(self.intake, Intake::Paused { .. }) {
-            self.take_in(None, io);
+            self.ingest(None, io);
         }
     }
 }
