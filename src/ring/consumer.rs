@@ -91,14 +91,17 @@ impl<'r> Consumer<'r> {
         let mut taken = Taken::default();
         let mut rest = n;
         while rest > 0 {
+            // The short way first: whole frames that lie in one piece.
             rest -= self.consume_whole(rest, &mut taken);
             if rest == 0 {
                 break;
             }
+            // The next frame was begun before, is cut between blocks, or ends beyond the bytes.
             let frame = self.first().expect("consumed bytes were listed before");
             let step = rest.min(frame.left);
             self.skip(step);
             rest -= step;
+            // A message has left with its last byte; until then its frame counts as begun.
             self.held.half().begun = (step < frame.left)
                 .then_some(Begun { left: frame.left - step, payload: frame.payload });
             if step == frame.left {
@@ -324,9 +327,10 @@ impl<'r> Consumer<'r> {
         if taken.messages > 0 {
             let ring = self.held.ring;
             ring.head.depart(taken.messages, taken.bytes);
-            let ordered = match self.is_due(taken) {
-                true => ring.head.has_orders(),
-                false => ring.head.orders.load(Ordering::Relaxed) != 0,
+            let ordered = if self.is_due(taken) {
+                ring.head.has_orders()
+            } else {
+                ring.head.orders.load(Ordering::Relaxed) != 0
             };
             taken.room = ordered && self.meet_orders();
         }
