@@ -321,9 +321,10 @@ impl Drop for Ring {
         // begins at the consumer's, or at the first if it has none.
         unsafe {
             let outlet = &half.with(|half| &mut *half).outlet;
-            let first = match outlet.node.is_null() {
-                true => self.tail.first.load(Ordering::Relaxed),
-                false => outlet.node,
+            let first = if outlet.node.is_null() {
+                self.tail.first.load(Ordering::Relaxed)
+            } else {
+                outlet.node
             };
             drop_nodes(first);
         }
@@ -859,9 +860,10 @@ impl Inlet {
             return false;
         }
         let outlet = &mut held.half().outlet;
-        let first = match outlet.node.is_null() {
-            true => ring.tail.first.load(Ordering::Relaxed),
-            false => outlet.node,
+        let first = if outlet.node.is_null() {
+            ring.tail.first.load(Ordering::Relaxed)
+        } else {
+            outlet.node
         };
         (outlet.node, outlet.at) = (ptr::null_mut(), ptr::null());
         ring.tail.first.store(ptr::null_mut(), Ordering::Relaxed);
@@ -1085,9 +1087,10 @@ impl<'r> Held<'r> {
         }
         // SAFETY: the front is not empty, so the node is there and ours.
         let pins = unsafe { (*self.peek().outlet.node).source.pins() };
-        match len < pins / LEAST_PART {
-            true => Bytes::copy_from_slice(&self.front()[..len]).into(),
-            false => self.share(len),
+        if len < pins / LEAST_PART {
+            Bytes::copy_from_slice(&self.front()[..len]).into()
+        } else {
+            self.share(len)
         }
     }
 

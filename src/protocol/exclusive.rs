@@ -67,9 +67,10 @@ impl Exclusive {
 
     /// The pipe, which is gone, has nothing left to read.
     pub(super) fn forget(&mut self, pipe: PipeId) {
-        match self.departed.front() == Some(&pipe) {
-            true => _ = self.departed.pop_front(),
-            false => self.departed.retain(|&other| other != pipe),
+        if self.departed.front() == Some(&pipe) {
+            self.departed.pop_front();
+        } else {
+            self.departed.retain(|&other| other != pipe);
         }
     }
 

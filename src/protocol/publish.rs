@@ -508,9 +508,10 @@ mod tests {
             for text in ["a1", "b1"] {
                 publish(&mut publisher, &mut io, text);
             }
-            match closes {
-                true => publisher.shut(&mut io),
-                false => publisher.set_conflating(None, &mut io),
+            if closes {
+                publisher.shut(&mut io)
+            } else {
+                publisher.set_conflating(None, &mut io)
             }
             assert_eq!(
                 (bodies(&mut io), drops(&mut io)),

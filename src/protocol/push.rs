@@ -110,9 +110,10 @@ impl Protocol for Push {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        let sent = match self.returned.is_empty() {
-            true => self.ready.send(&[], body, io),
-            false => Err(SendRefusal::WouldBlock),
+        let sent = if self.returned.is_empty() {
+            self.ready.send(&[], body, io)
+        } else {
+            Err(SendRefusal::WouldBlock)
         };
         if sent.is_ok() || self.overflow == Overflow::Wait {
             return sent;

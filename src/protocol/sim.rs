@@ -278,9 +278,10 @@ impl World {
     fn tell(&mut self, pipe: PipeId) {
         let end = self.net.end(pipe);
         if std::mem::take(&mut end.attached) {
-            let reason = match self.faults && self.net.random.one_in(4) {
-                true => DetachReason::Malformed,
-                false => DetachReason::PeerClosed,
+            let reason = if self.faults && self.net.random.one_in(4) {
+                DetachReason::Malformed
+            } else {
+                DetachReason::PeerClosed
             };
             let (node, mut io) = self.enter(self.net.ends[&pipe].node);
             node.detach(pipe, &reason, &mut io);
@@ -636,9 +637,10 @@ impl Port for SimPort<'_> {
         loop {
             let first = self.net.end(pipe).received.front().cloned().unwrap_or_default();
             let (head, body) = first.split_at(self.net.random.below(first.len() + 1));
-            let verdict = match self.net.end(pipe).received.is_empty() {
-                true => Verdict::Take,
-                false => judge(head, body),
+            let verdict = if self.net.end(pipe).received.is_empty() {
+                Verdict::Take
+            } else {
+                judge(head, body)
             };
             if verdict == Verdict::Leave {
                 return Picked::Left;
@@ -853,30 +855,34 @@ fn pass_on<T: RawProtocol>(
 
 impl<L: RawProtocol, R: RawProtocol> Node for Device<L, R> {
     fn attach(&mut self, pipe: PipeId, io: &mut SimPort<'_>) -> Result<(), Rejected> {
-        match io.is_first_end(pipe) {
-            true => self.right.attach(pipe, io.now(), io),
-            false => self.left.attach(pipe, io.now(), io),
+        if io.is_first_end(pipe) {
+            self.right.attach(pipe, io.now(), io)
+        } else {
+            self.left.attach(pipe, io.now(), io)
         }
     }
 
     fn detach(&mut self, pipe: PipeId, reason: &DetachReason, io: &mut SimPort<'_>) {
-        match io.is_first_end(pipe) {
-            true => self.right.detach(pipe, reason, io.now(), io),
-            false => self.left.detach(pipe, reason, io.now(), io),
+        if io.is_first_end(pipe) {
+            self.right.detach(pipe, reason, io.now(), io)
+        } else {
+            self.left.detach(pipe, reason, io.now(), io)
         }
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
-        match io.is_first_end(pipe) {
-            true => self.right.readable(pipe, io),
-            false => self.left.readable(pipe, io),
+        if io.is_first_end(pipe) {
+            self.right.readable(pipe, io)
+        } else {
+            self.left.readable(pipe, io)
         }
     }
 
     fn writable(&mut self, pipe: PipeId, io: &mut SimPort<'_>) {
-        match io.is_first_end(pipe) {
-            true => self.right.writable(pipe, io.now(), io),
-            false => self.left.writable(pipe, io.now(), io),
+        if io.is_first_end(pipe) {
+            self.right.writable(pipe, io.now(), io)
+        } else {
+            self.left.writable(pipe, io.now(), io)
         }
     }
 

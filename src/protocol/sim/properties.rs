@@ -32,10 +32,7 @@ proptest! {
         seed: u64, shape in shapes(), rivals in 1..3usize, breaks in 0..8usize, version_1: bool,
     ) {
         let mut world = World::new(seed);
-        let node = |world: &mut World| match version_1 {
-            true => world.node(Pair1::new(1), Talker::new(rivals)),
-            false => world.node(Pair::new(), Talker::new(rivals)),
-        };
+        let node = |world: &mut World| if version_1 { world.node(Pair1::new(1), Talker::new(rivals)) } else { world.node(Pair::new(), Talker::new(rivals)) };
         let center = node(&mut world);
         for _ in 0..rivals {
             let rival = node(&mut world);
