@@ -34,19 +34,46 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The state of a REQ socket: its conversations, and what their requests wait for.
 #[derive(Debug)]
 pub(crate) struct Req {
-    ids: Ids,
     conversations: Conversations<Asker>,
-    /// Requests that wait for a pipe.
-    line: BTreeMap<Ticket, Conversation>,
+    lists: Lists,
     next_ticket: u64,
     /// Pipes that have transmitted all they were given. A busy pipe takes no new request: it would
     /// only wait there, while another pipe might run dry.
     drained: Balance,
+}
+
+/// Where a request is found, other than by its conversation.
+#[derive(Debug)]
+struct Lists {
+    ids: Ids,
+    /// Requests that wait for a pipe.
+    line: BTreeMap<Ticket, Conversation>,
     /// Every attached pipe, with the outstanding requests of which it took a copy, each under the
     /// ticket of its last copy there.
     pipes: BTreeMap<PipeId, BTreeMap<Ticket, Conversation>>,
     /// When requests are to be sent again, or may be after a pause.
     timers: BTreeSet<(Instant, Conversation)>,
+}
+
+impl Lists {
+    /// Takes a request that is over out of every list.
+    fn release(&mut self, conversation: Conversation, request: &Request) {
+        self.ids.retire(request.id);
+        match request.place {
+            Place::Unsent | Place::Resending => {
+                self.line.remove(&request.ticket);
+            }
+            Place::Carried { due: Some(due) } | Place::Pausing { end: due } => {
+                self.timers.remove(&(due, conversation));
+            }
+            Place::Carried { due: None } => {}
+        }
+        for copy in &request.copies {
+            if let Some(carried) = self.pipes.get_mut(&copy.pipe) {
+                carried.remove(&copy.ticket);
+            }
+        }
+    }
 }
 
 /// A request's place in line: the smaller one goes first.
@@ -128,14 +155,17 @@ enum Place {
 impl Req {
     /// `seed` is where the request ids begin; it should be random.
     pub(crate) fn new(seed: u32) -> Self {
-        Self {
+        let lists = Lists {
             ids: Ids::new(seed),
-            conversations: Conversations::default(),
             line: BTreeMap::new(),
-            next_ticket: 0,
-            drained: Balance::default(),
             pipes: BTreeMap::new(),
             timers: BTreeSet::new(),
+        };
+        Self {
+            conversations: Conversations::default(),
+            lists,
+            next_ticket: 0,
+            drained: Balance::default(),
         }
     }
 
@@ -173,41 +203,23 @@ impl Req {
         let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
-        match std::mem::replace(&mut asker.state, State::Idle) {
+        match &asker.state {
             State::Idle | State::Failed(..) => {}
             State::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
             State::Outstanding(request) => {
                 if matches!(request.place, Place::Unsent) {
                     io.dropped(None, DropReason::Superseded);
                 }
-                self.release(conversation, &request);
+                self.lists.release(conversation, request);
             }
         }
+        asker.state = State::Idle;
         io.wake(conversation.interest());
-    }
-
-    /// Takes a request that is over out of every list.
-    fn release(&mut self, conversation: Conversation, request: &Request) {
-        self.ids.retire(request.id);
-        match request.place {
-            Place::Unsent | Place::Resending => {
-                self.line.remove(&request.ticket);
-            }
-            Place::Carried { due: Some(due) } | Place::Pausing { end: due } => {
-                self.timers.remove(&(due, conversation));
-            }
-            Place::Carried { due: None } => {}
-        }
-        for copy in &request.copies {
-            if let Some(carried) = self.pipes.get_mut(&copy.pipe) {
-                carried.remove(&copy.ticket);
-            }
-        }
     }
 
     /// Gives requests to drained pipes for as long as there are both.
     fn dispatch(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some((&ticket, &conversation)) = self.line.first_key_value()
+        while let Some((&ticket, &conversation)) = self.lists.line.first_key_value()
             && let Some(pipe) = self.drained.take()
         {
             self.transmit(ticket, conversation, pipe, now, io);
@@ -222,13 +234,13 @@ impl Req {
         now: Instant,
         io: &mut impl Port,
     ) {
-        let sent = self.line.is_empty()
+        let sent = self.lists.line.is_empty()
             && self
                 .drained
                 .take()
                 .is_some_and(|pipe| self.transmit(ticket, conversation, pipe, now, io));
         if !sent {
-            self.line.insert(ticket, conversation);
+            self.lists.line.insert(ticket, conversation);
             self.dispatch(now, io);
         }
     }
@@ -253,13 +265,13 @@ impl Req {
             io.resent();
         }
         let (due, earlier) = request.go_out(Sent { pipe, ticket }, now);
-        self.line.remove(&ticket);
-        let carried = self.pipes.entry(pipe).or_default();
+        self.lists.line.remove(&ticket);
+        let carried = self.lists.pipes.entry(pipe).or_default();
         if let Some(earlier) = earlier {
             carried.remove(&earlier.ticket);
         }
         carried.insert(ticket, conversation);
-        self.timers.extend(due.map(|due| (due, conversation)));
+        self.lists.timers.extend(due.map(|due| (due, conversation)));
         if io.drained(pipe) {
             self.drained.add(pipe, io.priorities(pipe).send);
         }
@@ -269,7 +281,7 @@ impl Req {
     /// Routes one reply to the conversation that waits for it.
     fn accept(&mut self, frame: Frame, pipe: PipeId, io: &mut impl Port) -> Result<(), DropReason> {
         let (id, body) = backtrace::answer(frame)?;
-        let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
+        let conversation = self.lists.ids.owner(id).ok_or(DropReason::Stale)?;
         let asker = self.conversations.get_mut(conversation).ok_or(DropReason::Stale)?;
         let State::Outstanding(request) = &asker.state else { return Err(DropReason::Stale) };
         if !request.copies.iter().any(|copy| copy.pipe == pipe) {
@@ -284,9 +296,11 @@ impl Req {
         let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
-        if let State::Outstanding(request) = std::mem::replace(&mut asker.state, state) {
-            self.release(conversation, &request);
+        // Replaced where it is: a request is large.
+        if let State::Outstanding(request) = &asker.state {
+            self.lists.release(conversation, request);
         }
+        asker.state = state;
         io.wake(conversation.interest());
     }
 
@@ -317,16 +331,16 @@ impl Req {
             return;
         };
         if let Place::Carried { due: Some(due) } = request.place {
-            self.timers.remove(&(due, conversation));
+            self.lists.timers.remove(&(due, conversation));
         }
         match request.earliest.replace(now) {
             Some(end) if end > now => {
                 request.place = Place::Pausing { end };
-                self.timers.insert((end, conversation));
+                self.lists.timers.insert((end, conversation));
             }
             _ => {
                 request.place = Place::Resending;
-                self.line.insert(request.ticket, conversation);
+                self.lists.line.insert(request.ticket, conversation);
             }
         }
     }
@@ -336,7 +350,7 @@ impl Req {
         match outstanding(&mut self.conversations, conversation) {
             Some(request) if matches!(request.place, Place::Pausing { .. }) => {
                 request.place = Place::Resending;
-                self.line.insert(request.ticket, conversation);
+                self.lists.line.insert(request.ticket, conversation);
             }
             _ => self.on_interval_over(conversation),
         }
@@ -353,7 +367,7 @@ impl Req {
         };
         request.ticket = ticket;
         request.place = Place::Resending;
-        self.line.insert(ticket, conversation);
+        self.lists.line.insert(ticket, conversation);
     }
 }
 
@@ -368,7 +382,7 @@ impl Protocol for Req {
     type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
-        self.pipes.insert(pipe, BTreeMap::new());
+        self.lists.pipes.insert(pipe, BTreeMap::new());
         self.drained.add(pipe, io.priorities(pipe).send);
         self.dispatch(now, io);
         Ok(())
@@ -378,7 +392,7 @@ impl Protocol for Req {
         // A reply that has arrived makes a resend needless.
         self.readable(pipe, io);
         self.drained.remove(pipe);
-        for conversation in self.pipes.remove(&pipe).unwrap_or_default().into_values() {
+        for conversation in self.lists.pipes.remove(&pipe).unwrap_or_default().into_values() {
             self.on_pipe_lost((pipe, reason), conversation, now, io);
         }
         self.dispatch(now, io);
@@ -393,7 +407,7 @@ impl Protocol for Req {
     }
 
     fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
-        if self.pipes.contains_key(&pipe) && io.drained(pipe) {
+        if self.lists.pipes.contains_key(&pipe) && io.drained(pipe) {
             self.drained.add(pipe, io.priorities(pipe).send);
             self.dispatch(now, io);
         }
@@ -408,7 +422,7 @@ impl Protocol for Req {
     ) -> Result<(), SendRefusal> {
         self.forget(conversation, io);
         let asker = self.conversations.get_mut(conversation).ok_or(SendRefusal::Closed)?;
-        let (id, ticket) = (self.ids.issue(conversation), take_ticket(&mut self.next_ticket));
+        let (id, ticket) = (self.lists.ids.issue(conversation), take_ticket(&mut self.next_ticket));
         asker.state = State::Outstanding(Request {
             id,
             body: body.clone().into(),
@@ -433,14 +447,14 @@ impl Protocol for Req {
         if asker.state.id() != Some(awaited.id) {
             return Err(RecvRefusal::Canceled);
         }
-        if let State::Outstanding(_) = asker.state {
-            return Err(RecvRefusal::WouldBlock);
-        }
-        match std::mem::replace(&mut asker.state, State::Idle) {
-            State::Replied(_, reply) => Ok(reply),
-            State::Failed(_, refusal) => Err(refusal),
-            State::Idle | State::Outstanding(_) => Err(RecvRefusal::State),
-        }
+        let received = match &mut asker.state {
+            State::Outstanding(_) => return Err(RecvRefusal::WouldBlock),
+            State::Replied(_, reply) => Ok(std::mem::take(reply)),
+            State::Failed(_, refusal) => Err(refusal.clone()),
+            State::Idle => Err(RecvRefusal::State),
+        };
+        asker.state = State::Idle;
+        received
     }
 
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
@@ -471,18 +485,18 @@ impl Protocol for Req {
 
     /// Requests wait for a pipe, whether anybody waits for their replies or not.
     fn is_busy(&self) -> bool {
-        !self.line.is_empty()
+        !self.lists.line.is_empty()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|&(due, _)| due)
+        self.lists.timers.first().map(|&(due, _)| due)
     }
 
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some(&(due, conversation)) = self.timers.first()
+        while let Some(&(due, conversation)) = self.lists.timers.first()
             && due <= now
         {
-            self.timers.pop_first();
+            self.lists.timers.pop_first();
             self.on_timer(conversation);
         }
         self.dispatch(now, io);
@@ -1080,7 +1094,10 @@ mod tests {
             bench.arrives(n, &[b"\x80\0\0\x09x"]);
             assert_eq!(bench.recv(asker).unwrap(), "x");
             assert_eq!(bench.take_reasons(), [DropReason::NotAsked]);
-            assert!(bench.req.pipes.values().all(BTreeMap::is_empty), "nothing is remembered");
+            assert!(
+                bench.req.lists.pipes.values().all(BTreeMap::is_empty),
+                "nothing is remembered"
+            );
         }
     }
 
