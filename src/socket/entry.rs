@@ -9,12 +9,14 @@ use super::broadcast::MANY;
 use super::pipes::Pipe;
 use super::port::SocketPort;
 use super::record::Record;
-use super::{Core, State};
+use super::{Core, PipeEventKind, State};
 use crate::detach::DetachReason;
 use crate::message::PipeId;
-use crate::pipe::{Edge, Far, Host, NewPipe};
+use crate::peer::{EndpointId, Peer};
+use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Edge, Far, Host, Intake, NewPipe, Waiting};
 use crate::protocol::{Clock, Protocol};
-use crate::ring::Ring;
+use crate::ring::{Consumer, Ring};
 use crate::stats::DropReason;
 use crate::sync::Arc;
 
@@ -78,6 +80,33 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
+    /// Says that a peer is there, and is being decided about. Under the lock that each close takes, so that
+    /// nothing is announced after it has returned.
+    pub(super) fn announce(
+        &mut self,
+        peer: &Peer,
+        endpoint: &EndpointCore,
+    ) -> Result<(), DetachReason> {
+        if self.state.closed {
+            return Err(DetachReason::SocketClosed);
+        }
+        if endpoint.is_closed() {
+            return Err(DetachReason::EndpointClosed);
+        }
+        self.core.deciding.begin();
+        self.core.emit(PipeEventKind::Attaching, peer);
+        Ok(())
+    }
+
+    /// Whether the socket takes in a new pipe now. If not, `newcomer` is told when to ask again.
+    pub(super) fn intake(&mut self, newcomer: Waiting) -> Intake {
+        if self.state.closed {
+            return Intake::Free;
+        }
+        let bound = self.core.options.lock().recv_queue_bytes;
+        self.state.pipes.intake(bound, newcomer)
+    }
+
     /// Offers a new pipe to the protocol.
     pub(super) fn plug(&mut self, new: NewPipe) -> Result<(), DetachReason> {
         if self.state.closed {
@@ -135,6 +164,35 @@ impl<P: Protocol> Entry<'_, P> {
             self.drop_surplus();
         }
         true
+    }
+
+    /// Gives back to the protocol what a lost pipe has not sent.
+    pub(super) fn take_back(&mut self, pipe: PipeId, mut consumer: Consumer<'_>) {
+        // Under the lock, so that nobody finds the messages neither in the ring nor here.
+        let unsent = consumer.reclaim();
+        drop(consumer);
+        let messages = unsent.len() as u64;
+        if self.state.closed {
+            self.core.counters.dropped(DropReason::ClosedUnsent, messages);
+            return;
+        }
+        self.core.counters.copies_reclaimed.add(messages);
+        self.state.effects.queues_changed = true;
+        let (protocol, mut port, _) = self.parts();
+        for frame in unsent {
+            protocol.take_back(pipe, frame, &mut port);
+        }
+    }
+
+    /// Forgets an endpoint, and closes all pipes that it has made.
+    pub(super) fn drop_endpoint(&mut self, endpoint: EndpointId) {
+        self.open_intake();
+        self.state.endpoints.retain(|other| other.id != endpoint);
+        let pipes = self.state.pipes.usable().filter(|pipe| pipe.endpoint.id == endpoint);
+        let pipes: Vec<PipeId> = pipes.map(Pipe::id).collect();
+        for pipe in pipes {
+            self.unplug(pipe, DetachReason::EndpointClosed);
+        }
     }
 
     /// Gives up the memory for messages to many, if there are not many peers any more.

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::Core;
+use super::{Core, Entry};
 use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError};
 use crate::inproc;
@@ -183,17 +183,23 @@ impl<P: Protocol> Core<P> {
 
     /// Makes the endpoint one of the socket's, unless the socket has been closed in the meantime.
     fn keep(&self, core: Arc<EndpointCore>) -> Option<Endpoint> {
-        let mut state = self.state.lock();
-        if state.closed {
-            drop(state);
+        let is_kept = self.enter(|entry| entry.keep(&core));
+        if !is_kept {
             core.stop();
             return None;
         }
-        state.endpoints.push(Arc::clone(&core));
-        drop(state);
         let endpoint = Endpoint { core };
         crate::contain::log!(Debug, "{}: {endpoint}", self.name);
         Some(endpoint)
+    }
+}
+
+impl<P: Protocol> Entry<'_, P> {
+    fn keep(&mut self, endpoint: &Arc<EndpointCore>) -> bool {
+        if !self.is_closed() {
+            self.state.endpoints.push(Arc::clone(endpoint));
+        }
+        !self.is_closed()
     }
 }
 

@@ -7,8 +7,8 @@
 
 use super::wait::{Attempt, Failure};
 use crate::detach::DetachReason;
-use crate::error::Closed;
-use crate::error::{OptionError, UnsubscribeError};
+use crate::error::{Closed, OptionError, UnsubscribeError};
+use crate::pipe::Intake;
 use crate::protocol::Conversation;
 
 /// What an entry into a socket comes to in a child that has inherited the socket.
@@ -67,6 +67,12 @@ impl InChild for OptionError {
 impl InChild for UnsubscribeError {
     fn in_child() -> Self {
         Self::Forked
+    }
+}
+
+impl InChild for Intake {
+    fn in_child() -> Self {
+        Self::Free
     }
 }
 

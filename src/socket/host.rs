@@ -1,9 +1,8 @@
 //! A socket as the layers below it see it.
 //!
-//! Owns the door by which the event loop and other sockets of the process call up: they tell of pipes that
-//! come and go, and have the socket entered.
+//! Owns the calls by which the event loop and other sockets of the process tell of pipes that come and go,
+//! and have the socket entered. Each is an entry, or reads.
 
-use super::pipes::Pipe;
 use super::{Core, PipeEventKind};
 use crate::contain::contain;
 use crate::detach::DetachReason;
@@ -15,7 +14,7 @@ use crate::pipe::{Host, Intake, NewPipe, SocketBell, Waiting};
 use crate::protocol::Protocol;
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Bounds, Ring};
-use crate::stats::{Counters, DropReason};
+use crate::stats::Counters;
 use crate::sync::Arc;
 
 impl<P: Protocol> Host for Core<P> {
@@ -51,21 +50,11 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn announce(&self, peer: &Peer, endpoint: &EndpointCore) -> Result<(), DetachReason> {
-        // Under the lock that each close takes, so that nothing is announced after it has returned.
-        let state = self.state.lock();
-        if state.closed {
-            return Err(DetachReason::SocketClosed);
-        }
-        if endpoint.is_closed() {
-            return Err(DetachReason::EndpointClosed);
-        }
-        self.deciding.begin();
-        self.emit(PipeEventKind::Attaching, peer);
-        Ok(())
+        self.enter(|entry| entry.announce(peer, endpoint))
     }
 
     fn is_full(&self) -> bool {
-        self.state.lock().protocol.is_full()
+        self.read(|state| state.protocol.is_full()).unwrap_or(false)
     }
 
     fn asks(&self) -> bool {
@@ -123,14 +112,7 @@ impl<P: Protocol> Host for Core<P> {
         if P::DROPS {
             return Intake::Free;
         }
-        let intake = {
-            let mut state = self.state.lock();
-            let bound = self.options.lock().recv_queue_bytes;
-            match state.closed {
-                true => Intake::Free,
-                false => state.pipes.intake(bound, newcomer),
-            }
-        };
+        let intake = self.enter(|entry| entry.intake(newcomer));
         if intake == Intake::Shut {
             self.counters.intake_pauses.bump();
             crate::contain::log!(
@@ -152,44 +134,16 @@ impl<P: Protocol> Host for Core<P> {
 
     fn take_back(&self, pipe: PipeId, send: &Ring) {
         // The half before the state: nobody waits for a send ring's half who has the state.
-        let mut consumer = send.consumer();
-        self.enter(move |entry| {
-            // Under the lock, so that nobody finds the messages neither in the ring nor here.
-            let unsent = consumer.reclaim();
-            drop(consumer);
-            if entry.state.closed {
-                let messages = unsent.len() as u64;
-                self.counters.dropped(DropReason::ClosedUnsent, messages);
-                return;
-            }
-            self.counters.copies_reclaimed.add(unsent.len() as u64);
-            entry.state.effects.queues_changed = true;
-            let (protocol, mut port, _) = entry.parts();
-            for frame in unsent {
-                protocol.take_back(pipe, frame, &mut port);
-            }
-        });
+        let consumer = send.consumer();
+        self.enter(move |entry| entry.take_back(pipe, consumer));
     }
 
     fn rest(&self, pipe: PipeId) -> bool {
-        self.state.lock().pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.rest())
+        self.enter(|entry| entry.state.pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.rest()))
     }
 
     fn drop_endpoint(&self, endpoint: EndpointId) {
-        self.enter(|entry| {
-            entry.open_intake();
-            entry.state.endpoints.retain(|other| other.id != endpoint);
-            let pipes: Vec<PipeId> = entry
-                .state
-                .pipes
-                .usable()
-                .filter(|pipe| pipe.endpoint.id == endpoint)
-                .map(Pipe::id)
-                .collect();
-            for pipe in pipes {
-                entry.unplug(pipe, DetachReason::EndpointClosed);
-            }
-        });
+        self.enter(|entry| entry.drop_endpoint(endpoint));
     }
 
     fn is_closed(&self) -> bool {
@@ -197,9 +151,11 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn expire(&self) {
-        self.state.lock().armed = None;
-        // Entering runs what is due.
-        self.enter(|_| ());
+        self.enter(|entry| {
+            // The loop has forgotten the timer: look at the clock.
+            entry.state.armed = None;
+            entry.expire();
+        });
     }
 
     fn attend(&self) {

@@ -1,8 +1,9 @@
-//! Sockets: a protocol, its pipes, and the threads that use them.
+//! The engine of a socket: a protocol, its pipes, and the threads that use them.
 //!
 //! Owns [`Core`], which is everything a socket is: the protocol under a lock, the pipes, the waiters,
-//! the endpoints, the counters. The protocol runs here in the calling thread. Waiting, timeouts,
-//! async and close are written once, in `wait.rs`; the typed sockets in `public/` are thin.
+//! the endpoints, the counters. The protocol runs in the calling thread. Every call enters and leaves
+//! through `enter.rs` and waits in `wait.rs`; `host.rs` is what connections, listeners and dialers see of
+//! a socket.
 //!
 //! Lock order: a socket's state; under it one of its options, signal, bell, events, an endpoint's status,
 //! or what an answering context has in hand. No code takes two sockets' states. Bells are rung, waiters
@@ -18,7 +19,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::body::{StateGuard, StateLock};
+use crate::body::StateLock;
 use crate::detach::DetachReason;
 use crate::error::{NoSuchPipe, OptionError, RuntimeError};
 use crate::io::Command;
@@ -220,9 +221,10 @@ impl<P: Protocol> Core<P> {
         self.origin.is_ancestral()
     }
 
-    /// The state; `None` in a child that has inherited the socket.
-    fn state(&self) -> Option<StateGuard<'_, State<P>>> {
-        (!self.is_forked()).then(|| self.state.lock())
+    /// Reads the state, and hands nothing over; `None` in a child that has inherited the socket. What
+    /// changes anything goes through [`enter`](Self::enter).
+    fn read<R>(&self, read: impl FnOnce(&State<P>) -> R) -> Option<R> {
+        (!self.is_forked()).then(|| read(&self.state.lock()))
     }
 
     /// The runtime, started if need be.
@@ -295,7 +297,7 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state().is_some_and(|state| state.closed)
+        self.read(|state| state.closed).unwrap_or(false)
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -310,8 +312,8 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        let Some(state) = self.state() else { return Vec::new() };
-        state.endpoints.iter().map(|core| Endpoint { core: Arc::clone(core) }).collect()
+        let endpoint = |core: &Arc<EndpointCore>| Endpoint { core: Arc::clone(core) };
+        self.read(|state| state.endpoints.iter().map(endpoint).collect()).unwrap_or_default()
     }
 
     /// How each endpoint stands, in words.
@@ -320,23 +322,14 @@ impl<P: Protocol> Core<P> {
     }
 
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
-        let Some(state) = self.state() else { return Vec::new() };
-        state.pipes.usable().map(Pipe::status).collect()
+        self.read(|state| state.pipes.usable().map(Pipe::status).collect()).unwrap_or_default()
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.counters.read();
-        let Some(mut state) = self.state() else { return stats };
-        let Held { outbound, inbound } = state.protocol.held();
-        (stats.held_outbound, stats.held_inbound) = (outbound, inbound);
-        state.leaving.retain(|ring| ring.queued().messages > 0);
-        stats.send_queue = state.leaving.iter().map(|ring| ring.queued().messages).sum();
-        for pipe in state.pipes.all() {
-            stats.recv_queue += pipe.recv.queued().messages;
-            if !pipe.is_gone() {
-                stats.current_connections += 1;
-                stats.send_queue += pipe.own_send_queue();
-            }
+        if !self.is_forked() {
+            // No entry: counting must hand nothing over to the protocol.
+            self.state.lock().count_queued(&mut stats);
         }
         stats
     }
@@ -360,6 +353,23 @@ impl<P: Protocol> Core<P> {
 
     fn emit(&self, kind: PipeEventKind, peer: &Peer) {
         self.counters.events_missed.add(self.hub.emit(kind, peer));
+    }
+}
+
+impl<P: Protocol> State<P> {
+    /// Adds what is there now to what has been counted. Forgets rings that have been emptied meanwhile.
+    fn count_queued(&mut self, stats: &mut Stats) {
+        let Held { outbound, inbound } = self.protocol.held();
+        (stats.held_outbound, stats.held_inbound) = (outbound, inbound);
+        self.leaving.retain(|ring| ring.queued().messages > 0);
+        stats.send_queue = self.leaving.iter().map(|ring| ring.queued().messages).sum();
+        for pipe in self.pipes.all() {
+            stats.recv_queue += pipe.recv.queued().messages;
+            if !pipe.is_gone() {
+                stats.current_connections += 1;
+                stats.send_queue += pipe.own_send_queue();
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{Core, SocketPort};
 use crate::error::Excess;
+use crate::options::Options;
 use crate::protocol::{Protocol, SendRefusal};
 
 /// A body of allowed size.
@@ -46,16 +47,15 @@ impl<P: Protocol> Core<P> {
     /// there for peers, and those of this process have none.
     #[cold]
     fn check_large(&self, excess: Excess) -> Result<(), Excess> {
-        if self.is_forked() {
-            return Ok(()); // as below
-        }
-        if !self.options.lock().is_max_send_size_default() {
+        if !self.with_options(Options::is_max_send_size_default) {
             return Err(excess);
         }
-        let state = self.state.lock();
-        let mut endpoints = state.endpoints.iter();
-        let is_inproc = endpoints.len() > 0 && endpoints.all(|endpoint| endpoint.is_inproc());
-        // The attempt says that the socket is closed.
-        if is_inproc || state.closed { Ok(()) } else { Err(excess) }
+        let is_allowed = self.read(|state| {
+            let mut endpoints = state.endpoints.iter();
+            let is_inproc = endpoints.len() > 0 && endpoints.all(|endpoint| endpoint.is_inproc());
+            is_inproc || state.closed
+        });
+        // The attempt says that the socket is closed, or was inherited.
+        if is_allowed.unwrap_or(true) { Ok(()) } else { Err(excess) }
     }
 }

@@ -216,11 +216,9 @@ impl<P: Protocol> Core<P> {
     /// How things stand now that the time of a call is over; `waited`: see [`Facts`].
     #[cold]
     pub(crate) fn situation(&self, call: Call, waited: Option<Duration>) -> Situation {
-        let (peers, hint) = {
-            let state = self.state.lock();
-            let hint = state.protocol.hint().filter(|_| call == Call::Recv);
-            (state.pipes.usable().count(), hint)
-        };
+        let facts = self.read(|state| (state.pipes.usable().count(), state.protocol.hint()));
+        let (peers, hint) = facts.unwrap_or_default();
+        let hint = hint.filter(|_| call == Call::Recv);
         let endpoints = match call {
             Call::WaitForPeers(_) => self.describe_endpoints(),
             _ if peers == 0 => self.describe_endpoints(),
