@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::Core;
+use super::events::Told;
 use super::record::{Record, Records};
 use super::watch::Flag;
 use crate::io::{Command, Link};
@@ -48,6 +49,8 @@ pub(super) struct Rare {
     pub(super) unwanted: Vec<PipeId>,
     /// Who may bring new pipes again.
     admitted: Vec<Waiting>,
+    /// Those to whom an event was told.
+    told: Vec<Told>,
     /// The socket has been closed.
     pub(super) closing: Option<Closing>,
     /// For the log.
@@ -98,6 +101,13 @@ impl Effects {
     pub(super) fn tell(&mut self, admitted: Vec<Waiting>) {
         if !admitted.is_empty() {
             self.rare().admitted.extend(admitted);
+        }
+    }
+
+    /// Has subscribers woken for whom there is an event.
+    pub(super) fn wake(&mut self, told: Told) {
+        if !told.is_empty() {
+            self.rare().told.push(told);
         }
     }
 
@@ -156,6 +166,7 @@ impl Effects {
 impl Rare {
     #[cold]
     fn perform<P: Protocol>(self, core: &Core<P>) {
+        self.told.into_iter().for_each(Told::wake);
         if !self.closed.is_empty() || !self.ended.is_empty() {
             let linger = core.options.lock().linger;
             for (far, endpoint) in self.closed {

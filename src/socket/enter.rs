@@ -93,7 +93,7 @@ impl<P: Protocol> Core<P> {
     /// Ends the events of a closed socket, unless a pipe still has its last one coming.
     pub(super) fn close_events(&self) {
         if self.deciding.is_over() {
-            self.hub.close();
+            self.hub.close().wake();
         }
     }
 }

@@ -94,7 +94,7 @@ impl<P: Protocol> Entry<'_, P> {
             return Err(DetachReason::EndpointClosed);
         }
         self.core.deciding.begin();
-        self.core.emit(PipeEventKind::Attaching, peer);
+        self.state.effects.wake(self.core.emit(PipeEventKind::Attaching, peer));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::detach::DetachReason;
 use crate::error::{RecvError, Situation};
 use crate::peer::Peer;
+use crate::stats::Counter;
 use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
 use crate::sys::Origin;
 
@@ -206,6 +207,21 @@ impl fmt::Debug for Events {
     }
 }
 
+/// Subscribers for whom there is news. To wake them may be a system call: done with no lock held.
+#[must_use = "a subscriber that waits sleeps on until it is woken"]
+#[derive(Default)]
+pub(super) struct Told(Vec<Arc<Inbox>>);
+
+impl Told {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn wake(self) {
+        self.0.iter().for_each(|inbox| inbox.arrival.notify_all());
+    }
+}
+
 /// The subscribers of one socket.
 #[derive(Default)]
 pub(crate) struct EventHub {
@@ -224,39 +240,37 @@ impl EventHub {
         Events { inbox, socket: socket.into(), origin: Origin::now() }
     }
 
-    /// Tells every subscriber. Returns how many were too far behind to be told.
-    pub(crate) fn emit(&self, kind: PipeEventKind, peer: &Peer) -> u64 {
+    /// Tells every subscriber. Those who are too far behind are counted in `missed`.
+    pub(super) fn emit(&self, kind: PipeEventKind, peer: &Peer, missed: &Counter) -> Told {
         if self.count.load(Ordering::Relaxed) == 0 {
-            return 0;
+            return Told::default();
         }
-        let mut missed = 0;
         self.each(|inbox| {
             if inbox.unread.len() >= UNREAD {
                 inbox.missed += 1;
-                missed += 1;
+                missed.bump();
             } else {
                 inbox.unread.push_back(PipeEvent { kind: kind.clone(), peer: peer.clone() });
             }
-        });
-        missed
+        })
     }
 
-    /// No more events will come.
-    pub(crate) fn close(&self) {
-        self.each(|inbox| inbox.closed = true);
+    /// Says that no more events will come.
+    pub(super) fn close(&self) -> Told {
+        self.each(|inbox| inbox.closed = true)
     }
 
-    fn each(&self, mut act: impl FnMut(&mut InboxState)) {
+    fn each(&self, mut act: impl FnMut(&mut InboxState)) -> Told {
+        let mut told = Told::default();
         let mut subscribers = self.lock();
-        subscribers.retain(|inbox| match inbox.upgrade() {
-            Some(inbox) => {
-                act(&mut inbox.lock());
-                inbox.arrival.notify_all();
-                true
-            }
-            None => false,
+        subscribers.retain(|inbox| {
+            let Some(inbox) = inbox.upgrade() else { return false };
+            act(&mut inbox.lock());
+            told.0.push(inbox);
+            true
         });
         self.count.store(subscribers.len(), Ordering::Relaxed);
+        told
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Inbox>>> {

@@ -73,7 +73,7 @@ impl<P: Protocol> Host for Core<P> {
     fn turn_away(&self, peer: &Peer, reason: DetachReason) {
         self.counters.rejected_pipes.bump();
         crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
-        self.emit(PipeEventKind::Detached(reason), peer);
+        self.emit(PipeEventKind::Detached(reason), peer).wake();
         self.deciding.end().into_iter().for_each(Waiting::tell);
         if self.is_closed() {
             self.close_events();

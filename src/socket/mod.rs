@@ -61,7 +61,7 @@ pub(crate) use port::SocketPort;
 use deciding::Deciding;
 use effects::Effects;
 use entry::Entry;
-use events::EventHub;
+use events::{EventHub, Told};
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use record::Record;
@@ -348,11 +348,11 @@ impl<P: Protocol> Core<P> {
         let peer = pipe.peer();
         effects.record(|| Record::Gone(peer.clone(), reason.clone()));
         pipe.endpoint.pipe_is_gone();
-        self.emit(PipeEventKind::Detached(reason), &peer);
+        effects.wake(self.emit(PipeEventKind::Detached(reason), &peer));
     }
 
-    fn emit(&self, kind: PipeEventKind, peer: &Peer) {
-        self.counters.events_missed.add(self.hub.emit(kind, peer));
+    fn emit(&self, kind: PipeEventKind, peer: &Peer) -> Told {
+        self.hub.emit(kind, peer, &self.counters.events_missed)
     }
 }
 
@@ -402,6 +402,6 @@ impl<P: Protocol> Core<P> {
         }
         effects.record(|| Record::There(peer.clone()));
         pipe.endpoint.pipe_is_there();
-        self.emit(PipeEventKind::Attached, &peer);
+        effects.wake(self.emit(PipeEventKind::Attached, &peer));
     }
 }
