@@ -8,6 +8,7 @@ use sinew::device::{
     DeviceError, DeviceFailure, DeviceFault, DeviceSide, DeviceStats, SpawnedDevice,
 };
 use sinew::metrics::{EndpointSnapshot, Metrics, Observe, Snapshot};
+use sinew::role::{Answers, Asks, Converses, Receives, Role, Sends};
 use sinew::transport::{
     Address, BoundFile, Destination, EndpointSettings, Family, Framing, Ipc, Listener, Stream,
     StreamPeer, StreamTransport, Target, Tcp,
@@ -33,7 +34,7 @@ fn sockets_contexts_and_what_they_hand_out_may_be_shared_by_threads() {
     each!(shared: raw::Req, raw::Rep, raw::Surveyor, raw::Respondent);
     each!(shared: ReqContext, RepContext, SubContext, SurveyorContext, RespondentContext);
     each!(shared: Request, Question, Survey, Endpoint, Events, Readiness, Poller, Runtime);
-    each!(shared: DeviceHandle, DeviceSide, SpawnedDevice, Metrics<'_>, dyn Observe);
+    each!(shared: DeviceHandle, DeviceSide, SpawnedDevice, Metrics<'_>, dyn Observe, dyn AnySocket);
     each!(shared: iter::Iter<'_, Pull>, iter::TryIter<'_, Pull>, iter::IntoIter<Pull>);
     each!(shared: dyn StreamTransport, dyn Listener, dyn Stream);
     each!(sent: Device, RuntimeBuilder);
@@ -83,4 +84,40 @@ fn every_future_may_move_between_threads_and_borrows_nothing() {
     moves(surveyor.survey("q").unwrap().recv_async());
     moves(surveyor.context().recv_async());
     moves(Sub::new().context().recv_async());
+}
+
+/// What a program writes over any socket, without knowing its role.
+#[test]
+fn functions_over_roles_can_send_sockets_and_futures_to_other_threads() {
+    fn named<R: Role>(socket: Socket<R>) -> String {
+        std::thread::spawn(move || socket.name().to_owned()).join().unwrap()
+    }
+    fn received<R: Receives>(socket: &Socket<R>) -> impl Future + Send + 'static + use<R> {
+        socket.recv_async()
+    }
+    fn both<R: Sends + Receives>(socket: &Socket<R>) -> (Sending<Socket<R>>, Option<R::Item>) {
+        (socket.send_async("x"), socket.try_iter().next())
+    }
+    fn asked<R: Answers>(socket: &Socket<R>) -> (Context<R>, Option<Asked<R>>) {
+        (socket.context(), socket.try_recv().ok())
+    }
+    fn ask<R: Asks>(socket: &Socket<R>) -> Result<Context<R>, SendError> {
+        let context = socket.context();
+        context.send("x").map(|()| context)
+    }
+    fn heard<R: Converses>(context: &Context<R>) -> Result<Message, RecvError> {
+        context.try_recv()
+    }
+    assert!(named(Req::new()).starts_with("req-"));
+    drop(received(&Rep::new()));
+    let (_, nothing) = both(&raw::Req::new());
+    assert!(nothing.is_none());
+    let (context, _) = asked(&Respondent::new());
+    assert_eq!(heard(&context), Err(RecvError::WouldBlock));
+    assert_eq!(heard(&ask(&Req::new()).unwrap()), Err(RecvError::WouldBlock));
+    let inlets: [&dyn PollRecv; 3] = [&Pull::new(), &context, &Sub::new().context()];
+    let poller = Poller::new();
+    for (key, inlet) in inlets.into_iter().enumerate() {
+        poller.add_recv(key, inlet).unwrap();
+    }
 }

@@ -21,7 +21,7 @@ use crate::socket::Events;
 /// ```
 /// use std::time::Duration;
 ///
-/// use sinew::{AnySocket, Pull, Push, metrics::Observe};
+/// use sinew::{AnySocket, Pull, Push};
 ///
 /// let (push, pull) = (Push::new(), Pull::new());
 /// let all: [Box<dyn AnySocket>; 2] = [Box::new(push.clone()), Box::new(pull.clone())];

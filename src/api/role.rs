@@ -109,12 +109,15 @@ pub trait Converses:
 
 /// A role whose sockets ask, and get what is answered: `Req` and `Surveyor`.
 #[expect(private_bounds, reason = "as that of `Role`")]
-pub trait Asks: Converses<Kind = Asking> + Engine<Protocol: AskingProtocol> {}
+pub trait Asks:
+    Role<Send = NoSend, Recv = NoRecv> + Converses<Kind = Asking> + Engine<Protocol: AskingProtocol>
+{
+}
 
 /// A role whose sockets receive what can be answered: `Rep` and `Respondent`.
 #[expect(private_bounds, reason = "as that of `Role`")]
 pub trait Answers:
-    Receives<Item = Asked<Self>> + Converses<Kind = Answering> + AnswersAsked
+    Role<Send = NoSend> + Receives<Item = Asked<Self>> + Converses<Kind = Answering> + AnswersAsked
 {
 }
 
