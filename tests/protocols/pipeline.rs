@@ -272,12 +272,13 @@ fn a_slow_pull_is_passed_over_and_nothing_is_lost() {
             pull
         };
         let take = |pull: &Pull| {
-            let (mut got, end) = (Vec::new(), Instant::now() + SOON);
+            let (mut got, mut end) = (Vec::new(), Instant::now() + SOON);
             while received.load(Ordering::Relaxed) < MESSAGES {
                 assert!(Instant::now() < end, "{} came", got.len());
                 if let Ok(message) = pull.recv_timeout(QUIET) {
                     received.fetch_add(1, Ordering::Relaxed);
                     got.push(number(&message));
+                    end = Instant::now() + SOON;
                 }
             }
             got
@@ -295,6 +296,7 @@ fn a_slow_pull_is_passed_over_and_nothing_is_lost() {
                 push.send_timeout(numbered(n as u32, 1 << 16), SOON).unwrap();
             }
             all_sent.send(()).unwrap();
+            drop(all_sent); // taken into this closure: if a send fails, the slow one need not wait for ever
             (slow.join().unwrap(), fast.join().unwrap())
         });
         assert!(!slow_got.is_empty() && slow_got.len() < fast_got.len(), "{}", slow_got.len());
