@@ -18,6 +18,7 @@ use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, StreamPeer};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Waiting};
+use crate::random;
 use crate::ring::{self, Bounds, Producer, Ring};
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, Weak};
@@ -312,7 +313,7 @@ impl Dialer {
 
     fn schedule(self: &Arc<Self>) {
         // Asked of the system, and so before the lock is taken.
-        let random = pipe::random_u32();
+        let random = random::number();
         let wait = self.state.lock().backoff.next_with(random);
         let at = after(Instant::now(), wait);
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {

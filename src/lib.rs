@@ -331,6 +331,7 @@ mod peer;
 mod pipe;
 mod protocol;
 mod protocol_id;
+mod random;
 mod ring;
 #[cfg(test)]
 #[path = "../tests/kit/rounds.rs"]

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&str] = &[
     "sync",
     "contain",
+    "random",
     "sys",
     "body",
     "message",

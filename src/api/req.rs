@@ -10,8 +10,8 @@ use super::prelude::*;
 use super::send::POLLED_TOO_OFTEN;
 use crate::api::context::Conversing;
 use crate::error::{Call, RequestError};
-use crate::pipe::random_u32;
 use crate::protocol::{Awaited, Conversation, RecvRefusal};
+use crate::random;
 use crate::socket::wait::Failure;
 
 /// REQ: asks, and gets the answer that belongs to the question.
@@ -59,7 +59,7 @@ impl Engine for role::Req {
     const NAME: &'static str = "Req";
 
     fn protocol(_: &Options) -> Self::Protocol {
-        protocol::Req::new(random_u32())
+        protocol::Req::new(random::number())
     }
 }
 

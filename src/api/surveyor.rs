@@ -8,8 +8,8 @@ use super::iter::{Iterated, TryIter};
 use super::observe::Sealed;
 use super::prelude::*;
 use crate::api::context::Conversing;
-use crate::pipe::random_u32;
 use crate::protocol::{Awaited, Conversation, RecvRefusal};
+use crate::random;
 use crate::socket::wait::{Failure, Waiting};
 
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
@@ -53,7 +53,7 @@ impl Engine for role::Surveyor {
 
     fn protocol(options: &Options) -> Self::Protocol {
         let overflow = options.overflow_of(&protocol::Surveyor::KIND);
-        protocol::Surveyor::new(random_u32(), overflow)
+        protocol::Surveyor::new(random::number(), overflow)
     }
 
     fn follow(surveyor: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {

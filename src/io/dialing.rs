@@ -24,8 +24,9 @@ use super::{Command, Driver, Due};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Host, Intake, Waiting, random_u32};
+use crate::pipe::{Host, Intake, Waiting};
 use crate::protocol_id::ProtocolId;
+use crate::random;
 use crate::sync::{Arc, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 
@@ -341,7 +342,7 @@ impl Backoff {
 
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
-        self.next_with(random_u32())
+        self.next_with(random::number())
     }
 
     /// The next attempt will wait from the base again.

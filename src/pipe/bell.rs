@@ -1,0 +1,192 @@
+//! Bells: how a socket learns what has happened to its pipes.
+//!
+//! Owns [`SocketBell`], which those at the far ends ring, and the rule by which somebody enters the socket
+//! for that.
+
+use super::{Host, visits};
+use crate::message::PipeId;
+use crate::signal::{Signal, Visitor};
+use crate::sync::{AtomicBool, Mutex, Ordering, Weak, fence};
+
+/// What can be announced of a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// There is something in the ring that had run empty.
+    Readable,
+    /// There is room in the ring that had run full, or it has run empty.
+    Writable,
+}
+
+/// A socket's bell: collects what has happened to its pipes until somebody enters the socket.
+///
+/// Rung without the socket's lock, by the reactor or by another socket's threads.
+/// With cache lines of its own: others write here while the socket's threads look.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct SocketBell {
+    host: Weak<dyn Host>,
+    edges: Mutex<Vec<(PipeId, Edge)>>,
+    /// Whether `edges` holds anything: lets those who enter the socket pass it by without a lock.
+    pending: AtomicBool,
+    /// The protocol has something to do when a pipe is ready, whether anybody waits or not.
+    busy: AtomicBool,
+    /// Somebody is shown what the socket is ready for: it is entered by whoever rings.
+    watched: AtomicBool,
+    /// The protocol decides who is woken by what has arrived.
+    filters: bool,
+    pub(crate) signal: Signal,
+}
+
+impl SocketBell {
+    /// `filters`: see [`Schedule::filters`](crate::protocol::Schedule::filters).
+    pub(crate) fn new(host: Weak<dyn Host>, filters: bool) -> Self {
+        Self {
+            host,
+            filters,
+            edges: Mutex::default(),
+            pending: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            signal: Signal::default(),
+        }
+    }
+
+    /// Announces `edge`. Never called under a socket's lock: a socket that filters or is watched is
+    /// entered.
+    pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
+        self.announce(pipe, edge);
+        if self.filters && edge == Edge::Readable {
+            // No further: the far end of what filters hears of room, and is not entered for that.
+            if let Some(host) = self.host.upgrade() {
+                host.visit();
+            }
+        } else if self.watched.load(Ordering::Relaxed) {
+            // By this thread, which would otherwise find there what is not shown yet.
+            if let Some(host) = self.host.upgrade() {
+                visits::visit(host);
+            }
+        } else if !self.finds_visitor()
+            && let Some(host) = self.host.upgrade()
+        {
+            // Not from here: we may be the end of a long chain of sockets that ring each other.
+            host.attend();
+        }
+    }
+
+    fn announce(&self, pipe: PipeId, edge: Edge) {
+        let mut edges = self.edges.lock();
+        edges.push((pipe, edge));
+        self.pending.store(true, Ordering::Release);
+    }
+
+    /// Wakes one who waits, and so will enter the socket. `false`: there is nobody, and the socket has
+    /// to be entered.
+    fn finds_visitor(&self) -> bool {
+        match self.signal.wake_any() {
+            Visitor::Sure => true,
+            Visitor::Doubtful => false,
+            // Pairs with the fence in `set_busy`, by the fence in `wake_any`.
+            Visitor::Nobody => !self.busy.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether anybody watches. Called under the socket's lock.
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Relaxed);
+    }
+
+    /// Whether the protocol is to be entered when a pipe is ready though nobody waits. `true` is
+    /// returned when something has been announced meanwhile for which nobody may come.
+    ///
+    /// Called under the socket's lock.
+    #[inline]
+    pub(crate) fn set_busy(&self, busy: bool) -> bool {
+        if !busy {
+            if self.busy.load(Ordering::Relaxed) {
+                self.busy.store(false, Ordering::Relaxed);
+            }
+            return false;
+        }
+        self.busy.store(true, Ordering::Relaxed);
+        // Either a bell sees that we are busy, or we see what it announced.
+        fence(Ordering::SeqCst);
+        self.is_pending()
+    }
+
+    /// Whether something was announced that nobody has taken yet.
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Moves what was announced into `taken`, which must be empty.
+    pub(crate) fn take(&self, taken: &mut Vec<(PipeId, Edge)>) {
+        if self.is_pending() {
+            let mut edges = self.edges.lock();
+            self.pending.store(false, Ordering::Relaxed);
+            std::mem::swap(&mut *edges, taken);
+        }
+    }
+}
+
+/// That what is announced is handed over, in every interleaving. Run with
+/// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::protocol::Pair;
+    use crate::socket::Core;
+    use crate::sync::Arc;
+
+    /// A socket that is entered by several threads: how much was handed over to its protocol.
+    struct Entered {
+        bell: SocketBell,
+        state: Mutex<usize>,
+    }
+
+    impl Entered {
+        fn new() -> Arc<Self> {
+            let bell = SocketBell::new(Weak::<Core<Pair>>::new(), false);
+            Arc::new(Self { bell, state: Mutex::new(0) })
+        }
+
+        /// As `Core::enter`; who is to attend to the socket does so at once.
+        fn enter(&self, busy: bool) {
+            loop {
+                let (mut state, mut edges) = (self.state.lock(), Vec::new());
+                self.bell.take(&mut edges);
+                *state += edges.len();
+                if !self.bell.set_busy(busy) {
+                    return;
+                }
+            }
+        }
+
+        fn ring(&self) {
+            self.bell.announce(PipeId::new(1).unwrap(), Edge::Readable);
+            if !self.bell.finds_visitor() {
+                self.enter(true);
+            }
+        }
+    }
+
+    /// Nobody waits, and the bell is rung while the protocol becomes busy.
+    #[test]
+    fn what_is_announced_to_a_busy_socket_is_handed_over() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let socket = Entered::new();
+            let ringers = [(); 2].map(|()| {
+                let socket = Arc::clone(&socket);
+                thread::spawn(move || socket.ring())
+            });
+            socket.enter(false);
+            socket.enter(true);
+            ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+            assert_eq!(*socket.state.lock(), 2);
+        });
+    }
+}

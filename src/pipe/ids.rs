@@ -1,0 +1,65 @@
+//! Pipe ids: which are in use in this process.
+//!
+//! Owns the numbering. No two live pipes share an id, and ids begin anywhere, so that those of two processes
+//! mostly differ.
+
+use std::collections::HashSet;
+
+use crate::message::PipeId;
+use crate::random;
+use crate::sync::Mutex;
+use crate::sys::PerProcess;
+
+/// The ids in use in this process, and the last one given out.
+static IDS: PerProcess<Mutex<Ids>> = PerProcess::new(|| {
+    let start = random::number() & PipeId::MAX;
+    Mutex::new(Ids { last: start, live: HashSet::new() })
+});
+
+struct Ids {
+    last: u32,
+    live: HashSet<u32>,
+}
+
+/// The right to a pipe id, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct PipeLease(PipeId);
+
+impl PipeLease {
+    /// The next id that no live pipe of the process has.
+    pub(crate) fn new() -> Self {
+        let mut ids = IDS.get().lock();
+        loop {
+            ids.last = if ids.last >= PipeId::MAX { 1 } else { ids.last + 1 };
+            let candidate = ids.last;
+            if let Some(id) = PipeId::new(candidate)
+                && ids.live.insert(candidate)
+            {
+                return Self(id);
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> PipeId {
+        self.0
+    }
+}
+
+impl Drop for PipeLease {
+    fn drop(&mut self) {
+        IDS.get().lock().live.remove(&self.0.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C230.
+    #[test]
+    fn live_pipes_never_share_an_id() {
+        let leases: Vec<_> = (0..1000).map(|_| PipeLease::new()).collect();
+        let distinct: HashSet<_> = leases.iter().map(PipeLease::id).collect();
+        assert_eq!(distinct.len(), leases.len());
+    }
+}
