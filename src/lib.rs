@@ -320,6 +320,7 @@ pub mod cookbook;
 mod detach;
 mod error;
 mod inproc;
+mod interest;
 #[doc(hidden)]
 #[cfg(all(sinew_internals, not(loom)))]
 pub mod internals;

@@ -2,8 +2,8 @@
 //!
 //! Owns the list of waiters of one socket and the rule by which they are woken. A waiter is a thread
 //! or a task; it says what it waits for, looks once more, and sleeps. Whoever changes something wakes
-//! the longest-waiting one that is concerned. Knows nothing of sockets or protocols beyond the
-//! [`Interest`] by which waiters are told apart.
+//! the longest-waiting one that is concerned. Knows nothing of sockets or protocols: a key tells apart
+//! what is waited for.
 //!
 //! No wake-up is lost: a waiter registers under the lock under which it found nothing to do, and
 //! changes that are made without that lock (a bell) are followed by a fence and a look at the number
@@ -16,34 +16,33 @@ use std::thread::Thread;
 
 use crate::contain::contain;
 use crate::io::leadership::Leadership;
-use crate::protocol::Interest;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
 
-/// The waiters of one socket.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    waiters: Mutex<Waiters>,
+/// The waiters of one socket, each of which waits for one `K`.
+#[derive(Debug)]
+pub(crate) struct Signal<K> {
+    waiters: Mutex<Waiters<K>>,
     /// How many are registered: lets a bell see without a lock that nobody waits.
     registered: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct Waiters {
+#[derive(Debug)]
+struct Waiters<K> {
     next: u64,
-    /// By interest, and within it in the order of arrival.
-    sleeping: BTreeMap<Ticket, Sleeper>,
+    /// By what they wait for, and within it in the order of arrival.
+    sleeping: BTreeMap<Ticket<K>, Sleeper>,
 }
 
 /// A place in the queue of those who wait for the same thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket {
-    interest: Interest,
+pub(crate) struct Ticket<K> {
+    interest: K,
     number: u64,
 }
 
-impl Ticket {
+impl<K> Ticket<K> {
     /// What is waited for.
-    pub(crate) fn interest(self) -> Interest {
+    pub(crate) fn interest(self) -> K {
         self.interest
     }
 }
@@ -84,9 +83,14 @@ impl Sleeper {
     }
 }
 
-impl Signal {
+impl<K: Ord + Copy> Signal<K> {
+    pub(crate) fn new() -> Self {
+        let waiters = Waiters { next: 0, sleeping: BTreeMap::new() };
+        Self { waiters: Mutex::new(waiters), registered: AtomicUsize::new(0) }
+    }
+
     /// A new place at the end of the queue for `interest`.
-    pub(crate) fn ticket(&self, interest: Interest) -> Ticket {
+    pub(crate) fn ticket(&self, interest: K) -> Ticket<K> {
         let mut waiters = self.waiters.lock();
         waiters.next += 1;
         Ticket { interest, number: waiters.next }
@@ -94,7 +98,7 @@ impl Signal {
 
     /// Puts `sleeper` to wait at its place. Afterwards look once more for what a bell may have
     /// announced, then sleep.
-    pub(crate) fn register(&self, ticket: Ticket, sleeper: Sleeper) {
+    pub(crate) fn register(&self, ticket: Ticket<K>, sleeper: Sleeper) {
         let mut waiters = self.waiters.lock();
         waiters.sleeping.insert(ticket, sleeper);
         self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
@@ -104,19 +108,19 @@ impl Signal {
     }
 
     /// Whether the waiter is still asleep: nobody has woken it since it registered.
-    pub(crate) fn is_asleep(&self, ticket: Ticket) -> bool {
+    pub(crate) fn is_asleep(&self, ticket: Ticket<K>) -> bool {
         // Nobody is registered: nor is this one. Whoever takes one off says so afterwards.
         self.is_awaited() && self.waiters.lock().sleeping.contains_key(&ticket)
     }
 
     /// Takes a waiter off. `false`: it has been woken already, and must pass on what it was woken
     /// for if it does not use it.
-    pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
+    pub(crate) fn cancel(&self, ticket: Ticket<K>) -> bool {
         self.withdraw(ticket).is_some()
     }
 
     /// Takes a waiter off, as [`cancel`](Self::cancel) does, and gives it back.
-    pub(crate) fn withdraw(&self, ticket: Ticket) -> Option<Sleeper> {
+    pub(crate) fn withdraw(&self, ticket: Ticket<K>) -> Option<Sleeper> {
         self.remove(|sleeping| sleeping.remove(&ticket))
     }
 
@@ -128,7 +132,7 @@ impl Signal {
     }
 
     /// Wakes the one that has waited longest for `interest`.
-    pub(crate) fn wake(&self, interest: Interest) {
+    pub(crate) fn wake(&self, interest: K) {
         // No fence: `interest` became ready under the lock under which waiters register.
         if self.registered.load(Ordering::Relaxed) == 0 {
             return;
@@ -164,7 +168,7 @@ impl Signal {
     }
 
     /// Wakes everybody who waits for `interest`.
-    pub(crate) fn wake_every(&self, interest: Interest) {
+    pub(crate) fn wake_every(&self, interest: K) {
         // As in `wake`.
         if self.registered.load(Ordering::Relaxed) == 0 {
             return;
@@ -189,7 +193,7 @@ impl Signal {
 
     fn remove(
         &self,
-        take: impl FnOnce(&mut BTreeMap<Ticket, Sleeper>) -> Option<Sleeper>,
+        take: impl FnOnce(&mut BTreeMap<Ticket<K>, Sleeper>) -> Option<Sleeper>,
     ) -> Option<Sleeper> {
         let mut waiters = self.waiters.lock();
         let taken = take(&mut waiters.sleeping);
@@ -199,7 +203,7 @@ impl Signal {
 }
 
 /// All the places in the queue for `interest`.
-fn span(interest: Interest) -> RangeInclusive<Ticket> {
+fn span<K: Copy>(interest: K) -> RangeInclusive<Ticket<K>> {
     Ticket { interest, number: 0 }..=Ticket { interest, number: u64::MAX }
 }
 
@@ -215,10 +219,10 @@ mod loom_models {
     use super::*;
     use crate::sync::AtomicBool;
 
-    const INTEREST: Interest = Interest::RECV;
+    const INTEREST: u32 = 0;
 
     /// Waits as a task until `there`: look, register, look again.
-    fn wait(signal: &Signal, there: &AtomicBool) {
+    fn wait(signal: &Signal<u32>, there: &AtomicBool) {
         let ticket = signal.ticket(INTEREST);
         loom::future::block_on(std::future::poll_fn(|cx| {
             if there.load(Ordering::Acquire) {
@@ -236,7 +240,7 @@ mod loom_models {
     #[test]
     fn a_bell_is_heard_by_who_is_about_to_sleep() {
         loom::model(|| {
-            let signal = Arc::new(Signal::default());
+            let signal = Arc::new(Signal::new());
             let there = Arc::new(AtomicBool::new(false));
             let ringer = thread::spawn({
                 let (signal, there) = (Arc::clone(&signal), Arc::clone(&there));
@@ -257,7 +261,7 @@ mod loom_models {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
         model.check(|| {
-            let signal = Arc::new(Signal::default());
+            let signal = Arc::new(Signal::new());
             let there = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
             let ringer = thread::spawn({
                 let (signal, there) = (Arc::clone(&signal), Arc::clone(&there));
@@ -282,7 +286,7 @@ mod loom_models {
     #[test]
     fn a_waiter_that_leaves_knows_whether_it_was_woken() {
         loom::model(|| {
-            let signal = Arc::new(Signal::default());
+            let signal = Arc::new(Signal::new());
             let ticket = signal.ticket(INTEREST);
             let woken = Arc::new(AtomicBool::new(false));
             let waker = Waker::noop().clone();

@@ -4,6 +4,7 @@
 //! for that.
 
 use super::{Host, visits};
+use crate::interest::Interest;
 use crate::message::PipeId;
 use crate::signal::{Signal, Visitor};
 use crate::sync::{AtomicBool, Mutex, Ordering, Weak, fence};
@@ -34,7 +35,7 @@ pub(crate) struct SocketBell {
     watched: AtomicBool,
     /// The protocol decides who is woken by what has arrived.
     filters: bool,
-    pub(crate) signal: Signal,
+    pub(crate) signal: Signal<Interest>,
 }
 
 impl SocketBell {
@@ -47,7 +48,7 @@ impl SocketBell {
             pending: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             watched: AtomicBool::new(false),
-            signal: Signal::default(),
+            signal: Signal::new(),
         }
     }
 

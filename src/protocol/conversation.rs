@@ -5,7 +5,7 @@
 //! survey it waits for by a [`Awaited`], so that it cannot be served with the answer to a question asked
 //! later.
 //!
-//! Owns their numbers. A place in the table is used again, but a number carries a generation beside
+//! Owns who has which number. A place in the table is used again, but a number carries a generation beside
 //! the place: a handle that outlives its conversation finds nothing, never the successor.
 
 use std::ops::{Index, IndexMut};
@@ -14,29 +14,7 @@ use slab::Slab;
 
 use super::Interest;
 use super::backtrace::RequestId;
-
-/// The number of one conversation of a REQ, SURVEYOR or SUB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Conversation {
-    index: u32,
-    /// How many conversations had been opened before it, modulo 2^32.
-    generation: u32,
-}
-
-impl Conversation {
-    /// The socket's own: the one that was opened first.
-    pub(crate) const FIRST: Self = Self { index: 0, generation: 0 };
-
-    fn new(index: usize, generation: u32) -> Self {
-        let index = u32::try_from(index).expect("a table entry takes more than one byte of memory");
-        Self { index, generation }
-    }
-
-    /// What a receive in this conversation waits for.
-    pub(crate) const fn interest(self) -> Interest {
-        Interest::Recv(self)
-    }
-}
+pub(super) use crate::interest::Conversation;
 
 /// The open conversations of a socket, each with its state.
 ///

@@ -42,8 +42,9 @@ mod surveyor;
 mod testing;
 mod topics;
 
+pub(crate) use crate::interest::{Conversation, Interest};
 pub(crate) use bus::Bus;
-pub(crate) use conversation::{Awaited, Conversation};
+pub(crate) use conversation::Awaited;
 pub(crate) use pair::Pair;
 pub(crate) use pair1::{Pair1, Polyamorous};
 pub(crate) use publish::Pub;
@@ -160,26 +161,6 @@ pub(crate) enum PushError {
     Full,
     /// The pipe is gone.
     Gone,
-}
-
-/// What a waiting call waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Interest {
-    /// Room to send: in this pipe, or `None` where it does not matter in which.
-    Send(Option<PipeId>),
-    /// Something to receive, in this conversation; the first where the socket has only one.
-    Recv(Conversation),
-    /// A change in the number of peers. Not used by protocols.
-    Peers,
-    /// A send queue that has run empty. Not used by protocols.
-    Drained,
-}
-
-impl Interest {
-    /// Room to send, where there is only one thing to wait for.
-    pub(crate) const SEND: Self = Self::Send(None);
-    /// Something to receive, where there is only one thing to wait for.
-    pub(crate) const RECV: Self = Self::Recv(Conversation::FIRST);
 }
 
 /// Why a send cannot be done now.

@@ -84,7 +84,7 @@ impl<T> Outcome for (T, Message) {
 /// What a call that has to wait registers with the signal.
 struct Registration<'a> {
     /// Its place in the queue, taken when it first needs one.
-    ticket: &'a mut Option<Ticket>,
+    ticket: &'a mut Option<Ticket<Interest>>,
     /// How it is woken. Made before the lock is taken, and dropped after it if it is not used: a task's
     /// waker is not ours.
     sleeper: &'a mut Option<Sleeper>,
@@ -188,7 +188,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Sleeps until woken or until the time given, and leaves the queue.
-    fn sleep(&self, ticket: Ticket, until: Option<Instant>) {
+    fn sleep(&self, ticket: Ticket<Interest>, until: Option<Instant>) {
         let signal = &self.bell.signal;
         if !self.bell.is_pending() {
             sleep(self.leadership(), signal, ticket, until);
@@ -301,7 +301,7 @@ impl<P: Protocol> Entry<'_, P> {
 /// Where a task waits: its place in the queue, and its claim on the event loop.
 #[derive(Debug, Default)]
 pub(crate) struct Spot {
-    ticket: Option<Ticket>,
+    ticket: Option<Ticket<Interest>>,
     /// While it waits.
     claim: Option<WaitingTask>,
 }
@@ -345,7 +345,7 @@ impl<P: Protocol> Core<P> {
     fn poll_on<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
-        ticket: &mut Option<Ticket>,
+        ticket: &mut Option<Ticket<Interest>>,
         claim: &mut Option<WaitingTask>,
         cx: &mut Context<'_>,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
@@ -428,8 +428,8 @@ impl<P: Protocol, F> Drop for Waiting<P, F> {
 /// Sleeps until woken or until the time given. Of no protocol: there is one in the program.
 fn sleep(
     leadership: Option<&Arc<Leadership>>,
-    signal: &Signal,
-    ticket: Ticket,
+    signal: &Signal<Interest>,
+    ticket: Ticket<Interest>,
     until: Option<Instant>,
 ) {
     let asleep = || signal.is_asleep(ticket);
