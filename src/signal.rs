@@ -10,12 +10,12 @@
 //! of waiters, while a waiter that has registered makes a fence and looks for such changes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::task::Waker;
 use std::thread::Thread;
 
 use crate::contain::contain;
-use crate::io::leadership::Leadership;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
 
 /// The waiters of one socket, each of which waits for one `K`.
@@ -52,10 +52,16 @@ impl<K> Ticket<K> {
 pub(crate) enum Sleeper {
     /// A parked thread.
     Thread(Thread),
-    /// A thread that may turn an event loop while it waits.
-    Member(Thread, Arc<Leadership>),
+    /// A thread that may be somewhere else than parked while it waits: whoever sent it there wakes it.
+    Member(Thread, Arc<dyn Wake>),
     /// A task.
     Task(Waker),
+}
+
+/// Gets a waiting thread out of wherever it waits.
+pub(crate) trait Wake: fmt::Debug + Send + Sync {
+    /// Has `thread` look whether it is still asleep.
+    fn wake(&self, thread: &Thread);
 }
 
 /// Who will enter the socket because of [`Signal::wake_any`].
@@ -73,7 +79,7 @@ impl Sleeper {
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Member(thread, leadership) => leadership.wake(&thread),
+            Self::Member(thread, whereabouts) => whereabouts.wake(&thread),
             // Foreign code: what it does wrong must not end the thread that wakes, which may be the
             // one that serves all other sockets.
             Self::Task(waker) => {

@@ -43,8 +43,7 @@ const FLOORS: &[&str] = &[
 ];
 
 /// Arrows that run up. None may be added, and one that is gone must be taken out.
-const RUN_UP: &[(&str, &str)] =
-    &[("io", "inproc"), ("pipe", "inproc"), ("pipe", "io"), ("signal", "io")];
+const RUN_UP: &[(&str, &str)] = &[("io", "inproc"), ("pipe", "inproc"), ("pipe", "io")];
 
 /// What the pure layers must not know of: they are given time and bytes as arguments.
 const IMPURE: &[&str] =

@@ -52,6 +52,7 @@ use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::io::{Driver, Mailbox};
+use crate::signal::Wake;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tuning;
 
@@ -116,16 +117,6 @@ impl Leadership {
         // It may stand by, and is needed now. Costs a store if it leads.
         self.mailbox.call_io_thread();
         WaitingTask(Arc::clone(self))
-    }
-
-    /// Wakes a waiting thread, out of the poll if it leads.
-    pub(crate) fn wake(&self, thread: &Thread) {
-        if thread.id() == current() {
-            return; // it leads, and checks after the turn
-        }
-        self.woken.store(true, Ordering::Relaxed);
-        thread.unpark();
-        self.mailbox.interrupt();
     }
 
     /// Waits while `asleep`, at most until the time given; leads meanwhile if the thread is alone.
@@ -234,6 +225,18 @@ impl Leadership {
         let this = current();
         self.mailbox.state.unfollow(|follower| follower.id() == this);
         driver
+    }
+}
+
+impl Wake for Leadership {
+    /// Wakes a waiting thread, out of the poll if it leads.
+    fn wake(&self, thread: &Thread) {
+        if thread.id() == current() {
+            return; // it leads, and checks after the turn
+        }
+        self.woken.store(true, Ordering::Relaxed);
+        thread.unpark();
+        self.mailbox.interrupt();
     }
 }
 

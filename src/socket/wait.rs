@@ -133,8 +133,8 @@ impl<P: Protocol> Core<P> {
         let Patience::For(timeout) = patience else { return Err(Failure::WouldBlock) };
         // A timeout beyond the end of time is none.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let sleeper = || match self.leadership() {
-            Some(leadership) => Sleeper::Member(thread::current(), Arc::clone(leadership)),
+        let sleeper = || match self.leadership().cloned() {
+            Some(leadership) => Sleeper::Member(thread::current(), leadership),
             None => Sleeper::Thread(thread::current()),
         };
         if let Some(time) = self.time_to_spin() {
