@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
+use super::pace::write_directly;
 use super::writing::{self, Blocked, Flushed, Pen, Wrote};
 use super::{Command, Mailbox};
 use crate::body::{self, PutOff};
 use crate::message::PipeId;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Host, SocketBell};
+use crate::pipe::{Edge, FarLink, Host, FinalWrite, SocketBell};
 use crate::ring::{Consumer, Ring};
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
@@ -60,19 +61,6 @@ pub(super) enum Writer {
     Closer(Instant),
 }
 
-/// How far the thread that closes a connection has come with what was queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FinalWrite {
-    /// Nothing is left, or nothing can be written any more.
-    Done,
-    /// The kernel has taken some of it.
-    Taken,
-    /// The kernel has taken none of it.
-    Refused,
-    /// Somebody else is writing.
-    Interrupted,
-}
-
 /// The write half of a connection, held by one who writes.
 struct LinkPen<'l> {
     link: &'l Link,
@@ -110,7 +98,7 @@ impl Link {
     }
 
     /// Writes what is queued in this very thread, or has the I/O thread do it.
-    pub(crate) fn flush_or_post(&self) {
+    fn flush_or_post(&self) {
         self.tell(self.flush(Writer::Caller));
     }
 
@@ -131,53 +119,8 @@ impl Link {
     }
 
     /// Has the I/O thread write what is queued.
-    pub(crate) fn post_flush(&self) {
+    fn post_flush(&self) {
         self.mailbox.post(Command::Flush(self.token));
-    }
-
-    /// Tells the connection that its receive ring has room again.
-    pub(crate) fn resume_reading(&self) {
-        self.mailbox.post(Command::Resume(self.token));
-    }
-
-    /// Writes what can be written without waiting, and leaves the rest to the driver.
-    pub(crate) fn close(&self, linger: Duration) {
-        self.flush_or_post();
-        self.hand_over(linger);
-    }
-
-    /// Leaves what is queued to the driver, which closes the connection after at most `linger`.
-    pub(super) fn hand_over(&self, linger: Duration) {
-        self.mailbox.post(Command::Close(self.token, linger));
-    }
-
-    /// Writes what the kernel takes, but not beyond `until`. For the thread that closes the pipe.
-    pub(super) fn write_before_close(&self, until: Instant) -> FinalWrite {
-        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return FinalWrite::Interrupted };
-        let outcome = writing::write_out(&self.blocked, &mut pen);
-        let wrote = pen.wrote;
-        pen.put_down();
-        match outcome {
-            Flushed::Idle => FinalWrite::Done,
-            Flushed::Broken(error) => {
-                self.mailbox.post(Command::Broken(self.token, error));
-                FinalWrite::Done
-            }
-            Flushed::Blocked | Flushed::Later | Flushed::HeldBack if wrote => FinalWrite::Taken,
-            Flushed::Blocked | Flushed::Later | Flushed::HeldBack => FinalWrite::Refused,
-        }
-    }
-
-    /// Writes what is queued, once: a caller has seen that it is enough for a write. Whoever has the
-    /// duty to write keeps it.
-    pub(crate) fn write_batch(&self) {
-        if self.blocked.is_set() {
-            return;
-        }
-        let Some(mut pen) = self.pen(Writer::Caller) else { return };
-        let flushed = writing::write_batch(&mut pen);
-        pen.put_down();
-        self.tell(flushed);
     }
 
     /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
@@ -243,6 +186,59 @@ impl Link {
         if let Err(error) = self.stream.shutdown_write() {
             crate::contain::log!(Trace, "shutdown: {error}");
         }
+    }
+}
+
+impl FarLink for Link {
+    fn ring(&self, edge: Edge) {
+        match edge {
+            Edge::Readable => {
+                if !write_directly(|| self.flush_or_post()) {
+                    self.post_flush();
+                }
+            }
+            // The receive ring has room again.
+            Edge::Writable => self.mailbox.post(Command::Resume(self.token)),
+        }
+    }
+
+    fn write_batch(&self) {
+        if self.blocked.is_set() {
+            return;
+        }
+        let Some(mut pen) = self.pen(Writer::Caller) else { return };
+        let flushed = writing::write_batch(&mut pen);
+        pen.put_down();
+        self.tell(flushed);
+    }
+
+    fn close(&self, linger: Duration) {
+        self.flush_or_post();
+        self.hand_over(linger);
+    }
+
+    fn write_before_close(&self, until: Instant) -> FinalWrite {
+        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return FinalWrite::Interrupted };
+        let outcome = writing::write_out(&self.blocked, &mut pen);
+        let wrote = pen.wrote;
+        pen.put_down();
+        match outcome {
+            Flushed::Idle => {
+                // Before the program can connect anew: the peer may take one connection at a time.
+                self.shut_down();
+                FinalWrite::Done
+            }
+            Flushed::Broken(error) => {
+                self.mailbox.post(Command::Broken(self.token, error));
+                FinalWrite::Done
+            }
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack if wrote => FinalWrite::Taken,
+            Flushed::Blocked | Flushed::Later | Flushed::HeldBack => FinalWrite::Refused,
+        }
+    }
+
+    fn hand_over(&self, linger: Duration) {
+        self.mailbox.post(Command::Close(self.token, linger));
     }
 }
 

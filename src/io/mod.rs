@@ -21,8 +21,7 @@
 //! | `pool`, `resolve`, `asking` | threads for what may block: to look up names, to run the program's callback |
 //! | `line` | which of several newcomers is let in where there is one place |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
-//! | `writing` | who writes, and who need not look again |
-//! | `closing` | what a closing socket still writes itself |
+//! | `writing`, `pace` | who writes, and who need not look again |
 //! | `batching`, `idle`, `timers` | what is done later: to busy connections, to silent ones, at a time |
 //! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
@@ -36,7 +35,6 @@ use mio::{Events, Poll, Token};
 
 mod asking;
 mod batching;
-mod closing;
 mod connection;
 mod dialing;
 mod idle;
@@ -46,6 +44,7 @@ mod link;
 mod listening;
 mod loops;
 mod mailbox;
+mod pace;
 mod pool;
 mod race;
 mod read_buffers;
@@ -54,9 +53,7 @@ mod table;
 mod timers;
 mod writing;
 
-pub(crate) use closing::close_all;
 pub(crate) use dialing::Backoff;
-pub(crate) use link::Link;
 pub(crate) use listening::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};
 pub(crate) use timers::after;

@@ -1,12 +1,14 @@
 //! Pipes: what joins two sockets, seen from one of them.
 //!
 //! A pipe is two rings and two bells. The rings carry framed messages, one in each direction; a bell
-//! says "look here" when the far end had gone to sleep. Who holds the far ends is unknown here and
-//! above: for a stream it is the reactor's connection, for inproc simply the other socket.
+//! says "look here" when the far end had gone to sleep. For a stream the far ends are held by its
+//! connection, for inproc by the other socket. To the socket that makes two differences only: whose a message
+//! is once it is in the ring, and whether it can be written.
 //!
 //! | file | |
 //! |---|---|
 //! | `far` | who is at the far ends |
+//! | `closing` | what a closing socket still writes itself |
 //! | `bell`, `visits` | how a socket learns what has happened to its pipes, and who enters it for that |
 //! | `host` | the socket, for those who bring it pipes |
 //! | `endpoint`, `recv_limit` | what made a pipe: shared by the program, the socket and who connects |
@@ -15,6 +17,7 @@
 mod bell;
 pub(crate) mod endpoint;
 mod far;
+mod closing;
 mod host;
 mod ids;
 pub(crate) mod recv_limit;
@@ -26,7 +29,8 @@ use crate::body;
 use crate::ring::Ring;
 
 pub(crate) use bell::{Edge, SocketBell};
-pub(crate) use far::{Far, FarSocket};
+pub(crate) use far::{Far, FarLink, FarSocket};
+pub(crate) use closing::FinalWrite;
 pub(crate) use host::{Host, Intake, NewPipe, Waiting};
 pub(crate) use ids::PipeLease;
 

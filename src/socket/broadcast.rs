@@ -11,7 +11,6 @@ use super::pipes::{Pipe, Pipes};
 use super::port::SocketPort;
 use crate::message::PipeId;
 use crate::options::Overflow;
-use crate::pipe::Far;
 use crate::protocol::{self, Broadcast, PushError};
 use crate::ring::{Copies, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
@@ -108,14 +107,14 @@ fn push(
         (None, false) => (pipe.send.push(header, body), 0),
         (None, true) => pipe.send.push_evicting(header, body),
     };
-    let linked = matches!(pipe.far, Some(Far::Link(_)));
+    let direct = pipe.is_direct();
     if evicted > 0 {
         pipe.count_dropped(DropReason::SendQueueFull, evicted, effects);
         total.evicted += evicted;
-        total.evicted_here += if linked { evicted } else { 0 };
+        total.evicted_here += if direct { 0 } else { evicted };
     }
     total.pushed += u64::from(pushed.is_ok());
-    total.handed_over += u64::from(pushed.is_ok() && !linked);
+    total.handed_over += u64::from(pushed.is_ok() && direct);
     pushed
 }
 

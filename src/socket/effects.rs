@@ -9,10 +9,10 @@ use super::Core;
 use super::events::Told;
 use super::record::{Record, Records};
 use super::watch::Flag;
-use crate::io::{Command, Link};
+use crate::io::Command;
 use crate::message::PipeId;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Far, Host, Waiting};
+use crate::pipe::{Edge, Far, FarLink, Host, Waiting};
 use crate::protocol::{Interest, Protocol};
 use crate::stats::DropReason;
 use crate::sync::Arc;
@@ -23,7 +23,7 @@ use crate::tuning::{self, Choice};
 pub(crate) struct Effects {
     pub(super) bells: Few<(Far, Edge)>,
     /// Connections that have enough for a write.
-    pub(super) batches: Few<Arc<Link>>,
+    pub(super) batches: Few<Arc<dyn FarLink>>,
     pub(super) wakes: Few<Interest>,
     pub(super) timer: Option<Instant>,
     pub(super) peers_changed: bool,

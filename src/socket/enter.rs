@@ -135,7 +135,7 @@ impl<P: Protocol> Entry<'_, P> {
             }
             let Some(far) = &pipe.far else { continue };
             core.pipe_is_gone(&pipe, DetachReason::SocketClosed, effects);
-            if let Far::Link(_) = far {
+            if !far.is_direct() {
                 leaving.push(Arc::clone(pipe.send.ring()));
             }
             fars.extend(pipe.far);

@@ -14,7 +14,7 @@ use crate::detach::DetachReason;
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Far, Host, Intake, NewPipe, Waiting};
+use crate::pipe::{Edge, Host, Intake, NewPipe, Waiting};
 use crate::protocol::{Clock, Protocol};
 use crate::ring::{Consumer, Ring};
 use crate::stats::DropReason;
@@ -138,7 +138,7 @@ impl<P: Protocol> Entry<'_, P> {
         let Some(far) = pipe.far.take() else { return false };
         pipe.shut();
         self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects);
-        if let Far::Link(_) = far {
+        if !far.is_direct() {
             // Only when it is about to grow: a thousand pipes may leave at once.
             if self.state.leaving.len() == self.state.leaving.capacity() {
                 self.state.leaving.retain(|ring| ring.queued().messages > 0);

@@ -310,18 +310,20 @@ impl Pipe {
 
     /// Has what is queued written by whoever leaves the socket.
     pub(super) fn write_soon(&self, effects: &mut Effects) {
-        if let Some(Far::Link(link)) = &self.far {
+        if let Some(link) = self.far.as_ref().and_then(Far::link) {
             effects.batches.push(Arc::clone(link));
         }
     }
 
-    /// Messages that are ours to account for: inside the process a message belongs to the receiver
-    /// once it is in the ring.
+    /// Messages in the send ring that are ours to account for, unless the pipe is gone.
     pub(super) fn own_send_queue(&self) -> u64 {
-        match self.far {
-            Some(Far::Link(_)) => self.send.queued().messages,
-            Some(Far::Socket(_)) | None => 0,
-        }
+        if self.is_direct() { 0 } else { self.send.queued().messages }
+    }
+
+    /// Whether what is sent is the receiver's at once, and no more ours to account for.
+    #[inline]
+    pub(super) fn is_direct(&self) -> bool {
+        self.far.as_ref().is_some_and(Far::is_direct)
     }
 
     /// Counts what was taken out of the receive ring, and sees to it that the far end is told of

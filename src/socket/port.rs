@@ -13,7 +13,6 @@ use super::pipes::{Pipe, Pipes};
 use super::record::Record;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Priorities;
-use crate::pipe::Far;
 use crate::protocol::{Broadcast, Interest, Port, PushError};
 use crate::ring::{Encoders, Producer, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
@@ -49,7 +48,7 @@ impl SocketPort<'_> {
             }
         };
         self.counters.copies_pushed.count(1);
-        if let Some(Far::Socket(_)) = pipe.far {
+        if pipe.is_direct() {
             self.counters.copies_handed_over.count(1);
         }
         pipe.count_sent(length, wake, self.effects);
@@ -87,7 +86,7 @@ impl SocketPort<'_> {
     /// Counts what the ring has evicted. Inside the process it had been handed over already.
     pub(crate) fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
         self.count_dropped(Some(pipe), DropReason::SendQueueFull, evicted);
-        if self.pipes.get(pipe).is_some_and(|pipe| matches!(pipe.far, Some(Far::Link(_)))) {
+        if self.pipes.get(pipe).is_some_and(|pipe| !pipe.is_direct()) {
             self.counters.copies_evicted.add(evicted);
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! The process may end right after `close`, and its I/O threads with it, so the caller writes while the
 //! kernel takes what is queued: for up to [`LONGEST`] for all connections together, and no longer than
-//! [`PATIENCE`] for one whose peer does not read. This file owns those times; `link.rs` does the writing.
+//! [`PATIENCE`] for one whose peer does not read. This file owns those times; the connection does the writing.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::link::{FinalWrite, Link};
+use super::FarLink;
 use crate::sync::Arc;
 
 /// The longest time that a close writes, for any number of connections and messages.
@@ -18,16 +18,29 @@ const PATIENCE: Duration = Duration::from_millis(5);
 /// Sleep for this long between two attempts, so that peers, and threads that hold a write half, can run.
 const PAUSE: Duration = Duration::from_micros(50);
 
+/// How far the thread that closes a connection has come with what was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FinalWrite {
+    /// Nothing is left, or nothing can be written any more.
+    Done,
+    /// The kernel has taken some of it.
+    Taken,
+    /// The kernel has taken none of it.
+    Refused,
+    /// Somebody else is writing.
+    Interrupted,
+}
+
 /// A connection that has something left to write.
 struct Unfinished {
-    link: Arc<Link>,
+    link: Arc<dyn FarLink>,
     /// Until when the kernel is to take something.
     patience: Instant,
 }
 
 /// Writes what the kernel takes of what is queued on `links`, and closes them. The I/O thread writes on
 /// for up to `linger`.
-pub(crate) fn close_all(links: Vec<Arc<Link>>, linger: Duration) {
+pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
     let end = Instant::now() + LONGEST;
     let mut unfinished = Vec::new();
     for link in links {
@@ -54,11 +67,7 @@ impl Unfinished {
             return false;
         }
         match self.link.write_before_close(end) {
-            FinalWrite::Done => {
-                // Before the program can connect anew: the peer may take one connection at a time.
-                self.link.shut_down();
-                false
-            }
+            FinalWrite::Done => false,
             FinalWrite::Taken => {
                 self.patience = now + PATIENCE;
                 true
