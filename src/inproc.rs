@@ -16,7 +16,7 @@ use crate::error::{AddressError, AttemptError, BindError, HeaderError};
 use crate::io::{Backoff, Command, Mailbox, after};
 use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, StreamPeer};
-use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::endpoint::{Control, EndpointCore};
 use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Waiting};
 use crate::random;
 use crate::ring::{self, Bounds, Producer, Ring};
@@ -75,14 +75,25 @@ pub(crate) fn bind(
     Ok(())
 }
 
-/// Frees a name that `endpoint` is bound to.
-pub(crate) fn unbind(name: &str, endpoint: EndpointId) {
-    let mut names = NAMES.get().lock();
-    let Some(entry) = names.get_mut(name) else { return };
-    if entry.listener.as_ref().is_some_and(|listener| listener.endpoint.id == endpoint) {
-        entry.listener = None;
+/// The control of an endpoint that is bound to this name.
+#[derive(Debug)]
+pub(crate) struct Bound(pub(crate) String);
+
+impl Control for Bound {
+    /// Frees the name.
+    fn stop(&self, endpoint: EndpointId) {
+        let Self(name) = self;
+        let mut names = NAMES.get().lock();
+        let Some(entry) = names.get_mut(name) else { return };
+        if entry.listener.as_ref().is_some_and(|listener| listener.endpoint.id == endpoint) {
+            entry.listener = None;
+        }
+        forget_if_unused(&mut names, name);
     }
-    forget_if_unused(&mut names, name);
+
+    fn is_inproc(&self) -> bool {
+        true
+    }
 }
 
 fn forget_if_unused(names: &mut HashMap<String, Name>, name: &str) {
@@ -215,26 +226,6 @@ impl Dialer {
         ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
     }
 
-    /// The pipe is gone.
-    pub(crate) fn lost(this: &Arc<Self>) {
-        if this.turn(Phase::Joined, Phase::Apart) {
-            this.schedule();
-        }
-    }
-
-    /// No more attempts.
-    pub(crate) fn stop(&self) {
-        {
-            let mut state = self.state.lock();
-            (state.phase, state.once) = (Phase::Stopped, None);
-        }
-        let mut names = NAMES.get().lock();
-        if let Some(entry) = names.get_mut(&self.name) {
-            entry.waiting.retain(|dialer| !std::ptr::eq(dialer.as_ptr(), self));
-        }
-        forget_if_unused(&mut names, &self.name);
-    }
-
     /// Joins whoever is bound to the name. Nobody: stands in the queue for it if that is wanted.
     fn join(self: &Arc<Self>, wait: bool) -> Result<Joining, AttemptError> {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
@@ -320,6 +311,32 @@ impl Dialer {
             endpoint.waits_until(at);
         }
         self.mailbox.post(Command::Rejoin(Arc::downgrade(self), at));
+    }
+}
+
+impl Control for Arc<Dialer> {
+    /// No more attempts.
+    fn stop(&self, _endpoint: EndpointId) {
+        {
+            let mut state = self.state.lock();
+            (state.phase, state.once) = (Phase::Stopped, None);
+        }
+        let mut names = NAMES.get().lock();
+        if let Some(entry) = names.get_mut(&self.name) {
+            entry.waiting.retain(|dialer| !std::ptr::eq(dialer.as_ptr(), Self::as_ptr(self)));
+        }
+        forget_if_unused(&mut names, &self.name);
+    }
+
+    fn is_inproc(&self) -> bool {
+        true
+    }
+
+    fn pipe_lost(&self, endpoint: &EndpointCore) {
+        endpoint.has_worked();
+        if self.turn(Phase::Joined, Phase::Apart) {
+            self.schedule();
+        }
     }
 }
 

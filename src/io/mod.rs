@@ -18,6 +18,7 @@
 //! | `leadership` | which thread turns the driver |
 //! | `mailbox` | how the driver is told something, and woken for it |
 //! | `listening`, `dialing`, `race` | where connections come from |
+//! | `control` | how the program's side of an endpoint stops it |
 //! | `pool`, `resolve`, `asking` | threads for what may block: to look up names, to run the program's callback |
 //! | `line` | which of several newcomers is let in where there is one place |
 //! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
@@ -36,6 +37,7 @@ use mio::{Events, Poll, Token};
 mod asking;
 mod batching;
 mod connection;
+mod control;
 mod dialing;
 mod idle;
 pub(crate) mod leadership;
@@ -53,6 +55,7 @@ mod table;
 mod timers;
 mod writing;
 
+pub(crate) use control::StreamControl;
 pub(crate) use dialing::Backoff;
 pub(crate) use listening::ListenerSlot;
 pub(crate) use mailbox::{Command, Mailbox};

@@ -9,8 +9,6 @@ use std::time::Instant;
 use super::Host;
 use super::recv_limit::RecvLimit;
 use crate::error::{AttemptError, Closed};
-use crate::inproc;
-use crate::io::{Command, ListenerSlot, Mailbox};
 use crate::message::PipeId;
 use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, EndpointState, EndpointStatus, Peer, StreamPeer};
@@ -122,20 +120,28 @@ pub(crate) struct EndpointCore {
     failing: AtomicBool,
     /// That a peer was of the wrong kind has been told.
     misfit: AtomicBool,
-    control: Control,
+    control: Box<dyn Control>,
     /// In which process it was made.
     origin: Origin,
 }
 
-/// How an endpoint is stopped.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// The reactor has it; a listening socket can be dropped from here.
-    Stream(Arc<Mailbox>, Option<Arc<ListenerSlot>>),
-    /// It is bound to an inproc name.
-    InprocListener(String),
-    /// It connects to an inproc name.
-    InprocDialer(Arc<inproc::Dialer>),
+/// Who works for an endpoint: listens or dials, over streams or inside the process.
+///
+/// Called where a program opens and closes endpoints or asks about them, and when a pipe is gone.
+pub(crate) trait Control: fmt::Debug + Send + Sync {
+    /// Stops accepting or connecting. Called once, with no lock held.
+    fn stop(&self, endpoint: EndpointId);
+
+    /// Whether all peers are in this process.
+    fn is_inproc(&self) -> bool;
+
+    /// What has become of the file through which others connect, if it is lost. Asks the system.
+    fn file_loss(&self) -> Option<AttemptError> {
+        None
+    }
+
+    /// A pipe of the endpoint is gone, and the endpoint is not closed. For who does not see for itself.
+    fn pipe_lost(&self, _endpoint: &EndpointCore) {}
 }
 
 impl EndpointCore {
@@ -145,7 +151,7 @@ impl EndpointCore {
         listening: bool,
         settings: EndpointSettings,
         recv_limit: RecvLimit,
-        control: Control,
+        control: Box<dyn Control>,
     ) -> Arc<Self> {
         let state = match listening {
             true => EndpointState::Listening,
@@ -198,15 +204,14 @@ impl EndpointCore {
     /// What has become of the file through which others connect, if it is lost. Asks the system, with no
     /// lock held.
     fn file_loss(&self) -> Option<AttemptError> {
-        let Control::Stream(_, Some(listener)) = &self.control else { return None };
-        let loss = listener.file()?.loss()?;
+        let loss = self.control.file_loss()?;
         // Else it was removed by who closes the endpoint.
         (!self.is_closed()).then_some(loss)
     }
 
     /// Whether all its peers are in this process.
     pub(crate) fn is_inproc(&self) -> bool {
-        !matches!(self.control, Control::Stream(..))
+        self.control.is_inproc()
     }
 
     /// Whether it is the endpoint of an ancestor of this process.
@@ -228,16 +233,7 @@ impl EndpointCore {
             status.state = EndpointState::Closed;
             status.next_attempt = None;
         }
-        match &self.control {
-            Control::Stream(mailbox, listener) => {
-                if let Some(listener) = listener {
-                    mailbox.close_listener(listener);
-                }
-                mailbox.post(Command::Forget(self.id));
-            }
-            Control::InprocListener(name) => inproc::unbind(name, self.id),
-            Control::InprocDialer(dialer) => dialer.stop(),
-        }
+        self.control.stop(self.id);
         true
     }
 
@@ -295,13 +291,10 @@ impl EndpointCore {
         status.peers = status.peers.saturating_sub(1);
     }
 
-    /// A pipe of this endpoint is gone. The reactor knows of its own; inproc has no reactor.
+    /// A pipe of this endpoint is gone. Called with no lock held.
     pub(crate) fn pipe_lost(&self) {
-        if let Control::InprocDialer(dialer) = &self.control
-            && !self.is_closed()
-        {
-            self.has_worked();
-            inproc::Dialer::lost(dialer);
+        if !self.is_closed() {
+            self.control.pipe_lost(self);
         }
     }
 

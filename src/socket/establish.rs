@@ -10,9 +10,8 @@ use super::{Core, Entry};
 use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError};
 use crate::inproc;
-use crate::io::{Command, ListenerSlot, after};
+use crate::io::{Command, ListenerSlot, StreamControl, after};
 use crate::options::{EndpointOptions, EndpointSettings};
-use crate::pipe::endpoint::Control;
 use crate::pipe::endpoint::{Endpoint, EndpointCore};
 use crate::pipe::recv_limit::RecvLimit;
 use crate::protocol::Protocol;
@@ -59,7 +58,7 @@ impl<P: Protocol> Core<P> {
         limit: RecvLimit,
     ) -> Result<Arc<EndpointCore>, BindError> {
         let name = inproc::name(address)?;
-        let control = Control::InprocListener(name.clone());
+        let control = Box::new(inproc::Bound(name.clone()));
         let url = address.url().to_owned();
         let endpoint = EndpointCore::new(self.host(), url, true, settings, limit, control);
         inproc::bind(&name, self.host(), &endpoint)?;
@@ -79,7 +78,7 @@ impl<P: Protocol> Core<P> {
         let url = listener.url();
         let listener = Arc::new(ListenerSlot::new(listener));
         let mailbox = runtime.mailbox();
-        let control = Control::Stream(Arc::clone(mailbox), Some(Arc::clone(&listener)));
+        let control = StreamControl::listener(mailbox, &listener);
         let endpoint = EndpointCore::new(self.host(), url, true, settings, limit, control);
         mailbox.post(Command::Listen {
             host: self.host(),
@@ -121,7 +120,7 @@ impl<P: Protocol> Core<P> {
         let name = inproc::name(address)?;
         let mailbox = Arc::clone(self.runtime()?.mailbox());
         let dialer = inproc::Dialer::new(name, self.host(), mailbox, &settings);
-        let control = Control::InprocDialer(Arc::clone(&dialer));
+        let control = Box::new(Arc::clone(&dialer));
         let url = address.url().to_owned();
         let endpoint = EndpointCore::new(self.host(), url, false, settings, limit, control);
         dialer.serve(&endpoint);
@@ -151,7 +150,7 @@ impl<P: Protocol> Core<P> {
         let transport = Arc::clone(runtime.transports().find(address)?);
         let target = transport.target(address)?;
         let mailbox = runtime.mailbox();
-        let control = Control::Stream(Arc::clone(mailbox), None);
+        let control = StreamControl::dialer(mailbox);
         let url = address.url().to_owned();
         let endpoint = EndpointCore::new(self.host(), url, false, settings, limit, control);
         let endpoint = self.keep(endpoint).ok_or(ConnectError::Closed)?;
