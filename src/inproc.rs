@@ -13,11 +13,11 @@ use std::time::Instant;
 use crate::address::Address;
 use crate::detach::DetachReason;
 use crate::error::{AddressError, AttemptError, BindError, HeaderError};
-use crate::io::{Backoff, Command, Mailbox, after};
+use crate::io::{Backoff, Command, Mailbox, Retry, after};
 use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, StreamPeer};
 use crate::pipe::endpoint::{Control, EndpointCore};
-use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Waiting};
+use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Postponed};
 use crate::random;
 use crate::ring::{self, Bounds, Producer, Ring};
 use crate::stats::DropReason;
@@ -182,18 +182,20 @@ impl Dialer {
         outcome
     }
 
-    /// Tries to join again, as soon as its own socket takes in new pipes.
-    pub(crate) fn attempt_again(this: &Arc<Self>) {
-        let waiting = Waiting::Inproc(Arc::downgrade(this));
-        let host = this.host.upgrade();
-        if host.is_some_and(|host| host.intake(waiting) != Intake::Shut) {
-            Self::attempt(this);
-        }
+    /// Who would have this tried again when a socket takes in new pipes: by the I/O thread.
+    fn postponed(self: &Arc<Self>) -> Postponed {
+        let this = Arc::downgrade(self);
+        Postponed::new(move || {
+            if let Some(this) = this.upgrade() {
+                this.try_again_at(Instant::now());
+            }
+        })
     }
 
-    /// Has the I/O thread try to join again.
-    pub(crate) fn ask_again(this: &Arc<Self>) {
-        this.mailbox.post(Command::Rejoin(Arc::downgrade(this), Instant::now()));
+    /// Has the I/O thread try to join again at some time.
+    fn try_again_at(self: &Arc<Self>, at: Instant) {
+        let this = Arc::downgrade(self);
+        self.mailbox.post(Command::Retry(this, at));
     }
 
     /// Who waited for the only attempt waits no longer.
@@ -217,13 +219,6 @@ impl Dialer {
             // Nobody listens any more when the caller has given up.
             let _ = once.try_send(outcome);
         }
-    }
-
-    /// Whether an attempt would ask the program, here or at the other end, whether it lets the peer in.
-    pub(crate) fn asks(&self) -> bool {
-        let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
-        let ends = [Some(&self.host), listener.as_ref().map(|listener| &listener.host)];
-        ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
     }
 
     /// Joins whoever is bound to the name. Nobody: stands in the queue for it if that is wanted.
@@ -256,9 +251,9 @@ impl Dialer {
     fn is_put_off(self: &Arc<Self>) -> bool {
         let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let host = listener.and_then(|listener| listener.host.upgrade());
-        let waiting = Waiting::Inproc(Arc::downgrade(self));
+        let postponed = self.postponed();
         self.state.lock().phase == Phase::Apart
-            && host.is_some_and(|host| host.intake(waiting) == Intake::Shut)
+            && host.is_some_and(|host| host.intake(postponed) == Intake::Shut)
     }
 
     /// Who is bound to the name. Nobody: this attempt is over, and whoever binds the name makes the
@@ -310,7 +305,25 @@ impl Dialer {
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.waits_until(at);
         }
-        self.mailbox.post(Command::Rejoin(Arc::downgrade(self), at));
+        self.try_again_at(at);
+    }
+}
+
+impl Retry for Dialer {
+    /// Whether an attempt would ask the program, here or at the other end, whether it lets the peer in.
+    fn asks(&self) -> bool {
+        let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
+        let ends = [Some(&self.host), listener.as_ref().map(|listener| &listener.host)];
+        ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
+    }
+
+    /// Tries to join again, as soon as its own socket takes in new pipes.
+    fn retry(self: Arc<Self>) {
+        let postponed = self.postponed();
+        let host = self.host.upgrade();
+        if host.is_some_and(|host| host.intake(postponed) != Intake::Shut) {
+            Self::attempt(&self);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::message::PipeId;
 use crate::peer::Peer;
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::recv_limit::RecvLimit;
-use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease, Waiting};
+use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{self, Bounds, Producer, READ_BLOCK, Wake};
 use crate::stats::{DropReason, InProgress};
@@ -383,7 +383,7 @@ impl Connection {
     /// stays in the kernel until the connection is resumed. That may include its header, whose deadline is
     /// lifted meanwhile.
     fn ask_for_room(&mut self, token: Token, cx: &mut Context) -> Intake {
-        let waiting = Waiting::Loop(Arc::clone(&cx.mailbox), token);
+        let waiting = cx.mailbox.postponed(token);
         let intake = match self.endpoint.host.upgrade() {
             Some(host) if !self.is_put_off => host.intake(waiting),
             Some(_) => Intake::Shut,

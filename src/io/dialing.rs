@@ -24,7 +24,7 @@ use super::{Command, Driver, Due};
 use crate::error::AttemptError;
 use crate::options::EndpointSettings;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Host, Intake, Waiting};
+use crate::pipe::{Host, Intake};
 use crate::protocol_id::ProtocolId;
 use crate::random;
 use crate::sync::{Arc, Weak};
@@ -177,7 +177,7 @@ impl Driver {
     pub(super) fn dial_again_if_wanted(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
         let Some(host) = dialer.host.upgrade() else { return };
-        if host.intake(Waiting::Loop(Arc::clone(&self.cx.mailbox), token)) != Intake::Shut {
+        if host.intake(self.cx.mailbox.postponed(token)) != Intake::Shut {
             self.dial(token);
         }
     }

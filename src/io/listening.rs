@@ -16,7 +16,7 @@ use super::loops::HOME;
 use super::timers::TimerKey;
 use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Host, Intake, Waiting};
+use crate::pipe::{Host, Intake};
 use crate::sync::{Arc, Condvar, Mutex, Weak};
 use crate::transport::{BoundFile, Listener, Stream};
 use crate::wire::Framing;
@@ -190,10 +190,9 @@ impl Listening {
         accepted: &mut Vec<Box<dyn Stream>>,
     ) -> Accepting {
         let Some(host) = self.host.upgrade() else { return Accepting::Closed };
-        let waiting = || Waiting::Loop(Arc::clone(mailbox), token);
-        let most = match host.intake(waiting()) {
+        let most = match host.intake(mailbox.postponed(token)) {
             Intake::Shut => 0,
-            _ if host.is_crowded(waiting()) => 0,
+            _ if host.is_crowded(mailbox.postponed(token)) => 0,
             Intake::Single => 1,
             Intake::Free => BATCH,
         };

@@ -5,6 +5,7 @@
 //! anybody, is decided by the state in `leadership`. May be called from any thread, and outlives the driver: a
 //! command that is posted after that ends here. What a [`Command`] means is the driver's affair.
 
+use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::mpsc::SyncSender;
@@ -18,10 +19,9 @@ use super::leadership::state::{Call, State};
 use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;
-use crate::inproc;
 use crate::peer::EndpointId;
-use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
+use crate::pipe::{Host, Postponed};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 use crate::wire::Framing;
@@ -73,10 +73,19 @@ pub(crate) enum Command {
     Expire(Weak<dyn Host>, Option<Instant>),
     /// Enter a socket that has something to do and nobody to do it.
     Visit(Weak<dyn Host>),
-    /// Have an inproc dialer try again at some time.
-    Rejoin(Weak<inproc::Dialer>, Instant),
+    /// Have somebody outside of the event loops try again at some time.
+    Retry(Weak<dyn Retry>, Instant),
     /// End the thread.
     Stop,
+}
+
+/// Somebody outside of the event loops who tries something again when it is time.
+pub(crate) trait Retry: fmt::Debug + Send + Sync {
+    /// Whether to try asks the program something, and takes as long as that likes.
+    fn asks(&self) -> bool;
+
+    /// Tries again.
+    fn retry(self: Arc<Self>);
 }
 
 /// Where commands for a driver are posted.
@@ -111,6 +120,12 @@ impl Mailbox {
     pub(crate) fn post(&self, command: Command) {
         self.state.push(command);
         self.rouse(|_| true);
+    }
+
+    /// Who would have `token` resumed when a socket takes in new pipes.
+    pub(super) fn postponed(self: &Arc<Self>, token: Token) -> Postponed {
+        let this = Arc::clone(self);
+        Postponed::new(move || this.post(Command::Resume(token)))
     }
 
     /// Closes a listening socket: its address is free when this returns.

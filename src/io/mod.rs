@@ -58,7 +58,7 @@ mod writing;
 pub(crate) use control::StreamControl;
 pub(crate) use dialing::Backoff;
 pub(crate) use listening::ListenerSlot;
-pub(crate) use mailbox::{Command, Mailbox};
+pub(crate) use mailbox::{Command, Mailbox, Retry};
 pub(crate) use timers::after;
 
 use batching::Batching;
@@ -76,7 +76,6 @@ use resolve::Resolver;
 use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
-use crate::inproc;
 use crate::peer::EndpointId;
 use crate::pipe::Host;
 use crate::sync::{Arc, Weak};
@@ -109,8 +108,8 @@ pub(crate) enum Due {
     Accept(Token),
     /// A socket's timers.
     Expire(Weak<dyn Host>),
-    /// An inproc dialer tries again.
-    Rejoin(Weak<inproc::Dialer>),
+    /// Somebody outside of the event loops tries again.
+    Retry(Weak<dyn Retry>),
 }
 
 /// What the driver's parts share while one of them is at work.
@@ -381,9 +380,9 @@ impl Driver {
                         host.expire();
                     }
                 }
-                Due::Rejoin(dialer) => {
-                    if let Some(dialer) = dialer.upgrade() {
-                        self.cx.rejoin(dialer);
+                Due::Retry(who) => {
+                    if let Some(who) = who.upgrade() {
+                        self.cx.retry(who);
                     }
                 }
             }
@@ -426,8 +425,8 @@ impl Driver {
                     host.visit();
                 }
             }
-            Command::Rejoin(dialer, at) => {
-                self.cx.timers.set(at, Due::Rejoin(dialer));
+            Command::Retry(who, at) => {
+                self.cx.timers.set(at, Due::Retry(who));
             }
             Command::Stop => self.stopped = true,
         }

@@ -1,23 +1,19 @@
 //! The host: a socket as the layers below it see it.
 //!
 //! Owns [`Host`], the one door by which lower layers call up into a socket; [`NewPipe`], what they bring it;
-//! and [`Waiting`], who would bring a pipe and may not yet.
+//! and [`Postponed`], who would bring a pipe and may not yet.
 
 use std::fmt;
-
-use mio::Token;
 
 use super::endpoint::EndpointCore;
 use super::{Far, PipeLease, SocketBell};
 use crate::detach::DetachReason;
-use crate::inproc;
-use crate::io::{Command, Mailbox};
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Bounds, Producer, Ring};
 use crate::stats::Counters;
-use crate::sync::{Arc, Weak};
+use crate::sync::Arc;
 
 /// Whether a socket takes in new pipes, by what peers that have left have left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,25 +27,23 @@ pub(crate) enum Intake {
 }
 
 /// Who would bring a socket a new pipe, or the last of one, and waits for the program to receive.
-#[derive(Debug)]
-pub(crate) enum Waiting {
-    /// A listener, a dialer or a connection of an event loop.
-    Loop(Arc<Mailbox>, Token),
-    /// A dialer inside the process.
-    Inproc(Weak<inproc::Dialer>),
+pub(crate) struct Postponed(Box<dyn FnOnce() + Send>);
+
+impl Postponed {
+    /// `ask_again` only posts: it runs in the thread that has received.
+    pub(crate) fn new(ask_again: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(ask_again))
+    }
+
+    /// Has it ask again, and not by the calling thread. Never called under a socket's lock.
+    pub(crate) fn ask_again(self) {
+        (self.0)();
+    }
 }
 
-impl Waiting {
-    /// Has it ask again, and not by the calling thread. Never called under a socket's lock.
-    pub(crate) fn tell(self) {
-        match self {
-            Self::Loop(mailbox, token) => mailbox.post(Command::Resume(token)),
-            Self::Inproc(dialer) => {
-                if let Some(dialer) = dialer.upgrade() {
-                    inproc::Dialer::ask_again(&dialer);
-                }
-            }
-        }
+impl fmt::Debug for Postponed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Postponed")
     }
 }
 
@@ -98,11 +92,11 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 
     /// Whether so many peers are being decided about that `listener` is to accept no more. Then it is told
     /// when they have become fewer.
-    fn is_crowded(&self, listener: Waiting) -> bool;
+    fn is_crowded(&self, listener: Postponed) -> bool;
 
     /// Whether the socket takes in new pipes now. If it is shut, `newcomer` is told when to ask again:
     /// when enough has been received, or there is no more to wait for.
-    fn intake(&self, newcomer: Waiting) -> Intake;
+    fn intake(&self, newcomer: Postponed) -> Intake;
 
     /// Says that a pipe is gone. What its receive ring holds stays readable.
     fn detach(&self, pipe: PipeId, reason: DetachReason);

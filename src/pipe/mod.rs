@@ -31,7 +31,7 @@ use crate::ring::Ring;
 pub(crate) use bell::{Edge, SocketBell};
 pub(crate) use far::{Far, FarLink, FarSocket};
 pub(crate) use closing::FinalWrite;
-pub(crate) use host::{Host, Intake, NewPipe, Waiting};
+pub(crate) use host::{Host, Intake, NewPipe, Postponed};
 pub(crate) use ids::PipeLease;
 
 /// Empties a ring whose messages nobody will consume any more; says how many there were.

@@ -4,7 +4,7 @@
 //! program's `admit` callback takes, and meanwhile the peer costs a connection: once there are
 //! [`MOST`], listeners accept no more. Owns that count, and the listeners.
 
-use crate::pipe::Waiting;
+use crate::pipe::Postponed;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// How many peers may be decided about when another is accepted. Enough for a fleet that comes back at
@@ -16,7 +16,7 @@ const FEW: usize = MOST / 2;
 #[derive(Debug, Default)]
 pub(super) struct Deciding {
     count: AtomicUsize,
-    listeners: Mutex<Vec<Waiting>>,
+    listeners: Mutex<Vec<Postponed>>,
 }
 
 impl Deciding {
@@ -27,7 +27,7 @@ impl Deciding {
 
     /// It is let in, or turned away. The listeners that are to be told to accept again, if there are few
     /// enough now.
-    pub(super) fn end(&self) -> Vec<Waiting> {
+    pub(super) fn end(&self) -> Vec<Postponed> {
         match self.count.fetch_sub(1, Ordering::AcqRel) - 1 {
             FEW => std::mem::take(&mut *self.listeners.lock()),
             _ => Vec::new(),
@@ -39,7 +39,7 @@ impl Deciding {
     }
 
     /// Whether there are too many for `listener` to accept another. If so, it is told later.
-    pub(super) fn is_crowded(&self, listener: Waiting) -> bool {
+    pub(super) fn is_crowded(&self, listener: Postponed) -> bool {
         if self.count.load(Ordering::Acquire) < MOST {
             return false;
         }

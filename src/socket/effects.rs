@@ -12,7 +12,7 @@ use super::watch::Flag;
 use crate::io::Command;
 use crate::message::PipeId;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Far, FarLink, Host, Waiting};
+use crate::pipe::{Edge, Far, FarLink, Host, Postponed};
 use crate::protocol::{Interest, Protocol};
 use crate::stats::DropReason;
 use crate::sync::Arc;
@@ -48,7 +48,7 @@ pub(super) struct Rare {
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
     /// Who may bring new pipes again.
-    admitted: Vec<Waiting>,
+    admitted: Vec<Postponed>,
     /// Those to whom an event was told.
     told: Vec<Told>,
     /// The socket has been closed.
@@ -98,7 +98,7 @@ impl Effects {
     }
 
     /// Has those told who wait until the socket takes in new pipes.
-    pub(super) fn tell(&mut self, admitted: Vec<Waiting>) {
+    pub(super) fn tell(&mut self, admitted: Vec<Postponed>) {
         if !admitted.is_empty() {
             self.rare().admitted.extend(admitted);
         }
@@ -179,7 +179,7 @@ impl Rare {
         if let Some(closing) = self.closing {
             closing.perform(core);
         }
-        self.admitted.into_iter().for_each(Waiting::tell);
+        self.admitted.into_iter().for_each(Postponed::ask_again);
         // The last: whoever writes the log may be slow.
         self.records.write(&core.name);
     }

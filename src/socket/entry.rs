@@ -14,7 +14,7 @@ use crate::detach::DetachReason;
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Host, Intake, NewPipe, Waiting};
+use crate::pipe::{Edge, Host, Intake, NewPipe, Postponed};
 use crate::protocol::{Clock, Protocol};
 use crate::ring::{Consumer, Ring};
 use crate::stats::DropReason;
@@ -99,7 +99,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     /// Whether the socket takes in a new pipe now. If not, `newcomer` is told when to ask again.
-    pub(super) fn intake(&mut self, newcomer: Waiting) -> Intake {
+    pub(super) fn intake(&mut self, newcomer: Postponed) -> Intake {
         if self.state.closed {
             return Intake::Free;
         }

@@ -10,7 +10,7 @@ use crate::io::Command;
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Host, Intake, NewPipe, SocketBell, Waiting};
+use crate::pipe::{Host, Intake, NewPipe, Postponed, SocketBell};
 use crate::protocol::Protocol;
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Bounds, Ring};
@@ -74,7 +74,7 @@ impl<P: Protocol> Host for Core<P> {
         self.counters.rejected_pipes.bump();
         crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
         self.emit(PipeEventKind::Detached(reason), peer).wake();
-        self.deciding.end().into_iter().for_each(Waiting::tell);
+        self.deciding.end().into_iter().for_each(Postponed::ask_again);
         if self.is_closed() {
             self.close_events();
         }
@@ -85,7 +85,7 @@ impl<P: Protocol> Host for Core<P> {
         let verdict = self.enter(|entry| entry.plug(new).map(|()| self.deciding.end()));
         match verdict {
             Ok(listeners) => {
-                listeners.into_iter().for_each(Waiting::tell);
+                listeners.into_iter().for_each(Postponed::ask_again);
                 Ok(())
             }
             Err(reason) => {
@@ -95,7 +95,7 @@ impl<P: Protocol> Host for Core<P> {
         }
     }
 
-    fn is_crowded(&self, listener: Waiting) -> bool {
+    fn is_crowded(&self, listener: Postponed) -> bool {
         let is_crowded = self.deciding.is_crowded(listener);
         if is_crowded {
             self.counters.intake_pauses.bump();
@@ -108,7 +108,7 @@ impl<P: Protocol> Host for Core<P> {
         is_crowded
     }
 
-    fn intake(&self, newcomer: Waiting) -> Intake {
+    fn intake(&self, newcomer: Postponed) -> Intake {
         if P::DROPS {
             return Intake::Free;
         }

@@ -14,7 +14,7 @@ use crate::options::Priorities;
 use crate::peer::PeerCredentials;
 use crate::peer::{Peer, PeerStatus, QueueStatus};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Far, Intake, NewPipe, PipeLease, Waiting};
+use crate::pipe::{Edge, Far, Intake, NewPipe, PipeLease, Postponed};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, DropReason, PipeDrops};
@@ -38,7 +38,7 @@ pub(super) struct Pipes {
     left_behind: u64,
     departures: u64,
     /// Those to tell as soon as the socket takes in new pipes again.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Postponed>,
     /// What pipes that are gone may hold, as whoever waits was told.
     bound: u64,
 }
@@ -123,7 +123,7 @@ impl Pipes {
 
     /// Whether a new pipe may come, where those that are gone may hold `bound` bytes. If not,
     /// `newcomer` is remembered.
-    pub(super) fn intake(&mut self, bound: usize, newcomer: Waiting) -> Intake {
+    pub(super) fn intake(&mut self, bound: usize, newcomer: Postponed) -> Intake {
         self.bound = widen(bound);
         if self.departed.is_empty() {
             return Intake::Free;
@@ -137,7 +137,7 @@ impl Pipes {
 
     /// Takes out who waits for the intake, if so much has been received that it is free again: half of
     /// the bound, so that not every pipe that is read to its end wakes somebody.
-    pub(super) fn take_admitted(&mut self) -> Vec<Waiting> {
+    pub(super) fn take_admitted(&mut self) -> Vec<Postponed> {
         match self.waiting.is_empty() || self.left_more_than(self.bound / 2) {
             true => Vec::new(),
             false => self.take_waiting(),
@@ -145,7 +145,7 @@ impl Pipes {
     }
 
     /// Takes out who waits for the intake. Each asks again.
-    pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
+    pub(super) fn take_waiting(&mut self) -> Vec<Postponed> {
         std::mem::take(&mut self.waiting)
     }
 
