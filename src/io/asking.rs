@@ -6,8 +6,7 @@
 use mio::Token;
 
 use super::pool::Pool;
-use super::{Command, Context};
-use crate::inproc;
+use super::{Command, Context, Retry};
 use crate::peer::Peer;
 use crate::pipe::Host;
 use crate::sync::Arc;
@@ -35,13 +34,11 @@ impl Context {
         None
     }
 
-    /// Has an inproc dialer try again.
-    pub(super) fn rejoin(&self, dialer: Arc<inproc::Dialer>) {
+    /// Lets someone outside of the event loops try again.
+    pub(super) fn retry(&self, who: Arc<dyn Retry>) {
         match &self.askers {
-            Some(askers) if dialer.asks() => {
-                askers.run(move |_| inproc::Dialer::attempt_again(&dialer));
-            }
-            _ => inproc::Dialer::attempt_again(&dialer),
+            Some(askers) if who.asks() => askers.run(move |_| who.retry()),
+            _ => who.retry(),
         }
     }
 }

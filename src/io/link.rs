@@ -17,7 +17,7 @@ use super::{Command, Mailbox};
 use crate::body::{self, PutOff};
 use crate::message::PipeId;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, FarLink, Host, FinalWrite, SocketBell};
+use crate::pipe::{Edge, FarLink, FinalWrite, Host, SocketBell};
 use crate::ring::{Consumer, Ring};
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};

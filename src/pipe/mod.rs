@@ -15,9 +15,9 @@
 //! | `ids` | the numbering of pipes |
 
 mod bell;
+mod closing;
 pub(crate) mod endpoint;
 mod far;
-mod closing;
 mod host;
 mod ids;
 pub(crate) mod recv_limit;
@@ -29,8 +29,8 @@ use crate::body;
 use crate::ring::Ring;
 
 pub(crate) use bell::{Edge, SocketBell};
-pub(crate) use far::{Far, FarLink, FarSocket};
 pub(crate) use closing::FinalWrite;
+pub(crate) use far::{Far, FarLink, FarSocket};
 pub(crate) use host::{Host, Intake, NewPipe, Postponed};
 pub(crate) use ids::PipeLease;
 
