@@ -27,7 +27,7 @@ pub(super) fn ring(bounds: Bounds) -> Producer {
 
 pub(super) fn body(len: usize) -> Bytes {
     // By copies: interpreted, a byte at a time takes long.
-    let mut bytes = (0..251).collect::<Vec<u8>>().repeat(len / 251 + 1);
+    let mut bytes = (0..251).take(len).collect::<Vec<u8>>().repeat(len / 251 + 1);
     bytes.truncate(len);
     bytes.into()
 }
@@ -363,11 +363,12 @@ fn blocks_start_small_grow_and_are_given_up_when_the_ring_rests() {
 #[test]
 fn messages_that_go_singly_use_one_small_block() {
     let mut ring = ring(NO_BOUNDS);
-    let mut blocks = Vec::new();
+    let (payload, mut blocks) = (body(100), Vec::new());
+    let whole = [b"head", &payload[..]].concat();
     for _ in 0..1000 {
-        let _ = ring.push(b"head", &body(100)).unwrap();
+        let _ = ring.push(b"head", &payload).unwrap();
         blocks.push(ring.block());
-        assert_eq!(pop(&ring).unwrap(), [b"head", &body(100)[..]].concat());
+        assert_eq!(pop(&ring).unwrap(), whole);
     }
     blocks.dedup();
     let sizes: Vec<_> = blocks.iter().map(|block| block.0).collect();
@@ -390,10 +391,11 @@ fn a_block_that_was_lent_is_not_written_again() {
 fn a_stream_uses_its_blocks_again() {
     let mut ring = ring(NO_BOUNDS);
     let mut blocks = std::collections::BTreeSet::new();
-    let _ = ring.push(&[], &body(3000)).unwrap();
+    let payload = body(3000);
+    let _ = ring.push(&[], &payload).unwrap();
     for _ in 0..1000 {
         // One is always left, so no block is ever empty.
-        let _ = ring.push(&[], &body(3000)).unwrap();
+        let _ = ring.push(&[], &payload).unwrap();
         assert_eq!(pop(&ring).unwrap().len(), 3000);
         if ring.block().0 == LARGEST_BLOCK {
             blocks.insert(ring.block().1);
