@@ -691,8 +691,8 @@ impl Inlet {
         Mark { node: self.node, position: self.position }
     }
 
-    /// Appends `parts`, all in one segment.
-    #[inline]
+    /// Appends `parts`, all in one segment. Part of each push, wherever that is compiled.
+    #[inline(always)]
     fn write<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let len = total(&parts);
         if self.writer.as_ref().is_none_or(|writer| writer.room() < len) {

@@ -194,6 +194,7 @@ impl Producer {
     }
 
     /// Drops the oldest messages if the ring is full; says how many.
+    #[inline]
     fn make_room(&mut self) -> Result<u64, PushRefusal> {
         if self.is_closed() || !self.is_full() {
             return Ok(0);
