@@ -88,8 +88,10 @@ impl Pipes {
         Some(*pipe)
     }
 
+    /// Takes out all pipes. Whoever waits for the intake goes on waiting, to be told.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Pipe> {
-        let Self { table, .. } = std::mem::take(self);
+        let waiting = self.take_waiting();
+        let Self { table, .. } = std::mem::replace(self, Self { waiting, ..Self::default() });
         table.into_values().map(|pipe| *pipe)
     }
 
