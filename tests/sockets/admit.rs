@@ -210,13 +210,13 @@ fn a_peer_that_is_turned_away_late_is_dialed_again_with_back_off() {
     eventually("each is counted", || push.stats().rejected_pipes == 3);
 }
 
-/// However many come: a thread each would be too many.
+/// However many come: a thread each would be too many. The bound is one of each event loop.
 #[test]
 fn a_crowd_of_newcomers_is_decided_about_by_a_bounded_number_of_threads() {
     const CROWD: usize = 200;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let open = Arc::new(AtomicBool::new(false));
-    let runtime = Runtime::new().unwrap();
+    let runtime = Runtime::builder().io_threads(1).build().unwrap();
     let pull = {
         let (running, most, open) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&open));
         let options = Options::new().admit(move |_| {
