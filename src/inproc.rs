@@ -6,8 +6,6 @@
 //! by whoever binds it; the I/O thread is only needed to try again after a loss or a rejection.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Instant;
 
 use crate::address::Address;
@@ -21,7 +19,8 @@ use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Postpo
 use crate::random;
 use crate::ring::{self, Bounds, Producer, Ring};
 use crate::stats::DropReason;
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::mpsc::{self, Receiver, SyncSender};
+use crate::sync::{Arc, Mutex, OnceLock, Weak};
 use crate::sys::PerProcess;
 use crate::wire::Framing;
 

@@ -14,6 +14,7 @@ use std::string::FromUtf8Error;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::body::Body;
+use crate::sync::Arc;
 
 /// The number of one pipe: unique among the live pipes of the process, 1 to 0x7FFF_FFFF.
 ///
@@ -219,8 +220,8 @@ impl From<Box<[u8]>> for Message {
     }
 }
 
-impl From<std::sync::Arc<[u8]>> for Message {
-    fn from(bytes: std::sync::Arc<[u8]>) -> Self {
+impl From<Arc<[u8]>> for Message {
+    fn from(bytes: Arc<[u8]>) -> Self {
         Bytes::from_owner(bytes).into()
     }
 }
@@ -533,9 +534,9 @@ mod tests {
         assert_eq!(vec.as_ptr(), at);
         assert_eq!(Message::from(vec.into_boxed_slice()).as_ptr(), at);
 
-        let shared: std::sync::Arc<[u8]> = vec![7; 1000].into();
+        let shared: Arc<[u8]> = vec![7; 1000].into();
         assert_eq!(Message::from(shared.clone()).as_ptr(), shared.as_ptr());
-        assert_eq!(std::sync::Arc::strong_count(&shared), 1, "the message is gone");
+        assert_eq!(Arc::strong_count(&shared), 1, "the message is gone");
         let text = "text".repeat(100).into_boxed_str();
         let at = text.as_ptr();
         assert_eq!(Message::from(text).as_ptr(), at);

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use bytes::Bytes;
 use crate::error::OptionError;
 use crate::peer::Peer;
 use crate::protocol_id::ProtocolId;
+use crate::sync::Arc;
 
 /// Messages a queue may be told to hold.
 const QUEUE: RangeInclusive<usize> = 1..=8192;

@@ -10,15 +10,15 @@ use crate::error::AttemptError;
 use crate::message::PipeId;
 use crate::protocol_id::ProtocolId;
 use crate::stats::{DropReason, PipeDrops};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, statics};
 
 /// The number of one endpoint, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct EndpointId(u64);
 
-/// The number of the next endpoint. An atomic of std, since loom's cannot be in a static.
-static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+/// The number of the next endpoint.
+static NEXT: statics::AtomicU64 = statics::AtomicU64::new(1);
 
 impl EndpointId {
     /// A number that no other endpoint has.

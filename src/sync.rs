@@ -5,17 +5,27 @@
 //! `Arc` is always std's: counting references is not what most models are about. Where a count
 //! decides who may write, it is a [`Counted`].
 
-pub(crate) use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+// Std's in models too: loom has no `OnceLock` and no bounded channel, and no model is about one.
+pub(crate) use std::sync::{Arc, OnceLock, Weak, mpsc};
+
+/// Atomics for statics: std's in models too, since loom's cannot be made in a constant.
+pub(crate) mod statics {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+}
 
 #[cfg(not(loom))]
 pub(crate) use crossbeam_utils::Backoff;
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc as Counted;
 #[cfg(not(loom))]
+use std::sync::Condvar as InnerCondvar;
+#[cfg(not(loom))]
 use std::sync::Mutex as Inner;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Condvar, MutexGuard,
+    MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
@@ -24,10 +34,12 @@ pub(crate) use loom::cell::{MutPtr, UnsafeCell};
 #[cfg(loom)]
 pub(crate) use loom::sync::Arc as Counted;
 #[cfg(loom)]
+use loom::sync::Condvar as InnerCondvar;
+#[cfg(loom)]
 use loom::sync::Mutex as Inner;
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    Condvar, MutexGuard,
+    MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
@@ -95,5 +107,39 @@ impl<T> Mutex<T> {
             Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+/// A condition of what a [`Mutex`] guards.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(InnerCondvar);
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits until it is notified, or for nothing.
+    pub(crate) fn wait<'g, T>(&self, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
+        self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// As `wait`, but no longer than `most`; also says whether that is over.
+    pub(crate) fn wait_timeout<'g, T>(
+        &self,
+        guard: MutexGuard<'g, T>,
+        most: Duration,
+    ) -> (MutexGuard<'g, T>, bool) {
+        let woken = self.0.wait_timeout(guard, most);
+        let (guard, outcome) = woken.unwrap_or_else(|poisoned| poisoned.into_inner());
+        (guard, outcome.timed_out())
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
     }
 }

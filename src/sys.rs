@@ -10,7 +10,9 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+
+use crate::sync::Ordering;
+use crate::sync::statics::{AtomicBool, AtomicPtr, AtomicU32};
 
 /// The number of forks on the way from the first process to this one, since sinew was first used.
 static GENERATION: AtomicU32 = AtomicU32::new(0);

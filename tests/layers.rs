@@ -39,11 +39,27 @@ const FLOORS: &[&str] = &[
     "socket",
     "api",
     "serial",
+    "spec",
 ];
 
+/// The pure layers.
+const PURE: &[&str] = &["protocol", "wire"];
+
 /// What the pure layers must not know of: they are given time and bytes as arguments.
-const IMPURE: &[&str] =
-    &["std::io", "std::net", "std::thread", "std::sync", "Instant::now", "mio::"];
+const IMPURE: &[&str] = &[
+    "std::io",
+    "std::net",
+    "std::thread",
+    "std::sync",
+    "std::fs",
+    "crate::sync",
+    "Instant::now",
+    "SystemTime::now",
+    "mio::",
+];
+
+/// The one module that names `std::sync`.
+const DOOR: &str = "sync";
 
 /// One module's use of another, with the first line that shows it.
 type Arrows = BTreeMap<(String, String), String>;
@@ -57,15 +73,62 @@ fn no_import_runs_up() {
 
 #[test]
 fn the_pure_layers_know_neither_clocks_nor_sockets() {
-    let mut found = Vec::new();
-    for file in library().iter().filter(|file| ["protocol", "wire"].contains(&&*file.module[0])) {
-        for (number, line) in &file.lines {
-            if IMPURE.iter().any(|impure| line.contains(impure)) {
-                found.push(format!("{}:{number}: {}", file.path.display(), line.trim()));
-            }
-        }
-    }
+    let pure = library().into_iter().filter(|file| PURE.contains(&&*file.module[0]));
+    let found: Vec<_> = pure.flat_map(|file| file.naming(IMPURE)).collect();
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The module at the door says what stands in for each in a model, and why not if nothing does.
+#[test]
+fn nobody_passes_by_the_door_to_std_sync() {
+    let by = ["std::sync", "core::sync", "alloc::sync"];
+    let outside = library().into_iter().filter(|file| file.module[0] != DOOR);
+    let found: Vec<_> = outside.flat_map(|file| file.naming(&by)).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn every_module_has_a_floor() {
+    let there: BTreeSet<_> = library().into_iter().map(|file| file.module[0].clone()).collect();
+    let known: BTreeSet<_> = FLOORS.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(there, known);
+}
+
+/// What the tests above read of a file.
+#[test]
+fn imports_are_seen_however_they_are_written() {
+    let code = "
+        use crate::{
+            one::{self, A, inner::{B, C}},
+            two,
+        };
+        pub(crate) use crate::three::D;
+        pub(in crate::four) use super::super::ring::{
+            E,
+        };
+        #[cfg(test)]
+        use crate::not_this;
+        #[cfg(unix)]
+        use crate::six::F;
+        use std::{
+            io,
+            sync::{Arc, mpsc},
+        };
+        fn f(x: &crate::seven::G) { crate::eight::h(x) } // crate::nor_this
+        #[cfg(all(test, loom))]
+        mod models {
+            use crate::nor_that;
+        }
+    ";
+    let (lines, _) = read(code);
+    let file = Source { path: "here.rs".into(), module: vec!["a".into(), "b".into()], lines };
+    let seen: BTreeSet<_> =
+        file.lines.iter().flat_map(|(_, line)| modules_in(line, &file.module)).collect();
+    let expected = ["one", "two", "three", "four", "ring", "six", "seven", "eight"];
+    assert_eq!(seen, expected.map(str::to_owned).into());
+    assert_eq!(file.naming(&["std::sync"]).len(), 1);
+    assert_eq!(file.naming(&["std::io"]).len(), 1);
+    assert_eq!(file.naming(&["std::net"]).len(), 0);
 }
 
 /// Where a module stands. What is named as the program's users name it comes from the very top.
@@ -134,6 +197,24 @@ struct Source {
     lines: Vec<(usize, String)>,
 }
 
+impl Source {
+    /// The lines that name one of these, also as a part of a group: `std::{io, fmt}`.
+    fn naming(&self, names: &[&str]) -> Vec<String> {
+        let names_one = |line: &str| names.iter().any(|name| is_named(name, line));
+        let lines = self.lines.iter().filter(|(_, line)| names_one(line));
+        lines
+            .map(|(number, line)| format!("{}:{number}: {}", self.path.display(), line.trim()))
+            .collect()
+    }
+}
+
+fn is_named(name: &str, line: &str) -> bool {
+    let (root, member) = name.split_once("::").expect("a path");
+    let group = format!("{root}::{{");
+    let mut groups = line.match_indices(&group).map(|(at, _)| &line[at + group.len() - 1..]);
+    line.contains(name) || groups.any(|group| heads(group).iter().any(|head| head == member))
+}
+
 /// All files that `lib.rs` reaches, itself left out.
 fn library() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -200,7 +281,7 @@ fn read(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
 }
 
 fn is_import(code: &str) -> bool {
-    ["use ", "pub use ", "pub(crate) use ", "pub(super) use "]
-        .iter()
-        .any(|begin| code.starts_with(begin))
+    let code = code.strip_prefix("pub").unwrap_or(code);
+    let scoped = code.strip_prefix('(').and_then(|scope| scope.split_once(')'));
+    scoped.map_or(code, |(_, code)| code).trim_start().starts_with("use ")
 }

@@ -224,14 +224,13 @@ impl<K: Ord + Clone> Board<K> {
         until: Option<Instant>,
     ) -> Result<MutexGuard<'a, Posted<K>>, MutexGuard<'a, Posted<K>>> {
         let Some(until) = until else {
-            return Ok(self.news.wait(posted).unwrap_or_else(|poisoned| poisoned.into_inner()));
+            return Ok(self.news.wait(posted));
         };
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(posted);
         }
-        let woken = self.news.wait_timeout(posted, left);
-        Ok(woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0)
+        Ok(self.news.wait_timeout(posted, left).0)
     }
 }
 

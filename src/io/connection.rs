@@ -14,7 +14,6 @@
 //! Where the socket has one peer at a time, `Offered` is between Asking and Open: see `line.rs`.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,7 +37,7 @@ use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{self, Bounds, Producer, READ_BLOCK, Wake};
 use crate::stats::{DropReason, InProgress};
-use crate::sync::{Arc, Ordering, Weak};
+use crate::sync::{Arc, OnceLock, Ordering, Weak};
 use crate::transport::Stream;
 use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};

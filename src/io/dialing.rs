@@ -11,7 +11,6 @@
 //! resolved on other threads, for as long as an attempt may take. The rest of it is a race.
 
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -27,6 +26,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake};
 use crate::protocol_id::ProtocolId;
 use crate::random;
+use crate::sync::mpsc::SyncSender;
 use crate::sync::{Arc, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 

@@ -5,7 +5,6 @@
 //! listener out and has it to itself meanwhile, with no lock held, and who closes waits for that thread.
 
 use std::io::{self, ErrorKind};
-use std::sync::PoisonError;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -126,7 +125,7 @@ impl ListenerSlot {
                 State::Lent(thread) if thread == this => return None,
                 State::Lent(_) | State::Awaited => *state = State::Awaited,
             }
-            state = self.back.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.back.wait(state);
         }
     }
 }

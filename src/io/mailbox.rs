@@ -7,8 +7,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
-use std::sync::mpsc::SyncSender;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +20,8 @@ use crate::error::AttemptError;
 use crate::peer::EndpointId;
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Postponed};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, Weak};
+use crate::sync::mpsc::SyncSender;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, OnceLock, Ordering, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 use crate::wire::Framing;
 

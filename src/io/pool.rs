@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
@@ -104,11 +103,8 @@ impl Pool {
             let mut gives_up = state.closed;
             if !gives_up {
                 state.idle += 1;
-                let woken = self.news.wait_timeout(state, IDLE);
-                let (back, outcome) = woken.unwrap_or_else(PoisonError::into_inner);
-                state = back;
+                (state, gives_up) = self.news.wait_timeout(state, IDLE);
                 state.idle -= 1;
-                gives_up = outcome.timed_out();
             }
             if state.jobs.is_empty() && gives_up {
                 state.threads -= 1;

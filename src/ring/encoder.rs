@@ -7,12 +7,11 @@
 //! it queues.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::{BY_REFERENCE, Block, Filled, Writer, next_size};
-use crate::sync::Counted;
+use crate::sync::{Counted, Ordering, statics};
 use crate::wire::frame::Framing;
 
 /// As many blocks that were full an encoder remembers, to fill them again: what queues of two
@@ -142,7 +141,7 @@ impl std::fmt::Debug for Encoder {
 impl Encoder {
     /// Takes memory when there is something to frame.
     pub(crate) fn new() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
+        static LAST: statics::AtomicU64 = statics::AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         Self { id, writer: None, full: VecDeque::new(), messages: 0 }
     }

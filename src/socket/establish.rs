@@ -3,7 +3,6 @@
 //! Owns the way from an address to an endpoint: the transport is found, its options are checked, and the
 //! driver is told what to do from then on. What goes wrong here is the error of the call.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::{Core, Entry};
@@ -16,6 +15,7 @@ use crate::pipe::endpoint::{Endpoint, EndpointCore};
 use crate::pipe::recv_limit::RecvLimit;
 use crate::protocol::Protocol;
 use crate::runtime::Runtime;
+use crate::sync::mpsc::{self, RecvTimeoutError};
 use crate::sync::{Arc, Ordering};
 use crate::transport::INPROC;
 

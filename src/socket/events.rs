@@ -6,14 +6,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::detach::DetachReason;
 use crate::error::{RecvError, Situation};
 use crate::peer::Peer;
 use crate::stats::Counter;
-use crate::sync::{Arc, AtomicUsize, Ordering, Weak};
+use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, Weak};
 use crate::sys::Origin;
 
 /// How many unread events a subscriber may have.
@@ -95,12 +94,6 @@ struct InboxState {
     closed: bool,
 }
 
-impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
 /// Why there is no event.
 enum Silence {
     Closed,
@@ -149,7 +142,7 @@ impl Events {
 
     /// How many events came while 1024 were unread, and were not kept.
     pub fn missed(&self) -> u64 {
-        if self.origin.is_ancestral() { 0 } else { self.inbox.lock().missed }
+        if self.origin.is_ancestral() { 0 } else { self.inbox.state.lock().missed }
     }
 
     fn error(&self, silence: Silence, waited: Duration) -> RecvError {
@@ -164,7 +157,7 @@ impl Events {
         if self.origin.is_ancestral() {
             return Err(Silence::Forked);
         }
-        let mut state = self.inbox.lock();
+        let mut state = self.inbox.state.lock();
         loop {
             if let Some(event) = state.unread.pop_front() {
                 return Ok(event);
@@ -176,10 +169,8 @@ impl Events {
             let arrival = &self.inbox.arrival;
             state = match left {
                 Some(Duration::ZERO) => return Err(Silence::TimedOut),
-                Some(left) => {
-                    arrival.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0
-                }
-                None => arrival.wait(state).unwrap_or_else(|p| p.into_inner()),
+                Some(left) => arrival.wait_timeout(state, left).0,
+                None => arrival.wait(state),
             };
         }
     }
@@ -198,7 +189,7 @@ impl fmt::Debug for Events {
         if self.origin.is_ancestral() {
             return f.debug_struct("Events").finish_non_exhaustive();
         }
-        let state = self.inbox.lock();
+        let state = self.inbox.state.lock();
         f.debug_struct("Events")
             .field("unread", &state.unread.len())
             .field("missed", &state.missed)
@@ -234,7 +225,7 @@ impl EventHub {
     /// A new subscriber to the events of the socket with this name.
     pub(crate) fn subscribe(&self, socket: &str) -> Events {
         let inbox = Arc::<Inbox>::default();
-        let mut subscribers = self.lock();
+        let mut subscribers = self.subscribers.lock();
         subscribers.push(Arc::downgrade(&inbox));
         self.count.store(subscribers.len(), Ordering::Relaxed);
         Events { inbox, socket: socket.into(), origin: Origin::now() }
@@ -262,19 +253,15 @@ impl EventHub {
 
     fn each(&self, mut act: impl FnMut(&mut InboxState)) -> Told {
         let mut told = Told::default();
-        let mut subscribers = self.lock();
+        let mut subscribers = self.subscribers.lock();
         subscribers.retain(|inbox| {
             let Some(inbox) = inbox.upgrade() else { return false };
-            act(&mut inbox.lock());
+            act(&mut inbox.state.lock());
             told.0.push(inbox);
             true
         });
         self.count.store(subscribers.len(), Ordering::Relaxed);
         told
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Inbox>>> {
-        self.subscribers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -16,7 +16,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::body::StateLock;
@@ -32,7 +31,7 @@ use crate::protocol::{Held, Protocol};
 use crate::ring::{Encoders, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, Stats};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, Weak, statics};
 use crate::sys::Origin;
 
 mod broadcast;
@@ -83,7 +82,7 @@ impl<P: Protocol> Handle<P> {
     ) -> Result<Self, OptionError> {
         options.check(&P::KIND)?;
         let options = options.settled(&P::KIND);
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        static NEXT: statics::AtomicU64 = statics::AtomicU64::new(1);
         let name = options.name.clone().unwrap_or_else(|| {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             format!("{}-{number}", P::ID)

@@ -6,7 +6,6 @@
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use mio::{Interest, Registry, Token};
 
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::contain::forget;
 use crate::error::{AddressError, BindError};
+use crate::sync::Arc;
 
 /// How often a write may be interrupted. A system call is interrupted once, if ever; a transport that is
 /// always interrupted would keep the writing thread for ever.

@@ -63,7 +63,6 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 
 pub use mio;
 pub use mio::event::Source;
@@ -77,6 +76,7 @@ pub use ipc::Ipc;
 pub use tcp::Tcp;
 
 use crate::error::{AddressError, BindError, RuntimeError};
+use crate::sync::Arc;
 
 mod file;
 mod foreign;

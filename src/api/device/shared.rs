@@ -1,7 +1,6 @@
 //! What a device, its handles and its threads have in common: the two sockets, and how it ends.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::protocol::RawProtocol;
 use crate::protocol_id::ProtocolId;
 use crate::socket::{Core, Events, Handle};
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, OnceLock, Ordering};
 
 pub(super) const THREAD_NAME: &str = "sinew-device";
 
