@@ -27,7 +27,10 @@ const PULL: u8 = 0x51;
 
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    let alone = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // They end, and close what they have, after the test that has dropped their runtime.
+    eventually("the loops of the test before are gone", || io_threads() == 0);
+    alone
 }
 
 fn runtime(threads: usize) -> Runtime {
