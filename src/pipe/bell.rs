@@ -20,7 +20,7 @@ pub(crate) enum Edge {
 
 /// A socket's bell: collects what has happened to its pipes until somebody enters the socket.
 ///
-/// Rung without the socket's lock, by the reactor or by another socket's threads.
+/// Rung without the socket's lock, by the event loop or by another socket's threads.
 /// With cache lines of its own: others write here while the socket's threads look.
 #[derive(Debug)]
 #[repr(align(128))]

@@ -103,7 +103,7 @@ pub(crate) fn does(listening: bool) -> &'static str {
     if listening { "bound to" } else { "connects to" }
 }
 
-/// What an endpoint's handle, its socket and the reactor share.
+/// What an endpoint's handle, its socket and the event loop share.
 #[derive(Debug)]
 pub(crate) struct EndpointCore {
     pub(crate) id: EndpointId,

@@ -145,7 +145,7 @@ impl<P: Protocol> Entry<'_, P> {
 }
 
 impl<P: Protocol> State<P> {
-    /// When the reactor is to run our timers, if that is earlier than what it knows of.
+    /// When the event loop is to run our timers, if that is earlier than what it knows of.
     fn timer_to_set(&mut self) -> Option<Instant> {
         let deadline = self.protocol.deadline().filter(|_| !self.closed)?;
         if self.armed.is_some_and(|armed| armed <= deadline) {

@@ -67,7 +67,7 @@ impl<P: Protocol> Entry<'_, P> {
     pub(super) fn expire(&mut self) {
         let Some(deadline) = self.state.protocol.deadline() else { return };
         if P::SCHEDULE.clock == Clock::WhenDue {
-            // Else the reactor enters when it is time: it does not have to be asked with each message.
+            // Else the event loop enters when it is time: it does not have to be asked with each message.
             if deadline > self.state.seen && self.state.armed.is_some() {
                 return;
             }

@@ -69,7 +69,7 @@ use watch::Watch;
 
 /// One of the program's holds on a socket: a handle, a context, a survey, a request, a future.
 ///
-/// The socket closes with the last of them, in the thread that drops it. The reactor has references of
+/// The socket closes with the last of them, in the thread that drops it. The event loop has references of
 /// its own for moments; those are not holds, and do not put the close off.
 pub(crate) struct Handle<P: Protocol>(Arc<Core<P>>);
 
@@ -197,7 +197,7 @@ struct State<P: Protocol> {
     /// Send rings of pipes that are gone, which their connections have yet to empty.
     leaving: Vec<Arc<Ring>>,
     closed: bool,
-    /// When the reactor will run our timers.
+    /// When the event loop will run our timers.
     armed: Option<Instant>,
     /// When the clock was last asked, if it is asked only when something is due.
     seen: Instant,
