@@ -1,8 +1,8 @@
 //! sinew: brokerless messaging with the nanomsg scalability protocols.
 //!
-//! A program links the crate, opens a socket that speaks one of the protocols, and talks to peers in
-//! other threads, processes and machines, in Rust or in any language that has nanomsg, NNG or mangos.
-//! There is no broker to run and no context to create.
+//! A program opens a socket that speaks one of the protocols, and talks to peers in other threads,
+//! processes and machines, in Rust or in any language that has nanomsg, NNG or mangos. There is no
+//! broker to run and no context to create.
 //!
 //! ```
 //! use std::time::Duration;
@@ -16,7 +16,7 @@
 //! });
 //!
 //! let req = sinew::Req::new();
-//! req.connect(endpoint.url())?; // returns at once, retries for ever
+//! req.connect(endpoint.url())?; // returns at once, and retries forever
 //! req.wait_for_peers(1, Duration::from_secs(5))?; // no sleeping for slow joiners
 //! assert_eq!(req.request("what is the answer?")?, "42");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -28,38 +28,38 @@
 //! |---|---|---|
 //! | [`Pair`] | one [`Pair`] | messages both ways |
 //! | [`Pair1`] | one [`Pair1`] | the same, with a count of hops |
-//! | [`PolyPair1`] | any number of [`Pair1`] | messages both ways, each to a peer by name |
-//! | [`Req`] | any number of [`Rep`] | requests, balanced; each gets its reply |
-//! | [`Rep`] | any number of [`Req`] | receives requests, answers each once |
-//! | [`Push`] | any number of [`Pull`] | work, balanced; waits until somebody can take it |
+//! | [`PolyPair1`] | any number of [`Pair1`] | messages both ways, each to the peer it names |
+//! | [`Req`] | any number of [`Rep`] | sends requests, balanced, and gets a reply to each |
+//! | [`Rep`] | any number of [`Req`] | receives requests, and answers each at most once |
+//! | [`Push`] | any number of [`Pull`] | sends work, balanced; waits until a peer has room |
 //! | [`Pull`] | any number of [`Push`] | receives work |
-//! | [`Pub`] | all its [`Sub`] | news to all; never waits |
-//! | [`Sub`] | any number of [`Pub`] | receives what begins with a topic |
-//! | [`Bus`] | all its [`Bus`] | a message to all, from all; never waits |
-//! | [`Surveyor`] | all its [`Respondent`] | one question to all, answers until a deadline |
-//! | [`Respondent`] | any number of [`Surveyor`] | receives surveys, answers or not |
+//! | [`Pub`] | any number of [`Sub`] | sends to all; never waits |
+//! | [`Sub`] | any number of [`Pub`] | receives the messages that begin with one of its topics |
+//! | [`Bus`] | any number of [`Bus`] | sends to all and receives from all; never waits |
+//! | [`Surveyor`] | any number of [`Respondent`] | asks all, and collects answers until a deadline |
+//! | [`Respondent`] | any number of [`Surveyor`] | receives surveys, and may answer each |
 //!
-//! Sockets are handles: `Clone + Send + Sync`, every call takes `&self`, dropping the last one closes.
-//! Sending, receiving and asking come as a blocking call with the socket's timeout, as `…_timeout` and as
-//! `…_async` (a plain future that needs no runtime), sending and receiving as `try_…` besides, all with the
-//! same meaning. What receives can also be iterated over: `for message in &pull`, `pull.iter()`,
-//! `pull.try_iter()` ([`iter`]).
+//! Sockets are handles: they are `Clone + Send + Sync`, every call takes `&self`, and dropping the last one
+//! closes the socket. Sending, receiving and asking each have a blocking call that obeys the socket's timeout,
+//! a form with its own timeout (`…_timeout`), and a future that needs no runtime (`…_async`); sending and
+//! receiving also have a form that does not wait (`try_…`). All forms mean the same. Sockets that receive can be
+//! iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
 //!
-//! With the feature `futures` they are streams and sinks besides. A [`Poller`] waits for many sockets in
-//! one thread, and a [`Readiness`] is a descriptor for an event loop that exists.
+//! With the feature `futures` sockets also make streams and sinks. A [`Poller`] waits for many sockets in
+//! one thread, and a [`Readiness`] is a descriptor for an event loop that you already have.
 //!
-//! The sockets in [`raw`] show the protocol's header and keep no conversations; a [`Device`] forwards
+//! The sockets in [`raw`] expose the protocol's header and keep no conversations; a [`Device`] forwards
 //! between two of them.
 //!
 //! # The six patterns
 //!
-//! Which of the two sides binds and which connects is free, in each of them; so is the number of
-//! endpoints of a socket, and who starts first.
+//! In every pattern either side may bind and the other connect, a socket may have any number of endpoints,
+//! and either side may start first.
 //!
 //! ## PAIR: one to one
 //!
-//! Two programs talk, each says what it likes when it likes. A second peer is turned away; without one a
-//! send waits.
+//! Two programs send to each other whenever they like. A second peer is turned away; without a peer a send
+//! waits.
 //!
 //! ```text
 //!     +------+                       +------+
@@ -80,8 +80,8 @@
 //!
 //! ## REQ/REP: ask one of many
 //!
-//! Each request goes to one server, in turn, and gets one reply. If the connection is lost it is asked
-//! again, elsewhere perhaps. Any number of threads may share one `Req`.
+//! Each request goes to one server, balanced over all, and gets one reply. If the connection is lost, the
+//! request is sent again, perhaps to another server. Any number of threads may share one `Req`.
 //!
 //! ```text
 //!                  "what is 6 * 7?"    +-----+
@@ -108,8 +108,8 @@
 //!
 //! ## PUSH/PULL: hand out work
 //!
-//! Each message goes to one worker that has room for it. With nobody there, or all of them busy, the send
-//! waits: work is not dropped for want of room, unless [`Options::overflow`] says so.
+//! Each message goes to one worker that has room for it. If there is none, the send waits: work is not
+//! dropped for want of room, unless [`Options::overflow`] says so.
 //!
 //! ```text
 //!                          job 1     +------+
@@ -130,7 +130,7 @@
 //! for worker in &workers {
 //!     worker.connect("inproc://front-pipeline")?;
 //! }
-//! push.wait_for_peers(3, Duration::from_secs(5))?; // or the first to come gets it all
+//! push.wait_for_peers(3, Duration::from_secs(5))?; // else the first to connect gets all of it
 //! for job in ["job 1", "job 2", "job 3"] {
 //!     push.send(job)?;
 //! }
@@ -143,10 +143,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! ## PUB/SUB: news for all
+//! ## PUB/SUB: tell all
 //!
-//! Each message goes to all that are there, and each takes what begins with a topic of theirs. Who is slow
-//! loses the oldest, who comes later has missed it: a send never waits.
+//! Each message goes to all connected subscribers, and each keeps those that begin with one of its topics.
+//! A send never waits: a slow subscriber loses its oldest messages, and one that connects later misses what
+//! was sent before.
 //!
 //! ```text
 //!                                      +-----+
@@ -177,8 +178,8 @@
 //!
 //! ## SURVEY: ask all
 //!
-//! One question to all that are there; what they answer counts until a deadline. Nobody has to, so this is
-//! how to find out who is there.
+//! A question goes to all connected peers, and their answers count until a deadline. No peer has to answer,
+//! so a survey finds out who is there.
 //!
 //! ```text
 //!                   "who is there?"    +------------+
@@ -207,7 +208,7 @@
 //!         }
 //!     });
 //! }
-//! surveyor.wait_for_peers(2, Duration::from_secs(5))?; // who comes later is not asked
+//! surveyor.wait_for_peers(2, Duration::from_secs(5))?; // a peer that connects later is not asked
 //! let mut answers: Vec<String> =
 //!     surveyor.survey("who is there?")?.map(|answer| answer.to_string()).collect();
 //! answers.sort();
@@ -217,8 +218,8 @@
 //!
 //! ## BUS: everybody to everybody
 //!
-//! What one says goes to all it is directly connected to, not to itself and not further. Nobody passes
-//! anything on. A slow peer misses it: a send never waits.
+//! A message goes to all directly connected peers and no further: a bus forwards nothing, and does not hear
+//! itself. A send never waits: a slow peer misses the message.
 //!
 //! ```text
 //!     +-----+                 +-----+
@@ -254,58 +255,58 @@
 //! | scheme | example | |
 //! |---|---|---|
 //! | `tcp` | `tcp://127.0.0.1:5555`, `tcp://*:0`, `tcp://[::1]:5555`, `tcp://host:5555` | between machines |
-//! | `ipc` | `ipc:///run/name.sock` | between processes, unix domain sockets |
-//! | `inproc` | `inproc://name` | inside the process, without the I/O thread |
+//! | `ipc` | `ipc:///run/name.sock` | between processes, Unix domain sockets |
+//! | `inproc` | `inproc://name` | within the process, without the I/O thread |
 //!
 //! A program can add transports of its own: [`transport`].
 //!
 //! # What happens to a message
 //!
-//! A message that was accepted is delivered, or it is queued, or it is counted under the reason for
-//! which it was dropped ([`DropReason`]); [`Stats::check_conservation`] checks it. Only REQ repeats
-//! what is lost; everything else that is in a connection when it breaks is gone, unless a PUSH is told
-//! to give what was still queued to another peer ([`Options::requeue`]). Nothing is delivered
-//! in part, and what comes over one pipe comes in the order in which it was sent.
+//! Every message that a socket has accepted is delivered, queued, or counted under the reason for which it
+//! was dropped ([`DropReason`]); [`Stats::check_conservation`] checks that. When a connection breaks, the
+//! messages in it are lost, with two exceptions: REQ sends its request again, and a PUSH with
+//! [`Options::requeue`] gives those that were still queued to another peer. No message is delivered in part,
+//! and messages of one pipe arrive in order.
 //!
-//! At the end of a program, `drain(timeout)` waits until all that was sent is with the kernel, and says how
-//! much is not. `close`, and the drop of a socket's last handle, give the kernel what it takes within a moment
-//! (25 ms at most) and drop the rest, counted. A handle that is alive when the process ends (in another thread,
-//! in a `static`, in a variable at `std::process::exit`) closes nothing: what is queued then is lost.
+//! At the end of a program, `drain(timeout)` waits until everything sent has been handed to the kernel, and
+//! reports what has not. `close`, and dropping the last handle, hand the kernel what it takes at once (within
+//! 25 ms), and drop and count the rest. A handle that is still alive when the process ends (in another thread,
+//! in a `static`, in a variable at `std::process::exit`) closes nothing: what is queued is lost.
 //!
-//! # What a socket tells
+//! # Monitoring
 //!
-//! At any time, of any socket, and without holding up the messages: [`Endpoint::status`] says whether it is
-//! connected and if not why, `peers()` who is there and what waits for them, `events()` who comes and goes,
-//! `stats()` what was done and what was dropped for which reason. [`metrics`] writes all that as a page for
-//! monitoring systems, and takes sockets of any type ([`metrics::Observe`]).
+//! Any socket answers at any time, without holding up its messages: [`Endpoint::status`] says whether an
+//! endpoint is connected and if not, why; `peers()` lists the peers and what is queued for them; `events()`
+//! reports who connects and disconnects; `stats()` counts messages, and drops by reason. [`metrics`] writes all
+//! of this as a page for monitoring systems, for sockets of any type ([`metrics::Observe`]).
 //!
-//! The `log` crate gets records with the socket's name and the peer: at level debug who comes and goes, who is
-//! refused, attempts that fail, and of each peer the first message that is dropped for a reason, later ones
-//! only being counted; at warn and error what the program should know. None is written with the lock of a socket
-//! held, so a logger may look at sockets and send on them, the one it writes about included. It must not
-//! wait for one: some records are written by the I/O thread.
+//! The `log` crate receives records with the socket's name and the peer. At debug: connections that come, go or
+//! are refused, attempts that fail, and the first message that is dropped of each peer for each reason (later
+//! ones are only counted). At warn and error: what the program should know. No lock of a socket is held while a
+//! record is written, so a logger may use any socket, even the one it logs about. It must not wait for one,
+//! since the I/O thread writes some of the records.
 //!
 //! # Threads
 //!
-//! A protocol runs in the thread that calls, under its socket's lock; that thread also writes to the
-//! kernel when the connection is idle. One I/O thread, started by the first `bind` or `connect`, reads,
-//! accepts, connects, and writes what a caller could not. A program that has to read more than one core
-//! can may have several ([`Runtime`]).
+//! A protocol runs in the calling thread, under its socket's lock; that thread also writes to the kernel if
+//! the connection is idle. One I/O thread, started by the first `bind` or `connect`, reads, accepts, connects,
+//! and writes what a caller could not. A program that receives more than one core can read may have several
+//! I/O threads ([`Runtime`]).
 //!
 //! # Features
 //!
 //! | feature | by default | |
 //! |---|---|---|
-//! | `futures` | off | `stream` of what receives and `sink` of what sends: `futures_core::Stream` and `futures_sink::Sink` |
-//! | `serde` | off | `serde::Serialize` for what sockets tell: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and what is in them |
+//! | `futures` | off | `stream` on sockets that receive and `sink` on those that send: `futures_core::Stream` and `futures_sink::Sink` |
+//! | `serde` | off | `serde::Serialize` for what sockets report: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and their parts |
 //!
 //! # Versions
 //!
-//! Types of two other crates are part of this interface: `Bytes` and `BytesMut` of [`bytes`] 1 (what a
-//! [`Message`] is made of), and `mio::event::Source` of [`mio`] 1 (what a [`transport`] has polled). With the
-//! feature `serde` there is `Serialize` of `serde` 1, with `futures` there are `Stream` of `futures-core` 0.3
-//! and `Sink` of `futures-sink` 0.3. A new incompatible version of one of them is one of this crate. Enums and
-//! structs that may grow are `#[non_exhaustive]`.
+//! The public interface contains types of two other crates: `Bytes` and `BytesMut` of [`bytes`] 1 (a
+//! [`Message`] consists of them), and `mio::event::Source` of [`mio`] 1 (a [`transport`] is polled through it).
+//! The feature `serde` adds `Serialize` of `serde` 1, and `futures` adds `Stream` of `futures-core` 0.3 and
+//! `Sink` of `futures-sink` 0.3. A breaking version of one of these crates is a breaking version of sinew.
+//! Enums and structs that may grow are `#[non_exhaustive]`.
 
 #![deny(unsafe_code)]
 // Labels what needs a feature, where the documentation is built with `--cfg docsrs`.
