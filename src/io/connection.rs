@@ -3,7 +3,8 @@
 //! A connection begins as a stream that may not stand yet, exchanges the eight header bytes with the
 //! peer, becomes a pipe of its socket, and ends: by the peer, by us, or by an error. [`Connection`]
 //! is what the driver owns of one and reads with; what it shares with the threads that send is its
-//! [`Link`].
+//! [`Link`]. This file owns the phases, which step leads from one to the next, and how it ends. Until it is a
+//! pipe it is the affair of `handshake`, as a pipe that of `open`; `driver` is the driver's side.
 //!
 //! ```text
 //!   Opening --established--> Greeting --header right--> Asking --admitted--> Open --closed by us--> Closing
@@ -13,57 +14,38 @@
 //!
 //! Where the socket has one peer at a time, `Offered` is between Asking and Open: see `line.rs`.
 
-use std::io::{self, ErrorKind, IoSlice};
+mod driver;
+mod handshake;
+mod open;
+
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::idle::Activity;
 use super::line::InLine;
-use super::link::{Link, RemoteOf};
-use super::loops::HOME;
-use super::read_buffers::ReadBuffers;
+use super::link::Link;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
-use super::{Command, Context, Driver, Due};
+use super::{Context, Due};
 use crate::detach::DetachReason;
-use crate::error::{AttemptError, HeaderError};
-use crate::message::PipeId;
-use crate::peer::Peer;
+use crate::error::AttemptError;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::recv_limit::RecvLimit;
-use crate::pipe::{Edge, Far, Host, Intake, NewPipe, PipeLease};
+use crate::pipe::{Host, Intake};
 use crate::protocol_id::ProtocolId;
-use crate::ring::{self, Bounds, Producer, READ_BLOCK, Wake};
 use crate::stats::{DropReason, InProgress};
-use crate::sync::{Arc, OnceLock, Ordering, Weak};
+use crate::sync::{Arc, OnceLock};
 use crate::transport::Stream;
-use crate::wire::frame::widen;
-use crate::wire::{Decoder, FrameError, Framing, HeaderParser, Piece, header};
+use crate::wire::{Framing, HeaderParser};
+use handshake::Newcomer;
+pub(super) use handshake::Standing;
+use open::Open;
 
-/// Read at most this much of one connection in a turn, then let the others have theirs. The last read may
-/// bring as much again, so a turn reads less than twice this.
-const READ: usize = READ_BLOCK;
-/// Read at most this often from one connection in a turn: where the queue is small, a read may bring a few
-/// bytes.
-const READS: usize = 128;
-/// Read by the block into a receive queue with these bounds, the default, or larger ones. A smaller queue
-/// is small for a reason: read no more than it has room for, at the price of up to two reads for a message.
-const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 8 << 20 };
-/// Refer to a run of whole frames of at least this length where it was read; copy shorter ones into the
-/// receive ring. At a quarter of a block, what waits in a ring keeps at most four times its own length
-/// alive, and a slow receiver at most four times the bound of its queue and one read.
-const SHARED_RUN: usize = READ_BLOCK / 4;
-/// Read the remainder of a body into its place if at least this much is missing; less is not worth a read
-/// of its own. Anything from 8 to 128 KiB was as good, as far as could be measured.
-const IN_PLACE: usize = 64 * 1024;
 /// Read a connection whose peer has left for at most this many turns at once: enough for what a kernel
 /// buffers.
 const LAST_TURNS: usize = 64;
-/// Read at most this much beyond the bounds of a receive queue when the stream takes nothing more: a kernel
-/// buffers less, unless it is told to buffer more.
-const LAST_BYTES: u64 = 8 << 20;
 /// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
 /// not answer unread bytes with a reset, which could take data from the peer that we had sent.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
@@ -155,48 +137,6 @@ enum Phase {
     Ended,
 }
 
-#[derive(Debug)]
-struct Open {
-    link: Arc<Link>,
-    decoder: Decoder,
-    recv: Producer,
-    pipe: PipeId,
-    /// The receive ring is full; its consumer resumes us.
-    paused: bool,
-    /// Why nothing more can be written. What the peer sent before is still being read.
-    broken: Option<Box<DetachReason>>,
-}
-
-/// A stream whose peer has shown the right header.
-#[derive(Debug)]
-struct Newcomer {
-    stream: Box<dyn Stream>,
-    lease: PipeLease,
-    peer: Peer,
-    /// There may be more to read that the poll will not announce.
-    more: bool,
-    /// It has not been sent our header.
-    withheld: bool,
-}
-
-/// Sends the header that was withheld, if there is room for a peer after all. If the stream does not take
-/// it whole, though nothing was sent before, the peer may as well come again.
-fn catch_up(host: &dyn Host, stream: &dyn Stream) -> bool {
-    let ours = header::encode(host.identity().0);
-    !host.is_full() && stream.write(&[IoSlice::new(&ours)]).is_ok_and(|n| n == ours.len())
-}
-
-/// What a read has brought.
-#[derive(Clone, Copy, Debug)]
-struct Read {
-    /// How many bytes; none at the end of the stream.
-    n: usize,
-    /// There was no room for more.
-    filled: bool,
-    /// They are where they are to stay already.
-    in_place: bool,
-}
-
 /// What becomes of a connection after an event.
 #[derive(Debug)]
 pub(crate) enum Fate {
@@ -215,19 +155,6 @@ pub(crate) enum Fate {
     Offered(InLine),
     /// It is over.
     End(Ending),
-}
-
-/// What a connection in a line is for those behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has not shown its header, or was not sent ours, so that no message can be lost with it: others
-    /// need not wait.
-    Silent,
-    /// It takes the place, unless the program does not let it in, or once there is room for what its peer
-    /// has left.
-    Undecided,
-    /// It takes the place if that is free.
-    Offered,
 }
 
 /// Why a connection is over.
@@ -275,38 +202,6 @@ impl Connection {
         match &mut self.phase {
             Phase::Opening(stream) | Phase::Greeting { stream, .. } => Some(stream.source()),
             _ => None,
-        }
-    }
-
-    /// Sends our header over a stream that stands, and starts the clock for the peer's. `is_behind`: others
-    /// may take the socket's only place before this one.
-    pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
-        let Some(host) = self.endpoint.host.upgrade() else {
-            return Fate::End(Ending::Closed);
-        };
-        let Phase::Opening(stream) = std::mem::replace(&mut self.phase, Phase::Ended) else {
-            return Fate::Keep;
-        };
-        let (ours, theirs) = host.identity();
-        let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
-        set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
-        // Who dials is never waited for: if both sides withheld theirs, nothing would ever happen.
-        let withheld = self.maker == Maker::Listener && (is_behind || host.is_full());
-        self.phase = Phase::Greeting {
-            stream,
-            parser: HeaderParser::new(theirs),
-            unsent: if withheld { Vec::new() } else { header::encode(ours).to_vec() },
-            withheld,
-            broken: None,
-        };
-        self.send_greeting()
-    }
-
-    /// Begins a connection that stands, and that may have been answered by now.
-    pub(crate) fn begin(&mut self, token: Token, cx: &mut Context) -> Fate {
-        match self.greet(false, token, cx) {
-            Fate::Keep => self.read(token, cx),
-            fate => fate,
         }
     }
 
@@ -541,31 +436,6 @@ impl Connection {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// What it is for those behind it.
-    pub(super) fn standing(&self) -> Standing {
-        match &self.phase {
-            Phase::Offered(..) => Standing::Offered,
-            Phase::Greeting { withheld: false, .. } if self.is_put_off => Standing::Undecided,
-            Phase::Asking(newcomer, _) if !newcomer.withheld => Standing::Undecided,
-            _ => Standing::Silent,
-        }
-    }
-
-    /// The header did not come in time, or it cannot be known in time whether the place is free.
-    pub(crate) fn handshake_is_over(&self) -> Fate {
-        match self.phase {
-            Phase::Greeting { .. } => {
-                if let Some(host) = self.endpoint.host.upgrade() {
-                    host.counters().handshake_timeouts.bump();
-                }
-                let limit = self.endpoint.settings.handshake_timeout;
-                Fate::End(Ending::Failed(AttemptError::HandshakeTimedOut(limit)))
-            }
-            Phase::Offered(..) => Fate::End(Ending::Rejected),
-            _ => Fate::Keep,
-        }
-    }
-
     /// Ends the connection: the socket is told, what was queued is counted, the stream is closed
     /// with the last reference to it.
     pub(crate) fn end(&mut self, ending: &Ending, cx: &mut Context) {
@@ -613,224 +483,6 @@ impl Connection {
         }
     }
 
-    fn send_greeting(&mut self) -> Fate {
-        let Phase::Greeting { stream, unsent, broken, .. } = &mut self.phase else {
-            return Fate::Keep;
-        };
-        while !unsent.is_empty() {
-            match stream.write(&[IoSlice::new(unsent)]) {
-                Ok(n) => drop(unsent.drain(..n.min(unsent.len()))),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // What the peer had sent before it went is worth reading: it may say why.
-                Err(error) => {
-                    unsent.clear();
-                    *broken = Some(error);
-                    return Fate::Again;
-                }
-            }
-        }
-        Fate::Keep
-    }
-
-    fn read_greeting(&mut self, token: Token, cx: &mut Context) -> Fate {
-        let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
-            return Fate::Keep;
-        };
-        // What comes with the header of a peer that may not be let in stays in the kernel.
-        let is_sure = self.in_line.is_none();
-        let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
-        let room = if self.endpoint.host.upgrade().is_none_or(reads_on) {
-            READ_BLOCK
-        } else {
-            parser.missing()
-        };
-        let n = match cx.read_buffers.fill(|block| stream.read(&mut block[..room])) {
-            Ok(0) => return Fate::End(Ending::Failed(self.closed_early())),
-            Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return match broken.take() {
-                    Some(error) => Fate::End(Ending::Failed(error.into())),
-                    None => Fate::Keep,
-                };
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
-            Err(error) => return Fate::End(Ending::Failed(error.into())),
-        };
-        let read = cx.read_buffers.at_hand().slice(..n);
-        let more = n == room || !stream.short_read_is_last();
-        let mut bytes = &read[..];
-        match parser.parse(&mut bytes) {
-            None if more || self.read_closed || broken.is_some() => Fate::Again,
-            None => Fate::Keep,
-            Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
-            Some(Ok(())) => {
-                let rest = read.slice_ref(bytes);
-                drop(read);
-                self.open(rest, more, token, cx)
-            }
-        }
-    }
-
-    /// Asks the program whether to let in the peer, which has shown the right header, if the program wants
-    /// to be asked. `rest` came with the header. There may be `more` that the poll will not announce.
-    fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
-        let (Some(host), Phase::Greeting { stream, withheld, .. }) =
-            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
-        else {
-            return Fate::End(Ending::Closed);
-        };
-        if let Some(timer) = self.timer.take() {
-            cx.timers.cancel(*timer);
-        }
-        let lease = PipeLease::new();
-        let peer = self.endpoint.peer(lease.id(), host.identity().1, stream.peer());
-        if host.announce(&peer, &self.endpoint).is_err() {
-            return Fate::End(Ending::Closed);
-        }
-        let newcomer = Newcomer { stream, lease, peer, more, withheld };
-        if !host.asks() {
-            return self.offer(&host, newcomer, rest, token, cx);
-        }
-        let question = newcomer.peer.clone();
-        // Mostly nothing, see above. A copy: the block is for others to read into.
-        self.phase = Phase::Asking(Box::new(newcomer), Bytes::copy_from_slice(&rest));
-        match cx.ask(&host, question, token) {
-            Some(admitted) => self.decided(admitted, token, cx),
-            None => Fate::Keep,
-        }
-    }
-
-    /// The program has decided about the peer.
-    pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut Context) -> Fate {
-        let Phase::Asking(..) = self.phase else { return Fate::Keep };
-        let Some((host, newcomer, rest)) = self.unpark() else {
-            return Fate::End(Ending::Closed);
-        };
-        if !admitted {
-            host.turn_away(&newcomer.peer, DetachReason::Denied);
-            return Fate::End(Ending::Rejected);
-        }
-        self.offer(&host, newcomer, rest, token, cx)
-    }
-
-    /// Takes out a newcomer that has waited, with what came behind its header. `None` if the socket is gone.
-    fn unpark(&mut self) -> Option<(Arc<dyn Host>, Newcomer, Bytes)> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
-        let (Phase::Asking(newcomer, rest) | Phase::Offered(newcomer, rest)) = phase else {
-            return None;
-        };
-        // What the poll has said meanwhile it will not say again.
-        Some((self.endpoint.host.upgrade()?, Newcomer { more: true, ..*newcomer }, rest))
-    }
-
-    /// Offers the pipe to the socket; at the end of the turn, if it matters who was first. One that we
-    /// dialed, or that was not sent our header, waits no longer than for a header. Another may have brought
-    /// messages, and waits until it is known.
-    fn offer(
-        &mut self,
-        host: &Arc<dyn Host>,
-        newcomer: Newcomer,
-        rest: Bytes,
-        token: Token,
-        cx: &mut Context,
-    ) -> Fate {
-        let Some(&in_line) = self.in_line.as_deref() else {
-            return self.join(host, newcomer, rest, token, cx);
-        };
-        if newcomer.withheld || self.maker != Maker::Listener {
-            let limit = after(Instant::now(), self.endpoint.settings.handshake_timeout);
-            set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
-        }
-        self.phase = Phase::Offered(Box::new(newcomer), Bytes::copy_from_slice(&rest));
-        Fate::Offered(in_line)
-    }
-
-    /// Reads the header, if the peer may have sent messages after it: it has ours.
-    pub(super) fn read_ahead(&mut self, token: Token, cx: &mut Context) -> Fate {
-        match &self.phase {
-            Phase::Greeting { withheld: false, .. } => self.read(token, cx),
-            _ => Fate::Keep,
-        }
-    }
-
-    /// Takes the socket's place, if that is free.
-    pub(super) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
-        let Phase::Offered(..) = self.phase else { return Fate::Keep };
-        let Some((host, newcomer, rest)) = self.unpark() else {
-            return Fate::End(Ending::Closed);
-        };
-        if let Some(timer) = self.timer.take() {
-            cx.timers.cancel(*timer);
-        }
-        self.join(&host, newcomer, rest, token, cx)
-    }
-
-    /// Makes the connection a pipe of the socket, if that has one, and takes in what came with the header.
-    fn join(
-        &mut self,
-        host: &Arc<dyn Host>,
-        newcomer: Newcomer,
-        rest: Bytes,
-        token: Token,
-        cx: &mut Context,
-    ) -> Fate {
-        let Newcomer { stream, lease, peer, more, withheld } = newcomer;
-        if withheld && !catch_up(&**host, &*stream) {
-            host.turn_away(&peer, DetachReason::Rejected);
-            return Fate::End(Ending::Rejected);
-        }
-        let pipe = lease.id();
-        let (send_bounds, recv_bounds) = host.bounds();
-        let (send, sent) =
-            if host.is_mute() { ring::mute() } else { ring::new(self.framing, send_bounds) };
-        let (received, recv) = ring::new(self.framing, recv_bounds);
-        // The first push is to ring.
-        sent.consumer().arm();
-        let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &**host, pipe));
-        let mut open = Open {
-            link: Arc::clone(&link),
-            decoder: Decoder::new(self.framing, self.endpoint.recv_limit.get()),
-            recv: received,
-            pipe,
-            paused: false,
-            broken: None,
-        };
-        self.since = Moment::now();
-        let far = Far::Link(link);
-        let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
-        if host.attach(offer).is_err() {
-            return Fate::End(Ending::Rejected);
-        }
-        self._in_progress = None;
-        let taken = open.take_in(&rest, &rest);
-        drop(rest);
-        self.phase = Phase::Open(open);
-        match taken {
-            Ok(()) if more || self.read_closed => Fate::Again,
-            Ok(()) => Fate::Opened,
-            Err(error) => {
-                let reason = DetachReason::from(error);
-                self.count_framing_fault(&reason);
-                Fate::End(Ending::Lost(reason))
-            }
-        }
-    }
-
-    /// The error of a connection that the peer ends before its header has come.
-    fn closed_early(&self) -> AttemptError {
-        let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
-        match peer {
-            // They withhold it, if they have a peer already.
-            Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1))
-                if self.maker != Maker::Listener =>
-            {
-                AttemptError::TurnedAway { peer, greeted: false }
-            }
-            _ => AttemptError::Closed,
-        }
-    }
-
     /// The kind of peer that has turned us away, if an end like this means that.
     pub(super) fn turned_away_by(&self, ending: &Ending) -> Option<ProtocolId> {
         match (&self.phase, ending) {
@@ -857,319 +509,6 @@ impl Connection {
             self.endpoint.url()
         );
     }
-
-    fn count_failed_greeting(&self, stream: &dyn Stream, ending: &Ending) {
-        let (Some(host), Ending::Failed(error)) = (self.endpoint.host.upgrade(), ending) else {
-            return;
-        };
-        if let AttemptError::Protocol(_) = error {
-            host.counters().handshake_errors.bump();
-            if self.maker == Maker::Listener {
-                self.endpoint.failed(error.clone());
-            }
-        }
-        let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
-        // Of a connection that we made, the dialer tells.
-        let is_news = self.maker == Maker::Listener
-            && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
-            && self.endpoint.meets_first_misfit();
-        crate::contain::log!(
-            crate::contain::level_of(is_news),
-            "{name}: no pipe with {remote}: {error}"
-        );
-    }
-}
-
-/// The driver and its connections.
-impl Driver {
-    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
-    /// [`Loops::choose`](super::loops::Loops::choose).
-    pub(super) fn give(&mut self, last: usize, connection: Connection) -> usize {
-        let chosen = self.choose(last, &connection.endpoint.host);
-        match self.loops.other(chosen) {
-            None => self.adopt(Box::new(connection)),
-            Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
-        }
-        chosen
-    }
-
-    /// Begins a connection that was accepted: it stands already.
-    pub(super) fn adopt(&mut self, connection: Box<Connection>) {
-        let token = self.take_on(connection);
-        let is_behind = self.line_up(token);
-        self.watch(token);
-        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
-    }
-
-    /// Owns a connection from now on.
-    pub(super) fn take_on(&mut self, mut connection: Box<Connection>) -> Token {
-        connection.is_member = true;
-        let endpoint = connection.endpoint.id;
-        let token = self.connections.insert(connection);
-        self.members.add(endpoint, token);
-        token
-    }
-
-    /// Has the poll tell of a connection.
-    pub(super) fn watch(&mut self, token: Token) {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.drive(token, |connection, cx| match connection.source() {
-            Some(source) => match cx.mailbox.registry.register(source, token, both) {
-                Ok(()) => Fate::Keep,
-                Err(error) => Fate::End(Ending::Failed(error.into())),
-            },
-            None => Fate::Keep,
-        });
-    }
-
-    /// Lets a connection do something, and draws the consequences.
-    pub(super) fn drive(
-        &mut self,
-        token: Token,
-        act: impl FnOnce(&mut Connection, &mut Context) -> Fate,
-    ) {
-        let Some(connection) = self.connections.get(token) else { return };
-        match act(connection, &mut self.cx) {
-            Fate::Keep => {}
-            Fate::Stands => self.stands(token),
-            Fate::Again => {
-                // It may also just have become a pipe.
-                self.opened(token);
-                self.queue(token);
-            }
-            Fate::Opened => self.opened(token),
-            Fate::Offered(in_line) => self.lines.is_due(in_line.socket),
-            Fate::HoldBack(departed) => {
-                self.batching.hold_back(token, departed, Instant::now());
-            }
-            Fate::End(ending) => self.end(token, ending),
-        }
-    }
-
-    /// If the connection has become a pipe just now, it is the socket's from now on; its dialer is told.
-    fn opened(&mut self, token: Token) {
-        let Some(connection) = self.connections.get(token) else { return };
-        if !connection.is_open() || !std::mem::take(&mut connection.is_member) {
-            return;
-        }
-        let (maker, in_line) = (connection.maker, connection.in_line.as_deref().copied());
-        self.members.remove(connection.endpoint.id, token);
-        if let Some(in_line) = in_line {
-            self.lines.attached(in_line);
-        }
-        let Maker::Race(race) = maker else { return };
-        let Some(dialer) = self.call_off(race) else { return };
-        if let Some(connection) = self.connections.get(token) {
-            connection.maker = Maker::Dialer(dialer);
-        }
-        match self.loops.other(HOME) {
-            None => self.dialer_is_connected(dialer),
-            Some(home) => home.post(Command::Connected(dialer)),
-        }
-    }
-
-    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
-    pub(super) fn close_pipe(&mut self, token: Token, linger: Duration) {
-        let Some(connection) = self.connections.get(token).filter(|it| it.is_open()) else {
-            return;
-        };
-        let maker = std::mem::replace(&mut connection.maker, Maker::Listener);
-        self.drive(token, |connection, cx| connection.close(linger, token, cx));
-        if let Maker::Dialer(dialer) = maker {
-            self.tell_of_the_end(dialer, Ending::Closed);
-        }
-    }
-
-    /// Ends a connection, and tells who made it.
-    pub(super) fn end(&mut self, token: Token, ending: Ending) {
-        let Some(mut connection) = self.let_go(token) else { return };
-        let maker = connection.maker;
-        let turned_away_by = connection.turned_away_by(&ending);
-        connection.end(&ending, &mut self.cx);
-        drop(connection);
-        self.loops.connection_is_over();
-        let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
-        match maker {
-            Maker::Listener => {}
-            Maker::Race(race) => self.fell_out(race, token, ending),
-            Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
-        }
-    }
-
-    /// Takes a connection out of all lists but the count of those on this loop, if it is still there.
-    pub(super) fn let_go(&mut self, token: Token) -> Option<Box<Connection>> {
-        let connection = self.connections.remove(token)?;
-        if connection.is_member {
-            self.members.remove(connection.endpoint.id, token);
-        }
-        if let Some(&in_line) = connection.in_line.as_deref() {
-            self.lines.leave(in_line, token);
-        }
-        Some(connection)
-    }
-}
-
-impl Open {
-    /// Whether nothing has come.
-    fn was_in_vain(&self) -> bool {
-        let received = self.recv.departed().messages + self.recv.queued().messages;
-        received == 0 && !self.decoder.is_mid_frame()
-    }
-
-    /// Reads until all is read that there was, or it is enough for a turn.
-    fn read(&mut self, read_closed: bool, limit: &RecvLimit, buffers: &mut ReadBuffers) -> Fate {
-        let (mut total, mut reads) = (0, 0);
-        loop {
-            // A full queue stops reading, and so the peer, until its consumer resumes us.
-            if self.paused || !self.has_room() {
-                self.paused = true;
-                return Fate::Keep;
-            }
-            let read = match self.read_once(buffers) {
-                Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_dry(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
-                Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
-            };
-            // What was read into the place of a body is not in the block.
-            let block = buffers.at_hand();
-            let elsewhere = if read.in_place { 0 } else { read.n };
-            // Asked behind the read: what is sent once the limit is set is judged by it.
-            self.decoder.set_limit(limit.get());
-            if let Err(error) = self.take_in(&block[..elsewhere], block) {
-                return Fate::End(Ending::Lost(error.into()));
-            }
-            total += read.n;
-            reads += 1;
-            // A short read has emptied the kernel's buffer, unless the end of the stream waits
-            // behind it: that was announced already and will not be announced again.
-            let end_is_near = read_closed || self.broken.is_some();
-            if !read.filled && !end_is_near && self.link.stream.short_read_is_last() {
-                return Fate::Keep;
-            }
-            // There may be more; in the next turn, if this connection has had its share of this one.
-            if total >= READ || reads >= READS {
-                return Fate::Again;
-            }
-        }
-    }
-
-    fn release_memory(&mut self, host: &Weak<dyn Host>, seen: &mut Option<(u64, u64)>) -> Activity {
-        let link = &self.link;
-        let now = (link.send.departed().messages, self.recv.departed().messages);
-        if seen.replace(now) != Some(now) {
-            return Activity::Busy;
-        }
-        if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
-            return Activity::Stuck;
-        }
-        // First: what is carried from now on is announced, whether it finds the blocks or not.
-        link.active.store(false, Ordering::Relaxed);
-        let released = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
-        // It is idle, or has been announced again just now.
-        let is_idle = released || link.active.swap(true, Ordering::Relaxed);
-        if is_idle { Activity::Idle } else { Activity::Busy }
-    }
-
-    fn flushed(&mut self, flushed: Flushed) -> Fate {
-        match flushed {
-            Flushed::Later => Fate::Again,
-            Flushed::HeldBack => Fate::HoldBack(self.link.send.departed().messages),
-            Flushed::Broken(error) => self.write_failed(error),
-            Flushed::Idle | Flushed::Blocked => Fate::Keep,
-        }
-    }
-
-    /// One read: into the body that is on its way, if there is much to come of it, or into a block.
-    fn read_once(&mut self, buffers: &mut ReadBuffers) -> io::Result<Read> {
-        let stream = &self.link.stream;
-        if let Some(vacancy) = self.decoder.vacancy(IN_PLACE) {
-            let n = stream.read(vacancy)?;
-            let filled = n == vacancy.len();
-            self.decoder.filled(n);
-            return Ok(Read { n, filled, in_place: true });
-        }
-        let room = self.decoder.appetite(READ_BLOCK).min(self.reach());
-        buffers.fill(|block| {
-            let n = stream.read(&mut block[..room])?;
-            Ok(Read { n, filled: n == room, in_place: false })
-        })
-    }
-
-    /// Whether the receive ring takes what is read. Once nothing can be written, this takes no part in
-    /// how many messages there are: the peer has gone, and what the kernel still has of it is the end.
-    fn has_room(&mut self) -> bool {
-        self.recv.has_room()
-            || self.broken.is_some()
-                && self.recv.queued().bytes
-                    < widen(self.recv.bounds().bytes).saturating_add(LAST_BYTES)
-    }
-
-    /// How much may be read at once by what the receive queue has room for, if that is not large.
-    #[inline]
-    fn reach(&self) -> usize {
-        let bounds = self.recv.bounds();
-        if is_large(bounds) {
-            return usize::MAX;
-        }
-        let queued = self.recv.queued();
-        let left = |bound: usize, used| widen(bound).saturating_sub(used);
-        let (messages, bytes) =
-            (left(bounds.messages, queued.messages), left(bounds.bytes, queued.bytes));
-        self.decoder.reach(narrow(messages), narrow(bytes))
-    }
-
-    /// There is nothing to read.
-    fn is_dry(&mut self) -> Fate {
-        match self.broken.take() {
-            Some(reason) => Fate::End(Ending::Lost(*reason)),
-            None => Fate::Keep,
-        }
-    }
-
-    /// The stream takes no more. What the peer sent before it went is read first.
-    fn write_failed(&mut self, error: io::Error) -> Fate {
-        self.broken.get_or_insert_with(|| Box::new(reset_or(error)));
-        self.paused = false;
-        Fate::Again
-    }
-
-    /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
-    /// it slept.
-    fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
-        self.link.mark_active();
-        let mut wake = false;
-        let outcome = loop {
-            match self.decoder.next(&mut bytes) {
-                None => break Ok(()),
-                Some(Ok(Piece::Frames { bytes, count, .. })) => {
-                    let Wake(woken) = if bytes.len() < SHARED_RUN {
-                        self.recv.append(bytes, count)
-                    } else {
-                        self.recv.append_shared(block.slice_ref(bytes), count)
-                    };
-                    wake |= woken;
-                }
-                Some(Ok(Piece::Body(payload))) => wake |= self.recv.append_body(payload).0,
-                Some(Err(error)) => break Err(error),
-            }
-        };
-        if wake {
-            self.link.bell.ring(self.pipe, Edge::Readable);
-        }
-        outcome
-    }
-}
-
-/// Whether a queue with these bounds is read into by the block.
-fn is_large(bounds: Bounds) -> bool {
-    bounds.messages >= LARGE_QUEUE.messages && bounds.bytes >= LARGE_QUEUE.bytes
-}
-
-/// What was a `usize` before.
-fn narrow(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// What the poll said of a connection.
@@ -1194,31 +533,6 @@ impl Readiness {
 fn set_timer(slot: &mut Option<Box<TimerKey>>, at: Instant, due: Due, cx: &mut Context) {
     if let Some(old) = slot.replace(Box::new(cx.timers.set(at, due))) {
         cx.timers.cancel(*old);
-    }
-}
-
-impl From<FrameError> for DetachReason {
-    fn from(error: FrameError) -> Self {
-        match error {
-            FrameError::TooLarge { announced, limit } => Self::Oversize { announced, limit },
-            _ => Self::Malformed,
-        }
-    }
-}
-
-impl From<HeaderError> for AttemptError {
-    fn from(error: HeaderError) -> Self {
-        Self::Protocol(error)
-    }
-}
-
-/// A reset is the peer's way of closing; anything else is worth its own words.
-fn reset_or(error: io::Error) -> DetachReason {
-    match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-            DetachReason::PeerClosed
-        }
-        _ => DetachReason::Io(error.to_string()),
     }
 }
 

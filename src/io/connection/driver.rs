@@ -1,0 +1,140 @@
+//! The driver and its connections.
+//!
+//! Takes connections on, has the poll tell of them, lets them act and draws the consequences, and tells who
+//! made one what has become of it. Touches all that the driver owns; of a connection only what is public.
+
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Token};
+
+use super::{Connection, Ending, Fate, Maker};
+use crate::io::loops::HOME;
+use crate::io::{Command, Context, Driver};
+
+impl Driver {
+    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
+    /// [`Loops::choose`](super::loops::Loops::choose).
+    pub(in crate::io) fn give(&mut self, last: usize, connection: Connection) -> usize {
+        let chosen = self.choose(last, &connection.endpoint.host);
+        match self.loops.other(chosen) {
+            None => self.adopt(Box::new(connection)),
+            Some(mailbox) => mailbox.post(Command::Adopt(Box::new(connection))),
+        }
+        chosen
+    }
+
+    /// Begins a connection that was accepted: it stands already.
+    pub(in crate::io) fn adopt(&mut self, connection: Box<Connection>) {
+        let token = self.take_on(connection);
+        let is_behind = self.line_up(token);
+        self.watch(token);
+        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
+    }
+
+    /// Owns a connection from now on.
+    pub(in crate::io) fn take_on(&mut self, mut connection: Box<Connection>) -> Token {
+        connection.is_member = true;
+        let endpoint = connection.endpoint.id;
+        let token = self.connections.insert(connection);
+        self.members.add(endpoint, token);
+        token
+    }
+
+    /// Has the poll tell of a connection.
+    pub(in crate::io) fn watch(&mut self, token: Token) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.drive(token, |connection, cx| match connection.source() {
+            Some(source) => match cx.mailbox.registry.register(source, token, both) {
+                Ok(()) => Fate::Keep,
+                Err(error) => Fate::End(Ending::Failed(error.into())),
+            },
+            None => Fate::Keep,
+        });
+    }
+
+    /// Lets a connection do something, and draws the consequences.
+    pub(in crate::io) fn drive(
+        &mut self,
+        token: Token,
+        act: impl FnOnce(&mut Connection, &mut Context) -> Fate,
+    ) {
+        let Some(connection) = self.connections.get(token) else { return };
+        match act(connection, &mut self.cx) {
+            Fate::Keep => {}
+            Fate::Stands => self.stands(token),
+            Fate::Again => {
+                // It may also just have become a pipe.
+                self.opened(token);
+                self.queue(token);
+            }
+            Fate::Opened => self.opened(token),
+            Fate::Offered(in_line) => self.lines.is_due(in_line.socket),
+            Fate::HoldBack(departed) => {
+                self.batching.hold_back(token, departed, Instant::now());
+            }
+            Fate::End(ending) => self.end(token, ending),
+        }
+    }
+
+    /// If the connection has become a pipe just now, it is the socket's from now on; its dialer is told.
+    fn opened(&mut self, token: Token) {
+        let Some(connection) = self.connections.get(token) else { return };
+        if !connection.is_open() || !std::mem::take(&mut connection.is_member) {
+            return;
+        }
+        let (maker, in_line) = (connection.maker, connection.in_line.as_deref().copied());
+        self.members.remove(connection.endpoint.id, token);
+        if let Some(in_line) = in_line {
+            self.lines.attached(in_line);
+        }
+        let Maker::Race(race) = maker else { return };
+        let Some(dialer) = self.call_off(race) else { return };
+        if let Some(connection) = self.connections.get(token) {
+            connection.maker = Maker::Dialer(dialer);
+        }
+        match self.loops.other(HOME) {
+            None => self.dialer_is_connected(dialer),
+            Some(home) => home.post(Command::Connected(dialer)),
+        }
+    }
+
+    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
+    pub(in crate::io) fn close_pipe(&mut self, token: Token, linger: Duration) {
+        let Some(connection) = self.connections.get(token).filter(|it| it.is_open()) else {
+            return;
+        };
+        let maker = std::mem::replace(&mut connection.maker, Maker::Listener);
+        self.drive(token, |connection, cx| connection.close(linger, token, cx));
+        if let Maker::Dialer(dialer) = maker {
+            self.tell_of_the_end(dialer, Ending::Closed);
+        }
+    }
+
+    /// Ends a connection, and tells who made it.
+    pub(in crate::io) fn end(&mut self, token: Token, ending: Ending) {
+        let Some(mut connection) = self.let_go(token) else { return };
+        let maker = connection.maker;
+        let turned_away_by = connection.turned_away_by(&ending);
+        connection.end(&ending, &mut self.cx);
+        drop(connection);
+        self.loops.connection_is_over();
+        let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
+        match maker {
+            Maker::Listener => {}
+            Maker::Race(race) => self.fell_out(race, token, ending),
+            Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
+        }
+    }
+
+    /// Takes a connection out of all lists but the count of those on this loop, if it is still there.
+    pub(in crate::io) fn let_go(&mut self, token: Token) -> Option<Box<Connection>> {
+        let connection = self.connections.remove(token)?;
+        if connection.is_member {
+            self.members.remove(connection.endpoint.id, token);
+        }
+        if let Some(&in_line) = connection.in_line.as_deref() {
+            self.lines.leave(in_line, token);
+        }
+        Some(connection)
+    }
+}

@@ -1,0 +1,362 @@
+//! Handshakes: a stream from its first byte to the pipe that it becomes.
+//!
+//! Owns the phases before [`Open`]: sends our header and reads the peer's, asks the program, waits in line
+//! where the socket has one peer at a time, and attaches the pipe. May touch the connection's timer, which
+//! is the handshake's deadline until then.
+
+use std::io::{ErrorKind, IoSlice};
+use std::time::Instant;
+
+use bytes::Bytes;
+use mio::Token;
+
+use super::open::{Open, is_large};
+use super::{Connection, Ending, Fate, Maker, Moment, Phase, set_timer};
+use crate::detach::DetachReason;
+use crate::error::{AttemptError, HeaderError};
+use crate::io::link::{Link, RemoteOf};
+use crate::io::timers::after;
+use crate::io::{Context, Due};
+use crate::peer::Peer;
+use crate::pipe::{Far, Host, NewPipe, PipeLease};
+use crate::protocol_id::ProtocolId;
+use crate::ring::{self, READ_BLOCK};
+use crate::sync::Arc;
+use crate::transport::Stream;
+use crate::wire::{Decoder, HeaderParser, header};
+
+/// A stream whose peer has shown the right header.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) stream: Box<dyn Stream>,
+    lease: PipeLease,
+    pub(super) peer: Peer,
+    /// There may be more to read that the poll will not announce.
+    more: bool,
+    /// It has not been sent our header.
+    withheld: bool,
+}
+
+/// What a connection in a line is for those behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::io) enum Standing {
+    /// It has not shown its header, or was not sent ours, so that no message can be lost with it: others
+    /// need not wait.
+    Silent,
+    /// It takes the place, unless the program does not let it in, or once there is room for what its peer
+    /// has left.
+    Undecided,
+    /// It takes the place if that is free.
+    Offered,
+}
+
+impl Connection {
+    /// Sends our header over a stream that stands, and starts the clock for the peer's. `is_behind`: others
+    /// may take the socket's only place before this one.
+    pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
+        let Some(host) = self.endpoint.host.upgrade() else {
+            return Fate::End(Ending::Closed);
+        };
+        let Phase::Opening(stream) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return Fate::Keep;
+        };
+        let (ours, theirs) = host.identity();
+        let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
+        set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
+        // Who dials is never waited for: if both sides withheld theirs, nothing would ever happen.
+        let withheld = self.maker == Maker::Listener && (is_behind || host.is_full());
+        self.phase = Phase::Greeting {
+            stream,
+            parser: HeaderParser::new(theirs),
+            unsent: if withheld { Vec::new() } else { header::encode(ours).to_vec() },
+            withheld,
+            broken: None,
+        };
+        self.send_greeting()
+    }
+
+    /// Begins a connection that stands, and that may have been answered by now.
+    pub(crate) fn begin(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match self.greet(false, token, cx) {
+            Fate::Keep => self.read(token, cx),
+            fate => fate,
+        }
+    }
+
+    /// What it is for those behind it.
+    pub(in crate::io) fn standing(&self) -> Standing {
+        match &self.phase {
+            Phase::Offered(..) => Standing::Offered,
+            Phase::Greeting { withheld: false, .. } if self.is_put_off => Standing::Undecided,
+            Phase::Asking(newcomer, _) if !newcomer.withheld => Standing::Undecided,
+            _ => Standing::Silent,
+        }
+    }
+
+    /// The header did not come in time, or it cannot be known in time whether the place is free.
+    pub(crate) fn handshake_is_over(&self) -> Fate {
+        match self.phase {
+            Phase::Greeting { .. } => {
+                if let Some(host) = self.endpoint.host.upgrade() {
+                    host.counters().handshake_timeouts.bump();
+                }
+                let limit = self.endpoint.settings.handshake_timeout;
+                Fate::End(Ending::Failed(AttemptError::HandshakeTimedOut(limit)))
+            }
+            Phase::Offered(..) => Fate::End(Ending::Rejected),
+            _ => Fate::Keep,
+        }
+    }
+
+    pub(super) fn send_greeting(&mut self) -> Fate {
+        let Phase::Greeting { stream, unsent, broken, .. } = &mut self.phase else {
+            return Fate::Keep;
+        };
+        while !unsent.is_empty() {
+            match stream.write(&[IoSlice::new(unsent)]) {
+                Ok(n) => drop(unsent.drain(..n.min(unsent.len()))),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What the peer had sent before it went is worth reading: it may say why.
+                Err(error) => {
+                    unsent.clear();
+                    *broken = Some(error);
+                    return Fate::Again;
+                }
+            }
+        }
+        Fate::Keep
+    }
+
+    pub(super) fn read_greeting(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
+            return Fate::Keep;
+        };
+        // What comes with the header of a peer that may not be let in stays in the kernel.
+        let is_sure = self.in_line.is_none();
+        let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
+        let room = if self.endpoint.host.upgrade().is_none_or(reads_on) {
+            READ_BLOCK
+        } else {
+            parser.missing()
+        };
+        let n = match cx.read_buffers.fill(|block| stream.read(&mut block[..room])) {
+            Ok(0) => return Fate::End(Ending::Failed(self.closed_early())),
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return match broken.take() {
+                    Some(error) => Fate::End(Ending::Failed(error.into())),
+                    None => Fate::Keep,
+                };
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
+            Err(error) => return Fate::End(Ending::Failed(error.into())),
+        };
+        let read = cx.read_buffers.at_hand().slice(..n);
+        let more = n == room || !stream.short_read_is_last();
+        let mut bytes = &read[..];
+        match parser.parse(&mut bytes) {
+            None if more || self.read_closed || broken.is_some() => Fate::Again,
+            None => Fate::Keep,
+            Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
+            Some(Ok(())) => {
+                let rest = read.slice_ref(bytes);
+                drop(read);
+                self.open(rest, more, token, cx)
+            }
+        }
+    }
+
+    /// Asks the program whether to let in the peer, which has shown the right header, if the program wants
+    /// to be asked. `rest` came with the header. There may be `more` that the poll will not announce.
+    fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
+        let (Some(host), Phase::Greeting { stream, withheld, .. }) =
+            (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
+        else {
+            return Fate::End(Ending::Closed);
+        };
+        if let Some(timer) = self.timer.take() {
+            cx.timers.cancel(*timer);
+        }
+        let lease = PipeLease::new();
+        let peer = self.endpoint.peer(lease.id(), host.identity().1, stream.peer());
+        if host.announce(&peer, &self.endpoint).is_err() {
+            return Fate::End(Ending::Closed);
+        }
+        let newcomer = Newcomer { stream, lease, peer, more, withheld };
+        if !host.asks() {
+            return self.offer(&host, newcomer, rest, token, cx);
+        }
+        let question = newcomer.peer.clone();
+        // Mostly nothing, see above. A copy: the block is for others to read into.
+        self.phase = Phase::Asking(Box::new(newcomer), Bytes::copy_from_slice(&rest));
+        match cx.ask(&host, question, token) {
+            Some(admitted) => self.decided(admitted, token, cx),
+            None => Fate::Keep,
+        }
+    }
+
+    /// The program has decided about the peer.
+    pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Asking(..) = self.phase else { return Fate::Keep };
+        let Some((host, newcomer, rest)) = self.unpark() else {
+            return Fate::End(Ending::Closed);
+        };
+        if !admitted {
+            host.turn_away(&newcomer.peer, DetachReason::Denied);
+            return Fate::End(Ending::Rejected);
+        }
+        self.offer(&host, newcomer, rest, token, cx)
+    }
+
+    /// Takes out a newcomer that has waited, with what came behind its header. `None` if the socket is gone.
+    fn unpark(&mut self) -> Option<(Arc<dyn Host>, Newcomer, Bytes)> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        let (Phase::Asking(newcomer, rest) | Phase::Offered(newcomer, rest)) = phase else {
+            return None;
+        };
+        // What the poll has said meanwhile it will not say again.
+        Some((self.endpoint.host.upgrade()?, Newcomer { more: true, ..*newcomer }, rest))
+    }
+
+    /// Offers the pipe to the socket; at the end of the turn, if it matters who was first. One that we
+    /// dialed, or that was not sent our header, waits no longer than for a header. Another may have brought
+    /// messages, and waits until it is known.
+    fn offer(
+        &mut self,
+        host: &Arc<dyn Host>,
+        newcomer: Newcomer,
+        rest: Bytes,
+        token: Token,
+        cx: &mut Context,
+    ) -> Fate {
+        let Some(&in_line) = self.in_line.as_deref() else {
+            return self.join(host, newcomer, rest, token, cx);
+        };
+        if newcomer.withheld || self.maker != Maker::Listener {
+            let limit = after(Instant::now(), self.endpoint.settings.handshake_timeout);
+            set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
+        }
+        self.phase = Phase::Offered(Box::new(newcomer), Bytes::copy_from_slice(&rest));
+        Fate::Offered(in_line)
+    }
+
+    /// Reads the header, if the peer may have sent messages after it: it has ours.
+    pub(in crate::io) fn read_ahead(&mut self, token: Token, cx: &mut Context) -> Fate {
+        match &self.phase {
+            Phase::Greeting { withheld: false, .. } => self.read(token, cx),
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Takes the socket's place, if that is free.
+    pub(in crate::io) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let Phase::Offered(..) = self.phase else { return Fate::Keep };
+        let Some((host, newcomer, rest)) = self.unpark() else {
+            return Fate::End(Ending::Closed);
+        };
+        if let Some(timer) = self.timer.take() {
+            cx.timers.cancel(*timer);
+        }
+        self.join(&host, newcomer, rest, token, cx)
+    }
+
+    /// Makes the connection a pipe of the socket, if that has one, and takes in what came with the header.
+    fn join(
+        &mut self,
+        host: &Arc<dyn Host>,
+        newcomer: Newcomer,
+        rest: Bytes,
+        token: Token,
+        cx: &mut Context,
+    ) -> Fate {
+        let Newcomer { stream, lease, peer, more, withheld } = newcomer;
+        if withheld && !catch_up(&**host, &*stream) {
+            host.turn_away(&peer, DetachReason::Rejected);
+            return Fate::End(Ending::Rejected);
+        }
+        let pipe = lease.id();
+        let (send_bounds, recv_bounds) = host.bounds();
+        let (send, sent) =
+            if host.is_mute() { ring::mute() } else { ring::new(self.framing, send_bounds) };
+        let (received, recv) = ring::new(self.framing, recv_bounds);
+        // The first push is to ring.
+        sent.consumer().arm();
+        let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &**host, pipe));
+        let mut open = Open {
+            link: Arc::clone(&link),
+            decoder: Decoder::new(self.framing, self.endpoint.recv_limit.get()),
+            recv: received,
+            pipe,
+            paused: false,
+            broken: None,
+        };
+        self.since = Moment::now();
+        let far = Far::Link(link);
+        let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
+        if host.attach(offer).is_err() {
+            return Fate::End(Ending::Rejected);
+        }
+        self._in_progress = None;
+        let taken = open.take_in(&rest, &rest);
+        drop(rest);
+        self.phase = Phase::Open(open);
+        match taken {
+            Ok(()) if more || self.read_closed => Fate::Again,
+            Ok(()) => Fate::Opened,
+            Err(error) => {
+                let reason = DetachReason::from(error);
+                self.count_framing_fault(&reason);
+                Fate::End(Ending::Lost(reason))
+            }
+        }
+    }
+
+    /// The error of a connection that the peer ends before its header has come.
+    fn closed_early(&self) -> AttemptError {
+        let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
+        match peer {
+            // They withhold it, if they have a peer already.
+            Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1))
+                if self.maker != Maker::Listener =>
+            {
+                AttemptError::TurnedAway { peer, greeted: false }
+            }
+            _ => AttemptError::Closed,
+        }
+    }
+
+    pub(super) fn count_failed_greeting(&self, stream: &dyn Stream, ending: &Ending) {
+        let (Some(host), Ending::Failed(error)) = (self.endpoint.host.upgrade(), ending) else {
+            return;
+        };
+        if let AttemptError::Protocol(_) = error {
+            host.counters().handshake_errors.bump();
+            if self.maker == Maker::Listener {
+                self.endpoint.failed(error.clone());
+            }
+        }
+        let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
+        // Of a connection that we made, the dialer tells.
+        let is_news = self.maker == Maker::Listener
+            && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
+            && self.endpoint.meets_first_misfit();
+        crate::contain::log!(
+            crate::contain::level_of(is_news),
+            "{name}: no pipe with {remote}: {error}"
+        );
+    }
+}
+
+/// Sends the header that was withheld, if there is room for a peer after all. If the stream does not take
+/// it whole, though nothing was sent before, the peer may as well come again.
+fn catch_up(host: &dyn Host, stream: &dyn Stream) -> bool {
+    let ours = header::encode(host.identity().0);
+    !host.is_full() && stream.write(&[IoSlice::new(&ours)]).is_ok_and(|n| n == ours.len())
+}
+
+impl From<HeaderError> for AttemptError {
+    fn from(error: HeaderError) -> Self {
+        Self::Protocol(error)
+    }
+}

@@ -1,0 +1,257 @@
+//! Open: a connection that is a pipe of its socket.
+//!
+//! Owns what carries messages: the decoder, the receive ring's producer, and the link to those who send.
+//! Reads into the ring, by the block where the queue is large. Touches nothing of the connection around it:
+//! what is to become of that it says by a [`Fate`].
+
+use std::io::{self, ErrorKind};
+
+use bytes::Bytes;
+
+use super::{Ending, Fate};
+use crate::detach::DetachReason;
+use crate::io::idle::Activity;
+use crate::io::link::Link;
+use crate::io::read_buffers::ReadBuffers;
+use crate::io::writing::Flushed;
+use crate::message::PipeId;
+use crate::pipe::recv_limit::RecvLimit;
+use crate::pipe::{Edge, Host};
+use crate::ring::{Bounds, Producer, READ_BLOCK, Wake};
+use crate::sync::{Arc, Ordering, Weak};
+use crate::wire::frame::widen;
+use crate::wire::{Decoder, FrameError, Piece};
+
+/// Read at most this much of one connection in a turn, then let the others have theirs. The last read may
+/// bring as much again, so a turn reads less than twice this.
+const READ: usize = READ_BLOCK;
+/// Read at most this often from one connection in a turn: where the queue is small, a read may bring a few
+/// bytes.
+const READS: usize = 128;
+/// Read by the block into a receive queue with these bounds, the default, or larger ones. A smaller queue
+/// is small for a reason: read no more than it has room for, at the price of up to two reads for a message.
+const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 8 << 20 };
+/// Refer to a run of whole frames of at least this length where it was read; copy shorter ones into the
+/// receive ring. At a quarter of a block, what waits in a ring keeps at most four times its own length
+/// alive, and a slow receiver at most four times the bound of its queue and one read.
+const SHARED_RUN: usize = READ_BLOCK / 4;
+/// Read the remainder of a body into its place if at least this much is missing; less is not worth a read
+/// of its own. Anything from 8 to 128 KiB was as good, as far as could be measured.
+const IN_PLACE: usize = 64 * 1024;
+/// Read at most this much beyond the bounds of a receive queue when the stream takes nothing more: a kernel
+/// buffers less, unless it is told to buffer more.
+const LAST_BYTES: u64 = 8 << 20;
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) link: Arc<Link>,
+    pub(super) decoder: Decoder,
+    pub(super) recv: Producer,
+    pub(super) pipe: PipeId,
+    /// The receive ring is full; its consumer resumes us.
+    pub(super) paused: bool,
+    /// Why nothing more can be written. What the peer sent before is still being read.
+    pub(super) broken: Option<Box<DetachReason>>,
+}
+
+/// What a read has brought.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    /// How many bytes; none at the end of the stream.
+    n: usize,
+    /// There was no room for more.
+    filled: bool,
+    /// They are where they are to stay already.
+    in_place: bool,
+}
+
+impl Open {
+    /// Whether nothing has come.
+    pub(super) fn was_in_vain(&self) -> bool {
+        let received = self.recv.departed().messages + self.recv.queued().messages;
+        received == 0 && !self.decoder.is_mid_frame()
+    }
+
+    /// Reads until all is read that there was, or it is enough for a turn.
+    pub(super) fn read(
+        &mut self,
+        read_closed: bool,
+        limit: &RecvLimit,
+        buffers: &mut ReadBuffers,
+    ) -> Fate {
+        let (mut total, mut reads) = (0, 0);
+        loop {
+            // A full queue stops reading, and so the peer, until its consumer resumes us.
+            if self.paused || !self.has_room() {
+                self.paused = true;
+                return Fate::Keep;
+            }
+            let read = match self.read_once(buffers) {
+                Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_dry(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
+                Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
+            };
+            // What was read into the place of a body is not in the block.
+            let block = buffers.at_hand();
+            let elsewhere = if read.in_place { 0 } else { read.n };
+            // Asked behind the read: what is sent once the limit is set is judged by it.
+            self.decoder.set_limit(limit.get());
+            if let Err(error) = self.take_in(&block[..elsewhere], block) {
+                return Fate::End(Ending::Lost(error.into()));
+            }
+            total += read.n;
+            reads += 1;
+            // A short read has emptied the kernel's buffer, unless the end of the stream waits
+            // behind it: that was announced already and will not be announced again.
+            let end_is_near = read_closed || self.broken.is_some();
+            if !read.filled && !end_is_near && self.link.stream.short_read_is_last() {
+                return Fate::Keep;
+            }
+            // There may be more; in the next turn, if this connection has had its share of this one.
+            if total >= READ || reads >= READS {
+                return Fate::Again;
+            }
+        }
+    }
+
+    pub(super) fn release_memory(
+        &mut self,
+        host: &Weak<dyn Host>,
+        seen: &mut Option<(u64, u64)>,
+    ) -> Activity {
+        let link = &self.link;
+        let now = (link.send.departed().messages, self.recv.departed().messages);
+        if seen.replace(now) != Some(now) {
+            return Activity::Busy;
+        }
+        if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
+            return Activity::Stuck;
+        }
+        // First: what is carried from now on is announced, whether it finds the blocks or not.
+        link.active.store(false, Ordering::Relaxed);
+        let released = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
+        // It is idle, or has been announced again just now.
+        let is_idle = released || link.active.swap(true, Ordering::Relaxed);
+        if is_idle { Activity::Idle } else { Activity::Busy }
+    }
+
+    pub(super) fn flushed(&mut self, flushed: Flushed) -> Fate {
+        match flushed {
+            Flushed::Later => Fate::Again,
+            Flushed::HeldBack => Fate::HoldBack(self.link.send.departed().messages),
+            Flushed::Broken(error) => self.write_failed(error),
+            Flushed::Idle | Flushed::Blocked => Fate::Keep,
+        }
+    }
+
+    /// One read: into the body that is on its way, if there is much to come of it, or into a block.
+    fn read_once(&mut self, buffers: &mut ReadBuffers) -> io::Result<Read> {
+        let stream = &self.link.stream;
+        if let Some(vacancy) = self.decoder.vacancy(IN_PLACE) {
+            let n = stream.read(vacancy)?;
+            let filled = n == vacancy.len();
+            self.decoder.filled(n);
+            return Ok(Read { n, filled, in_place: true });
+        }
+        let room = self.decoder.appetite(READ_BLOCK).min(self.reach());
+        buffers.fill(|block| {
+            let n = stream.read(&mut block[..room])?;
+            Ok(Read { n, filled: n == room, in_place: false })
+        })
+    }
+
+    /// Whether the receive ring takes what is read. Once nothing can be written, this takes no part in
+    /// how many messages there are: the peer has gone, and what the kernel still has of it is the end.
+    fn has_room(&mut self) -> bool {
+        self.recv.has_room()
+            || self.broken.is_some()
+                && self.recv.queued().bytes
+                    < widen(self.recv.bounds().bytes).saturating_add(LAST_BYTES)
+    }
+
+    /// How much may be read at once by what the receive queue has room for, if that is not large.
+    #[inline]
+    fn reach(&self) -> usize {
+        let bounds = self.recv.bounds();
+        if is_large(bounds) {
+            return usize::MAX;
+        }
+        let queued = self.recv.queued();
+        let left = |bound: usize, used| widen(bound).saturating_sub(used);
+        let (messages, bytes) =
+            (left(bounds.messages, queued.messages), left(bounds.bytes, queued.bytes));
+        self.decoder.reach(narrow(messages), narrow(bytes))
+    }
+
+    /// There is nothing to read.
+    fn is_dry(&mut self) -> Fate {
+        match self.broken.take() {
+            Some(reason) => Fate::End(Ending::Lost(*reason)),
+            None => Fate::Keep,
+        }
+    }
+
+    /// The stream takes no more. What the peer sent before it went is read first.
+    pub(super) fn write_failed(&mut self, error: io::Error) -> Fate {
+        self.broken.get_or_insert_with(|| Box::new(reset_or(error)));
+        self.paused = false;
+        Fate::Again
+    }
+
+    /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
+    /// it slept.
+    pub(super) fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
+        self.link.mark_active();
+        let mut wake = false;
+        let outcome = loop {
+            match self.decoder.next(&mut bytes) {
+                None => break Ok(()),
+                Some(Ok(Piece::Frames { bytes, count, .. })) => {
+                    let Wake(woken) = if bytes.len() < SHARED_RUN {
+                        self.recv.append(bytes, count)
+                    } else {
+                        self.recv.append_shared(block.slice_ref(bytes), count)
+                    };
+                    wake |= woken;
+                }
+                Some(Ok(Piece::Body(payload))) => wake |= self.recv.append_body(payload).0,
+                Some(Err(error)) => break Err(error),
+            }
+        };
+        if wake {
+            self.link.bell.ring(self.pipe, Edge::Readable);
+        }
+        outcome
+    }
+}
+
+/// Whether a queue with these bounds is read into by the block.
+pub(super) fn is_large(bounds: Bounds) -> bool {
+    bounds.messages >= LARGE_QUEUE.messages && bounds.bytes >= LARGE_QUEUE.bytes
+}
+
+/// What was a `usize` before.
+fn narrow(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl From<FrameError> for DetachReason {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::TooLarge { announced, limit } => Self::Oversize { announced, limit },
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// A reset is the peer's way of closing; anything else is worth its own words.
+fn reset_or(error: io::Error) -> DetachReason {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+            DetachReason::PeerClosed
+        }
+        _ => DetachReason::Io(error.to_string()),
+    }
+}
