@@ -30,17 +30,17 @@ pub(crate) struct Signal<K> {
 struct Waiters<K> {
     next: u64,
     /// By what they wait for, and within it in the order of arrival.
-    sleeping: BTreeMap<Ticket<K>, Sleeper>,
+    sleeping: BTreeMap<WaiterId<K>, Sleeper>,
 }
 
 /// A place in the queue of those who wait for the same thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket<K> {
+pub(crate) struct WaiterId<K> {
     interest: K,
     number: u64,
 }
 
-impl<K> Ticket<K> {
+impl<K> WaiterId<K> {
     /// What is waited for.
     pub(crate) fn interest(self) -> K {
         self.interest
@@ -96,17 +96,17 @@ impl<K: Ord + Copy> Signal<K> {
     }
 
     /// A new place at the end of the queue for `interest`.
-    pub(crate) fn ticket(&self, interest: K) -> Ticket<K> {
+    pub(crate) fn new_waiter(&self, interest: K) -> WaiterId<K> {
         let mut waiters = self.waiters.lock();
         waiters.next += 1;
-        Ticket { interest, number: waiters.next }
+        WaiterId { interest, number: waiters.next }
     }
 
     /// Puts `sleeper` to wait at its place. Afterwards look once more for what a bell may have
     /// announced, then sleep.
-    pub(crate) fn register(&self, ticket: Ticket<K>, sleeper: Sleeper) {
+    pub(crate) fn register(&self, waiter: WaiterId<K>, sleeper: Sleeper) {
         let mut waiters = self.waiters.lock();
-        waiters.sleeping.insert(ticket, sleeper);
+        waiters.sleeping.insert(waiter, sleeper);
         self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
         drop(waiters);
         // Pairs with the fence in `wake_any`: either the bell sees us, or we see what it announced.
@@ -114,20 +114,20 @@ impl<K: Ord + Copy> Signal<K> {
     }
 
     /// Whether the waiter is still asleep: nobody has woken it since it registered.
-    pub(crate) fn is_asleep(&self, ticket: Ticket<K>) -> bool {
+    pub(crate) fn is_asleep(&self, waiter: WaiterId<K>) -> bool {
         // Nobody is registered: nor is this one. Whoever takes one off says so afterwards.
-        self.is_awaited() && self.waiters.lock().sleeping.contains_key(&ticket)
+        self.is_awaited() && self.waiters.lock().sleeping.contains_key(&waiter)
     }
 
     /// Takes a waiter off. `false`: it has been woken already, and must pass on what it was woken
     /// for if it does not use it.
-    pub(crate) fn cancel(&self, ticket: Ticket<K>) -> bool {
-        self.withdraw(ticket).is_some()
+    pub(crate) fn cancel(&self, waiter: WaiterId<K>) -> bool {
+        self.withdraw(waiter).is_some()
     }
 
     /// Takes a waiter off, as [`cancel`](Self::cancel) does, and gives it back.
-    pub(crate) fn withdraw(&self, ticket: Ticket<K>) -> Option<Sleeper> {
-        self.remove(|sleeping| sleeping.remove(&ticket))
+    pub(crate) fn withdraw(&self, waiter: WaiterId<K>) -> Option<Sleeper> {
+        self.remove(|sleeping| sleeping.remove(&waiter))
     }
 
     /// Whether anybody waits. Asked under the lock under which waiters register, the answer holds
@@ -144,8 +144,8 @@ impl<K: Ord + Copy> Signal<K> {
             return;
         }
         let woken = self.remove(|sleeping| {
-            let ticket = *sleeping.range(span(interest)).next()?.0;
-            sleeping.remove(&ticket)
+            let waiter = *sleeping.range(span(interest)).next()?.0;
+            sleeping.remove(&waiter)
         });
         if let Some(sleeper) = woken {
             sleeper.wake();
@@ -180,8 +180,8 @@ impl<K: Ord + Copy> Signal<K> {
             return;
         }
         let (mut waiters, mut woken) = (self.waiters.lock(), Vec::new());
-        while let Some((&ticket, _)) = waiters.sleeping.range(span(interest)).next() {
-            woken.extend(waiters.sleeping.remove(&ticket));
+        while let Some((&waiter, _)) = waiters.sleeping.range(span(interest)).next() {
+            woken.extend(waiters.sleeping.remove(&waiter));
         }
         self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
         drop(waiters);
@@ -199,7 +199,7 @@ impl<K: Ord + Copy> Signal<K> {
 
     fn remove(
         &self,
-        take: impl FnOnce(&mut BTreeMap<Ticket<K>, Sleeper>) -> Option<Sleeper>,
+        take: impl FnOnce(&mut BTreeMap<WaiterId<K>, Sleeper>) -> Option<Sleeper>,
     ) -> Option<Sleeper> {
         let mut waiters = self.waiters.lock();
         let taken = take(&mut waiters.sleeping);
@@ -209,8 +209,8 @@ impl<K: Ord + Copy> Signal<K> {
 }
 
 /// All the places in the queue for `interest`.
-fn span<K: Copy>(interest: K) -> RangeInclusive<Ticket<K>> {
-    Ticket { interest, number: 0 }..=Ticket { interest, number: u64::MAX }
+fn span<K: Copy>(interest: K) -> RangeInclusive<WaiterId<K>> {
+    WaiterId { interest, number: 0 }..=WaiterId { interest, number: u64::MAX }
 }
 
 /// That no wake-up is lost, in every interleaving. Run with
@@ -229,18 +229,18 @@ mod loom_models {
 
     /// Waits as a task until `there`: look, register, look again.
     fn wait(signal: &Signal<u32>, there: &AtomicBool) {
-        let ticket = signal.ticket(INTEREST);
+        let waiter = signal.new_waiter(INTEREST);
         loom::future::block_on(std::future::poll_fn(|cx| {
             if there.load(Ordering::Acquire) {
                 return Poll::Ready(());
             }
-            signal.register(ticket, Sleeper::Task(cx.waker().clone()));
+            signal.register(waiter, Sleeper::Task(cx.waker().clone()));
             match there.load(Ordering::Acquire) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             }
         }));
-        signal.cancel(ticket);
+        signal.cancel(waiter);
     }
 
     #[test]
@@ -293,10 +293,10 @@ mod loom_models {
     fn a_waiter_that_leaves_knows_whether_it_was_woken() {
         loom::model(|| {
             let signal = Arc::new(Signal::new());
-            let ticket = signal.ticket(INTEREST);
+            let waiter = signal.new_waiter(INTEREST);
             let woken = Arc::new(AtomicBool::new(false));
             let waker = Waker::noop().clone();
-            signal.register(ticket, Sleeper::Task(waker));
+            signal.register(waiter, Sleeper::Task(waker));
             let ringer = thread::spawn({
                 let (signal, woken) = (Arc::clone(&signal), Arc::clone(&woken));
                 move || {
@@ -304,10 +304,10 @@ mod loom_models {
                     woken.store(true, Ordering::Release);
                 }
             });
-            let left_asleep = signal.cancel(ticket);
+            let left_asleep = signal.cancel(waiter);
             ringer.join().unwrap();
             // Whichever was first: the waiter was taken off exactly once.
-            assert!(!signal.cancel(ticket));
+            assert!(!signal.cancel(waiter));
             assert!(left_asleep || woken.load(Ordering::Acquire));
         });
     }

@@ -253,7 +253,7 @@ impl<R: Answers> Asked<R> {
     ///
     /// `Closed` or `TooLarge`; the error holds the answer and the right to give it.
     pub fn reply_async(self, answer: impl Into<Message>) -> Replying<Self> {
-        Replying { asked: Some(self), answer: Some(answer.into()), spot: Spot::default() }
+        Replying { asked: Some(self), answer: Some(answer.into()), wait: TaskWait::default() }
     }
 
     fn answer(self, answer: Message, patience: Patience) -> Result<(), ReplyError<Self>> {
@@ -275,15 +275,15 @@ impl<R: Answers> PollSending for Asked<R> {
     fn poll_send(
         &self,
         answer: &mut Option<Message>,
-        spot: &mut Spot,
+        wait: &mut TaskWait,
         cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         let Self { core, route, .. } = self;
-        core.poll_send(route.interest(), |_| route.clone(), answer, spot, cx)
+        core.poll_send(route.interest(), |_| route.clone(), answer, wait, cx)
     }
 
-    fn leave(&self, spot: &mut Spot) {
-        self.core.leave_spot(spot);
+    fn leave(&self, wait: &mut TaskWait) {
+        self.core.cancel_wait(wait);
     }
 }
 
@@ -350,15 +350,15 @@ pub struct Replying<T: SendsAsync> {
     /// Until the answer is sent, or given back.
     asked: Option<T>,
     answer: Option<Message>,
-    spot: Spot,
+    wait: TaskWait,
 }
 
 impl<T: SendsAsync> Future for Replying<T> {
     type Output = Result<(), ReplyError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let Self { asked, answer, spot } = &mut *self;
-        let polled = asked.as_ref().expect(POLLED_TOO_OFTEN).poll_send(answer, spot, cx);
+        let Self { asked, answer, wait } = &mut *self;
+        let polled = asked.as_ref().expect(POLLED_TOO_OFTEN).poll_send(answer, wait, cx);
         polled.map(|sent| {
             let asked = asked.take().expect("it was there a moment ago");
             sent.map_err(|error| ReplyError::new(asked, error))
@@ -369,7 +369,7 @@ impl<T: SendsAsync> Future for Replying<T> {
 impl<T: SendsAsync> Drop for Replying<T> {
     fn drop(&mut self) {
         if let Some(asked) = &self.asked {
-            asked.leave(&mut self.spot);
+            asked.leave(&mut self.wait);
         }
     }
 }

@@ -24,7 +24,7 @@ mod prelude {
     pub(super) use crate::message::{Message, PipeId};
     pub(super) use crate::options::Options;
     pub(super) use crate::protocol::{self, Protocol};
-    pub(super) use crate::socket::wait::{Patience, Spot};
+    pub(super) use crate::socket::wait::{Patience, TaskWait};
     pub(super) use crate::socket::watch::{Beacon, Readiness, Watching};
     pub(super) use crate::socket::{Core, Handle, SocketPort};
 }

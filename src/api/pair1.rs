@@ -221,14 +221,14 @@ impl PollSending for Named {
     fn poll_send(
         &self,
         message: &mut Option<Message>,
-        spot: &mut Spot,
+        wait: &mut TaskWait,
         cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         let to = Some(self.pipe);
-        self.core.poll_send(Polyamorous::interest(to), |_| to, message, spot, cx)
+        self.core.poll_send(Polyamorous::interest(to), |_| to, message, wait, cx)
     }
 
-    fn leave(&self, spot: &mut Spot) {
-        self.core.leave_spot(spot);
+    fn leave(&self, wait: &mut TaskWait) {
+        self.core.cancel_wait(wait);
     }
 }

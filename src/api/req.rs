@@ -104,7 +104,7 @@ impl Req {
             core: self.core.clone(),
             message: Some(message.into()),
             asked: None,
-            spot: Spot::default(),
+            wait: TaskWait::default(),
         }
     }
 
@@ -131,14 +131,14 @@ pub struct Requesting {
     message: Option<Message>,
     /// Once it is sent.
     asked: Option<(Conversing<protocol::Req>, Awaited)>,
-    spot: Spot,
+    wait: TaskWait,
 }
 
 impl Future for Requesting {
     type Output = Result<Message, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let Self { core, message, asked, spot } = &mut *self;
+        let Self { core, message, asked, wait } = &mut *self;
         let request = message.as_ref().expect(POLLED_TOO_OFTEN);
         let (conversing, awaited) = match asked {
             Some(asked) => asked,
@@ -151,7 +151,7 @@ impl Future for Requesting {
             },
         };
         let attempt = conversing.last_recv(*awaited);
-        let outcome = ready!(core.poll_wait(awaited.interest(), spot, cx, attempt));
+        let outcome = ready!(core.poll_wait(awaited.interest(), wait, cx, attempt));
         if outcome.is_ok() {
             conversing.mark_over();
         }
@@ -164,7 +164,7 @@ impl Future for Requesting {
 
 impl Drop for Requesting {
     fn drop(&mut self) {
-        self.core.leave_spot(&mut self.spot);
+        self.core.cancel_wait(&mut self.wait);
     }
 }
 

@@ -20,7 +20,7 @@ use super::stream::SendSink;
 use crate::error::{Call, SendError};
 use crate::message::{Message, PipeId};
 use crate::protocol::{Interest, Protocol, SendRefusal};
-use crate::socket::wait::{Failure, Patience, Spot};
+use crate::socket::wait::{Failure, Patience, TaskWait};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, SocketPort};
 
@@ -140,12 +140,12 @@ pub(crate) trait PollSending: Unpin {
     fn poll_send(
         &self,
         message: &mut Option<Message>,
-        spot: &mut Spot,
+        wait: &mut TaskWait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>>;
 
     /// Waits no longer.
-    fn leave(&self, spot: &mut Spot);
+    fn leave(&self, wait: &mut TaskWait);
 }
 
 impl<R: Sends, V> SendsAsync for Socket<R, CanSend, V> {}
@@ -154,14 +154,14 @@ impl<R: Sends, V> PollSending for Socket<R, CanSend, V> {
     fn poll_send(
         &self,
         message: &mut Option<Message>,
-        spot: &mut Spot,
+        wait: &mut TaskWait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        self.core.poll_send(ONLY_SEND, Destination::of, message, spot, cx)
+        self.core.poll_send(ONLY_SEND, Destination::of, message, wait, cx)
     }
 
-    fn leave(&self, spot: &mut Spot) {
-        self.core.leave_spot(spot);
+    fn leave(&self, wait: &mut TaskWait) {
+        self.core.cancel_wait(wait);
     }
 }
 
@@ -173,12 +173,12 @@ pub struct Sending<S: SendsAsync> {
     socket: S,
     /// Until it is sent, or given back.
     message: Option<Message>,
-    spot: Spot,
+    wait: TaskWait,
 }
 
 impl<S: SendsAsync> Sending<S> {
     pub(super) fn new(socket: S, message: Message) -> Self {
-        Self { socket, message: Some(message), spot: Spot::default() }
+        Self { socket, message: Some(message), wait: TaskWait::default() }
     }
 }
 
@@ -186,14 +186,14 @@ impl<S: SendsAsync> Future for Sending<S> {
     type Output = Result<(), SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { socket, message, spot } = &mut *self;
-        socket.poll_send(message, spot, cx)
+        let Self { socket, message, wait } = &mut *self;
+        socket.poll_send(message, wait, cx)
     }
 }
 
 impl<S: SendsAsync> Drop for Sending<S> {
     fn drop(&mut self) {
-        self.socket.leave(&mut self.spot);
+        self.socket.leave(&mut self.wait);
     }
 }
 
@@ -244,7 +244,7 @@ impl<P: Protocol> Core<P> {
         interest: Interest,
         to: impl FnOnce(&Message) -> P::To,
         message: &mut Option<Message>,
-        spot: &mut Spot,
+        wait: &mut TaskWait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         let sending = message.as_ref().expect(POLLED_TOO_OFTEN);
@@ -254,7 +254,7 @@ impl<P: Protocol> Core<P> {
             Ok(outgoing) => {
                 let attempt =
                     |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(&to, p, io, now);
-                self.poll_wait(interest, spot, cx, attempt).map_err(Ok)
+                self.poll_wait(interest, wait, cx, attempt).map_err(Ok)
             }
         };
         polled.map(|sent| {

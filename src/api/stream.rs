@@ -16,7 +16,7 @@ use super::send::SendsAsync;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Outcome, Spot, Waiting};
+use crate::socket::wait::{Outcome, TaskWait, Waiting};
 use crate::socket::{Handle, SocketPort};
 
 /// What is received, one after the other: what `stream` yields.
@@ -103,12 +103,12 @@ where
 pub struct SendSink<S: SendsAsync> {
     socket: S,
     message: Option<Message>,
-    spot: Spot,
+    wait: TaskWait,
 }
 
 impl<S: SendsAsync> SendSink<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, message: None, spot: Spot::default() }
+        Self { socket, message: None, wait: TaskWait::default() }
     }
 }
 
@@ -129,9 +129,9 @@ impl<S: SendsAsync> Sink<Message> for SendSink<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let Self { socket, message, spot } = &mut *self;
+        let Self { socket, message, wait } = &mut *self;
         match message {
-            Some(_) => socket.poll_send(message, spot, cx),
+            Some(_) => socket.poll_send(message, wait, cx),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -143,7 +143,7 @@ impl<S: SendsAsync> Sink<Message> for SendSink<S> {
 
 impl<S: SendsAsync> Drop for SendSink<S> {
     fn drop(&mut self) {
-        self.socket.leave(&mut self.spot);
+        self.socket.leave(&mut self.wait);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Call, Facts, Situation, WaitError};
 use crate::io::leadership::{self, Leadership, WaitingTask};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
-use crate::signal::{Signal, Sleeper, Ticket};
+use crate::signal::{Signal, Sleeper, WaiterId};
 use crate::sync::{Arc, Ordering};
 use crate::tuning;
 
@@ -84,7 +84,7 @@ impl<T> Outcome for (T, Message) {
 /// What a call that has to wait registers with the signal.
 struct Registration<'a> {
     /// Its place in the queue, taken when it first needs one.
-    ticket: &'a mut Option<Ticket<Interest>>,
+    waiter: &'a mut Option<WaiterId<Interest>>,
     /// How it is woken. Made before the lock is taken, and dropped after it if it is not used: a task's
     /// waker is not ours.
     sleeper: &'a mut Option<Sleeper>,
@@ -140,12 +140,12 @@ impl<P: Protocol> Core<P> {
         if let Some(time) = self.time_to_spin() {
             self.spin(time);
         }
-        let mut ticket = None;
+        let mut waiter = None;
         loop {
             let last = until.is_some_and(|until| Instant::now() >= until);
             let mut sleeper = (!last).then(&sleeper);
             let registration =
-                (!last).then_some(Registration { ticket: &mut ticket, sleeper: &mut sleeper });
+                (!last).then_some(Registration { waiter: &mut waiter, sleeper: &mut sleeper });
             let timers = match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
                 Attempt::Over(outcome) => return outcome,
                 Attempt::Waits(_) if last => {
@@ -153,8 +153,8 @@ impl<P: Protocol> Core<P> {
                 }
                 Attempt::Waits(timers) => timers,
             };
-            if let Some(ticket) = ticket {
-                self.sleep(ticket, earlier(until, timers));
+            if let Some(waiter) = waiter {
+                self.sleep(waiter, earlier(until, timers));
             }
         }
     }
@@ -188,12 +188,12 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Sleeps until woken or until the time given, and leaves the queue.
-    fn sleep(&self, ticket: Ticket<Interest>, until: Option<Instant>) {
+    fn sleep(&self, waiter: WaiterId<Interest>, until: Option<Instant>) {
         let signal = &self.bell.signal;
         if !self.bell.is_pending() {
-            sleep(self.leadership(), signal, ticket, until);
+            sleep(self.leadership(), signal, waiter, until);
         }
-        signal.cancel(ticket);
+        signal.cancel(waiter);
     }
 
     /// Waits until at least `wanted` peers are there.
@@ -272,11 +272,11 @@ impl<P: Protocol> Entry<'_, P> {
                 Attempt::Over(Ok(value))
             }
             Err(refusal) if refusal.is_for_now() => {
-                if let Some(Registration { ticket, sleeper }) = registration {
+                if let Some(Registration { waiter, sleeper }) = registration {
                     let signal = &self.core.bell.signal;
-                    let ticket = *ticket.get_or_insert_with(|| signal.ticket(interest));
+                    let waiter = *waiter.get_or_insert_with(|| signal.new_waiter(interest));
                     if let Some(sleeper) = sleeper.take() {
-                        signal.register(ticket, sleeper);
+                        signal.register(waiter, sleeper);
                     }
                 }
                 Attempt::Waits(self.state.protocol.deadline())
@@ -300,8 +300,8 @@ impl<P: Protocol> Entry<'_, P> {
 
 /// Where a task waits: its place in the queue, and its claim on the event loop.
 #[derive(Debug, Default)]
-pub(crate) struct Spot {
-    ticket: Option<Ticket<Interest>>,
+pub(crate) struct TaskWait {
+    waiter: Option<WaiterId<Interest>>,
     /// While it waits.
     claim: Option<WaitingTask>,
 }
@@ -312,7 +312,7 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn poll_wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
-        Spot { ticket, claim }: &mut Spot,
+        TaskWait { waiter, claim }: &mut TaskWait,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
@@ -323,18 +323,18 @@ impl<P: Protocol> Core<P> {
         };
         // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
         // take anything with it.
-        if let Some(place) = *ticket {
+        if let Some(place) = *waiter {
             match self.is_forked() {
-                true => *ticket = None,
+                true => *waiter = None,
                 false => _ = signal.cancel(place),
             }
         }
         // Without a registration, which takes a clone of the waker: most have nothing to wait for.
         let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
             Attempt::Over(outcome) => outcome,
-            Attempt::Waits(_) => ready!(self.poll_on(interest, ticket, claim, cx, &mut attempt)),
+            Attempt::Waits(_) => ready!(self.poll_on(interest, waiter, claim, cx, &mut attempt)),
         };
-        if let Some(place) = ticket.take() {
+        if let Some(place) = waiter.take() {
             signal.cancel(place);
         }
         *claim = None;
@@ -345,7 +345,7 @@ impl<P: Protocol> Core<P> {
     fn poll_on<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
-        ticket: &mut Option<Ticket<Interest>>,
+        waiter: &mut Option<WaiterId<Interest>>,
         claim: &mut Option<WaitingTask>,
         cx: &mut Context<'_>,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
@@ -353,11 +353,11 @@ impl<P: Protocol> Core<P> {
         let mut sleeper = None;
         loop {
             sleeper.get_or_insert_with(|| Sleeper::Task(cx.waker().clone()));
-            let registration = Some(Registration { ticket, sleeper: &mut sleeper });
+            let registration = Some(Registration { waiter, sleeper: &mut sleeper });
             match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
                 Attempt::Over(outcome) => return Poll::Ready(outcome),
                 Attempt::Waits(_) if self.bell.is_pending() => {
-                    sleeper = ticket.and_then(|place| self.bell.signal.withdraw(place));
+                    sleeper = waiter.and_then(|place| self.bell.signal.withdraw(place));
                 }
                 Attempt::Waits(_) => {
                     if claim.is_none() {
@@ -370,15 +370,15 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Waits no longer, and passes on what the task was woken for and has not used.
-    pub(crate) fn leave_spot(&self, spot: &mut Spot) {
-        if let Some(ticket) = spot.ticket.take()
+    pub(crate) fn cancel_wait(&self, wait: &mut TaskWait) {
+        if let Some(waiter) = wait.waiter.take()
             && !self.is_forked()
-            && !self.bell.signal.cancel(ticket)
+            && !self.bell.signal.cancel(waiter)
         {
             // Woken, and not polled since: somebody else can use what we were woken for.
-            self.enter(|entry| entry.pass_on(ticket.interest()));
+            self.enter(|entry| entry.pass_on(waiter.interest()));
         }
-        spot.claim = None;
+        wait.claim = None;
     }
 }
 
@@ -390,7 +390,7 @@ pub(crate) struct Waiting<P: Protocol, F> {
     core: Handle<P>,
     interest: Interest,
     attempt: F,
-    spot: Spot,
+    wait: TaskWait,
 }
 
 impl<P, F, T, E> Waiting<P, F>
@@ -400,7 +400,7 @@ where
     F: FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E> + Unpin,
 {
     pub(crate) fn new(core: &Handle<P>, interest: Interest, attempt: F) -> Self {
-        Self { core: core.clone(), interest, attempt, spot: Spot::default() }
+        Self { core: core.clone(), interest, attempt, wait: TaskWait::default() }
     }
 }
 
@@ -414,14 +414,14 @@ where
     type Output = Result<T, Failure<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { core, interest, attempt, spot } = &mut *self;
-        core.poll_wait(*interest, spot, cx, attempt)
+        let Self { core, interest, attempt, wait } = &mut *self;
+        core.poll_wait(*interest, wait, cx, attempt)
     }
 }
 
 impl<P: Protocol, F> Drop for Waiting<P, F> {
     fn drop(&mut self) {
-        self.core.leave_spot(&mut self.spot);
+        self.core.cancel_wait(&mut self.wait);
     }
 }
 
@@ -429,10 +429,10 @@ impl<P: Protocol, F> Drop for Waiting<P, F> {
 fn sleep(
     leadership: Option<&Arc<Leadership>>,
     signal: &Signal<Interest>,
-    ticket: Ticket<Interest>,
+    waiter: WaiterId<Interest>,
     until: Option<Instant>,
 ) {
-    let asleep = || signal.is_asleep(ticket);
+    let asleep = || signal.is_asleep(waiter);
     match leadership {
         Some(leadership) => leadership.wait(until, &asleep),
         None => leadership::park(until, &asleep),
