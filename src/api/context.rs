@@ -20,7 +20,7 @@ use super::stream::RecvStream;
 use crate::error::{Closed, RecvError};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Outcome, Patience, Waiting};
+use crate::socket::wait::{Operation, Outcome, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -174,7 +174,7 @@ impl<R: Converses> Context<R> {
         async move {
             let _receiving = shared.receive(R::RECEIVERS)?;
             let attempt = R::Kind::attempt(&shared);
-            let received = Waiting::new(&core, shared.kept.interest(), attempt).await;
+            let received = Operation::new(&core, shared.kept.interest(), attempt).await;
             let received = received.map_err(|failure| core.recv_error(failure))?;
             Ok(shared.kept.keep(&core, received))
         }

@@ -1,14 +1,14 @@
 //! Poller: one thread waits for many sockets at once.
 //!
 //! Owns the set of keys whose sockets are ready. The sockets say themselves when one is to be put in or
-//! taken out ([`Place`]), so that a wait costs as much as there is ready, however many are watched, and
+//! taken out ([`SetReady`]), so that a wait costs as much as there is ready, however many are watched, and
 //! no descriptor is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::socket::watch::{Beacon, Place, Watching};
+use crate::socket::watch::{Beacon, SetReady, Watching};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::sys::Origin;
 
@@ -93,7 +93,7 @@ struct Posted<K> {
     /// under it is on its way.
     next: u64,
     /// Places that were removed meanwhile are not here.
-    places: BTreeSet<u64>,
+    slots: BTreeSet<u64>,
 }
 
 /// The key is in use.
@@ -142,8 +142,8 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
         drop(watches);
         // With no lock held: the socket is entered.
         let board = Arc::clone(&self.board);
-        let seat = Mutex::new(Seat { board, key: key.clone(), number });
-        let watching = watch(Beacon::Poller(Box::new(seat)));
+        let slot = Mutex::new(KeySlot { board, key: key.clone(), number });
+        let watching = watch(Beacon::Poller(Box::new(slot)));
         // Removed meanwhile, the watch ends at once, again with no lock held.
         let _late = self.keep(&key, number, watching);
         Ok(())
@@ -195,7 +195,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
 
 impl<K: Clone + Ord + fmt::Debug + Send + 'static> Default for Poller<K> {
     fn default() -> Self {
-        let posted = Posted { ready: BTreeSet::new(), next: 0, places: BTreeSet::new() };
+        let posted = Posted { ready: BTreeSet::new(), next: 0, slots: BTreeSet::new() };
         let board = Board { posted: Mutex::new(posted), news: Condvar::new() };
         Self { board: Arc::new(board), watches: Mutex::new(BTreeMap::new()), origin: Origin::now() }
     }
@@ -207,13 +207,13 @@ impl<K: Ord + Clone> Board<K> {
         let mut posted = self.posted.lock();
         posted.next += 1;
         let number = posted.next;
-        posted.places.insert(number);
+        posted.slots.insert(number);
         number
     }
 
     fn remove(&self, key: &K, number: u64) {
         let mut posted = self.posted.lock();
-        posted.places.remove(&number);
+        posted.slots.remove(&number);
         posted.ready.remove(&(key.clone(), number));
     }
 
@@ -235,34 +235,34 @@ impl<K: Ord + Clone> Board<K> {
 }
 
 /// Where one socket says whether it is ready.
-struct Seat<K> {
+struct KeySlot<K> {
     board: Arc<Board<K>>,
     key: K,
     number: u64,
 }
 
-impl<K: Clone + Ord + fmt::Debug + Send + 'static> Place for Mutex<Seat<K>> {
+impl<K: Clone + Ord + fmt::Debug + Send + 'static> SetReady for Mutex<KeySlot<K>> {
     fn set(&self, ready: bool) {
         self.lock().set(ready);
     }
 }
 
-impl<K: Clone + Ord> Seat<K> {
+impl<K: Clone + Ord> KeySlot<K> {
     fn set(&self, ready: bool) {
         let mut posted = self.board.posted.lock();
         let place = (self.key.clone(), self.number);
         if !ready {
             posted.ready.remove(&place);
-        } else if posted.places.contains(&self.number) {
+        } else if posted.slots.contains(&self.number) {
             posted.ready.insert(place);
             self.board.news.notify_all();
         }
     }
 }
 
-impl<K: fmt::Debug> fmt::Debug for Seat<K> {
+impl<K: fmt::Debug> fmt::Debug for KeySlot<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Seat").field(&self.key).finish()
+        f.debug_tuple("KeySlot").field(&self.key).finish()
     }
 }
 

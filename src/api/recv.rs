@@ -14,7 +14,7 @@ use super::stream::RecvStream;
 use crate::error::{Call, RecvError};
 use crate::message::Message;
 use crate::protocol::{Conversation, Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Failure, Outcome, Patience, Waiting};
+use crate::socket::wait::{Failure, Operation, Outcome, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 
@@ -75,7 +75,7 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
     ) -> impl Future<Output = Result<R::Item, RecvError>> + Send + use<R, S> {
         let core = self.core.clone();
         async move {
-            let received = Waiting::new(&core, interest::<R>(), attempt::<R>()).await;
+            let received = Operation::new(&core, interest::<R>(), attempt::<R>()).await;
             received
                 .map(|received| R::Item::of(&core, received))
                 .map_err(|failure| core.recv_error(failure))

@@ -20,7 +20,7 @@ use crate::protocol::{Interest, Protocol, RecvRefusal};
 use crate::protocol_id::ProtocolId;
 use crate::runtime::Runtime;
 use crate::socket::establish::Dial;
-use crate::socket::wait::{Failure, Waiting};
+use crate::socket::wait::{Failure, Operation};
 use crate::socket::{Events, Handle, SocketPort};
 use crate::stats::Stats;
 
@@ -198,8 +198,8 @@ impl<R: Role> Socket<R> {
                     _ => Err(RecvRefusal::WouldBlock),
                 };
             // There is no time to run out, and nothing to be refused: it has been closed.
-            let waiting = Waiting::new(&core, Interest::Peers, attempt);
-            waiting.await.map_err(|failure| match failure {
+            let operation = Operation::new(&core, Interest::Peers, attempt);
+            operation.await.map_err(|failure| match failure {
                 Failure::Forked => WaitError::Forked,
                 _ => WaitError::Closed,
             })

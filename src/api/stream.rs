@@ -16,7 +16,7 @@ use super::send::SendsAsync;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Outcome, TaskWait, Waiting};
+use crate::socket::wait::{Operation, Outcome, TaskWait};
 use crate::socket::{Handle, SocketPort};
 
 /// What is received, one after the other: what `stream` yields.
@@ -46,7 +46,7 @@ impl<T> RecvStream<T> {
             + 'static,
         W: FnMut(R) -> T + Send + Unpin + 'static,
     {
-        let receiving = Waiting::new(core, interest, attempt);
+        let receiving = Operation::new(core, interest, attempt);
         Self(Box::pin(Arrivals { under_way: Some((receiving, wrap)) }))
     }
 }
@@ -68,7 +68,7 @@ impl<T> fmt::Debug for RecvStream<T> {
 /// A receive that is begun anew whenever it was ready, until it fails.
 struct Arrivals<P: Protocol, F, W> {
     /// Until the end: nothing is kept open afterwards.
-    under_way: Option<(Waiting<P, F>, W)>,
+    under_way: Option<(Operation<P, F>, W)>,
 }
 
 impl<P, R, F, W, T> Stream for Arrivals<P, F, W>

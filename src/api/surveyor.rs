@@ -10,7 +10,7 @@ use super::prelude::*;
 use crate::api::context::Conversing;
 use crate::protocol::{Awaited, Conversation, RecvRefusal};
 use crate::random;
-use crate::socket::wait::{Failure, Waiting};
+use crate::socket::wait::{Failure, Operation};
 
 /// SURVEYOR: asks everyone, and collects answers until a deadline.
 ///
@@ -156,7 +156,7 @@ impl Survey {
             let attempt = move |p: &mut protocol::Surveyor, io: &mut SocketPort<'_>, now| {
                 p.recv(&awaited, now, io)
             };
-            let received = Waiting::new(&core, awaited.interest(), attempt).await;
+            let received = Operation::new(&core, awaited.interest(), attempt).await;
             received.map_err(|failure| survey_error(&core, failure))
         }
     }

@@ -386,14 +386,14 @@ impl<P: Protocol> Core<P> {
 ///
 /// Needs no runtime: the socket's own threads wake it. Dropping it loses nothing: the operation has
 /// either happened and was returned, or has not happened; and a wake-up that it had got is passed on.
-pub(crate) struct Waiting<P: Protocol, F> {
+pub(crate) struct Operation<P: Protocol, F> {
     core: Handle<P>,
     interest: Interest,
     attempt: F,
     wait: TaskWait,
 }
 
-impl<P, F, T, E> Waiting<P, F>
+impl<P, F, T, E> Operation<P, F>
 where
     P: Protocol,
     E: Refusal,
@@ -404,7 +404,7 @@ where
     }
 }
 
-impl<P, F, T, E> Future for Waiting<P, F>
+impl<P, F, T, E> Future for Operation<P, F>
 where
     P: Protocol,
     T: Outcome,
@@ -419,7 +419,7 @@ where
     }
 }
 
-impl<P: Protocol, F> Drop for Waiting<P, F> {
+impl<P: Protocol, F> Drop for Operation<P, F> {
     fn drop(&mut self) {
         self.core.cancel_wait(&mut self.wait);
     }

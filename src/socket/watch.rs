@@ -106,11 +106,11 @@ pub(crate) enum Beacon {
     /// As a descriptor that is readable.
     Descriptor(Arc<Descriptor>),
     /// In a poller.
-    Poller(Box<dyn Place>),
+    Poller(Box<dyn SetReady>),
 }
 
-/// A place where a socket says whether it is ready.
-pub(crate) trait Place: fmt::Debug + Send + Sync {
+/// Where a watch says whether its socket is ready.
+pub(crate) trait SetReady: fmt::Debug + Send + Sync {
     fn set(&self, ready: bool);
 }
 
@@ -118,7 +118,7 @@ impl Beacon {
     fn set(&self, ready: bool) {
         match self {
             Self::Descriptor(descriptor) => descriptor.set(ready),
-            Self::Poller(place) => place.set(ready),
+            Self::Poller(slot) => slot.set(ready),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::api::stream::RecvStream;
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::protocol::{self, Interest, Protocol, RecvRefusal, Route, SendRefusal};
-use crate::socket::wait::{Patience, Waiting};
+use crate::socket::wait::{Operation, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -278,7 +278,7 @@ async fn answer<R: Answers>(
                 }
                 outgoing.send(&in_hand.route, responder, io, now)
             };
-            let sent = Waiting::new(&core, in_hand.route.interest(), attempt).await;
+            let sent = Operation::new(&core, in_hand.route.interest(), attempt).await;
             sent.map_err(|failure| core.send_error(&failure, message))
         }
         Err(excess) => Err(SendError::too_large(message, excess)),
