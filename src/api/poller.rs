@@ -89,10 +89,10 @@ struct Board<K> {
 
 struct Posted<K> {
     ready: BTreeSet<(K, u64)>,
-    /// The number that the next place gets: a key may be used again while news of an earlier socket
+    /// The number of the next slot: a key may be used again while news of an earlier socket
     /// under it is on its way.
     next: u64,
-    /// Places that were removed meanwhile are not here.
+    /// The slots that were not removed.
     slots: BTreeSet<u64>,
 }
 
@@ -152,7 +152,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
     /// Keeps a watch that has begun, or gives it back.
     fn keep(&self, key: &K, number: u64, watching: Watching) -> Option<Watching> {
         match self.watches.lock().get_mut(key) {
-            Some((holder, place)) if *holder == number => place.replace(watching),
+            Some((holder, kept)) if *holder == number => kept.replace(watching),
             _ => Some(watching),
         }
     }
@@ -202,7 +202,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Default for Poller<K> {
 }
 
 impl<K: Ord + Clone> Board<K> {
-    /// The number of a new place.
+    /// Returns the number of a new slot.
     fn reserve(&self) -> u64 {
         let mut posted = self.posted.lock();
         posted.next += 1;
@@ -250,11 +250,11 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> SetReady for Mutex<KeySlot<K>
 impl<K: Clone + Ord> KeySlot<K> {
     fn set(&self, ready: bool) {
         let mut posted = self.board.posted.lock();
-        let place = (self.key.clone(), self.number);
+        let entry = (self.key.clone(), self.number);
         if !ready {
-            posted.ready.remove(&place);
+            posted.ready.remove(&entry);
         } else if posted.slots.contains(&self.number) {
-            posted.ready.insert(place);
+            posted.ready.insert(entry);
             self.board.news.notify_all();
         }
     }

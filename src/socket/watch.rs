@@ -1,7 +1,7 @@
 //! Watches: what a socket tells event loops that are not ours.
 //!
 //! Owns the flags that say, at any time, whether a call would have to wait, and the two ways to show
-//! them: a descriptor that can be polled, and a place in a [`Poller`](crate::Poller). A socket that
+//! them: a descriptor that can be polled, and a slot in a [`Poller`](crate::Poller). A socket that
 //! nobody watches has no flags and pays nothing.
 //!
 //! Whether a call would wait is decided under the socket's lock, at the end of each entry; it is shown
