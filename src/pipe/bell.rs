@@ -70,7 +70,7 @@ impl SocketBell {
             && let Some(host) = self.host.upgrade()
         {
             // Not from here: we may be the end of a long chain of sockets that ring each other.
-            host.attend();
+            host.visit_later();
         }
     }
 
@@ -153,7 +153,7 @@ mod loom_models {
             Arc::new(Self { bell, state: Mutex::new(0) })
         }
 
-        /// As `Core::enter`; who is to attend to the socket does so at once.
+        /// As `Core::enter`; a later visit happens at once.
         fn enter(&self, busy: bool) {
             loop {
                 let (mut state, mut edges) = (self.state.lock(), Vec::new());

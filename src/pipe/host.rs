@@ -120,10 +120,10 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Runs the protocol's timers.
     fn expire(&self);
 
-    /// Has the socket entered soon, and not by the calling thread: it may be deep inside another.
-    fn attend(&self);
+    /// Has the event loop visit the socket soon: the calling thread may be deep inside another socket.
+    fn visit_later(&self);
 
-    /// Hands over to the protocol what the bell has announced.
+    /// Enters the socket, so that its protocol handles what the bell has announced.
     fn visit(&self);
 }
 

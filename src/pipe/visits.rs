@@ -26,7 +26,7 @@ thread_local! {
 pub(crate) fn visit(host: Arc<dyn Host>) {
     let Ok(on_the_way) = WAITING.try_with(|waiting| waiting.borrow().is_some()) else {
         // The thread is about to end.
-        return host.attend();
+        return host.visit_later();
     };
     if on_the_way {
         return WAITING
@@ -59,6 +59,6 @@ impl Round {
 impl Drop for Round {
     fn drop(&mut self) {
         let left = WAITING.with(RefCell::take);
-        left.into_iter().flatten().for_each(|host| host.attend());
+        left.into_iter().flatten().for_each(|host| host.visit_later());
     }
 }

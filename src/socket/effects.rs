@@ -155,7 +155,7 @@ impl Effects {
             core.set_timer(at);
         }
         if self.visit {
-            core.attend();
+            core.visit_later();
         }
         if let Some(rare) = rare {
             rare.perform(core);

@@ -158,7 +158,7 @@ impl<P: Protocol> Host for Core<P> {
         });
     }
 
-    fn attend(&self) {
+    fn visit_later(&self) {
         self.post(Command::Visit(self.host()));
     }
 
