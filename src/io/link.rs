@@ -214,7 +214,7 @@ impl FarLink for Link {
 
     fn close(&self, linger: Duration) {
         self.flush_or_post();
-        self.hand_over(linger);
+        self.post_close(linger);
     }
 
     fn write_before_close(&self, until: Instant) -> FinalWrite {
@@ -237,7 +237,7 @@ impl FarLink for Link {
         }
     }
 
-    fn hand_over(&self, linger: Duration) {
+    fn post_close(&self, linger: Duration) {
         self.mailbox.post(Command::Close(self.token, linger));
     }
 }

@@ -45,14 +45,14 @@ pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
     let mut unfinished = Vec::new();
     for link in links {
         let mut it = Unfinished { link, patience: Instant::now() + PATIENCE };
-        if it.goes_on(end) { unfinished.push(it) } else { it.link.hand_over(linger) }
+        if it.goes_on(end) { unfinished.push(it) } else { it.link.post_close(linger) }
     }
     while !unfinished.is_empty() {
         thread::sleep(PAUSE);
         unfinished.retain_mut(|it| {
             let goes_on = it.goes_on(end);
             if !goes_on {
-                it.link.hand_over(linger);
+                it.link.post_close(linger);
             }
             goes_on
         });

@@ -43,15 +43,15 @@ pub(crate) trait FarLink: fmt::Debug + Send + Sync {
     /// duty to write keeps it.
     fn write_batch(&self);
 
-    /// Writes what can be written without waiting, and hands over the rest.
+    /// Writes what can be written without waiting, and leaves the remainder to the event loop.
     fn close(&self, linger: Duration);
 
     /// Writes what the kernel takes, but not beyond `until`; if that is all, the peer is told that nothing
     /// follows. For the thread that closes the pipe.
     fn write_before_close(&self, until: Instant) -> FinalWrite;
 
-    /// Leaves what is queued to the event loop, which closes the connection after at most `linger`.
-    fn hand_over(&self, linger: Duration);
+    /// Has the event loop write what is queued and close the connection, after at most `linger`.
+    fn post_close(&self, linger: Duration);
 }
 
 impl Far {

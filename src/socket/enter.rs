@@ -39,7 +39,7 @@ impl<P: Protocol> Core<P> {
         let mut state = self.state.lock();
         let mut entry = Entry { core: self, state: &mut state, now };
         if self.bell.is_pending() {
-            entry.hand_over();
+            entry.handle_edges();
         }
         if P::SCHEDULE.clock != Clock::Never {
             entry.expire();

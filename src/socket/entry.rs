@@ -46,7 +46,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     /// Tells the protocol what has happened to its pipes since somebody was last in here.
-    pub(super) fn hand_over(&mut self) {
+    pub(super) fn handle_edges(&mut self) {
         let mut edges = std::mem::take(&mut self.state.edges);
         self.core.bell.take(&mut edges);
         for (pipe, edge) in edges.drain(..) {
