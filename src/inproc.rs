@@ -226,7 +226,7 @@ impl Dialer {
         if self.is_put_off() {
             return Ok(Joining::PutOff);
         }
-        if !self.turn(Phase::Apart, Phase::Joined) {
+        if !self.change(Phase::Apart, Phase::Joined) {
             return Ok(Joining::Joined);
         }
         endpoint.connecting();
@@ -239,7 +239,7 @@ impl Dialer {
                 Ok(Joining::Joined)
             }
             Err(error) => {
-                self.turn(Phase::Joined, Phase::Apart);
+                self.change(Phase::Joined, Phase::Apart);
                 Err(error)
             }
         }
@@ -261,14 +261,14 @@ impl Dialer {
         let mut names = NAMES.get().lock();
         let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
         // A dialer that has been stopped has left the queue for good.
-        if listener.is_none() && self.turn(Phase::Joined, Phase::Apart) && wait {
+        if listener.is_none() && self.change(Phase::Joined, Phase::Apart) && wait {
             names.entry(self.name.clone()).or_default().waiting.push(Arc::downgrade(self));
         }
         listener
     }
 
-    /// Goes from one phase to another; `false` if it was not in that phase.
-    fn turn(&self, from: Phase, to: Phase) -> bool {
+    /// Changes the phase, if it is `from`; says whether it was.
+    fn change(&self, from: Phase, to: Phase) -> bool {
         let mut state = self.state.lock();
         let is_there = state.phase == from;
         if is_there {
@@ -346,7 +346,7 @@ impl Control for Arc<Dialer> {
 
     fn pipe_lost(&self, endpoint: &EndpointCore) {
         endpoint.has_worked();
-        if self.turn(Phase::Joined, Phase::Apart) {
+        if self.change(Phase::Joined, Phase::Apart) {
             self.schedule();
         }
     }

@@ -40,8 +40,8 @@ impl Spin {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
 
-    /// For how long the next wait is to look, at `least` so long if that pays: `None` for not at all.
-    pub(super) fn turn(&self, least: Duration) -> Option<Duration> {
+    /// How long the next wait may spin, `least` or longer; `None`: not at all.
+    pub(super) fn permit(&self, least: Duration) -> Option<Duration> {
         let time = Duration::from_nanos(self.wanted.load(Ordering::Relaxed)).max(least);
         let pause = self.pause.load(Ordering::Relaxed);
         if pause > 0 {
@@ -92,7 +92,7 @@ mod tests {
 
     /// How many waits in a row go to sleep at once.
     fn pauses(spin: &Spin) -> usize {
-        (0..).take_while(|_| spin.turn(LEAST).is_none()).count()
+        (0..).take_while(|_| spin.permit(LEAST).is_none()).count()
     }
 
     #[test]
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn without_a_time_nobody_looks() {
         let spin = Spin::new(Duration::ZERO);
-        assert_eq!(spin.turn(Duration::ZERO), None);
+        assert_eq!(spin.permit(Duration::ZERO), None);
         spin.set(LEAST);
-        assert_eq!(spin.turn(Duration::ZERO).is_some(), has_cores());
+        assert_eq!(spin.permit(Duration::ZERO).is_some(), has_cores());
     }
 }

@@ -175,7 +175,7 @@ impl<P: Protocol> Core<P> {
             true => Duration::ZERO,
             false => tuning::INPROC_SPIN,
         };
-        self.spin.turn(least)
+        self.spin.permit(least)
     }
 
     /// Looks for news again and again, turning the loop meanwhile if nobody else does.
