@@ -32,7 +32,7 @@ use crate::transport::{Destination, StreamTransport, Target};
 
 /// How long a `connect_now` of a PAIR waits for its peer to turn it away. The end of the stream follows on
 /// the peer's header with nothing in between but the peer's own work.
-const SETTLED: Duration = Duration::from_millis(10);
+const CONFIRM_AFTER: Duration = Duration::from_millis(10);
 /// A pipe that has lasted so long was a success, however long the waits had become before.
 const LASTING: Duration = Duration::from_secs(10);
 
@@ -272,14 +272,14 @@ impl Driver {
     pub(super) fn dialer_is_connected(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
         if dialer.may_be_turned_away() {
-            self.cx.timers.set(after(Instant::now(), SETTLED), Due::Settle(token));
+            self.cx.timers.set(after(Instant::now(), CONFIRM_AFTER), Due::Confirm(token));
         } else {
             dialer.connected();
         }
     }
 
-    /// The pipe stands, for all that can be known.
-    pub(super) fn settle(&mut self, token: Token) {
+    /// Counts the attempt as a success: the peer has had the time to turn us away.
+    pub(super) fn confirm(&mut self, token: Token) {
         if let Some(dialer) = self.dialers.get(token)
             && dialer.stage == Stage::Connecting
             && dialer.once.is_some()

@@ -99,7 +99,7 @@ pub(crate) enum Due {
     /// A dialer tries again.
     Dial(Token),
     /// A peer that might have turned a dialer away has had the time for it.
-    Settle(Token),
+    Confirm(Token),
     /// A name has been looked up for long enough.
     LookUp(Token),
     /// A race asks another place, or is over.
@@ -370,7 +370,7 @@ impl Driver {
                 Due::HalfClosed(token) => self.drive(token, |_, _| Fate::End(Ending::Closed)),
                 Due::CheckIdle => self.check_idle(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
-                Due::Settle(token) => self.settle(token),
+                Due::Confirm(token) => self.confirm(token),
                 Due::LookUp(token) => self.look_up_is_over(token),
                 Due::Race(token) => self.race(token),
                 Due::Accept(token) => self.accept_again(token),
