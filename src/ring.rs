@@ -852,8 +852,8 @@ impl Inlet {
         true
     }
 
-    /// Gives up all memory, if the ring is empty and the half is free.
-    fn rest(&mut self) -> bool {
+    /// Releases all memory, if the ring is empty and the consumer's half is free.
+    fn release_memory(&mut self) -> bool {
         let ring = Arc::clone(&self.ring);
         let Some(mut held) = Held::try_new(&ring) else { return false };
         if !held.half().has_consumed(self.position) {

@@ -253,7 +253,7 @@ mod loom_models {
         }
 
         /// Sleeps, as the driver, until it is to look again.
-        fn rest(&self) {
+        fn sleep(&self) {
             let mut stirred = self.stirred.lock();
             while !std::mem::take(&mut *stirred) {
                 stirred = self.stirs.wait(stirred).unwrap();
@@ -311,7 +311,7 @@ mod loom_models {
                 match due {
                     true if again => thread::yield_now(),
                     true => {}
-                    false => self.rest(),
+                    false => self.sleep(),
                 }
             }
         }

@@ -108,8 +108,8 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// send ring.
     fn take_back(&self, pipe: PipeId, send: &Ring);
 
-    /// Has a pipe's send ring give up its memory, if it is empty; says whether it has none.
-    fn rest(&self, pipe: PipeId) -> bool;
+    /// Releases the memory of a pipe's send ring if it is empty; says whether it has none now.
+    fn release_memory(&self, pipe: PipeId) -> bool;
 
     /// Closes all pipes that an endpoint has made.
     fn drop_endpoint(&self, endpoint: EndpointId);

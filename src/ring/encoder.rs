@@ -14,12 +14,11 @@ use super::{BY_REFERENCE, Block, Filled, Writer, next_size};
 use crate::sync::{Counted, Ordering, statics};
 use crate::wire::frame::Framing;
 
-/// As many blocks that were full an encoder remembers, to fill them again: what queues of two
-/// megabytes hold.
+/// Remember at most this many full blocks for reuse: as many as queues of two megabytes hold.
 const REMEMBERED: usize = 32;
-/// How many of them it looks at for one that is free: the oldest are, unless somebody is slow.
+/// Check this many of them for a free one: the oldest are free, unless a consumer is slow.
 const LOOKED_AT: usize = 4;
-/// Of those that are free it keeps so many.
+/// Keep at most this many free blocks.
 const SPARE: usize = 2;
 
 /// An encoder for each framing, made when it is first needed.
@@ -34,12 +33,12 @@ impl Encoders {
         Copies { parts: Parts { header, body }, sources }
     }
 
-    /// Gives up all memory to which no ring refers any more.
-    pub(crate) fn rest(&mut self) {
+    /// Releases all memory to which no ring refers any more.
+    pub(crate) fn release_memory(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether any message was framed since the last [`rest`](Self::rest).
+    /// Whether any message was framed since the last [`release_memory`](Self::release_memory).
     pub(crate) fn has_memory(&self) -> bool {
         self.0.iter().any(Option::is_some)
     }

@@ -205,9 +205,9 @@ fn a_ring_rests_only_when_nobody_uses_it() {
         let (mut producer, ring) = ring(9);
         push(&mut producer);
         let producer = thread::spawn(move || {
-            producer.rest();
+            producer.release_memory();
             push(&mut producer);
-            producer.rest();
+            producer.release_memory();
         });
         let popped = pop_all(&ring);
         producer.join().unwrap();

@@ -185,7 +185,7 @@ enum Operation {
     },
     Append(Vec<usize>),
     AppendShared(Vec<usize>),
-    Rest,
+    ReleaseMemory,
     AppendBody(usize),
     Consume(Index),
     Pop,
@@ -214,7 +214,7 @@ fn operations() -> impl Strategy<Value = Operation> {
             |(skipped, evicting, header, body)| PushEncoded { skipped, evicting, header, body }),
         10 => prop::collection::vec(lengths(), 1..6).prop_map(Append),
         5 => prop::collection::vec(lengths(), 1..6).prop_map(AppendShared),
-        5 => Just(Rest),
+        5 => Just(ReleaseMemory),
         5 => lengths().prop_map(AppendBody),
         25 => any::<Index>().prop_map(Consume),
         20 => Just(Pop),
@@ -293,7 +293,7 @@ fn compare(
         Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
         Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
         Operation::Drained => assert_eq!(ring.drained(), model.drained()),
-        Operation::Rest => assert_eq!(ring.rest(), model.messages.is_empty()),
+        Operation::ReleaseMemory => assert_eq!(ring.release_memory(), model.messages.is_empty()),
         Operation::Close => {
             ring.close();
             model.closed = true;

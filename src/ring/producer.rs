@@ -171,11 +171,11 @@ impl Producer {
         true
     }
 
-    /// Gives up the blocks of a ring that is empty and whose consumer's half is free; says whether it
-    /// has. For a pipe that has had nothing to do for a while: an empty ring keeps its block, so that
-    /// messages that go singly need not take one each, and the spare ones.
-    pub(crate) fn rest(&mut self) -> bool {
-        self.inlet.rest()
+    /// Releases the blocks of the ring if it is empty and its consumer's half is free; says whether it
+    /// did. For a pipe that has been idle for a while: until then an empty ring keeps a block and the
+    /// spare ones, so that single messages need not allocate one each.
+    pub(crate) fn release_memory(&mut self) -> bool {
+        self.inlet.release_memory()
     }
 
     /// Size and address of the block that is being filled; 0 without.

@@ -343,21 +343,21 @@ fn blocks_start_small_grow_and_are_given_up_when_the_ring_rests() {
     }
     blocks.dedup();
     assert_eq!(blocks, [0, 2048, 16_384, 65_536]);
-    assert!(!ring.rest(), "it is not empty");
+    assert!(!ring.release_memory(), "it is not empty");
     let _ = read(&ring, 100);
-    assert!(!ring.rest());
+    assert!(!ring.release_memory());
     let _ = read(&ring, usize::MAX);
     let shared = Arc::clone(ring.ring());
     let half = shared.consumer();
-    assert!(!ring.rest(), "somebody is at work");
+    assert!(!ring.release_memory(), "somebody is at work");
     drop(half);
-    assert!(ring.rest());
+    assert!(ring.release_memory());
     assert_eq!(ring.block().0, 0);
     let _ = push(&mut ring, "a").unwrap();
     assert_eq!(ring.block().0, FIRST_BLOCK);
     assert_eq!(pop(&ring).unwrap(), "a");
-    assert!(ring.rest());
-    assert!(ring.rest());
+    assert!(ring.release_memory());
+    assert!(ring.release_memory());
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn a_mute_ring_takes_nothing_and_is_empty_for_all() {
     assert!(Arc::ptr_eq(&ring, &same));
     for producer in [&mut one, &mut other] {
         assert_eq!(producer.push(&[], &body(5)), Err(PushRefusal::Closed));
-        assert!(producer.drained() && producer.rest());
+        assert!(producer.drained() && producer.release_memory());
     }
     assert_eq!(pop(&ring), None);
     assert!(ring.consumer().arm());

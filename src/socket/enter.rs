@@ -107,7 +107,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
         let (protocol, mut port, _) = self.parts();
         protocol.shut(&mut port);
-        self.state.encoders.rest();
+        self.state.encoders.release_memory();
         let fars = self.drop_pipes();
         let state = &mut *self.state;
         let closing = Closing {

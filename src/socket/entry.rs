@@ -159,7 +159,7 @@ impl<P: Protocol> Entry<'_, P> {
         if !self.state.pipes.depart(id) {
             self.state.protocol.forget(id);
         }
-        self.rest_encoders();
+        self.release_encoders();
         if P::DROPS {
             self.drop_surplus();
         }
@@ -196,10 +196,10 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     /// Gives up the memory for messages to many, if there are not many peers any more.
-    fn rest_encoders(&mut self) {
+    fn release_encoders(&mut self) {
         let State { encoders, pipes, .. } = &mut *self.state;
         if encoders.has_memory() && pipes.usable().nth(MANY - 1).is_none() {
-            encoders.rest();
+            encoders.release_memory();
         }
     }
 

@@ -138,8 +138,10 @@ impl<P: Protocol> Host for Core<P> {
         self.enter(move |entry| entry.take_back(pipe, consumer));
     }
 
-    fn rest(&self, pipe: PipeId) -> bool {
-        self.enter(|entry| entry.state.pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.rest()))
+    fn release_memory(&self, pipe: PipeId) -> bool {
+        self.enter(|entry| {
+            entry.state.pipes.get_mut(pipe).is_none_or(|pipe| pipe.send.release_memory())
+        })
     }
 
     fn drop_endpoint(&self, endpoint: EndpointId) {

@@ -131,7 +131,8 @@ impl Open {
         }
         // First: what is carried from now on is announced, whether it finds the blocks or not.
         link.active.store(false, Ordering::Relaxed);
-        let released = self.recv.rest() && host.upgrade().is_none_or(|host| host.rest(self.pipe));
+        let released = self.recv.release_memory()
+            && host.upgrade().is_none_or(|host| host.release_memory(self.pipe));
         // It is idle, or has been announced again just now.
         let is_idle = released || link.active.swap(true, Ordering::Relaxed);
         if is_idle { Activity::Idle } else { Activity::Busy }
