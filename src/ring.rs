@@ -69,7 +69,7 @@ use consumer::Half;
 #[cfg(any(test, sinew_internals))]
 pub(crate) use encoder::Encoder;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
-pub(crate) use producer::{Producer, mute, new};
+pub(crate) use producer::{Producer, new, unused};
 
 /// From this length on a body is queued by reference. Measured for the prototype: copying is ahead
 /// up to 4 KiB and level at 16 KiB, where a reference still pins what may be a larger block.

@@ -53,7 +53,7 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     fn identity(&self) -> (ProtocolId, ProtocolId);
 
     /// Whether nothing is ever sent on its pipes.
-    fn is_mute(&self) -> bool;
+    fn never_sends(&self) -> bool;
 
     /// Whether it has one pipe at a time: its connections are then seen in their order only on one loop.
     fn is_exclusive(&self) -> bool;

@@ -25,7 +25,7 @@ pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
 
 /// The ring for pipes on which nothing is ever sent. It is closed and stays empty, so all can have the
 /// same one.
-pub(crate) fn mute() -> (Producer, Arc<Ring>) {
+pub(crate) fn unused() -> (Producer, Arc<Ring>) {
     static RING: PerProcess<Arc<Ring>> = PerProcess::new(|| {
         let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
         ring.close();

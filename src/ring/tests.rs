@@ -412,8 +412,8 @@ fn a_ring_at_rest_is_small() {
 
 /// Pipes on which nothing is sent have one ring among them.
 #[test]
-fn a_mute_ring_takes_nothing_and_is_empty_for_all() {
-    let ((mut one, ring), (mut other, same)) = (mute(), mute());
+fn an_unused_ring_takes_nothing_and_is_empty_for_all() {
+    let ((mut one, ring), (mut other, same)) = (unused(), unused());
     assert!(Arc::ptr_eq(&ring, &same));
     for producer in [&mut one, &mut other] {
         assert_eq!(producer.push(&[], &body(5)), Err(PushRefusal::Closed));

@@ -22,7 +22,7 @@ impl<P: Protocol> Host for Core<P> {
         (P::ID, P::PEER)
     }
 
-    fn is_mute(&self) -> bool {
+    fn never_sends(&self) -> bool {
         !P::SENDS
     }
 

@@ -278,7 +278,7 @@ impl Connection {
         let pipe = lease.id();
         let (send_bounds, recv_bounds) = host.bounds();
         let (send, sent) =
-            if host.is_mute() { ring::mute() } else { ring::new(self.framing, send_bounds) };
+            if host.never_sends() { ring::unused() } else { ring::new(self.framing, send_bounds) };
         let (received, recv) = ring::new(self.framing, recv_bounds);
         // The first push is to ring.
         sent.consumer().arm();
