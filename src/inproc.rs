@@ -15,7 +15,7 @@ use crate::io::{Backoff, Command, Mailbox, Retry, after};
 use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, StreamPeer};
 use crate::pipe::endpoint::{Control, EndpointCore};
-use crate::pipe::{self, Far, FarSocket, Host, Intake, NewPipe, PipeLease, Postponed};
+use crate::pipe::{self, FarEnd, FarSocket, Host, Intake, NewPipe, PipeLease, Postponed};
 use crate::random;
 use crate::ring::{self, Bounds, Producer, Ring};
 use crate::stats::DropReason;
@@ -364,15 +364,15 @@ impl<'a> End<'a> {
         Some(Self { host: host.upgrade()?, endpoint, lease: PipeLease::new() })
     }
 
-    fn seen_from_afar(&self) -> Far {
-        Far::Socket(Arc::new(FarSocket {
+    fn far_end(&self) -> FarEnd {
+        FarEnd::Socket(Arc::new(FarSocket {
             host: Arc::downgrade(&self.host),
             bell: Arc::clone(self.host.bell()),
             pipe: self.lease.id(),
         }))
     }
 
-    fn offer(self, far: Far, send: Producer, recv: &Arc<Ring>) -> Result<(), DetachReason> {
+    fn offer(self, far: FarEnd, send: Producer, recv: &Arc<Ring>) -> Result<(), DetachReason> {
         let protocol = self.host.identity().1;
         let url = self.endpoint.url();
         let peer = self.endpoint.peer(self.lease.id(), protocol, StreamPeer::new(url.clone(), url));
@@ -416,7 +416,7 @@ fn join(
     }
     let (send_forth, forth) = between(&near.host, &far.host);
     let (send_back, back) = between(&far.host, &near.host);
-    let (near_far, far_far) = (near.seen_from_afar(), far.seen_from_afar());
+    let (near_far, far_far) = (near.far_end(), far.far_end());
     let (near_host, near_pipe) = (Arc::clone(&near.host), near.lease.id());
     let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
     let turned_away = AttemptError::TurnedAway { peer: announced, greeted: true };

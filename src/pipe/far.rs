@@ -1,7 +1,7 @@
 //! Far ends: who is at the other end of a pipe's rings.
 //!
-//! Owns [`Far`], the two kinds of far end, and what is said to one: that something happened to a ring, and
-//! that this side is done.
+//! Owns [`FarEnd`] and its two kinds, a stream connection and a socket of this process. Both are told that
+//! something happened to a ring, and that this side is done.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::detach::DetachReason;
 use crate::message::PipeId;
 use crate::sync::{Arc, Weak};
 
-/// Who holds the far ends of a pipe's rings.
+/// The other side of a pipe's rings.
 #[derive(Clone, Debug)]
-pub(crate) enum Far {
+pub(crate) enum FarEnd {
     /// A stream connection.
     Link(Arc<dyn FarLink>),
     /// Another socket of this process.
@@ -54,7 +54,7 @@ pub(crate) trait FarLink: fmt::Debug + Send + Sync {
     fn post_close(&self, linger: Duration);
 }
 
-impl Far {
+impl FarEnd {
     /// Whether what is sent is the far end's at once, and no more ours to account for: inside the process
     /// our send ring is its receive ring.
     #[inline]

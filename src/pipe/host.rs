@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::endpoint::EndpointCore;
-use super::{Far, PipeLease, SocketBell};
+use super::{FarEnd, PipeLease, SocketBell};
 use crate::detach::DetachReason;
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
@@ -136,6 +136,6 @@ pub(crate) struct NewPipe {
     pub(crate) send: Producer,
     /// What we receive; the far end produces it.
     pub(crate) recv: Arc<Ring>,
-    pub(crate) far: Far,
+    pub(crate) far: FarEnd,
     pub(crate) endpoint: Arc<EndpointCore>,
 }

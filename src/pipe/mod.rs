@@ -30,7 +30,7 @@ use crate::ring::Ring;
 
 pub(crate) use bell::{Edge, SocketBell};
 pub(crate) use closing::FinalWrite;
-pub(crate) use far::{Far, FarLink, FarSocket};
+pub(crate) use far::{FarEnd, FarLink, FarSocket};
 pub(crate) use host::{Host, Intake, NewPipe, Postponed};
 pub(crate) use ids::PipeLease;
 

@@ -12,7 +12,7 @@ use super::watch::Flag;
 use crate::io::Command;
 use crate::message::PipeId;
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Far, FarLink, Host, Postponed};
+use crate::pipe::{Edge, FarEnd, FarLink, Host, Postponed};
 use crate::protocol::{Interest, Protocol};
 use crate::stats::DropReason;
 use crate::sync::Arc;
@@ -21,7 +21,7 @@ use crate::tuning::{self, Choice};
 /// What is to be done once the lock is given back.
 #[derive(Default)]
 pub(crate) struct Effects {
-    pub(super) bells: Few<(Far, Edge)>,
+    pub(super) bells: Few<(FarEnd, Edge)>,
     /// Connections that have enough for a write.
     pub(super) batches: Few<Arc<dyn FarLink>>,
     pub(super) wakes: Few<Interest>,
@@ -36,11 +36,11 @@ pub(crate) struct Effects {
 /// What most entries have nothing of.
 #[derive(Default)]
 pub(super) struct Rare {
-    pub(super) closed: Vec<(Far, Arc<EndpointCore>)>,
+    pub(super) closed: Vec<(FarEnd, Arc<EndpointCore>)>,
     /// Pipes that end with their endpoint.
-    pub(super) ended: Vec<Far>,
+    pub(super) ended: Vec<FarEnd>,
     /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
-    pub(super) lost: Vec<(Far, Arc<EndpointCore>)>,
+    pub(super) lost: Vec<(FarEnd, Arc<EndpointCore>)>,
     /// What event loops outside are to be told.
     pub(super) flags: Vec<Arc<Flag>>,
     /// Flags of watches that have ended. They are dropped once the lock is given back.
@@ -62,7 +62,7 @@ pub(super) struct Closing {
     /// Of all watches: a closed socket is ready for everything.
     pub(super) flags: Vec<Arc<Flag>>,
     /// Of all pipes.
-    pub(super) fars: Vec<Far>,
+    pub(super) fars: Vec<FarEnd>,
     pub(super) endpoints: Vec<Arc<EndpointCore>>,
     /// The event loop has a timer of the socket.
     pub(super) has_timer: bool,
@@ -173,7 +173,7 @@ impl Rare {
                 far.close(linger);
                 endpoint.pipe_lost();
             }
-            Far::close_all(self.ended, linger);
+            FarEnd::close_all(self.ended, linger);
         }
         self.lost.iter().for_each(|(_, endpoint)| endpoint.pipe_lost());
         if let Some(closing) = self.closing {
@@ -194,7 +194,7 @@ impl Closing {
             endpoint.stop();
         }
         let linger = core.options.lock().linger;
-        Far::close_all(self.fars, linger);
+        FarEnd::close_all(self.fars, linger);
         core.close_events();
     }
 }

@@ -14,7 +14,7 @@ use super::{Core, State};
 use crate::body::StateGuard;
 use crate::detach::DetachReason;
 use crate::error::Closed;
-use crate::pipe::Far;
+use crate::pipe::FarEnd;
 use crate::protocol::{Clock, Protocol};
 use crate::stats::DropReason;
 use crate::sync::Arc;
@@ -122,7 +122,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     /// Takes all pipes away from the protocol and counts what nobody will receive any more.
-    fn drop_pipes(&mut self) -> Vec<Far> {
+    fn drop_pipes(&mut self) -> Vec<FarEnd> {
         let (core, mut fars) = (self.core, Vec::new());
         let State { pipes, effects, leaving, .. } = &mut *self.state;
         for pipe in pipes.drain() {

@@ -14,7 +14,7 @@ use crate::options::Priorities;
 use crate::peer::PeerCredentials;
 use crate::peer::{Peer, PeerStatus, QueueStatus};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Edge, Far, Intake, NewPipe, PipeLease, Postponed};
+use crate::pipe::{Edge, FarEnd, Intake, NewPipe, PipeLease, Postponed};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, DropReason, PipeDrops};
@@ -172,7 +172,7 @@ pub(super) struct Pipe {
     pub(super) recv: Arc<Ring>,
     /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
     /// hold on to its far end, which has a descriptor.
-    pub(super) far: Option<Far>,
+    pub(super) far: Option<FarEnd>,
     pub(super) endpoint: Arc<EndpointCore>,
     pub(super) priorities: Priorities,
     pub(super) messages_sent: u64,
@@ -312,7 +312,7 @@ impl Pipe {
 
     /// Has what is queued written by whoever leaves the socket.
     pub(super) fn write_soon(&self, effects: &mut Effects) {
-        if let Some(link) = self.far.as_ref().and_then(Far::link) {
+        if let Some(link) = self.far.as_ref().and_then(FarEnd::link) {
             effects.batches.push(Arc::clone(link));
         }
     }
@@ -325,7 +325,7 @@ impl Pipe {
     /// Whether what is sent is the receiver's at once, and no more ours to account for.
     #[inline]
     pub(super) fn is_direct(&self) -> bool {
-        self.far.as_ref().is_some_and(Far::is_direct)
+        self.far.as_ref().is_some_and(FarEnd::is_direct)
     }
 
     /// Counts what was taken out of the receive ring, and sees to it that the far end is told of

@@ -18,7 +18,7 @@ use crate::io::link::{Link, RemoteOf};
 use crate::io::timers::after;
 use crate::io::{Context, Due};
 use crate::peer::Peer;
-use crate::pipe::{Far, Host, NewPipe, PipeLease};
+use crate::pipe::{FarEnd, Host, NewPipe, PipeLease};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{self, READ_BLOCK};
 use crate::sync::Arc;
@@ -292,7 +292,7 @@ impl Connection {
             broken: None,
         };
         self.since = Moment::now();
-        let far = Far::Link(link);
+        let far = FarEnd::Link(link);
         let offer = NewPipe { lease, peer, send, recv, far, endpoint: Arc::clone(&self.endpoint) };
         if host.attach(offer).is_err() {
             return Fate::End(Ending::Rejected);
