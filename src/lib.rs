@@ -370,7 +370,7 @@ pub use error::{
     WaitError,
 };
 pub use message::{Message, PipeId};
-pub use options::{Conflate, EndpointOptions, Options, Overflow};
+pub use options::{Conflate, EndpointOptions, Options, Overflow, Settings};
 pub use peer::{
     EndpointId, EndpointState, EndpointStatus, Peer, PeerCredentials, PeerStatus, QueueStatus,
 };

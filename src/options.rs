@@ -4,6 +4,8 @@
 //! socket takes it, so a wrong value is a typed error there and never a surprise later. Source of
 //! the defaults: `docs/spec/semantics.md`, section 17.
 
+mod settings;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use crate::error::OptionError;
 use crate::peer::Peer;
 use crate::protocol_id::ProtocolId;
 use crate::sync::Arc;
+
+pub use settings::Settings;
 
 /// Messages a queue may be told to hold.
 const QUEUE: RangeInclusive<usize> = 1..=8192;
@@ -35,7 +39,7 @@ const PRIORITY: RangeInclusive<usize> =
 ///
 /// let options = Options::new().recv_timeout(Duration::from_millis(500)).send_queue(16);
 /// let pair = Pair::with_options(options)?;
-/// assert_eq!(pair.options().get_recv_timeout(), Some(Duration::from_millis(500)));
+/// assert_eq!(pair.options().settings().recv_timeout, Some(Duration::from_millis(500)));
 ///
 /// let error = Pair::with_options(Options::new().send_queue(0)).unwrap_err();
 /// assert_eq!(error.to_string(), "option send_queue is 0, allowed is 1 to 8192 messages");
@@ -546,45 +550,16 @@ impl Options {
         self
     }
 
-    /// What `send_timeout` was set to.
-    pub fn get_send_timeout(&self) -> Option<Duration> {
-        self.send_timeout
-    }
-
-    /// What `recv_timeout` was set to.
-    pub fn get_recv_timeout(&self) -> Option<Duration> {
-        self.recv_timeout
-    }
-
-    /// What `send_queue` was set to, or its default: that of the socket in `options()` of one, 128 before.
-    pub fn get_send_queue(&self) -> usize {
-        self.send_queue.unwrap_or(SEND_QUEUE)
-    }
-
-    /// What `send_queue_bytes` was set to.
-    pub fn get_send_queue_bytes(&self) -> usize {
-        self.send_queue_bytes
-    }
-
-    /// What `recv_queue` was set to.
-    pub fn get_recv_queue(&self) -> usize {
-        self.recv_queue
-    }
-
-    /// What `spin` was set to.
-    pub fn get_spin(&self) -> Duration {
-        self.spin
-    }
-
-    /// What `recv_queue_bytes` was set to.
-    pub fn get_recv_queue_bytes(&self) -> usize {
-        self.recv_queue_bytes
-    }
-
-    /// What `max_send_size` was set to, or its default.
-    pub fn get_max_send_size(&self) -> Option<usize> {
-        let default = || self.endpoint.max_recv_size.map(|limit| limit.max(MAX_SIZE));
-        self.max_send_size.unwrap_or_else(default)
+    /// The value of every option: what was set, and the defaults of the others. Where the default
+    /// depends on the kind of socket it is known in [`options`](crate::Socket::options) of a socket only.
+    ///
+    /// ```
+    /// let settings = sinew::Push::new().options().settings();
+    /// assert_eq!((settings.send_queue, settings.recv_priority), (128, 8));
+    /// assert_eq!(settings.overflow, Some(sinew::Overflow::Wait));
+    /// ```
+    pub fn settings(&self) -> Settings {
+        Settings::of(self)
     }
 
     /// Whether nobody has set `max_send_size`.
@@ -592,130 +567,21 @@ impl Options {
         self.max_send_size.is_none()
     }
 
-    /// What `max_recv_size` was set to.
-    pub fn get_max_recv_size(&self) -> Option<usize> {
-        self.endpoint.max_recv_size
-    }
-
-    /// What `linger` was set to.
-    pub fn get_linger(&self) -> Duration {
-        self.linger
-    }
-
-    /// What `reconnect_interval` was set to.
-    pub fn get_reconnect_interval(&self) -> Duration {
-        self.endpoint.reconnect_interval
-    }
-
-    /// What `reconnect_max` was set to.
-    pub fn get_reconnect_max(&self) -> Option<Duration> {
-        self.endpoint.reconnect_max
-    }
-
-    /// What `connect_timeout` was set to.
-    pub fn get_connect_timeout(&self) -> Option<Duration> {
-        self.endpoint.connect_timeout
-    }
-
-    /// What `handshake_timeout` was set to.
-    pub fn get_handshake_timeout(&self) -> Duration {
-        self.endpoint.handshake_timeout
-    }
-
-    /// What `tcp_nodelay` was set to.
-    pub fn get_tcp_nodelay(&self) -> bool {
-        self.endpoint.tcp_nodelay
-    }
-
-    /// What `tcp_keepalive` was set to.
-    pub fn get_tcp_keepalive(&self) -> Option<Duration> {
-        self.endpoint.tcp_keepalive
-    }
-
-    /// What `kernel_send_buffer` was set to.
-    pub fn get_kernel_send_buffer(&self) -> Option<usize> {
-        self.endpoint.kernel_send_buffer
-    }
-
-    /// What `kernel_recv_buffer` was set to.
-    pub fn get_kernel_recv_buffer(&self) -> Option<usize> {
-        self.endpoint.kernel_recv_buffer
-    }
-
-    /// What `ttl` was set to, or its default; that too for a number above 255, which no socket takes.
-    pub fn get_ttl(&self) -> u8 {
-        self.ttl.and_then(|ttl| u8::try_from(ttl).ok()).unwrap_or(TTL)
-    }
-
-    /// What `resend_interval` was set to, or its default.
-    pub fn get_resend_interval(&self) -> Option<Duration> {
-        self.resend_interval.unwrap_or(Some(RESEND_INTERVAL))
-    }
-
+    /// When and how often a REQ sends again.
     pub(crate) fn resends(&self) -> Resends {
-        let limit = self.get_max_resends().unwrap_or(Resends::NO_LIMIT);
-        Resends { interval: self.get_resend_interval(), limit }
-    }
-
-    /// What `max_resends` was set to.
-    pub fn get_max_resends(&self) -> Option<u32> {
-        self.max_resends.flatten()
-    }
-
-    /// What `survey_deadline` was set to, or its default.
-    pub fn get_survey_deadline(&self) -> Option<Duration> {
-        self.survey_deadline.unwrap_or(Some(SURVEY_DEADLINE))
-    }
-
-    /// What `survey_storage` was set to, or its default.
-    pub fn get_survey_storage(&self) -> usize {
-        self.survey_storage.unwrap_or(SURVEY_STORAGE)
-    }
-
-    /// What `overflow` was set to; `None`: the socket's default.
-    pub fn get_overflow(&self) -> Option<Overflow> {
-        self.overflow
-    }
-
-    /// What `requeue` was set to, or its default.
-    pub fn get_requeue(&self) -> bool {
-        self.requeue.unwrap_or(false)
-    }
-
-    /// What `sub_queue` was set to, or its default.
-    pub fn get_sub_queue(&self) -> usize {
-        self.keep.limit()
-    }
-
-    /// What `prefer_new` was set to; `true` also when it was not, since a full queue drops its oldest then.
-    pub fn get_prefer_new(&self) -> bool {
-        self.keep.drops_oldest()
-    }
-
-    /// What `conflate` was set to.
-    pub fn get_conflate(&self) -> Option<Conflate> {
-        self.keep.conflate
+        let Settings { resend_interval, max_resends, .. } = self.settings();
+        Resends { interval: resend_interval, limit: max_resends.unwrap_or(Resends::NO_LIMIT) }
     }
 
     /// What a PUB holds for each subscriber, if it conflates.
     pub(crate) fn conflating(&self) -> Option<Conflating> {
-        let by = self.keep.conflate?;
-        Some(Conflating { by, messages: self.get_send_queue(), bytes: self.send_queue_bytes })
+        let Settings { conflate, send_queue, send_queue_bytes, .. } = self.settings();
+        Some(Conflating { by: conflate?, messages: send_queue, bytes: send_queue_bytes })
     }
 
     /// Which messages a SUB keeps.
     pub(crate) fn keep(&self) -> Keep {
         self.keep
-    }
-
-    /// What `send_priority` was set to, or its default.
-    pub fn get_send_priority(&self) -> u8 {
-        self.endpoint.priorities().send
-    }
-
-    /// What `recv_priority` was set to, or its default.
-    pub fn get_recv_priority(&self) -> u8 {
-        self.endpoint.priorities().recv
     }
 
     /// What a socket does when a peer has no room, in a protocol that has a choice.
@@ -733,7 +599,7 @@ impl Options {
     /// Checks every value, and that no option belongs to another kind of socket.
     pub(crate) fn check(&self, kind: &Kind) -> Result<(), OptionError> {
         let queue = "1 to 8192 messages";
-        in_range("send_queue", self.get_send_queue(), &QUEUE, queue)?;
+        in_range("send_queue", self.settings().send_queue, &QUEUE, queue)?;
         in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
         in_range("send_queue_bytes", self.send_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
         in_range("recv_queue_bytes", self.recv_queue_bytes, &(1..=usize::MAX), "at least 1 byte")?;
@@ -768,8 +634,9 @@ impl Options {
         if let Some(Some(deadline)) = self.survey_deadline {
             not_zero("survey_deadline", deadline)?;
         }
-        in_range("survey_storage", self.get_survey_storage(), &QUEUE, "1 to 8192 answers")?;
-        in_range("sub_queue", self.get_sub_queue(), &QUEUE, "1 to 8192 messages")?;
+        let settings = self.settings();
+        in_range("survey_storage", settings.survey_storage, &QUEUE, "1 to 8192 answers")?;
+        in_range("sub_queue", settings.sub_queue, &QUEUE, "1 to 8192 messages")?;
         self.overflow.map_or(Ok(()), |overflow| check_overflow(overflow, kind))?;
         match self.keep.conflate {
             Some(key) if self.overflow == Some(Overflow::Wait) => Err(OptionError::Invalid {
@@ -1025,7 +892,7 @@ impl fmt::Debug for Options {
             .field("recv_queue", &self.recv_queue)
             .field("recv_queue_bytes", &self.recv_queue_bytes)
             .field("spin", &self.spin)
-            .field("max_send_size", &self.get_max_send_size())
+            .field("max_send_size", &self.settings().max_send_size)
             .field("linger", &self.linger)
             .field("admit", &self.admit.is_some())
             .field("endpoint", &self.endpoint)

@@ -87,6 +87,21 @@ fn nobody_passes_by_the_door_to_std_sync() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// What is read is named for what it is; `get_mut` is the name that the standard library gives to its own.
+#[test]
+fn no_function_is_called_get() {
+    let found: Vec<_> = library().iter().flat_map(|file| file.lines_with(is_getter)).collect();
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(is_getter("    pub fn get_size(&self) -> usize {"));
+    assert!(
+        !is_getter("    pub(super) fn get_mut(&mut self) {") && !is_getter("a.get_or_insert(b)")
+    );
+}
+
+fn is_getter(line: &str) -> bool {
+    line.split_once("fn get_").is_some_and(|(_, name)| !name.starts_with("mut("))
+}
+
 #[test]
 fn every_module_has_a_floor() {
     let there: BTreeSet<_> = library().into_iter().map(|file| file.module[0].clone()).collect();
@@ -200,8 +215,12 @@ struct Source {
 impl Source {
     /// The lines that name one of these, also as a part of a group: `std::{io, fmt}`.
     fn naming(&self, names: &[&str]) -> Vec<String> {
-        let names_one = |line: &str| names.iter().any(|name| is_named(name, line));
-        let lines = self.lines.iter().filter(|(_, line)| names_one(line));
+        self.lines_with(|line| names.iter().any(|name| is_named(name, line)))
+    }
+
+    /// The lines of which this is so, as a person would look them up.
+    fn lines_with(&self, is_so: impl Fn(&str) -> bool) -> Vec<String> {
+        let lines = self.lines.iter().filter(|(_, line)| is_so(line));
         lines
             .map(|(number, line)| format!("{}:{number}: {}", self.path.display(), line.trim()))
             .collect()

@@ -101,7 +101,7 @@ impl<'a> Cat<'a> {
                 })?;
             }
         }
-        wait_for_peers(&socket, job.peers, job.options.get_send_timeout())?;
+        wait_for_peers(&socket, job.peers, job.options.settings().send_timeout)?;
         self.stop.rest(job.delay)?;
         Ok(Open { cat: self, socket })
     }
@@ -154,7 +154,7 @@ impl<'a> Cat<'a> {
 impl<R: Role> Open<'_, '_, R> {
     /// Waits until everything is handed over.
     fn drain(&self) -> Outcome {
-        let limit = self.cat.job.options.get_send_timeout().unwrap_or(Duration::MAX);
+        let limit = self.cat.job.options.settings().send_timeout.unwrap_or(Duration::MAX);
         match self.socket.drain(limit) {
             0 => Ok(()),
             _ if self.cat.stop.signal().is_some() => Err(Failure::Closed),
@@ -185,7 +185,7 @@ impl<R: Sends> Open<'_, '_, R> {
 impl<R: Receives<Item = Message>> Open<'_, '_, R> {
     /// PULL and SUB, and those that could send but have nothing to.
     fn print_all(self) -> Outcome {
-        let limit = self.cat.job.options.get_recv_timeout();
+        let limit = self.cat.job.options.settings().recv_timeout;
         while !self.cat.has_enough() {
             match recv(&self.socket, limit) {
                 Ok(message) => self.cat.print(&message)?,
@@ -225,7 +225,7 @@ fn listen(
     cat: &mut Cat<'_>,
     end: Option<Instant>,
 ) -> Outcome {
-    let timeout = cat.job.options.get_recv_timeout();
+    let timeout = cat.job.options.settings().recv_timeout;
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         match recv(socket, shorter(timeout, left)) {
@@ -251,7 +251,7 @@ where
     /// REQ and SURVEYOR.
     fn ask(self) -> Outcome {
         let socket = &self.socket;
-        let timeout = self.cat.job.options.get_recv_timeout();
+        let timeout = self.cat.job.options.settings().recv_timeout;
         self.cat.repeat(|cat, next| {
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             let question = cat.data();

@@ -120,7 +120,7 @@ fn options(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Options {
         Some(0) => (None, None),
         Some(bytes) => (Some(bytes), Some(bytes)),
         None if dialect.takes_any_length() => (None, None),
-        None => (options.get_max_recv_size(), options.get_max_recv_size()),
+        None => [options.settings().max_recv_size; 2].into(),
     };
     let sent = sent.filter(|_| !dialect.sends_any_length());
     options.max_recv_size(received).max_send_size(sent)

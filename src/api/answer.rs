@@ -119,11 +119,11 @@ impl Engine for role::Rep {
     const NAME: &'static str = "Rep";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Rep::new(options.get_ttl())
+        protocol::Rep::new(options.settings().ttl)
     }
 
     fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        rep.set_ttl(options.get_ttl());
+        rep.set_ttl(options.settings().ttl);
     }
 }
 
@@ -163,11 +163,11 @@ impl Engine for role::Respondent {
     const NAME: &'static str = "Respondent";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Respondent::new(options.get_ttl())
+        protocol::Respondent::new(options.settings().ttl)
     }
 
     fn follow(respondent: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        respondent.set_ttl(options.get_ttl());
+        respondent.set_ttl(options.settings().ttl);
     }
 }
 

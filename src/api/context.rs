@@ -182,12 +182,12 @@ impl<R: Converses> Context<R> {
 
     /// How long a receive of this context may wait, for later calls; `None`: for ever; zero: one
     /// attempt. Default: what the socket had when the context was made.
-    pub fn set_recv_timeout(&self, timeout: impl Into<Option<Duration>>) {
+    pub fn set_default_recv_timeout(&self, timeout: impl Into<Option<Duration>>) {
         *self.shared.recv_timeout.lock() = timeout.into();
     }
 
     /// How long a receive of this context may wait.
-    pub fn get_recv_timeout(&self) -> Option<Duration> {
+    pub fn default_recv_timeout(&self) -> Option<Duration> {
         *self.shared.recv_timeout.lock()
     }
 

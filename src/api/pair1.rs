@@ -55,11 +55,11 @@ impl Engine for role::Pair1 {
     const NAME: &'static str = "Pair1";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Pair1::new(options.get_ttl())
+        protocol::Pair1::new(options.settings().ttl)
     }
 
     fn follow(pair: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        pair.set_ttl(options.get_ttl());
+        pair.set_ttl(options.settings().ttl);
     }
 }
 
@@ -109,11 +109,11 @@ impl Engine for role::PolyPair1 {
     const NAME: &'static str = "PolyPair1";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        Polyamorous::new(options.get_ttl(), options.overflow_of(&Polyamorous::KIND))
+        Polyamorous::new(options.settings().ttl, options.overflow_of(&Polyamorous::KIND))
     }
 
     fn follow(pair: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        pair.set_ttl(options.get_ttl());
+        pair.set_ttl(options.settings().ttl);
         pair.set_overflow(options.overflow_of(&Polyamorous::KIND), port);
     }
 }

@@ -290,11 +290,11 @@ impl Engine for Raw<role::Rep> {
     const NAME: &'static str = "Rep";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawResponder::new(options.get_ttl())
+        protocol::RawResponder::new(options.settings().ttl)
     }
 
     fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        rep.set_ttl(options.get_ttl());
+        rep.set_ttl(options.settings().ttl);
     }
 }
 
@@ -318,10 +318,10 @@ impl Engine for Raw<role::Respondent> {
     const NAME: &'static str = "Respondent";
 
     fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawResponder::new(options.get_ttl())
+        protocol::RawResponder::new(options.settings().ttl)
     }
 
     fn follow(respondent: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        respondent.set_ttl(options.get_ttl());
+        respondent.set_ttl(options.settings().ttl);
     }
 }

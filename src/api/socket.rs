@@ -246,6 +246,7 @@ impl<R: Role> Socket<R> {
     }
 
     /// The options in force, with the defaults of this kind of socket for what was not set.
+    /// [`Options::settings`] reads them.
     #[doc(alias("nn_getsockopt", "nng_socket_get", "zmq_getsockopt"))]
     pub fn options(&self) -> Options {
         self.core.options()

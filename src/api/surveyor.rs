@@ -75,17 +75,16 @@ impl Surveyor {
             Ok(outgoing) => outgoing,
             Err(excess) => return Err(SendError::too_large(message, excess)),
         };
-        let options = self.core.options();
-        let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());
+        let settings = self.core.options().settings();
         let opened = self.core.enter(|entry| {
             if entry.is_closed() {
                 return None;
             }
             let (surveyor, mut io, now) = entry.parts();
-            let conversation = surveyor.open(deadline, storage);
+            let conversation = surveyor.open(settings.survey_deadline, settings.survey_storage);
             // A SURVEYOR takes every survey: whom it cannot reach does not get it.
             outgoing.send(&conversation, surveyor, &mut io, now).ok()?;
-            let ends = deadline.and_then(|deadline| now.checked_add(deadline));
+            let ends = settings.survey_deadline.and_then(|deadline| now.checked_add(deadline));
             Some((conversation, surveyor.awaited(conversation).ok()?, ends))
         });
         let Some((conversation, awaited, deadline)) = opened else {

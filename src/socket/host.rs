@@ -32,8 +32,9 @@ impl<P: Protocol> Host for Core<P> {
 
     fn bounds(&self) -> (Bounds, Bounds) {
         let options = self.options.lock();
-        let send = Bounds { messages: options.get_send_queue(), bytes: options.send_queue_bytes };
-        let recv = Bounds { messages: options.recv_queue, bytes: options.recv_queue_bytes };
+        let settings = options.settings();
+        let send = Bounds { messages: settings.send_queue, bytes: settings.send_queue_bytes };
+        let recv = Bounds { messages: settings.recv_queue, bytes: settings.recv_queue_bytes };
         (send, recv)
     }
 
@@ -129,7 +130,7 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn wants_unsent(&self) -> bool {
-        self.options.lock().get_requeue()
+        self.options.lock().settings().requeue
     }
 
     fn take_back(&self, pipe: PipeId, send: &Ring) {

@@ -38,11 +38,12 @@ impl Limits {
 
     /// Called under the lock of the options.
     pub(super) fn follow(&self, options: &Options) {
-        self.send_timeout.store(nanoseconds(options.send_timeout), Ordering::Relaxed);
-        self.recv_timeout.store(nanoseconds(options.recv_timeout), Ordering::Relaxed);
-        let size = options.get_max_send_size().unwrap_or(usize::MAX);
+        let settings = options.settings();
+        self.send_timeout.store(nanoseconds(settings.send_timeout), Ordering::Relaxed);
+        self.recv_timeout.store(nanoseconds(settings.recv_timeout), Ordering::Relaxed);
+        let size = settings.max_send_size.unwrap_or(usize::MAX);
         self.max_send_size.store(size, Ordering::Relaxed);
-        self.max_recv_size.set(options.get_max_recv_size());
+        self.max_recv_size.set(settings.max_recv_size);
     }
 
     /// The limit of an endpoint whose own is `own`, if it has one.
@@ -98,14 +99,15 @@ mod tests {
     /// Peers are mostly set up alike.
     #[test]
     fn as_much_is_sent_as_peers_take_by_default_and_no_less_than_is_taken_here() {
-        let sent = |size: Option<usize>| Options::new().max_recv_size(size).get_max_send_size();
-        assert_eq!(Options::new().get_max_send_size(), Some(1 << 20));
+        let sent =
+            |size: Option<usize>| Options::new().max_recv_size(size).settings().max_send_size;
+        assert_eq!(Options::new().settings().max_send_size, Some(1 << 20));
         assert_eq!(
             [sent(Some(7)), sent(Some(2 << 20)), sent(None)],
             [Some(1 << 20), Some(2 << 20), None]
         );
         let both = Options::new().max_send_size(7).max_recv_size(None);
-        assert_eq!(both.get_max_send_size(), Some(7));
+        assert_eq!(both.settings().max_send_size, Some(7));
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub trait Context: Receives {
     /// Does what must be done before a receive can wait.
     fn begin(&self);
     fn close(&self) -> Result<(), Closed>;
-    fn set_recv_timeout(&self, timeout: Duration);
+    fn set_default_recv_timeout(&self, timeout: Duration);
 }
 
 /// Runs tests one after the other.
@@ -370,8 +370,8 @@ macro_rules! contexts {
             fn close(&self) -> Result<(), Closed> {
                 Self::close(self)
             }
-            fn set_recv_timeout(&self, timeout: Duration) {
-                Self::set_recv_timeout(self, timeout);
+            fn set_default_recv_timeout(&self, timeout: Duration) {
+                Self::set_default_recv_timeout(self, timeout);
             }
         })*
         list!(every_conversant: $($socket,)*);

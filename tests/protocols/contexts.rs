@@ -286,13 +286,13 @@ fn timeouts_are_taken_from_the_socket_and_independent_afterwards() {
     let rep = Rep::with_options(options.clone()).unwrap();
     let (one, two) = (rep.context(), rep.context());
     rep.set_options(options.recv_timeout(millis(30))).unwrap();
-    one.set_recv_timeout(millis(40));
-    one.set_send_timeout(None);
-    assert_eq!(one.get_recv_timeout(), Some(millis(40)));
-    assert_eq!(one.get_send_timeout(), None);
-    assert_eq!(two.get_recv_timeout(), Some(millis(10)));
-    assert_eq!(two.get_send_timeout(), Some(millis(20)));
-    assert_eq!(rep.options().get_recv_timeout(), Some(millis(30)));
+    one.set_default_recv_timeout(millis(40));
+    one.set_default_send_timeout(None);
+    assert_eq!(one.default_recv_timeout(), Some(millis(40)));
+    assert_eq!(one.default_send_timeout(), None);
+    assert_eq!(two.default_recv_timeout(), Some(millis(10)));
+    assert_eq!(two.default_send_timeout(), Some(millis(20)));
+    assert_eq!(rep.options().settings().recv_timeout, Some(millis(30)));
     kit::timed_out(two.recv());
     let req = Req::with_options(Options::new().recv_timeout(millis(10))).unwrap();
     let asking = req.context();
@@ -309,8 +309,8 @@ fn the_receive_timeout_of_a_context_is_its_own() {
         let (taken, set) = (socket.context(), socket.context());
         socket.set_options(socket.options().recv_timeout(long)).unwrap();
         let later = socket.context();
-        later.set_recv_timeout(short);
-        set.set_recv_timeout(short / 2);
+        later.set_default_recv_timeout(short);
+        set.set_default_recv_timeout(short / 2);
         for context in [&taken, &later, &set] {
             context.begin();
             let start = Instant::now();

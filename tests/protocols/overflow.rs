@@ -340,7 +340,7 @@ fn a_change_of_mind_holds_for_what_is_sent_later() {
     assert_eq!(push.stats().drops(DropReason::NoPeer), 1);
     push.set_options(push.options().overflow(Wait)).unwrap();
     assert!(matches!(push.try_send("x"), Err(SendError::WouldBlock(_))));
-    assert_eq!(push.options().get_overflow(), Some(Wait));
+    assert_eq!(push.options().settings().overflow, Some(Wait));
 }
 
 /// The default comes first.
@@ -359,13 +359,13 @@ fn choices<S: Socket>() -> &'static [Overflow] {
 fn every_socket_takes_the_choices_it_has_and_no_others() {
     fn check<S: Socket>() {
         let allowed = choices::<S>();
-        assert_eq!(S::new().options().get_overflow(), allowed.first().copied());
+        assert_eq!(S::new().options().settings().overflow, allowed.first().copied());
         for choice in [Wait, DropNewest, DropOldest, Disconnect] {
             let made = S::try_with(Options::new().overflow(choice));
             let set = S::new().set_options(Options::new().overflow(choice));
             assert_eq!(made.as_ref().err(), set.as_ref().err());
             match made {
-                Ok(socket) => assert_eq!(socket.options().get_overflow(), Some(choice)),
+                Ok(socket) => assert_eq!(socket.options().settings().overflow, Some(choice)),
                 Err(OptionError::Invalid { option, value, allowed: told }) => {
                     assert_eq!((option, value), ("overflow", format!("{choice:?}")));
                     assert!(allowed.iter().all(|choice| told.contains(&format!("{choice:?}"))));

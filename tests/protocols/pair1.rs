@@ -152,13 +152,13 @@ fn a_raw_socket_refuses_what_is_no_hop_count() {
 #[test]
 fn pair_v1_has_a_hop_limit_and_pair_v0_has_none() {
     fn check<S: Socket>() {
-        assert_eq!(S::new().options().get_ttl(), 8);
+        assert_eq!(S::new().options().settings().ttl, 8);
         for ttl in [0, 1, 2, 255, 256, u16::MAX] {
             let made = S::try_with(Options::new().ttl(ttl));
             if S::IDS.0 != PAIR1 {
                 assert!(matches!(made, Err(OptionError::NoSuchOption { option: "ttl", .. })));
             } else if (1..=255).contains(&ttl) {
-                assert_eq!(u16::from(made.unwrap().options().get_ttl()), ttl);
+                assert_eq!(u16::from(made.unwrap().options().settings().ttl), ttl);
             } else {
                 let (option, value, allowed) = ("ttl", ttl.to_string(), "1 to 255 hops");
                 assert_eq!(made.unwrap_err(), OptionError::Invalid { option, value, allowed });

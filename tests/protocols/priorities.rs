@@ -154,8 +154,8 @@ fn the_message_from_the_best_peer_is_received_first() {
 /// C123.
 #[test]
 fn a_place_is_a_number_from_1_to_16() {
-    assert_eq!(Push::new().options().get_send_priority(), 8);
-    assert_eq!(Pull::new().options().get_recv_priority(), 8);
+    assert_eq!(Push::new().options().settings().send_priority, 8);
+    assert_eq!(Pull::new().options().settings().recv_priority, 8);
     for priority in [0, 1, 16, 17, 255] {
         let good = (1..=16).contains(&priority);
         let send = Options::new().send_priority(priority);
@@ -167,8 +167,8 @@ fn a_place_is_a_number_from_1_to_16() {
         };
         let (push, pull) = (Push::with_options(send.clone()), Pull::with_options(recv.clone()));
         if good {
-            assert_eq!(push.unwrap().options().get_send_priority(), priority);
-            assert_eq!(pull.unwrap().options().get_recv_priority(), priority);
+            assert_eq!(push.unwrap().options().settings().send_priority, priority);
+            assert_eq!(pull.unwrap().options().settings().recv_priority, priority);
         } else {
             assert_eq!(push.unwrap_err(), refusal("send_priority"));
             assert_eq!(pull.unwrap_err(), refusal("recv_priority"));
@@ -176,7 +176,7 @@ fn a_place_is_a_number_from_1_to_16() {
         let push = Push::new();
         assert_eq!(push.set_options(send).is_ok(), good);
         let expected = if good { priority } else { 8 };
-        assert_eq!(push.options().get_send_priority(), expected);
+        assert_eq!(push.options().settings().send_priority, expected);
 
         let there = EndpointOptions::new().send_priority(priority);
         let url = format!("inproc://place-{priority}");

@@ -287,7 +287,7 @@ fn an_asker_that_does_not_read_is_never_waited_for() {
 fn answers_wait_in_a_queue_of_64() {
     fn check<A: Sends + Receives, S: Sends>(options: Options, expected: u64) {
         let (answerer, asker) = (A::with(options), S::with(Options::new().recv_queue(1)));
-        assert_eq!(answerer.options().get_send_queue() as u64, expected);
+        assert_eq!(answerer.options().settings().send_queue as u64, expected);
         let _joined = join!(answerer, asker, Transport::Inproc);
         asker.send(message(&ID, "?")).unwrap();
         let header = answerer.recv_timeout(SOON).unwrap().header().clone();
@@ -301,8 +301,8 @@ fn answers_wait_in_a_queue_of_64() {
     check::<raw::Rep, raw::Req>(Options::new(), 64);
     check::<raw::Respondent, raw::Surveyor>(Options::new(), 64);
     check::<raw::Rep, raw::Req>(Options::new().send_queue(128), 128);
-    assert_eq!(raw::Req::new().options().get_send_queue(), 128);
-    assert_eq!(Rep::new().options().get_send_queue(), 128);
+    assert_eq!(raw::Req::new().options().settings().send_queue, 128);
+    assert_eq!(Rep::new().options().settings().send_queue, 128);
 }
 
 /// C190, and for REP.
@@ -312,7 +312,7 @@ fn as_many_words_as_the_hop_limit_are_let_through() {
         for ttl in [1, 4, 255] {
             let options = Options::new().ttl(ttl);
             let (answerer, mut peer, _address) = with_raw_peer::<S>(Transport::Tcp, options);
-            assert_eq!(u16::from(answerer.options().get_ttl()), ttl);
+            assert_eq!(u16::from(answerer.options().settings().ttl), ttl);
             let words = |hops: u16| [[1; 4].repeat(usize::from(hops) - 1), ID.to_vec()].concat();
             for (hops, body) in [(ttl, "exactly"), (ttl + 1, "beyond"), (1, "direct")] {
                 peer.send_frame(&[words(hops), body.into()].concat());

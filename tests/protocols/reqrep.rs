@@ -467,14 +467,14 @@ fn closing_the_socket_ends_a_receive() {
 /// C086.
 #[test]
 fn hop_limits_go_from_1_to_255() {
-    assert_eq!(Rep::new().options().get_ttl(), 8);
+    assert_eq!(Rep::new().options().settings().ttl, 8);
     for hops in [0, 256, u16::MAX] {
         let error = Rep::with_options(Options::new().ttl(hops)).unwrap_err();
         assert!(matches!(error, OptionError::Invalid { option: "ttl", .. }), "{error}");
     }
     for hops in [1, 255] {
         let rep = Rep::with_options(Options::new().ttl(hops)).unwrap();
-        assert_eq!(u16::from(rep.options().get_ttl()), hops);
+        assert_eq!(u16::from(rep.options().settings().ttl), hops);
     }
 }
 
@@ -570,7 +570,7 @@ fn requests_are_not_read_ahead() {
 /// C090.
 #[test]
 fn a_new_resend_interval_holds_for_the_next_request() {
-    assert_eq!(Req::new().options().get_resend_interval(), Some(Duration::from_secs(60)));
+    assert_eq!(Req::new().options().settings().resend_interval, Some(Duration::from_secs(60)));
     let (req, mut raw, _address) = req_and_raw(Transport::Tcp, Options::new());
     let asking = req.context();
     let quick = Duration::from_millis(20);
@@ -586,7 +586,7 @@ fn a_new_resend_interval_holds_for_the_next_request() {
     assert_ne!(patient, impatient);
     assert_eq!(raw.read_frame(), impatient);
     req.set_options(req.options().resend_interval(quick)).unwrap();
-    assert_eq!(req.options().get_resend_interval(), Some(quick));
+    assert_eq!(req.options().settings().resend_interval, Some(quick));
     conserved(|| req.stats());
 }
 

@@ -80,7 +80,7 @@ fn a_receive_that_waits_ends_at_the_deadline() {
     let surveyor = surveyor(deadline);
     let asking = surveyor.context();
     for timeout in [None, Some(SOON)] {
-        asking.set_recv_timeout(timeout);
+        asking.set_default_recv_timeout(timeout);
         let begin = Instant::now();
         asking.send("anybody?").unwrap();
         kit::timed_out(asking.recv());
@@ -181,7 +181,7 @@ fn a_receive_timeout_does_not_end_the_survey() {
 #[test]
 fn a_new_deadline_holds_for_the_next_survey() {
     let surveyor = Surveyor::new();
-    assert_eq!(surveyor.options().get_survey_deadline(), Some(Duration::from_secs(1)));
+    assert_eq!(surveyor.options().settings().survey_deadline, Some(Duration::from_secs(1)));
     assert!(surveyor.set_options(Options::new().survey_deadline(Duration::ZERO)).is_err());
     let asking = surveyor.context();
     assert!(asking.set_survey_deadline(Duration::ZERO).is_err());

@@ -16,34 +16,31 @@ use sinew::{
 /// C299, C304: semantics specification, section 17.
 #[test]
 fn the_defaults_are_those_of_the_specification() {
-    let options = Options::new();
+    let settings = Options::new().settings();
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-    assert_eq!(options.get_send_timeout(), None);
-    assert_eq!(options.get_recv_timeout(), None);
-    assert_eq!(options.get_max_recv_size(), Some(1 << 20));
-    assert_eq!(options.get_max_send_size(), Some(1 << 20));
-    assert_eq!((options.get_send_queue(), options.get_recv_queue()), (128, 128));
-    assert_eq!(
-        (options.get_send_queue_bytes(), options.get_recv_queue_bytes()),
-        (8 << 20, 8 << 20)
-    );
-    assert_eq!(options.get_reconnect_interval(), Duration::from_millis(100));
-    assert_eq!(options.get_reconnect_max(), None);
-    assert_eq!(options.get_linger(), Duration::ZERO);
-    assert_eq!(options.get_spin(), Duration::ZERO);
-    assert_eq!(options.get_handshake_timeout(), 10 * second);
-    assert_eq!(options.get_connect_timeout(), Some(10 * second));
-    assert!(options.get_tcp_nodelay());
-    assert_eq!(options.get_tcp_keepalive(), None);
-    assert_eq!((options.get_kernel_send_buffer(), options.get_kernel_recv_buffer()), (None, None));
-    assert_eq!(options.get_ttl(), 8);
-    assert_eq!(options.get_resend_interval(), Some(minute));
-    assert_eq!(options.get_max_resends(), None);
-    assert_eq!(options.get_survey_deadline(), Some(second));
-    assert_eq!(options.get_survey_storage(), 128);
-    assert_eq!((options.get_sub_queue(), options.get_prefer_new()), (128, true));
-    assert_eq!((options.get_send_priority(), options.get_recv_priority()), (8, 8));
-    assert_eq!(options.get_overflow(), None);
+    assert_eq!(settings.send_timeout, None);
+    assert_eq!(settings.recv_timeout, None);
+    assert_eq!(settings.max_recv_size, Some(1 << 20));
+    assert_eq!(settings.max_send_size, Some(1 << 20));
+    assert_eq!((settings.send_queue, settings.recv_queue), (128, 128));
+    assert_eq!((settings.send_queue_bytes, settings.recv_queue_bytes), (8 << 20, 8 << 20));
+    assert_eq!(settings.reconnect_interval, Duration::from_millis(100));
+    assert_eq!(settings.reconnect_max, None);
+    assert_eq!(settings.linger, Duration::ZERO);
+    assert_eq!(settings.spin, Duration::ZERO);
+    assert_eq!(settings.handshake_timeout, 10 * second);
+    assert_eq!(settings.connect_timeout, Some(10 * second));
+    assert!(settings.tcp_nodelay);
+    assert_eq!(settings.tcp_keepalive, None);
+    assert_eq!((settings.kernel_send_buffer, settings.kernel_recv_buffer), (None, None));
+    assert_eq!(settings.ttl, 8);
+    assert_eq!(settings.resend_interval, Some(minute));
+    assert_eq!(settings.max_resends, None);
+    assert_eq!(settings.survey_deadline, Some(second));
+    assert_eq!(settings.survey_storage, 128);
+    assert_eq!((settings.sub_queue, settings.prefer_new), (128, true));
+    assert_eq!((settings.send_priority, settings.recv_priority), (8, 8));
+    assert_eq!(settings.overflow, None);
 }
 
 /// What the program has given away with a callback is dropped with no lock held.
@@ -75,7 +72,7 @@ fn a_socket_that_drops_answers_has_a_send_queue_of_its_own() {
         let socket = S::new();
         let answers = [0x31, 0x63].contains(&S::IDS.0);
         let expected = if answers && socket.is_raw() { 64 } else { 128 };
-        assert_eq!(socket.options().get_send_queue(), expected, "{}", S::NAME);
+        assert_eq!(socket.options().settings().send_queue, expected, "{}", S::NAME);
     }
     one_by_one(every_socket!(check));
 }
@@ -112,12 +109,13 @@ fn common_values_out_of_range_are_refused_by_name() {
         for good in [1, 8192] {
             let socket = S::with(new().send_queue(good).recv_queue(good));
             let options = socket.options();
-            assert_eq!((options.get_send_queue(), options.get_recv_queue()), (good, good));
+            let settings = options.settings();
+            assert_eq!((settings.send_queue, settings.recv_queue), (good, good));
             socket.set_options(options.send_queue(0)).unwrap_err();
-            assert_eq!(socket.options().get_send_queue(), good);
+            assert_eq!(socket.options().settings().send_queue, good);
         }
         let most = new().send_queue_bytes(usize::MAX).recv_queue_bytes(usize::MAX);
-        assert_eq!(S::with(most).options().get_recv_queue_bytes(), usize::MAX);
+        assert_eq!(S::with(most).options().settings().recv_queue_bytes, usize::MAX);
     }
     one_by_one(every_socket!(check));
     let error = Pair::with_options(Options::new().recv_queue(8193)).unwrap_err();
@@ -211,13 +209,14 @@ fn an_option_is_had_or_not_and_in_range_or_not() {
 
 /// What can be read back of the options that not every socket has.
 fn own_values(options: &Options) -> impl PartialEq + std::fmt::Debug + use<> {
+    let settings = options.settings();
     (
-        options.get_ttl(),
-        (options.get_resend_interval(), options.get_max_resends(), options.get_survey_deadline()),
-        options.get_survey_storage(),
-        options.get_overflow(),
-        (options.get_sub_queue(), options.get_prefer_new(), options.get_conflate()),
-        (options.get_send_priority(), options.get_recv_priority()),
+        settings.ttl,
+        (settings.resend_interval, settings.max_resends, settings.survey_deadline),
+        settings.survey_storage,
+        settings.overflow,
+        (settings.sub_queue, settings.prefer_new, settings.conflate),
+        (settings.send_priority, settings.recv_priority),
     )
 }
 
@@ -246,9 +245,9 @@ fn set_options_is_all_or_nothing() {
     let pair = Pair::new();
     let bad = pair.options().send_timeout(SOON).send_queue(0);
     pair.set_options(bad).unwrap_err();
-    assert_eq!(pair.options().get_send_timeout(), None);
+    assert_eq!(pair.options().settings().send_timeout, None);
     pair.set_options(pair.options().send_timeout(SOON)).unwrap();
-    assert_eq!(pair.options().get_send_timeout(), Some(SOON));
+    assert_eq!(pair.options().settings().send_timeout, Some(SOON));
 }
 
 /// C301, C385: NN_RCVMAXSIZE is set after `bind` by nanomsg's own programs.
@@ -381,7 +380,10 @@ fn a_closed_socket_takes_no_options() {
         let socket = S::new();
         socket.close().unwrap();
         let error = socket.set_options(Options::new().send_queue(7)).unwrap_err();
-        assert_eq!((error, socket.options().get_send_queue() == 7), (OptionError::Closed, false));
+        assert_eq!(
+            (error, socket.options().settings().send_queue == 7),
+            (OptionError::Closed, false)
+        );
     }
     one_by_one(every_socket!(check));
 }
@@ -395,7 +397,7 @@ fn a_socket_keeps_the_name_it_was_made_with() {
 
 #[test]
 fn a_ttl_that_no_socket_takes_reads_as_the_default() {
-    assert_eq!([1, 255, 256].map(|hops| Options::new().ttl(hops).get_ttl()), [1, 255, 8]);
+    assert_eq!([1, 255, 256].map(|hops| Options::new().ttl(hops).settings().ttl), [1, 255, 8]);
 }
 
 /// A time beyond the end of time used to panic on the I/O thread, and every socket of its runtime

@@ -853,7 +853,7 @@ fn endpoints_and_contexts_say_in_debug_how_they_stand() {
     assert_eq!(format!("{endpoint:?}"), text);
     assert_eq!(endpoint.to_string(), "bound to inproc://endpoint-debug");
     let context = Req::new().context();
-    context.set_recv_timeout(Duration::from_secs(1));
+    context.set_default_recv_timeout(Duration::from_secs(1));
     assert_eq!(format!("{context:?}"), "ReqContext { closed: false, recv_timeout: Some(1s), .. }");
     assert!(!format!("{pull:?}").is_empty());
 }

@@ -200,11 +200,11 @@ fn intervals_are_checked_and_read_back() {
     assert!(matches!(error, OptionError::Invalid { option: "reconnect_interval", .. }));
     let good = Options::new().reconnect_interval(ms(7)).reconnect_max(ms(70));
     let req = Req::with_options(good).unwrap();
-    assert_eq!(req.options().get_reconnect_interval(), ms(7));
-    assert_eq!(req.options().get_reconnect_max(), Some(ms(70)));
+    assert_eq!(req.options().settings().reconnect_interval, ms(7));
+    assert_eq!(req.options().settings().reconnect_max, Some(ms(70)));
     let defaults = Options::new();
-    assert_eq!(defaults.get_reconnect_interval(), ms(100));
-    assert_eq!(defaults.get_reconnect_max(), None);
+    assert_eq!(defaults.settings().reconnect_interval, ms(100));
+    assert_eq!(defaults.settings().reconnect_max, None);
 }
 
 /// C283, as far as it goes without a name server: a name that does not resolve is asked for again,

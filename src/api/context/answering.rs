@@ -211,12 +211,12 @@ impl<R: Answers> Context<R, Answering> {
 
     /// How long a send of this context may wait, for later calls; `None`: for ever; zero: one
     /// attempt. Default: what the socket had when the context was made.
-    pub fn set_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
+    pub fn set_default_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
         *self.shared.send_timeout.lock() = timeout.into();
     }
 
     /// How long a send of this context may wait.
-    pub fn get_send_timeout(&self) -> Option<Duration> {
+    pub fn default_send_timeout(&self) -> Option<Duration> {
         *self.shared.send_timeout.lock()
     }
 

@@ -171,8 +171,8 @@ impl Opens<Asking> for role::Surveyor {
     const RECEIVERS: Receivers = Receivers::Many;
 
     fn open(core: &Handle<protocol::Surveyor>) -> Asking {
-        let options = core.options();
-        let (deadline, storage) = (options.get_survey_deadline(), options.get_survey_storage());
+        let settings = core.options().settings();
+        let (deadline, storage) = (settings.survey_deadline, settings.survey_storage);
         Asking { conversation: core.enter(|entry| entry.parts().0.open(deadline, storage)) }
     }
 
