@@ -92,9 +92,9 @@ impl Receives for role::Rep {
     type Item = Request;
 }
 
-impl Takes for role::Rep {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Request> for role::Rep {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Request, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -136,9 +136,9 @@ impl Receives for role::Respondent {
     type Item = Question;
 }
 
-impl Takes for role::Respondent {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Question> for role::Respondent {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Question, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -218,8 +218,7 @@ impl<R: Answers> Asked<R> {
     /// `TimedOut`, `Closed` or `TooLarge`; the error holds the answer and the right to give it.
     #[doc(alias("answer", "respond", "nn_send", "nng_send", "zmq_send"))]
     pub fn reply(self, answer: impl Into<Message>) -> Result<(), ReplyError<Self>> {
-        let patience = Patience::For(self.core.send_timeout());
-        self.answer(answer.into(), patience)
+        self.answer(answer.into(), Patience::AsSet)
     }
 
     /// Answers if there is room now.

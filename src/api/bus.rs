@@ -39,13 +39,23 @@ impl Role for role::Bus {
 
 impl Sends for role::Bus {}
 
+impl Gives for role::Bus {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for role::Bus {
     type Item = Message;
 }
 
-impl Takes for role::Bus {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for role::Bus {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 

@@ -35,13 +35,23 @@ impl Role for role::Pair {
 
 impl Sends for role::Pair {}
 
+impl Gives for role::Pair {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for role::Pair {
     type Item = Message;
 }
 
-impl Takes for role::Pair {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for role::Pair {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 

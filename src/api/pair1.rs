@@ -39,13 +39,23 @@ impl Role for role::Pair1 {
 
 impl Sends for role::Pair1 {}
 
+impl Gives for role::Pair1 {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for role::Pair1 {
     type Item = Message;
 }
 
-impl Takes for role::Pair1 {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for role::Pair1 {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -93,13 +103,23 @@ impl Role for role::PolyPair1 {
 
 impl Sends for role::PolyPair1 {}
 
+impl Gives for role::PolyPair1 {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for role::PolyPair1 {
     type Item = Message;
 }
 
-impl Takes for role::PolyPair1 {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for role::PolyPair1 {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -144,7 +164,7 @@ impl PolyPair1 {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn send_to(&self, pipe: PipeId, message: impl Into<Message>) -> Result<(), SendError> {
-        self.send_by(pipe, Patience::For(self.core.send_timeout()), message.into())
+        self.send_by(pipe, Patience::AsSet, message.into())
     }
 
     /// As [`send_to`](Self::send_to), if it need not wait.

@@ -45,6 +45,16 @@ impl Role for role::Pub {
 
 impl Sends for role::Pub {}
 
+impl Gives for role::Pub {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Engine for role::Pub {
     type Protocol = protocol::Pub;
 

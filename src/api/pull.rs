@@ -40,9 +40,9 @@ impl Receives for role::Pull {
     type Item = Message;
 }
 
-impl Takes for role::Pull {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for role::Pull {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 

@@ -40,6 +40,16 @@ impl Role for role::Push {
 
 impl Sends for role::Push {}
 
+impl Gives for role::Push {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Engine for role::Push {
     type Protocol = protocol::Push;
 

@@ -108,13 +108,23 @@ impl Role for Raw<role::Pair> {
 
 impl Sends for Raw<role::Pair> {}
 
+impl Gives for Raw<role::Pair> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Pair> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Pair> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Pair> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -125,13 +135,23 @@ impl Role for Raw<role::Pair1> {
 
 impl Sends for Raw<role::Pair1> {}
 
+impl Gives for Raw<role::Pair1> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Pair1> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Pair1> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Pair1> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -142,6 +162,16 @@ impl Role for Raw<role::Push> {
 
 impl Sends for Raw<role::Push> {}
 
+impl Gives for Raw<role::Push> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Role for Raw<role::Pull> {
     type Send = NoSend;
     type Recv = CanRecv<Message>;
@@ -151,9 +181,9 @@ impl Receives for Raw<role::Pull> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Pull> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Pull> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -164,6 +194,16 @@ impl Role for Raw<role::Pub> {
 
 impl Sends for Raw<role::Pub> {}
 
+impl Gives for Raw<role::Pub> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Role for Raw<role::Sub> {
     type Send = NoSend;
     type Recv = CanRecv<Message>;
@@ -173,9 +213,9 @@ impl Receives for Raw<role::Sub> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Sub> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Sub> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -186,13 +226,23 @@ impl Role for Raw<role::Bus> {
 
 impl Sends for Raw<role::Bus> {}
 
+impl Gives for Raw<role::Bus> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Bus> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Bus> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Bus> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -203,13 +253,23 @@ impl Role for Raw<role::Req> {
 
 impl Sends for Raw<role::Req> {}
 
+impl Gives for Raw<role::Req> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Req> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Req> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Req> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -220,13 +280,23 @@ impl Role for Raw<role::Rep> {
 
 impl Sends for Raw<role::Rep> {}
 
+impl Gives for Raw<role::Rep> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Rep> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Rep> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Rep> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -237,13 +307,23 @@ impl Role for Raw<role::Surveyor> {
 
 impl Sends for Raw<role::Surveyor> {}
 
+impl Gives for Raw<role::Surveyor> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Surveyor> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Surveyor> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Surveyor> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 
@@ -254,13 +334,23 @@ impl Role for Raw<role::Respondent> {
 
 impl Sends for Raw<role::Respondent> {}
 
+impl Gives for Raw<role::Respondent> {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError> {
+        send::give::<Self>(core, patience, message)
+    }
+}
+
 impl Receives for Raw<role::Respondent> {
     type Item = Message;
 }
 
-impl Takes for Raw<role::Respondent> {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for Raw<role::Respondent> {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 

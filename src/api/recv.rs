@@ -40,7 +40,7 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
         "zmq_msg_recv"
     ))]
     pub fn recv(&self) -> Result<R::Item, RecvError> {
-        self.take(Patience::For(self.core.recv_timeout()))
+        self.take(Patience::AsSet)
     }
 
     /// Receives the next message if it is there.
@@ -117,21 +117,33 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
 
     #[inline]
     fn take(&self, patience: Patience) -> Result<R::Item, RecvError> {
-        Ok(R::Item::of(&self.core, R::take(&self.core, patience)?))
+        R::take(&self.core, patience)
     }
 }
 
-/// Where a receive of a role is compiled: in this crate, together with the rings.
+/// Where a receive of a role is compiled, from the call to the message in the caller's hands: in this crate,
+/// together with the rings.
 ///
-/// Each role implements it with one and the same line. A generic in its place would be compiled in each
-/// crate that calls it, where nothing of what it calls can be inlined.
-pub(crate) trait Takes: Engine {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError>;
+/// Each role implements it with one and the same line, [`take`]. A generic in its place would be compiled in
+/// each crate that calls it, where nothing of what it calls can be inlined, and where the message would be
+/// moved once more.
+pub(crate) trait Takes<T>: Engine {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<T, RecvError>;
+}
+
+/// What [`Takes`] does for each role.
+#[inline(always)]
+pub(super) fn take<R: Receives>(
+    core: &Handle<R::Protocol>,
+    patience: Patience,
+) -> Result<R::Item, RecvError> {
+    core.take(patience).map(|received| R::Item::of(core, received))
 }
 
 impl<P: Protocol<From: Source, Received: Outcome>> Core<P> {
     /// Receives on the socket itself.
-    pub(super) fn take(&self, patience: Patience) -> Result<P::Received, RecvError> {
+    #[inline]
+    fn take(&self, patience: Patience) -> Result<P::Received, RecvError> {
         let from = P::From::of_socket();
         let attempt =
             |protocol: &mut P, io: &mut SocketPort<'_>, now| protocol.recv(&from, now, io);

@@ -74,7 +74,7 @@ impl Req {
         "ask", "call", "nn_send", "nn_recv", "nng_send", "nng_recv", "zmq_send", "zmq_recv"
     ))]
     pub fn request(&self, message: impl Into<Message>) -> Result<Message, RequestError> {
-        self.ask(message.into(), Patience::For(self.core.recv_timeout()))
+        self.ask(message.into(), Patience::AsSet)
     }
 
     /// Sends a request and waits for its reply, up to `timeout`. Zero: sends it, looks once, and gives it up;

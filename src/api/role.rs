@@ -40,7 +40,7 @@ use std::marker::PhantomData;
 use super::answer::Asked;
 use super::context::{AskingProtocol, Keeps, Opens};
 use super::recv::{Source, Takes, Yields};
-use super::send::Destination;
+use super::send::{Destination, Gives};
 use crate::error::SendError;
 use crate::message::Message;
 use crate::options::Options;
@@ -71,7 +71,10 @@ pub trait Role: Engine {
     note = "a `Rep` answers with `reply` on the `Request` that `recv` returns, a `Respondent` on the `Question`",
     note = "a `Pull` only receives what a `Push` sends, and a `Sub` what a `Pub` sends"
 )]
-pub trait Sends: Role<Send = CanSend> + Engine<Protocol: Protocol<To: Destination>> {}
+pub trait Sends:
+    Role<Send = CanSend> + Gives + Engine<Protocol: Protocol<To: Destination>>
+{
+}
 
 /// A role whose sockets have `recv` and its other forms: those that only receive, those that do both, and all
 /// raw ones but PUSH and PUB.
@@ -86,7 +89,7 @@ pub trait Sends: Role<Send = CanSend> + Engine<Protocol: Protocol<To: Destinatio
 )]
 pub trait Receives:
     Role<Recv = CanRecv<<Self as Receives>::Item>>
-    + Takes
+    + Takes<<Self as Receives>::Item>
     + Engine<Protocol: Protocol<From: Source, Received: Outcome + 'static>>
 {
     /// What it receives: a [`Message`](crate::Message), or of a `Rep` a [`Request`](crate::Request) and of a

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::poller::WatchSend;
-use super::role::{CanSend, Sends};
+use super::role::{CanSend, Engine, Sends};
 use super::socket::Socket;
 #[cfg(feature = "futures")]
 use super::stream::SendSink;
@@ -37,8 +37,7 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
     /// `TimedOut`, `Closed` or `TooLarge`, of a raw socket also `Header`; with the message inside.
     #[doc(alias("nn_send", "nn_sendmsg", "nng_send", "nng_sendmsg", "zmq_send", "zmq_msg_send"))]
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let (message, patience) = (message.into(), Patience::For(self.core.send_timeout()));
-        self.core.send(ONLY_SEND, patience, &Destination::of(&message), message)
+        R::give(&self.core, Patience::AsSet, message.into())
     }
 
     /// Sends a message if there is room now.
@@ -48,8 +47,7 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
     /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
     #[doc(alias("NN_DONTWAIT", "NNG_FLAG_NONBLOCK", "ZMQ_DONTWAIT"))]
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
-        self.core.send(ONLY_SEND, Patience::None, &Destination::of(&message), message)
+        R::give(&self.core, Patience::None, message.into())
     }
 
     /// Sends a message, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for
@@ -63,8 +61,7 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
         message: impl Into<Message>,
         timeout: Duration,
     ) -> Result<(), SendError> {
-        let (message, patience) = (message.into(), Patience::For(Some(timeout)));
-        self.core.send(ONLY_SEND, patience, &Destination::of(&message), message)
+        R::give(&self.core, Patience::For(Some(timeout)), message.into())
     }
 
     /// Sends a message, waiting for room as a task. Has no timeout of its own.
@@ -95,6 +92,26 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
     pub fn sink(&self) -> SendSink<Self> {
         SendSink::new(self.clone())
     }
+}
+
+/// Where a send of a role is compiled: in this crate, for the reason for which [`Takes`](super::recv::Takes)
+/// is. Each role implements it with one and the same line, [`give`].
+pub(crate) trait Gives: Engine {
+    fn give(
+        core: &Core<Self::Protocol>,
+        patience: Patience,
+        message: Message,
+    ) -> Result<(), SendError>;
+}
+
+/// What [`Gives`] does for each role.
+#[inline(always)]
+pub(super) fn give<R: Sends>(
+    core: &Core<R::Protocol>,
+    patience: Patience,
+    message: Message,
+) -> Result<(), SendError> {
+    core.send(ONLY_SEND, patience, &Destination::of(&message), message)
 }
 
 impl<R: Sends, V> WatchSend for Socket<R, CanSend, V> {
@@ -208,6 +225,7 @@ pub(super) const POLLED_TOO_OFTEN: &str = "it is not polled any more once it was
 
 impl<P: Protocol> Core<P> {
     /// Sends a message, or gives it back.
+    #[inline]
     pub(super) fn send(
         &self,
         interest: Interest,

@@ -55,9 +55,9 @@ impl Receives for role::Sub {
     type Item = Message;
 }
 
-impl Takes for role::Sub {
-    fn take(core: &Core<Self::Protocol>, patience: Patience) -> Result<Received<Self>, RecvError> {
-        core.take(patience)
+impl Takes<Message> for role::Sub {
+    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
+        recv::take::<Self>(core, patience)
     }
 }
 

@@ -121,7 +121,7 @@ impl Survey {
     ///
     /// `TimedOut` when one of the two is over; `Closed`. A receive timeout does not end the survey.
     pub fn recv(&self) -> Result<Message, RecvError> {
-        self.receive(Patience::For(self.conversing.core().recv_timeout()))
+        self.receive(Patience::AsSet)
     }
 
     /// Receives the next answer if it is there.

@@ -16,7 +16,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::body::StateLock;
 use crate::detach::DetachReason;
@@ -283,16 +283,6 @@ impl<P: Protocol> Core<P> {
             std::mem::swap(&mut *in_force, &mut options);
             Ok(())
         })
-    }
-
-    #[inline]
-    pub(crate) fn send_timeout(&self) -> Option<Duration> {
-        self.limits.send_timeout()
-    }
-
-    #[inline]
-    pub(crate) fn recv_timeout(&self) -> Option<Duration> {
-        self.limits.recv_timeout()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -26,6 +26,8 @@ pub(crate) enum Patience {
     None,
     /// For so long, from the first attempt in vain; `None`: for ever. The clock is not asked before.
     For(Option<Duration>),
+    /// As long as the options say, which are asked after the first attempt in vain.
+    AsSet,
 }
 
 /// Why an operation did not succeed.
@@ -130,7 +132,12 @@ impl<P: Protocol> Core<P> {
         patience: Patience,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
-        let Patience::For(timeout) = patience else { return Err(Failure::WouldBlock) };
+        let timeout = match (patience, interest) {
+            (Patience::None, _) => return Err(Failure::WouldBlock),
+            (Patience::For(timeout), _) => timeout,
+            (Patience::AsSet, Interest::Send(_)) => self.limits.send_timeout(),
+            (Patience::AsSet, _) => self.limits.recv_timeout(),
+        };
         // A timeout beyond the end of time is none.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let sleeper = || match self.leadership().cloned() {
