@@ -1,4 +1,4 @@
-//! Options: everything about a socket or an endpoint that can be set, as plain data.
+//! Options: all settings of a socket or an endpoint, as plain data.
 //!
 //! Owns the values, their defaults and their ranges. An [`Options`] is checked as a whole when a
 //! socket takes it, so a wrong value is a typed error there and never a surprise later. Source of
@@ -28,10 +28,9 @@ const PRIORITY: RangeInclusive<usize> =
 
 /// The options of a socket.
 ///
-/// A plain value with chained setters; nothing is checked until a socket takes it
-/// (`with_options`, `set_options`). An option that only some sockets have is refused by the others; those
-/// of waiting, queues and connections are taken by all, and mean nothing to a socket that never does what
-/// they are about.
+/// A plain value with chained setters. A socket checks the values when it takes them (`with_options`,
+/// `set_options`), and refuses options that belong to other protocols. All sockets take the options about
+/// waiting, queues and connections, even those that have no use for one, such as the send queue of a PULL.
 ///
 /// ```
 /// use sinew::{Options, Pair};
@@ -103,20 +102,20 @@ impl Default for Options {
     }
 }
 
-/// The longest message that is sent or received, as nanomsg and mangos have it too.
+/// The default limit of messages sent and received, the same as in nanomsg and mangos.
 const MAX_SIZE: usize = 1 << 20;
 
-/// What the options that only some protocols have are when they are not set.
+// The defaults of options that only some protocols have.
 const TTL: u8 = 8;
 const RESEND_INTERVAL: Duration = Duration::from_secs(60);
 const SURVEY_DEADLINE: Duration = Duration::from_secs(1);
 const SURVEY_STORAGE: usize = 128;
 const SUB_QUEUE: usize = 128;
 
-/// Beyond it there is nothing to gain.
+/// A longer spin gains nothing.
 const LONGEST_SPIN: Duration = Duration::from_millis(1);
 
-/// What `send_queue` is, but for the sockets that have a default of their own.
+/// The default of `send_queue`, except for sockets that have their own.
 const SEND_QUEUE: usize = 128;
 
 impl Options {
@@ -125,33 +124,32 @@ impl Options {
         Self::default()
     }
 
-    /// A name for log records, metrics and `Debug`: any text. Default: the kind of socket and a number,
-    /// such as `push-1`.
+    /// A name for log records, metrics and `Debug`: any text. Default: the socket type and a number, such
+    /// as `push-1`.
     ///
-    /// Taken when the socket is made: `set_options` does not change it. Nothing sees to it that it is
-    /// unique.
+    /// Names need not be unique. A socket takes its name when it is made; `set_options` does not change it.
     #[doc(alias("NN_SOCKET_NAME", "NNG_OPT_SOCKNAME"))]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How long a send may wait. Default `None`: for ever, as is `Duration::MAX`. Zero: one attempt, then
+    /// How long a send may wait. Default `None`: forever, as does `Duration::MAX`. Zero: one attempt, then
     /// `TimedOut`.
     ///
-    /// Takes effect for later calls; a context has what the socket had when it was made. Without effect
-    /// on `try_`, `_timeout` and `_async` calls.
+    /// Takes effect for later calls; a context keeps the value that the socket had when the context was
+    /// made. Has no effect on `try_`, `_timeout` and `_async` calls.
     #[doc(alias("NN_SNDTIMEO", "NNG_OPT_SENDTIMEO", "ZMQ_SNDTIMEO"))]
     pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.send_timeout = timeout.into();
         self
     }
 
-    /// How long a receive or a request may wait. Default `None`: for ever, as is `Duration::MAX`. Zero: one
+    /// How long a receive or a request may wait. Default `None`: forever, as does `Duration::MAX`. Zero: one
     /// attempt, then `TimedOut`.
     ///
-    /// Takes effect for later calls; a context has what the socket had when it was made. Without effect
-    /// on `try_`, `_timeout` and `_async` calls, and on iterators.
+    /// Takes effect for later calls; a context keeps the value that the socket had when the context was
+    /// made. Has no effect on `try_`, `_timeout` and `_async` calls, nor on iterators.
     #[doc(alias("NN_RCVTIMEO", "NNG_OPT_RECVTIMEO", "ZMQ_RCVTIMEO"))]
     pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.recv_timeout = timeout.into();
@@ -180,12 +178,14 @@ impl Options {
 
     /// How many messages may wait in the receive queue of one pipe, 1 to 8192. Default 128.
     ///
-    /// A connection stops reading when its queue is full, and the peer feels back-pressure. With less than
-    /// the default, here or in [`recv_queue_bytes`](Self::recv_queue_bytes), it reads no further than the
-    /// queue has room for, at the price of up to two reads for a message. Otherwise it reads by the block:
-    /// what one read of at most 256 KiB has brought is kept, and the queue may run over by that much. What
-    /// is not read waits in the kernel, as far as its buffers go; see
-    /// [`kernel_recv_buffer`](Self::kernel_recv_buffer). Takes effect for pipes made later.
+    /// A connection stops reading when its queue is full, and the peer feels back-pressure. Messages that are
+    /// not read wait in the kernel, as far as its buffers go; see
+    /// [`kernel_recv_buffer`](Self::kernel_recv_buffer).
+    ///
+    /// With the default or more, a connection reads by the block: it keeps all that one read of at most 256
+    /// KiB brought, and the queue may exceed its bound by that much. With less than the default, here or in
+    /// [`recv_queue_bytes`](Self::recv_queue_bytes), it reads no further than the queue has room for, at the
+    /// price of up to two reads for a message. Takes effect for pipes made later.
     #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
     pub fn recv_queue(mut self, messages: usize) -> Self {
         self.recv_queue = messages;
@@ -197,39 +197,38 @@ impl Options {
     ///
     /// One message always fits, whatever its size. See [`recv_queue`](Self::recv_queue).
     ///
-    /// All peers together that are gone may leave as much behind unread, each message and 1 KiB for each
-    /// peer. Nothing of it is lost: once it is more, the socket accepts no peer, connects to none again,
-    /// and reads no further from one that has left, until the program has received half of it. Peers that
-    /// stay are read as before; those that knock wait, and
-    /// [`intake_pauses`](crate::Stats::intake_pauses) is counted. On SUB and BUS, which do not let their
-    /// senders wait, the oldest is dropped instead, and counted as
-    /// [`PeerLeft`](crate::DropReason::PeerLeft).
+    /// The same number bounds what all peers that are gone have left unread, counting their messages and 1
+    /// KiB for each of these peers. When they exceed it, nothing is lost: the socket accepts no peer,
+    /// reconnects to none, and reads no further from one that has left, until the program has received half
+    /// of it. Connected peers are read as before. New peers wait, and
+    /// [`intake_pauses`](crate::Stats::intake_pauses) counts it. SUB and BUS, which never make their senders
+    /// wait, drop the oldest message instead and count it as [`PeerLeft`](crate::DropReason::PeerLeft).
     #[doc(alias("NN_RCVBUF"))]
     pub fn recv_queue_bytes(mut self, bytes: usize) -> Self {
         self.recv_queue_bytes = bytes;
         self
     }
 
-    /// How long a call that has to wait looks again and again before it sleeps, 0 to 1 ms. Default
-    /// zero: not at all, except that a socket with inproc endpoints only looks for 5 us.
+    /// How long a call that has to wait polls before it sleeps, 0 to 1 ms. Default zero: not at all, except
+    /// that a socket with only inproc endpoints polls for 5 us.
     ///
-    /// Answers that come within that time come several microseconds earlier, at the price of a
-    /// processor that is busy meanwhile: 5 to 10 us is a good value where answers are quick. It adapts:
-    /// a socket that looks in vain does so less and less often, down to one wait in 512. Without effect
-    /// on PUSH, PUB and SUB, on tasks, and on a machine with one processor. Takes effect for later calls.
+    /// A message that arrives within that time is received several microseconds earlier, at the price of a
+    /// busy processor: 5 to 10 us is a good value where answers are quick. It adapts: a socket that polls in
+    /// vain does so less and less often, down to one wait in 512. Has no effect on PUSH, PUB and SUB, on
+    /// tasks, and on a machine with one processor. Takes effect for later calls.
     pub fn spin(mut self, time: Duration) -> Self {
         self.spin = time;
         self
     }
 
-    /// The longest message that may be sent, in bytes, protocol header included. Default 1 MiB, which is the
-    /// default of what peers take, or `max_recv_size` where that is more.
+    /// The longest message that may be sent, in bytes, protocol header included. Default: 1 MiB, the limit
+    /// that peers have by default, or `max_recv_size` if that is more.
     ///
-    /// Set it to what the peers accept: one that is announced more than its `max_recv_size` closes the
-    /// connection without a word, and the message is lost. Here it is an error, `TooLarge`, with the message
-    /// inside. The header is 4 bytes for REQ, SURVEYOR and PAIR v1, and what it was in the request for an
-    /// answer; each device on the way adds 4. `None`: no limit. Zero: only empty messages. A socket whose
-    /// endpoints are all inproc has no limit unless one is set. Takes effect for later calls.
+    /// Set it to what the peers accept. A peer that meets a message over its `max_recv_size` closes the
+    /// connection without a word, and the message is lost; over this limit the send fails with `TooLarge`,
+    /// and gives the message back. The header has 4 bytes in REQ, SURVEYOR and PAIR v1, and in an answer as
+    /// many as in the request; each device on the way adds 4. `None`: no limit. Zero: only empty messages. A
+    /// socket whose endpoints are all inproc has no limit unless one is set. Takes effect for later calls.
     pub fn max_send_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.max_send_size = Some(bytes.into());
         self
@@ -237,53 +236,55 @@ impl Options {
 
     /// The longest message that may be received, in bytes, protocol header included. Default 1 MiB.
     ///
-    /// A peer that announces more is disconnected before any memory is taken for it, and
-    /// `oversize` is counted. `None`: no limit. Zero: only empty messages. Not enforced on inproc.
+    /// A peer that announces a longer message is disconnected before any memory is allocated for it, and
+    /// `oversize` counts it. `None`: no limit. Zero: only empty messages. Not enforced on inproc.
     ///
-    /// Takes effect for what is read from then on, on the endpoints and connections there are as well, except
-    /// on endpoints that were given a limit of their own (`bind_with`, `connect_with`). A message is judged by
-    /// the length it announces: one that is on its way when the limit is lowered is received.
+    /// Takes effect for messages read later, also on existing endpoints and connections, except on endpoints
+    /// with a limit of their own (`bind_with`, `connect_with`). A message whose length was already announced
+    /// when the limit is lowered is received.
     #[doc(alias("NN_RCVMAXSIZE", "NNG_OPT_RECVMAXSZ", "ZMQ_MAXMSGSIZE"))]
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.endpoint.max_recv_size = bytes.into();
         self
     }
 
-    /// How long the connections of a closed socket may go on writing what was queued. Default zero:
-    /// what can be handed to the kernel without waiting is, the rest is dropped and counted.
+    /// How long the connections of a closed socket may go on writing what was queued. Default zero: the
+    /// socket hands the kernel what it takes without waiting, and drops and counts the remainder.
     ///
-    /// `close` itself takes 25 ms at most; the I/O thread does the rest. A program that is about to exit
-    /// calls `drain` instead, and so does one that drops its own [`Runtime`](crate::Runtime) with the
-    /// socket. `Duration::MAX`: until all is written or the peer is gone. Taken when a socket, an endpoint
-    /// or a pipe is closed. No effect on inproc.
+    /// `close` itself takes at most 25 ms; the I/O thread writes on. A program that is about to exit, or to
+    /// drop its own [`Runtime`](crate::Runtime) with the socket, should call `drain` instead.
+    /// `Duration::MAX`: until all is written or the peer is gone. Takes effect when a socket, an endpoint or a
+    /// pipe is closed. No effect on inproc.
     #[doc(alias("NN_LINGER", "ZMQ_LINGER"))]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// Decides which peers are let in: called once for each, before any message can pass.
+    /// Decides which peers are let in. Default: all.
     ///
-    /// Default: everyone. The callback may take its time: it holds up the peer that it decides about, and
-    /// nothing else. For tcp, ipc and transports of the program's own it runs on a thread of its own, made
-    /// when it is needed and named `sinew-admit`; up to 64 for each I/O thread run at once, and further
-    /// peers wait for one of these. So it may run at the same time on several threads. Once 1024 peers of a
-    /// socket are being decided about, its listeners accept no more until half of them are, and
-    /// [`intake_pauses`](crate::Stats::intake_pauses) is counted; who knocks meanwhile waits in the kernel. For inproc it runs
-    /// in the thread that binds or connects, or for a later attempt on such a thread. In a manual runtime
-    /// it runs in the thread that turns the loop, which may be any that waits in a call of a socket.
+    /// The callback is called once for each peer, before any message can pass. It may take its time, since it
+    /// holds up nothing but the peer that it decides about. If it returns `false` or panics, the peer sees
+    /// its connection closed, and `rejected_pipes` counts it. If the endpoint or the socket is closed
+    /// meanwhile, the peer is turned away at once, whatever the callback returns. Takes effect for peers that
+    /// come later.
     ///
-    /// No lock of the socket is held. It may close the socket, and make any other call; where it runs in a
-    /// thread that turns a loop, none that waits. When it panics the peer is turned away. A peer that is
-    /// turned away sees its connection closed, and `rejected_pipes` is counted. When its endpoint or the
-    /// socket is closed meanwhile the peer is turned away at once, whatever the callback says in the end.
-    /// Takes effect for peers that come later.
+    /// For tcp, ipc and custom transports it runs on a thread named `sinew-admit`, made when it is needed.
+    /// Up to 64 such threads for each I/O thread run at once, so the callback must expect to be called
+    /// concurrently; further peers wait for a thread. While 1024 peers of a socket wait for a decision, its
+    /// listeners accept no more, until half of them are decided, and
+    /// [`intake_pauses`](crate::Stats::intake_pauses) counts it; new peers wait in the kernel. For inproc it
+    /// runs in the thread that binds or connects, or for a later attempt on a `sinew-admit` thread. In a
+    /// manual runtime it runs in the thread that turns the loop, which may be any that waits in a call.
+    ///
+    /// No lock of the socket is held. The callback may close the socket or make any other call, but no call
+    /// that waits if it runs in a thread that turns a loop.
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.admit = Some(Arc::new(admit));
         self
     }
 
-    /// How long a connector waits before it tries again. Default 100 ms; zero is invalid.
+    /// How long a dialer pauses before it tries again. Default 100 ms; zero is invalid.
     ///
     /// Takes effect for endpoints made later. See [`EndpointOptions::reconnect_interval`].
     #[doc(alias("NN_RECONNECT_IVL", "NNG_OPT_RECONNMINT", "ZMQ_RECONNECT_IVL"))]
@@ -292,7 +293,7 @@ impl Options {
         self
     }
 
-    /// The longest wait between attempts. Default `None`: always `reconnect_interval`.
+    /// The longest pause between attempts. Default `None`: always `reconnect_interval`.
     ///
     /// Takes effect for endpoints made later. See [`EndpointOptions::reconnect_max`].
     #[doc(alias("NN_RECONNECT_IVL_MAX", "NNG_OPT_RECONNMAXT", "ZMQ_RECONNECT_IVL_MAX"))]
@@ -301,27 +302,29 @@ impl Options {
         self
     }
 
-    /// How long one attempt to connect may take until a connection stands. Default 10 s; zero is invalid.
+    /// How long one attempt may take until the connection is established. Default 10 s; zero is invalid.
     ///
-    /// All of the attempt counts: looking up the name, and trying all its addresses, which begin 250 ms
-    /// apart, whichever answers first. An address that does not answer is asked again every second, so
-    /// that a network that returns is noticed soon. What comes then has
-    /// [`handshake_timeout`](Self::handshake_timeout). The attempt of `connect_now` fails with
-    /// [`AttemptError::TimedOut`](crate::AttemptError::TimedOut); `connect` tries again after
-    /// [`reconnect_interval`](Self::reconnect_interval). `None`: as long as the system lets it, which
-    /// for tcp is about two minutes on Linux. No effect on inproc. Takes effect for endpoints made later.
+    /// The whole attempt counts: looking up the name, and trying all its addresses. Attempts at the addresses
+    /// begin 250 ms apart, and the first that succeeds wins. An address that does not answer is tried again
+    /// every second, so that a network that returns is noticed soon. The exchange of headers that follows has
+    /// its own limit, [`handshake_timeout`](Self::handshake_timeout).
+    ///
+    /// When the time is over, `connect_now` fails with
+    /// [`AttemptError::TimedOut`](crate::AttemptError::TimedOut), and `connect` tries again after
+    /// [`reconnect_interval`](Self::reconnect_interval). `None`: the system's own limit, about two minutes for
+    /// tcp on Linux. No effect on inproc. Takes effect for endpoints made later.
     #[doc(alias("ZMQ_CONNECT_TIMEOUT"))]
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.endpoint.connect_timeout = timeout.into();
         self
     }
 
-    /// How long a peer may take for its connection header, all in all. Default 10 s; zero is invalid.
+    /// How long a peer may take to send its whole connection header. Default 10 s; zero is invalid.
     ///
-    /// Counted from when the connection stands; for connecting there is [`connect_timeout`](Self::connect_timeout). On
-    /// inproc, how long `connect_now` waits for a socket that lets nobody in for the time being (see
-    /// [`recv_queue_bytes`](Self::recv_queue_bytes)).
-    /// `Duration::MAX`: for ever. Takes effect for endpoints made later.
+    /// Counted from when the connection is established; [`connect_timeout`](Self::connect_timeout) bounds the
+    /// time before. On inproc, how long `connect_now` waits for a socket that lets nobody in for the time
+    /// being (see [`recv_queue_bytes`](Self::recv_queue_bytes)). `Duration::MAX`: forever. Takes effect for
+    /// endpoints made later.
     #[doc(alias("ZMQ_HANDSHAKE_IVL"))]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.handshake_timeout = timeout;
@@ -337,69 +340,69 @@ impl Options {
         self
     }
 
-    /// How long a tcp connection is silent before the kernel probes the peer. Default `None`: never. Zero
-    /// is invalid.
+    /// How long a tcp connection may be silent before the kernel probes the peer. Default `None`: the kernel
+    /// never probes. Zero is invalid.
     ///
-    /// In whole seconds, rounded up; more than 32,767 s, the most that Linux takes, is taken for that. Takes
-    /// effect for endpoints made later. No effect on other transports.
+    /// Rounded up to whole seconds, and down to 32,767 s, the most that Linux accepts. Takes effect for
+    /// endpoints made later. No effect on other transports.
     #[doc(alias("NNG_OPT_TCP_KEEPALIVE", "ZMQ_TCP_KEEPALIVE"))]
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.endpoint.tcp_keepalive = idle.into();
         self
     }
 
-    /// How large the kernel's buffer for what a connection sends is, in bytes (`SO_SNDBUF`). Default `None`:
-    /// as the system has it, which on Linux grows by itself up to megabytes. Zero is invalid.
+    /// The size of the kernel's send buffer of a connection, in bytes (`SO_SNDBUF`). Default `None`: the
+    /// system's, which on Linux grows by itself up to megabytes. Zero is invalid.
     ///
-    /// What lies there has left the socket: it is in no queue, `drain` does not wait for it, and
-    /// `requeue` does not bring it back. Linux takes twice what is asked for, at least 4608 bytes and at most
-    /// what `net.core.wmem_max` says, and counts its own bookkeeping in it, several hundred bytes for a
-    /// small message. Takes effect for endpoints made later. On tcp and ipc; no effect on inproc.
+    /// A message in this buffer has left the socket: it is in no queue, `drain` does not wait for it, and
+    /// `requeue` does not bring it back. Linux doubles the value, raises it to at least 4608 bytes, limits it
+    /// by `net.core.wmem_max`, and counts its own bookkeeping in it, several hundred bytes for a small
+    /// message. Takes effect for endpoints made later. On tcp and ipc; no effect on inproc.
     #[doc(alias("SO_SNDBUF", "ZMQ_SNDBUF"))]
     pub fn kernel_send_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.endpoint.kernel_send_buffer = bytes.into();
         self
     }
 
-    /// How large the kernel's buffer for what a connection receives is, in bytes (`SO_RCVBUF`). Default
-    /// `None`: as the system has it. Zero is invalid.
+    /// The size of the kernel's receive buffer of a connection, in bytes (`SO_RCVBUF`). Default `None`: the
+    /// system's. Zero is invalid.
     ///
     /// As [`kernel_send_buffer`](Self::kernel_send_buffer), with at least 2304 bytes and at most
-    /// `net.core.rmem_max`. Only on tcp: on ipc what is under way counts for the sender's buffer alone.
+    /// `net.core.rmem_max`. Only on tcp: on ipc the kernel counts all bytes under way in the sender's buffer.
     #[doc(alias("SO_RCVBUF", "ZMQ_RCVBUF"))]
     pub fn kernel_recv_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.endpoint.kernel_recv_buffer = bytes.into();
         self
     }
 
-    /// Over how many hops a message may have come, 1 to 255. Default 8.
+    /// The most hops over which a message may arrive, 1 to 255. Default 8.
     ///
-    /// 1 admits direct peers only, 2 one device in between. Has effect on what is received later.
-    /// Only for REP, RESPONDENT and PAIR v1.
+    /// 1 admits only direct peers, 2 one device in between. Takes effect for messages received later. Only
+    /// for REP, RESPONDENT and PAIR v1.
     #[doc(alias("NN_TTL", "NN_MAXTTL", "NNG_OPT_MAXTTL"))]
     pub fn ttl(mut self, hops: u16) -> Self {
         self.ttl = Some(hops);
         self
     }
 
-    /// After how long without a reply a request is sent again. Default 60 s; zero is invalid.
+    /// How long a request waits for its reply before it is sent again. Default 60 s; zero is invalid.
     ///
-    /// `None` switches resending off: a request whose peer is lost then ends with
-    /// `ConnectionReset`. Otherwise it is sent again at once when its peer is lost, to any that is
-    /// connected; when it loses its peer again, no sooner than 250 ms (or the interval, if that is
-    /// shorter) after it was sent last. Taken when a request is sent, or a context made. Only for REQ.
+    /// A request whose peer is lost is sent again at once, to any connected peer; if it loses its peer again,
+    /// no sooner than 250 ms (or the interval, if that is shorter) after it was last sent. `None` turns all
+    /// resending off: a request whose peer is lost then fails with `ConnectionReset`. Takes effect for
+    /// requests sent, and contexts made, later. Only for REQ.
     #[doc(alias("NN_REQ_RESEND_IVL", "NNG_OPT_REQ_RESENDTIME"))]
     pub fn resend_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.resend_interval = Some(interval.into());
         self
     }
 
-    /// How often a request may be sent again, after the first time, for whatever reason. Default `None`:
-    /// no limit. Zero: never.
+    /// How often a request may be sent again after the first time, for any reason. Default `None`: no limit.
+    /// Zero: never.
     ///
-    /// A request that has been sent so often goes on waiting for the reply to any of its copies. When the
-    /// last peer that has one is lost, it ends with `GivenUp`. Without effect where `resend_interval` is
-    /// `None`. Taken when a request is sent, or a context made. Only for REQ.
+    /// A request that has reached the limit goes on waiting for the reply to any of its copies. When the last
+    /// peer that has one is lost, it fails with `GivenUp`. Has no effect if `resend_interval` is `None`. Takes
+    /// effect for requests sent, and contexts made, later. Only for REQ.
     pub fn max_resends(mut self, times: impl Into<Option<u32>>) -> Self {
         self.max_resends = Some(times.into());
         self
@@ -407,25 +410,25 @@ impl Options {
 
     /// How long a survey waits for answers. Default 1 s; zero is invalid; `None`: no end.
     ///
-    /// Taken when a survey is sent, or a context made. Only for SURVEYOR.
+    /// Takes effect for surveys sent, and contexts made, later. Only for SURVEYOR.
     #[doc(alias("NN_SURVEYOR_DEADLINE", "NNG_OPT_SURVEYOR_SURVEYTIME"))]
     pub fn survey_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.survey_deadline = Some(deadline.into());
         self
     }
 
-    /// How many unread answers one survey may store, 1 to 8192. Default 128. More are dropped and
+    /// How many unread answers one survey may store, 1 to 8192. Default 128. Further answers are dropped and
     /// counted as [`RecvQueueFull`](crate::DropReason::RecvQueueFull).
     ///
-    /// Taken when a survey is sent, or a context made. Only for SURVEYOR.
+    /// Takes effect for surveys sent, and contexts made, later. Only for SURVEYOR.
     pub fn survey_storage(mut self, answers: usize) -> Self {
         self.survey_storage = Some(answers);
         self
     }
 
-    /// What becomes of a message for which a peer has no room. For the default see [`Overflow`].
+    /// What becomes of a message for which a peer has no room. [`Overflow`] lists the defaults.
     ///
-    /// Has effect on what is sent later. Only for PUSH, PUB, BUS, SURVEYOR and PAIR v1 with many peers.
+    /// Takes effect for messages sent later. Only for PUSH, PUB, BUS, SURVEYOR and PAIR v1 with many peers.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = Some(overflow);
         self
@@ -434,46 +437,49 @@ impl Options {
     /// Whether messages that were queued for a peer that is lost go to another one. Default false:
     /// they are dropped and counted as [`PipeLost`](crate::DropReason::PipeLost).
     ///
-    /// Only what has not even in part been written to the connection comes back, so nothing is
-    /// delivered twice because of it; what the kernel had taken is lost as before. What has come back
-    /// goes before anything new; until there is room for it, sends wait. Holds for connections that
-    /// are lost later. For inproc nothing changes: there a message is the peer's as soon as it is
-    /// sent. Only for PUSH.
+    /// Only messages of which no byte was written to the connection come back, so requeueing delivers nothing
+    /// twice; messages that the kernel has taken are still lost. Messages that come back are sent before
+    /// anything new, and sends wait until there is room for them. Takes effect for connections that are lost
+    /// later. Has no effect on inproc, where a message belongs to the peer as soon as it is sent. Only for
+    /// PUSH.
     pub fn requeue(mut self, yes: bool) -> Self {
         self.requeue = Some(yes);
         self
     }
 
     /// How many messages may wait to be received, 1 to 8192, for the socket and for each context.
-    /// Default 128. What is over is dropped and counted as
-    /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); see [`prefer_new`](Self::prefer_new).
+    /// Default 128. Further messages are dropped and counted as
+    /// [`RecvQueueFull`](crate::DropReason::RecvQueueFull); [`prefer_new`](Self::prefer_new) says which.
     ///
-    /// A queue shorter than the default asks for fresh news, as `prefer_new(true)` does: it holds the
-    /// newest messages, however slow the program is. With `prefer_new(false)` it does not.
+    /// A queue shorter than the default prefers new messages, as with `prefer_new(true)`: it holds the newest,
+    /// however slow the program is. `prefer_new(false)` prevents that.
     ///
-    /// Any other queue drops nothing while the program goes on receiving: a full one leaves the rest
-    /// in the pipes, and the publishers feel it, until nothing has been received for 100 to 200 ms.
-    /// Without further contexts a queue that holds one message does so already: then only
-    /// [`recv_queue`](Self::recv_queue) messages of each publisher wait here meanwhile. But
-    /// what one context leaves there must not keep others waiting: as soon as a context that has
-    /// received before has an empty queue, or one that asks for fresh news has a topic, those that are
-    /// full drop. A program counts as receiving from its first call on: a burst that comes before may lose its
-    /// beginning.
+    /// Any other queue drops nothing while the program keeps receiving. When it is full, further messages
+    /// stay in the pipes and the publishers feel back-pressure, until the program has received nothing for 100
+    /// to 200 ms. (Without further contexts, messages stay in the pipes as soon as one is queued, so that only
+    /// [`recv_queue`](Self::recv_queue) messages of each publisher wait meanwhile.) A program counts as
+    /// receiving from its first call on: a burst that comes before may lose its beginning. One context must
+    /// not hold up the others: full queues drop as soon as a context that has received before has an empty
+    /// queue, or a context that prefers new messages has a topic.
     ///
-    /// When it is made smaller, what does not fit any more is dropped. Only for SUB.
+    /// When the queue is made smaller, messages that no longer fit are dropped. Only for SUB.
     #[doc(alias("NNG_OPT_RECVBUF", "ZMQ_RCVHWM"))]
     pub fn sub_queue(mut self, messages: usize) -> Self {
         self.keep.queue = Some(messages);
         self
     }
 
-    /// Which message a full [`sub_queue`](Self::sub_queue) drops, and whether it may hold up the
-    /// publishers first. Not set, it drops the oldest, but only of a program that does not receive.
+    /// Which message a full [`sub_queue`](Self::sub_queue) drops, and whether it may hold up the publishers
+    /// first. Default: not set.
     ///
-    /// `true`: fresh news. Messages are taken in as they come, and the oldest dropped, whatever the
-    /// program does: who asks gets one of the newest `sub_queue` messages that have arrived.
-    /// Publishers are never held up. A burst longer than the queue loses its beginning, however fast
-    /// it is read. `false`: a full queue drops the new message, and of a program that receives none.
+    /// * Not set: the queue holds up publishers while the program keeps receiving; otherwise it drops its
+    ///   oldest message.
+    /// * `true`: the queue drops its oldest message, whatever the program does, and never holds up publishers.
+    ///   A receive returns one of the newest `sub_queue` messages that have arrived. A burst longer than the
+    ///   queue loses its beginning, however fast the program reads.
+    /// * `false`: the queue holds up publishers while the program keeps receiving; otherwise it drops the new
+    ///   message.
+    ///
     /// Takes effect at once. Only for SUB.
     #[doc(alias("NNG_OPT_SUB_PREFNEW"))]
     pub fn prefer_new(mut self, yes: bool) -> Self {
@@ -481,25 +487,25 @@ impl Options {
         self
     }
 
-    /// Keeps of each key only the newest message that waits. Default `None`: keeps all, as the queues
-    /// have room. Only for PUB and SUB.
+    /// Keeps only the newest queued message of each key. Default `None`: keeps all, as the queues have room.
+    /// Only for PUB and SUB.
     ///
-    /// A newer message takes the place of the one with the same key, which is dropped and counted as
+    /// A new message replaces the queued one with the same key, which is dropped and counted as
     /// [`ConflatedUnread`](crate::DropReason::ConflatedUnread) on a SUB and
-    /// [`ConflatedUnsent`](crate::DropReason::ConflatedUnsent) on a PUB. It has that one's turn: a key that changes
-    /// often does not keep others from theirs. What has been delivered has no key any more.
+    /// [`ConflatedUnsent`](crate::DropReason::ConflatedUnsent) on a PUB. It keeps the position of the one
+    /// replaced, so that a key that changes often does not delay the others.
     ///
-    /// On a SUB, for the socket and each context: publishers are never held up, as with
-    /// [`prefer_new(true)`](Self::prefer_new). [`sub_queue`](Self::sub_queue) is how many keys may wait;
-    /// of more, the one that has waited longest is dropped, or with `prefer_new(false)` the new one.
+    /// A SUB conflates in the queue of the socket and of each context. It never holds up publishers, as with
+    /// [`prefer_new(true)`](Self::prefer_new). [`sub_queue`](Self::sub_queue) bounds the number of keys; beyond
+    /// it the one that has waited longest is dropped, or with `prefer_new(false)` the new one.
     ///
-    /// On a PUB, for each subscriber: while one message is on its way to the connection, the others are
-    /// held and replaced here, up to [`send_queue`](Self::send_queue) keys and
+    /// A PUB conflates for each subscriber. While one message is on its way to the connection, it holds and
+    /// replaces the others, up to [`send_queue`](Self::send_queue) keys and
     /// [`send_queue_bytes`](Self::send_queue_bytes); beyond that [`overflow`](Self::overflow) decides, which
-    /// must not be `Wait`. What the kernel has taken cannot be replaced any more: a subscriber that does
-    /// not read finds what its buffers hold, and then the newest. Each message is written by itself.
+    /// must not be `Wait`. Messages that the kernel has taken cannot be replaced: a subscriber that has not
+    /// read finds those in the kernel's buffers first, and then the newest. Each message is written by itself.
     ///
-    /// Takes effect at once, also on what waits.
+    /// Takes effect at once, also on queued messages.
     ///
     /// ```
     /// use sinew::{Conflate, Options, Pub, Sub};
@@ -524,12 +530,12 @@ impl Options {
         self
     }
 
-    /// The place of an endpoint's peers among all to whom a message can be sent, 1 to 16; 1 is served
-    /// first. Default 8.
+    /// The priority of an endpoint's peers when the socket chooses where to send, 1 to 16; 1 is served first.
+    /// Default 8.
     ///
-    /// Strict: a peer gets messages only while none in a better place can take one, and peers in the
-    /// same place take turns. Taken when an endpoint is made. Only for PUSH and REQ, which choose one
-    /// peer for each message. Nothing of it is on the wire.
+    /// Priorities are strict: a peer gets messages only while no peer of a better priority has room; peers
+    /// of one priority take turns. Takes effect for endpoints made later. Only for PUSH and REQ, which choose
+    /// one peer for each message. The priority is not visible on the wire.
     ///
     /// The rules in full: [semantics, 3.4](crate::spec::semantics#34-priorities).
     #[doc(alias("NN_SNDPRIO"))]
@@ -538,12 +544,12 @@ impl Options {
         self
     }
 
-    /// The place of an endpoint's peers among all from whom messages wait, 1 to 16; 1 is served first.
-    /// Default 8.
+    /// The priority of an endpoint's peers when the socket chooses from whom to receive, 1 to 16; 1 is served
+    /// first. Default 8.
     ///
-    /// As strict as [`send_priority`](Self::send_priority). Taken when an endpoint is made. Only for
-    /// sockets that choose between peers: PULL, SUB, BUS, REP, RESPONDENT, PAIR v1 with many peers,
-    /// and the raw forms of these, of REQ and of SURVEYOR.
+    /// As strict as [`send_priority`](Self::send_priority). Takes effect for endpoints made later. Only for
+    /// sockets that choose between peers: PULL, SUB, BUS, REP, RESPONDENT, PAIR v1 with many peers, and the
+    /// raw forms of these, of REQ and of SURVEYOR.
     #[doc(alias("NN_RCVPRIO"))]
     pub fn recv_priority(mut self, priority: u8) -> Self {
         self.endpoint.recv_priority = Some(priority);
@@ -649,7 +655,7 @@ impl Options {
     }
 }
 
-/// Which messages a SUB keeps for a program that has not come for them: what was set of it.
+/// Which messages a SUB keeps until the program receives them: the options as set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keep {
     pub(crate) queue: Option<usize>,
@@ -657,7 +663,7 @@ pub(crate) struct Keep {
     pub(crate) conflate: Option<Conflate>,
 }
 
-/// What a PUB that conflates holds for each subscriber: of each key the newest, and no more than that.
+/// What a PUB that conflates holds for each subscriber: the newest message of each key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conflating {
     pub(crate) by: Conflate,
@@ -676,8 +682,7 @@ impl Keep {
         self.prefer_new.unwrap_or(true)
     }
 
-    /// Whether the program has chosen the newest messages, so that nothing may wait behind a full
-    /// queue.
+    /// Whether the program prefers new messages, so that nothing may wait behind a full queue.
     pub(crate) fn is_fresh(&self) -> bool {
         self.conflate.is_some() || self.prefer_new.unwrap_or(self.limit() < SUB_QUEUE)
     }
@@ -687,7 +692,7 @@ impl Keep {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) id: ProtocolId,
-    /// Those it has and not every socket has.
+    /// The options that it has and not every socket has.
     pub(crate) own: &'static [Own],
     /// The choices for [`Options::overflow`], the default first.
     pub(crate) overflow: &'static [Overflow],
@@ -695,9 +700,9 @@ pub(crate) struct Kind {
     pub(crate) send_queue: usize,
 }
 
-/// The places of a pipe among the others of its socket: 1 is served first, 16 last.
+/// The priorities of a pipe among those of its socket: 1 is served first, 16 last.
 ///
-/// Nothing of it is visible on the wire (`docs/spec/semantics.md`, section 3.4).
+/// Not visible on the wire (`docs/spec/semantics.md`, section 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Priorities {
     /// For PUSH and REQ, which choose one pipe for each message. A broadcast ignores it.
@@ -721,9 +726,9 @@ impl Default for Priorities {
 ///
 /// Every drop is counted as [`DropReason::SendQueueFull`](crate::DropReason::SendQueueFull), for the socket
 /// ([`Stats::drops`](crate::Stats::drops)) and for the peer it was meant for
-/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A broadcast does not wait unless it is a PUB that
-/// was told to, since then the slowest peer holds up all others; a PUSH that finds a slow peer takes another, so there is none to blame
-/// when all are full.
+/// ([`PeerStatus::drops`](crate::PeerStatus::drops)). A drop of a PUSH is counted for the socket only, since
+/// it means that no peer had room. A broadcast never waits by default, since the slowest peer would hold up
+/// all others; only a PUB can be told to wait.
 ///
 /// | socket | default | choices |
 /// |---|---|---|
@@ -744,28 +749,30 @@ impl Default for Priorities {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The send waits for room. With PUSH that is a peer with room. With PUB it is room in the queues
-    /// of all subscribers: then each gets the message, in order and once, and none is dropped. Without
-    /// any subscriber a PUB does not wait. One that never reads holds up all sends, until it leaves;
-    /// [`Options::send_timeout`] limits that. With [`PolyPair1`](crate::PolyPair1) it is room in the queue
-    /// of the peer that the message names, and nobody else is held up; a message that names none waits
-    /// for the peer that has been connected longest, or for one to come.
+    /// The send waits for room.
+    ///
+    /// A PUSH waits until one peer has room. A PUB waits until all subscribers have room, so that each gets
+    /// every message once and in order; without a subscriber it does not wait. A subscriber that never reads
+    /// holds up all sends until it leaves; [`Options::send_timeout`] limits that. A
+    /// [`PolyPair1`](crate::PolyPair1) waits for the peer that the message names, and holds up nobody else; a
+    /// message that names none waits for the peer that has been connected longest, or for the first to
+    /// connect.
     Wait,
-    /// The message is dropped. With PUSH, and PAIR v1 with many peers, also when there is no peer; the
-    /// latter waits for its first.
+    /// The message is dropped. A PUSH, and a PAIR v1 with many peers, also drop it without a peer; the
+    /// latter waits for its first peer.
     DropNewest,
-    /// The oldest message in the queue is dropped. While another thread takes messages out of the queue, to
-    /// write them or, within the process, to receive them, none in it can be: the queue then grows to twice
-    /// its bounds, and beyond that the new message is dropped. The next send that finds nobody at the queue
+    /// The oldest message in the queue is dropped. This is not possible while another thread takes messages
+    /// out of the queue, to write them or, within the process, to receive them: the queue then grows to twice
+    /// its bounds, and beyond that the new message is dropped. The next send that finds the queue free
     /// brings it back within its bounds.
     DropOldest,
     /// The message is dropped and the slow peer disconnected, as
-    /// [`TooSlow`](crate::DetachReason::TooSlow). One that had connected to us comes back by itself,
-    /// once it has read what came before; one that we connected to is connected again.
+    /// [`TooSlow`](crate::DetachReason::TooSlow). A peer that had connected to us reconnects once it has read
+    /// what came before; one that we connected to is dialed again.
     Disconnect,
 }
 
-/// What is done, in words: `drop the oldest`.
+/// Writes what is done, in words: `drop the oldest`.
 impl fmt::Display for Overflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -777,16 +784,14 @@ impl fmt::Display for Overflow {
     }
 }
 
-/// Which messages [`Options::conflate`] takes for news of the same thing: those with the same key.
-///
-/// A key is bytes at the beginning of a message, where topics stand as well.
+/// How [`Options::conflate`] finds the key of a message: bytes at its beginning, where topics are as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Conflate {
-    /// The first so many bytes; of a shorter message all. Zero: all messages have one key, and only
-    /// the newest is kept.
+    /// The first bytes, this many; a shorter message is its own key. Zero: all messages have the same key,
+    /// and only the newest is kept.
     Prefix(usize),
-    /// The bytes before the first of this value; of a message without it all.
+    /// The bytes before the first that has this value; a message without such a byte is its own key.
     Until(u8),
 }
 
@@ -804,15 +809,15 @@ impl Conflate {
 /// When and how often a request is sent again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resends {
-    /// After how long without a reply; `None`: it is never sent again.
+    /// How long to wait for a reply before sending again; `None`: never send again.
     pub(crate) interval: Option<Duration>,
-    /// How often; [`Self::NO_LIMIT`] for no limit.
+    /// How often to send again; [`Self::NO_LIMIT`]: as often as needed.
     pub(crate) limit: u32,
 }
 
 impl Resends {
-    /// As often as can be counted. A number rather than `None`: compilers compare both halves of an
-    /// `Option` at once, which Valgrind takes for a look at memory that nobody has written.
+    /// No limit. A number rather than `None`: compilers compare both halves of an `Option` at once, which
+    /// Valgrind takes for a read of uninitialized memory.
     pub(crate) const NO_LIMIT: u32 = u32::MAX;
 }
 
@@ -910,10 +915,10 @@ impl fmt::Debug for Options {
     }
 }
 
-/// What `bind_with` and `connect_with` may set differently for one endpoint.
+/// Options of one endpoint, for `bind_with` and `connect_with`.
 ///
-/// What is not set is taken from the socket's [`Options`] when the endpoint is made; later changes
-/// of the socket's options do not reach it.
+/// An option that is not set is taken from the socket's [`Options`] when the endpoint is made. Later changes
+/// of the socket's options do not reach the endpoint.
 #[derive(Clone, Debug, Default)]
 #[must_use = "options have effect on the endpoint they are given to"]
 pub struct EndpointOptions {
@@ -932,36 +937,36 @@ pub struct EndpointOptions {
 }
 
 impl EndpointOptions {
-    /// Everything as the socket has it.
+    /// The options of the socket.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// See [`Options::max_recv_size`]. `None` is no limit. The endpoint keeps it, whatever is set for the
+    /// See [`Options::max_recv_size`]. `None`: no limit. The endpoint keeps the value, whatever is set for the
     /// socket later.
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.max_recv_size = Some(bytes.into());
         self
     }
 
-    /// How long the connector waits before it tries again; zero is invalid.
+    /// How long the dialer pauses before it tries again; zero is invalid.
     ///
-    /// The wait before an attempt is random between half of this and all of it. With a maximum it
+    /// The pause is random, between half of this and all of it. With [`reconnect_max`](Self::reconnect_max) it
     /// doubles with every attempt, and starts again here after a connection that lasted as long as the next
-    /// wait would have been, or 10 s.
+    /// pause would have been, or 10 s.
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
         self.reconnect_interval = Some(interval);
         self
     }
 
-    /// The longest wait between attempts. `None`, zero, or less than `reconnect_interval`: the wait
-    /// does not grow.
+    /// The longest pause between attempts. `None`, zero, or less than `reconnect_interval`: the pause does not
+    /// grow.
     pub fn reconnect_max(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.reconnect_max = Some(interval.into());
         self
     }
 
-    /// See [`Options::connect_timeout`]. `None` leaves it to the system.
+    /// See [`Options::connect_timeout`]. `None`: the system's own limit.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect_timeout = Some(timeout.into());
         self
@@ -979,27 +984,27 @@ impl EndpointOptions {
         self
     }
 
-    /// See [`Options::tcp_keepalive`]. `None` switches it off.
+    /// See [`Options::tcp_keepalive`]. `None`: off.
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.tcp_keepalive = Some(idle.into());
         self
     }
 
-    /// See [`Options::kernel_send_buffer`]. `None` is what the system has.
+    /// See [`Options::kernel_send_buffer`]. `None`: the system's.
     pub fn kernel_send_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.kernel_send_buffer = Some(bytes.into());
         self
     }
 
-    /// See [`Options::kernel_recv_buffer`]. `None` is what the system has.
+    /// See [`Options::kernel_recv_buffer`]. `None`: the system's.
     pub fn kernel_recv_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.kernel_recv_buffer = Some(bytes.into());
         self
     }
 
-    /// The permission bits of the socket file of an ipc bind, such as `0o600`: in force before
-    /// anybody can connect. Default: as the process' umask says. Bits outside `0o777` are invalid. No effect
-    /// on connecting, nor on other transports.
+    /// The permission bits of the socket file of an ipc bind, such as `0o600`, set before anybody can
+    /// connect. Default: by the process's umask. Bits outside `0o777` are invalid. No effect on connecting and
+    /// on other transports.
     #[doc(alias("NNG_OPT_IPC_PERMISSIONS"))]
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);
@@ -1043,12 +1048,12 @@ impl EndpointOptions {
     }
 }
 
-/// What a transport is told of how the program wants an endpoint to be: the socket's
-/// [`Options`](crate::Options), with the [`EndpointOptions`](crate::EndpointOptions) over them.
+/// The settings of an endpoint, as its transport sees them: the socket's [`Options`](crate::Options),
+/// overridden by the [`EndpointOptions`](crate::EndpointOptions).
 ///
-/// Only what a transport can act on is shown. A transport is free to ignore what means nothing to
-/// it. What it needs beyond that it carries itself, or takes from the address. The default is that of
-/// the options, for testing a transport by itself.
+/// Only settings that a transport can act on are visible, and it may ignore any of them. Further settings
+/// belong in the transport's own value, or in the address. `Default` has the defaults of the options, for
+/// tests of a transport by itself.
 #[derive(Clone, Debug)]
 pub struct EndpointSettings {
     pub(crate) max_recv_size: Option<usize>,
