@@ -1,7 +1,7 @@
 //! REP and RESPONDENT as a program sees them.
 //!
-//! Owns both roles, what their sockets receive ([`Asked`]), which is answered at most once because
-//! answering consumes it, and the error that gives it back.
+//! Owns both roles, and what their sockets receive ([`Asked`]): a message that can be answered at most once,
+//! because answering consumes it. Also the error that gives it back.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use crate::protocol::Route;
 
 /// REP: answers requests.
 ///
-/// Each request is received once, by whichever thread asks first, and answered by value: a
-/// [`Request`] can be sent to another thread, kept while others are received, and answered at most
-/// once. Requests of all peers are taken in turn.
+/// Each request is received once, by one of the threads that receive. A [`Request`] is a value that can be
+/// sent to another thread, kept while others are received, and answered at most once. The socket receives from
+/// its peers in turn.
 ///
 /// The rules in full: [semantics, 5.2](crate::spec::semantics#52-rep).
 ///
@@ -53,7 +53,7 @@ pub type Rep = Socket<role::Rep, NoSend, CanRecv<Request>>;
 
 /// RESPONDENT: answers surveys.
 ///
-/// Takes part in a survey by answering it before its deadline, or does not. Otherwise as [`Rep`].
+/// Takes part in a survey by answering it before its deadline; it need not. Otherwise as [`Rep`].
 ///
 /// The rules in full: [semantics, 9.2](crate::spec::semantics#92-respondent).
 ///
@@ -74,13 +74,13 @@ pub type Respondent = Socket<role::Respondent, NoSend, CanRecv<Question>>;
 
 /// A request that a [`Rep`] has received, and the right to answer it once.
 ///
-/// Dropping it does not tell the asker anything; its REQ sends the request again after its resend
+/// Dropping it without an answer tells the peer nothing; its REQ sends the request again after its resend
 /// interval. Keeps the socket open.
 pub type Request = Asked<role::Rep>;
 
 /// A survey that a [`Respondent`] has received, and the right to answer it once.
 ///
-/// Dropping it is how not to take part. Keeps the socket open.
+/// Drop it to take no part. Keeps the socket open.
 pub type Question = Asked<role::Respondent>;
 
 impl Role for role::Rep {
@@ -173,18 +173,17 @@ impl Engine for role::Respondent {
 
 /// The calls of a socket that answers.
 impl<R: Answers> Socket<R, NoSend, CanRecv<Asked<R>>> {
-    /// A conversation of its own, with the classic calls `recv` and `send`. Has the socket's timeouts as
-    /// they are now. Of a closed socket it is closed.
+    /// Makes a context: a conversation of its own, with the classic calls `recv` and `send`. It copies the
+    /// socket's timeouts. A context of a closed socket is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> Context<R> {
         Context::new(&self.core)
     }
 }
 
-/// What a socket that answers has received, and the right to answer it once: a [`Request`] or a
-/// [`Question`].
+/// A received request or survey, and the right to answer it once: a [`Request`] or a [`Question`].
 ///
-/// It is the message, for all that a message can do. Keeps the socket open.
+/// It derefs to the message. Keeps the socket open.
 #[must_use = "whoever asked waits for the answer"]
 pub struct Asked<R: Answers> {
     core: Handle<R::Protocol>,
@@ -193,25 +192,24 @@ pub struct Asked<R: Answers> {
 }
 
 impl<R: Answers> Asked<R> {
-    /// What was asked.
+    /// The request or survey.
     pub fn message(&self) -> &Message {
         &self.message
     }
 
-    /// What was asked; the right to answer is given up.
+    /// Returns the message, and gives up the right to answer.
     pub fn into_message(self) -> Message {
         self.message
     }
 
-    /// The pipe it came on.
+    /// The pipe that it came on.
     pub fn pipe(&self) -> PipeId {
         self.route.pipe()
     }
 
     /// Answers, waiting for room up to the send timeout.
     ///
-    /// Succeeds too when whoever asked has gone; the answer is then dropped and counted as
-    /// `peer_gone`.
+    /// Succeeds even if the peer that asked is gone; the answer is then dropped and counted as `peer_gone`.
     ///
     /// # Errors
     ///
@@ -230,7 +228,7 @@ impl<R: Answers> Asked<R> {
         self.answer(answer.into(), Patience::None)
     }
 
-    /// Answers, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
+    /// Answers, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -245,8 +243,8 @@ impl<R: Answers> Asked<R> {
 
     /// Answers, waiting for room as a task. Has no timeout of its own.
     ///
-    /// Not cancel-safe: dropping the future before it is ready sends nothing and gives the right to
-    /// answer up. To keep the right, use `try_reply`, or `send_async` of a context.
+    /// Not cancel-safe: dropping the future before it is ready sends nothing and gives up the right to
+    /// answer. To keep the right, call `try_reply`, or `send_async` on a context.
     ///
     /// # Errors
     ///
@@ -294,7 +292,7 @@ impl<R: Answers> Deref for Asked<R> {
     }
 }
 
-/// The message as text.
+/// Writes the message as text.
 impl<R: Answers> fmt::Display for Asked<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.message.fmt(f)
@@ -320,7 +318,7 @@ impl<T> ReplyError<T> {
         &self.0.1
     }
 
-    /// The request or survey, to be answered again, and the error with the answer.
+    /// Returns the request or survey, to try again, and the error with the answer.
     pub fn into_parts(self) -> (T, SendError) {
         *self.0
     }
@@ -332,7 +330,7 @@ impl<T> fmt::Display for ReplyError<T> {
     }
 }
 
-/// As `Display`: the sentence of the reason.
+/// Writes the reason, as `Display` does.
 impl<T> fmt::Debug for ReplyError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -341,9 +339,9 @@ impl<T> fmt::Debug for ReplyError<T> {
 
 impl<T> std::error::Error for ReplyError<T> {}
 
-/// An answer that is being sent: what `reply_async` yields.
+/// An answer that is being sent: the future of `reply_async`.
 ///
-/// Dropping it before it is ready gives the right to answer up. Keeps the socket open.
+/// Dropping it before it is ready gives up the right to answer. Keeps the socket open.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Replying<T: SendsAsync> {
     /// Until the answer is sent, or given back.

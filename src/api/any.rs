@@ -11,12 +11,12 @@ use crate::options::{EndpointOptions, Options};
 use crate::pipe::endpoint::Endpoint;
 use crate::socket::Events;
 
-/// Any socket, whatever its role, as a trait object: for whoever opens, supervises and closes sockets, and
-/// leaves it to others to send and receive.
+/// Any socket, whatever its role, as a trait object: for code that opens, supervises and closes sockets, but
+/// does not send or receive.
 ///
-/// Sockets of different roles go into one list as `Box<dyn AnySocket>` or `Arc<dyn AnySocket>`. Each call is
-/// that of the same name of [`Socket`]; what a socket tells of itself is in [`Observe`]. To wait until any of
-/// many can receive there is a [`Poller`](crate::Poller). Implemented by sockets only.
+/// Sockets of different roles go into one list as `Box<dyn AnySocket>` or `Arc<dyn AnySocket>`. Each call does
+/// what the call of [`Socket`] with the same name does; [`Observe`] has the calls that inspect a socket. A
+/// [`Poller`](crate::Poller) waits until any of many sockets can receive. Implemented by sockets only.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,13 +1,13 @@
-//! BUS as a program sees it: all of its calls are those that sockets have in common.
+//! BUS as a program sees it. Has only the calls that sockets share.
 
 use super::prelude::*;
 
-/// BUS: each message to every peer that is directly connected.
+/// BUS: sends each message to all directly connected peers.
 ///
-/// A send never waits, and succeeds with nobody there. A peer whose queue is full misses the message,
-/// which is counted ([`Options::overflow`] has other choices). Nobody receives what they sent
-/// themselves, and nothing is passed on: who wants everyone to hear everyone connects each with each.
-/// A program that does not receive holds up its peers' queues for it, not the peers.
+/// A send never waits, and succeeds without a peer. A peer whose queue is full misses the message, which is
+/// counted ([`Options::overflow`] has other choices). A bus does not hear itself and forwards nothing: for
+/// everyone to hear everyone, connect each with each. A program that does not receive fills its peers' queues
+/// for it, but does not hold up the peers.
 ///
 /// The rules in full: [semantics, 7](crate::spec::semantics#7-bus).
 ///

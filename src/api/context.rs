@@ -1,13 +1,13 @@
 //! Contexts: the classic calls, one conversation each.
 //!
-//! Who comes from nanomsg or NNG finds here what they know: `send`, then `recv`, with the state errors
-//! of those libraries where the order is wrong. A context is one conversation of its socket; contexts
-//! of one socket do not disturb each other. The typed calls of the sockets (`request`, `reply`,
-//! `survey`) are the same conversations with the wrong orders made impossible.
+//! These are the calls of nanomsg and NNG: `send`, then `recv`, with the state errors of those libraries
+//! where the order is wrong. A context is one conversation of its socket; contexts of one socket do not
+//! disturb each other. The typed calls of the sockets (`request`, `reply`, `survey`) are the same
+//! conversations, and rule out a wrong order.
 //!
-//! Owns what contexts of all kinds have in common. There are three kinds: those that ask are in
-//! `asking.rs`, those that answer in `answering.rs`, and that of SUB, which filters, in `filtering.rs`; what
-//! the typed calls hold of a conversation is in `conversing.rs`.
+//! Owns what all contexts have in common. There are three kinds: contexts that ask (`asking.rs`), that answer
+//! (`answering.rs`), and that filter, those of SUB (`filtering.rs`). `conversing.rs` has the conversation that
+//! contexts and typed calls hold.
 
 use std::fmt;
 use std::future::Future;
@@ -38,10 +38,10 @@ pub(crate) use conversing::{AskingProtocol, Conversing};
 
 /// One conversation of a socket, with the classic calls; made by the socket's `context`.
 ///
-/// Programs name it by the kind of its socket: [`ReqContext`](crate::ReqContext),
+/// Programs name contexts by aliases, one for each role: [`ReqContext`](crate::ReqContext),
 /// [`RepContext`](crate::RepContext), [`SubContext`](crate::SubContext),
 /// [`SurveyorContext`](crate::SurveyorContext), [`RespondentContext`](crate::RespondentContext). A function
-/// over contexts of several roles takes a `Context<R>`: the parameter `K`, whether it asks, answers or
+/// over contexts of several roles takes a `Context<R>`: the parameter `K`, whether the context asks, answers or
 /// filters, follows from the role; see [`role`](crate::role).
 ///
 /// Keeps its socket open. Dropping it closes it, and not the socket.
@@ -51,8 +51,8 @@ pub struct Context<R: Converses, K: Keeps<R::Protocol> = <R as Converses>::Kind>
     shared: Arc<Shared<K>>,
 }
 
-/// What a context shares with the futures and watches that outlive it. Not its hold on the socket: a watch
-/// keeps no socket open.
+/// What a context shares with the futures and watches that may outlive it. It has no handle of the socket,
+/// since a watch keeps no socket open.
 #[derive(Debug)]
 pub(crate) struct Shared<K> {
     /// What the kind of context keeps of its conversation.
@@ -76,11 +76,11 @@ pub(crate) enum Receivers {
 pub(crate) trait Opens<K>: Engine {
     const RECEIVERS: Receivers;
 
-    /// Has the protocol open a conversation, by the options in force.
+    /// Opens a conversation, with the options in force.
     fn open(core: &Handle<Self::Protocol>) -> K;
 
-    /// Receives in a conversation: [`take`], compiled here for the reason for which
-    /// [`Takes`](super::recv::Takes) is.
+    /// Receives in a conversation: [`take`], compiled in this crate for the same reason as
+    /// [`Takes`](super::recv::Takes).
     fn take(
         core: &Core<Self::Protocol>,
         shared: &Arc<Shared<K>>,
@@ -93,7 +93,7 @@ pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
     /// What a receive waits for.
     fn interest(&self) -> Interest;
 
-    /// What a receive tries.
+    /// One attempt to receive.
     fn attempt(
         shared: &Arc<Shared<Self>>,
     ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<P::Received, RecvRefusal>
@@ -102,19 +102,19 @@ pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
     + 'static
     + use<P, Self>;
 
-    /// Keeps of what is received what the program does not get.
+    /// Keeps the part of what is received that the program does not get.
     fn keep(&self, core: &Core<P>, received: P::Received) -> Message;
 
     /// Shows by `beacon` whether a receive would not have to wait.
     fn watch_recv(shared: &Arc<Shared<Self>>, core: &Core<P>, beacon: Beacon) -> Watching;
 
-    /// Ends the conversation; the context says already that it is closed.
+    /// Ends the conversation, once the context is marked closed.
     fn close(&self, core: &Core<P>);
 }
 
 /// The calls of every context.
 impl<R: Converses> Context<R> {
-    /// Timeouts are copied from the socket; later changes of one do not reach the other.
+    /// Copies the timeouts of the socket; later changes of one do not reach the other.
     pub(super) fn new(core: &Handle<R::Protocol>) -> Self {
         let kept = R::open(core);
         let options = core.options();
@@ -133,18 +133,19 @@ impl<R: Converses> Context<R> {
     ///
     /// # Errors
     ///
-    /// `State` when there is nothing to receive for, or another call is receiving already (not
-    /// with SURVEYOR and SUB, where any number of calls may receive at once, nor is there ever
-    /// nothing to receive for with SUB);
-    /// `TimedOut`; `Closed`; for REQ and SURVEYOR `Canceled` when a newer send takes over, and
-    /// for REQ `ConnectionReset` with resending switched off, `BadReply`, and `GivenUp` with a
-    /// limit to resending.
+    /// * `State`: the context has asked nothing whose answer could come (not with SUB), or another call is
+    ///   already receiving on it (not with SURVEYOR and SUB, on which any number of calls may receive at
+    ///   once).
+    /// * `TimedOut`, `Closed`.
+    /// * REQ and SURVEYOR: `Canceled` when a newer send takes over.
+    /// * REQ: `ConnectionReset` with resending switched off, `BadReply`, and `GivenUp` with a limit to
+    ///   resending.
     pub fn recv(&self) -> Result<Message, RecvError> {
         let timeout = *self.shared.recv_timeout.lock();
         self.take(Patience::For(timeout))
     }
 
-    /// Receives if something is there.
+    /// Receives if there is something to receive now.
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl<R: Converses> Context<R> {
         self.take(Patience::None)
     }
 
-    /// Receives, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
+    /// Receives, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -180,8 +181,8 @@ impl<R: Converses> Context<R> {
         }
     }
 
-    /// How long a receive of this context may wait, for later calls; `None`: for ever; zero: one
-    /// attempt. Default: what the socket had when the context was made.
+    /// Sets how long later receives of this context may wait. `None`: forever; zero: one attempt. Default: the
+    /// socket's timeout when the context was made.
     pub fn set_default_recv_timeout(&self, timeout: impl Into<Option<Duration>>) {
         *self.shared.recv_timeout.lock() = timeout.into();
     }
@@ -193,8 +194,8 @@ impl<R: Converses> Context<R> {
 
     /// Whether a receive would not have to wait, as a descriptor for event loops.
     ///
-    /// A context that has asked nothing is not ready, though a receive fails at once with `State`;
-    /// a survey that has reached its deadline is, until that was told.
+    /// A context that has asked nothing is not ready, though a receive fails at once with `State`. A survey
+    /// that has reached its deadline is ready until a receive has reported that.
     ///
     /// # Errors
     ///
@@ -204,9 +205,8 @@ impl<R: Converses> Context<R> {
         Readiness::new(|beacon| self.watch_recv(beacon))
     }
 
-    /// Closes the context: calls that wait end with `Closed`, what it sent is given up, and
-    /// what it has not received dropped and counted. Other contexts go on. Dropping it does the
-    /// same.
+    /// Closes the context: calls that wait end with `Closed`, its request or survey is given up, and its unread
+    /// messages are dropped and counted. Other contexts go on. Dropping it does the same.
     ///
     /// # Errors
     ///
@@ -219,8 +219,8 @@ impl<R: Converses> Context<R> {
         R::take(&self.core, &self.shared, patience)
     }
 
-    /// What is received, one after the other. Where one call may receive, this is the one, from its first
-    /// poll on.
+    /// A stream of what is received. If only one call may receive, the stream is that call from its first poll
+    /// on.
     #[cfg(feature = "futures")]
     fn arrivals(&self) -> RecvStream<Message> {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
@@ -275,7 +275,7 @@ impl<K> Shared<K> {
         Ok(())
     }
 
-    /// The right to receive, unless only one call may and another does.
+    /// Returns the right to receive, unless only one call may receive and another does.
     fn receive(self: &Arc<Self>, receivers: Receivers) -> Result<Receiving<K>, RecvError> {
         if self.is_closed() {
             return Err(RecvError::Closed);
@@ -290,7 +290,7 @@ impl<K> Shared<K> {
     }
 }
 
-/// A call that receives; on a context that allows one, the one.
+/// A call that receives. Holds the context if that allows only one.
 struct Receiving<K>(Option<Arc<Shared<K>>>);
 
 impl<K> Drop for Receiving<K> {
@@ -310,7 +310,7 @@ impl<R: Converses> WatchRecv for Context<R> {
 /// Ends the futures that outlive the context.
 impl<R: Converses, K: Keeps<R::Protocol>> Drop for Context<R, K> {
     fn drop(&mut self) {
-        // Closed by hand before, perhaps.
+        // The program may have closed it already.
         let _ = self.shared.close(&self.core);
     }
 }

@@ -1,4 +1,4 @@
-//! Iterators over what a socket receives, as the receivers of the standard library's channels have them.
+//! Iterators over what a socket receives, like those of the channels of the standard library.
 //!
 //! Owns the three iterators. Each is a socket, or a reference to one, and receives when its `next` is
 //! called.
@@ -11,22 +11,22 @@ use crate::socket::{Events, PipeEvent};
 /// Yields what a socket receives, waiting for each, until the socket is closed.
 ///
 /// Made by `iter()`, or by a `for` loop over a reference to the socket. The receive timeout has no effect.
-/// Several may be in use at once, on any threads; each thing received goes to one of them. Dropping it
-/// changes nothing: nothing is taken out of the socket before `next` is called.
+/// Several may be in use at once, on any threads; each message goes to one of them. Dropping it loses nothing:
+/// it receives only when `next` is called.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is received before it is asked for the next"]
 pub struct Iter<'a, S>(&'a S);
 
-/// Yields what a socket has received already, without waiting: ends when there is nothing at the moment,
-/// or when the socket is closed. May yield again later.
+/// Yields what a socket has already received, without waiting: ends when nothing is queued, or when the socket
+/// is closed. May yield again later.
 ///
 /// Made by `try_iter()`.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is received before it is asked for the next"]
 pub struct TryIter<'a, S>(&'a S);
 
-/// Yields what a socket receives, waiting for each, until the socket is closed. Has a handle of the
-/// socket, and so keeps it open.
+/// Yields what a socket receives, waiting for each, until the socket is closed. Holds a handle, and so keeps
+/// the socket open.
 ///
 /// Made by `into_iter()`, or by a `for` loop over the socket itself. Otherwise as [`Iter`].
 #[derive(Clone, Debug)]
@@ -40,11 +40,11 @@ pub trait Iterated: Sealed {
     /// What is received.
     type Item;
 
-    /// Receives the next one, however long that takes; `None` when there will be none.
+    /// Receives the next one, however long that takes; `None`: there will be none.
     #[doc(hidden)]
     fn next(&self) -> Option<Self::Item>;
 
-    /// Receives the next one if it is there.
+    /// Receives the next one if there is one now.
     #[doc(hidden)]
     fn try_next(&self) -> Option<Self::Item>;
 }
@@ -97,7 +97,7 @@ impl<S> IntoIter<S> {
 }
 
 impl Events {
-    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    /// Iterates over the events that are there now, without waiting: ends where `try_recv` fails.
     pub fn try_iter(&self) -> TryIter<'_, Self> {
         TryIter::of(self)
     }

@@ -1,10 +1,10 @@
-//! Metrics: what sockets have counted, as text that monitoring systems read.
+//! Metrics: what sockets have counted, as text for monitoring systems.
 //!
-//! Owns the names of the metrics and their text form, OpenMetrics 1.0, which Prometheus and its kin
-//! scrape. Reads [`Snapshot`]s and writes text; no thread, no network, nothing kept between two calls.
+//! Owns the names of the metrics and their text form, OpenMetrics 1.0, which Prometheus and others scrape.
+//! Reads [`Snapshot`]s and writes text: no thread, no network, no state between calls.
 //!
-//! Every socket can be observed ([`Observe`]). A [`Metrics`] borrows those that one page is about, and
-//! its `Display` is the page:
+//! Every socket can be observed ([`Observe`]). A [`Metrics`] borrows the sockets of one page, and its `Display`
+//! writes the page:
 //!
 //! ```
 //! use sinew::metrics::{CONTENT_TYPE, Metrics};
@@ -25,10 +25,10 @@
 //!
 //! # Names
 //!
-//! Names and labels are part of the interface of this crate: one that is there does not change and does
-//! not go but with a new major version; there may be more with any version. Where nothing else is said, a
-//! metric has the labels `socket` (the name; see [`Options::name`](crate::Options::name)) and `protocol`
-//! (as [`ProtocolId::name`](crate::ProtocolId::name) has it).
+//! Names and labels are part of the interface of this crate: only a new major version changes or removes one;
+//! any version may add more. A metric has the labels `socket` (the name; see
+//! [`Options::name`](crate::Options::name)) and `protocol` (see
+//! [`ProtocolId::name`](crate::ProtocolId::name)), and those in the table.
 //!
 //! | metric | kind | more labels | is |
 //! |---|---|---|---|
@@ -43,9 +43,8 @@
 //! | `sinew_endpoint_file_lost` | gauge | the same | 1 if it is bound to an ipc file that was removed or replaced, else 0 |
 //! | `sinew_peer_…` | | `pipe`, `endpoint`, `remote` | each connection: only with [`Metrics::per_peer`] |
 //!
-//! Sockets that are given one name are told apart here: the second has `-2` behind its name, and so on,
-//! in the order in which they were added. Whoever wants a name to mean the same socket tomorrow gives
-//! each a name of its own.
+//! If several sockets have the same name, the page appends `-2` to the name of the second, and so on, in the
+//! order in which they were added. Give each socket its own name if a name should mean the same socket tomorrow.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display, Write};
@@ -56,12 +55,12 @@ use crate::stats::{DropReason, Figure, Stats};
 
 pub use super::{EndpointSnapshot, Observe, Snapshot};
 
-/// What an HTTP server says of the page in its `Content-Type`.
+/// The `Content-Type` of the page, for an HTTP server.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The sockets that one page of metrics is about. Its `Display` looks at them and writes the page.
+/// The sockets of one page of metrics. Its `Display` writes the page.
 ///
-/// Borrows the sockets and holds nothing else. Each time it is written the figures are read anew.
+/// Borrows the sockets and holds nothing else. Reads the figures anew each time it is written.
 #[derive(Clone, Debug, Default)]
 #[must_use = "it does nothing until it is written"]
 pub struct Metrics<'a> {
@@ -70,7 +69,7 @@ pub struct Metrics<'a> {
 }
 
 impl<'a> Metrics<'a> {
-    /// A page about no socket yet.
+    /// Makes a page without sockets.
     pub fn new() -> Self {
         Self::default()
     }
@@ -89,20 +88,20 @@ impl<'a> Metrics<'a> {
 
     /// Whether each connection has metrics of its own, `sinew_peer_…`. Default: no.
     ///
-    /// A connection is a new set of time series each time a peer comes: about ten, one more for each
-    /// reason for which something of it was dropped. Where peers come and go by the thousand that is
-    /// more than a monitoring system likes. Its counters end with the connection; the socket's go on.
+    /// Each connection adds about ten time series, and one more for each reason for which its messages were
+    /// dropped. If thousands of peers come and go, that overloads a monitoring system. The counters of a
+    /// connection end with it; those of the socket go on.
     pub fn per_peer(mut self, yes: bool) -> Self {
         self.per_peer = yes;
         self
     }
 
-    /// Writes the page. Looks at one socket after the other, each under its lock for a moment; waits for
-    /// nothing else but `out`.
+    /// Writes the page. Takes each socket's lock for a moment, one after the other, and waits for nothing else
+    /// but `out`.
     ///
     /// # Errors
     ///
-    /// What `out` says; a `String` takes everything.
+    /// The error of `out`; a `String` has none.
     pub fn write(&self, out: &mut impl Write) -> fmt::Result {
         let snapshots: Vec<Snapshot> =
             self.sockets.iter().map(|socket| socket.snapshot()).collect();
@@ -116,7 +115,7 @@ impl Display for Metrics<'_> {
     }
 }
 
-/// Writes a page about sockets as they were.
+/// Writes a page about these snapshots.
 fn write(out: &mut impl Write, snapshots: &[Snapshot], per_peer: bool) -> fmt::Result {
     let sockets = labelled(snapshots);
     let mut page = Page { out };
@@ -150,7 +149,7 @@ fn labelled(snapshots: &[Snapshot]) -> Vec<Labelled<'_>> {
         .collect()
 }
 
-/// The name, or if it is taken the first of `name-2`, `name-3` that nobody has or was given.
+/// Returns the name, or if it is taken the first of `name-2`, `name-3` ... that no socket has.
 fn unique(name: &str, given: &HashSet<&str>, taken: &mut HashSet<String>) -> String {
     let mut unique = name.to_owned();
     let mut number = 2;
@@ -175,7 +174,7 @@ fn labels(labels: &[(&str, &str)]) -> String {
     text
 }
 
-/// A label value or a help text, as it stands on the page.
+/// A label value or a help text, escaped for the page.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -208,27 +207,27 @@ impl Kind {
         }
     }
 
-    /// What is put behind the name of the family in a sample.
+    /// The suffix of the family's name in a sample.
     fn suffix(self) -> &'static str {
         if self == Self::Counter { "_total" } else { "" }
     }
 }
 
-/// A metric: all its samples stand together.
+/// A metric, whose samples are written together.
 struct Family<'a> {
     name: &'a str,
     kind: Kind,
     help: &'a str,
 }
 
-/// The unit in which a metric is told, where its name ends in one.
+/// The unit of a metric, if its name ends in one.
 fn unit(name: &str) -> Option<&str> {
     ["bytes", "seconds"]
         .into_iter()
         .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
 }
 
-/// The page under way.
+/// The page being written.
 struct Page<'a, W> {
     out: &'a mut W,
 }
@@ -247,7 +246,7 @@ impl<W: Write> Page<'_, W> {
         writeln!(self.out, "{}{}{{{labels}}} {value}", family.name, family.kind.suffix())
     }
 
-    /// What sockets count, and what they have now.
+    /// Writes the counters and gauges of sockets.
     fn sockets(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {
         let help = "Whether the socket is open (1) or closed (0).";
         let family = Family { name: "sinew_socket_open", kind: Kind::Gauge, help };
@@ -260,7 +259,7 @@ impl<W: Write> Page<'_, W> {
         self.figures(Kind::Gauge, sockets, |stats| stats.described_gauges().collect())
     }
 
-    /// One metric for each of the figures.
+    /// Writes one metric for each figure.
     fn figures(
         &mut self,
         kind: Kind,
@@ -345,7 +344,7 @@ impl<W: Write> Page<'_, W> {
         self.each(&family, &peers, |peer| peer.since.elapsed().as_secs_f64())
     }
 
-    /// One sample of each.
+    /// Writes one sample for each of `all`.
     fn each<T, V: Display>(
         &mut self,
         family: &Family<'_>,
@@ -397,7 +396,7 @@ fn labelled_peers<'a>(sockets: &[Labelled<'a>]) -> Vec<(String, &'a PeerStatus)>
     sockets.iter().flat_map(of_one).collect()
 }
 
-/// A metric of each connection, and where its value is.
+/// A metric of connections, and how to read its value.
 type PeerCount = (Family<'static>, fn(&PeerStatus) -> u64);
 
 const PEER_COUNTS: [PeerCount; 8] = [

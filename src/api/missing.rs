@@ -1,7 +1,7 @@
-//! Calls that a socket lacks and people look for: the compiler says what it has in their place.
+//! Calls that a socket lacks and people look for, so that the compiler can say what to call instead.
 //!
-//! None of these methods can be called: each asks for what the role is not, so that a program which tries
-//! does not compile, and its author reads the notes of [`Sends`] or [`Receives`].
+//! None of these methods can be called: each has a bound that the role does not meet. A program that tries does
+//! not compile, and its author reads the notes of [`Sends`] or [`Receives`].
 
 use super::role::{NoRecv, NoSend, Receives, Role, Sends};
 use super::socket::Socket;

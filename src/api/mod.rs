@@ -1,10 +1,10 @@
-//! What programs call: a socket of each role, its contexts, and what is made of several sockets.
+//! What programs call: sockets of each role, their contexts, and what is made of several sockets.
 //!
-//! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. The calls
-//! of all sockets are in `socket.rs`, the forms of `send` in `send.rs` and those of `recv` in `recv.rs`; what
-//! is peculiar to one role is in the file of that role.
+//! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. The calls of
+//! all sockets are in `socket.rs`, the forms of `send` in `send.rs` and those of `recv` in `recv.rs`; calls that
+//! only one role has are in the file of that role.
 
-/// What the files of the roles need.
+/// What the files of the roles import.
 mod prelude {
     pub(super) use std::fmt;
     pub(super) use std::future::Future;

@@ -1,8 +1,7 @@
-//! What a program can be told of any socket, whatever its type.
+//! What any socket reports about itself, whatever its type.
 //!
-//! Owns [`Observe`], which all sockets have in common, and the [`Snapshot`] that puts together what they
-//! tell, and the trait by which such traits are implemented here only. Reads what others count; touches
-//! nothing.
+//! Owns [`Observe`], which all sockets implement, the [`Snapshot`] of all that a socket reports, and the trait
+//! that seals public traits. Only reads what others count.
 
 use std::fmt;
 
@@ -11,13 +10,13 @@ use crate::pipe::endpoint::{Endpoint, does};
 use crate::protocol_id::ProtocolId;
 use crate::stats::Stats;
 
-/// Keeps public traits ours, so that they can grow.
+/// Seals public traits, so that they can grow.
 pub(crate) trait Sealed {}
 
-/// What can be asked of any socket: all typed and raw sockets, and both sides of a device.
+/// What any socket reports: typed and raw sockets, and both sides of a device.
 ///
-/// Sockets of different types go into one list as `&dyn Observe` or `Box<dyn Observe>`, to be watched in
-/// one place. No call waits for the network or for other calls that wait. Implemented by this crate only.
+/// Sockets of different types go into one list as `&dyn Observe` or `Box<dyn Observe>`, to be inspected in one
+/// place. No call waits for the network or for other calls. Implemented by this crate only.
 ///
 /// ```
 /// use sinew::metrics::Observe;
@@ -29,8 +28,8 @@ pub(crate) trait Sealed {}
 /// ```
 #[expect(private_bounds, reason = "made here only")]
 pub trait Observe: Sealed + Send + Sync + fmt::Debug {
-    /// The name that [`Options::name`](crate::Options::name) gave it, or its kind and a number. In
-    /// log records and metrics. Need not be unique, unless the program sees to that.
+    /// The name in log records and metrics: [`Options::name`](crate::Options::name), or the socket type and a
+    /// number. Names need not be unique.
     fn name(&self) -> &str;
 
     /// The protocol it speaks.
@@ -42,7 +41,7 @@ pub trait Observe: Sealed + Send + Sync + fmt::Debug {
     /// The peers that are connected now, in no particular order. None after close.
     fn peers(&self) -> Vec<PeerStatus>;
 
-    /// Its endpoints, in the order in which they were made. None after close, nor one that was closed.
+    /// Its open endpoints, in the order in which they were made. None after close.
     fn endpoints(&self) -> Vec<Endpoint>;
 
     /// Whether it has been closed.
@@ -61,10 +60,10 @@ pub trait Observe: Sealed + Send + Sync + fmt::Debug {
     }
 }
 
-/// All that a socket has to tell, as it was at about one moment.
+/// All that a socket reports, at about one moment.
 ///
-/// The parts are read one after the other while messages pass, so they may differ by what happened in
-/// between: a peer in the list need not be in the count of connections.
+/// The parts are read one after the other while messages pass, so they may differ by what happened in between:
+/// a peer in the list need not be in the count of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -77,7 +76,7 @@ pub struct Snapshot {
     pub closed: bool,
     /// What it has done so far.
     pub stats: Stats,
-    /// Where it is bound and connected, in the order in which that was asked for.
+    /// Where it is bound and connected, in the order of the calls.
     pub endpoints: Vec<EndpointSnapshot>,
     /// The peers that are connected, in no particular order.
     pub peers: Vec<PeerStatus>,
@@ -94,7 +93,7 @@ pub struct EndpointSnapshot {
     pub url: String,
     /// Whether it accepts connections (`true`) or makes them (`false`).
     pub listening: bool,
-    /// How it stands.
+    /// What it is doing, and its last error.
     pub status: EndpointStatus,
 }
 
@@ -109,10 +108,10 @@ impl EndpointSnapshot {
     }
 }
 
-/// To be read by people: the name, the protocol, and whether it is open; then a line for each endpoint, for
-/// each peer, and for each figure that is not zero. Each line ends with a line feed.
+/// Writes text for people: the name, the protocol, and whether the socket is open; then a line for each
+/// endpoint, each peer, and each figure that is not zero. Each line ends with a line feed.
 ///
-/// Not to be parsed: it may look different in any version. For programs there are the fields, and
+/// Do not parse it: any version may change it. Programs use the fields, or
 /// [`Metrics`](crate::metrics::Metrics).
 ///
 /// ```
@@ -135,7 +134,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// What it does where, and how it stands: `bound to tcp://127.0.0.1:5555: listening, 2 peers`.
+/// Writes the direction, the address and the status: `bound to tcp://127.0.0.1:5555: listening, 2 peers`.
 impl fmt::Display for EndpointSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", does(self.listening), self.url, self.status)

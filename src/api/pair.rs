@@ -1,12 +1,11 @@
-//! PAIR as a program sees it: all of its calls are those that sockets have in common.
+//! PAIR as a program sees it. Has only the calls that sockets share.
 
 use super::prelude::*;
 
 /// PAIR: exactly one peer at a time, messages both ways.
 ///
-/// With no peer a send waits; a slow peer is waited for, nothing is dropped while the connection
-/// holds. A second peer is turned away. What was queued for a peer that is lost is lost with it, and
-/// counted.
+/// A send waits while there is no peer, or the peer is slow: nothing is dropped while the connection holds. A
+/// second peer is turned away. Messages queued for a peer that is lost are lost with it, and counted.
 ///
 /// The rules in full: [semantics, 4](crate::spec::semantics#4-pair).
 ///

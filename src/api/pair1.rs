@@ -9,7 +9,7 @@ use crate::protocol::Polyamorous;
 
 /// PAIR v1: as [`Pair`](crate::Pair), with a count of hops that ends loops of devices.
 ///
-/// It does not talk to [`Pair`](crate::Pair), which is PAIR v0: nanomsg has only that one. What has
+/// It does not talk to [`Pair`](crate::Pair), which is PAIR v0, the only PAIR of nanomsg. A message that has
 /// come over more than [`Options::ttl`] hops is dropped and counted.
 ///
 /// The rules in full: [semantics, 4](crate::spec::semantics#4-pair).
@@ -75,11 +75,11 @@ impl Engine for role::Pair1 {
 
 /// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
 ///
-/// The peers are ordinary [`Pair1`] sockets. A received message says which pipe it came on;
-/// [`send_to`](Self::send_to) answers there. A plain `send` goes to the peer that has been connected
-/// longest. A send waits only until the first peer has come; later a message whose peer is gone, or has a
-/// full queue, is dropped and counted and the send succeeds. With
-/// [`Overflow::Wait`](crate::Overflow::Wait) it waits for room instead, as long as its peer is there.
+/// The peers are ordinary [`Pair1`] sockets. A received message says on which pipe it came, and
+/// [`send_to`](Self::send_to) sends there. A plain `send` goes to the peer that has been connected longest. A
+/// send waits until the first peer has connected. After that, a message whose peer is gone or has a full queue
+/// is dropped and counted, and the send succeeds. With [`Overflow::Wait`](crate::Overflow::Wait) the send waits
+/// for room instead, as long as its peer is there.
 ///
 /// The rules in full: [semantics, 4.3](crate::spec::semantics#43-v1-polyamorous).
 ///
@@ -139,16 +139,16 @@ impl Engine for role::PolyPair1 {
 }
 
 impl PolyPair1 {
-    /// Sends to the peer on `pipe`. Where that has no room the message is dropped and counted; with
+    /// Sends to the peer on `pipe`. If the peer has no room, the message is dropped and counted; with
     /// [`Overflow::Wait`](crate::Overflow::Wait) the send waits, up to the send timeout.
     ///
-    /// Succeeds too when the peer is gone, or goes meanwhile: the message is dropped then, and counted
-    /// as [`PeerGone`](crate::DropReason::PeerGone). Who waits for one peer does not hold up who sends to
+    /// Succeeds even if the peer is gone, or goes meanwhile: the message is then dropped and counted as
+    /// [`PeerGone`](crate::DropReason::PeerGone). A send that waits for one peer does not hold up sends to
     /// another.
     ///
     /// # Errors
     ///
-    /// `TimedOut`, `Closed` or `TooLarge`, with the message inside.
+    /// `TimedOut`, `Closed` or `TooLarge`; each gives the message back.
     ///
     /// ```
     /// use sinew::{Options, Overflow, Pair1, PolyPair1, SendError};
@@ -167,7 +167,7 @@ impl PolyPair1 {
         self.send_by(pipe, Patience::AsSet, message.into())
     }
 
-    /// As [`send_to`](Self::send_to), if it need not wait.
+    /// As [`send_to`](Self::send_to), but never waits.
     ///
     /// # Errors
     ///
@@ -176,8 +176,7 @@ impl PolyPair1 {
         self.send_by(pipe, Patience::None, message.into())
     }
 
-    /// As [`send_to`](Self::send_to), waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for
-    /// ever.
+    /// As [`send_to`](Self::send_to), waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -193,8 +192,8 @@ impl PolyPair1 {
 
     /// As [`send_to`](Self::send_to), waiting as a task. Has no timeout of its own.
     ///
-    /// Nothing is sent before the first poll. Cancel-safe: a future that is dropped before it is ready
-    /// has not sent, and the message is dropped with it.
+    /// Sends nothing before the first poll. Cancel-safe: a future that is dropped before it is ready has not
+    /// sent, and the message is dropped with it.
     ///
     /// # Errors
     ///
@@ -209,9 +208,9 @@ impl PolyPair1 {
     }
 }
 
-/// A message that is being sent to a peer by name: what [`PolyPair1::send_to_async`] yields.
+/// A message that is being sent to a named peer: the future of [`PolyPair1::send_to_async`].
 ///
-/// Dropped before it is ready it has not sent. Keeps the socket open.
+/// A future that is dropped before it is ready has not sent. Keeps the socket open.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct SendingTo(Sending<Named>);
 

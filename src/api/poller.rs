@@ -1,8 +1,8 @@
 //! Poller: one thread waits for many sockets at once.
 //!
-//! Owns the set of keys whose sockets are ready. The sockets say themselves when one is to be put in or
-//! taken out ([`SetReady`]), so that a wait costs as much as there is ready, however many are watched, and
-//! no descriptor is needed.
+//! Owns the set of keys whose sockets are ready. The sockets add and remove their keys themselves
+//! ([`SetReady`]), so the cost of a wait grows with the ready sockets, not with the watched ones, and no
+//! descriptor is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,26 +12,26 @@ use crate::socket::watch::{Beacon, SetReady, Watching};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::sys::Origin;
 
-/// What messages are received from, for [`Poller::add_recv`]: a socket, a context or a survey. Made here
+/// Something that receives, for [`Poller::add_recv`]: a socket, a context or a survey. Implemented by this crate
 /// only.
 ///
 /// Sockets of several types go into one list as `&dyn PollRecv` or `Box<dyn PollRecv>`.
 #[expect(private_bounds, reason = "made here only: how readiness is shown is nobody else's")]
 pub trait PollRecv: WatchRecv {}
 
-/// What sends messages, for [`Poller::add_send`]: a socket or a context. Made here only.
+/// Something that sends, for [`Poller::add_send`]: a socket or a context. Implemented by this crate only.
 ///
 /// Sockets of several types go into one list as `&dyn PollSend` or `Box<dyn PollSend>`.
 #[expect(private_bounds, reason = "made here only: how readiness is shown is nobody else's")]
 pub trait PollSend: WatchSend {}
 
-/// How it is shown that something can be received.
+/// Something whose readiness to receive can be watched.
 pub(crate) trait WatchRecv {
     /// Shows by `beacon` whether a `try_recv` would not have to wait.
     fn watch_recv(&self, beacon: Beacon) -> Watching;
 }
 
-/// How it is shown that something can be sent.
+/// Something whose readiness to send can be watched.
 pub(crate) trait WatchSend {
     /// Shows by `beacon` whether a `try_send` would not have to wait.
     fn watch_send(&self, beacon: Beacon) -> Watching;
@@ -43,16 +43,15 @@ impl<T: WatchSend> PollSend for T {}
 
 /// Waits for any of many sockets, contexts and surveys to become ready.
 ///
-/// Each is added under a key of the program's choice, for receiving or for sending; for both it is added
-/// twice, under two keys. A key is *ready* for exactly as long as the call in question would not have to
-/// wait (level-triggered): [`wait`](Self::wait) yields it again and again until that is done. A socket
-/// that is closed is ready for everything, until it is removed. The poller keeps no socket open.
+/// Add each under a key of your choice, for receiving or for sending; for both, add it twice, under two keys. A
+/// key is *ready* as long as the call in question would not have to wait (level-triggered):
+/// [`wait`](Self::wait) returns it each time until a call has used the readiness up. A closed socket is ready
+/// for everything, until it is removed. The poller keeps no socket open.
 ///
-/// Any number of threads may use one poller at once; each that waits gets all keys that are ready, and
-/// `try_recv` says `WouldBlock` where another thread was faster. What is added costs its socket as much as
-/// a [`Readiness`](crate::Readiness), without descriptor and system calls; what is said there of
-/// runtimes without an I/O thread goes for pollers as well. For other event loops there is `Readiness`
-/// itself.
+/// Any number of threads may use one poller at once. Each that waits gets all ready keys, and `try_recv` fails
+/// with `WouldBlock` if another thread was faster. A socket in a poller costs as much as one with a
+/// [`Readiness`](crate::Readiness), without the descriptor and the system calls; what is said there about
+/// runtimes without an I/O thread applies to pollers too. Use `Readiness` for other event loops.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,9 +74,9 @@ impl<T: WatchSend> PollSend for T {}
 #[doc(alias("nn_poll", "zmq_poll", "zmq_poller_new", "select", "epoll"))]
 pub struct Poller<K = usize> {
     board: Arc<Board<K>>,
-    /// By key: its number, and its watch once that has begun.
+    /// The number of each key, and its watch once that has begun.
     watches: Mutex<BTreeMap<K, (u64, Option<Watching>)>>,
-    /// In which process it was made.
+    /// The process that made it.
     origin: Origin,
 }
 
@@ -107,12 +106,12 @@ pub struct KeyInUse<K: fmt::Debug>(pub K);
 pub struct NoSuchKey<K: fmt::Debug>(pub K);
 
 impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
-    /// A poller without sockets.
+    /// Makes a poller without sockets.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// From now on `key` is ready while a `try_recv` of `socket` would not have to wait.
+    /// Adds a socket to receive from: `key` is ready while a `try_recv` would not have to wait.
     ///
     /// # Errors
     ///
@@ -121,7 +120,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
         self.add(key, |beacon| socket.watch_recv(beacon))
     }
 
-    /// From now on `key` is ready while a `try_send` of `socket` would not have to wait.
+    /// Adds a socket to send on: `key` is ready while a `try_send` would not have to wait.
     ///
     /// # Errors
     ///
@@ -140,11 +139,11 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
         }
         watches.insert(key.clone(), (number, None));
         drop(watches);
-        // With no lock held: the socket is entered.
+        // With no lock held, since this enters the socket.
         let board = Arc::clone(&self.board);
         let slot = Mutex::new(KeySlot { board, key: key.clone(), number });
         let watching = watch(Beacon::Poller(Box::new(slot)));
-        // Removed meanwhile, the watch ends at once, again with no lock held.
+        // If the key was removed meanwhile, the watch ends at once, again with no lock held.
         let _late = self.keep(&key, number, watching);
         Ok(())
     }
@@ -157,7 +156,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
         }
     }
 
-    /// Watches no longer what is under `key`. A wait that begins after this does not yield it.
+    /// Removes what was added under `key`. A wait that begins after this does not return it.
     ///
     /// # Errors
     ///
@@ -169,11 +168,11 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
         Ok(())
     }
 
-    /// Waits until a key is ready, up to `timeout` (`None`: for ever; zero: not at all), and yields all
-    /// that are, in their order. None when the time is over.
+    /// Waits until a key is ready, up to `timeout` (`None`: forever; zero: not at all), and returns all ready
+    /// keys in order. Empty when the time is over.
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Vec<K> {
         if self.origin.is_ancestral() {
-            // Ready for everything, as a closed socket is, as far as can be seen without waiting.
+            // Sockets of a forked process count as closed, and so as ready. The lock may never be given back.
             let watches = self.watches.try_lock();
             return watches.map_or_else(Vec::new, |watches| watches.keys().cloned().collect());
         }
@@ -217,7 +216,7 @@ impl<K: Ord + Clone> Board<K> {
         posted.ready.remove(&(key.clone(), number));
     }
 
-    /// Waits for news; `Err` when it is too late for that.
+    /// Waits for a change; `Err` when the time is over.
     fn wait<'a>(
         &self,
         posted: MutexGuard<'a, Posted<K>>,
@@ -234,7 +233,7 @@ impl<K: Ord + Clone> Board<K> {
     }
 }
 
-/// Where one socket says whether it is ready.
+/// Where one socket sets whether its key is ready.
 struct KeySlot<K> {
     board: Arc<Board<K>>,
     key: K,

@@ -1,14 +1,14 @@
-//! PUB as a program sees it: all of its calls are those that sockets have in common.
+//! PUB as a program sees it. Has only the calls that sockets share.
 
 use super::prelude::*;
 
-/// PUB: each message to every subscriber, who picks what it wants.
+/// PUB: sends each message to all subscribers, which filter it by topic.
 ///
-/// A send never waits, and succeeds with nobody there. A subscriber whose queue is full loses the
-/// oldest message in it, which is counted. [`Options::overflow`] has other choices: with
+/// A send never waits, and succeeds without a subscriber. A subscriber whose queue is full loses the oldest
+/// message in it, which is counted. [`Options::overflow`] has other choices: with
 /// [`Overflow::Wait`](crate::Overflow::Wait) a send waits until every subscriber has room. With
-/// [`Options::conflate`] a subscriber that is slow gets the newest message of each key. Who connects
-/// later misses what was sent before; nothing is repeated.
+/// [`Options::conflate`] a slow subscriber gets the newest message of each key. A subscriber that connects later
+/// misses what was sent before.
 ///
 /// The rules in full: [semantics, 8.2](crate::spec::semantics#82-pub).
 ///

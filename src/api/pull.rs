@@ -1,11 +1,11 @@
-//! PULL as a program sees it: all of its calls are those that sockets have in common.
+//! PULL as a program sees it. Has only the calls that sockets share.
 
 use super::prelude::*;
 
-/// PULL: receives what PUSH peers send, each peer in turn.
+/// PULL: receives from its PUSH peers, in turn.
 ///
-/// While nobody receives, a full queue holds up its peer; nothing is dropped. What had arrived
-/// completely before a peer was lost can still be received.
+/// While the program does not receive, a full queue holds up its peer; nothing is dropped. Messages that had
+/// arrived completely before a peer was lost can still be received.
 ///
 /// The rules in full: [semantics, 3.2](crate::spec::semantics#32-fair-queue) and
 /// [semantics, 6](crate::spec::semantics#6-pipeline).

@@ -1,13 +1,13 @@
-//! PUSH as a program sees it: all of its calls are those that sockets have in common.
+//! PUSH as a program sees it. Has only the calls that sockets share.
 
 use super::prelude::*;
 
-/// PUSH: each message to one of the PULL peers, in turn.
+/// PUSH: sends each message to one of its PULL peers, balanced over all.
 ///
-/// A peer whose queue is full is passed over; when all are full, or there is none, a send waits
-/// (unless [`Options::overflow`] says otherwise). What is queued for a peer that is lost is lost with
-/// it, and counted. Peers in a better [place](crate::EndpointOptions::send_priority) get everything as long
-/// as one of them can take it.
+/// A peer whose queue is full is passed over. If all queues are full, or there is no peer, a send waits, unless
+/// [`Options::overflow`] says otherwise. Messages queued for a peer that is lost are lost with it, and counted
+/// (unless [`Options::requeue`] is set). Peers of a better
+/// [priority](crate::EndpointOptions::send_priority) get everything as long as one of them has room.
 ///
 /// The rules in full: [semantics, 3.1](crate::spec::semantics#31-load-balancer) and
 /// [semantics, 6](crate::spec::semantics#6-pipeline).

@@ -1,8 +1,8 @@
-//! Raw sockets: the protocols without their conversations, for devices and for those who build their own.
+//! Raw sockets: the protocols without their conversations, for devices and for protocols built on them.
 //!
-//! A raw socket talks to the same peers as the socket of the same name and routes in the same way, but
-//! keeps no state of a request, a survey or a subscription: what came before the body is the message's
-//! [`header`](crate::Message::header), and to send, a header is wanted
+//! A raw socket talks to the same peers as the socket of the same name and routes in the same way, but keeps
+//! no state of requests, surveys or subscriptions. The protocol header of a received message is its
+//! [`header`](crate::Message::header), and a message to be sent needs one
 //! ([`with_header`](crate::Message::with_header)).
 //!
 //! The rules in full: [semantics, 5.3](crate::spec::semantics#53-raw),
@@ -12,16 +12,15 @@
 //! | socket | header received | header to send | who gets it |
 //! |---|---|---|---|
 //! | `Pair`, `Push`, `Pull`, `Pub`, `Sub` | none | none | as without `raw`; `Sub` receives everything |
-//! | `Pair1` | hop count, 4 bytes | the same, below 255: it grows by one | the peer |
+//! | `Pair1` | hop count, 4 bytes | the same, below 255; the socket adds one | the peer |
 //! | `Bus` | pipe, 4 bytes | none, or a pipe | all but that pipe |
-//! | `Req` | backtrace | backtrace | one peer, in turn |
+//! | `Req` | backtrace | backtrace | one peer, balanced |
 //! | `Surveyor` | backtrace | backtrace | all |
 //! | `Rep`, `Respondent` | pipe and backtrace | the same | that pipe |
 //!
-//! A backtrace is one word of 4 bytes for each hop and one for the request; the last has its top bit
-//! set. It is not checked when sent, but for being whole words and at least one. `Rep` and
-//! `Respondent` never wait: what cannot be delivered is dropped and counted, so that one slow client
-//! does not hold up all others.
+//! A backtrace has one word of 4 bytes for each hop and one for the request; the last has its top bit set. A
+//! send checks only that it consists of whole words, at least one. `Rep` and `Respondent` never wait: a message
+//! that cannot be delivered is dropped and counted, so that one slow client does not hold up all others.
 //!
 //! ```
 //! use sinew::{Req, raw};
@@ -71,16 +70,16 @@ pub type Pub = Socket<Raw<role::Pub>, CanSend, NoRecv>;
 /// A raw SUB: receives everything, and has nothing to subscribe to.
 pub type Sub = Socket<Raw<role::Sub>, NoSend, CanRecv<Message>>;
 
-/// A raw BUS. The header says where a message came from, and where it is not to go.
+/// A raw BUS. The header says from which pipe a message came, and to which one not to send it.
 pub type Bus = Socket<Raw<role::Bus>, CanSend, CanRecv<Message>>;
 
-/// A raw REQ: requests go out as they are, each to one peer, and replies come in as they come.
+/// A raw REQ: sends each request as it is to one peer, and receives replies as they come.
 pub type Req = Socket<Raw<role::Req>, CanSend, CanRecv<Message>>;
 
 /// A raw REP: the header of a request is the header of its reply.
 pub type Rep = Socket<Raw<role::Rep>, CanSend, CanRecv<Message>>;
 
-/// A raw SURVEYOR: surveys go out as they are, to all, and answers come in without an end.
+/// A raw SURVEYOR: sends surveys as they are to all, and receives answers without a deadline.
 pub type Surveyor = Socket<Raw<role::Surveyor>, CanSend, CanRecv<Message>>;
 
 /// A raw RESPONDENT: the header of a survey is the header of its answer.

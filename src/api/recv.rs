@@ -1,6 +1,6 @@
 //! Receiving: the forms of `recv`, for all sockets that receive.
 //!
-//! Owns those calls and what they yield: the message, or with the right to answer what was asked.
+//! Owns those calls and what they yield: a message, or a message with the right to answer it.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use crate::socket::{Core, Handle, SocketPort};
 
 /// The calls of a socket that receives, from whomever its protocol chooses.
 ///
-/// What they yield, `R::Item`, is a [`Message`]; of a [`Rep`](crate::Rep) it is a
-/// [`Request`](crate::Request) and of a [`Respondent`](crate::Respondent) a [`Question`](crate::Question), each a
-/// message and the right to answer it.
+/// They yield an `R::Item`: a [`Message`], or from a [`Rep`](crate::Rep) a [`Request`](crate::Request) and from a
+/// [`Respondent`](crate::Respondent) a [`Question`](crate::Question), which are messages with the right to answer
+/// them.
 impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
     /// Receives the next message, waiting up to the receive timeout. Any number of threads and tasks may
     /// do so at once; each message goes to one of them.
@@ -43,7 +43,7 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
         self.take(Patience::AsSet)
     }
 
-    /// Receives the next message if it is there.
+    /// Receives the next message if there is one now.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
         self.take(Patience::None)
     }
 
-    /// Receives the next message, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: for ever.
+    /// Receives the next message, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
         Readiness::new(|beacon| self.watch_recv(beacon))
     }
 
-    /// The messages that come, as a stream that ends when the socket is closed. Only with the feature
+    /// Makes a stream of received messages, which ends when the socket is closed. Only with the feature
     /// `futures`.
     #[cfg(feature = "futures")]
     pub fn stream(&self) -> RecvStream<R::Item> {
@@ -101,16 +101,15 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
         RecvStream::new(&self.core, interest::<R>(), attempt::<R>(), wrap)
     }
 
-    /// Iterates over what is received, waiting for each, until the socket is closed. The receive timeout
-    /// has no effect.
+    /// Iterates over received messages, waiting for each, until the socket is closed. The receive timeout has
+    /// no effect.
     ///
-    /// What has been received is not given back when the iterator is dropped, and nothing is received
-    /// ahead.
+    /// The iterator receives nothing ahead of `next`, so dropping it loses nothing.
     pub fn iter(&self) -> Iter<'_, Self> {
         Iter::of(self)
     }
 
-    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    /// Iterates over the messages that are there now, without waiting: ends where `try_recv` fails.
     pub fn try_iter(&self) -> TryIter<'_, Self> {
         TryIter::of(self)
     }
@@ -121,12 +120,10 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
     }
 }
 
-/// Where a receive of a role is compiled, from the call to the message in the caller's hands: in this crate,
-/// together with the rings.
+/// Compiles the whole receive of a role in this crate, together with the rings.
 ///
-/// Each role implements it with one and the same line, [`take`]. A generic in its place would be compiled in
-/// each crate that calls it, where nothing of what it calls can be inlined, and where the message would be
-/// moved once more.
+/// Each role implements it with the same line, [`take`]. A generic function would be compiled in the crate that
+/// calls it, where none of its callees can be inlined, and where the message would be moved once more.
 pub(crate) trait Takes<T>: Engine {
     fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<T, RecvError>;
 }
@@ -156,7 +153,7 @@ fn interest<R: Receives>() -> Interest {
     <R::Protocol as Protocol>::From::of_socket().interest()
 }
 
-/// What a receive on a socket tries.
+/// One attempt to receive on a socket.
 fn attempt<R: Receives>()
 -> impl FnMut(&mut R::Protocol, &mut SocketPort<'_>, Instant) -> Result<Received<R>, RecvRefusal> {
     let from = Source::of_socket();
@@ -184,7 +181,7 @@ impl Source for () {
     }
 }
 
-/// What the socket itself has subscribed to.
+/// The subscriptions of the socket itself.
 impl Source for Conversation {
     #[inline(always)]
     fn of_socket() -> Self {
@@ -200,12 +197,12 @@ impl Source for Conversation {
 /// What a receive waits for where there is only one thing to wait for.
 pub(super) const ONLY_RECV: Interest = Interest::RECV;
 
-/// What a program gets of what a protocol yields.
+/// What a program gets for what a protocol yields.
 pub(crate) trait Yields<R: Engine>: Send + Sized + 'static {
     fn of(core: &Handle<R::Protocol>, received: Received<R>) -> Self;
 }
 
-/// Just that.
+/// The message itself.
 impl<R: Engine<Protocol: Protocol<Received = Self>>> Yields<R> for Message {
     #[inline(always)]
     fn of(_: &Handle<R::Protocol>, received: Self) -> Self {

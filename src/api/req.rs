@@ -1,7 +1,7 @@
 //! REQ as a program sees it.
 //!
-//! Owns [`Req`] and the future of its requests. A request is a conversation that is opened, waited for and
-//! closed in one call; who wants the steps one by one takes a context.
+//! Owns [`Req`] and the future of its requests. A request opens a conversation, waits for the reply and closes
+//! the conversation in one call; a context has the steps as separate calls.
 
 use std::pin::Pin;
 use std::task::ready;
@@ -14,13 +14,12 @@ use crate::protocol::{Awaited, Conversation, RecvRefusal};
 use crate::random;
 use crate::socket::wait::Failure;
 
-/// REQ: asks, and gets the answer that belongs to the question.
+/// REQ: sends requests, and gets the reply to each.
 ///
 /// Any number of threads and tasks may ask through one socket at once; each gets the reply to its own
-/// request. A request goes to one of the connected REPs, in turn; it is held while there is none, and
-/// sent again when the REP that had it is lost or has not answered within the resend interval (so a
-/// REP may see a request more than once). Exactly one reply is delivered, and it comes from a REP that was
-/// asked.
+/// request. A request goes to one of the connected REPs, balanced over all. The socket holds it while there is
+/// none, and sends it again when the REP that had it is lost or has not answered within the resend interval,
+/// so a REP may see a request more than once. At most one reply is delivered, from a REP that was asked.
 ///
 /// The rules in full: [semantics, 5.1](crate::spec::semantics#51-req).
 ///
@@ -69,7 +68,8 @@ impl Req {
     /// # Errors
     ///
     /// `TimedOut`, `Closed`, `ConnectionReset` (only with resending switched off), `BadReply`, `GivenUp`
-    /// (only with [`max_resends`](Options::max_resends)) or `TooLarge`, with the request inside. After an error the request is given up: its reply is dropped if it comes.
+    /// (only with [`max_resends`](Options::max_resends)) or `TooLarge`; each gives the request back. After an
+    /// error the request is given up: its reply is dropped if it comes.
     #[doc(alias(
         "ask", "call", "nn_send", "nn_recv", "nng_send", "nng_recv", "zmq_send", "zmq_recv"
     ))]
@@ -77,8 +77,8 @@ impl Req {
         self.ask(message.into(), Patience::AsSet)
     }
 
-    /// Sends a request and waits for its reply, up to `timeout`. Zero: sends it, looks once, and gives it up;
-    /// `Duration::MAX`: for ever.
+    /// Sends a request and waits for its reply, up to `timeout`. Zero: sends it, checks for a reply once, and
+    /// gives it up; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -93,8 +93,8 @@ impl Req {
 
     /// Sends a request and waits for its reply as a task. Has no timeout of its own.
     ///
-    /// Nothing is sent before the first poll. Dropping the future gives the request up: its reply is dropped
-    /// if it comes, and whoever answers may have acted on it.
+    /// Sends nothing before the first poll. Dropping the future gives the request up: its reply is dropped if
+    /// it comes, and the peer may have acted on the request.
     ///
     /// # Errors
     ///
@@ -120,10 +120,10 @@ impl Req {
     }
 }
 
-/// A request under way: what [`Req::request_async`] yields.
+/// A request under way: the future of [`Req::request_async`].
 ///
-/// It is sent when this is first polled. Dropping it gives the request up: its reply is dropped if it
-/// comes. Keeps the socket open.
+/// The first poll sends the request. Dropping the future gives it up: its reply is dropped if it comes. Keeps
+/// the socket open.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Requesting {
     core: Handle<protocol::Req>,
@@ -189,7 +189,7 @@ fn open_request(
         }
         let (req, mut io, now) = entry.parts();
         let conversation = req.open(resends);
-        // A REQ takes every request: it holds what it cannot send.
+        // A REQ accepts every request: it holds those that it cannot send.
         outgoing.send(&conversation, req, &mut io, now).ok()?;
         Some((conversation, req.awaited(conversation).ok()?))
     });

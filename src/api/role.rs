@@ -1,10 +1,9 @@
-//! Roles: what a socket is in its protocol, as a parameter of its type.
+//! Roles: the part that a socket plays in its protocol, as a parameter of its type.
 //!
 //! Every socket is a [`Socket`](crate::Socket) of a role: `sinew::Push` is short for `Socket<role::Push>`.
-//! The role decides which calls there are: those that all sockets have, those of a role that [`Sends`],
-//! those of a role that [`Receives`], and what is peculiar to one. A program that names its sockets by
-//! their types needs nothing of this; a function over sockets of several types has the role as its
-//! parameter:
+//! The role decides which calls a socket has: those of all sockets, those of a role that [`Sends`], those of a
+//! role that [`Receives`], and those of one role only. A program that names its sockets by their aliases needs
+//! nothing of this module; a function over sockets of several types has the role as its parameter:
 //!
 //! ```
 //! use sinew::role::{Receives, Role, Sends};
@@ -31,9 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The two further parameters of `Socket`, what it sends ([`CanSend`] or [`NoSend`]) and what it receives
-//! ([`CanRecv`] or [`NoRecv`]), follow from the role and are never written: they are there so that a
-//! call which a role lacks is not found, by the compiler or in the documentation.
+//! `Socket` has two further parameters, whether it sends ([`CanSend`] or [`NoSend`]) and what it receives
+//! ([`CanRecv`] or [`NoRecv`]). They follow from the role and are never written. They hide the calls that a
+//! role lacks, from the compiler and from the documentation.
 
 use std::marker::PhantomData;
 
@@ -50,7 +49,7 @@ use crate::socket::{Core, SocketPort};
 
 pub use super::context::{Answering, Asking, Filtering};
 
-/// What a socket is in its protocol. Implemented for the types of this module, and only for them.
+/// The role of a socket in its protocol. Implemented only by the types of this module.
 #[expect(private_bounds, reason = "a role is made here only, and nobody else runs its protocol")]
 pub trait Role: Engine {
     /// Whether a socket of this role has the forms of `send`: [`CanSend`] or [`NoSend`].
@@ -117,19 +116,19 @@ pub trait Asks:
 {
 }
 
-/// A role whose sockets receive what can be answered: `Rep` and `Respondent`.
+/// A role whose sockets receive and answer: `Rep` and `Respondent`.
 #[expect(private_bounds, reason = "as that of `Role`")]
 pub trait Answers:
     Role<Send = NoSend> + Receives<Item = Asked<Self>> + Converses<Kind = Answering> + AnswersAsked
 {
 }
 
-/// What a role that answers has besides.
+/// What a role that answers has in addition.
 pub(crate) trait AnswersAsked: Engine<Protocol: AnsweringProtocol> {
-    /// What that which it receives is called in `Debug`.
+    /// The name in `Debug` of what it receives.
     const ASKED: &'static str;
 
-    /// Sends an answer; compiled here for the reason for which [`Takes`] is.
+    /// Sends an answer; compiled in this crate for the same reason as [`Takes`].
     fn answer(
         core: &Core<Self::Protocol>,
         route: &Route,
@@ -138,7 +137,7 @@ pub(crate) trait AnswersAsked: Engine<Protocol: AnsweringProtocol> {
     ) -> Result<(), SendError>;
 }
 
-/// A protocol that receives what can be answered, with the way back.
+/// A protocol that receives requests or surveys, each with its way back.
 pub(crate) trait AnsweringProtocol:
     Protocol<To = Route, From = (), Received = (Route, Message)>
 {
@@ -148,16 +147,16 @@ impl<R: protocol::Role> AnsweringProtocol for protocol::Responder<R> {}
 
 /// What runs in a socket of a role: its protocol, made from options and changed by them.
 pub(crate) trait Engine: Sized + 'static {
-    /// What it runs.
+    /// The protocol that it runs.
     type Protocol: Protocol;
 
-    /// What its socket is called in `Debug`.
+    /// The name of its sockets in `Debug`.
     const NAME: &'static str;
 
-    /// A protocol as the options say.
+    /// Makes the protocol, with these options.
     fn protocol(options: &Options) -> Self::Protocol;
 
-    /// Has the protocol follow options that are set later.
+    /// Applies options that are set later.
     fn follow(_protocol: &mut Self::Protocol, _options: &Options, _port: &mut SocketPort<'_>) {}
 }
 

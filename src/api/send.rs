@@ -1,8 +1,7 @@
 //! Sending: the forms of `send`, for all sockets that send.
 //!
-//! Owns those calls, the future of `send_async`, and how a [`Core`] is told to send. The future holds the
-//! message itself, and nothing of what it was made from: one that was made from a `&str` does not borrow it.
-//! It takes no memory of its own and can be polled without pinning.
+//! Owns those calls, the future of `send_async`, and how a [`Core`] sends. The future owns its message, so one
+//! made from a `&str` does not borrow it; it allocates nothing and can be polled without pinning.
 
 use std::fmt;
 use std::future::Future;
@@ -29,12 +28,12 @@ const ONLY_SEND: Interest = Interest::SEND;
 
 /// The calls of a socket that sends, to whomever its protocol chooses.
 impl<R: Sends, V> Socket<R, CanSend, V> {
-    /// Sends a message, waiting for room up to the send timeout. Once it has returned the message
-    /// is the socket's; that it arrives is not said by that.
+    /// Sends a message, waiting for room up to the send timeout. Success means that the socket has accepted
+    /// the message, not that it arrives.
     ///
     /// # Errors
     ///
-    /// `TimedOut`, `Closed` or `TooLarge`, of a raw socket also `Header`; with the message inside.
+    /// `TimedOut`, `Closed` or `TooLarge`, and for a raw socket `Header`; each gives the message back.
     #[doc(alias("nn_send", "nn_sendmsg", "nng_send", "nng_sendmsg", "zmq_send", "zmq_msg_send"))]
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         R::give(&self.core, Patience::AsSet, message.into())
@@ -50,8 +49,7 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
         R::give(&self.core, Patience::None, message.into())
     }
 
-    /// Sends a message, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: for
-    /// ever.
+    /// Sends a message, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -66,8 +64,8 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
 
     /// Sends a message, waiting for room as a task. Has no timeout of its own.
     ///
-    /// Nothing is sent before the first poll. Cancel-safe: a future that is dropped before it is
-    /// ready has not sent, and the message is dropped with it.
+    /// Sends nothing before the first poll. Cancel-safe: a future that is dropped before it is ready has not
+    /// sent, and the message is dropped with it.
     ///
     /// # Errors
     ///
@@ -87,7 +85,7 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
         Readiness::new(|beacon| self.watch_send(beacon))
     }
 
-    /// A sink for messages; any number of them may be in use. Only with the feature `futures`.
+    /// Makes a sink for messages; a socket may have any number of them. Only with the feature `futures`.
     #[cfg(feature = "futures")]
     pub fn sink(&self) -> SendSink<Self> {
         SendSink::new(self.clone())
@@ -120,7 +118,7 @@ impl<R: Sends, V> WatchSend for Socket<R, CanSend, V> {
     }
 }
 
-/// To whom a plain `send` is addressed, as far as the message says.
+/// Where a plain `send` goes, as far as the message says.
 pub(crate) trait Destination {
     fn of(message: &Message) -> Self;
 }
@@ -131,7 +129,7 @@ impl Destination for () {
     fn of(_: &Message) -> Self {}
 }
 
-/// Whoever has been connected longest.
+/// The peer that has been connected longest.
 impl Destination for Option<PipeId> {
     #[inline(always)]
     fn of(_: &Message) -> Self {
@@ -147,13 +145,13 @@ impl Destination for Bytes {
     }
 }
 
-/// What messages are sent by as a task: a socket, or the right to answer. Made here only.
+/// What a future sends on: a socket, or the right to answer. Made here only.
 #[expect(private_bounds, reason = "made here only: how a task waits is nobody else's")]
 pub trait SendsAsync: PollSending {}
 
 /// How a future sends.
 pub(crate) trait PollSending: Unpin {
-    /// Sends the message that is there, or leaves it there until it can.
+    /// Sends the message if it can, and takes it out of `message` then.
     fn poll_send(
         &self,
         message: &mut Option<Message>,
@@ -182,9 +180,9 @@ impl<R: Sends, V> PollSending for Socket<R, CanSend, V> {
     }
 }
 
-/// A message that is being sent: what `send_async` yields.
+/// A message that is being sent: the future of `send_async`.
 ///
-/// Dropped before it is ready it has not sent. Keeps the socket open.
+/// A future that is dropped before it is ready has not sent. Keeps the socket open.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Sending<S: SendsAsync> {
     socket: S,
@@ -220,7 +218,7 @@ impl<S: SendsAsync> fmt::Debug for Sending<S> {
     }
 }
 
-/// What a future says that is polled when it has been ready.
+/// The panic of a future that is polled after it was ready.
 pub(super) const POLLED_TOO_OFTEN: &str = "it is not polled any more once it was ready";
 
 impl<P: Protocol> Core<P> {
@@ -256,7 +254,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Sends the message that is there as soon as it can be, and takes it away then; a failure has it.
+    /// Sends the message as soon as it can, and takes it out of `message` then; a failure gives it back.
     pub(super) fn poll_send(
         &self,
         interest: Interest,

@@ -1,8 +1,8 @@
-//! The socket, of whatever role, and the calls that every socket has.
+//! The socket, generic over its role, and the calls that every socket has.
 //!
 //! Owns [`Socket`]. Thin: each call goes to the [`Core`](crate::socket::Core) that the handles of a socket
-//! share. The forms of `send` are in `send.rs`, those of `recv` in `recv.rs`, and what is peculiar to one role
-//! is in the file of that role.
+//! share. The forms of `send` are in `send.rs`, those of `recv` in `recv.rs`, and calls that only one role has
+//! in the file of that role.
 
 use std::fmt;
 use std::future::Future;
@@ -26,29 +26,28 @@ use crate::stats::Stats;
 
 /// A socket: one end of a conversation pattern, with any number of endpoints and peers.
 ///
-/// Programs name sockets by their role, each of which is a short name for a `Socket`: [`Push`](crate::Push),
-/// [`Sub`](crate::Sub), [`raw::Req`](crate::raw::Req). This name is for functions over sockets of several
-/// roles; see [`role`](crate::role). `Socket<R>` is all that has to be written: the parameters `S` and `V`
-/// follow from the role.
+/// Programs name sockets by aliases, one for each role: [`Push`](crate::Push), [`Sub`](crate::Sub),
+/// [`raw::Req`](crate::raw::Req). Functions over sockets of several roles name this type; see
+/// [`role`](crate::role). Write `Socket<R>`: the parameters `S` and `V` follow from the role.
 ///
-/// It is a handle: cloning it makes another one of the same socket, every call takes `&self`, and dropping
-/// the last one closes the socket.
+/// A socket is a handle: cloning it makes another handle of the same socket, every call takes `&self`, and
+/// dropping the last handle closes the socket.
 pub struct Socket<R: Role, S = <R as Role>::Send, V = <R as Role>::Recv> {
     pub(super) core: Handle<R::Protocol>,
-    /// Which calls there are.
+    /// Which calls the socket has.
     pub(super) calls: PhantomData<fn() -> (S, V)>,
 }
 
 /// The calls of every socket.
 impl<R: Role> Socket<R> {
-    /// A socket with default options, on the global runtime.
+    /// Makes a socket with default options, on the global runtime.
     ///
-    /// Nothing is started and no descriptor is taken before the first `bind` or `connect`.
+    /// Starts no thread and takes no descriptor: the first `bind` or `connect` does.
     pub fn new() -> Self {
         Self::with_options(Options::new()).expect("the defaults are in range")
     }
 
-    /// A socket with options of its own, on the global runtime.
+    /// Makes a socket with these options, on the global runtime.
     ///
     /// # Errors
     ///
@@ -58,7 +57,7 @@ impl<R: Role> Socket<R> {
         Self::make(options, None)
     }
 
-    /// A socket on a runtime made by hand, which lives at least as long as the socket.
+    /// Makes a socket on a runtime of the program's own. The runtime lives at least as long as the socket.
     ///
     /// # Errors
     ///
@@ -72,9 +71,8 @@ impl<R: Role> Socket<R> {
         Ok(Self { core, calls: PhantomData })
     }
 
-    /// Accepts connections at an address, such as `tcp://127.0.0.1:5555`, `tcp://*:0`,
-    /// `ipc:///tmp/name` or `inproc://name`. Does not wait for peers; a host name is looked up
-    /// before this returns.
+    /// Accepts connections at an address, such as `tcp://127.0.0.1:5555`, `tcp://*:0`, `ipc:///tmp/name`
+    /// or `inproc://name`. Does not wait for peers, but for the lookup of a host name.
     ///
     /// # Errors
     ///
@@ -97,18 +95,18 @@ impl<R: Role> Socket<R> {
         self.core.bind(url.as_ref(), options)
     }
 
-    /// Connects to an address in the background, for ever: returns at once, whether somebody
-    /// listens there or not, and connects again when the connection is lost.
+    /// Connects to an address in the background: returns at once, whether anybody listens there or not,
+    /// retries until it is connected, and reconnects when the connection is lost.
     ///
-    /// Each call makes a connection of its own. Where two lead to one peer, since this is called twice
-    /// or since both sides connect, each message that is meant for all peers (of BUS, PUB, SURVEYOR) is
-    /// sent on both and arrives twice: let one side of each two connect, once. In [`peers`](Self::peers),
-    /// two that are `outgoing` with the same `remote` lead to one address. Where both sides connect, each has
-    /// one that is `outgoing` and one that is not; nothing on the wire tells that they are of one peer,
-    /// though over ipc their `credentials` are those of one process.
+    /// Each attempt resolves the name anew, in the background too. [`Endpoint::status`] says what went wrong.
+    /// To wait for the peer, call [`wait_for_peers`](Self::wait_for_peers).
     ///
-    /// What goes wrong is told by [`Endpoint::status`]. Names are resolved for every attempt, in
-    /// the background too. To wait for the peer: [`wait_for_peers`](Self::wait_for_peers).
+    /// Each call makes a connection of its own. If two connections lead to one peer, because a program
+    /// connects twice or because both sides connect, BUS, PUB and SURVEYOR send each message on both and it
+    /// arrives twice: let only one side connect, once. [`peers`](Self::peers) shows it: two connections that
+    /// are `outgoing` with the same `remote` lead to one address. If both sides connect, each has one
+    /// connection that is `outgoing` and one that is not. Nothing on the wire tells that they lead to the same
+    /// peer; over ipc their `credentials` name the same process.
     ///
     /// # Errors
     ///
@@ -131,27 +129,26 @@ impl<R: Role> Socket<R> {
         self.core.connect(url.as_ref(), options, Dial::Background)
     }
 
-    /// Makes one attempt to connect and waits for its outcome. Once connected, it connects
-    /// again like [`connect`](Self::connect) when the connection is lost.
+    /// Makes one attempt to connect and waits for its outcome. Once connected, it reconnects like
+    /// [`connect`](Self::connect) when the connection is lost.
     ///
-    /// Waits for up to [`connect_timeout`](crate::Options::connect_timeout) until a connection
-    /// stands, or fails with [`TimedOut`](crate::AttemptError::TimedOut), and for the header exchange
-    /// up to `handshake_timeout`. The latter takes that long, and fails with
-    /// [`HandshakeTimedOut`](crate::AttemptError::HandshakeTimedOut), where the other socket lets nobody in until its
-    /// program has received what peers that are gone have left there (see
-    /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)); on inproc as well. Must not be called from the
-    /// `admit` callback where that runs in a thread that turns a loop. There is no `_async` form.
+    /// Waits up to [`connect_timeout`](crate::Options::connect_timeout) for the connection, and fails with
+    /// [`TimedOut`](crate::AttemptError::TimedOut) after that. Then waits up to `handshake_timeout` for the
+    /// exchange of headers, and fails with
+    /// [`HandshakeTimedOut`](crate::AttemptError::HandshakeTimedOut). That happens, on inproc too, if the peer
+    /// lets nobody in until its program has received what peers that are gone left there (see
+    /// [`Options::recv_queue_bytes`](crate::Options::recv_queue_bytes)). Must not be called from an `admit`
+    /// callback that runs in a thread that turns a loop. There is no `_async` form.
     ///
-    /// A PAIR that has a peer already turns us away, which is an error here if the peer is one of
-    /// this crate, or closes the connection within 10 ms, for which a PAIR waits. Other peers that
-    /// turn us away, by an `admit` callback, close the connection a moment after this was a success:
-    /// [`Endpoint::status`] has that as
-    /// [`TurnedAway`](crate::AttemptError::TurnedAway).
+    /// A PAIR that already has a peer turns us away. This call reports that as an error if the peer is a sinew
+    /// socket, or if it closes the connection within 10 ms, for which a PAIR waits. Any other peer that turns
+    /// us away, such as by an `admit` callback, closes the connection a moment after this call has succeeded:
+    /// [`Endpoint::status`] reports that as [`TurnedAway`](crate::AttemptError::TurnedAway).
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Failed`] with the reason, or as [`connect`](Self::connect); no attempt
-    /// goes on then.
+    /// [`ConnectError::Failed`] with the reason, or as [`connect`](Self::connect). After an error no further
+    /// attempt is made.
     pub fn connect_now(&self, url: impl AsRef<str>) -> Result<Endpoint, ConnectError> {
         self.connect_now_with(url, &EndpointOptions::new())
     }
@@ -169,12 +166,12 @@ impl<R: Role> Socket<R> {
         self.core.connect(url.as_ref(), options, Dial::Now)
     }
 
-    /// Waits until at least `peers` peers are connected. Zero peers: returns at once. Zero
-    /// `timeout`: looks once; `Duration::MAX`: for ever.
+    /// Waits until at least `peers` peers are connected. Zero peers: returns at once. Zero `timeout`: checks
+    /// once; `Duration::MAX`: waits forever.
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] with the number that is connected, or the socket is closed.
+    /// [`WaitError::TimedOut`] with the number of connected peers, or the socket is closed.
     pub fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
         self.core.wait_for_peers(peers, timeout)
     }
@@ -197,7 +194,7 @@ impl<R: Role> Socket<R> {
                     there if there >= peers => Ok(()),
                     _ => Err(RecvRefusal::WouldBlock),
                 };
-            // There is no time to run out, and nothing to be refused: it has been closed.
+            // Without a timeout, and with nothing to refuse, any other failure means that it was closed.
             let operation = Operation::new(&core, Interest::Peers, attempt);
             operation.await.map_err(|failure| match failure {
                 Failure::Forked => WaitError::Forked,
@@ -208,19 +205,19 @@ impl<R: Role> Socket<R> {
 
     /// The peers that are connected now, in no particular order. None after close.
     ///
-    /// Nobody comes or goes, and no call sends or receives, while the list is made; what the I/O
-    /// thread moves meanwhile may show in one figure and not in another. The kernel's buffers
-    /// are in none.
+    /// The list is made under the socket's lock: no peer comes or goes, and no call sends or receives,
+    /// meanwhile. The I/O thread moves on, so its latest messages may show in one figure and not in another.
+    /// No figure contains messages in the kernel's buffers.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.core.peers()
     }
 
-    /// Subscribes to pipe events from now on. Ends when the value is dropped.
+    /// Subscribes to pipe events from now on. Dropping the value ends the subscription.
     ///
-    /// Each subscription gets every event, and keeps up to 1024 that are unread; newer ones are
-    /// then missed and counted ([`Events::missed`]). Who is connected already raises no event:
-    /// subscribe first, then look at [`peers`](Self::peers). On a closed socket it ends at
-    /// once, or when the last peer that an `admit` callback had in hand at the close is gone.
+    /// Each subscription gets every event, and keeps up to 1024 unread ones; it misses and counts newer ones
+    /// ([`Events::missed`]). Peers that are already connected raise no event: subscribe first, then call
+    /// [`peers`](Self::peers). On a closed socket the subscription ends at once, or when the last peer is gone
+    /// about which an `admit` callback was deciding at the close.
     #[doc(alias("monitor", "nng_pipe_notify", "zmq_socket_monitor"))]
     pub fn events(&self) -> Events {
         self.core.events()
@@ -235,12 +232,12 @@ impl<R: Role> Socket<R> {
         self.core.stats()
     }
 
-    /// Waits until every message accepted so far has left the socket: handed to the kernel,
-    /// or for inproc taken by the peer. Returns how many have not; 0 is success.
+    /// Waits until every accepted message has left the socket: handed to the kernel, or over inproc taken by
+    /// the peer. Returns how many have not; 0 is success.
     ///
-    /// Others may go on sending, and are waited for as well. Zero `timeout`: looks once;
-    /// `Duration::MAX`: for ever. A closed socket has nothing left to wait for, `linger` or not,
-    /// and returns 0. There is no `_async` form.
+    /// Messages that other threads send meanwhile are waited for as well. Zero `timeout`: checks once;
+    /// `Duration::MAX`: waits forever. A closed socket returns 0 at once, whatever its `linger`. There is no
+    /// `_async` form.
     pub fn drain(&self, timeout: Duration) -> usize {
         self.core.drain(timeout)
     }
@@ -252,9 +249,9 @@ impl<R: Role> Socket<R> {
         self.core.options()
     }
 
-    /// Puts other options in place of all that are in force: what `options` does not set has
-    /// its default again. To change some, begin with those of [`options`](Self::options).
-    /// Each says what it has effect on; a call that waits already keeps its timeout. Never waits.
+    /// Replaces all options: an option that `options` does not set has its default again. To change one, begin
+    /// with the value of [`options`](Self::options). The documentation of each option says what it affects; a
+    /// call that already waits keeps its timeout. Never waits.
     ///
     /// # Errors
     ///
@@ -265,8 +262,8 @@ impl<R: Role> Socket<R> {
         self.core.set_options(options, R::follow)
     }
 
-    /// Closes one pipe. The peer sees its connection end; if we had connected, we do so again. Does
-    /// not wait: what is queued for it has [`Options::linger`].
+    /// Closes one pipe. The peer sees its connection end; if we had connected, we reconnect. Does not wait:
+    /// what is queued for the peer has [`Options::linger`].
     ///
     /// # Errors
     ///
@@ -276,14 +273,13 @@ impl<R: Role> Socket<R> {
         self.core.disconnect(pipe)
     }
 
-    /// Closes the socket for all its handles. Calls that wait end with `Closed`; addresses can
-    /// be bound again when this returns.
+    /// Closes the socket for all its handles. Calls that wait end with `Closed`; its addresses can be bound
+    /// again when this returns. Dropping the last handle does the same.
     ///
-    /// What is queued is written by this call while the kernel takes it, so that the program may
-    /// exit right after: for up to 25 ms with all connections together, and 5 ms with one whose
-    /// peer does not read. What is left then the I/O thread writes during
-    /// [`Options::linger`], or it is dropped and counted. Dropping the last handle does the
-    /// same. To wait for longer, and to know what is left: `drain`.
+    /// This call writes what is queued while the kernel takes it, so that the program may exit right after: up
+    /// to 25 ms for all connections together, and 5 ms for one whose peer does not read. The I/O thread writes
+    /// the remainder during [`Options::linger`]; what is left then is dropped and counted. To wait longer, and
+    /// to know what is left, call [`drain`](Self::drain) first.
     ///
     /// # Errors
     ///
@@ -293,7 +289,7 @@ impl<R: Role> Socket<R> {
         self.core.close()
     }
 
-    /// Whether it is a raw socket: one whose messages have headers, for devices.
+    /// Whether this is a raw socket: one whose messages have headers, for devices.
     pub fn is_raw(&self) -> bool {
         R::Protocol::RAW
     }
@@ -309,7 +305,7 @@ impl<R: Role> Socket<R> {
         &self.core.name
     }
 
-    /// The endpoints, in the order in which they were made. None after close, nor one that was closed.
+    /// The open endpoints, in the order in which they were made. None after close.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.core.endpoints()
     }
@@ -327,7 +323,7 @@ impl<R: Role> Default for Socket<R> {
     }
 }
 
-/// Its role and its name: `Push(push-1)`.
+/// Writes its role and its name: `Push(push-1)`.
 impl<R: Role, S, V> fmt::Debug for Socket<R, S, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({})", R::NAME, self.core.name)

@@ -1,8 +1,8 @@
-//! Streams of what is received and sinks for what is sent, as the crates around `futures` use them.
+//! Streams of received messages and sinks for messages to send, as the crates around `futures` use them.
 //!
 //! Only with the feature `futures`. A socket is shared by many tasks and its calls take `&self`, whereas
-//! to poll a stream or a sink takes `&mut`, and each must remember who waits. Therefore the socket is
-//! neither: it hands out any number of either.
+//! polling a stream or a sink takes `&mut`, and each must remember its waker. Therefore a socket is neither,
+//! but makes any number of both.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,18 +19,18 @@ use crate::protocol::{Interest, Protocol, RecvRefusal};
 use crate::socket::wait::{Operation, Outcome, TaskWait};
 use crate::socket::{Handle, SocketPort};
 
-/// What is received, one after the other: what `stream` yields.
+/// A stream of received messages, made by `stream`.
 ///
-/// Ends when the socket or context is closed, or the survey over, and not before: an item is the message
-/// (the request, the question) itself, since nothing else can go wrong. Any number of streams and calls
-/// may receive at once, but for a context that answers; each message goes to one of them. Cancel-safe: what a dropped `next()` has not
-/// yielded is still there. Keeps the socket open, until it has ended or is dropped. Only with the feature
-/// `futures`.
+/// Ends when the socket or context is closed, or the survey is over, and not before. So an item is the message
+/// (or request, or question) itself, not a `Result`. Any number of streams and calls may receive at once,
+/// except on a context that answers; each message goes to one of them. Cancel-safe: a message that a dropped
+/// `next()` has not yielded stays queued. Keeps the socket open until the stream has ended or is dropped. Only
+/// with the feature `futures`.
 #[must_use = "streams do nothing unless they are polled"]
 pub struct RecvStream<T>(Pin<Box<dyn Stream<Item = T> + Send>>);
 
 impl<T> RecvStream<T> {
-    /// What `attempt` receives, as `wrap` has it.
+    /// A stream of what `attempt` receives, converted by `wrap`.
     pub(in crate::api) fn new<P, R, F, W>(
         core: &Handle<P>,
         interest: Interest,
@@ -65,9 +65,9 @@ impl<T> fmt::Debug for RecvStream<T> {
     }
 }
 
-/// A receive that is begun anew whenever it was ready, until it fails.
+/// A receive that starts again whenever it was ready, until it fails.
 struct Arrivals<P: Protocol, F, W> {
-    /// Until the end: nothing is kept open afterwards.
+    /// `None` once it has ended: it keeps nothing open then.
     under_way: Option<(Operation<P, F>, W)>,
 }
 
@@ -92,13 +92,13 @@ where
     }
 }
 
-/// Takes messages and sends them, one after the other: what `sink` yields.
+/// A sink that sends messages, made by `sink`.
 ///
-/// Holds one message at most, from `start_send` (`feed`) to the next flush; `send` flushes. It is not
-/// the socket's before that: dropping the sink drops it. Dropping a `send` that waits leaves the message
-/// with the sink, which sends it before the next one. What cannot be sent comes back in the error, and
-/// the sink can be used further unless that was `Closed`. Closing the sink flushes it and leaves the
-/// socket open. Only with the feature `futures`.
+/// Holds at most one message, from `start_send` (`feed`) to the next flush; `send` flushes. Until then the
+/// socket has not accepted the message: dropping the sink drops it. Dropping a `send` that waits leaves the
+/// message in the sink, which sends it before the next one. A message that cannot be sent comes back in the
+/// error, and the sink can still be used unless the error was `Closed`. Closing the sink flushes it and leaves
+/// the socket open. Only with the feature `futures`.
 #[must_use = "sinks do nothing unless they are polled"]
 pub struct SendSink<S: SendsAsync> {
     socket: S,
@@ -121,7 +121,7 @@ impl<S: SendsAsync> Sink<Message> for SendSink<S> {
 
     /// # Panics
     ///
-    /// Without a `poll_ready` before that was ready, as the trait has it.
+    /// If `poll_ready` was not called, and ready, before: see the trait.
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
         assert!(self.message.is_none(), "poll_ready comes first");
         self.message = Some(message);

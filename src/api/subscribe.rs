@@ -1,19 +1,18 @@
 //! SUB as a program sees it.
 //!
-//! Owns [`Sub`] and its calls for subscribing. What it receives belongs to a conversation that is the
-//! socket's own, as that of a context is the context's.
+//! Owns [`Sub`] and its calls for subscribing. The socket has a conversation of its own, as each context has.
 
 use super::prelude::*;
 use crate::api::context::{Context, SubContext};
 use crate::error::UnsubscribeError;
 use crate::protocol::Conversation;
 
-/// SUB: of all that the PUB peers send, the messages that begin with a topic it has subscribed to.
+/// SUB: receives the messages of its PUB peers that begin with a topic to which it has subscribed.
 ///
-/// Without a subscription nothing is received; the empty topic is the beginning of every message. A
-/// message is received once, however many topics it begins with. Messages that wait to be received
-/// stand in a queue of [`Options::sub_queue`]; for the newest only, however slow the program is, see
-/// [`Options::prefer_new`] and [`Options::conflate`]. Each peer in turn; in order per peer.
+/// Without a subscription it receives nothing; every message begins with the empty topic. A message is
+/// received once, however many topics it begins with. The socket receives from its peers in turn, and from
+/// each in order. Unread messages wait in a queue of [`Options::sub_queue`]. To get only the newest, however
+/// slow the program is, see [`Options::prefer_new`] and [`Options::conflate`].
 ///
 /// The rules in full: [semantics, 3.2](crate::spec::semantics#32-fair-queue) and
 /// [semantics, 8.1](crate::spec::semantics#81-sub).
@@ -79,10 +78,10 @@ impl Engine for role::Sub {
 }
 
 impl Sub {
-    /// From now on receives what begins with `topic`: any bytes, of any length; none at all is the
-    /// beginning of every message. Twice is as good as once. Never waits.
+    /// Subscribes to the messages that begin with `topic`: any bytes, of any length. Every message begins with
+    /// the empty topic. Subscribing twice is the same as once. Never waits.
     ///
-    /// What was received before and not wanted by any topic is gone.
+    /// Messages that arrived before and matched no topic are gone.
     ///
     /// # Errors
     ///
@@ -97,8 +96,8 @@ impl Sub {
         self.core.subscribe(OWN, topic.as_ref())
     }
 
-    /// Ends a subscription: once this has returned, nothing is received that only this topic had let
-    /// in, and what of it waited to be received is dropped and counted. Never waits.
+    /// Ends a subscription. Queued messages that match no other topic are dropped and counted, and once this has
+    /// returned no such message is received. Never waits.
     ///
     /// # Errors
     ///
@@ -114,10 +113,10 @@ impl Sub {
         self.core.unsubscribe(OWN, topic.as_ref())
     }
 
-    /// A set of subscriptions of its own, with its own queue of messages. It begins without topics.
+    /// Makes a context: a set of subscriptions with its own queue of messages. It begins without topics.
     ///
-    /// A message goes to each context that has a topic for it, without being copied. Of a closed socket
-    /// it is closed.
+    /// A message goes to each context that has a matching topic, without being copied. A context of a closed
+    /// socket is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> SubContext {
         Context::new(&self.core)

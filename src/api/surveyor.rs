@@ -12,7 +12,7 @@ use crate::protocol::{Awaited, Conversation, RecvRefusal};
 use crate::random;
 use crate::socket::wait::{Failure, Operation};
 
-/// SURVEYOR: asks everyone, and collects answers until a deadline.
+/// SURVEYOR: asks all peers, and collects answers until a deadline.
 ///
 /// A survey goes to every respondent that is connected when it is sent; sending never waits. Any
 /// number of surveys may run at once, from any threads; each gets its own answers.
@@ -30,7 +30,7 @@ use crate::socket::wait::{Failure, Operation};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It asks with `survey`, and what comes of that belongs to the [`Survey`]:
+/// It asks with `survey`, and the [`Survey`] receives the answers:
 ///
 /// ```compile_fail,E0277
 /// sinew::Surveyor::new().send("who is there?");
@@ -62,12 +62,12 @@ impl Engine for role::Surveyor {
 }
 
 impl Surveyor {
-    /// Sends a survey to everyone connected. Never waits, and succeeds with nobody there. Takes the
+    /// Sends a survey to all connected peers. Never waits, and succeeds without a peer. The survey has the
     /// deadline and the storage of the [`Options`] in force.
     ///
     /// # Errors
     ///
-    /// `Closed` or `TooLarge`, with the message inside.
+    /// `Closed` or `TooLarge`; each gives the message back.
     #[doc(alias("ask", "nn_send", "nng_send"))]
     pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
         let message = message.into();
@@ -82,7 +82,7 @@ impl Surveyor {
             }
             let (surveyor, mut io, now) = entry.parts();
             let conversation = surveyor.open(settings.survey_deadline, settings.survey_storage);
-            // A SURVEYOR takes every survey: whom it cannot reach does not get it.
+            // A SURVEYOR accepts every survey: peers that it cannot reach do not get it.
             outgoing.send(&conversation, surveyor, &mut io, now).ok()?;
             let ends = settings.survey_deadline.and_then(|deadline| now.checked_add(deadline));
             Some((conversation, surveyor.awaited(conversation).ok()?, ends))
@@ -110,7 +110,7 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// When the survey ends; `None`: it does not.
+    /// When the survey ends; `None`: it has no end.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -119,12 +119,12 @@ impl Survey {
     ///
     /// # Errors
     ///
-    /// `TimedOut` when one of the two is over; `Closed`. A receive timeout does not end the survey.
+    /// `TimedOut` after either; `Closed`. A receive timeout does not end the survey.
     pub fn recv(&self) -> Result<Message, RecvError> {
         self.receive(Patience::AsSet)
     }
 
-    /// Receives the next answer if it is there.
+    /// Receives the next answer if there is one now.
     ///
     /// # Errors
     ///
@@ -170,8 +170,8 @@ impl Survey {
         Readiness::new(|beacon| self.watch_recv(beacon))
     }
 
-    /// The answers as a stream, which ends with the survey. Dropping it ends the survey. Only with the
-    /// feature `futures`.
+    /// Turns the survey into a stream of its answers, which ends with the survey. Dropping it ends the survey.
+    /// Only with the feature `futures`.
     #[cfg(feature = "futures")]
     pub fn into_stream(self) -> RecvStream<Message> {
         let (core, awaited) = (self.conversing.core().clone(), self.awaited);
@@ -179,14 +179,14 @@ impl Survey {
             p.recv(&awaited, now, io)
         };
         let wrap = move |answer| {
-            // Goes on for as long as the stream is there.
+            // Keeps the survey going for as long as the stream lives.
             let _under_way = &self;
             answer
         };
         RecvStream::new(&core, awaited.interest(), attempt, wrap)
     }
 
-    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    /// Iterates over the answers that are there now, without waiting: ends where `try_recv` fails.
     pub fn try_iter(&self) -> TryIter<'_, Self> {
         TryIter::of(self)
     }

@@ -1,7 +1,7 @@
 //! The contexts that answer: those of REP and RESPONDENT.
 //!
-//! Owns what such a context has received and not answered yet. A newer request takes the place of one that
-//! was not answered, and a send that was given up puts it back.
+//! Owns the request that such a context has received and not answered yet. A newer request replaces it, and a
+//! send that was given up puts it back.
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// One conversation of a [`Rep`](crate::Rep): `recv` a request, `send` its reply.
 ///
-/// Another successful `recv` takes the place of a request that was not answered.
+/// Another successful `recv` replaces a request that was not answered.
 ///
 /// The rules in full: [semantics, 5.2](crate::spec::semantics#52-rep) and
 /// [semantics, 12](crate::spec::semantics#12-contexts).
@@ -33,18 +33,18 @@ pub type RepContext = Context<role::Rep, Answering>;
 
 /// One conversation of a [`Respondent`](crate::Respondent): `recv` a survey, `send` an answer.
 ///
-/// Another successful `recv` takes the place of a survey that was not answered.
+/// Another successful `recv` replaces a survey that was not answered.
 ///
 /// The rules in full: [semantics, 9.2](crate::spec::semantics#92-respondent) and
 /// [semantics, 12](crate::spec::semantics#12-contexts).
 pub type RespondentContext = Context<role::Respondent, Answering>;
 
-/// A context answers: it receives what is asked, and sends the answer.
+/// The kind of a context that answers: it receives a request or survey, and sends the answer.
 #[derive(Debug, Default)]
 pub struct Answering {
-    /// The way back of what was received and has no answer yet.
+    /// The way back for what was received and has no answer yet.
     current: Mutex<Option<Route>>,
-    /// Somebody watches whether there is something to answer.
+    /// Whether anybody watches whether there is something to answer.
     watched: AtomicBool,
 }
 
@@ -70,7 +70,7 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
         }
     }
 
-    /// What is received takes the place of what was; a receive that fails changes nothing.
+    /// Replaces what was received before; a receive that fails changes nothing.
     fn keep(&self, core: &Core<P>, (route, message): (Route, Message)) -> Message {
         *self.current.lock() = Some(route);
         self.tell_watches(core);
@@ -84,23 +84,23 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
         })
     }
 
-    /// Calls that wait look again, and see that the context is closed.
+    /// Wakes the calls that wait, which find the context closed.
     fn close(&self, core: &Core<P>) {
         if core.is_forked() {
             return;
         }
         *self.current.lock() = None;
-        // A call looks whether the context is closed, and goes to sleep, under the socket's lock:
-        // once we have had the lock it has either seen that we are or can be woken.
+        // A call checks whether the context is closed, and registers to sleep, under the socket's lock. Once
+        // we have had the lock, each call has either seen that it is closed or can be woken.
         core.enter(|_| ());
         core.wake_all();
     }
 }
 
 impl Answering {
-    /// What there is to answer has changed, which the socket does not know of.
+    /// Tells watches that there is something to answer, or is no longer, which the socket does not know.
     fn tell_watches<P: AnsweringProtocol>(&self, core: &Core<P>) {
-        // Who began to watch before we changed it is seen, by way of the lock on what has changed.
+        // Sees every watch that began before the change, since both took the lock of `current`.
         if self.watched.load(Ordering::Acquire) {
             core.tell_watches();
         }
@@ -151,13 +151,12 @@ impl Opens<Answering> for role::Respondent {
 impl<R: Answers> Context<R, Answering> {
     /// Answers what was received last, waiting for room up to the context's send timeout.
     ///
-    /// Succeeds too when whoever asked has gone. Whatever the outcome, there is nothing to
-    /// answer afterwards.
+    /// Succeeds even if the peer that asked is gone. Whatever the outcome, there is nothing left to answer
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// `State` when there is nothing to answer; `TimedOut`, `Closed` or `TooLarge`; each with
-    /// the message inside.
+    /// `State` if there is nothing to answer; `TimedOut`, `Closed` or `TooLarge`. Each gives the message back.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let timeout = *self.shared.send_timeout.lock();
         self.answer(message.into(), Patience::For(timeout))
@@ -173,7 +172,7 @@ impl<R: Answers> Context<R, Answering> {
     }
 
     /// Answers what was received last, waiting for room up to `timeout`. Zero: one attempt;
-    /// `Duration::MAX`: for ever.
+    /// `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -188,8 +187,7 @@ impl<R: Answers> Context<R, Answering> {
 
     /// Answers what was received last, waiting for room as a task. Has no timeout of its own.
     ///
-    /// What is answered is what was received last when this is first polled. Cancel-safe: see
-    /// [`SendingAnswer`].
+    /// Answers what was received last before the first poll. Cancel-safe: see [`SendingAnswer`].
     ///
     /// # Errors
     ///
@@ -209,8 +207,8 @@ impl<R: Answers> Context<R, Answering> {
         Readiness::new(|beacon| self.watch_send(beacon))
     }
 
-    /// How long a send of this context may wait, for later calls; `None`: for ever; zero: one
-    /// attempt. Default: what the socket had when the context was made.
+    /// Sets how long later sends of this context may wait. `None`: forever; zero: one attempt. Default: the
+    /// socket's timeout when the context was made.
     pub fn set_default_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
         *self.shared.send_timeout.lock() = timeout.into();
     }
@@ -220,19 +218,18 @@ impl<R: Answers> Context<R, Answering> {
         *self.shared.send_timeout.lock()
     }
 
-    /// What comes, as a stream: each item takes the place of the one before, and is what `send`
-    /// answers. Ends when the context is closed.
+    /// Makes a stream of what is received. Each item replaces the one before, and is what `send` answers. Ends
+    /// when the context is closed.
     ///
-    /// From its first poll until it ends or is dropped it is the one call that may receive on this
-    /// context: others fail with `State`, and where another one was first, the stream ends at
+    /// From its first poll until it ends or is dropped, the stream is the one call that may receive on this
+    /// context: others fail with `State`. If another call is receiving at the first poll, the stream ends at
     /// once. Only with the feature `futures`.
     #[cfg(feature = "futures")]
     pub fn stream(&self) -> RecvStream<Message> {
         self.arrivals()
     }
 
-    /// Answers. Whatever comes of it there is nothing to answer any more, unless it would only have
-    /// had to wait and must not.
+    /// Answers. There is nothing left to answer afterwards, unless the outcome is `WouldBlock`.
     fn answer(&self, message: Message, patience: Patience) -> Result<(), SendError> {
         let message = is_open(&self.core, &self.shared, message)?;
         let answering = &self.shared.kept;
@@ -260,7 +257,8 @@ impl<R: Answers> Context<R, Answering> {
     }
 }
 
-/// As [`Context::answer`], but what a future that is dropped has not answered can still be answered.
+/// As [`Context::answer`], but if the future is dropped before it has answered, the request can still be
+/// answered.
 async fn answer<R: Answers>(
     core: Handle<R::Protocol>,
     shared: Arc<Shared<Answering>>,
@@ -287,7 +285,7 @@ async fn answer<R: Answers>(
     sent
 }
 
-/// Gives the message back with the reason why it cannot be sent at all.
+/// Gives the message back if the context is closed or the process was forked.
 fn is_open<P: AnsweringProtocol>(
     core: &Core<P>,
     shared: &Shared<Answering>,
@@ -315,7 +313,8 @@ impl<R: Answers> WatchSend for Context<R, Answering> {
     }
 }
 
-/// What a context is answering. Put back when that is given up, unless there is something newer.
+/// What a context is answering. Put back if the send is given up, unless the context has received something
+/// newer.
 struct InHand<'a, P: AnsweringProtocol> {
     core: &'a Handle<P>,
     answering: &'a Answering,
@@ -340,11 +339,11 @@ impl<P: AnsweringProtocol> Drop for InHand<'_, P> {
     }
 }
 
-/// An answer that a context is sending: what `send_async` of a [`RepContext`] or a
-/// [`RespondentContext`] yields.
+/// An answer that a context is sending: the future of `send_async` of a [`RepContext`] or a
+/// [`RespondentContext`].
 ///
-/// Nothing happens before it is polled. Cancel-safe: dropped before it is ready it has not sent, and
-/// what was to be answered can still be, unless the context has received something newer meanwhile.
+/// Nothing happens before the first poll. Cancel-safe: a future that is dropped before it is ready has not
+/// sent, and the request can still be answered, unless the context has received something newer meanwhile.
 /// Keeps the socket open, but not the context.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct SendingAnswer(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>);

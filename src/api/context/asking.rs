@@ -1,6 +1,6 @@
 //! The contexts that ask: those of REQ and SURVEYOR.
 //!
-//! Owns what such a context keeps, the number of its conversation.
+//! Owns what such a context keeps: the number of its conversation.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::sync::Arc;
 
 /// One conversation of a [`Req`](crate::Req): `send` a request, `recv` its reply.
 ///
-/// A request that times out in `recv` stays: a later `recv` can still get its reply. Sending again
+/// A request stays under way when `recv` times out: a later `recv` can still get its reply. Sending again
 /// gives it up.
 ///
 /// The rules in full: [semantics, 5.1](crate::spec::semantics#51-req) and
@@ -40,14 +40,14 @@ pub type ReqContext = Context<role::Req, Asking>;
 
 /// One conversation of a [`Surveyor`](crate::Surveyor): `send` a survey, `recv` its answers.
 ///
-/// At the deadline `recv` is `TimedOut`, once; after that it is `State`. A receive timeout does not
+/// At the deadline `recv` fails once with `TimedOut`, and after that with `State`. A receive timeout does not
 /// end the survey.
 ///
 /// The rules in full: [semantics, 9.1](crate::spec::semantics#91-surveyor) and
 /// [semantics, 12](crate::spec::semantics#12-contexts).
 pub type SurveyorContext = Context<role::Surveyor, Asking>;
 
-/// A context asks: it sends a request or a survey, and receives what is answered.
+/// The kind of a context that asks: it sends a request or a survey, and receives what is answered.
 #[derive(Debug)]
 pub struct Asking {
     conversation: Conversation,
@@ -58,7 +58,8 @@ impl<P: AskingProtocol> Keeps<P> for Asking {
         self.conversation.interest()
     }
 
-    /// Receives for what the conversation has asked when the receive begins; a newer question cancels it.
+    /// Receives the answer to what the conversation had asked when the receive began; a newer question cancels
+    /// it.
     fn attempt(
         shared: &Arc<Shared<Self>>,
     ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal>
@@ -92,8 +93,8 @@ impl<P: AskingProtocol> Keeps<P> for Asking {
 
 /// The calls of a socket that asks.
 impl<R: Asks> Socket<R, NoSend, NoRecv> {
-    /// A conversation of its own, with the classic calls `send` and `recv`. Has the socket's options as they
-    /// are now: timeouts, resend interval, deadline, storage. Of a closed socket it is closed.
+    /// Makes a context: a conversation of its own, with the classic calls `send` and `recv`. It copies the
+    /// socket's options: timeouts, resend interval, deadline, storage. A context of a closed socket is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> Context<R> {
         Context::new(&self.core)
@@ -102,17 +103,17 @@ impl<R: Asks> Socket<R, NoSend, NoRecv> {
 
 /// The calls of a context that asks.
 impl<R: Asks> Context<R, Asking> {
-    /// Sends. Never waits. What the context sent before is given up: its answers are dropped,
-    /// and a receive that waits for them is `Canceled`.
+    /// Sends a request or survey. Never waits. Gives up what the context sent before: its answers are dropped,
+    /// and a receive that waits for them fails with `Canceled`.
     ///
     /// # Errors
     ///
-    /// `Closed` or `TooLarge`, with the message inside.
+    /// `Closed` or `TooLarge`; each gives the message back.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let conversation = self.shared.kept.conversation;
         let interest = conversation.interest();
         self.core.send(interest, Patience::None, &conversation, message.into())?;
-        // All calls that wait, wait for what is given up now; there may be many.
+        // All calls that wait, perhaps many, wait for what is given up now.
         self.core.bell.signal.wake_every(interest);
         Ok(())
     }
@@ -187,8 +188,8 @@ impl Opens<Asking> for role::Surveyor {
 
 /// The calls of a context of a REQ only.
 impl ReqContext {
-    /// After how long without a reply later requests of this context are sent again; `None`: never.
-    /// Without effect on one that is closed.
+    /// Sets how long later requests of this context wait for a reply before they are sent again. `None`: they
+    /// are never sent again. Has no effect on a closed context.
     ///
     /// # Errors
     ///
@@ -205,8 +206,8 @@ impl ReqContext {
         Ok(())
     }
 
-    /// How often later requests of this context may be sent again; `None`: no limit; zero: never. See
-    /// [`Options::max_resends`](crate::Options::max_resends). Without effect on one that is closed.
+    /// Sets how often later requests of this context may be sent again. `None`: no limit; zero: never. See
+    /// [`Options::max_resends`](crate::Options::max_resends). Has no effect on a closed context.
     pub fn set_max_resends(&self, times: impl Into<Option<u32>>) {
         let limit = times.into();
         self.configure(|req, conversation, _| {
@@ -219,18 +220,18 @@ impl ReqContext {
 
 /// The calls of a context of a SURVEYOR only.
 impl SurveyorContext {
-    /// The answers to the survey that was sent last before the first of them is asked for, as a stream.
-    /// It ends as [`recv`](Self::recv) fails: at the deadline, which is told to nobody else then, when a
-    /// newer survey takes over, or when the context is closed; at once where there is no survey.
+    /// Makes a stream of the answers to one survey: the last one sent before the first poll.
     ///
-    /// Dropping it ends neither the survey nor the context. Only with the feature `futures`.
+    /// The stream ends where [`recv`](Self::recv) would fail: at the deadline, which `recv` then no longer
+    /// reports, when a newer survey takes over, or when the context is closed. Without a survey it ends at
+    /// once. Dropping it ends neither the survey nor the context. Only with the feature `futures`.
     #[cfg(feature = "futures")]
     pub fn stream(&self) -> RecvStream<Message> {
         self.arrivals()
     }
 
-    /// How long later surveys of this context wait for answers; `None`: no end. Without effect on one that
-    /// is closed.
+    /// Sets how long later surveys of this context wait for answers. `None`: no end. Has no effect on a closed
+    /// context.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Conversing: one conversation of a socket that asks or filters, from the opening to the close.
 //!
-//! Contexts hold one each, and so do the typed `request` and `survey`. Once it is closed, its number finds
-//! nothing (see `protocol/conversation.rs`): nobody has to know whether it is.
+//! Each context holds one, and so do the typed `request` and `survey`. The number of a closed conversation
+//! finds nothing (see `protocol/conversation.rs`), so calls need not check whether it is closed.
 
 use std::time::Instant;
 
@@ -55,7 +55,7 @@ impl ConversingProtocol for protocol::Sub {
 pub(crate) struct Conversing<P: ConversingProtocol> {
     core: Handle<P>,
     conversation: Conversation,
-    /// It has closed itself.
+    /// Whether the conversation has closed itself.
     is_over: bool,
 }
 
@@ -68,7 +68,7 @@ impl<P: ConversingProtocol> Conversing<P> {
         &self.core
     }
 
-    /// Receives what ends the conversation, and closes it in the same breath.
+    /// Receives the message that ends the conversation, and closes it in the same entry.
     pub(crate) fn last_recv(
         &self,
         awaited: P::From,
@@ -82,14 +82,14 @@ impl<P: ConversingProtocol> Conversing<P> {
         }
     }
 
-    /// Says that `last_recv` has succeeded.
+    /// Notes that `last_recv` has succeeded.
     pub(crate) fn mark_over(&mut self) {
         self.is_over = true;
     }
 }
 
 impl<P: ConversingProtocol> Core<P> {
-    /// Changes how a conversation goes on. Nothing happens once it is closed.
+    /// Changes the options of a conversation. Does nothing if it is closed.
     pub(super) fn configure(
         &self,
         conversation: Conversation,
@@ -101,7 +101,7 @@ impl<P: ConversingProtocol> Core<P> {
         });
     }
 
-    /// Gives up what was asked, and ends the calls that wait for it. Nothing happens the second time.
+    /// Gives up what was asked, and ends the calls that wait for it. Does nothing the second time.
     pub(super) fn close_conversation(&self, conversation: Conversation) {
         self.configure(conversation, |protocol, conversation, io| protocol.close(conversation, io));
     }

@@ -1,6 +1,6 @@
 //! The context of SUB, which filters.
 //!
-//! Owns what it keeps, the number of its conversation; that is its topics and its queue of messages.
+//! Owns what it keeps: the number of its conversation, which has its topics and its queue of messages.
 
 use std::time::Instant;
 
@@ -19,10 +19,10 @@ use crate::socket::watch::{Beacon, Watching};
 use crate::socket::{Core, Handle, SocketPort};
 use crate::sync::Arc;
 
-/// Subscriptions of their own on a [`Sub`](crate::Sub), with their own queue of messages.
+/// A set of subscriptions on a [`Sub`](crate::Sub), with a queue of messages of its own.
 ///
-/// Begins without topics, and with the timeouts and queue of the socket as they are then; what is
-/// changed later on either does not reach the other. Any number of threads may receive at once.
+/// A new context has no topics, and copies the timeouts and queue options of the socket; later changes of one
+/// do not reach the other. Any number of threads may receive at once.
 ///
 /// The rules in full: [semantics, 8.1](crate::spec::semantics#81-sub) and
 /// [semantics, 12](crate::spec::semantics#12-contexts).
@@ -45,7 +45,7 @@ use crate::sync::Arc;
 /// ```
 pub type SubContext = Context<role::Sub, Filtering>;
 
-/// A context filters: it receives what begins with its topics.
+/// The kind of a context that filters: it receives the messages that begin with its topics.
 #[derive(Debug)]
 pub struct Filtering {
     conversation: Conversation,
@@ -126,28 +126,27 @@ impl SubContext {
         self.core.unsubscribe(self.shared.kept.conversation, topic.as_ref())
     }
 
-    /// Iterates over what is received, waiting for each, until the context or the socket is closed. The
+    /// Iterates over received messages, waiting for each, until the context or the socket is closed. The
     /// receive timeout has no effect.
     ///
-    /// What has been received is not given back when the iterator is dropped, and nothing is received
-    /// ahead.
+    /// The iterator receives nothing ahead of `next`, so dropping it loses nothing.
     pub fn iter(&self) -> Iter<'_, Self> {
         Iter::of(self)
     }
 
-    /// Iterates over what is there now, without waiting: ends where `try_recv` fails.
+    /// Iterates over the messages that are there now, without waiting: ends where `try_recv` fails.
     pub fn try_iter(&self) -> TryIter<'_, Self> {
         TryIter::of(self)
     }
 
-    /// The messages that come, as a stream. Only with the feature `futures`.
+    /// Makes a stream of received messages. Only with the feature `futures`.
     #[cfg(feature = "futures")]
     pub fn stream(&self) -> RecvStream<Message> {
         self.arrivals()
     }
 
-    /// How many messages of this context may wait to be received, 1 to 8192; see
-    /// [`Options::sub_queue`](crate::Options::sub_queue). Without effect on one that is closed.
+    /// Sets how many messages of this context may wait to be received, 1 to 8192; see
+    /// [`Options::sub_queue`](crate::Options::sub_queue). Has no effect on a closed context.
     ///
     /// # Errors
     ///
@@ -158,13 +157,13 @@ impl SubContext {
         Ok(())
     }
 
-    /// Which message a full queue drops, and whether it may hold up the publishers first; see
+    /// Sets which message a full queue drops, and whether it may hold up the publishers first; see
     /// [`Options::prefer_new`](crate::Options::prefer_new).
     pub fn set_prefer_new(&self, yes: bool) {
         self.keep(|keep| keep.prefer_new = Some(yes));
     }
 
-    /// Of which messages only the newest is kept, also among those that wait; see
+    /// Sets the key of which only the newest message is kept, also among those already queued; see
     /// [`Options::conflate`](crate::Options::conflate).
     pub fn set_conflate(&self, key: impl Into<Option<Conflate>>) {
         let key = key.into();
