@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (front, back) = (raw::Rep::new(), raw::Req::new());
             front.bind(&front_url)?;
             back.bind(&back_url)?;
-            let device = Device::new(front, back)?.spawn()?; // for ever
+            let device = Device::new(front, back)?.spawn()?; // forever
             for event in device.handle().back().events() {
                 println!("{:?}: {}", event.kind, event.peer); // workers come and go
             }

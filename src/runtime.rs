@@ -332,7 +332,7 @@ mod tests {
         drop(long);
     }
 
-    /// A thread that waits in a call may lead for ever.
+    /// A thread that waits in a call may lead forever.
     #[test]
     fn turning_in_vain_leaves_nothing_behind() {
         const MOMENT: Option<Duration> = Some(Duration::from_millis(1));

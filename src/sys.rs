@@ -1,7 +1,7 @@
 //! Calls of the system that std does not have.
 //!
 //! Owns the count of forks on the way to this process. A child that `fork` makes has a copy of all memory and
-//! of all descriptors, but none of the threads: locks that they held stay locked for ever, and what the
+//! of all descriptors, but none of the threads: locks that they held stay locked forever, and what the
 //! child does to a descriptor may happen to its parent. So code must recognize what was made before a fork,
 //! without a system call: an [`Origin`] tells. A [`PerProcess`] is a value that each child makes anew.
 //!

@@ -80,7 +80,7 @@ impl Job {
         }
     }
 
-    /// How often it sends; `None`: for ever.
+    /// How often it sends; `None`: forever.
     pub(crate) fn sends(&self) -> Option<u64> {
         match (self.count, self.interval) {
             (0, None) => Some(1),

@@ -46,7 +46,7 @@ pub(crate) fn close_on_signal(socket: &Arc<dyn AnySocket>, stop: &Stop) {
     stop.on_signal(move || _ = closing.close());
 }
 
-/// Waits until `peers` are connected, for ever without a limit.
+/// Waits until `peers` are connected, forever without a limit.
 pub(crate) fn wait_for_peers(
     socket: &dyn AnySocket,
     peers: usize,

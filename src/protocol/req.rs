@@ -358,7 +358,7 @@ impl Req {
 
     /// No reply in time: the request goes to the end of the line, behind those not sent yet.
     ///
-    /// In its old place it could keep them waiting for ever where pipes are slow and the interval
+    /// In its old place it could keep them waiting forever where pipes are slow and the interval
     /// is short.
     fn on_interval_over(&mut self, conversation: Conversation) {
         let ticket = take_ticket(&mut self.next_ticket);

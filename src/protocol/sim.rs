@@ -422,7 +422,7 @@ impl Net {
     }
 
     fn end(&mut self, pipe: PipeId) -> &mut End {
-        self.ends.get_mut(&pipe).expect("ends are kept for ever")
+        self.ends.get_mut(&pipe).expect("ends are kept forever")
     }
 
     fn queued(&self) -> u64 {

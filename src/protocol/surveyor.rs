@@ -49,7 +49,7 @@ pub(crate) struct Surveyor {
 /// already waiting: they come with the expired survey, also when they come late.
 #[derive(Debug)]
 struct Asker {
-    /// How long the next survey lasts; `None` for ever.
+    /// How long the next survey lasts; `None` forever.
     lasts: Option<Duration>,
     /// How many answers may wait to be received.
     storage: usize,

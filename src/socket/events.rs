@@ -117,7 +117,7 @@ impl Events {
         self.recv_until(None).map_err(|silence| self.error(silence, Duration::MAX))
     }
 
-    /// Waits for the next event, but not longer than `timeout`. Zero: looks once; `Duration::MAX`: for ever.
+    /// Waits for the next event, but not longer than `timeout`. Zero: looks once; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ use crate::tuning;
 pub(crate) enum Patience {
     /// Not at all: one attempt.
     None,
-    /// For so long, from the first attempt in vain; `None`: for ever. The clock is not asked before.
+    /// For so long, from the first attempt in vain; `None`: forever. The clock is not asked before.
     For(Option<Duration>),
     /// As long as the options say, which are asked after the first attempt in vain.
     AsSet,

@@ -18,7 +18,7 @@ use crate::error::{AddressError, BindError};
 use crate::sync::Arc;
 
 /// How often a write may be interrupted. A system call is interrupted once, if ever; a transport that is
-/// always interrupted would keep the writing thread for ever.
+/// always interrupted would keep the writing thread forever.
 const INTERRUPTIONS: usize = 100;
 
 /// Runs foreign code on a thread that must survive its panic.
@@ -168,7 +168,7 @@ impl Stream for Border<dyn Stream> {
             Err(io::Error::other("the transport is interrupted whenever it writes"))
         });
         match at_most(there, written?)? {
-            // The writing thread would try again for ever.
+            // The writing thread would try again forever.
             0 if there > 0 => Err(io::ErrorKind::WriteZero.into()),
             written => Ok(written),
         }

@@ -754,7 +754,7 @@ struct Tool {
     interval: &'static str,
     /// The same for its surveys. Not the second after which a survey ends: nngcat's own timeout then
     /// ends at the same moment, and when the two cross (7 of 100 times on a busy machine, against
-    /// nanocat as against us) it waits for ever.
+    /// nanocat as against us) it waits forever.
     survey_interval: &'static str,
 }
 

@@ -296,7 +296,7 @@ fn a_slow_pull_is_passed_over_and_nothing_is_lost() {
                 push.send_timeout(numbered(n as u32, 1 << 16), SOON).unwrap();
             }
             all_sent.send(()).unwrap();
-            drop(all_sent); // taken into this closure: if a send fails, the slow one need not wait for ever
+            drop(all_sent); // taken into this closure: if a send fails, the slow one need not wait forever
             (slow.join().unwrap(), fast.join().unwrap())
         });
         assert!(!slow_got.is_empty() && slow_got.len() < fast_got.len(), "{}", slow_got.len());

@@ -491,7 +491,7 @@ fn no_event_of_a_new_pipe_begins_after_close_has_returned() {
     }
 }
 
-/// C296. What a protocol had taken out of its pipes used to stay in the accounts as held for ever.
+/// C296. What a protocol had taken out of its pipes used to stay in the accounts as held forever.
 #[test]
 fn closing_counts_what_contexts_have_not_received() {
     let (publisher, subscriber) = (Pub::new(), Sub::new());

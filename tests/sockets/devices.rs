@@ -125,7 +125,7 @@ fn eager() -> Options {
     Options::new().reconnect_interval(Duration::from_millis(10))
 }
 
-/// A REQ that fails rather than waits for ever.
+/// A REQ that fails rather than waits forever.
 fn req(options: Options) -> Req {
     Req::with_options(options.recv_timeout(SOON)).unwrap()
 }

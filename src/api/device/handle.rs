@@ -90,7 +90,7 @@ impl DeviceSide {
     }
 
     /// Waits until at least `peers` peers are connected. Zero peers: returns at once. Zero `timeout`:
-    /// looks once; `Duration::MAX`: for ever.
+    /// looks once; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///

@@ -35,11 +35,11 @@
 //! |---|---|---|---|
 //! | `Rep`, `Req` | requests to the `Req`, replies back | requests wait, replies are dropped | ends by TTL |
 //! | `Respondent`, `Surveyor` | surveys to the `Surveyor`, answers back | drops | ends by TTL |
-//! | `Pull`, `Push` | to the `Push` | waits | goes round for ever |
-//! | `Sub`, `Pub` | to the `Pub` | drops | goes round for ever |
-//! | `Pair`, `Pair` | both ways | waits | goes round for ever |
+//! | `Pull`, `Push` | to the `Push` | waits | goes round forever |
+//! | `Sub`, `Pub` | to the `Pub` | drops | goes round forever |
+//! | `Pair`, `Pair` | both ways | waits | goes round forever |
 //! | `Pair1`, `Pair1` | both ways | waits | ends by TTL |
-//! | `Bus`, `Bus` | both ways | drops | goes round for ever |
+//! | `Bus`, `Bus` | both ways | drops | goes round forever |
 //!
 //! [`Device::reflector`] is a device on one `Pair`, `Pair1` or `Bus`: what comes in goes out there again.
 //!

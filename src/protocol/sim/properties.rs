@@ -515,7 +515,7 @@ impl Program<Pub> for Herald {
     }
 
     fn check(&self) {
-        assert_eq!(self.sent, self.wanted, "no subscriber holds it up for ever");
+        assert_eq!(self.sent, self.wanted, "no subscriber holds it up forever");
     }
 }
 
