@@ -37,8 +37,9 @@ pub(crate) struct Req {
     conversations: Conversations<Asker>,
     lists: Lists,
     next_ticket: u64,
-    /// Pipes that have transmitted all they were given. A busy pipe takes no new request: it would
-    /// only wait there, while another pipe might run dry.
+    /// Pipes that may have transmitted all they were given, which is looked at when the turn comes to
+    /// them. A busy pipe takes no new request: it would only wait there, while another pipe might run
+    /// dry.
     drained: Balance,
 }
 
@@ -220,9 +221,9 @@ impl Req {
     /// Gives requests to drained pipes for as long as there are both.
     fn dispatch(&mut self, now: Instant, io: &mut impl Port) {
         while let Some((&ticket, &conversation)) = self.lists.line.first_key_value()
-            && let Some(pipe) = self.drained.take()
+            && self.transmit(ticket, conversation, now, io)
         {
-            self.transmit(ticket, conversation, pipe, now, io);
+            self.lists.line.remove(&ticket);
         }
     }
 
@@ -234,47 +235,36 @@ impl Req {
         now: Instant,
         io: &mut impl Port,
     ) {
-        let sent = self.lists.line.is_empty()
-            && self
-                .drained
-                .take()
-                .is_some_and(|pipe| self.transmit(ticket, conversation, pipe, now, io));
-        if !sent {
+        let is_first = self.lists.line.is_empty();
+        if !is_first || !self.transmit(ticket, conversation, now, io) {
             self.lists.line.insert(ticket, conversation);
-            self.dispatch(now, io);
         }
     }
 
-    /// Puts a copy of a request into `pipe`, and takes it out of the line; says whether it could. If
-    /// not it keeps its place, and `writable` or `detach` will tell of the pipe.
+    /// Puts a copy of a request into the pipe whose turn it is; says whether one took it. If not,
+    /// `writable`, `attach` or `detach` will tell when to try again.
     fn transmit(
         &mut self,
         ticket: Ticket,
         conversation: Conversation,
-        pipe: PipeId,
         now: Instant,
         io: &mut impl Port,
     ) -> bool {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return false;
         };
-        if io.push(pipe, &request.id.header(), &request.body).is_err() {
-            return false;
-        }
+        let sent = self.drained.send_to_drained(&request.id.header(), &request.body, io);
+        let Some(pipe) = sent else { return false };
         if matches!(request.place, Place::Resending) {
             io.resent();
         }
         let (due, earlier) = request.go_out(Sent { pipe, ticket }, now);
-        self.lists.line.remove(&ticket);
         let carried = self.lists.pipes.entry(pipe).or_default();
         if let Some(earlier) = earlier {
             carried.remove(&earlier.ticket);
         }
         carried.insert(ticket, conversation);
         self.lists.timers.extend(due.map(|due| (due, conversation)));
-        if io.drained(pipe) {
-            self.drained.add(pipe, io.priorities(pipe).send);
-        }
         true
     }
 
@@ -407,7 +397,7 @@ impl Protocol for Req {
     }
 
     fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
-        if self.lists.pipes.contains_key(&pipe) && io.drained(pipe) {
+        if self.lists.pipes.contains_key(&pipe) {
             self.drained.add(pipe, io.priorities(pipe).send);
             self.dispatch(now, io);
         }

@@ -35,14 +35,6 @@ impl Balance {
         self.ready.leave(pipe);
     }
 
-    /// Takes the pipe whose turn it is; it is not ready again until it is added again.
-    pub(super) fn take(&mut self) -> Option<PipeId> {
-        let line = self.ready.best()?;
-        let pipe = line.front()?;
-        line.leave_front();
-        Some(pipe)
-    }
-
     /// Sends to the pipe whose turn it is. One found full or gone is not ready until it is added
     /// again.
     pub(super) fn send(
@@ -51,16 +43,34 @@ impl Balance {
         body: &Bytes,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
+        let sent = self.send_by(|pipe| io.push(pipe, header, body).is_ok());
+        sent.map(|_| ()).ok_or(SendRefusal::WouldBlock)
+    }
+
+    /// As `send`, but only to a pipe that has nothing else to transmit; says to which. One found with
+    /// something is not ready until it is added again.
+    pub(super) fn send_to_drained(
+        &mut self,
+        header: &[u8],
+        body: &Bytes,
+        io: &mut impl Port,
+    ) -> Option<PipeId> {
+        self.send_by(|pipe| io.drained(pipe) && io.push(pipe, header, body).is_ok())
+    }
+
+    /// Offers a message to one pipe after the other until one takes it, which goes to the end.
+    #[inline(always)]
+    fn send_by(&mut self, mut takes: impl FnMut(PipeId) -> bool) -> Option<PipeId> {
         while let Some(line) = self.ready.best()
             && let Some(pipe) = line.front()
         {
-            if io.push(pipe, header, body).is_ok() {
+            if takes(pipe) {
                 line.rotate();
-                return Ok(());
+                return Some(pipe);
             }
             line.leave_front();
         }
-        Err(SendRefusal::WouldBlock)
+        None
     }
 
     /// Whether a pipe has room. One found full is not ready until it is added again.
@@ -433,7 +443,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::super::Priorities;
-    use super::super::testing::{ManualPort, pipe};
+    use super::super::testing::{ManualPort, body, pipe};
     use super::*;
 
     #[test]
@@ -464,30 +474,48 @@ mod tests {
         assert!(!has_message(pipe(1), judge, &mut io));
     }
 
+    /// The pipe whose turn it is gets a message.
+    fn turn(balance: &mut Balance, io: &mut ManualPort) -> Option<PipeId> {
+        balance.send_to_drained(&[], &body("x"), io)
+    }
+
     #[test]
     fn the_balancer_serves_pipes_in_the_order_they_became_ready() {
-        let mut balance = Balance::default();
+        let (mut balance, mut io) = (Balance::default(), ManualPort::default());
         for n in [3, 1, 2, 1] {
             balance.add(pipe(n), 8);
         }
-        assert_eq!(balance.take(), Some(pipe(3)));
-        balance.add(pipe(3), 8);
-        let rest: Vec<_> = std::iter::from_fn(|| balance.take()).collect();
-        assert_eq!(rest, [pipe(1), pipe(2), pipe(3)]);
+        let turns = [(); 4].map(|()| turn(&mut balance, &mut io));
+        assert_eq!(turns, [3, 1, 2, 3].map(|n| Some(pipe(n))));
+    }
+
+    #[test]
+    fn a_pipe_with_something_to_transmit_is_passed_over_until_it_is_added_again() {
+        let (mut balance, mut io) = (Balance::default(), ManualPort::default());
+        for n in [1, 2] {
+            io.stall(pipe(n));
+            balance.add(pipe(n), 8);
+        }
+        let turns = [(); 3].map(|()| turn(&mut balance, &mut io));
+        assert_eq!(turns, [Some(pipe(1)), Some(pipe(2)), None]);
+        io.drain(pipe(1));
+        assert_eq!(turn(&mut balance, &mut io), None, "nobody has said so");
+        balance.add(pipe(1), 8);
+        assert_eq!(turn(&mut balance, &mut io), Some(pipe(1)));
     }
 
     #[test]
     fn a_pipe_that_comes_or_goes_does_not_restart_the_rotation() {
-        let mut balance = Balance::default();
+        let (mut balance, mut io) = (Balance::default(), ManualPort::default());
         for n in [1, 2, 3] {
             balance.add(pipe(n), 8);
         }
-        balance.take();
+        let mut turns = Vec::new();
+        turns.extend(turn(&mut balance, &mut io));
         balance.add(pipe(4), 8);
         balance.remove(pipe(3));
-        balance.add(pipe(1), 8);
-        let rest: Vec<_> = std::iter::from_fn(|| balance.take()).collect();
-        assert_eq!(rest, [pipe(2), pipe(4), pipe(1)]);
+        turns.extend((0..4).filter_map(|_| turn(&mut balance, &mut io)));
+        assert_eq!(turns, [1, 2, 1, 4, 2].map(pipe));
     }
 
     #[test]
@@ -552,17 +580,22 @@ mod tests {
     // C118 to C120.
     #[test]
     fn the_balancer_serves_the_best_priority_that_is_ready() {
-        let mut balance = Balance::default();
-        balance.add(pipe(3), 16);
+        let (mut balance, mut io) = (Balance::default(), ManualPort::default());
+        for (n, priority) in [(3, 16), (1, 2), (2, 2)] {
+            io.stall(pipe(n));
+            balance.add(pipe(n), priority);
+        }
+        assert_eq!(turn(&mut balance, &mut io), Some(pipe(1)));
+        io.drain(pipe(1));
         balance.add(pipe(1), 2);
-        balance.add(pipe(2), 2);
-        assert_eq!(balance.take(), Some(pipe(1)));
-        balance.add(pipe(1), 2);
-        assert_eq!([balance.take(), balance.take()], [2, 1].map(|n| Some(pipe(n))));
-        assert_eq!(balance.take(), Some(pipe(3)), "while nobody better is there");
-        balance.add(pipe(3), 16);
+        let turns = [(); 3].map(|()| turn(&mut balance, &mut io));
+        assert_eq!(turns, [2, 1, 3].map(|n| Some(pipe(n))), "3 while nobody better is there");
         balance.add(pipe(4), 1);
-        assert_eq!([balance.take(), balance.take()], [4, 3].map(|n| Some(pipe(n))));
+        io.drain(pipe(3));
+        balance.add(pipe(3), 16);
+        io.stall(pipe(4));
+        let turns = [(); 3].map(|()| turn(&mut balance, &mut io));
+        assert_eq!(turns, [Some(pipe(4)), Some(pipe(3)), None]);
         assert!(balance.is_empty());
     }
 
