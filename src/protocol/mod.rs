@@ -40,6 +40,7 @@ mod subscribe;
 mod surveyor;
 #[cfg(test)]
 mod testing;
+mod timers;
 mod topics;
 
 pub(crate) use crate::interest::{Conversation, Interest};

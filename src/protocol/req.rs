@@ -10,7 +10,7 @@
 //! next would send the same. And a limit to how often a request is sent again. A request that keeps
 //! losing its pipes is sent with pauses in between, for it may be what kills the servers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Awaited, Conversation, Conversations};
 use super::route::Balance;
+use super::timers::Timers;
 use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
@@ -49,32 +50,8 @@ struct Lists {
     ids: Ids,
     /// Requests that wait for a pipe.
     line: BTreeMap<Ticket, Conversation>,
-    /// Every attached pipe, with the outstanding requests of which it took a copy, each under the
-    /// ticket of its last copy there.
-    pipes: BTreeMap<PipeId, BTreeMap<Ticket, Conversation>>,
     /// When requests are to be sent again, or may be after a pause.
-    timers: BTreeSet<(Instant, Conversation)>,
-}
-
-impl Lists {
-    /// Takes a request that is over out of every list.
-    fn release(&mut self, conversation: Conversation, request: &Request) {
-        self.ids.retire(request.id);
-        match request.place {
-            Place::Unsent | Place::Resending => {
-                self.line.remove(&request.ticket);
-            }
-            Place::Carried { due: Some(due) } | Place::Pausing { end: due } => {
-                self.timers.remove(&(due, conversation));
-            }
-            Place::Carried { due: None } => {}
-        }
-        for copy in &request.copies {
-            if let Some(carried) = self.pipes.get_mut(&copy.pipe) {
-                carried.remove(&copy.ticket);
-            }
-        }
-    }
+    timers: Timers,
 }
 
 /// A request's place in line: the smaller one goes first.
@@ -115,21 +92,12 @@ struct Request {
     resends: Resends,
     ticket: Ticket,
     place: Place,
-    /// The copies with pipes that are still attached, the latest last; at most one for each pipe.
-    copies: SmallVec<[Sent; 1]>,
+    /// The pipes that took a copy and are still attached, the latest last.
+    copies: SmallVec<[PipeId; 4]>,
     /// How many copies have gone out, those with lost pipes included.
     sent: u32,
     /// Once it has lost a pipe: how soon it may go out again when it loses another.
     earliest: Option<Instant>,
-}
-
-/// One copy of a request.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    /// The pipe that took it.
-    pipe: PipeId,
-    /// The request's ticket at that moment.
-    ticket: Ticket,
 }
 
 /// Where the latest copy of a request is.
@@ -156,12 +124,7 @@ enum Place {
 impl Req {
     /// `seed` is where the request ids begin; it should be random.
     pub(crate) fn new(seed: u32) -> Self {
-        let lists = Lists {
-            ids: Ids::new(seed),
-            line: BTreeMap::new(),
-            pipes: BTreeMap::new(),
-            timers: BTreeSet::new(),
-        };
+        let lists = Lists { ids: Ids::new(seed), line: BTreeMap::new(), timers: Timers::default() };
         Self {
             conversations: Conversations::default(),
             lists,
@@ -211,7 +174,7 @@ impl Req {
                 if matches!(request.place, Place::Unsent) {
                     io.dropped(None, DropReason::Superseded);
                 }
-                self.lists.release(conversation, request);
+                return self.conclude(conversation, State::Idle, io);
             }
         }
         asker.state = State::Idle;
@@ -220,14 +183,14 @@ impl Req {
 
     /// Gives requests to drained pipes for as long as there are both.
     fn dispatch(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some((&ticket, &conversation)) = self.lists.line.first_key_value()
-            && self.transmit(ticket, conversation, now, io)
+        while let Some((_, &conversation)) = self.lists.line.first_key_value()
+            && self.transmit(conversation, now, io)
         {
-            self.lists.line.remove(&ticket);
+            self.lists.line.pop_first();
         }
     }
 
-    /// Has a new request stand in line, or sends it if it need not.
+    /// Sends a new request, or has it stand in line.
     fn line_up(
         &mut self,
         ticket: Ticket,
@@ -236,20 +199,14 @@ impl Req {
         io: &mut impl Port,
     ) {
         let is_first = self.lists.line.is_empty();
-        if !is_first || !self.transmit(ticket, conversation, now, io) {
+        if !is_first || !self.transmit(conversation, now, io) {
             self.lists.line.insert(ticket, conversation);
         }
     }
 
     /// Puts a copy of a request into the pipe whose turn it is; says whether one took it. If not,
     /// `writable`, `attach` or `detach` will tell when to try again.
-    fn transmit(
-        &mut self,
-        ticket: Ticket,
-        conversation: Conversation,
-        now: Instant,
-        io: &mut impl Port,
-    ) -> bool {
+    fn transmit(&mut self, conversation: Conversation, now: Instant, io: &mut impl Port) -> bool {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return false;
         };
@@ -258,13 +215,9 @@ impl Req {
         if matches!(request.place, Place::Resending) {
             io.resent();
         }
-        let (due, earlier) = request.go_out(Sent { pipe, ticket }, now);
-        let carried = self.lists.pipes.entry(pipe).or_default();
-        if let Some(earlier) = earlier {
-            carried.remove(&earlier.ticket);
+        if let Some(due) = request.go_out(pipe, now) {
+            self.lists.timers.set(due, conversation);
         }
-        carried.insert(ticket, conversation);
-        self.lists.timers.extend(due.map(|due| (due, conversation)));
         true
     }
 
@@ -274,7 +227,7 @@ impl Req {
         let conversation = self.lists.ids.owner(id).ok_or(DropReason::Stale)?;
         let asker = self.conversations.get_mut(conversation).ok_or(DropReason::Stale)?;
         let State::Outstanding(request) = &asker.state else { return Err(DropReason::Stale) };
-        if !request.copies.iter().any(|copy| copy.pipe == pipe) {
+        if !request.copies.contains(&pipe) {
             return Err(DropReason::NotAsked);
         }
         self.conclude(conversation, State::Replied(id, Message::received(body, pipe)), io);
@@ -287,11 +240,38 @@ impl Req {
             return;
         };
         // Replaced where it is: a request is large.
+        let mut had_timer = false;
         if let State::Outstanding(request) = &asker.state {
-            self.lists.release(conversation, request);
+            self.lists.ids.retire(request.id);
+            if request.is_in_line() {
+                self.lists.line.remove(&request.ticket);
+            }
+            had_timer = request.timer().is_some();
         }
         asker.state = state;
+        if had_timer {
+            self.forget_timers();
+        }
         io.wake(conversation.interest());
+    }
+
+    /// Forgets timers of requests that do not wait for them any more.
+    fn forget_timers(&mut self) {
+        let (timers, askers) = (&mut self.lists.timers, &self.conversations);
+        timers.forget_unset(askers.len(), |at, conversation| {
+            askers.get(conversation).is_some_and(|asker| asker.timer() == Some(at))
+        });
+    }
+
+    /// The requests of which a pipe has a copy. Looks at all conversations: a pipe is lost far less often
+    /// than it is given a request, and so nobody else has to know what it carries.
+    fn carried_by(&self, pipe: PipeId) -> Vec<Conversation> {
+        let is_carried = |asker: &Asker| match &asker.state {
+            State::Outstanding(request) => request.copies.contains(&pipe),
+            _ => false,
+        };
+        let carried = self.conversations.iter().filter(|(_, asker)| is_carried(asker));
+        carried.map(|(conversation, _)| conversation).collect()
     }
 
     /// A pipe with a copy is gone: the request is over, or goes out again, or waits for another copy.
@@ -320,19 +300,17 @@ impl Req {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return;
         };
-        if let Place::Carried { due: Some(due) } = request.place {
-            self.lists.timers.remove(&(due, conversation));
-        }
         match request.earliest.replace(now) {
             Some(end) if end > now => {
                 request.place = Place::Pausing { end };
-                self.lists.timers.insert((end, conversation));
+                self.lists.timers.set(end, conversation);
             }
             _ => {
                 request.place = Place::Resending;
                 self.lists.line.insert(request.ticket, conversation);
             }
         }
+        self.forget_timers();
     }
 
     /// The pause of a request or its interval is over.
@@ -372,7 +350,6 @@ impl Protocol for Req {
     type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
-        self.lists.pipes.insert(pipe, BTreeMap::new());
         self.drained.add(pipe, io.priorities(pipe).send);
         self.dispatch(now, io);
         Ok(())
@@ -382,7 +359,7 @@ impl Protocol for Req {
         // A reply that has arrived makes a resend needless.
         self.readable(pipe, io);
         self.drained.remove(pipe);
-        for conversation in self.lists.pipes.remove(&pipe).unwrap_or_default().into_values() {
+        for conversation in self.carried_by(pipe) {
             self.on_pipe_lost((pipe, reason), conversation, now, io);
         }
         self.dispatch(now, io);
@@ -397,10 +374,8 @@ impl Protocol for Req {
     }
 
     fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
-        if self.lists.pipes.contains_key(&pipe) {
-            self.drained.add(pipe, io.priorities(pipe).send);
-            self.dispatch(now, io);
-        }
+        self.drained.add(pipe, io.priorities(pipe).send);
+        self.dispatch(now, io);
     }
 
     fn send(
@@ -479,15 +454,13 @@ impl Protocol for Req {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.lists.timers.first().map(|&(due, _)| due)
+        self.lists.timers.first()
     }
 
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some(&(due, conversation)) = self.lists.timers.first()
-            && due <= now
-        {
-            self.lists.timers.pop_first();
+        while let Some(conversation) = self.lists.timers.take_due(now) {
             self.on_timer(conversation);
+            self.forget_timers();
         }
         self.dispatch(now, io);
     }
@@ -504,8 +477,8 @@ enum Loss {
 }
 
 impl Request {
-    /// A copy goes out: when another is due, and the one that the same pipe had before.
-    fn go_out(&mut self, copy: Sent, now: Instant) -> (Option<Instant>, Option<Sent>) {
+    /// A copy goes out: when another is due.
+    fn go_out(&mut self, pipe: PipeId, now: Instant) -> Option<Instant> {
         self.sent = self.sent.saturating_add(1);
         let interval = self.resends.interval.filter(|_| self.may_go_out_again());
         let due = interval.and_then(|interval| now.checked_add(interval));
@@ -514,10 +487,22 @@ impl Request {
             // Who asks for shorter intervals wants no longer pauses.
             *earliest = now + interval.map_or(PAUSE, |interval| interval.min(PAUSE));
         }
-        let earlier = self.copies.iter().position(|other| other.pipe == copy.pipe);
-        let earlier = earlier.map(|at| self.copies.remove(at));
-        self.copies.push(copy);
-        (due, earlier)
+        self.copies.retain(|other| *other != pipe);
+        self.copies.push(pipe);
+        due
+    }
+
+    fn is_in_line(&self) -> bool {
+        matches!(self.place, Place::Unsent | Place::Resending)
+    }
+
+    /// When it is to be looked at again.
+    fn timer(&self) -> Option<Instant> {
+        match self.place {
+            Place::Unsent | Place::Resending => None,
+            Place::Carried { due } => due,
+            Place::Pausing { end } => Some(end),
+        }
     }
 
     fn may_go_out_again(&self) -> bool {
@@ -527,8 +512,8 @@ impl Request {
 
     /// A pipe that has a copy is gone.
     fn lose(&mut self, pipe: PipeId, reason: &DetachReason) -> Loss {
-        let was_latest = self.copies.last().is_some_and(|copy| copy.pipe == pipe);
-        self.copies.retain(|copy| copy.pipe != pipe);
+        let was_latest = self.copies.last() == Some(&pipe);
+        self.copies.retain(|other| *other != pipe);
         if reason.is_fault() {
             return Loss::Fatal(RecvRefusal::BadReply(reason.clone()));
         }
@@ -543,6 +528,16 @@ impl Request {
                 let (sent, reason) = (self.sent, reason.clone());
                 Loss::Fatal(RecvRefusal::GivenUp { sent, reason })
             }
+        }
+    }
+}
+
+impl Asker {
+    /// When its request is to be looked at again.
+    fn timer(&self) -> Option<Instant> {
+        match &self.state {
+            State::Outstanding(request) => request.timer(),
+            _ => None,
         }
     }
 }
@@ -1084,10 +1079,6 @@ mod tests {
             bench.arrives(n, &[b"\x80\0\0\x09x"]);
             assert_eq!(bench.recv(asker).unwrap(), "x");
             assert_eq!(bench.take_reasons(), [DropReason::NotAsked]);
-            assert!(
-                bench.req.lists.pipes.values().all(BTreeMap::is_empty),
-                "nothing is remembered"
-            );
         }
     }
 

@@ -4,7 +4,7 @@
 //! into the conversations that wait for them; after the deadline nothing is delivered any more. Ids
 //! can be guessed, so an answer counts only from a peer that was there when the survey was sent.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::backtrace::{self, Ids, RequestId};
 use super::conversation::{Awaited, Conversation, Conversations};
 use super::route::FanOut;
+use super::timers::Timers;
 use super::{Clock, Held, Overflow, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -31,7 +32,7 @@ pub(crate) struct Surveyor {
     /// How many pipes have come.
     arrived: u64,
     /// When surveys end.
-    timers: BTreeSet<(Instant, Conversation)>,
+    timers: Timers,
 }
 
 /// Where a conversation stands.
@@ -84,7 +85,7 @@ impl Surveyor {
             pipes: FanOut::new(overflow),
             arrivals: NumberMap::default(),
             arrived: 0,
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
         }
     }
 
@@ -130,14 +131,23 @@ impl Surveyor {
     fn end_survey(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<RequestId> {
         let survey = self.conversations.get_mut(conversation)?.survey.take()?;
         self.ids.retire(survey.id);
-        if let Some(deadline) = survey.deadline {
-            self.timers.remove(&(deadline, conversation));
+        if survey.deadline.is_some() {
+            self.forget_timers();
         }
         for answer in &survey.answers {
             io.dropped(answer.pipe(), DropReason::Unread);
         }
         io.wake(conversation.interest());
         Some(survey.id)
+    }
+
+    /// Forgets timers of surveys that are over.
+    fn forget_timers(&mut self) {
+        let askers = &self.conversations;
+        self.timers.forget_unset(askers.len(), |at, conversation| {
+            let survey = askers.get(conversation).and_then(|asker| asker.survey.as_ref());
+            survey.is_some_and(|survey| survey.deadline == Some(at))
+        });
     }
 
     /// Keeps one answer for the conversation that asked.
@@ -204,7 +214,9 @@ impl Protocol for Surveyor {
         let id = self.ids.issue(conversation);
         let deadline = asker.lasts.and_then(|lasts| now.checked_add(lasts));
         asker.survey = Some(Survey { id, deadline, asked: self.arrived, answers: VecDeque::new() });
-        self.timers.extend(deadline.map(|deadline| (deadline, conversation)));
+        if let Some(deadline) = deadline {
+            self.timers.set(deadline, conversation);
+        }
         self.pipes.send(&id.header(), body, io)
     }
 
@@ -253,14 +265,11 @@ impl Protocol for Surveyor {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|&(deadline, _)| deadline)
+        self.timers.first()
     }
 
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some(&(deadline, conversation)) = self.timers.first()
-            && deadline <= now
-        {
-            self.timers.pop_first();
+        while let Some(conversation) = self.timers.take_due(now) {
             let ended = self.end_survey(conversation, io);
             if let Some(asker) = self.conversations.get_mut(conversation) {
                 asker.expired = ended.map(|id| Expired { id, reported: false });

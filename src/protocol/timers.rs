@@ -1,0 +1,100 @@
+//! Timers: when conversations have something to do.
+//!
+//! Owns their order. A timer is set with nearly every request or survey and nearly never comes to its end,
+//! so one that nobody waits for any more is not looked up: it is forgotten when it comes first, and with
+//! all others of its kind when they are more than those that count.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use super::conversation::Conversation;
+
+/// How many timers that nobody waits for are let be in any case.
+const SLACK: usize = 64;
+
+/// The timers of all conversations of a socket, at most one for each that counts.
+///
+/// The first one counts: whoever stops waiting for a timer calls [`forget_unset`](Self::forget_unset).
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, Conversation)>>,
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, at: Instant, conversation: Conversation) {
+        self.heap.push(Reverse((at, conversation)));
+    }
+
+    /// The time of the first.
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes the first out, if it is due. What its conversation does not wait for any more must be
+    /// forgotten before the next look.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Conversation> {
+        self.first().filter(|&at| at <= now)?;
+        self.heap.pop().map(|Reverse((_, conversation))| conversation)
+    }
+
+    /// Forgets timers that are not set any more, as `is_set` says: those that stand before the first that
+    /// is, and all if there are many more than the `conversations`.
+    pub(super) fn forget_unset(
+        &mut self,
+        conversations: usize,
+        is_set: impl Fn(Instant, Conversation) -> bool,
+    ) {
+        while let Some(&Reverse((at, conversation))) = self.heap.peek()
+            && !is_set(at, conversation)
+        {
+            self.heap.pop();
+        }
+        if self.heap.len() > 2 * conversations + SLACK {
+            self.heap.retain(|&Reverse((at, conversation))| is_set(at, conversation));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::conversation::Conversations;
+    use super::super::testing::start;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn timers_are_due_in_their_order_and_those_not_set_are_passed_over() {
+        let (mut timers, mut conversations) = (Timers::default(), Conversations::default());
+        let [a, b, c] = [(); 3].map(|()| conversations.open(()));
+        let start = start();
+        for (seconds, conversation) in [(3, a), (1, b), (2, c)] {
+            timers.set(start + seconds * SECOND, conversation);
+        }
+        assert_eq!(timers.first(), Some(start + SECOND));
+        timers.forget_unset(3, |_, conversation| conversation != b);
+        assert_eq!(timers.first(), Some(start + 2 * SECOND));
+        assert_eq!(timers.take_due(start + SECOND), None);
+        assert_eq!(timers.take_due(start + 2 * SECOND), Some(c));
+        timers.forget_unset(3, |_, _| false);
+        assert_eq!(timers.first(), None);
+    }
+
+    /// A conversation that asks again and again, behind one whose timer stays the first.
+    #[test]
+    fn timers_that_are_not_set_do_not_gather() {
+        let (mut timers, mut conversations) = (Timers::default(), Conversations::default());
+        let [waits, asks] = [(); 2].map(|()| conversations.open(()));
+        let start = start();
+        timers.set(start, waits);
+        for n in 1..10_000 {
+            timers.set(start + n * SECOND, asks);
+            timers.forget_unset(2, |_, conversation| conversation == waits);
+            assert!(timers.heap.len() <= SLACK + 5);
+        }
+        assert_eq!(timers.first(), Some(start));
+    }
+}
