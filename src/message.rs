@@ -121,6 +121,12 @@ impl Message {
         &self.body
     }
 
+    /// The bytes of the message, for a send to take.
+    #[inline]
+    pub(crate) fn body_mut(&mut self) -> &mut Bytes {
+        &mut self.body
+    }
+
     /// The bytes of the message, without copying them.
     #[inline]
     pub fn into_bytes(self) -> Bytes {

@@ -179,8 +179,9 @@ fn open_request(
     core: &Handle<protocol::Req>,
     message: &Message,
 ) -> Result<(Conversing<protocol::Req>, Awaited), RequestError> {
-    let outgoing = core
-        .outgoing(&Conversation::FIRST, message.body())
+    let mut body = message.body().clone();
+    let mut outgoing = core
+        .outgoing(&Conversation::FIRST, &mut body)
         .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
     let resends = core.with_options(Options::resends);
     let opened = core.enter(|entry| {

@@ -229,9 +229,9 @@ impl<P: Protocol> Core<P> {
         interest: Interest,
         patience: Patience,
         to: &P::To,
-        message: Message,
+        mut message: Message,
     ) -> Result<(), SendError> {
-        let outgoing = match self.outgoing(to, message.body()) {
+        let mut outgoing = match self.outgoing(to, message.body_mut()) {
             Ok(outgoing) => outgoing,
             Err(excess) => return Err(SendError::too_large(message, excess)),
         };
@@ -263,11 +263,11 @@ impl<P: Protocol> Core<P> {
         wait: &mut TaskWait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        let sending = message.as_ref().expect(POLLED_TOO_OFTEN);
-        let (to, body) = (to(sending), sending.body());
-        let polled = match self.outgoing(&to, body) {
+        let sending = message.as_mut().expect(POLLED_TOO_OFTEN);
+        let to = to(sending);
+        let polled = match self.outgoing(&to, sending.body_mut()) {
             Err(excess) => Poll::Ready(Err(Err(excess))),
-            Ok(outgoing) => {
+            Ok(mut outgoing) => {
                 let attempt =
                     |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(&to, p, io, now);
                 self.poll_wait(interest, wait, cx, attempt).map_err(Ok)

@@ -70,8 +70,8 @@ impl Surveyor {
     /// `Closed` or `TooLarge`; each gives the message back.
     #[doc(alias("ask", "nn_send", "nng_send"))]
     pub fn survey(&self, message: impl Into<Message>) -> Result<Survey, SendError> {
-        let message = message.into();
-        let outgoing = match self.core.outgoing(&Conversation::FIRST, message.body()) {
+        let mut message = message.into();
+        let mut outgoing = match self.core.outgoing(&Conversation::FIRST, message.body_mut()) {
             Ok(outgoing) => outgoing,
             Err(excess) => return Err(SendError::too_large(message, excess)),
         };

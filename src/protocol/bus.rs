@@ -70,7 +70,7 @@ impl Protocol for Bus {
     fn send(
         &mut self,
         (): &(),
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -101,7 +101,7 @@ impl RawForm for Bus {
     fn send_raw(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_message_goes_to_every_peer_and_is_not_heard_here() {
         let (mut bus, mut io) = socket(3);
-        bus.send(&(), &body("x"), start(), &mut io).unwrap();
+        bus.send(&(), &mut body("x"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [1, 2, 3].map(|n| (pipe(n), b"x".to_vec())));
         assert_eq!(bus.recv(&(), start(), &mut io), Err(RecvRefusal::WouldBlock));
         io.arrives(pipe(2), b"y");
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_send_without_peers_succeeds_and_is_counted() {
         let (mut bus, mut io) = socket(0);
-        assert_eq!(bus.send(&(), &body("x"), start(), &mut io), Ok(()));
+        assert_eq!(bus.send(&(), &mut body("x"), start(), &mut io), Ok(()));
         assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
     }
 
@@ -167,7 +167,7 @@ mod tests {
         let (mut bus, mut io) = socket(2);
         io.fill(pipe(1));
         assert!(bus.ready(Interest::SEND));
-        assert_eq!(bus.send(&(), &body("x"), start(), &mut io), Ok(()));
+        assert_eq!(bus.send(&(), &mut body("x"), start(), &mut io), Ok(()));
         assert_eq!(recipients(&mut io), [2]);
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull)]);
     }
@@ -189,7 +189,7 @@ mod tests {
         raw.readable(pipe(2), &mut io);
         let message = raw.recv(&(), start(), &mut io).unwrap();
         assert_eq!(message.header(), &b"\0\0\0\x02"[..]);
-        raw.send(message.header(), message.body(), start(), &mut io).unwrap();
+        raw.send(message.header(), &mut message.body().clone(), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [1, 3].map(|n| (pipe(n), b"x".to_vec())));
     }
 
@@ -205,7 +205,7 @@ mod tests {
             (b"\0\0\x01", Err(SendRefusal::Header)),
             (b"\0\0\0\0\x01", Err(SendRefusal::Header)),
         ] {
-            let sent = raw.send(&Bytes::from_static(header), &body("x"), start(), &mut io);
+            let sent = raw.send(&Bytes::from_static(header), &mut body("x"), start(), &mut io);
             assert_eq!(sent, expected, "{header:?}");
         }
         assert_eq!(recipients(&mut io), [1, 1, 1]);
@@ -216,7 +216,7 @@ mod tests {
         let (mut bus, mut io) = socket(1);
         bus.set_overflow(Overflow::DropOldest, &mut io);
         for text in ["1", "2"] {
-            bus.send(&(), &body(text), start(), &mut io).unwrap();
+            bus.send(&(), &mut body(text), start(), &mut io).unwrap();
             io.fill(pipe(1));
         }
         assert_eq!(io.take_sent(), [(pipe(1), b"2".to_vec())]);

@@ -104,6 +104,16 @@ pub(crate) trait Port {
     /// Also serves a pipe that is already detached, until it is empty.
     fn pop(&mut self, pipe: PipeId) -> Option<Frame>;
 
+    /// Takes all messages out of the pipe's receive queue, and leaves an order behind. Hands each to `take`.
+    fn pop_all(&mut self, pipe: PipeId, mut take: impl FnMut(&mut Self, Frame))
+    where
+        Self: Sized,
+    {
+        while let Some(frame) = self.pop(pipe) {
+            take(self, frame);
+        }
+    }
+
     /// Takes the first message that `judge` wants, and drops those before it.
     ///
     /// `judge` is shown each where it lies, cut in two at an arbitrary place: nothing is copied of a
@@ -310,11 +320,12 @@ pub(crate) trait Protocol: Send + 'static {
     /// A pipe that was full has room, or one that was not drained is. May be called for nothing.
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
-    /// Sends `body`, or says why not, in which case nothing has changed.
+    /// Sends `body`, or says why not, in which case nothing has changed. Who keeps it takes it, and leaves an
+    /// empty one; after a success nobody needs it.
     fn send(
         &mut self,
         to: &Self::To,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal>;

@@ -61,7 +61,7 @@ impl Protocol for Pair {
     fn send(
         &mut self,
         (): &(),
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -95,7 +95,7 @@ impl RawForm for Pair {
     fn send_raw(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -132,13 +132,13 @@ mod tests {
     #[test]
     fn a_send_waits_for_a_peer() {
         let (mut pair, mut io) = (Pair::new(), ManualPort::default());
-        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert!(!pair.ready(SEND));
 
         pair.attach(pipe(1), start(), &mut io).unwrap();
         assert!(io.take_woken(SEND) && pair.ready(SEND));
-        pair.send(&(), &body("a"), start(), &mut io).unwrap();
+        pair.send(&(), &mut body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(1), b"a".to_vec())]);
     }
 
@@ -148,14 +148,14 @@ mod tests {
         let (mut pair, mut io) = paired();
         io.take_woken(SEND);
         io.fill(pipe(1));
-        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert!(!pair.ready(SEND));
 
         io.drain(pipe(1));
         pair.writable(pipe(1), start(), &mut io);
         assert!(io.take_woken(SEND) && pair.ready(SEND));
-        pair.send(&(), &body("a"), start(), &mut io).unwrap();
+        pair.send(&(), &mut body("a"), start(), &mut io).unwrap();
     }
 
     /// The push that succeeds has called off the order for `writable`: of two senders the one that
@@ -164,9 +164,9 @@ mod tests {
     fn a_send_that_finds_room_speaks_for_those_that_wait_for_it() {
         let (mut pair, mut io) = paired();
         io.fill(pipe(1));
-        pair.send(&(), &body("a"), start(), &mut io).unwrap_err();
+        pair.send(&(), &mut body("a"), start(), &mut io).unwrap_err();
         io.drain(pipe(1));
-        pair.send(&(), &body("b"), start(), &mut io).unwrap();
+        pair.send(&(), &mut body("b"), start(), &mut io).unwrap();
         assert!(pair.ready(SEND));
     }
 
@@ -181,7 +181,7 @@ mod tests {
 
         pair.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
         assert_eq!(pair.attach(pipe(3), start(), &mut io), Ok(()));
-        pair.send(&(), &body("b"), start(), &mut io).unwrap();
+        pair.send(&(), &mut body("b"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(3), b"b".to_vec())]);
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let (mut pair, mut io) = paired();
         io.break_off(pipe(1));
         assert_eq!(io.push(pipe(1), &[], &body("")), Err(PushError::Gone));
-        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert!(!pair.ready(SEND));
     }

@@ -124,7 +124,7 @@ impl Protocol for Pair1 {
     fn send(
         &mut self,
         (): &(),
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -158,7 +158,7 @@ impl RawForm for Pair1 {
     fn send_raw(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -305,7 +305,7 @@ impl Protocol for Polyamorous {
     fn send(
         &mut self,
         &pipe: &Option<PipeId>,
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn what_is_sent_has_made_one_hop() {
         let (mut pair, mut io) = paired(8);
-        pair.send(&(), &body("a"), start(), &mut io).unwrap();
+        pair.send(&(), &mut body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x01a".to_vec())]);
     }
 
@@ -443,12 +443,12 @@ mod tests {
     #[test]
     fn a_pair_has_one_peer_and_waits_for_it() {
         let (mut pair, mut io) = (Pair1::new(8), ManualPort::default());
-        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         pair.attach(pipe(1), start(), &mut io).unwrap();
         assert_eq!(pair.attach(pipe(2), start(), &mut io), Err(Rejected));
         io.fill(pipe(1));
-        let refused = pair.send(&(), &body("a"), start(), &mut io);
+        let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert!(!pair.ready(SEND));
         io.drain(pipe(1));
@@ -463,7 +463,7 @@ mod tests {
         let mut raw = Raw::new(pair);
         let message = receive(&mut raw, &mut io, b"\0\0\0\x03a").unwrap();
         assert_eq!((message.header(), &message[..]), (&body("\0\0\0\x03"), &b"a"[..]));
-        raw.send(message.header(), message.body(), start(), &mut io).unwrap();
+        raw.send(message.header(), &mut message.body().clone(), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x04a".to_vec())]);
     }
 
@@ -476,7 +476,7 @@ mod tests {
         let bad: [&[u8]; 5] = [b"", b"\0\0\x01", b"\0\0\x01\0", b"\0\0\0\0\0", far.header()];
         for header in bad {
             let header = Bytes::copy_from_slice(header);
-            let sent = raw.send(&header, &body("a"), start(), &mut io);
+            let sent = raw.send(&header, &mut body("a"), start(), &mut io);
             assert_eq!(sent, Err(SendRefusal::Header), "{header:?}");
         }
         assert_eq!(io.take_sent(), []);
@@ -488,7 +488,7 @@ mod tests {
 
     fn polyamorous_that(overflow: Overflow) -> (Polyamorous, ManualPort) {
         let (mut poly, mut io) = (Polyamorous::new(8, overflow), ManualPort::default());
-        let early = poly.send(&None, &body("a"), start(), &mut io);
+        let early = poly.send(&None, &mut body("a"), start(), &mut io);
         assert_eq!(early, Err(SendRefusal::WouldBlock));
         assert!(!poly.ready(SEND));
         for n in [1, 2] {
@@ -505,10 +505,10 @@ mod tests {
         io.arrives(pipe(2), b"\0\0\0\x01q");
         poly.readable(pipe(2), &mut io);
         let question = poly.recv(&(), start(), &mut io).unwrap();
-        poly.send(&question.pipe(), &body("a"), start(), &mut io).unwrap();
+        poly.send(&question.pipe(), &mut body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(2), b"\0\0\0\x01a".to_vec())]);
 
-        poly.send(&Some(pipe(7)), &body("a"), start(), &mut io).unwrap();
+        poly.send(&Some(pipe(7)), &mut body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), []);
         assert_eq!(io.take_drops(), [(Some(pipe(7)), DropReason::PeerGone)]);
     }
@@ -517,10 +517,10 @@ mod tests {
     #[test]
     fn a_message_that_names_nobody_goes_to_one_peer_and_never_waits() {
         let (mut poly, mut io) = polyamorous();
-        poly.send(&None, &body("a"), start(), &mut io).unwrap();
+        poly.send(&None, &mut body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x01a".to_vec())]);
         io.fill(pipe(1));
-        (0..200).for_each(|_| poly.send(&None, &body("a"), start(), &mut io).unwrap());
+        (0..200).for_each(|_| poly.send(&None, &mut body("a"), start(), &mut io).unwrap());
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::SendQueueFull); 200]);
     }
 
@@ -532,7 +532,7 @@ mod tests {
         for n in [1, 2] {
             poly.detach(pipe(n), &DetachReason::PeerClosed, start(), &mut io);
         }
-        poly.send(&None, &body("a"), start(), &mut io).unwrap();
+        poly.send(&None, &mut body("a"), start(), &mut io).unwrap();
         assert_eq!(io.take_drops(), [(None, DropReason::NoPeer)]);
         assert_eq!(poly.recv(&(), start(), &mut io).unwrap(), "last words");
     }
@@ -567,7 +567,7 @@ mod tests {
         to: Option<PipeId>,
         io: &mut ManualPort,
     ) -> Result<(), SendRefusal> {
-        poly.send(&to, &body("a"), start(), io)
+        poly.send(&to, &mut body("a"), start(), io)
     }
 
     /// Where the messages went.

@@ -96,7 +96,7 @@ impl Protocol for Pub {
     fn send(
         &mut self,
         (): &(),
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -260,7 +260,7 @@ impl RawForm for Pub {
     fn send_raw(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn publish(publisher: &mut Pub, io: &mut ManualPort, text: &str) {
-        publisher.send(&(), &Bytes::copy_from_slice(text.as_bytes()), start(), io).unwrap();
+        publisher.send(&(), &mut Bytes::copy_from_slice(text.as_bytes()), start(), io).unwrap();
     }
 
     /// C138, C161.
@@ -354,7 +354,7 @@ mod tests {
         let (mut publisher, mut io) = socket(2);
         io.fill(pipe(2));
         publisher.set_overflow(Overflow::Wait, &mut io);
-        let refused = publisher.send(&(), &body("2"), start(), &mut io);
+        let refused = publisher.send(&(), &mut body("2"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert_eq!((io.take_sent(), io.take_drops()), (Vec::new(), Vec::new()));
         assert!(!publisher.ready(Interest::SEND));

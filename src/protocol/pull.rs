@@ -69,7 +69,7 @@ impl<R: Role> Protocol for Receiver<R> {
     fn send(
         &mut self,
         to: &Infallible,
-        _body: &Bytes,
+        _body: &mut Bytes,
         _now: Instant,
         _io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -95,7 +95,7 @@ impl<R: Role> RawForm for Receiver<R> {
     fn send_raw(
         &mut self,
         _header: &Bytes,
-        _body: &Bytes,
+        _body: &mut Bytes,
         _now: Instant,
         _io: &mut impl Port,
     ) -> Result<(), SendRefusal> {

@@ -106,7 +106,7 @@ impl Protocol for Push {
     fn send(
         &mut self,
         (): &(),
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -163,7 +163,7 @@ impl RawForm for Push {
     fn send_raw(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn send(push: &mut Push, io: &mut ManualPort) -> Result<(), SendRefusal> {
-        push.send(&(), &body("x"), start(), io)
+        push.send(&(), &mut body("x"), start(), io)
     }
 
     /// Sends that many and says where they went.

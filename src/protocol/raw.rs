@@ -43,7 +43,7 @@ pub(crate) trait RawForm: Protocol {
     fn send_raw(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal>;
@@ -110,7 +110,7 @@ impl<P: RawForm> Protocol for Raw<P> {
     fn send(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -329,7 +329,7 @@ impl<O: Outlet> Protocol for RawRequester<O> {
     fn send(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -439,9 +439,7 @@ impl<R: Role> Protocol for RawResponder<R> {
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(&pipe);
         self.requests.remove(pipe);
-        while io.pop(pipe).is_some() {
-            io.dropped(Some(pipe), DropReason::AskerGone);
-        }
+        io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::AskerGone));
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
@@ -452,7 +450,7 @@ impl<R: Role> Protocol for RawResponder<R> {
     fn send(
         &mut self,
         header: &Bytes,
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -522,7 +520,7 @@ mod tests {
         io: &mut ManualPort,
         header: &[u8],
     ) -> Result<(), SendRefusal> {
-        raw.send(&Bytes::copy_from_slice(header), &body("r"), start(), io)
+        raw.send(&Bytes::copy_from_slice(header), &mut body("r"), start(), io)
     }
 
     fn attach<P: RawProtocol>(mut raw: P, pipes: u32) -> (P, ManualPort) {

@@ -125,9 +125,7 @@ impl<R: Role> Protocol for Responder<R> {
     /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.requests.remove(pipe);
-        while io.pop(pipe).is_some() {
-            io.dropped(Some(pipe), DropReason::AskerGone);
-        }
+        io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::AskerGone));
         self.full.remove(&pipe);
         io.wake(room_in(pipe));
     }
@@ -145,7 +143,7 @@ impl<R: Role> Protocol for Responder<R> {
     fn send(
         &mut self,
         to: &Route,
-        body: &Bytes,
+        body: &mut Bytes,
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -254,7 +252,7 @@ mod tests {
                 let (route, message) = receive(&mut rep, &mut io, request).unwrap();
                 assert_eq!(message, text);
                 assert_eq!(message.pipe(), Some(pipe(1)));
-                rep.send(&route, &body("ok"), start(), &mut io).unwrap();
+                rep.send(&route, &mut body("ok"), start(), &mut io).unwrap();
                 let answer = [&request[..4], b"ok"].concat();
                 assert_eq!(io.take_sent(), [(pipe(1), answer)]);
             }
@@ -269,7 +267,7 @@ mod tests {
         fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
-            rep.send(&route, &body("r"), start(), &mut io).unwrap();
+            rep.send(&route, &mut body("r"), start(), &mut io).unwrap();
             assert_eq!(io.take_sent(), [(pipe(1), b"\0\0\0\x07\x80\0\0\x01r".to_vec())]);
         }
         check::<ToRequests>();
@@ -330,7 +328,7 @@ mod tests {
             }
             assert_eq!(routes.iter().map(Route::pipe).collect::<Vec<_>>(), [1, 2, 1, 2].map(pipe));
             for route in routes.iter().rev() {
-                rep.send(route, &body("r"), start(), &mut io).unwrap();
+                rep.send(route, &mut body("r"), start(), &mut io).unwrap();
             }
             let sent = io.take_sent();
             let expected = [(2, 6), (1, 6), (2, 5), (1, 5)]
@@ -349,7 +347,7 @@ mod tests {
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.break_off(pipe(1));
             rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
-            assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
+            assert_eq!(rep.send(&route, &mut body("r"), start(), &mut io), Ok(()));
             assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::PeerGone)]);
             assert_eq!(io.take_sent(), []);
         }
@@ -364,7 +362,7 @@ mod tests {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
-            let refused = rep.send(&route, &body("r"), start(), &mut io);
+            let refused = rep.send(&route, &mut body("r"), start(), &mut io);
             assert_eq!(refused, Err(SendRefusal::WouldBlock));
             assert!(!rep.ready(route.interest()));
             assert!(rep.ready(room_in(pipe(2))));
@@ -372,7 +370,7 @@ mod tests {
             io.drain(pipe(1));
             rep.writable(pipe(1), start(), &mut io);
             assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
-            rep.send(&route, &body("r"), start(), &mut io).unwrap();
+            rep.send(&route, &mut body("r"), start(), &mut io).unwrap();
         }
         check::<ToRequests>();
         check::<ToSurveys>();
@@ -385,9 +383,9 @@ mod tests {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
-            rep.send(&route, &body("r"), start(), &mut io).unwrap_err();
+            rep.send(&route, &mut body("r"), start(), &mut io).unwrap_err();
             io.drain(pipe(1));
-            rep.send(&route, &body("s"), start(), &mut io).unwrap();
+            rep.send(&route, &mut body("s"), start(), &mut io).unwrap();
             assert!(rep.ready(route.interest()));
         }
         check::<ToRequests>();
@@ -401,11 +399,11 @@ mod tests {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
-            rep.send(&route, &body("r"), start(), &mut io).unwrap_err();
+            rep.send(&route, &mut body("r"), start(), &mut io).unwrap_err();
             io.break_off(pipe(1));
             rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
             assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
-            assert_eq!(rep.send(&route, &body("r"), start(), &mut io), Ok(()));
+            assert_eq!(rep.send(&route, &mut body("r"), start(), &mut io), Ok(()));
         }
         check::<ToRequests>();
         check::<ToSurveys>();
@@ -433,7 +431,7 @@ mod tests {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
-            rep.send(&route, &body("r"), start(), &mut io).unwrap();
+            rep.send(&route, &mut body("r"), start(), &mut io).unwrap();
             assert_eq!(io.take_sent(), [(pipe(1), b"\x80\0\0\x01r".to_vec())]);
         }
         check::<ToRequests>();

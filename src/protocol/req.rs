@@ -366,11 +366,11 @@ impl Protocol for Req {
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        while let Some(frame) = io.pop(pipe) {
+        io.pop_all(pipe, |io, frame| {
             if let Err(reason) = self.accept(frame, pipe, io) {
                 io.dropped(Some(pipe), reason);
             }
-        }
+        });
     }
 
     fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
@@ -381,7 +381,7 @@ impl Protocol for Req {
     fn send(
         &mut self,
         &conversation: &Conversation,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -390,7 +390,7 @@ impl Protocol for Req {
         let (id, ticket) = (self.lists.ids.issue(conversation), take_ticket(&mut self.next_ticket));
         asker.state = State::Outstanding(Request {
             id,
-            body: body.clone().into(),
+            body: std::mem::take(body).into(),
             resends: asker.resends,
             ticket,
             place: Place::Unsent,
@@ -630,7 +630,7 @@ mod tests {
         }
 
         fn send(&mut self, conversation: Conversation, text: &'static str) {
-            self.req.send(&conversation, &body(text), self.now, &mut self.io).unwrap();
+            self.req.send(&conversation, &mut body(text), self.now, &mut self.io).unwrap();
         }
 
         fn recv(&mut self, conversation: Conversation) -> Result<Message, RecvRefusal> {
@@ -1169,7 +1169,7 @@ mod tests {
         let new = bench.open(None);
         assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::Closed));
         assert_eq!(bench.req.awaited(one), Err(RecvRefusal::Closed));
-        let refused = bench.req.send(&one, &body("c"), bench.now, &mut bench.io);
+        let refused = bench.req.send(&one, &mut body("c"), bench.now, &mut bench.io);
         assert_eq!(refused, Err(SendRefusal::Closed));
         assert!(bench.req.poll_ready(one.interest(), &mut bench.io));
         bench.req.close(one, &mut bench.io);

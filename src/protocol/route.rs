@@ -360,9 +360,7 @@ pub(super) fn accept_any(_: Peek<'_>) -> Result<(), DropReason> {
 
 /// Takes and counts what a peer has sent that should only receive.
 pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
-    while io.pop(pipe).is_some() {
-        io.dropped(Some(pipe), DropReason::Unexpected);
-    }
+    io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::Unexpected));
 }
 
 /// Lines of pipes, the best priority first.

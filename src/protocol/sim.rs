@@ -715,10 +715,10 @@ pub(super) fn send_settled<P: Protocol>(
     io: &mut SimPort<'_>,
 ) -> Result<(), SendRefusal> {
     if io.random().one_in(4) {
-        return protocol.send(to, body, io.now(), io);
+        return protocol.send(to, &mut body.clone(), io.now(), io);
     }
     let settled = protocol.poll_ready(interest, io);
-    let sent = protocol.send(to, body, io.now(), io);
+    let sent = protocol.send(to, &mut body.clone(), io.now(), io);
     match &sent {
         Ok(()) => assert!(settled, "there was room"),
         // A pipe that is gone counts as one with room until the protocol hears of that.

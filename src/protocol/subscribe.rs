@@ -473,7 +473,7 @@ impl Protocol for Sub {
     fn send(
         &mut self,
         to: &Infallible,
-        _body: &Bytes,
+        _body: &mut Bytes,
         _now: Instant,
         _io: &mut impl Port,
     ) -> Result<(), SendRefusal> {

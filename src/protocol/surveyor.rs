@@ -195,17 +195,17 @@ impl Protocol for Surveyor {
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        while let Some(frame) = io.pop(pipe) {
+        io.pop_all(pipe, |io, frame| {
             if let Err(reason) = self.accept(frame, pipe, io) {
                 io.dropped(Some(pipe), reason);
             }
-        }
+        });
     }
 
     fn send(
         &mut self,
         &conversation: &Conversation,
-        body: &Bytes,
+        body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
@@ -328,7 +328,7 @@ mod tests {
         }
 
         fn send(&mut self, asker: Conversation) -> Awaited {
-            self.surveyor.send(&asker, &body("q"), self.now, &mut self.io).unwrap();
+            self.surveyor.send(&asker, &mut body("q"), self.now, &mut self.io).unwrap();
             self.surveyor.awaited(asker).unwrap()
         }
 
@@ -593,7 +593,7 @@ mod tests {
         let new = bench.surveyor.open(None, 8);
         assert_eq!(bench.recv_awaited(awaited), Err(RecvRefusal::Closed));
         assert_eq!(bench.surveyor.awaited(one), Err(RecvRefusal::Closed));
-        let refused = bench.surveyor.send(&one, &body("q"), bench.now, &mut bench.io);
+        let refused = bench.surveyor.send(&one, &mut body("q"), bench.now, &mut bench.io);
         assert_eq!(refused, Err(SendRefusal::Closed));
         assert!(bench.surveyor.poll_ready(one.interest(), &mut bench.io));
         bench.surveyor.close(one, &mut bench.io);

@@ -137,7 +137,7 @@ mod tests {
     fn send(publisher: &Handle<Pub>) -> bool {
         publisher.enter(|entry| {
             let (protocol, mut port, now) = entry.parts();
-            protocol.send(&(), &Bytes::from_static(b"x"), now, &mut port).unwrap();
+            protocol.send(&(), &mut Bytes::from_static(b"x"), now, &mut port).unwrap();
             port.encoders.has_memory()
         })
     }
@@ -171,7 +171,7 @@ mod tests {
         one.wait_for_peers(MANY, Duration::from_secs(10)).unwrap();
         let has_memory = one.enter(|entry| {
             let (protocol, mut port, now) = entry.parts();
-            protocol.send(&(), &Bytes::from_static(b"x"), now, &mut port).unwrap();
+            protocol.send(&(), &mut Bytes::from_static(b"x"), now, &mut port).unwrap();
             port.encoders.has_memory()
         });
         assert!(has_memory);

@@ -14,20 +14,21 @@ use crate::options::Options;
 use crate::protocol::{Protocol, SendRefusal};
 
 /// A body of allowed size.
-pub(crate) struct Outgoing<'m>(&'m Bytes);
+pub(crate) struct Outgoing<'m>(&'m mut Bytes);
 
 impl Outgoing<'_> {
     /// Gives the message to the protocol, and counts it if the protocol takes it.
     #[inline(always)]
     pub(crate) fn send<P: Protocol>(
-        &self,
+        &mut self,
         to: &P::To,
         protocol: &mut P,
         io: &mut SocketPort<'_>,
         now: Instant,
     ) -> Result<(), SendRefusal> {
+        let length = self.0.len();
         protocol.send(to, self.0, now, io)?;
-        io.accepted(self.0);
+        io.accepted(length);
         Ok(())
     }
 }
@@ -35,7 +36,11 @@ impl Outgoing<'_> {
 impl<P: Protocol> Core<P> {
     /// A message, if its body may be sent with the header that goes with it.
     #[inline]
-    pub(crate) fn outgoing<'m>(&self, to: &P::To, body: &'m Bytes) -> Result<Outgoing<'m>, Excess> {
+    pub(crate) fn outgoing<'m>(
+        &self,
+        to: &P::To,
+        body: &'m mut Bytes,
+    ) -> Result<Outgoing<'m>, Excess> {
         let (header, limit) = (P::header_len(to), self.limits.max_send_size());
         if body.len().saturating_add(header) > limit {
             self.check_large(Excess { header, limit })?;

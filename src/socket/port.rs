@@ -69,11 +69,11 @@ impl SocketPort<'_> {
         }
     }
 
-    /// Counts a message that the socket has accepted from the program.
+    /// Counts a message of `length` bytes that the socket has accepted from the program.
     #[inline]
-    pub(super) fn accepted(&mut self, body: &Bytes) {
+    pub(super) fn accepted(&mut self, length: usize) {
         self.counters.messages_sent.count(1);
-        self.counters.bytes_sent.count(body.len() as u64);
+        self.counters.bytes_sent.count(length as u64);
     }
 
     /// Counts a message that goes to the program.
@@ -173,6 +173,28 @@ impl Port for SocketPort<'_> {
             self.remove_if_read(id);
         }
         Some(frame)
+    }
+
+    /// Lays the consumer to sleep with the last message, and does not have to look again.
+    #[inline]
+    fn pop_all(&mut self, id: PipeId, mut take: impl FnMut(&mut Self, Frame)) {
+        while let Some(pipe) = self.pipes.get_mut(id) {
+            let mut consumer = pipe.recv.consumer();
+            let popped = consumer.pop();
+            let is_empty = consumer.arm();
+            drop(consumer);
+            let is_over = is_empty && pipe.is_gone();
+            if let Some((frame, taken)) = popped {
+                pipe.count_taken(taken, self.counters, self.effects);
+                take(self, frame);
+            }
+            if is_over {
+                self.remove_if_read(id);
+            }
+            if is_empty {
+                return;
+            }
+        }
     }
 
     #[inline]

@@ -230,14 +230,16 @@ impl<R: Answers> Context<R, Answering> {
     }
 
     /// Answers. There is nothing left to answer afterwards, unless the outcome is `WouldBlock`.
-    fn answer(&self, message: Message, patience: Patience) -> Result<(), SendError> {
-        let message = is_open(&self.core, &self.shared, message)?;
+    fn answer(&self, mut message: Message, patience: Patience) -> Result<(), SendError> {
+        if self.core.is_forked() {
+            return Err(SendError::Forked(message));
+        }
         let answering = &self.shared.kept;
         let Some(route) = answering.current.lock().take() else {
-            return Err(SendError::State(message));
+            return Err(nothing_to_answer(&self.core, &self.shared, message));
         };
-        let sent = match self.core.outgoing(&route, message.body()) {
-            Ok(outgoing) => {
+        let sent = match self.core.outgoing(&route, message.body_mut()) {
+            Ok(mut outgoing) => {
                 let attempt = |responder: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
                     if self.shared.is_closed() {
                         return Err(SendRefusal::Closed);
@@ -262,14 +264,16 @@ impl<R: Answers> Context<R, Answering> {
 async fn answer<R: Answers>(
     core: Handle<R::Protocol>,
     shared: Arc<Shared<Answering>>,
-    message: Message,
+    mut message: Message,
 ) -> Result<(), SendError> {
-    let message = is_open(&core, &shared, message)?;
+    if core.is_forked() {
+        return Err(SendError::Forked(message));
+    }
     let Some(mut in_hand) = InHand::take(&core, &shared.kept) else {
-        return Err(SendError::State(message));
+        return Err(nothing_to_answer(&core, &shared, message));
     };
-    let sent = match core.outgoing(&in_hand.route, message.body()) {
-        Ok(outgoing) => {
+    let sent = match core.outgoing(&in_hand.route, message.body_mut()) {
+        Ok(mut outgoing) => {
             let attempt = |responder: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
                 if shared.is_closed() {
                     return Err(SendRefusal::Closed);
@@ -285,19 +289,18 @@ async fn answer<R: Answers>(
     sent
 }
 
-/// Gives the message back if the context is closed or the process was forked.
-fn is_open<P: AnsweringProtocol>(
+/// Gives back an answer for which there is nothing to answer, perhaps because the context or its socket is
+/// closed.
+#[cold]
+fn nothing_to_answer<P: AnsweringProtocol>(
     core: &Core<P>,
     shared: &Shared<Answering>,
     message: Message,
-) -> Result<Message, SendError> {
-    if core.is_forked() {
-        return Err(SendError::Forked(message));
+) -> SendError {
+    match shared.is_closed() || core.is_closed() {
+        true => SendError::Closed(message),
+        false => SendError::State(message),
     }
-    if shared.is_closed() || core.is_closed() {
-        return Err(SendError::Closed(message));
-    }
-    Ok(message)
 }
 
 impl<R: Answers> WatchSend for Context<R, Answering> {

@@ -131,7 +131,7 @@ fn line<A: RawProtocol, B: RawProtocol>(from: &Handle<A>, to: &Handle<B>) -> Opt
 /// Receives and sends until one of the two sockets is closed.
 fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
     while let Some(message) = take(from) {
-        let Err(reason) = pass_on(to, &message) else { continue };
+        let Err(reason) = pass_on(to, message) else { continue };
         if to.counters.dropped(reason, 1) {
             crate::contain::log!(Debug, "{}: a device drops the first message: {reason}", to.name);
         }
@@ -147,9 +147,9 @@ fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
 }
 
 /// Sends a message with the header it came with, however long that takes.
-fn pass_on<P: RawProtocol>(to: &Core<P>, message: &Message) -> Result<(), DropReason> {
-    let header = message.header();
-    let outgoing = to.outgoing(header, message.body()).map_err(|_| DropReason::TooLarge)?;
+fn pass_on<P: RawProtocol>(to: &Core<P>, mut message: Message) -> Result<(), DropReason> {
+    let header = &message.header().clone();
+    let mut outgoing = to.outgoing(header, message.body_mut()).map_err(|_| DropReason::TooLarge)?;
     let sent = to
         .wait(Interest::SEND, Patience::For(None), |p, io, now| outgoing.send(header, p, io, now));
     sent.map_err(|failure| match failure {

@@ -297,13 +297,13 @@ proptest! {
             0 => world.node(Req::new(0), Witness::new(|req: &mut Req, io| {
                 let asker = req.open(every(RESEND));
                 io.offered(1);
-                req.send(&asker, &Bytes::new(), io.now(), io).expect("a REQ always sends");
+                req.send(&asker, &mut Bytes::new(), io.now(), io).expect("a REQ always sends");
                 req.awaited(asker).expect("it has just asked")
             })),
             1 => world.node(Surveyor::new(0, Overflow::DropNewest), Witness::new(|surveyor: &mut Surveyor, io| {
                 let asker = surveyor.open(None, 2);
                 io.offered(io.peers().max(1));
-                surveyor.send(&asker, &Bytes::new(), io.now(), io).expect("it always sends");
+                surveyor.send(&asker, &mut Bytes::new(), io.now(), io).expect("it always sends");
                 surveyor.awaited(asker).expect("it has just asked")
             })),
             2 => world.node(Responder::<ToRequests>::new(2), Witness::new(|_, _| ())),
@@ -739,10 +739,10 @@ impl Chatter {
 impl Program<Bus> for Chatter {
     fn act(&mut self, bus: &mut Bus, io: &mut SimPort<'_>) {
         self.acts += 1;
-        let message = label(io.node(), 0, self.sent);
+        let mut message = label(io.node(), 0, self.sent);
         self.sent += 1;
         io.offered(io.peers().max(1));
-        bus.send(&(), &message, io.now(), io).expect("a BUS always sends");
+        bus.send(&(), &mut message, io.now(), io).expect("a BUS always sends");
         if self.acts == ACTS {
             self.listen(bus, io);
         }
@@ -849,7 +849,7 @@ struct Sender;
 
 impl<P: Protocol<To = ()>> Program<P> for Sender {
     fn act(&mut self, protocol: &mut P, io: &mut SimPort<'_>) {
-        if protocol.send(&(), &Bytes::new(), io.now(), io).is_ok() {
+        if protocol.send(&(), &mut Bytes::new(), io.now(), io).is_ok() {
             io.offered(1);
         }
     }
@@ -953,9 +953,9 @@ impl Asker {
     fn ask(&mut self, which: usize, req: &mut Req, io: &mut SimPort<'_>) {
         let asking = &mut self.asking[which];
         asking.number += 1;
-        let message = label(io.node(), which, asking.number);
+        let mut message = label(io.node(), which, asking.number);
         io.offered(1);
-        req.send(&asking.conversation, &message, io.now(), io).expect("a REQ always sends");
+        req.send(&asking.conversation, &mut message, io.now(), io).expect("a REQ always sends");
         let awaited = req.awaited(asking.conversation).expect("it has just asked");
         if let Some(old) = asking.awaited.replace(awaited) {
             assert_eq!(req.recv(&old, io.now(), io), Err(RecvRefusal::Canceled));
@@ -1119,9 +1119,9 @@ impl Pollster {
         poll.number += 1;
         poll.answered.clear();
         poll.deadline = Some(io.now() + SURVEY);
-        let message = label(io.node(), which, poll.number);
+        let mut message = label(io.node(), which, poll.number);
         io.offered(io.peers().max(1));
-        surveyor.send(&poll.conversation, &message, io.now(), io).expect("it always sends");
+        surveyor.send(&poll.conversation, &mut message, io.now(), io).expect("it always sends");
         let awaited = surveyor.awaited(poll.conversation).expect("it has just asked");
         if let Some(old) = poll.awaited.replace(awaited) {
             let ended = surveyor.recv(&old, io.now(), io).unwrap_err();
@@ -1222,8 +1222,8 @@ impl Program<Pair> for Vandal {
 }
 
 impl Vandal {
-    fn throw(&self, junk: Bytes, pair: &mut Pair, io: &mut SimPort<'_>) {
-        if pair.send(&(), &junk, io.now(), io).is_ok() {
+    fn throw(&self, mut junk: Bytes, pair: &mut Pair, io: &mut SimPort<'_>) {
+        if pair.send(&(), &mut junk, io.now(), io).is_ok() {
             io.offered(1);
         }
     }
