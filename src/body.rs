@@ -17,7 +17,7 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 
 use crate::contain::contain;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, Rank};
 
 /// The bytes of a message.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -206,7 +206,7 @@ struct EndOfHold;
 
 impl<T> StateLock<T> {
     pub(crate) fn new(state: T) -> Self {
-        Self { state: Mutex::new(state), _behind: EndOfHold }
+        Self { state: Mutex::new(Rank::Socket, state), _behind: EndOfHold }
     }
 
     #[inline]

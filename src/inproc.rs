@@ -20,14 +20,15 @@ use crate::random;
 use crate::ring::{self, Bounds, Producer, Ring};
 use crate::stats::DropReason;
 use crate::sync::mpsc::{self, Receiver, SyncSender};
-use crate::sync::{Arc, Mutex, OnceLock, Weak};
+use crate::sync::{Arc, Mutex, OnceLock, Rank, Weak};
 use crate::sys::PerProcess;
 use crate::wire::Framing;
 
 /// The longest name. Longer ones are refused, never cut (`docs/spec/wire.md`, section 5).
 const LONGEST: usize = 127;
 
-static NAMES: PerProcess<Mutex<HashMap<String, Name>>> = PerProcess::new(Mutex::default);
+static NAMES: PerProcess<Mutex<HashMap<String, Name>>> =
+    PerProcess::new(|| Mutex::new(Rank::InprocNames, HashMap::new()));
 
 /// What is known of one name.
 #[derive(Debug, Default)]
@@ -148,7 +149,7 @@ impl Dialer {
         settings: &EndpointSettings,
     ) -> Arc<Self> {
         let state = State { phase: Phase::Apart, backoff: Backoff::new(settings), once: None };
-        let state = Mutex::new(state);
+        let state = Mutex::new(Rank::InprocDialer, state);
         Arc::new(Self { name, host, mailbox, endpoint: OnceLock::new(), state })
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::RuntimeError;
 use crate::io::leadership::Leadership;
 use crate::io::{Command, Driver, Mailbox};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Rank};
 use crate::sys::{Origin, PerProcess};
 use crate::transport::{StreamTransport, Transports};
 use crate::tuning;
@@ -73,7 +73,8 @@ struct Inner {
     origin: Origin,
 }
 
-static GLOBAL: PerProcess<Mutex<Option<Runtime>>> = PerProcess::new(Mutex::default);
+static GLOBAL: PerProcess<Mutex<Option<Runtime>>> =
+    PerProcess::new(|| Mutex::new(Rank::Runtime, None));
 
 impl Runtime {
     /// Returns the runtime that sockets use unless they are told otherwise. The first call starts it.

@@ -16,7 +16,7 @@ use std::task::Waker;
 use std::thread::Thread;
 
 use crate::contain::contain;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Rank, fence};
 
 /// The waiters of one socket, each of which waits for one `K`.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Sleeper {
 impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn new() -> Self {
         let waiters = Waiters { next: 0, sleeping: BTreeMap::new() };
-        Self { waiters: Mutex::new(waiters), registered: AtomicUsize::new(0) }
+        Self { waiters: Mutex::new(Rank::Waiters, waiters), registered: AtomicUsize::new(0) }
     }
 
     /// A new place at the end of the queue for `interest`.

@@ -1,11 +1,18 @@
 //! The only door to `std::sync`, or to loom when the crate is built with `--cfg loom`.
 //!
-//! Owns the choice, and one habit: a lock whose holder panicked is taken over, not poisoned. What
-//! our locks guard is put right before any foreign code can run, so there is nothing to distrust.
-//! `Arc` is always std's: counting references is not what most models are about. Where a count
-//! decides who may write, it is a [`Counted`].
+//! Owns the choice, and two habits. Each lock has a [`Rank`], which says in what order locks are taken. And a
+//! lock whose holder panicked is taken over, not poisoned: what our locks guard is put right before any
+//! foreign code can run, so there is nothing to distrust. `Arc` is always std's: counting references is not
+//! what most models are about. Where a count decides who may write, it is a [`Counted`].
 
+mod order;
+
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
+
+use order::{Held, Order};
+
+pub(crate) use order::Rank;
 
 // Std's in models too: loom has no `OnceLock` and no bounded channel, and no model is about one.
 pub(crate) use std::sync::{Arc, OnceLock, Weak, mpsc};
@@ -24,9 +31,10 @@ use std::sync::Condvar as InnerCondvar;
 #[cfg(not(loom))]
 use std::sync::Mutex as Inner;
 #[cfg(not(loom))]
-pub(crate) use std::sync::{
-    MutexGuard,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+use std::sync::MutexGuard as InnerGuard;
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
 #[cfg(loom)]
@@ -38,9 +46,10 @@ use loom::sync::Condvar as InnerCondvar;
 #[cfg(loom)]
 use loom::sync::Mutex as Inner;
 #[cfg(loom)]
-pub(crate) use loom::sync::{
-    MutexGuard,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+use loom::sync::MutexGuard as InnerGuard;
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
 /// A place that loom watches: std's, with loom's way to borrow.
@@ -88,25 +97,54 @@ impl Backoff {
 }
 
 /// A mutex that is not poisoned by a panic.
-#[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(Inner<T>);
+#[derive(Debug)]
+pub(crate) struct Mutex<T> {
+    order: Order,
+    inner: Inner<T>,
+}
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(Inner::new(value))
+    pub(crate) fn new(rank: Rank, value: T) -> Self {
+        Self { order: Order::of(rank), inner: Inner::new(value) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.order.check();
+        let guard = self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        MutexGuard { guard, held: self.order.hold() }
     }
 
     /// The guard, unless somebody else holds the lock.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
-        }
+        let guard = match self.inner.try_lock() {
+            Ok(guard) => guard,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return None,
+        };
+        Some(MutexGuard { guard, held: self.order.hold() })
+    }
+}
+
+/// The guard of a [`Mutex`].
+#[derive(Debug)]
+pub(crate) struct MutexGuard<'m, T> {
+    guard: InnerGuard<'m, T>,
+    held: Held,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
     }
 }
 
@@ -121,7 +159,9 @@ impl Condvar {
 
     /// Waits until it is notified, or for nothing.
     pub(crate) fn wait<'g, T>(&self, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
-        self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
+        let MutexGuard { guard, held } = guard;
+        let guard = self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
+        MutexGuard { guard, held }
     }
 
     /// As `wait`, but no longer than `most`; also says whether that is over.
@@ -130,9 +170,10 @@ impl Condvar {
         guard: MutexGuard<'g, T>,
         most: Duration,
     ) -> (MutexGuard<'g, T>, bool) {
+        let MutexGuard { guard, held } = guard;
         let woken = self.0.wait_timeout(guard, most);
         let (guard, outcome) = woken.unwrap_or_else(|poisoned| poisoned.into_inner());
-        (guard, outcome.timed_out())
+        (MutexGuard { guard, held }, outcome.timed_out())
     }
 
     pub(crate) fn notify_one(&self) {

@@ -23,7 +23,7 @@ use crate::protocol::{Interest, Protocol, RecvRefusal};
 use crate::socket::wait::{Operation, Outcome, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank};
 
 mod answering;
 mod asking;
@@ -123,8 +123,8 @@ impl<R: Converses> Context<R> {
             // A context of a closed socket is a closed context.
             closed: AtomicBool::new(core.is_closed()),
             receiving: AtomicBool::new(false),
-            send_timeout: Mutex::new(options.send_timeout),
-            recv_timeout: Mutex::new(options.recv_timeout),
+            send_timeout: Mutex::new(Rank::ContextTimeout, options.send_timeout),
+            recv_timeout: Mutex::new(Rank::ContextTimeout, options.recv_timeout),
         };
         Self { core: core.clone(), shared: Arc::new(shared) }
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::socket::watch::{Beacon, SetReady, Watching};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Rank};
 use crate::sys::Origin;
 
 /// Something that receives, for [`Poller::add_recv`]: a socket, a context or a survey. Implemented by this crate
@@ -141,7 +141,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
         drop(watches);
         // With no lock held, since this enters the socket.
         let board = Arc::clone(&self.board);
-        let slot = Mutex::new(KeySlot { board, key: key.clone(), number });
+        let slot = Mutex::new(Rank::PollerSlot, KeySlot { board, key: key.clone(), number });
         let watching = watch(Beacon::Poller(Box::new(slot)));
         // If the key was removed meanwhile, the watch ends at once, again with no lock held.
         let _late = self.keep(&key, number, watching);
@@ -195,8 +195,12 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
 impl<K: Clone + Ord + fmt::Debug + Send + 'static> Default for Poller<K> {
     fn default() -> Self {
         let posted = Posted { ready: BTreeSet::new(), next: 0, slots: BTreeSet::new() };
-        let board = Board { posted: Mutex::new(posted), news: Condvar::new() };
-        Self { board: Arc::new(board), watches: Mutex::new(BTreeMap::new()), origin: Origin::now() }
+        let board = Board { posted: Mutex::new(Rank::PollerReady, posted), news: Condvar::new() };
+        Self {
+            board: Arc::new(board),
+            watches: Mutex::new(Rank::PollerWatches, BTreeMap::new()),
+            origin: Origin::now(),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ use std::time::{Duration, Instant};
 
 use crate::io::{Driver, Mailbox};
 use crate::signal::Wake;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use crate::tuning;
 
 /// How long the I/O thread stands by at first before it checks whether waiters still lead.
@@ -101,7 +101,7 @@ impl Leadership {
         Self {
             manual,
             mailbox: Arc::clone(driver.mailbox()),
-            driver: Mutex::new(driver),
+            driver: Mutex::new(Rank::Driver, driver),
             waiters: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
         }

@@ -16,7 +16,7 @@ use super::timers::TimerKey;
 use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake};
-use crate::sync::{Arc, Condvar, Mutex, Weak};
+use crate::sync::{Arc, Condvar, Mutex, Rank, Weak};
 use crate::transport::{BoundFile, Listener, Stream};
 use crate::wire::Framing;
 
@@ -61,7 +61,11 @@ enum State {
 impl ListenerSlot {
     pub(crate) fn new(listener: Box<dyn Listener>) -> Self {
         let file = listener.file();
-        Self { state: Mutex::new(State::Here(listener)), back: Condvar::new(), file }
+        Self {
+            state: Mutex::new(Rank::Listener, State::Here(listener)),
+            back: Condvar::new(),
+            file,
+        }
     }
 
     /// The file through which others connect, if there is one. Needs no lock, nor that the listener is

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::contain::contain;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, Rank};
 
 /// How long a thread waits for its next job: jobs that come one after the other need no new thread each.
 const IDLE: Duration = Duration::from_millis(500);
@@ -40,7 +40,12 @@ type Job = Box<dyn FnOnce(Result<(), &io::Error>) + Send>;
 
 impl Pool {
     pub(super) fn new(name: &'static str, most: usize) -> Arc<Self> {
-        Arc::new(Self { name, most, state: Mutex::default(), news: Condvar::new() })
+        Arc::new(Self {
+            name,
+            most,
+            state: Mutex::new(Rank::Pool, State::default()),
+            news: Condvar::new(),
+        })
     }
 
     /// Runs `job` on a thread of the pool, or tells it that no thread can be had.

@@ -139,12 +139,12 @@ pub(super) fn write_batch(pen: &mut impl Pen) -> Flushed {
 #[cfg(all(test, loom))]
 mod loom_models {
     use bytes::Bytes;
-    use loom::sync::{Arc, Condvar};
+    use loom::sync::Arc;
     use loom::thread;
 
     use super::*;
     use crate::ring::{self, Bounds, Consumer, Producer, Ring, Wake};
-    use crate::sync::Mutex;
+    use crate::sync::{Condvar, Mutex, Rank};
     use crate::wire::Framing;
 
     /// What one message is on the wire.
@@ -228,10 +228,10 @@ mod loom_models {
             let line = Self {
                 ring,
                 blocked: Blocked::new(),
-                kernel: Mutex::default(),
+                kernel: Mutex::new(Rank::Socket, Default::default()),
                 written: Condvar::new(),
-                posted: Mutex::default(),
-                stirred: Mutex::default(),
+                posted: Mutex::new(Rank::Socket, Default::default()),
+                stirred: Mutex::new(Rank::Socket, Default::default()),
                 stirs: Condvar::new(),
             };
             (Arc::new(line), producer)
@@ -256,7 +256,7 @@ mod loom_models {
         fn sleep(&self) {
             let mut stirred = self.stirred.lock();
             while !std::mem::take(&mut *stirred) {
-                stirred = self.stirs.wait(stirred).unwrap();
+                stirred = self.stirs.wait(stirred);
             }
         }
 
@@ -291,7 +291,7 @@ mod loom_models {
         fn read(&self) {
             let mut kernel = self.kernel.lock();
             while kernel.has == 0 {
-                kernel = self.written.wait(kernel).unwrap();
+                kernel = self.written.wait(kernel);
             }
             kernel.read();
             drop(kernel);

@@ -7,7 +7,7 @@ use super::{Host, visits};
 use crate::interest::Interest;
 use crate::message::PipeId;
 use crate::signal::{Signal, Visitor};
-use crate::sync::{AtomicBool, Mutex, Ordering, Weak, fence};
+use crate::sync::{AtomicBool, Mutex, Ordering, Rank, Weak, fence};
 
 /// What can be announced of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl SocketBell {
         Self {
             host,
             filters,
-            edges: Mutex::default(),
+            edges: Mutex::new(Rank::Bell, Vec::new()),
             pending: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             watched: AtomicBool::new(false),
@@ -150,7 +150,7 @@ mod loom_models {
     impl Entered {
         fn new() -> Arc<Self> {
             let bell = SocketBell::new(Weak::<Core<Pair>>::new(), false);
-            Arc::new(Self { bell, state: Mutex::new(0) })
+            Arc::new(Self { bell, state: Mutex::new(Rank::Socket, 0) })
         }
 
         /// As `Core::enter`; a later visit happens at once.

@@ -13,7 +13,7 @@ use crate::message::PipeId;
 use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, EndpointState, EndpointStatus, Peer, StreamPeer};
 use crate::protocol_id::ProtocolId;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
 
 /// One address a socket is bound to or connects to.
@@ -165,7 +165,7 @@ impl EndpointCore {
             recv_limit,
             host,
             url,
-            status: Mutex::new(status),
+            status: Mutex::new(Rank::Endpoint, status),
             closed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             misfit: AtomicBool::new(false),

@@ -7,13 +7,13 @@ use std::collections::HashSet;
 
 use crate::message::PipeId;
 use crate::random;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Rank};
 use crate::sys::PerProcess;
 
 /// The ids in use in this process, and the last one given out.
 static IDS: PerProcess<Mutex<Ids>> = PerProcess::new(|| {
     let start = random::number() & PipeId::MAX;
-    Mutex::new(Ids { last: start, live: HashSet::new() })
+    Mutex::new(Rank::PipeIds, Ids { last: start, live: HashSet::new() })
 });
 
 struct Ids {

@@ -5,7 +5,7 @@
 //! [`MOST`], listeners accept no more. Owns that count, and the listeners.
 
 use crate::pipe::Postponed;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Mutex, Ordering, Rank};
 
 /// How many peers may be decided about when another is accepted. Enough for a fleet that comes back at
 /// once; those beyond it wait in the kernel.
@@ -13,13 +13,18 @@ const MOST: usize = 1024;
 /// How many there are when listeners accept again: not so few that the callbacks run out of work.
 const FEW: usize = MOST / 2;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deciding {
     count: AtomicUsize,
     listeners: Mutex<Vec<Postponed>>,
 }
 
 impl Deciding {
+    /// Nobody is decided about.
+    pub(super) fn new() -> Self {
+        Self { count: AtomicUsize::new(0), listeners: Mutex::new(Rank::Deciding, Vec::new()) }
+    }
+
     /// A peer is announced.
     pub(super) fn begin(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);

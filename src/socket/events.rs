@@ -12,7 +12,7 @@ use crate::detach::DetachReason;
 use crate::error::{RecvError, Situation};
 use crate::peer::Peer;
 use crate::stats::Counter;
-use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
 
 /// How many unread events a subscriber may have.
@@ -81,10 +81,16 @@ pub struct Events {
     origin: Origin,
 }
 
-#[derive(Default)]
 struct Inbox {
     state: Mutex<InboxState>,
     arrival: Condvar,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let state = Mutex::new(Rank::Events, InboxState::default());
+        Self { state, arrival: Condvar::new() }
+    }
 }
 
 #[derive(Default)]
@@ -214,7 +220,6 @@ impl Told {
 }
 
 /// The subscribers of one socket.
-#[derive(Default)]
 pub(crate) struct EventHub {
     subscribers: Mutex<Vec<Weak<Inbox>>>,
     /// Lets pipes come and go without a lock where nobody listens.
@@ -222,6 +227,11 @@ pub(crate) struct EventHub {
 }
 
 impl EventHub {
+    /// Nobody listens yet.
+    pub(super) fn new() -> Self {
+        Self { subscribers: Mutex::new(Rank::Subscribers, Vec::new()), count: AtomicUsize::new(0) }
+    }
+
     /// A new subscriber to the events of the socket with this name.
     pub(crate) fn subscribe(&self, socket: &str) -> Events {
         let inbox = Arc::<Inbox>::default();

@@ -5,14 +5,10 @@
 //! through `enter.rs` and waits in `wait.rs`; `host.rs` is what connections, listeners and dialers see of
 //! a socket.
 //!
-//! Lock order: a socket's state; under it one of its options, signal, bell, events, an endpoint's status,
-//! or what an answering context has in hand. No code takes two sockets' states. Bells are rung, waiters
-//! woken, callbacks run and system calls made after the state is unlocked: an entry collects them in
+//! Of all locks only an event loop's driver stands above a socket's state: see [`Rank`]. Bells are rung,
+//! waiters woken, callbacks run and system calls made after the state is unlocked: an entry collects them in
 //! [`Effects`] and performs them on its way out. Bodies of messages are dropped after that, see
-//! [`body`](crate::body). Apart from those: whoever shows readiness holds the flag's lock over a write to
-//! its descriptor, and under it may look for who leads; inproc's names stand above its dialers. The seat
-//! of the event loop is no lock in this sense: whoever has it is the one who turns the loop, whatever that
-//! leads to, and nobody waits for it who holds anything.
+//! [`body`](crate::body).
 
 use std::fmt;
 use std::ops::Deref;
@@ -31,7 +27,7 @@ use crate::protocol::{Held, Protocol};
 use crate::ring::{Encoders, Ring};
 use crate::runtime::Runtime;
 use crate::stats::{Counters, Stats};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, Weak, statics};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, Rank, Weak, statics};
 use crate::sys::Origin;
 
 mod broadcast;
@@ -114,9 +110,9 @@ impl<P: Protocol> Handle<P> {
             limits: Limits::new(&options),
             spin: Spin::new(options.spin),
             has_streams: AtomicBool::new(false),
-            hub: EventHub::default(),
-            deciding: Deciding::default(),
-            options: Mutex::new(options),
+            hub: EventHub::new(),
+            deciding: Deciding::new(),
+            options: Mutex::new(Rank::Options, options),
             runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
         });
         Ok(Self(core))

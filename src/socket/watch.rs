@@ -17,7 +17,7 @@ use super::{Core, Entry, SocketPort};
 use crate::io::leadership::{Leadership, WaitingTask};
 use crate::pipe::Host;
 use crate::protocol::{Interest, Protocol};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
 
 /// Whether a socket is ready, as a descriptor that fits any event loop.
@@ -178,9 +178,9 @@ impl<B: Show> Flag<B> {
         Arc::new(Self {
             ready: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            shown: Mutex::new(false),
+            shown: Mutex::new(Rank::FlagShown, false),
             beacon,
-            claim: Mutex::default(),
+            claim: Mutex::new(Rank::FlagClaim, None),
         })
     }
 
@@ -465,7 +465,7 @@ mod loom_models {
     }
 
     fn watched() -> Arc<Watched> {
-        Arc::new(Watched { queue: Mutex::new(0), flag: Flag::new(Lamp::default()) })
+        Arc::new(Watched { queue: Mutex::new(Rank::Socket, 0), flag: Flag::new(Lamp::default()) })
     }
 
     /// One message comes while two threads receive.

@@ -21,7 +21,7 @@ use crate::protocol::{self, Interest, Protocol, RecvRefusal, Route, SendRefusal}
 use crate::socket::wait::{Operation, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank};
 
 /// One conversation of a [`Rep`](crate::Rep): `recv` a request, `send` its reply.
 ///
@@ -40,7 +40,7 @@ pub type RepContext = Context<role::Rep, Answering>;
 pub type RespondentContext = Context<role::Respondent, Answering>;
 
 /// The kind of a context that answers: it receives a request or survey, and sends the answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answering {
     /// The way back for what was received and has no answer yet.
     current: Mutex<Option<Route>>,
@@ -98,6 +98,11 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
 }
 
 impl Answering {
+    /// With nothing in hand.
+    fn new() -> Self {
+        Self { current: Mutex::new(Rank::Answering, None), watched: AtomicBool::new(false) }
+    }
+
     /// Tells watches that there is something to answer, or is no longer, which the socket does not know.
     fn tell_watches<P: AnsweringProtocol>(&self, core: &Core<P>) {
         // Sees every watch that began before the change, since both took the lock of `current`.
@@ -115,7 +120,7 @@ impl Opens<Answering> for role::Rep {
     const RECEIVERS: Receivers = Receivers::One;
 
     fn open(_: &Handle<protocol::Rep>) -> Answering {
-        Answering::default()
+        Answering::new()
     }
 
     fn take(
@@ -135,7 +140,7 @@ impl Opens<Answering> for role::Respondent {
     const RECEIVERS: Receivers = Receivers::One;
 
     fn open(_: &Handle<protocol::Respondent>) -> Answering {
-        Answering::default()
+        Answering::new()
     }
 
     fn take(

@@ -21,7 +21,7 @@
 //!   gives the driver back, and then takes the list under the lock. If the leader came first, the driver was
 //!   free when the follower tried.
 
-use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicUsize, Mutex, Ordering, Rank, fence};
 
 /// It is at work, or has been called, and looks once more before it sleeps.
 const AT_WORK: usize = 0;
@@ -75,7 +75,7 @@ impl<C, F> State<C, F> {
             batches: false,
             backlog: false,
         };
-        Self { leader: AtomicUsize::new(AWAY), pending: Mutex::new(pending) }
+        Self { leader: AtomicUsize::new(AWAY), pending: Mutex::new(Rank::Loop, pending) }
     }
 
     /// Whom to call, so that what was changed before is looked at. Nobody, if somebody will look in

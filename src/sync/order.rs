@@ -1,0 +1,181 @@
+//! In what order a thread may wait for locks.
+//!
+//! Owns [`Rank`], the table of all locks, and the check of it. Built for the tests of this crate, or with
+//! `--cfg sinew_lock_order` as `ci/lock-order` has it, a thread that waits for a lock out of turn ends the
+//! process, so that no test can miss it. Any other build has nothing of this.
+
+/// The locks, outermost first. A thread that holds one waits only for locks that stand below it, and never
+/// for two of one kind. To try a lock is free, since nobody waits then.
+///
+/// No thread makes a system call, runs a callback, a waker or a destructor of the program's, or logs
+/// while it holds a lock, unless it says so here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// An event loop's driver. The leader holds it over all that a turn leads to, system calls and
+    /// callbacks too. Only the I/O thread waits for it, and holds nothing then.
+    Driver,
+    /// A socket: its protocol and its pipes. Bodies of messages are put off under it: see
+    /// [`body`](crate::body). Whoever takes back unsent messages has the consuming half of a send ring
+    /// before; nobody who holds a state waits for that half.
+    Socket,
+    /// A socket's options.
+    Options,
+    /// The request that an answering context has in hand.
+    Answering,
+    /// Who subscribes to a socket's events.
+    Subscribers,
+    /// The events that one of them has not read yet.
+    Events,
+    /// Who waits in a socket's calls.
+    Waiters,
+    /// What a bell has announced.
+    Bell,
+    /// How an endpoint stands.
+    Endpoint,
+    /// The pipe ids in use.
+    PipeIds,
+    /// Which listeners wait until fewer peers are being decided about.
+    Deciding,
+    /// How long the calls of a context wait.
+    ContextTimeout,
+    /// Who is bound to inproc names, and who waits for one.
+    InprocNames,
+    /// Whether an inproc dialer is joined. Changed under the names too.
+    InprocDialer,
+    /// What a poller watches. The program's `Ord` and `Clone` of its keys run under it.
+    PollerWatches,
+    /// Whether a flag's claim on the I/O thread stands. Held over the call that wakes that thread.
+    FlagClaim,
+    /// What a flag shows. Held over the write to its descriptor.
+    FlagShown,
+    /// A socket's slot in a poller.
+    PollerSlot,
+    /// Which keys of a poller are ready. The program's `Ord` and `Clone` of its keys run under it.
+    PollerReady,
+    /// The runtime of the process. Held while that is started.
+    Runtime,
+    /// Where a listener is. It is lent out, and then used with no lock held.
+    Listener,
+    /// The jobs and threads of a pool.
+    Pool,
+    /// What is posted to an event loop, and who follows its leader.
+    Loop,
+}
+
+#[cfg(all(any(test, sinew_lock_order), not(loom)))]
+pub(super) use checked::{Held, Order};
+#[cfg(not(all(any(test, sinew_lock_order), not(loom))))]
+pub(super) use unchecked::{Held, Order};
+
+#[cfg(all(any(test, sinew_lock_order), not(loom)))]
+mod checked {
+    use std::backtrace::Backtrace;
+    use std::cell::RefCell;
+
+    use super::Rank;
+
+    thread_local! {
+        /// What the thread holds, in the order in which it was taken.
+        static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Where a lock stands in the order.
+    #[derive(Debug)]
+    pub(in crate::sync) struct Order(Rank);
+
+    impl Order {
+        pub(in crate::sync) fn of(rank: Rank) -> Self {
+            Self(rank)
+        }
+
+        /// Ends the process if this thread must not wait for the lock. A panic could be contained.
+        pub(in crate::sync) fn check(&self) {
+            if let Some(held) = self.hindrance() {
+                let (rank, place) = (self.0, Backtrace::force_capture());
+                eprintln!("{rank:?} is waited for by a thread that holds {held:?}, at\n{place}");
+                std::process::abort();
+            }
+        }
+
+        /// What the thread holds that the lock does not stand below.
+        pub(super) fn hindrance(&self) -> Option<Rank> {
+            // A thread that ends has no list any more.
+            let innermost = HELD.try_with(|held| held.borrow().iter().max().copied()).ok()?;
+            innermost.filter(|innermost| *innermost >= self.0)
+        }
+
+        pub(in crate::sync) fn hold(&self) -> Held {
+            let _ = HELD.try_with(|held| held.borrow_mut().push(self.0));
+            Held(self.0)
+        }
+    }
+
+    /// A lock that the thread holds, until this is dropped.
+    #[derive(Debug)]
+    pub(in crate::sync) struct Held(Rank);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let _ = HELD.try_with(|held| {
+                let mut held = held.borrow_mut();
+                let last = held.iter().rposition(|&rank| rank == self.0);
+                last.map(|last| held.remove(last));
+            });
+        }
+    }
+}
+
+#[cfg(not(all(any(test, sinew_lock_order), not(loom))))]
+mod unchecked {
+    use super::Rank;
+
+    #[derive(Debug)]
+    pub(in crate::sync) struct Order;
+
+    impl Order {
+        pub(in crate::sync) fn of(_: Rank) -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(in crate::sync) fn check(&self) {}
+
+        #[inline]
+        pub(in crate::sync) fn hold(&self) -> Held {
+            Held
+        }
+    }
+
+    #[derive(Debug)]
+    pub(in crate::sync) struct Held;
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sync::{Condvar, Mutex};
+
+    #[test]
+    fn locks_are_taken_in_their_order() {
+        let (outer, inner) = (Mutex::new(Rank::Socket, ()), Mutex::new(Rank::Options, ()));
+        let (first, _second) = (outer.lock(), inner.lock());
+        drop(first);
+        // What is left counts, however it was taken.
+        assert_eq!(Order::of(Rank::Socket).hindrance(), Some(Rank::Options));
+        assert_eq!(Order::of(Rank::Options).hindrance(), Some(Rank::Options));
+        assert_eq!(Order::of(Rank::Bell).hindrance(), None);
+        drop(outer.try_lock().expect("it is free"));
+    }
+
+    #[test]
+    fn who_waits_for_a_condition_still_holds_the_lock_afterwards() {
+        let lock = Mutex::new(Rank::Options, ());
+        let (held, timed_out) = Condvar::new().wait_timeout(lock.lock(), Duration::ZERO);
+        assert!(timed_out);
+        assert_eq!(Order::of(Rank::Socket).hindrance(), Some(Rank::Options));
+        drop(held);
+        assert_eq!(Order::of(Rank::Socket).hindrance(), None);
+    }
+}
