@@ -1,10 +1,10 @@
 //! Broadcasts: one message into many send queues.
 //!
-//! Owns how that is done cheaply. The message is framed once and the queues refer to it (see
-//! `ring/encoder.rs`); each pipe is looked up once; what concerns the whole socket is counted once.
+//! Owns how to do that cheaply: frame the message once and let the queues refer to it (see
+//! `ring/encoder.rs`), look up each pipe once, and count for the whole socket once.
 //!
-//! The memory that messages are framed in belongs to the socket and to the queues that refer to it. The
-//! socket gives up its part when it is closed, and when it has too few peers left to need it.
+//! The memory of framed messages belongs to the socket and to the queues that refer to it. The socket releases
+//! its part when it is closed, and when it has too few peers left to need it.
 
 use super::effects::Effects;
 use super::pipes::{Pipe, Pipes};
@@ -15,17 +15,17 @@ use crate::protocol::{self, Broadcast, PushError};
 use crate::ring::{Copies, PushRefusal, Wake};
 use crate::stats::{Counters, DropReason};
 
-/// To fewer pipes than this the message is pushed as to one: framing it anew for each takes less than
-/// framing it beside and referring to it. Instructions per delivery, inproc, 64 B, in the whole process,
-/// framed for each and once: 3,320 and 5,000 to 2 pipes, 6,030 and 7,055 to 4, 5,377 and 4,783 to 8.
+/// Frame a message once if it goes to at least this many pipes. To fewer, framing it for each pipe is cheaper
+/// than a reference. Instructions per delivery, inproc, 64 B, in the whole process, framed for each and once:
+/// 3,320 and 5,000 to 2 pipes, 6,030 and 7,055 to 4, 5,377 and 4,783 to 8.
 pub(super) const MANY: usize = 8;
 
 /// One message on its way into many send queues.
 pub(crate) struct Broadcasting<'p> {
     message: Broadcast<'p>,
-    /// For many pipes.
+    /// The framed message, if there are many pipes.
     copies: Option<Copies<'p>>,
-    /// How many pipes may still come.
+    /// The number of pipes that may still come.
     left: usize,
     pipes: &'p mut Pipes,
     counters: &'p Counters,
@@ -33,13 +33,13 @@ pub(crate) struct Broadcasting<'p> {
     total: Total,
 }
 
-/// What a broadcast has come to so far.
+/// The counts of a broadcast so far.
 #[derive(Default)]
 struct Total {
     pushed: u64,
     handed_over: u64,
     evicted: u64,
-    /// Of these, those that had not been handed over.
+    /// Those that did not belong to the peer yet.
     evicted_here: u64,
 }
 
@@ -68,7 +68,7 @@ impl protocol::Broadcasting for Broadcasting<'_> {
             }
         };
         if wake.0 {
-            // All that are left may sleep.
+            // The consumers of all remaining pipes may sleep.
             effects.bells.reserve(*left);
         }
         pipe.count_sent(message.header.len() + message.body.len(), wake, effects);
@@ -76,7 +76,7 @@ impl protocol::Broadcasting for Broadcasting<'_> {
     }
 }
 
-/// Counts what the broadcast has come to.
+/// Adds the counts of the broadcast to those of the socket.
 impl Drop for Broadcasting<'_> {
     #[inline]
     fn drop(&mut self) {
@@ -90,7 +90,7 @@ impl Drop for Broadcasting<'_> {
     }
 }
 
-/// One copy. Counts it, and what had to make room for it.
+/// Pushes one copy. Counts it, and the messages that had to make room for it.
 fn push(
     pipe: &mut Pipe,
     message: &Broadcast<'_>,

@@ -1,16 +1,15 @@
-//! Deciding: how many peers are being decided about, and who waits for them to become fewer.
+//! Deciding: the count of peers about which the program is deciding, and the listeners that wait for it to fall.
 //!
-//! A peer is decided about from its first event, `Attaching`, to its second. That takes as long as the
-//! program's `admit` callback takes, and meanwhile the peer costs a connection: once there are
-//! [`MOST`], listeners accept no more. Owns that count, and the listeners.
+//! A decision takes from the first event of a peer, `Attaching`, to its second: as long as the program's
+//! `admit` callback. Meanwhile the peer costs a connection, so listeners accept no more once there are [`MOST`].
 
 use crate::pipe::Postponed;
 use crate::sync::{AtomicUsize, Mutex, Ordering, Rank};
 
-/// How many peers may be decided about when another is accepted. Enough for a fleet that comes back at
-/// once; those beyond it wait in the kernel.
+/// Accept no more while this many decisions are under way. Enough for a fleet that reconnects at once; further
+/// peers wait in the kernel.
 const MOST: usize = 1024;
-/// How many there are when listeners accept again: not so few that the callbacks run out of work.
+/// Accept again when this many are left: not so few that the callbacks run out of work.
 const FEW: usize = MOST / 2;
 
 #[derive(Debug)]
@@ -30,8 +29,8 @@ impl Deciding {
         self.count.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// It is let in, or turned away. The listeners that are to be told to accept again, if there are few
-    /// enough now.
+    /// Counts a peer that is let in or turned away. Returns the listeners to tell to accept again, if there are
+    /// few enough now.
     pub(super) fn end(&self) -> Vec<Postponed> {
         match self.count.fetch_sub(1, Ordering::AcqRel) - 1 {
             FEW => std::mem::take(&mut *self.listeners.lock()),
@@ -43,13 +42,13 @@ impl Deciding {
         self.count.load(Ordering::Acquire) == 0
     }
 
-    /// Whether there are too many for `listener` to accept another. If so, it is told later.
+    /// Whether there are too many for `listener` to accept another. If so, tells it later.
     pub(super) fn is_crowded(&self, listener: Postponed) -> bool {
         if self.count.load(Ordering::Acquire) < MOST {
             return false;
         }
         let mut listeners = self.listeners.lock();
-        // Again, under the lock: who makes them few takes it afterwards, and finds us.
+        // Checks again under the lock: `end` takes it after the count has fallen, and finds this listener.
         let is_crowded = self.count.load(Ordering::Acquire) > FEW;
         if is_crowded {
             listeners.push(listener);

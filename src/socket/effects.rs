@@ -1,7 +1,7 @@
-//! What an entry into a socket has noted to be done outside of it.
+//! Effects: what an entry into a socket has noted, to be done after the lock is given back.
 //!
-//! Owns the list, and the order in which it is worked off once the lock has been given back: waiters,
-//! bells, writes, closes, and the log at the end.
+//! Owns the list, and the order in which it is performed: waiters, bells, writes, closes, and the log at the
+//! end.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::stats::DropReason;
 use crate::sync::Arc;
 use crate::tuning::{self, Choice};
 
-/// What is to be done once the lock is given back.
+/// What to do once the lock is given back.
 #[derive(Default)]
 pub(crate) struct Effects {
     pub(super) bells: Few<(FarEnd, Edge)>,
@@ -28,28 +28,28 @@ pub(crate) struct Effects {
     pub(super) timer: Option<Instant>,
     pub(super) peers_changed: bool,
     pub(super) queues_changed: bool,
-    /// Somebody is to enter again.
+    /// Enter the socket again.
     pub(super) visit: bool,
     rare: Option<Box<Rare>>,
 }
 
-/// What most entries have nothing of.
+/// Effects that most entries do not have.
 #[derive(Default)]
 pub(super) struct Rare {
     pub(super) closed: Vec<(FarEnd, Arc<EndpointCore>)>,
     /// Pipes that end with their endpoint.
     pub(super) ended: Vec<FarEnd>,
-    /// The far ends know; they are dropped once the lock is given back, which closes descriptors.
+    /// Far ends that know that they are lost. Dropping them closes descriptors, so it waits for the lock.
     pub(super) lost: Vec<(FarEnd, Arc<EndpointCore>)>,
-    /// What event loops outside are to be told.
+    /// Flags to show to the pollers and event loops that watch the socket.
     pub(super) flags: Vec<Arc<Flag>>,
-    /// Flags of watches that have ended. They are dropped once the lock is given back.
+    /// Flags of watches that have ended. Dropping them closes descriptors, so it waits for the lock.
     pub(super) unwatched: Vec<Arc<Flag>>,
     /// Pipes that the protocol wants closed. Empty again before the lock is given back.
     pub(super) unwanted: Vec<PipeId>,
-    /// Who may bring new pipes again.
+    /// Those who may bring new pipes again.
     admitted: Vec<Postponed>,
-    /// Those to whom an event was told.
+    /// Subscribers to wake, because they have an event.
     told: Vec<Told>,
     /// The socket has been closed.
     pub(super) closing: Option<Closing>,
@@ -57,14 +57,14 @@ pub(super) struct Rare {
     pub(super) records: Records,
 }
 
-/// What the close of a socket leaves to be done.
+/// What to do after a socket was closed under the lock.
 pub(super) struct Closing {
-    /// Of all watches: a closed socket is ready for everything.
+    /// The flags of all watches: a closed socket is ready for everything.
     pub(super) flags: Vec<Arc<Flag>>,
-    /// Of all pipes.
+    /// The far ends of all pipes.
     pub(super) fars: Vec<FarEnd>,
     pub(super) endpoints: Vec<Arc<EndpointCore>>,
-    /// The event loop has a timer of the socket.
+    /// Whether the event loop has a timer of the socket.
     pub(super) has_timer: bool,
 }
 
@@ -73,12 +73,12 @@ impl Effects {
         self.rare.get_or_insert_default()
     }
 
-    /// A pipe that the protocol wants closed.
+    /// Takes out a pipe that the protocol wants closed.
     pub(super) fn next_unwanted(&mut self) -> Option<PipeId> {
         self.rare.as_mut()?.unwanted.pop()
     }
 
-    /// As `record`, of a message that was dropped.
+    /// As `record`, for a message that was dropped.
     pub(super) fn record_drop(&mut self, reason: DropReason, record: impl FnOnce() -> Record) {
         if Records::are_wanted_of(reason) {
             self.rare().records.push(record());
@@ -90,28 +90,28 @@ impl Effects {
         self.rare.as_ref().is_some_and(|rare| rare.records.tell_of_unwanted())
     }
 
-    /// Notes a record for the log, if anybody may want it. Costs next to nothing otherwise.
+    /// Notes a record for the log, if a logger may want it. Costs next to nothing otherwise.
     pub(super) fn record(&mut self, record: impl FnOnce() -> Record) {
         if Records::are_wanted() {
             self.rare().records.push(record());
         }
     }
 
-    /// Has those told who wait until the socket takes in new pipes.
+    /// Notes those to tell that the socket takes in new pipes again.
     pub(super) fn tell(&mut self, admitted: Vec<Postponed>) {
         if !admitted.is_empty() {
             self.rare().admitted.extend(admitted);
         }
     }
 
-    /// Has subscribers woken for whom there is an event.
+    /// Notes subscribers to wake, because they have an event.
     pub(super) fn wake(&mut self, told: Told) {
         if !told.is_empty() {
             self.rare().told.push(told);
         }
     }
 
-    /// Forgets who is to be woken. For who knows, under the socket's lock, that nobody waits.
+    /// Forgets the wakes. For a caller that knows, under the socket's lock, that nobody waits.
     #[inline]
     pub(super) fn wake_nobody(&mut self) {
         if !self.wakes.is_empty() {
@@ -120,10 +120,10 @@ impl Effects {
         (self.peers_changed, self.queues_changed) = (false, false);
     }
 
-    /// Whether there is nothing to be done.
+    /// Whether there is nothing to do.
     #[inline]
     pub(super) fn is_nothing(&self) -> bool {
-        // Without a branch for each: this is asked with every message.
+        // Without a branch for each, since every message checks this.
         let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
         let changed = self.peers_changed | self.queues_changed | self.visit;
         !noted & !changed & self.timer.is_none() & self.rare.is_none()
@@ -180,7 +180,7 @@ impl Rare {
             closing.perform(core);
         }
         self.admitted.into_iter().for_each(Postponed::ask_again);
-        // The last: whoever writes the log may be slow.
+        // Last, since a logger may be slow.
         self.records.write(&core.name);
     }
 }

@@ -1,7 +1,7 @@
 //! The one way into a socket, and out of it.
 //!
-//! Owns the order of things at the door: what every call does before and after its act under the lock, and
-//! what closing the socket comes to, which is a call like the others.
+//! Owns what every call does before and after its own act under the lock, and how a socket closes, which is a
+//! call like the others.
 
 use std::time::Instant;
 
@@ -20,13 +20,13 @@ use crate::stats::DropReason;
 use crate::sync::Arc;
 
 impl<P: Protocol> Core<P> {
-    /// Enters the protocol: takes the lock, hands over what the bell has announced, runs timers that
-    /// are due, and does `act`. Wakes and rings whoever is concerned on the way out.
+    /// Enters the protocol: takes the lock, handles what the bell has announced, runs timers that are due, and
+    /// calls `act`. On the way out gives the lock back, wakes waiters and rings bells.
     pub(crate) fn enter<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
         self.enter_here(act)
     }
 
-    /// As [`enter`](Self::enter), for the ways on which every message goes.
+    /// As [`enter`](Self::enter), inlined into the calls that every message takes.
     #[inline(always)]
     pub(super) fn enter_here<R: InChild>(&self, act: impl FnOnce(&mut Entry<'_, P>) -> R) -> R {
         if self.is_forked() {
@@ -64,7 +64,7 @@ impl<P: Protocol> Core<P> {
         result
     }
 
-    /// Gives the lock back and does what has been noted meanwhile.
+    /// Gives the lock back, and performs the effects that were noted under it.
     #[cold]
     #[inline(never)]
     fn leave(&self, mut state: StateGuard<'_, State<P>>, now: Instant) {
@@ -77,20 +77,19 @@ impl<P: Protocol> Core<P> {
             state.effects.rare().records.push(Record::Unsubscribed);
         }
         let effects = std::mem::take(&mut state.effects);
-        // Bodies last: what is to be told does not wait for their destructors.
+        // Bodies last, so that nobody waits for their destructors.
         let _bodies = state.unlock();
         effects.perform(self);
     }
 
-    /// Closes the socket: no more calls, no more waiting, no endpoints, no pipes. Gives the kernel what
-    /// it takes within a moment.
+    /// Closes the socket: ends its calls, endpoints and pipes. Gives the kernel what it takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         self.enter(|entry| entry.close())?;
         crate::contain::log!(Debug, "{}: closed", self.name);
         Ok(())
     }
 
-    /// Ends the events of a closed socket, unless a pipe still has its last one coming.
+    /// Ends the events of a closed socket, unless the last event of a pipe is still to come.
     pub(super) fn close_events(&self) {
         if self.deciding.is_over() {
             self.hub.close().wake();
@@ -99,8 +98,7 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> Entry<'_, P> {
-    /// Takes everything away from the protocol and the program. What that means to others is told on the
-    /// way out.
+    /// Marks the socket closed, and takes its pipes from the protocol. The effects tell everybody else.
     fn close(&mut self) -> Result<(), Closed> {
         if std::mem::replace(&mut self.state.closed, true) {
             return Err(Closed);
@@ -121,7 +119,7 @@ impl<P: Protocol> Entry<'_, P> {
         Ok(())
     }
 
-    /// Takes all pipes away from the protocol and counts what nobody will receive any more.
+    /// Takes all pipes, and counts the messages that nobody will receive any more.
     fn drop_pipes(&mut self) -> Vec<FarEnd> {
         let (core, mut fars) = (self.core, Vec::new());
         let State { pipes, effects, leaving, .. } = &mut *self.state;
@@ -145,7 +143,7 @@ impl<P: Protocol> Entry<'_, P> {
 }
 
 impl<P: Protocol> State<P> {
-    /// When the event loop is to run our timers, if that is earlier than what it knows of.
+    /// The time at which the event loop must run our timers, if that is earlier than it knows.
     fn timer_to_set(&mut self) -> Option<Instant> {
         let deadline = self.protocol.deadline().filter(|_| !self.closed)?;
         if self.armed.is_some_and(|armed| armed <= deadline) {

@@ -1,7 +1,7 @@
 //! One entry into a socket: what happens under its lock.
 //!
-//! Owns what is done to pipes and timers under the lock: the protocol is told, and acts. What that means to
-//! others is only noted, in [`Effects`].
+//! Owns what happens to pipes and timers under the lock: an entry tells the protocol, which acts. Whatever
+//! concerns others is only noted, in [`Effects`].
 
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ impl<P: Protocol> Entry<'_, P> {
         (&mut self.state.protocol, port, self.now)
     }
 
-    /// Tells the protocol what has happened to its pipes since somebody was last in here.
+    /// Tells the protocol what has happened to its pipes since the last entry.
     pub(super) fn handle_edges(&mut self) {
         let mut edges = std::mem::take(&mut self.state.edges);
         self.core.bell.take(&mut edges);
@@ -67,7 +67,7 @@ impl<P: Protocol> Entry<'_, P> {
     pub(super) fn expire(&mut self) {
         let Some(deadline) = self.state.protocol.deadline() else { return };
         if P::SCHEDULE.clock == Clock::WhenDue {
-            // Else the event loop enters when it is time: it does not have to be asked with each message.
+            // The event loop enters when a timer is due, so a message need not read the clock.
             if deadline > self.state.seen && self.state.armed.is_some() {
                 return;
             }
@@ -80,8 +80,8 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    /// Says that a peer is there, and is being decided about. Under the lock that each close takes, so that
-    /// nothing is announced after it has returned.
+    /// Announces a peer about which the program is deciding. Runs under the lock that each close takes, so
+    /// that no peer is announced after a close has returned.
     pub(super) fn announce(
         &mut self,
         peer: &Peer,
@@ -98,7 +98,7 @@ impl<P: Protocol> Entry<'_, P> {
         Ok(())
     }
 
-    /// Whether the socket takes in a new pipe now. If not, `newcomer` is told when to ask again.
+    /// Whether the socket takes in a new pipe now. If not, tells `newcomer` when to ask again.
     pub(super) fn intake(&mut self, newcomer: Postponed) -> Intake {
         if self.state.closed {
             return Intake::Free;
@@ -122,7 +122,7 @@ impl<P: Protocol> Entry<'_, P> {
             self.state.pipes.remove(id);
             return Err(DetachReason::Rejected);
         }
-        // The far end may have sent before we knew the pipe, and rung in vain.
+        // The far end may have sent, and rung in vain, before the pipe was in the table.
         protocol.readable(id, &mut port);
         self.state.effects.peers_changed = true;
         let State { pipes, effects, .. } = &mut *self.state;
@@ -132,14 +132,14 @@ impl<P: Protocol> Entry<'_, P> {
         Ok(())
     }
 
-    /// Takes a pipe away from the protocol. `false`: there is no such pipe.
+    /// Takes a pipe from the protocol. `false`: there is no such pipe.
     pub(super) fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
         let Some(pipe) = self.state.pipes.get_mut(id) else { return false };
         let Some(far) = pipe.far.take() else { return false };
         pipe.shut();
         self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects);
         if !far.is_direct() {
-            // Only when it is about to grow: a thousand pipes may leave at once.
+            // Cleans up only when the list is about to grow: a thousand pipes may leave at once.
             if self.state.leaving.len() == self.state.leaving.capacity() {
                 self.state.leaving.retain(|ring| ring.queued().messages > 0);
             }
@@ -147,7 +147,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
         let rare = self.state.effects.rare();
         match reason {
-            // As with the socket: the program may end right after.
+            // Written in the caller, as by a closing socket: the program may end right after.
             DetachReason::EndpointClosed => rare.ended.push(far),
             _ if reason.is_closed_by_us() => rare.closed.push((far, Arc::clone(&pipe.endpoint))),
             _ => rare.lost.push((far, Arc::clone(&pipe.endpoint))),
@@ -166,9 +166,9 @@ impl<P: Protocol> Entry<'_, P> {
         true
     }
 
-    /// Gives back to the protocol what a lost pipe has not sent.
+    /// Gives the protocol the messages back that a lost pipe has not sent.
     pub(super) fn take_back(&mut self, pipe: PipeId, mut consumer: Consumer<'_>) {
-        // Under the lock, so that nobody finds the messages neither in the ring nor here.
+        // Under the lock, so that each reader finds the messages either in the ring or in the protocol.
         let unsent = consumer.reclaim();
         drop(consumer);
         let messages = unsent.len() as u64;
@@ -195,7 +195,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    /// Gives up the memory for messages to many, if there are not many peers any more.
+    /// Releases the memory for messages to many peers, if there are no longer many.
     fn release_encoders(&mut self) {
         let State { encoders, pipes, .. } = &mut *self.state;
         if encoders.has_memory() && pipes.usable().nth(MANY - 1).is_none() {
@@ -203,8 +203,8 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    /// Drops what peers that have left have left behind, beyond what one peer may. For a pattern whose
-    /// rule is to drop what there is no room for.
+    /// Drops what departed peers have left behind beyond the bound of one peer. For patterns that drop what
+    /// they have no room for.
     fn drop_surplus(&mut self) {
         let limit = self.core.options.lock().recv_queue_bytes;
         while let Some((id, pipe)) = self.state.pipes.take_surplus(limit) {
@@ -217,25 +217,25 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    /// Has all who wait for the intake ask again: the bound may be another, or an endpoint gone.
+    /// Tells all who wait for the intake to ask again: the bound may have changed, or an endpoint is gone.
     pub(super) fn open_intake(&mut self) {
         let waiting = self.state.pipes.take_waiting();
         self.state.effects.tell(waiting);
     }
 
-    /// Closes the pipes that the protocol wants no more.
+    /// Closes the pipes that the protocol wants closed.
     pub(super) fn disconnect_slow(&mut self) {
         while let Some(pipe) = self.state.effects.next_unwanted() {
             self.unplug(pipe, DetachReason::TooSlow);
         }
     }
 
-    /// How many pipes can be used.
+    /// The number of usable pipes.
     pub(crate) fn peer_count(&self) -> usize {
         self.state.pipes.usable().count()
     }
 
-    /// How many messages have been accepted and not yet handed over; asks to be told of changes.
+    /// The number of accepted messages that have not left the socket; requests to be told of changes.
     pub(crate) fn unsent(&self) -> u64 {
         let left_in = |ring: &Ring| if ring.drained() { 0 } else { ring.queued().messages };
         let queued: u64 = self.state.pipes.usable().map(|pipe| left_in(&pipe.send)).sum();
@@ -262,7 +262,7 @@ mod tests {
         Handle::new(protocol, Options::new(), None).expect("the options are good")
     }
 
-    /// Has peers come, say nothing and leave, and looks whether the protocol remembers one.
+    /// Connects and disconnects silent peers, and checks that the protocol remembers none.
     fn assert_forgets<P: Protocol, Q: Protocol>(name: &str, here: P, peer: impl Fn() -> Q) {
         let (here, url) = (socket(here), format!("inproc://{name}"));
         here.bind(&url, &EndpointOptions::new()).unwrap();
@@ -274,7 +274,7 @@ mod tests {
         assert!(!here.enter(|entry| entry.parts().0.ready(Interest::RECV)), "{name}");
     }
 
-    /// A program that only sends never looks there.
+    /// A program that only sends never checks for them.
     #[test]
     fn who_has_left_nothing_behind_is_forgotten() {
         assert_forgets("forgotten-push", Pull::new(), || Push::new(Overflow::Wait));

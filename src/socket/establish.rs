@@ -1,7 +1,7 @@
 //! bind and connect: how endpoints are made.
 //!
-//! Owns the way from an address to an endpoint: the transport is found, its options are checked, and the
-//! driver is told what to do from then on. What goes wrong here is the error of the call.
+//! Owns the way from an address to an endpoint: finds the transport, checks the options, and tells the driver
+//! what to do from then on. What goes wrong here is the error of the call.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::sync::mpsc::{self, RecvTimeoutError};
 use crate::sync::{Arc, Ordering};
 use crate::transport::INPROC;
 
-/// Whether a connect goes on in the background, or is one attempt that is waited for.
+/// Whether a connect goes on in the background, or waits for one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dial {
     Background,
@@ -171,7 +171,7 @@ impl<P: Protocol> Core<P> {
         Ok(endpoint)
     }
 
-    /// The one attempt has failed: nothing goes on in the background.
+    /// Closes the endpoint after its one attempt has failed: nothing goes on in the background.
     fn give_up(&self, endpoint: &Endpoint, source: AttemptError) -> ConnectError {
         let closed = endpoint.close().is_err();
         match closed && self.is_closed() {
@@ -202,7 +202,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 }
 
-/// How long a thread that drives by itself turns at a time while it waits for a first attempt.
+/// How long one turn of the loop may take in a thread that waits for a first attempt.
 const TURN: Duration = Duration::from_millis(10);
 
 fn wait_for_outcome(
@@ -216,7 +216,7 @@ fn wait_for_outcome(
         let wait = if runtime.has_thread() { left } else { Duration::ZERO };
         match outcome.recv_timeout(wait) {
             Ok(outcome) => return outcome,
-            // The sender goes away unused when the endpoint or its socket is closed.
+            // The sender is dropped unused when the endpoint or its socket is closed.
             Err(RecvTimeoutError::Disconnected) => return Err(AttemptError::Closed),
             Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
                 return Err(AttemptError::HandshakeTimedOut(limit));

@@ -1,9 +1,9 @@
-//! What calls on a socket come to in a child process that has inherited it by `fork`.
+//! The results of calls on a socket in a child process that has inherited it by `fork`.
 //!
-//! Owns the answers. The socket is the parent's: its locks may be held by threads that the child does not
-//! have, and its descriptors are the parent's too. So no call gets as far as a lock; each has an answer
-//! that is given without, and what the child drops is let go, so that nothing is closed, removed or
-//! waited for.
+//! The socket belongs to the parent: its locks may be held by threads that the child does not have, and the
+//! child shares its descriptors with the parent. So no call gets as far as a lock: each has a result that it
+//! returns without entering. Whatever the child drops is leaked, so that it closes, removes and waits for
+//! nothing.
 
 use super::wait::{Attempt, Failure};
 use crate::detach::DetachReason;
@@ -11,7 +11,7 @@ use crate::error::{Closed, OptionError, UnsubscribeError};
 use crate::pipe::Intake;
 use crate::protocol::Conversation;
 
-/// What an entry into a socket comes to in a child that has inherited the socket.
+/// The result of an entry in a child that has inherited the socket.
 pub(crate) trait InChild {
     fn in_child() -> Self;
 }
@@ -20,7 +20,7 @@ impl InChild for () {
     fn in_child() {}
 }
 
-/// Nothing was found, nothing was done.
+/// Nothing was found, and nothing was done.
 impl InChild for bool {
     fn in_child() -> Self {
         false
@@ -45,7 +45,7 @@ impl<T, E> InChild for Attempt<T, E> {
     }
 }
 
-/// Of no use: no call with it gets into the socket.
+/// Any number: no call with it enters the socket.
 impl InChild for Conversation {
     fn in_child() -> Self {
         Self::FIRST

@@ -1,7 +1,7 @@
 //! A socket as the layers below it see it.
 //!
-//! Owns the calls by which the event loop and other sockets of the process tell of pipes that come and go,
-//! and have the socket entered. Each is an entry, or reads.
+//! Owns the calls by which the event loop and other sockets of the process report pipes that come and go, and
+//! enter the socket. Each either enters or only reads.
 
 use super::{Core, PipeEventKind};
 use crate::contain::contain;
@@ -64,7 +64,8 @@ impl<P: Protocol> Host for Core<P> {
 
     fn admits(&self, peer: &Peer) -> bool {
         let Some(admit) = self.options.lock().admit.clone() else { return true };
-        // Dropped in there: when the options have changed meanwhile, it may be the last of its kind.
+        // Dropped inside the closure: if the options have changed meanwhile, this may be the last reference to
+        // the callback.
         let mut admitted = false;
         let ask = || admitted = { admit }(peer);
         contain(&format!("{}: the admit callback for {peer}", self.name), ask);
@@ -134,7 +135,7 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn take_back(&self, pipe: PipeId, send: &Ring) {
-        // The half before the state: nobody waits for a send ring's half who has the state.
+        // Takes the consumer's half before the state: no thread that has the state waits for the half.
         let consumer = send.consumer();
         self.enter(move |entry| entry.take_back(pipe, consumer));
     }
@@ -155,7 +156,7 @@ impl<P: Protocol> Host for Core<P> {
 
     fn expire(&self) {
         self.enter(|entry| {
-            // The loop has forgotten the timer: look at the clock.
+            // The loop has forgotten the timer, so the entry must read the clock.
             entry.state.armed = None;
             entry.expire();
         });

@@ -1,6 +1,6 @@
-//! The options that every call asks for, where they can be read without a lock.
+//! The options that every call needs, readable without a lock.
 //!
-//! Owns copies of them, in atomics; the options themselves are under a lock.
+//! Owns copies of them in atomics; the options themselves are under a lock.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use crate::options::Options;
 use crate::pipe::recv_limit::RecvLimit;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// How long calls wait and how much a message may hold. Follows the socket's options.
+/// How long calls wait and how long a message may be. Follows the socket's options.
 #[derive(Debug)]
 pub(super) struct Limits {
     /// In nanoseconds; [`NO_TIMEOUT`] for none.
     send_timeout: AtomicU64,
     /// As `send_timeout`.
     recv_timeout: AtomicU64,
-    /// In bytes; `usize::MAX`, which no body can have, for any size.
+    /// In bytes; `usize::MAX`: no limit.
     max_send_size: AtomicUsize,
-    /// Shared with the endpoints that have none of their own.
+    /// Shared with the endpoints that have no limit of their own.
     max_recv_size: RecvLimit,
 }
 
-/// A timeout of more than half a millennium is none.
+/// No timeout. As a time it would be more than half a millennium.
 const NO_TIMEOUT: u64 = u64::MAX;
 
 impl Limits {
@@ -36,7 +36,7 @@ impl Limits {
         limits
     }
 
-    /// Called under the lock of the options.
+    /// Copies the options. Called under their lock.
     pub(super) fn follow(&self, options: &Options) {
         let settings = options.settings();
         self.send_timeout.store(nanoseconds(settings.send_timeout), Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Limits {
         self.max_recv_size.set(settings.max_recv_size);
     }
 
-    /// The limit of an endpoint whose own is `own`, if it has one.
+    /// The limit of an endpoint, whose own limit is `own` if it has one.
     pub(super) fn max_recv_size(&self, own: Option<Option<usize>>) -> RecvLimit {
         own.map_or_else(|| self.max_recv_size.clone(), RecvLimit::new)
     }

@@ -1,9 +1,8 @@
 //! The engine of a socket: a protocol, its pipes, and the threads that use them.
 //!
-//! Owns [`Core`], which is everything a socket is: the protocol under a lock, the pipes, the waiters,
-//! the endpoints, the counters. The protocol runs in the calling thread. Every call enters and leaves
-//! through `enter.rs` and waits in `wait.rs`; `host.rs` is what connections, listeners and dialers see of
-//! a socket.
+//! Owns [`Core`], everything that makes a socket: the protocol under a lock, the pipes, the waiters, the
+//! endpoints, the counters. The protocol runs in the calling thread. Every call enters and leaves through
+//! `enter.rs` and waits in `wait.rs`; connections, listeners and dialers see a socket through `host.rs`.
 //!
 //! Of all locks only an event loop's driver stands above a socket's state: see [`Rank`]. Bells are rung,
 //! waiters woken, callbacks run and system calls made after the state is unlocked: an entry collects them in
@@ -63,14 +62,14 @@ use record::Record;
 use spin::Spin;
 use watch::Watch;
 
-/// One of the program's holds on a socket: a handle, a context, a survey, a request, a future.
+/// A reference of the program to a socket: in a handle, a context, a survey, a request, a future.
 ///
-/// The socket closes with the last of them, in the thread that drops it. The event loop has references of
-/// its own for moments; those are not holds, and do not put the close off.
+/// Dropping the last one closes the socket, in the thread that drops it. The event loop has references to the
+/// [`Core`] for moments; they do not delay the close.
 pub(crate) struct Handle<P: Protocol>(Arc<Core<P>>);
 
 impl<P: Protocol> Handle<P> {
-    /// A socket, and the first hold on it.
+    /// Makes a socket, and its first handle.
     pub(crate) fn new(
         protocol: P,
         options: Options,
@@ -120,12 +119,12 @@ impl<P: Protocol> Handle<P> {
 }
 
 impl<P: Protocol> Handle<P> {
-    /// Whether nobody else has a hold. True for good then: a hold comes only from a hold.
+    /// Whether this is the only handle. It stays so then: a handle is made only from a handle.
     pub(crate) fn is_last(&self) -> bool {
         self.0.holds.load(Ordering::Acquire) == 1
     }
 
-    /// Whether both are holds on one socket.
+    /// Whether both are handles of one socket.
     pub(crate) fn is_same<Q: Protocol>(&self, other: &Handle<Q>) -> bool {
         std::ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
     }
@@ -141,11 +140,11 @@ impl<P: Protocol> Clone for Handle<P> {
 impl<P: Protocol> Drop for Handle<P> {
     fn drop(&mut self) {
         if self.0.is_forked() {
-            // The parent's: what is dropped with it would be taken from there.
+            // It belongs to the parent, which dropping it here would disturb.
             return std::mem::forget(Arc::clone(&self.0));
         }
         if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Closed by hand before, perhaps.
+            // The program may have closed it already.
             let _ = self.0.close();
         }
     }
@@ -159,27 +158,27 @@ impl<P: Protocol> Deref for Handle<P> {
     }
 }
 
-/// Everything a socket is. With cache lines of its own: what lies beside it in memory may be a
-/// socket that another thread uses.
+/// Everything that makes a socket. Aligned to cache lines of its own: its neighbour in memory may be a socket
+/// that another thread uses.
 #[repr(align(128))]
 pub(crate) struct Core<P: Protocol> {
     this: Weak<Self>,
-    /// How many handles there are.
+    /// The number of handles.
     holds: AtomicUsize,
     pub(crate) name: String,
-    /// What time it is for a protocol that does not care.
+    /// The time that a protocol sees that needs no clock.
     birth: Instant,
-    /// In which process it was made.
+    /// The process that made it.
     origin: Origin,
     state: StateLock<State<P>>,
     pub(crate) bell: Arc<SocketBell>,
     pub(crate) counters: Arc<Counters>,
     limits: Limits,
     spin: Spin,
-    /// It has, or had, endpoints whose connections an event loop serves.
+    /// Whether it has, or had, endpoints whose connections an event loop serves.
     has_streams: AtomicBool,
     hub: EventHub,
-    /// Peers that are being decided about; their events come even when the socket is closed.
+    /// The peers about which the program is deciding; their events come even after the socket is closed.
     deciding: Deciding,
     options: Mutex<Options>,
     runtime: OnceLock<Runtime>,
@@ -190,39 +189,39 @@ struct State<P: Protocol> {
     protocol: P,
     pipes: Pipes,
     endpoints: Vec<Arc<EndpointCore>>,
-    /// Send rings of pipes that are gone, which their connections have yet to empty.
+    /// Send rings of pipes that are gone and whose connections have not emptied them yet.
     leaving: Vec<Arc<Ring>>,
     closed: bool,
-    /// When the event loop will run our timers.
+    /// The time at which the event loop will run our timers.
     armed: Option<Instant>,
-    /// When the clock was last asked, if it is asked only when something is due.
+    /// The last time read from the clock, for a protocol that reads it only when something is due.
     seen: Instant,
     /// Kept for its capacity.
     edges: Vec<(PipeId, Edge)>,
-    /// What the entry under way has noted.
+    /// The effects that the current entry has noted.
     effects: Effects,
-    /// For what is sent to many pipes. Holds memory from the first such message on; see `broadcast`.
+    /// For messages to many pipes. Holds memory from the first such message on; see `broadcast`.
     encoders: Encoders,
-    /// A SUB without subscriptions has said so.
+    /// Whether a SUB without subscriptions has been logged.
     is_unsubscribed_told: bool,
-    /// Event loops outside that are told what the socket is ready for.
+    /// The pollers and event loops of the program that watch the socket.
     watches: Vec<Watch<P>>,
 }
 
 impl<P: Protocol> Core<P> {
-    /// Whether it is the socket of an ancestor of this process. Asked before any lock of it is taken.
+    /// Whether the socket belongs to an ancestor of this process. Check before taking any of its locks.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.origin.is_ancestral()
     }
 
-    /// Reads the state, and hands nothing over; `None` in a child that has inherited the socket. What
-    /// changes anything goes through [`enter`](Self::enter).
+    /// Reads the state without entering the protocol; `None` in a child that has inherited the socket. Changes
+    /// go through [`enter`](Self::enter).
     fn read<R>(&self, read: impl FnOnce(&State<P>) -> R) -> Option<R> {
         (!self.is_forked()).then(|| read(&self.state.lock()))
     }
 
-    /// The runtime, started if need be.
+    /// Returns the runtime, and starts it if necessary.
     pub(crate) fn runtime(&self) -> Result<&Runtime, RuntimeError> {
         match self.runtime.get() {
             Some(runtime) if runtime.is_forked() => Err(RuntimeError::Forked),
@@ -234,7 +233,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Has everybody who waits look again.
+    /// Wakes all calls that wait, so that they attempt again.
     pub(crate) fn wake_all(&self) {
         self.bell.signal.wake_all();
     }
@@ -247,24 +246,24 @@ impl<P: Protocol> Core<P> {
         self.with_options(Options::clone)
     }
 
-    /// What `look` sees in the options in force, for one who needs little of them.
+    /// Reads from the options in force, without copying them.
     pub(crate) fn with_options<R>(&self, look: impl FnOnce(&Options) -> R) -> R {
         match self.is_forked() {
             false => look(&self.options.lock()),
-            // Nothing is done by them.
+            // Nothing will be done with them.
             true => look(&Options::default()),
         }
     }
 
-    /// Sets the options and has the protocol follow them.
+    /// Sets the options, and applies them to the protocol.
     pub(crate) fn set_options(
         &self,
         options: Options,
         apply: impl FnOnce(&mut P, &Options, &mut SocketPort<'_>),
     ) -> Result<(), OptionError> {
         options.check(&P::KIND)?;
-        // What was in force, or was not taken, is dropped with no lock held: the callback in it may be the
-        // last to hold a socket.
+        // Drops the options that were replaced, or refused, with no lock held: the callback in them may hold
+        // the last handle of a socket.
         let mut options = options.settled(&P::KIND);
         self.enter(|entry| {
             if entry.is_closed() {
@@ -301,7 +300,7 @@ impl<P: Protocol> Core<P> {
         self.read(|state| state.endpoints.iter().map(endpoint).collect()).unwrap_or_default()
     }
 
-    /// How each endpoint stands, in words.
+    /// Describes the status of each endpoint in words.
     fn describe_endpoints(&self) -> Vec<String> {
         self.endpoints().iter().map(|at| format!("{at}: {}", at.status())).collect()
     }
@@ -313,7 +312,7 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.counters.read();
         if !self.is_forked() {
-            // No entry: counting must hand nothing over to the protocol.
+            // No entry: counting must not change the protocol.
             self.state.lock().count_queued(&mut stats);
         }
         stats
@@ -342,7 +341,7 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> State<P> {
-    /// Adds what is there now to what has been counted. Forgets rings that have been emptied meanwhile.
+    /// Adds the queued messages to `stats`. Forgets rings that have been emptied meanwhile.
     fn count_queued(&mut self, stats: &mut Stats) {
         let Held { outbound, inbound } = self.protocol.held();
         (stats.held_outbound, stats.held_inbound) = (outbound, inbound);
@@ -372,7 +371,7 @@ impl<P: Protocol> Core<P> {
     fn post(&self, command: Command) {
         match self.runtime() {
             Ok(runtime) => runtime.mailbox().post(command),
-            // Threads that wait look at the clock themselves; tasks would miss their deadline.
+            // Waiting threads read the clock themselves; tasks will miss their deadline.
             Err(error) => crate::contain::log!(Error, "{}: no timers: {error}", self.name),
         }
     }

@@ -1,8 +1,8 @@
-//! What goes out: the one way by which the calls of a socket send.
+//! Outgoing messages: the one way in which the calls of a socket send.
 //!
-//! Owns the check of a message's size and the count of those accepted. A call that sends needs an
-//! [`Outgoing`], which only a message of allowed size becomes, and sending it counts: a call can forget
-//! neither.
+//! Owns the check of a message's size and the count of accepted messages. A call that sends needs an
+//! [`Outgoing`]. Only a message of allowed size becomes one, and sending it counts, so no call can forget
+//! either.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::protocol::{Protocol, SendRefusal};
 pub(crate) struct Outgoing<'m>(&'m mut Bytes);
 
 impl Outgoing<'_> {
-    /// Gives the message to the protocol, and counts it if the protocol takes it.
+    /// Gives the message to the protocol, and counts it if the protocol accepts it.
     #[inline(always)]
     pub(crate) fn send<P: Protocol>(
         &mut self,
@@ -34,7 +34,7 @@ impl Outgoing<'_> {
 }
 
 impl<P: Protocol> Core<P> {
-    /// A message, if its body may be sent with the header that goes with it.
+    /// Checks the size of a body together with the header that goes with it.
     #[inline]
     pub(crate) fn outgoing<'m>(
         &self,
@@ -48,8 +48,8 @@ impl<P: Protocol> Core<P> {
         Ok(Outgoing(body))
     }
 
-    /// Allows what exceeds the default limit where no peer has a limit: as long as nobody has set one, it is
-    /// there for peers, and those of this process have none.
+    /// Allows a message over the default limit if all peers are in this process, since those have no limit. A
+    /// limit that the program has set applies to them too.
     #[cold]
     fn check_large(&self, excess: Excess) -> Result<(), Excess> {
         if !self.with_options(Options::is_max_send_size_default) {
@@ -60,7 +60,7 @@ impl<P: Protocol> Core<P> {
             let is_inproc = endpoints.len() > 0 && endpoints.all(|endpoint| endpoint.is_inproc());
             is_inproc || state.closed
         });
-        // The attempt says that the socket is closed, or was inherited.
+        // `None`: the attempt will find that the socket is closed, or was inherited.
         if is_allowed.unwrap_or(true) { Ok(()) } else { Err(excess) }
     }
 }

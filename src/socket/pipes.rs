@@ -1,7 +1,7 @@
-//! The pipes of one socket, those included that are gone but have something left to read.
+//! The pipes of one socket, including departed pipes that have messages left to read.
 //!
-//! Owns what a socket knows of each pipe, the bound on what peers that have left may leave behind, and
-//! who waits until that allows another pipe.
+//! Owns what a socket knows of each pipe, the bound on what departed peers may leave behind, and the list of
+//! those who wait until that allows another pipe.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,30 +24,29 @@ use crate::wire::frame::widen;
 
 /// All pipes of a socket.
 ///
-/// A pipe that is gone stays until it has been read to its end. All of them together may hold as much
-/// as one pipe may, in bytes: a peer that comes, sends, leaves and comes again must not fill the
-/// memory of a program that does not receive. Beyond that the socket takes in no new pipe, or drops
-/// the oldest, by the rule of its pattern.
+/// A departed pipe stays until it has been read to its end. All departed pipes together may hold as many bytes
+/// as one pipe: a peer that connects, sends and leaves, again and again, must not fill the memory of a program
+/// that does not receive. Beyond that the socket takes in no new pipe, or drops the oldest, by the rule of its
+/// pattern.
 #[derive(Default)]
 pub(super) struct Pipes {
-    /// Boxed: a table has up to twice as many places as entries.
+    /// Boxed, because a table has up to twice as many slots as elements.
     table: NumberMap<PipeId, Box<Pipe>>,
-    /// The pipes that are gone, the oldest first.
+    /// The departed pipes, the oldest first.
     departed: BTreeMap<u64, PipeId>,
-    /// What they hold, in bytes.
+    /// The bytes that they hold.
     left_behind: u64,
     departures: u64,
-    /// Those to tell as soon as the socket takes in new pipes again.
+    /// To be told when the socket takes in new pipes again.
     waiting: Vec<Postponed>,
-    /// What pipes that are gone may hold, as whoever waits was told.
+    /// The bound on `left_behind` with which those in `waiting` were refused.
     bound: u64,
 }
 
-/// What a pipe that is gone is taken to cost beside its messages, in bytes: there may be many with
-/// very little.
+/// The cost of a departed pipe beside its messages, in bytes: there may be many that hold very little.
 const PIPE: u64 = 1024;
 
-/// When a pipe has gone, and what it held then.
+/// When a pipe departed, and what it held then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Departure {
     number: u64,
@@ -69,12 +68,12 @@ impl Pipes {
         self.table.insert(id, Box::new(pipe));
     }
 
-    /// All of them, those that are gone included.
+    /// All pipes, including departed ones.
     pub(super) fn all(&self) -> impl Iterator<Item = &Pipe> {
         self.table.values().map(|pipe| &**pipe)
     }
 
-    /// Those that can be used.
+    /// The usable pipes.
     pub(super) fn usable(&self) -> impl Iterator<Item = &Pipe> {
         self.all().filter(|pipe| !pipe.is_gone())
     }
@@ -88,17 +87,17 @@ impl Pipes {
         Some(*pipe)
     }
 
-    /// Takes out all pipes. Whoever waits for the intake goes on waiting, to be told.
+    /// Takes out all pipes. Those who wait for the intake go on waiting.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Pipe> {
         let waiting = self.take_waiting();
         let Self { table, .. } = std::mem::replace(self, Self { waiting, ..Self::default() });
         table.into_values().map(|pipe| *pipe)
     }
 
-    /// The pipe is gone: forgets it, unless it has something left to read. Says whether it has.
+    /// Marks a pipe as departed, or forgets it if it has nothing left to read. Says whether it has.
     pub(super) fn depart(&mut self, id: PipeId) -> bool {
         let Some(pipe) = self.table.get_mut(&id) else { return false };
-        // If there is something, whoever takes the last is told so.
+        // If it has something, the call that takes the last message is told so.
         let is_read = pipe.recv.drained();
         let queued = pipe.recv.queued();
         if is_read {
@@ -113,8 +112,8 @@ impl Pipes {
         true
     }
 
-    /// Takes out the pipe that has been gone longest, if those that are gone hold more than `bound`
-    /// bytes. Never the only one.
+    /// Takes out the pipe that departed first, if the departed pipes hold more than `bound` bytes. Never takes
+    /// the only one.
     pub(super) fn take_surplus(&mut self, bound: usize) -> Option<(PipeId, Pipe)> {
         if !self.left_more_than(widen(bound)) {
             return None;
@@ -123,8 +122,7 @@ impl Pipes {
         self.remove(oldest).map(|pipe| (oldest, pipe))
     }
 
-    /// Whether a new pipe may come, where those that are gone may hold `bound` bytes. If not,
-    /// `newcomer` is remembered.
+    /// Whether a new pipe may come, if departed pipes may hold `bound` bytes. If not, remembers `newcomer`.
     pub(super) fn intake(&mut self, bound: usize, newcomer: Postponed) -> Intake {
         self.bound = widen(bound);
         if self.departed.is_empty() {
@@ -137,8 +135,8 @@ impl Pipes {
         Intake::Shut
     }
 
-    /// Takes out who waits for the intake, if so much has been received that it is free again: half of
-    /// the bound, so that not every pipe that is read to its end wakes somebody.
+    /// Takes out those who wait for the intake, once departed pipes hold half of the bound or less. Not sooner,
+    /// so that not every pipe that is read to its end wakes somebody.
     pub(super) fn take_admitted(&mut self) -> Vec<Postponed> {
         match self.waiting.is_empty() || self.left_more_than(self.bound / 2) {
             true => Vec::new(),
@@ -146,19 +144,18 @@ impl Pipes {
         }
     }
 
-    /// Takes out who waits for the intake. Each asks again.
+    /// Takes out those who wait for the intake. Each asks again.
     pub(super) fn take_waiting(&mut self) -> Vec<Postponed> {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Whether pipes that are gone hold more than `bound` bytes. A single one has kept to its own bound.
+    /// Whether departed pipes hold more than `bound` bytes. A single one has kept to its own bound.
     fn left_more_than(&self, bound: u64) -> bool {
         self.left_behind > bound && self.departed.len() > 1
     }
 }
 
-/// How far the counters of what was sent may go until it is looked at whether it is enough for a
-/// write.
+/// How far the counters of sent messages may go before the caller checks whether they make a batch.
 #[derive(Default)]
 struct NextLook {
     messages: u64,
@@ -170,8 +167,7 @@ pub(super) struct Pipe {
     peer: KnownPeer,
     pub(super) send: Producer,
     pub(super) recv: Arc<Ring>,
-    /// `None`: gone for sending; what `recv` holds can still be taken. A pipe that is gone must not
-    /// hold on to its far end, which has a descriptor.
+    /// `None`: departed. `recv` can still be read. A departed pipe drops its far end, which has a descriptor.
     pub(super) far: Option<FarEnd>,
     pub(super) endpoint: Arc<EndpointCore>,
     pub(super) priorities: Priorities,
@@ -181,7 +177,7 @@ pub(super) struct Pipe {
     pub(super) bytes_received: u64,
     pub(super) drops: PipeDrops,
     next_look: NextLook,
-    /// Once it is gone and has something left to read.
+    /// Set once it has departed and has something left to read.
     departure: Option<Box<Departure>>,
     lease: PipeLease,
 }
@@ -210,7 +206,7 @@ impl Pipe {
         self.lease.id()
     }
 
-    /// Who is at the other end.
+    /// The peer at the other end.
     pub(super) fn peer(&self) -> Peer {
         let endpoint = &*self.endpoint;
         let address = |address: &Option<Box<str>>| match address {
@@ -234,20 +230,19 @@ impl Pipe {
         self.far.is_none()
     }
 
-    /// Whether it is gone and has been read to its end.
+    /// Whether it has departed and been read to its end.
     pub(super) fn is_over(&self) -> bool {
         self.is_gone() && self.recv.queued().messages == 0
     }
 
-    /// Lets nothing more in at either end. Inside the process the receive queue is the send queue of
-    /// the other socket, which does not know yet that we leave: what it still put in, nobody would
-    /// receive or count.
+    /// Closes both rings. Over inproc the receive ring is the send ring of the other socket, which does not
+    /// know yet that we leave: nobody would receive or count what it still puts in.
     pub(super) fn shut(&self) {
         self.send.close();
         self.recv.close();
     }
 
-    /// Counts messages of this peer that were dropped, and has the first for each reason told.
+    /// Counts messages of this peer that were dropped, and logs the first for each reason.
     #[inline]
     pub(super) fn count_dropped(
         &mut self,
@@ -260,8 +255,8 @@ impl Pipe {
         }
     }
 
-    /// Whether so much waits that the caller had better write it: a full batch, or seven eighths of
-    /// what the ring holds.
+    /// Whether so much is queued that the caller should write it: a full batch, or seven eighths of what the
+    /// ring can hold.
     #[cold]
     fn has_a_batch(&mut self) -> bool {
         self.next_look = NextLook {
@@ -276,8 +271,8 @@ impl Pipe {
         queued.bytes >= batch || bounds.nearly_reached_by(queued)
     }
 
-    /// Counts a message that was pushed, and sees to it that the far end is told of it if it sleeps,
-    /// or that it is written if it makes a batch, which is not looked at each time.
+    /// Counts a message that was pushed. Notes a bell for the far end if it sleeps, or a write if the messages
+    /// make a batch, for which it does not check each time.
     #[inline]
     pub(super) fn count_sent(&mut self, length: usize, wake: Wake, effects: &mut Effects) {
         self.messages_sent += 1;
@@ -292,7 +287,7 @@ impl Pipe {
         }
     }
 
-    /// Has the far end told of `edge`.
+    /// Notes a bell for the far end.
     #[cold]
     fn note(&self, edge: Edge, effects: &mut Effects) {
         if let Some(far) = &self.far {
@@ -300,8 +295,8 @@ impl Pipe {
         }
     }
 
-    /// Whether it would take a message; `true` when it is gone. When not, what is held back there is
-    /// written, since it must not be waited for.
+    /// Whether it would take a message; `true` if it has departed. If not, notes a write of what is held back,
+    /// since nobody must wait for that.
     pub(super) fn has_room(&mut self, effects: &mut Effects) -> bool {
         let has_room = self.is_gone() || self.send.is_closed() || self.send.has_room();
         if !has_room {
@@ -310,26 +305,25 @@ impl Pipe {
         has_room
     }
 
-    /// Has what is queued written by whoever leaves the socket.
+    /// Notes a write of what is queued, for the way out of the socket.
     pub(super) fn write_soon(&self, effects: &mut Effects) {
         if let Some(link) = self.far.as_ref().and_then(FarEnd::link) {
             effects.batches.push(Arc::clone(link));
         }
     }
 
-    /// Messages in the send ring that are ours to account for, unless the pipe is gone.
+    /// The messages in the send ring that this socket accounts for; none if the pipe has departed.
     pub(super) fn own_send_queue(&self) -> u64 {
         if self.is_direct() { 0 } else { self.send.queued().messages }
     }
 
-    /// Whether what is sent is the receiver's at once, and no more ours to account for.
+    /// Whether a sent message belongs to the receiver at once, so that this socket no longer accounts for it.
     #[inline]
     pub(super) fn is_direct(&self) -> bool {
         self.far.as_ref().is_some_and(FarEnd::is_direct)
     }
 
-    /// Counts what was taken out of the receive ring, and sees to it that the far end is told of
-    /// room.
+    /// Counts what was taken out of the receive ring. Notes a bell for the far end if it waits for room.
     #[inline]
     pub(super) fn count_taken(&mut self, taken: Taken, counters: &Counters, effects: &mut Effects) {
         counters.copies_taken.count(taken.messages);
@@ -358,11 +352,11 @@ impl Pipe {
     }
 }
 
-/// What is known of a peer, in as little memory as possible: there may be many, and few are asked for.
+/// What is known of a peer, in as little memory as possible: there may be many, and few are asked about.
 struct KnownPeer {
     /// `None`: the endpoint's address.
     local: Option<Box<str>>,
-    /// The same.
+    /// `None`: the endpoint's address.
     remote: Option<Box<str>>,
     credentials: Option<Box<PeerCredentials>>,
     since: Instant,

@@ -1,7 +1,7 @@
 //! The port through which a protocol acts on the pipes of its socket.
 //!
-//! Owns nothing: puts messages into rings and takes them out, counts both, and notes in the [`Effects`]
-//! of the entry who is to be told.
+//! Owns nothing: puts messages into rings and takes them out, counts both, and notes in the [`Effects`] of the
+//! entry whom to tell.
 
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ impl SocketPort<'_> {
             Ok(pushed) => pushed,
             Err(PushRefusal::Closed) => return Err(PushError::Gone),
             Err(PushRefusal::Full) => {
-                // What is held back must not be waited for.
+                // Nobody must wait for messages that are held back for a batch.
                 pipe.write_soon(self.effects);
                 return Err(PushError::Full);
             }
@@ -55,12 +55,12 @@ impl SocketPort<'_> {
         Ok(pushed)
     }
 
-    /// How many pipes can be used.
+    /// The number of usable pipes.
     pub(crate) fn peer_count(&self) -> usize {
         self.pipes.usable().count()
     }
 
-    /// Forgets a pipe, if it is gone and has been read to its end.
+    /// Forgets a pipe, if it has departed and been read to its end.
     #[cold]
     fn remove_if_read(&mut self, id: PipeId) {
         if self.pipes.get(id).is_some_and(Pipe::is_over) {
@@ -83,7 +83,7 @@ impl SocketPort<'_> {
         self.counters.bytes_received.count(message.len() as u64);
     }
 
-    /// Counts what the ring has evicted. Inside the process it had been handed over already.
+    /// Counts messages that the ring has evicted. Over inproc they belonged to the peer already.
     pub(crate) fn count_evicted(&mut self, pipe: PipeId, evicted: u64) {
         self.count_dropped(Some(pipe), DropReason::SendQueueFull, evicted);
         if self.pipes.get(pipe).is_some_and(|pipe| !pipe.is_direct()) {

@@ -1,8 +1,8 @@
 //! Log records of what happens under a socket's lock.
 //!
-//! Owns the list of those that an entry wants written, and their words. A logger is not ours: it may
-//! take its time, and it may use sinew, the very socket perhaps. So a record is only noted under the
-//! lock, and written when that has been given back.
+//! Owns the list of records that an entry has noted, and their words. A logger is foreign code: it may be slow,
+//! and it may use the very socket. So a record is only noted under the lock, and written after the lock is
+//! given back.
 
 use log::LevelFilter;
 
@@ -10,32 +10,32 @@ use crate::detach::DetachReason;
 use crate::peer::Peer;
 use crate::stats::DropReason;
 
-/// Something that a socket has to say, at level debug unless it says otherwise.
+/// A record of a socket, at level debug unless stated otherwise.
 #[derive(Debug)]
 pub(super) enum Record {
     /// The socket uses a new pipe.
     There(Peer),
     /// A pipe is gone.
     Gone(Peer, DetachReason),
-    /// A message was dropped, the first for this reason: of the peer, or where no peer stands for it of
-    /// the socket.
+    /// A message was dropped: the first one of the peer for this reason, or without a peer the first one of the
+    /// socket.
     Dropped(Option<Peer>, DropReason),
-    /// What has come was dropped since nothing is subscribed to. At level warn, once for the socket.
+    /// A message was dropped because the SUB has no subscriptions. At level warn, once for the socket.
     Unsubscribed,
 }
 
-/// What is to be written.
+/// The records to be written.
 #[derive(Debug, Default)]
 pub(super) struct Records(Vec<Record>);
 
 impl Records {
-    /// Whether anybody may want any: if not, none need be made.
+    /// Whether a logger may want any. If not, none need be made.
     pub(super) fn are_wanted() -> bool {
         LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level()
     }
 
-    /// Whether any may be wanted of a message that was dropped for `reason`: of those that no subscription
-    /// wants, also for a warning.
+    /// Whether a logger may want a record of a message that was dropped for `reason`, at debug, or at warn for
+    /// messages that match no subscription.
     pub(super) fn are_wanted_of(reason: DropReason) -> bool {
         let level = match reason {
             DropReason::NotSubscribed => LevelFilter::Warn,
@@ -44,7 +44,7 @@ impl Records {
         level <= log::STATIC_MAX_LEVEL && level <= log::max_level()
     }
 
-    /// Whether a message was dropped that no subscription wanted.
+    /// Whether a message was dropped because it matched no subscription.
     pub(super) fn tell_of_unwanted(&self) -> bool {
         let unwanted =
             |record: &Record| matches!(record, Record::Dropped(_, DropReason::NotSubscribed));
