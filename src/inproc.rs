@@ -1,9 +1,9 @@
 //! inproc: joins two sockets of one process.
 //!
-//! Owns the process-wide table of names. There is no stream and no I/O thread on the way of a
-//! message: the two sockets' pipes share two rings, each end consuming what the other produces.
-//! Names are compared byte for byte. A connector whose name is not bound yet waits here and is joined
-//! by whoever binds it; the I/O thread is only needed to try again after a loss or a rejection.
+//! Owns the process-wide table of names. A message passes no stream and no I/O thread: the two sockets' pipes
+//! share two rings, and each end consumes what the other produces. Names are compared byte for byte. A dialer
+//! whose name is not bound yet waits here, and the thread that binds the name joins it. The I/O thread is needed
+//! only to try again after a loss or a rejection.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -34,11 +34,11 @@ static NAMES: PerProcess<Mutex<HashMap<String, Name>>> =
 #[derive(Debug, Default)]
 struct Name {
     listener: Option<Listener>,
-    /// Connectors that wait for the name to be bound.
+    /// Dialers that wait for the name to be bound.
     waiting: Vec<Weak<Dialer>>,
 }
 
-/// Who is bound to a name.
+/// The socket that is bound to a name.
 #[derive(Clone, Debug)]
 struct Listener {
     host: Weak<dyn Host>,
@@ -54,7 +54,7 @@ pub(crate) fn name(address: &Address) -> Result<String, AddressError> {
     }
 }
 
-/// Binds an endpoint to a name, and joins whoever waits for it.
+/// Binds an endpoint to a name, and joins the dialers that wait for it.
 pub(crate) fn bind(
     name: &str,
     host: Weak<dyn Host>,
@@ -119,7 +119,7 @@ pub(crate) struct Dialer {
 struct State {
     phase: Phase,
     backoff: Backoff,
-    /// Who waits for the outcome of the only attempt.
+    /// The call that waits for the outcome of the only attempt.
     once: Option<SyncSender<Result<(), AttemptError>>>,
 }
 
@@ -130,14 +130,14 @@ enum Phase {
     Stopped,
 }
 
-/// What became of an attempt that did not fail.
+/// The outcome of an attempt that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Joining {
     /// It is joined, by this attempt or another, or has been stopped.
     Joined,
     /// Nobody is bound to the name.
     Waiting,
-    /// The socket that is bound to it takes in no new pipe, and says when it does.
+    /// The socket that is bound to it takes in no new pipe now, and will tell when it does.
     PutOff,
 }
 
@@ -153,12 +153,12 @@ impl Dialer {
         Arc::new(Self { name, host, mailbox, endpoint: OnceLock::new(), state })
     }
 
-    /// The endpoint it works for. To be said once, before the first attempt.
+    /// Sets the endpoint that it works for. Call it once, before the first attempt.
     pub(crate) fn serve(&self, endpoint: &Arc<EndpointCore>) {
         let _ = self.endpoint.set(Arc::downgrade(endpoint));
     }
 
-    /// Tries to join, and sees to it that it is tried again if that fails.
+    /// Tries to join, and arranges another attempt if that fails.
     pub(crate) fn attempt(this: &Arc<Self>) {
         let is_only = this.state.lock().once.is_some();
         match (this.join(!is_only), is_only) {
@@ -173,8 +173,8 @@ impl Dialer {
         }
     }
 
-    /// Tries to join, once. The outcome comes when the other socket takes in new pipes, which is at
-    /// once as a rule; nothing comes once the dialer is stopped.
+    /// Tries to join, once. The outcome comes when the other socket takes in new pipes, usually at once; none
+    /// comes if the dialer is stopped.
     pub(crate) fn attempt_once(this: &Arc<Self>) -> Receiver<Result<(), AttemptError>> {
         let (sender, outcome) = mpsc::sync_channel(1);
         this.state.lock().once = Some(sender);
@@ -182,7 +182,7 @@ impl Dialer {
         outcome
     }
 
-    /// Who would have this tried again when a socket takes in new pipes: by the I/O thread.
+    /// Makes the I/O thread try again when a socket takes in new pipes.
     fn postponed(self: &Arc<Self>) -> Postponed {
         let this = Arc::downgrade(self);
         Postponed::new(move || {
@@ -192,36 +192,36 @@ impl Dialer {
         })
     }
 
-    /// Has the I/O thread try to join again at some time.
+    /// Makes the I/O thread try again at this time.
     fn try_again_at(self: &Arc<Self>, at: Instant) {
         let this = Arc::downgrade(self);
         self.mailbox.post(Command::Retry(this, at));
     }
 
-    /// Who waited for the only attempt waits no longer.
+    /// Ends the wait for the only attempt.
     pub(crate) fn give_up(&self, error: &AttemptError) {
-        // Any other was noted when it came.
+        // Any other error was noted when it came.
         if let AttemptError::HandshakeTimedOut(_) = error {
             self.note(error.clone());
         }
     }
 
-    /// The only attempt has failed.
+    /// Reports that the only attempt has failed.
     fn fail(&self, error: AttemptError) {
         self.note(error.clone());
         self.tell(Err(error));
     }
 
-    /// Tells who waits for the outcome of the only attempt.
+    /// Reports the outcome of the only attempt.
     fn tell(&self, outcome: Result<(), AttemptError>) {
         let once = self.state.lock().once.take();
         if let Some(once) = once {
-            // Nobody listens any more when the caller has given up.
+            // The caller may have given up.
             let _ = once.try_send(outcome);
         }
     }
 
-    /// Joins whoever is bound to the name. Nobody: stands in the queue for it if that is wanted.
+    /// Joins the socket that is bound to the name. If there is none, queues for it if `wait` says so.
     fn join(self: &Arc<Self>, wait: bool) -> Result<Joining, AttemptError> {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
         if self.is_put_off() {
@@ -246,8 +246,8 @@ impl Dialer {
         }
     }
 
-    /// Whether the socket that is bound to the name takes in no new pipe now. It then says when it does,
-    /// and that may be at once: nothing has been begun that would be in the way.
+    /// Whether the socket that is bound to the name takes in no new pipe now. It will tell when it does, perhaps
+    /// at once, so this runs before the attempt begins.
     fn is_put_off(self: &Arc<Self>) -> bool {
         let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let host = listener.and_then(|listener| listener.host.upgrade());
@@ -256,12 +256,12 @@ impl Dialer {
             && host.is_some_and(|host| host.intake(postponed) == Intake::Shut)
     }
 
-    /// Who is bound to the name. Nobody: this attempt is over, and whoever binds the name makes the
-    /// next one if that is wanted.
+    /// Returns the socket that is bound to the name. `None`: this attempt is over; if `wait` says so, the thread
+    /// that binds the name makes the next one.
     fn find(self: &Arc<Self>, wait: bool) -> Option<Listener> {
         let mut names = NAMES.get().lock();
         let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
-        // A dialer that has been stopped has left the queue for good.
+        // A dialer that has been stopped must not queue again.
         if listener.is_none() && self.change(Phase::Joined, Phase::Apart) && wait {
             names.entry(self.name.clone()).or_default().waiting.push(Arc::downgrade(self));
         }
@@ -298,7 +298,7 @@ impl Dialer {
     }
 
     fn schedule(self: &Arc<Self>) {
-        // Asked of the system, and so before the lock is taken.
+        // A system call, and so made before the lock is taken.
         let random = random::number();
         let wait = self.state.lock().backoff.next_with(random);
         let at = after(Instant::now(), wait);
@@ -310,14 +310,14 @@ impl Dialer {
 }
 
 impl Retry for Dialer {
-    /// Whether an attempt would ask the program, here or at the other end, whether it lets the peer in.
+    /// Whether an attempt would call an `admit` callback, here or at the other end.
     fn asks(&self) -> bool {
         let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let ends = [Some(&self.host), listener.as_ref().map(|listener| &listener.host)];
         ends.into_iter().flatten().filter_map(Weak::upgrade).any(|host| host.asks())
     }
 
-    /// Tries to join again, as soon as its own socket takes in new pipes.
+    /// Tries again, as soon as its own socket takes in new pipes.
     fn retry(self: Arc<Self>) {
         let postponed = self.postponed();
         let host = self.host.upgrade();
@@ -328,7 +328,7 @@ impl Retry for Dialer {
 }
 
 impl Control for Arc<Dialer> {
-    /// No more attempts.
+    /// Ends all attempts.
     fn stop(&self, _endpoint: EndpointId) {
         {
             let mut state = self.state.lock();
@@ -353,7 +353,7 @@ impl Control for Arc<Dialer> {
     }
 }
 
-/// One of the two sockets that are joined.
+/// One of the two sockets being joined.
 struct End<'a> {
     host: Arc<dyn Host>,
     endpoint: &'a Arc<EndpointCore>,
@@ -393,7 +393,7 @@ impl<'a> End<'a> {
     }
 }
 
-/// Makes one pipe of two sockets.
+/// Makes the pipe between two sockets.
 fn join(
     dialer: &Dialer,
     endpoint: &Arc<EndpointCore>,
@@ -424,7 +424,7 @@ fn join(
     far.offer(near_far, send_back, &forth).map_err(|_| turned_away)?;
     near.offer(far_far, send_forth, &back).map_err(|_| {
         far_host.detach(far_pipe, DetachReason::PeerClosed);
-        // What the far end has sent meanwhile is ours, and we do not want it.
+        // Messages that the far end has sent meanwhile are ours to drop.
         back.close();
         let unread = pipe::discard(&back);
         near_host.counters().copies_turned_away.add(unread);
@@ -438,8 +438,8 @@ fn join(
     Ok(())
 }
 
-/// The ring for what `from` sends to `to`: it serves as the send queue of one and the receive queue
-/// of the other, and is as large as both.
+/// Makes the ring from `from` to `to`: the send queue of one and the receive queue of the other, as large as both
+/// together.
 fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, Arc<Ring>) {
     let (send, recv) = (from.bounds().0, to.bounds().1);
     let bounds = Bounds {

@@ -1,13 +1,13 @@
 //! Signal: where calls wait until they can go on.
 //!
-//! Owns the list of waiters of one socket and the rule by which they are woken. A waiter is a thread
-//! or a task; it says what it waits for, looks once more, and sleeps. Whoever changes something wakes
-//! the longest-waiting one that is concerned. Knows nothing of sockets or protocols: a key tells apart
-//! what is waited for.
+//! Owns the list of waiters of one socket and the rule by which they are woken. A waiter is a thread or a task:
+//! it registers for what it waits for, checks once more, and sleeps. A thread that changes something wakes the
+//! waiter that has waited longest for it. The signal knows nothing of sockets or protocols: a key says what is
+//! waited for.
 //!
-//! No wake-up is lost: a waiter registers under the lock under which it found nothing to do, and
-//! changes that are made without that lock (a bell) are followed by a fence and a look at the number
-//! of waiters, while a waiter that has registered makes a fence and looks for such changes.
+//! No wake-up is lost. A waiter registers under the lock under which it found nothing to do. A change that is
+//! made without that lock (a bell) is followed by a fence and a check for waiters, and a waiter that has
+//! registered makes a fence and checks for such changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,18 +22,18 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Rank, fence};
 #[derive(Debug)]
 pub(crate) struct Signal<K> {
     waiters: Mutex<Waiters<K>>,
-    /// How many are registered: lets a bell see without a lock that nobody waits.
+    /// The number of registered waiters: lets a bell see without a lock that nobody waits.
     registered: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Waiters<K> {
     next: u64,
-    /// By what they wait for, and within it in the order of arrival.
+    /// Sorted by what they wait for, then by arrival.
     sleeping: BTreeMap<WaiterId<K>, Sleeper>,
 }
 
-/// A place in the queue of those who wait for the same thing.
+/// The identity of a waiter, which is its position among those that wait for the same thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WaiterId<K> {
     interest: K,
@@ -41,7 +41,7 @@ pub(crate) struct WaiterId<K> {
 }
 
 impl<K> WaiterId<K> {
-    /// What is waited for.
+    /// What the waiter waits for.
     pub(crate) fn interest(self) -> K {
         self.interest
     }
@@ -52,24 +52,24 @@ impl<K> WaiterId<K> {
 pub(crate) enum Sleeper {
     /// A parked thread.
     Thread(Thread),
-    /// A thread that may be somewhere else than parked while it waits: whoever sent it there wakes it.
+    /// A thread that may wait elsewhere than parked, such as in a poll. The [`Wake`] wakes it there.
     Member(Thread, Arc<dyn Wake>),
     /// A task.
     Task(Waker),
 }
 
-/// Gets a waiting thread out of wherever it waits.
+/// Wakes a thread wherever it waits.
 pub(crate) trait Wake: fmt::Debug + Send + Sync {
-    /// Has `thread` look whether it is still asleep.
+    /// Makes `thread` check whether it is still asleep.
     fn wake(&self, thread: &Thread);
 }
 
-/// Who will enter the socket because of [`Signal::wake_any`].
+/// Whether [`Signal::wake_any`] has found somebody who will enter the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visitor {
     /// A thread.
     Sure,
-    /// A task, while others sleep. A task need not be polled for as long as it lives.
+    /// A task, while other waiters sleep. A woken task may never be polled again.
     Doubtful,
     /// No one, or a task on which no other call depends.
     Nobody,
@@ -80,8 +80,8 @@ impl Sleeper {
         match self {
             Self::Thread(thread) => thread.unpark(),
             Self::Member(thread, whereabouts) => whereabouts.wake(&thread),
-            // Foreign code: what it does wrong must not end the thread that wakes, which may be the
-            // one that serves all other sockets.
+            // Foreign code: its panic must not end the waking thread, which may be the one that serves all
+            // other sockets.
             Self::Task(waker) => {
                 contain("a task's waker", || waker.wake());
             }
@@ -95,49 +95,48 @@ impl<K: Ord + Copy> Signal<K> {
         Self { waiters: Mutex::new(Rank::Waiters, waiters), registered: AtomicUsize::new(0) }
     }
 
-    /// A new place at the end of the queue for `interest`.
+    /// Makes a waiter, last in the queue for `interest`.
     pub(crate) fn new_waiter(&self, interest: K) -> WaiterId<K> {
         let mut waiters = self.waiters.lock();
         waiters.next += 1;
         WaiterId { interest, number: waiters.next }
     }
 
-    /// Puts `sleeper` to wait at its place. Afterwards look once more for what a bell may have
-    /// announced, then sleep.
+    /// Registers a waiter. Afterwards, check once more whether a bell has announced anything, then sleep.
     pub(crate) fn register(&self, waiter: WaiterId<K>, sleeper: Sleeper) {
         let mut waiters = self.waiters.lock();
         waiters.sleeping.insert(waiter, sleeper);
         self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
         drop(waiters);
-        // Pairs with the fence in `wake_any`: either the bell sees us, or we see what it announced.
+        // Pairs with the fence in `wake_any`: either the bell sees this waiter, or the waiter sees what it
+        // announced.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the waiter is still asleep: nobody has woken it since it registered.
+    /// Whether nobody has woken the waiter since it registered.
     pub(crate) fn is_asleep(&self, waiter: WaiterId<K>) -> bool {
-        // Nobody is registered: nor is this one. Whoever takes one off says so afterwards.
+        // Without the lock if nobody is registered: the count falls after a waiter was removed.
         self.is_awaited() && self.waiters.lock().sleeping.contains_key(&waiter)
     }
 
-    /// Takes a waiter off. `false`: it has been woken already, and must pass on what it was woken
-    /// for if it does not use it.
+    /// Removes a waiter. `false`: it has been woken already, and must wake another one if it does not use what
+    /// it was woken for.
     pub(crate) fn cancel(&self, waiter: WaiterId<K>) -> bool {
         self.withdraw(waiter).is_some()
     }
 
-    /// Takes a waiter off, as [`cancel`](Self::cancel) does, and gives it back.
+    /// Removes a waiter, as [`cancel`](Self::cancel) does, and returns its sleeper.
     pub(crate) fn withdraw(&self, waiter: WaiterId<K>) -> Option<Sleeper> {
         self.remove(|sleeping| sleeping.remove(&waiter))
     }
 
-    /// Whether anybody waits. Asked under the lock under which waiters register, the answer holds
-    /// until that is given back.
+    /// Whether anybody waits. Under the lock under which waiters register, no waiter can come meanwhile.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
         self.registered.load(Ordering::Relaxed) > 0
     }
 
-    /// Wakes the one that has waited longest for `interest`.
+    /// Wakes the waiter that has waited longest for `interest`.
     pub(crate) fn wake(&self, interest: K) {
         // No fence: `interest` became ready under the lock under which waiters register.
         if self.registered.load(Ordering::Relaxed) == 0 {
@@ -152,8 +151,8 @@ impl<K: Ord + Copy> Signal<K> {
         }
     }
 
-    /// Wakes one waiter, whatever it waits for: it enters the socket, and so hands over what the
-    /// bell has announced to whomever it concerns.
+    /// Wakes one waiter, whatever it waits for: it enters the socket, whose protocol then handles what the bell
+    /// has announced.
     pub(crate) fn wake_any(&self) -> Visitor {
         // Pairs with the fence in `register`.
         fence(Ordering::SeqCst);
@@ -173,7 +172,7 @@ impl<K: Ord + Copy> Signal<K> {
         visitor
     }
 
-    /// Wakes everybody who waits for `interest`.
+    /// Wakes all waiters for `interest`.
     pub(crate) fn wake_every(&self, interest: K) {
         // As in `wake`.
         if self.registered.load(Ordering::Relaxed) == 0 {
@@ -188,7 +187,7 @@ impl<K: Ord + Copy> Signal<K> {
         woken.into_iter().for_each(Sleeper::wake);
     }
 
-    /// Wakes everybody.
+    /// Wakes all waiters.
     pub(crate) fn wake_all(&self) {
         let mut waiters = self.waiters.lock();
         let woken = std::mem::take(&mut waiters.sleeping);
@@ -208,12 +207,12 @@ impl<K: Ord + Copy> Signal<K> {
     }
 }
 
-/// All the places in the queue for `interest`.
+/// The ids of all waiters for `interest`.
 fn span<K: Copy>(interest: K) -> RangeInclusive<WaiterId<K>> {
     WaiterId { interest, number: 0 }..=WaiterId { interest, number: u64::MAX }
 }
 
-/// That no wake-up is lost, in every interleaving. Run with
+/// Shows that no wake-up is lost, in every interleaving. Run with
 /// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #[cfg(all(test, loom))]
 mod loom_models {
@@ -227,7 +226,7 @@ mod loom_models {
 
     const INTEREST: u32 = 0;
 
-    /// Waits as a task until `there`: look, register, look again.
+    /// Waits as a task until `there`: check, register, check again.
     fn wait(signal: &Signal<u32>, there: &AtomicBool) {
         let waiter = signal.new_waiter(INTEREST);
         loom::future::block_on(std::future::poll_fn(|cx| {

@@ -1,7 +1,6 @@
 //! Bells: how a socket learns what has happened to its pipes.
 //!
-//! Owns [`SocketBell`], which those at the far ends ring, and the rule by which somebody enters the socket
-//! for that.
+//! Owns [`SocketBell`], which the far ends ring, and the rule that decides which thread then enters the socket.
 
 use super::{Host, visits};
 use crate::interest::Interest;
@@ -9,37 +8,37 @@ use crate::message::PipeId;
 use crate::signal::{Signal, Visitor};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank, Weak, fence};
 
-/// What can be announced of a pipe.
+/// What can be announced about a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Edge {
-    /// There is something in the ring that had run empty.
+    /// The receive ring, which had run empty, has messages.
     Readable,
-    /// There is room in the ring that had run full, or it has run empty.
+    /// The send ring, which had run full, has room, or it has run empty.
     Writable,
 }
 
-/// A socket's bell: collects what has happened to its pipes until somebody enters the socket.
+/// A socket's bell: collects what has happened to its pipes until a thread enters the socket.
 ///
-/// Rung without the socket's lock, by the event loop or by another socket's threads.
-/// With cache lines of its own: others write here while the socket's threads look.
+/// Rung without the socket's lock, by the event loop or by another socket's threads. Has cache lines of its own,
+/// since others write to it while the socket's threads read.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct SocketBell {
     host: Weak<dyn Host>,
     edges: Mutex<Vec<(PipeId, Edge)>>,
-    /// Whether `edges` holds anything: lets those who enter the socket pass it by without a lock.
+    /// Whether `edges` holds anything. If not, an entry need not take its lock.
     pending: AtomicBool,
-    /// The protocol has something to do when a pipe is ready, whether anybody waits or not.
+    /// Whether the protocol has work to do when a pipe is ready, even if no call waits.
     busy: AtomicBool,
-    /// Somebody is shown what the socket is ready for: it is entered by whoever rings.
+    /// Whether anybody watches the socket's readiness: then the thread that rings enters it.
     watched: AtomicBool,
-    /// The protocol decides who is woken by what has arrived.
+    /// Whether the protocol decides which call an arrival wakes.
     filters: bool,
     pub(crate) signal: Signal<Interest>,
 }
 
 impl SocketBell {
-    /// `filters`: see [`Schedule::filters`](crate::protocol::Schedule::filters).
+    /// Makes a bell; for `filters` see [`Schedule::filters`](crate::protocol::Schedule::filters).
     pub(crate) fn new(host: Weak<dyn Host>, filters: bool) -> Self {
         Self {
             host,
@@ -52,24 +51,24 @@ impl SocketBell {
         }
     }
 
-    /// Announces `edge`. Never called under a socket's lock: a socket that filters or is watched is
-    /// entered.
+    /// Announces `edge`. Never called under a socket's lock, since it enters a socket that filters or is
+    /// watched.
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
         self.announce(pipe, edge);
         if self.filters && edge == Edge::Readable {
-            // No further: the far end of what filters hears of room, and is not entered for that.
+            // Goes no deeper: that entry rings the far end only for room, for which this one is not entered.
             if let Some(host) = self.host.upgrade() {
                 host.visit();
             }
         } else if self.watched.load(Ordering::Relaxed) {
-            // By this thread, which would otherwise find there what is not shown yet.
+            // By this thread, so that the readiness is shown when its call returns.
             if let Some(host) = self.host.upgrade() {
                 visits::visit(host);
             }
         } else if !self.finds_visitor()
             && let Some(host) = self.host.upgrade()
         {
-            // Not from here: we may be the end of a long chain of sockets that ring each other.
+            // Not from here: this may be the end of a long chain of sockets that ring each other.
             host.visit_later();
         }
     }
@@ -80,8 +79,8 @@ impl SocketBell {
         self.pending.store(true, Ordering::Release);
     }
 
-    /// Wakes one who waits, and so will enter the socket. `false`: there is nobody, and the socket has
-    /// to be entered.
+    /// Wakes one call that waits, which will enter the socket. `false`: no call waits, and the socket must be
+    /// entered.
     fn finds_visitor(&self) -> bool {
         match self.signal.wake_any() {
             Visitor::Sure => true,
@@ -96,8 +95,8 @@ impl SocketBell {
         self.watched.store(watched, Ordering::Relaxed);
     }
 
-    /// Whether the protocol is to be entered when a pipe is ready though nobody waits. `true` is
-    /// returned when something has been announced meanwhile for which nobody may come.
+    /// Sets whether the socket must be entered when a pipe is ready though no call waits. Returns `true` if
+    /// something was announced meanwhile for which nobody may come.
     ///
     /// Called under the socket's lock.
     #[inline]
@@ -109,18 +108,18 @@ impl SocketBell {
             return false;
         }
         self.busy.store(true, Ordering::Relaxed);
-        // Either a bell sees that we are busy, or we see what it announced.
+        // Either the thread that rings sees `busy`, or this one sees what it announced.
         fence(Ordering::SeqCst);
         self.is_pending()
     }
 
-    /// Whether something was announced that nobody has taken yet.
+    /// Whether something was announced that no entry has taken yet.
     #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Moves what was announced into `taken`, which must be empty.
+    /// Moves the announced edges into `taken`, which must be empty.
     pub(crate) fn take(&self, taken: &mut Vec<(PipeId, Edge)>) {
         if self.is_pending() {
             let mut edges = self.edges.lock();
@@ -130,7 +129,7 @@ impl SocketBell {
     }
 }
 
-/// That what is announced is handed over, in every interleaving. Run with
+/// Shows that every announced edge reaches the protocol, in every interleaving. Run with
 /// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #[cfg(all(test, loom))]
 mod loom_models {
@@ -141,7 +140,7 @@ mod loom_models {
     use crate::socket::Core;
     use crate::sync::Arc;
 
-    /// A socket that is entered by several threads: how much was handed over to its protocol.
+    /// A socket that several threads enter: counts the edges that its protocol has seen.
     struct Entered {
         bell: SocketBell,
         state: Mutex<usize>,
@@ -173,7 +172,7 @@ mod loom_models {
         }
     }
 
-    /// Nobody waits, and the bell is rung while the protocol becomes busy.
+    /// No call waits, and the bell is rung while the protocol becomes busy.
     #[test]
     fn what_is_announced_to_a_busy_socket_is_handed_over() {
         let mut model = loom::model::Builder::new();

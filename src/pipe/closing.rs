@@ -27,14 +27,14 @@ pub(crate) enum FinalWrite {
     Taken,
     /// The kernel has taken none of it.
     Refused,
-    /// Somebody else is writing.
+    /// Another thread is writing.
     Interrupted,
 }
 
 /// A connection that has something left to write.
 struct Unfinished {
     link: Arc<dyn FarLink>,
-    /// Until when the kernel is to take something.
+    /// The time by which the kernel must have taken something.
     patience: Instant,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
 }
 
 impl Unfinished {
-    /// Writes what the kernel takes now. Whether it is worth another look.
+    /// Writes what the kernel takes now. Says whether another attempt is worth it.
     fn goes_on(&mut self, end: Instant) -> bool {
         let now = Instant::now();
         if now >= end {
@@ -72,7 +72,7 @@ impl Unfinished {
                 self.patience = now + PATIENCE;
                 true
             }
-            // Whoever writes does not wait, so it is a matter of its processor.
+            // The thread that writes does not wait, so it only needs a processor.
             FinalWrite::Interrupted => true,
             FinalWrite::Refused => now < self.patience,
         }

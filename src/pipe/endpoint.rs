@@ -1,7 +1,7 @@
-//! Endpoints: what a program's handle, the socket and whoever establishes connections share of one.
+//! Endpoints: what the program's handle, the socket and the event loop share about one.
 //!
-//! Owns what is known of one endpoint, which the event loop keeps up to date and the program reads.
-//! Establishes nothing: see `establish.rs` and `io`.
+//! Owns the status of an endpoint, which the event loop updates and the program reads. Establishes nothing: see
+//! `establish.rs` and `io`.
 
 use std::fmt;
 use std::time::Instant;
@@ -26,10 +26,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The address, with the real port where port 0 was asked for: what others connect to.
+    /// The address that others connect to, with the real port if port 0 was bound.
     ///
-    /// A relative ipc path stays as it was given. It means the working directory at the time of the
-    /// call.
+    /// A relative ipc path stays as it was given, relative to the working directory at the time of the call.
     pub fn url(&self) -> String {
         self.core.url()
     }
@@ -44,10 +43,10 @@ impl Endpoint {
         self.core.listening
     }
 
-    /// How it stands: connected or not, and if not, why. Also after close.
+    /// The status now: whether it is connected, and if not, why. Also after close.
     ///
-    /// A moment's view: by the time it is looked at, the next attempt may be under way. For a bound ipc
-    /// endpoint it asks the system, each time, whether the socket file is still there.
+    /// It may be out of date when it is read, since the next attempt may be under way. For a bound ipc endpoint
+    /// each call asks the system whether the socket file is still there.
     pub fn status(&self) -> EndpointStatus {
         if self.core.is_forked() {
             return EndpointStatus::initial(EndpointState::Closed);
@@ -55,13 +54,14 @@ impl Endpoint {
         self.core.status()
     }
 
-    /// Closes the endpoint and the pipes it has made; the socket's other endpoints go on. When this
-    /// returns the address can be bound again, an ipc file is gone, and no event of a new pipe comes any
-    /// more: a header exchange that is completed at that moment is too late. What is queued for its pipes is written as when a socket is
-    /// closed: for up to 25 ms by this call, and by the I/O thread during [`Options::linger`](crate::Options::linger).
+    /// Closes the endpoint and the pipes that it has made; the socket's other endpoints go on.
     ///
-    /// Waits for an `accept` that is under way in another thread. A logger may close the endpoint from a
-    /// record written during one; then the address is free when that `accept` is over.
+    /// When this returns, the address can be bound again, an ipc file is gone, and no event of a new pipe comes
+    /// any more. Queued messages are written as when a socket is closed: for up to 25 ms by this call, and by the
+    /// I/O thread during [`Options::linger`](crate::Options::linger).
+    ///
+    /// Waits for an `accept` that is under way in another thread. If a logger closes the endpoint from a record
+    /// written during an `accept`, the address is free when that `accept` is over.
     ///
     /// # Errors
     ///
@@ -84,14 +84,14 @@ impl Endpoint {
     }
 }
 
-/// The number, what it does where, and how it stands.
+/// Writes the number, the direction, the address and the status.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({}, {self}: {})", self.id(), self.status())
     }
 }
 
-/// The address, and what the endpoint does there: `bound to tcp://127.0.0.1:5555`.
+/// Writes the direction and the address: `bound to tcp://127.0.0.1:5555`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", does(self.is_listening()), self.url())
@@ -109,25 +109,25 @@ pub(crate) struct EndpointCore {
     pub(crate) id: EndpointId,
     pub(crate) listening: bool,
     pub(crate) settings: EndpointSettings,
-    /// How long a message of a peer may be.
+    /// The limit on the length of a received message.
     pub(crate) recv_limit: RecvLimit,
     /// The socket.
     pub(crate) host: Weak<dyn Host>,
     url: String,
     status: Mutex<EndpointStatus>,
     closed: AtomicBool,
-    /// That it fails has been told, and it has not worked since.
+    /// Whether its failure has been logged, and it has not worked since.
     failing: AtomicBool,
-    /// That a peer was of the wrong kind has been told.
+    /// Whether a peer of the wrong protocol has been logged.
     misfit: AtomicBool,
     control: Box<dyn Control>,
-    /// In which process it was made.
+    /// The process that made it.
     origin: Origin,
 }
 
-/// Who works for an endpoint: listens or dials, over streams or inside the process.
+/// What listens or dials for an endpoint, over streams or inside the process.
 ///
-/// Called where a program opens and closes endpoints or asks about them, and when a pipe is gone.
+/// Called when the program opens or closes endpoints or asks about them, and when a pipe is gone.
 pub(crate) trait Control: fmt::Debug + Send + Sync {
     /// Stops accepting or connecting. Called once, with no lock held.
     fn stop(&self, endpoint: EndpointId);
@@ -135,12 +135,13 @@ pub(crate) trait Control: fmt::Debug + Send + Sync {
     /// Whether all peers are in this process.
     fn is_inproc(&self) -> bool;
 
-    /// What has become of the file through which others connect, if it is lost. Asks the system.
+    /// The error if the file through which others connect is lost. Asks the system.
     fn file_loss(&self) -> Option<AttemptError> {
         None
     }
 
-    /// A pipe of the endpoint is gone, and the endpoint is not closed. For who does not see for itself.
+    /// Reports that a pipe of the endpoint is gone, and the endpoint still open. For controls that do not see it
+    /// themselves.
     fn pipe_lost(&self, _endpoint: &EndpointCore) {}
 }
 
@@ -178,7 +179,7 @@ impl EndpointCore {
         self.url.clone()
     }
 
-    /// Who is at the other end of a stream of this endpoint.
+    /// The peer at the other end of a stream of this endpoint.
     pub(crate) fn peer(&self, pipe: PipeId, protocol: ProtocolId, ends: StreamPeer) -> Peer {
         Peer {
             pipe,
@@ -201,11 +202,10 @@ impl EndpointCore {
         status
     }
 
-    /// What has become of the file through which others connect, if it is lost. Asks the system, with no
-    /// lock held.
+    /// The error if the file through which others connect is lost. Asks the system, with no lock held.
     fn file_loss(&self) -> Option<AttemptError> {
         let loss = self.control.file_loss()?;
-        // Else it was removed by who closes the endpoint.
+        // A closed endpoint has removed it itself.
         (!self.is_closed()).then_some(loss)
     }
 
@@ -214,7 +214,7 @@ impl EndpointCore {
         self.control.is_inproc()
     }
 
-    /// Whether it is the endpoint of an ancestor of this process.
+    /// Whether the endpoint belongs to an ancestor of this process.
     fn is_forked(&self) -> bool {
         self.origin.is_ancestral()
     }
@@ -223,7 +223,7 @@ impl EndpointCore {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Stops accepting or connecting. `false` if it was stopped before. Its pipes are another matter.
+    /// Stops accepting or connecting, but closes no pipe. `false`: it was stopped before.
     pub(crate) fn stop(&self) -> bool {
         if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
             return false;
@@ -237,7 +237,7 @@ impl EndpointCore {
         true
     }
 
-    /// An attempt begins.
+    /// Notes that an attempt begins.
     pub(crate) fn connecting(&self) {
         self.change(|status| {
             status.state = EndpointState::Connecting;
@@ -246,27 +246,27 @@ impl EndpointCore {
         });
     }
 
-    /// An attempt, or an accept, failed.
+    /// Notes that an attempt, or an accept, failed.
     pub(crate) fn failed(&self, error: AttemptError) {
         self.change(|status| status.last_error = Some(error));
     }
 
-    /// It has failed: whether that is news, to be told louder than the failures that follow.
+    /// Notes a failure. Says whether it is the first since the endpoint worked, to be logged at a higher level.
     pub(crate) fn begins_to_fail(&self) -> bool {
         !self.failing.swap(true, Ordering::Relaxed)
     }
 
-    /// It has been connected: the next failure is news again.
+    /// Notes that it has worked: the next failure is the first again.
     pub(crate) fn has_worked(&self) {
         self.failing.store(false, Ordering::Relaxed);
     }
 
-    /// A peer was of the wrong kind: whether it is the first.
+    /// Notes a peer of the wrong protocol. Says whether it is the first.
     pub(crate) fn meets_first_misfit(&self) -> bool {
         !self.misfit.swap(true, Ordering::Relaxed)
     }
 
-    /// The next attempt is due at some time.
+    /// Notes when the next attempt is due.
     pub(crate) fn waits_until(&self, at: Instant) {
         self.change(|status| {
             status.state = EndpointState::Waiting;
@@ -274,7 +274,7 @@ impl EndpointCore {
         });
     }
 
-    /// The socket has accepted a pipe.
+    /// Notes that the socket has accepted a pipe.
     pub(crate) fn pipe_is_there(&self) {
         self.change(|status| {
             status.peers += 1;
@@ -285,13 +285,13 @@ impl EndpointCore {
         });
     }
 
-    /// A pipe is gone for the socket.
+    /// Notes that a pipe is gone for the socket.
     pub(crate) fn pipe_is_gone(&self) {
         let mut status = self.status.lock();
         status.peers = status.peers.saturating_sub(1);
     }
 
-    /// A pipe of this endpoint is gone. Called with no lock held.
+    /// Tells the control that a pipe of this endpoint is gone. Called with no lock held.
     pub(crate) fn pipe_lost(&self) {
         if !self.is_closed() {
             self.control.pipe_lost(self);

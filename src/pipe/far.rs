@@ -26,43 +26,43 @@ pub(crate) enum FarEnd {
 pub(crate) struct FarSocket {
     pub(crate) host: Weak<dyn Host>,
     pub(crate) bell: Arc<SocketBell>,
-    /// The other socket's name for this pipe.
+    /// The other socket's id for this pipe.
     pub(crate) pipe: PipeId,
 }
 
-/// A stream connection, driven by an event loop and by whoever sends.
+/// A stream connection, driven by an event loop and by threads that send.
 ///
-/// Each call writes to the kernel or tells the loop something, and none is made under a socket's lock. A
-/// message passes by: it goes through the ring.
+/// Each call writes to the kernel or posts to the loop, and none is made under a socket's lock. Messages do not
+/// pass through here: they go through the ring.
 pub(crate) trait FarLink: fmt::Debug + Send + Sync {
-    /// Announces `edge`. What is to be read is written to the kernel in here if the calling thread had
-    /// better.
+    /// Announces `edge`. If messages are to be written, and it is better for the calling thread to write them,
+    /// it does so in here.
     fn ring(&self, edge: Edge);
 
-    /// Writes what is queued, once: the caller has seen that it is enough for a write. Whoever has the
-    /// duty to write keeps it.
+    /// Writes once, when the caller has seen that a batch is queued. The duty to write the remainder stays where
+    /// it is.
     fn write_batch(&self);
 
     /// Writes what can be written without waiting, and leaves the remainder to the event loop.
     fn close(&self, linger: Duration);
 
-    /// Writes what the kernel takes, but not beyond `until`; if that is all, the peer is told that nothing
-    /// follows. For the thread that closes the pipe.
+    /// Writes what the kernel takes until `until`; if that is all, tells the peer that nothing follows. For the
+    /// thread that closes the pipe.
     fn write_before_close(&self, until: Instant) -> FinalWrite;
 
-    /// Has the event loop write what is queued and close the connection, after at most `linger`.
+    /// Posts to the event loop to write what is queued and close the connection, after at most `linger`.
     fn post_close(&self, linger: Duration);
 }
 
 impl FarEnd {
-    /// Whether what is sent is the far end's at once, and no more ours to account for: inside the process
-    /// our send ring is its receive ring.
+    /// Whether a sent message belongs to the far end at once, which then accounts for it: over inproc our send
+    /// ring is its receive ring.
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         matches!(self, Self::Socket(_))
     }
 
-    /// The connection, where it is one.
+    /// The connection, if it is one.
     pub(crate) fn link(&self) -> Option<&Arc<dyn FarLink>> {
         match self {
             Self::Link(link) => Some(link),
@@ -70,8 +70,8 @@ impl FarEnd {
         }
     }
 
-    /// Announces `edge` to the far end. Never called under a socket's lock: a link writes to the
-    /// kernel in here if it had better.
+    /// Announces `edge` to the far end. Never called under a socket's lock: a link may write to the kernel in
+    /// here.
     pub(crate) fn ring(&self, edge: Edge) {
         match self {
             Self::Link(link) => link.ring(edge),
@@ -79,8 +79,8 @@ impl FarEnd {
         }
     }
 
-    /// Tells the far ends that this side is done with their pipes, and gives the kernel first what it
-    /// takes for them: the process may end right after. Never called under a socket's lock.
+    /// Gives the kernel what it takes of the queued messages, since the process may end right after, and tells
+    /// the far ends that this side is done. Never called under a socket's lock.
     pub(crate) fn close_all(fars: impl IntoIterator<Item = Self>, linger: Duration) {
         let mut links = Vec::new();
         for far in fars {

@@ -1,7 +1,7 @@
 //! The host: a socket as the layers below it see it.
 //!
-//! Owns [`Host`], the one door by which lower layers call up into a socket; [`NewPipe`], what they bring it;
-//! and [`Postponed`], who would bring a pipe and may not yet.
+//! Owns [`Host`], the one interface through which lower layers call up into a socket; [`NewPipe`], what they
+//! bring it; and [`Postponed`], one that may not bring a pipe yet.
 
 use std::fmt;
 
@@ -15,27 +15,27 @@ use crate::ring::{Bounds, Producer, Ring};
 use crate::stats::Counters;
 use crate::sync::Arc;
 
-/// Whether a socket takes in new pipes, by what peers that have left have left behind.
+/// Whether a socket takes in new pipes, which depends on what departed peers have left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intake {
     /// As many as come.
     Free,
     /// One at a time: its peer may leave at once, and leave more behind than there is room for.
     Single,
-    /// None until the program has received. Who asked is told then.
+    /// None until the program has received. Then it tells those that asked.
     Shut,
 }
 
-/// Who would bring a socket a new pipe, or the last of one, and waits for the program to receive.
+/// One that would bring a socket a new pipe, or the last messages of one, and waits for the program to receive.
 pub(crate) struct Postponed(Box<dyn FnOnce() + Send>);
 
 impl Postponed {
-    /// `ask_again` only posts: it runs in the thread that has received.
+    /// Makes one whose `ask_again` only posts, since it runs in the thread that has received.
     pub(crate) fn new(ask_again: impl FnOnce() + Send + 'static) -> Self {
         Self(Box::new(ask_again))
     }
 
-    /// Has it ask again, and not by the calling thread. Never called under a socket's lock.
+    /// Lets it ask again, on another thread. Never called under a socket's lock.
     pub(crate) fn ask_again(self) {
         (self.0)();
     }
@@ -49,13 +49,13 @@ impl fmt::Debug for Postponed {
 
 /// A socket as the layers below it see it.
 pub(crate) trait Host: Send + Sync + fmt::Debug {
-    /// Our protocol's number, and the number a peer must announce.
+    /// The number of the socket's protocol, and the number that a peer must announce.
     fn identity(&self) -> (ProtocolId, ProtocolId);
 
     /// Whether nothing is ever sent on its pipes.
     fn never_sends(&self) -> bool;
 
-    /// Whether it has one pipe at a time: its connections are then seen in their order only on one loop.
+    /// Whether it has one pipe at a time. All its connections must then be on one loop, which sees their order.
     fn is_exclusive(&self) -> bool;
 
     /// The bounds of a pipe's send and receive queue.
@@ -67,21 +67,20 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// The counters.
     fn counters(&self) -> &Arc<Counters>;
 
-    /// For log records.
+    /// The name for log records.
     fn name(&self) -> &str;
 
-    /// Says that a peer is there, complete and compatible, and is being decided about: its first event.
-    /// Followed by `attach` or by `turn_away`, and the last of them. Not if the socket or the endpoint is
-    /// closed.
+    /// Announces a peer that is connected and compatible, and about which the program is to decide: its first
+    /// event. `attach` or `turn_away` must follow. Fails if the socket or the endpoint is closed.
     fn announce(&self, peer: &Peer, endpoint: &EndpointCore) -> Result<(), DetachReason>;
 
-    /// Whether the program is to be asked about peers.
+    /// Whether the program decides about peers, by an `admit` callback.
     fn asks(&self) -> bool;
 
     /// Runs the program's `admit` callback. Called with no lock held: it takes as long as it likes.
     fn admits(&self, peer: &Peer) -> bool;
 
-    /// Says that a peer which was announced is not let in.
+    /// Reports that an announced peer is not let in.
     fn turn_away(&self, peer: &Peer, reason: DetachReason);
 
     /// Offers the pipe of a peer that was announced and admitted.
@@ -90,22 +89,21 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Whether the protocol would reject any pipe that is offered now.
     fn is_full(&self) -> bool;
 
-    /// Whether so many peers are being decided about that `listener` is to accept no more. Then it is told
-    /// when they have become fewer.
+    /// Whether so many decisions about peers are under way that `listener` must accept no more. If so, tells it
+    /// when there are fewer.
     fn is_crowded(&self, listener: Postponed) -> bool;
 
-    /// Whether the socket takes in new pipes now. If it is shut, `newcomer` is told when to ask again:
-    /// when enough has been received, or there is no more to wait for.
+    /// Whether the socket takes in new pipes now. If not, tells `newcomer` when to ask again: when the program
+    /// has received enough, or there is nothing left to wait for.
     fn intake(&self, newcomer: Postponed) -> Intake;
 
-    /// Says that a pipe is gone. What its receive ring holds stays readable.
+    /// Reports that a pipe is gone. The messages in its receive ring stay readable.
     fn detach(&self, pipe: PipeId, reason: DetachReason);
 
-    /// Whether messages that a lost pipe has not transmitted are to be given back.
+    /// Whether the protocol takes back messages that a lost pipe has not transmitted.
     fn wants_unsent(&self) -> bool;
 
-    /// Takes back the messages that a lost pipe has not transmitted, not even in part, out of its
-    /// send ring.
+    /// Takes back the messages of which a lost pipe has transmitted no byte, out of its send ring.
     fn take_back(&self, pipe: PipeId, send: &Ring);
 
     /// Releases the memory of a pipe's send ring if it is empty; says whether it has none now.
@@ -120,7 +118,7 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Runs the protocol's timers.
     fn expire(&self);
 
-    /// Has the event loop visit the socket soon: the calling thread may be deep inside another socket.
+    /// Posts a visit to the event loop, since the calling thread may be deep inside another socket.
     fn visit_later(&self);
 
     /// Enters the socket, so that its protocol handles what the bell has announced.
@@ -132,9 +130,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 pub(crate) struct NewPipe {
     pub(crate) lease: PipeLease,
     pub(crate) peer: Peer,
-    /// What we send; the far end consumes it.
+    /// The ring of what we send, which the far end consumes.
     pub(crate) send: Producer,
-    /// What we receive; the far end produces it.
+    /// The ring of what we receive, which the far end fills.
     pub(crate) recv: Arc<Ring>,
     pub(crate) far: FarEnd,
     pub(crate) endpoint: Arc<EndpointCore>,

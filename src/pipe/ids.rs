@@ -1,7 +1,6 @@
-//! Pipe ids: which are in use in this process.
+//! Pipe ids: the numbers of the pipes of this process.
 //!
-//! Owns the numbering. No two live pipes share an id, and ids begin anywhere, so that those of two processes
-//! mostly differ.
+//! No two live pipes share an id. Ids begin at a random number, so that those of two processes mostly differ.
 
 use std::collections::HashSet;
 
@@ -26,7 +25,7 @@ struct Ids {
 pub(crate) struct PipeLease(PipeId);
 
 impl PipeLease {
-    /// The next id that no live pipe of the process has.
+    /// Takes the next id that no live pipe of the process has.
     pub(crate) fn new() -> Self {
         let mut ids = IDS.get().lock();
         loop {

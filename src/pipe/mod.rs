@@ -1,17 +1,17 @@
-//! Pipes: what joins two sockets, seen from one of them.
+//! Pipes: connections between two sockets, seen from one of them.
 //!
-//! A pipe is two rings and two bells. The rings carry framed messages, one in each direction; a bell
-//! says "look here" when the far end had gone to sleep. For a stream the far ends are held by its
-//! connection, for inproc by the other socket. To the socket that makes two differences only: whose a message
-//! is once it is in the ring, and whether it can be written.
+//! A pipe is two rings and two bells. The rings carry framed messages, one in each direction; a bell wakes the
+//! far end if it has gone to sleep. The far end is a connection for a stream, and the other socket for inproc.
+//! To the socket that makes only two differences: who accounts for a message in the ring, and whether the caller
+//! can write it.
 //!
 //! | file | |
 //! |---|---|
-//! | `far` | who is at the far ends |
-//! | `closing` | what a closing socket still writes itself |
-//! | `bell`, `visits` | how a socket learns what has happened to its pipes, and who enters it for that |
-//! | `host` | the socket, for those who bring it pipes |
-//! | `endpoint`, `recv_limit` | what made a pipe: shared by the program, the socket and who connects |
+//! | `far` | the far ends |
+//! | `closing` | what a closing socket writes itself |
+//! | `bell`, `visits` | how a socket learns what has happened to its pipes, and which thread enters it |
+//! | `host` | the socket, for the layers that bring it pipes |
+//! | `endpoint`, `recv_limit` | what made a pipe: shared by the program, the socket and the event loop |
 //! | `ids` | the numbering of pipes |
 
 mod bell;
@@ -34,7 +34,7 @@ pub(crate) use far::{FarEnd, FarLink, FarSocket};
 pub(crate) use host::{Host, Intake, NewPipe, Postponed};
 pub(crate) use ids::PipeLease;
 
-/// Empties a ring whose messages nobody will consume any more; says how many there were.
+/// Empties a ring whose messages nobody will consume any more, and returns how many there were.
 pub(crate) fn discard(ring: &Ring) -> u64 {
     let _bodies = body::put_off();
     let mut consumer = ring.consumer();

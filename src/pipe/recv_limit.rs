@@ -1,12 +1,14 @@
-//! The size that a peer may announce, where its connection reads it and the options change it.
+//! The limit on the size of a received message, shared by connections, which read it, and options, which change
+//! it.
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// What a peer may announce: of one endpoint, or of all that have their socket's. May change at any time.
+/// The size that a peer may announce: of one endpoint, or of all endpoints that have the limit of their socket.
+/// May change at any time.
 #[derive(Clone, Debug)]
 pub(crate) struct RecvLimit(Arc<AtomicU64>);
 
-/// No frame can announce so much.
+/// No limit: no frame can announce so much.
 const ANY_SIZE: u64 = u64::MAX;
 
 impl RecvLimit {

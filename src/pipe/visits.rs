@@ -1,10 +1,10 @@
-//! Visits: the sockets that a thread has rung and enters itself.
+//! Visits: entries into sockets by the thread that has rung them.
 //!
-//! Who rings a socket that is watched has it look at once, so that what is shown is never behind what is
-//! there. The socket may ring another one meanwhile, and so on. That one is entered afterwards, not from
-//! within: a long chain of sockets would take a deep stack.
+//! A thread that rings a watched socket enters it at once, so that the readiness it shows is never out of date.
+//! The socket may ring another one meanwhile, and so on. The thread enters that one afterwards, not from within:
+//! a long chain of sockets would take a deep stack.
 //!
-//! Owns the list of those that each thread has still to enter.
+//! Owns the list of sockets that each thread has yet to enter.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,17 +12,17 @@ use std::collections::VecDeque;
 use crate::pipe::Host;
 use crate::sync::Arc;
 
-/// How many sockets a thread enters for one that it has rung. More are left to the I/O thread: sockets
-/// that ring each other without end must not keep a caller.
+/// Enter at most this many sockets for one that was rung, and leave more to the I/O thread: sockets that ring
+/// each other without end must not hold up a caller.
 const MOST: usize = 64;
 
 thread_local! {
-    /// `None` while the thread visits nobody.
+    /// `None` while the thread makes no visit.
     static WAITING: RefCell<Option<VecDeque<Arc<dyn Host>>>> = const { RefCell::new(None) };
 }
 
-/// Has the calling thread enter the socket: now, or after those it is on its way to. Never called under a
-/// socket's lock.
+/// Enters the socket: now, or after those that the thread is already visiting. Never called under a socket's
+/// lock.
 pub(crate) fn visit(host: Arc<dyn Host>) {
     let Ok(on_the_way) = WAITING.try_with(|waiting| waiting.borrow().is_some()) else {
         // The thread is about to end.
@@ -42,7 +42,7 @@ pub(crate) fn visit(host: Arc<dyn Host>) {
     }
 }
 
-/// One round of visits. Who has not been visited when it ends is left to the I/O thread.
+/// One round of visits. Sockets that are left when it ends are left to the I/O thread.
 struct Round;
 
 impl Round {

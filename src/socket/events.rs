@@ -1,8 +1,8 @@
-//! Pipe events: who comes, who goes, and why.
+//! Pipe events: which peers come and go, and why.
 //!
-//! Owns the subscribers of one socket and what they have not read yet. Events are put into bounded
-//! queues, never into a callback: a subscriber may do with them, and with the socket, whatever it
-//! likes. A subscriber that does not read misses the newest events, and is told how many.
+//! Owns the subscribers of one socket and their unread events. Events go into bounded queues, never into a
+//! callback, so a subscriber may do anything with the socket. A subscriber that does not read misses the newest
+//! events, and can ask how many.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,15 +25,15 @@ const UNREAD: usize = 1024;
 pub struct PipeEvent {
     /// What happened.
     pub kind: PipeEventKind,
-    /// To which pipe.
+    /// The peer at the other end of the pipe.
     pub peer: Peer,
 }
 
 /// What can happen to a pipe.
 ///
-/// For each pipe: `Attaching`, then `Attached` unless it is turned away, then `Detached`; each at
-/// most once, and every `Attaching` is followed by exactly one `Detached`. A connection that fails
-/// before its header is accepted raises no event.
+/// Each pipe raises `Attaching`, then `Attached` unless it is turned away, then `Detached`. Each comes at most
+/// once, and every `Attaching` is followed by exactly one `Detached`. A connection that fails before its header
+/// is accepted raises no event.
 ///
 /// The rules in full: [semantics, 13](crate::spec::semantics#13-pipes-and-pipe-events).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +49,7 @@ pub enum PipeEventKind {
     Detached(DetachReason),
 }
 
-/// The kind in lower case, with the reason for which a pipe is gone: `detached: the peer closed the
-/// connection`.
+/// Writes the kind in lower case, and why a pipe is gone: `detached: the peer closed the connection`.
 impl fmt::Display for PipeEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,7 +60,7 @@ impl fmt::Display for PipeEventKind {
     }
 }
 
-/// The peer and what has happened: `rep at tcp://127.0.0.1:5555 attached`.
+/// Writes the peer and what happened: `rep at tcp://127.0.0.1:5555 attached`.
 impl fmt::Display for PipeEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.peer, self.kind)
@@ -77,7 +76,7 @@ pub struct Events {
     inbox: Arc<Inbox>,
     /// The socket's name, for errors.
     socket: Box<str>,
-    /// In which process the socket was made, or this.
+    /// The process that made the socket, or this.
     origin: Origin,
 }
 
@@ -108,7 +107,7 @@ enum Silence {
 }
 
 impl Events {
-    /// Those of a socket that this process has inherited by a fork: there are none.
+    /// The events of a socket that this process has inherited by a fork: none.
     pub(super) fn in_child(socket: &str, origin: Origin) -> Self {
         Self { inbox: Arc::default(), socket: socket.into(), origin }
     }
@@ -123,7 +122,7 @@ impl Events {
         self.recv_until(None).map_err(|silence| self.error(silence, Duration::MAX))
     }
 
-    /// Waits for the next event, but not longer than `timeout`. Zero: looks once; `Duration::MAX`: forever.
+    /// Waits for the next event, up to `timeout`. Zero: checks once; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
@@ -133,7 +132,7 @@ impl Events {
             .map_err(|silence| self.error(silence, timeout))
     }
 
-    /// The next event, if there is one now.
+    /// Returns the next event if there is one now.
     ///
     /// # Errors
     ///
@@ -146,7 +145,7 @@ impl Events {
         })
     }
 
-    /// How many events came while 1024 were unread, and were not kept.
+    /// The number of events that were lost because 1024 were unread.
     pub fn missed(&self) -> u64 {
         if self.origin.is_ancestral() { 0 } else { self.inbox.state.lock().missed }
     }
@@ -204,7 +203,7 @@ impl fmt::Debug for Events {
     }
 }
 
-/// Subscribers for whom there is news. To wake them may be a system call: done with no lock held.
+/// Subscribers that have a new event. Waking them may be a system call, so it happens with no lock held.
 #[must_use = "a subscriber that waits sleeps on until it is woken"]
 #[derive(Default)]
 pub(super) struct Told(Vec<Arc<Inbox>>);
@@ -222,7 +221,7 @@ impl Told {
 /// The subscribers of one socket.
 pub(crate) struct EventHub {
     subscribers: Mutex<Vec<Weak<Inbox>>>,
-    /// Lets pipes come and go without a lock where nobody listens.
+    /// The number of subscribers. Without any, pipes come and go without taking the lock.
     count: AtomicUsize,
 }
 
@@ -241,7 +240,7 @@ impl EventHub {
         Events { inbox, socket: socket.into(), origin: Origin::now() }
     }
 
-    /// Tells every subscriber. Those who are too far behind are counted in `missed`.
+    /// Gives every subscriber the event. Counts in `missed` those whose queue is full.
     pub(super) fn emit(&self, kind: PipeEventKind, peer: &Peer, missed: &Counter) -> Told {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Told::default();
@@ -256,7 +255,7 @@ impl EventHub {
         })
     }
 
-    /// Says that no more events will come.
+    /// Ends all subscriptions: no more events will come.
     pub(super) fn close(&self) -> Told {
         self.each(|inbox| inbox.closed = true)
     }

@@ -1,13 +1,12 @@
-//! Watches: what a socket tells event loops that are not ours.
+//! Watches: the readiness of a socket, shown to pollers and to the program's own event loops.
 //!
-//! Owns the flags that say, at any time, whether a call would have to wait, and the two ways to show
-//! them: a descriptor that can be polled, and a slot in a [`Poller`](crate::Poller). A socket that
-//! nobody watches has no flags and pays nothing.
+//! Owns the flags that say whether a call would have to wait, and the two ways to show one: a descriptor that
+//! can be polled, and a slot in a [`Poller`](crate::Poller). A socket that nobody watches has no flags and pays
+//! nothing.
 //!
-//! Whether a call would wait is decided under the socket's lock, at the end of each entry; it is shown
-//! when the lock has been given back, for that may be a system call. Between the two others may decide
-//! anew, and show before us: therefore what is shown is not what was decided by whoever shows, but what
-//! was decided last.
+//! An entry decides each flag under the socket's lock, at its end, and shows it after the lock is given back,
+//! because that may take a system call. In between, another thread may decide anew and show first. So a thread
+//! shows the latest decision, not its own.
 
 use std::fmt;
 use std::io;
@@ -22,29 +21,31 @@ use crate::sys::Origin;
 
 /// Whether a socket is ready, as a descriptor that fits any event loop.
 ///
-/// The descriptor is *readable* exactly while the call in question would not have to wait: a
-/// `try_recv` if it comes from `recv_readiness`, a `try_send` if it comes from `send_readiness`. That
-/// goes for as long as it is so, not only when it begins (level-triggered), however many threads use
-/// the socket. Where several receive, another one may of course be faster; then `try_recv` says
-/// `WouldBlock` and the descriptor is not readable any more. A closed socket is ready for everything:
-/// its calls fail at once. A queue that has been full is ready for sending again when it is at most half
-/// full, which is also when a send that waits is woken.
+/// The descriptor is *readable* exactly while the call in question would not have to wait: `try_recv` for a
+/// descriptor from `recv_readiness`, `try_send` for one from `send_readiness`. It is level-triggered, however
+/// many threads use the socket. If several receive, another one may be faster: then `try_recv` fails with
+/// `WouldBlock`, and the descriptor is no longer readable. A closed socket is ready for everything, because its
+/// calls fail at once. A queue that has been full is ready for sending again when it is at most half full, which
+/// is also when a waiting send is woken.
 ///
-/// Only poll the descriptor. What is read from it or written to it is no message, and makes it say what
-/// is not so. It is closed when this is dropped; the socket is not kept open by it.
+/// Only poll the descriptor. Never read or write it: its bytes are no messages, and it would then show the wrong
+/// state. Dropping this value closes the descriptor; the descriptor does not keep the socket open.
 ///
-/// What a call changes is shown when it returns: on the socket itself, and over inproc on its peers too.
-/// What comes over a connection is shown as it comes in; in a runtime without an I/O thread that is before
-/// `turn` returns. The end of a survey is shown once the I/O thread has looked at the clock;
-/// [`is_ready`](Self::is_ready) looks itself. A peer that has just gone counts as room until the
-/// socket has heard of it: then `try_send` says `WouldBlock`, and the descriptor is not readable any more.
+/// # When it changes
 ///
-/// While there is one, whoever brings something looks into the socket, the I/O thread or the peer that
-/// sends over inproc, and no thread that waits in a call turns the event loop in place of the I/O thread. A system call is made each time the
-/// socket becomes ready, or is no more; none while it stays so. Each call on a socket looks for all who
-/// watch it or its contexts, so that thousands of them on one socket are felt. In a runtime without an
-/// I/O thread nothing changes unless somebody turns it. Each call that makes one makes another
-/// descriptor.
+/// A call has updated the descriptors of its socket, and over inproc those of its peers, when it returns. A
+/// message that arrives over a connection updates them as it comes in; in a runtime without an I/O thread, before
+/// `turn` returns. The end of a survey updates them when the I/O thread has read the clock;
+/// [`is_ready`](Self::is_ready) reads it itself. A peer that has just gone counts as room until the socket has
+/// heard of it: `try_send` then fails with `WouldBlock`, and the descriptor is no longer readable.
+///
+/// # Cost
+///
+/// Each change takes one system call. Each call on a socket checks all watches of the socket and its contexts,
+/// so thousands of them slow it down. While a socket is watched, the I/O thread, or the peer that sends over
+/// inproc, enters it for each arrival, and no waiting thread turns the event loop in place of the I/O thread. In
+/// a runtime without an I/O thread nothing changes unless the program turns it. Each call of `recv_readiness`
+/// and `send_readiness` makes a new descriptor.
 ///
 /// ```
 /// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
@@ -61,15 +62,15 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Makes a descriptor and has `watch` tell the socket of it.
+    /// Makes a descriptor, and lets `watch` begin a watch that shows by it.
     pub(crate) fn new(watch: impl FnOnce(Beacon) -> Watching) -> io::Result<Self> {
         let descriptor = Arc::new(Descriptor::new()?);
         let watching = watch(Beacon::Descriptor(Arc::clone(&descriptor)));
         Ok(Self { watching, descriptor })
     }
 
-    /// Whether the call would not have to wait. Looks now, and has the descriptor say the same; makes no
-    /// system call unless that is news.
+    /// Whether the call would not have to wait. Checks now, and updates the descriptor; makes a system call only
+    /// if that changes.
     pub fn is_ready(&self) -> bool {
         if self.watching.origin.is_ancestral() {
             return true; // its calls fail at once
@@ -123,17 +124,17 @@ impl Beacon {
     }
 }
 
-/// One watch of a socket, seen by who watches. It ends when this is dropped.
+/// One watch of a socket, held by its watcher. Dropping it ends the watch.
 #[derive(Debug)]
 pub(crate) struct Watching {
     flag: Arc<Flag>,
     host: Weak<dyn Host>,
-    /// In which process the socket was made, or this.
+    /// The process that made the socket, or this.
     origin: Origin,
 }
 
 impl Watching {
-    /// Has the socket decide anew.
+    /// Enters the socket, which decides anew.
     fn look(&self) {
         if let Some(host) = self.host.upgrade() {
             host.visit();
@@ -144,25 +145,25 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.flag.end();
-        // The watch is taken off the list in there, and what it has of the runtime is given back.
+        // The entry takes the watch off the list, and gives its claim on the event loop back.
         self.look();
     }
 }
 
-/// Whether a call would not have to wait: what was decided last, and what is shown.
+/// Whether a call would not have to wait: the latest decision, and what is shown.
 #[derive(Debug)]
 pub(crate) struct Flag<B = Beacon> {
-    /// Stored under the socket's lock only.
+    /// The latest decision. Stored only under the socket's lock.
     ready: AtomicBool,
     ended: AtomicBool,
-    /// What `beacon` shows. Held while that changes.
+    /// What `beacon` shows. The lock is held while that changes.
     shown: Mutex<bool>,
     beacon: B,
-    /// Has the I/O thread turn the loop, once there is one.
+    /// Makes the I/O thread turn the loop, once there is one.
     claim: Mutex<Option<WaitingTask>>,
 }
 
-/// What a flag is shown by.
+/// The way to show a flag.
 pub(crate) trait Show {
     fn show(&self, ready: bool);
 }
@@ -184,9 +185,10 @@ impl<B: Show> Flag<B> {
         })
     }
 
-    /// Decides. Called under the socket's lock; who is told that it is news has to call `show`.
+    /// Decides, and says whether that is a change: the caller must then call `show`. Called under the socket's
+    /// lock.
     fn decide(&self, ready: bool) -> bool {
-        // Relaxed: whoever stores last under the lock shows afterwards, and reads this or what is later.
+        // Relaxed: the thread that stores last under the lock shows afterwards, and reads this or a later value.
         let before = self.ready.load(Ordering::Relaxed);
         self.ready.store(ready, Ordering::Relaxed);
         before != ready
@@ -197,7 +199,7 @@ impl<B: Show> Flag<B> {
         *self.shown.lock()
     }
 
-    /// Shows what was decided last. Called with no lock held.
+    /// Shows the latest decision. Called with no lock held.
     pub(crate) fn show(&self) {
         let mut shown = self.shown.lock();
         let ready = self.ready.load(Ordering::Relaxed);
@@ -207,8 +209,8 @@ impl<B: Show> Flag<B> {
         }
     }
 
-    /// Has the I/O thread turn the loop for as long as somebody watches. Called with no lock held: it may
-    /// have to be woken.
+    /// Makes the I/O thread turn the loop for as long as the watch lasts. Called with no lock held: the thread
+    /// may have to be woken.
     pub(crate) fn claim(&self, leadership: Option<&Arc<Leadership>>) {
         let mut claim = self.claim.lock();
         if claim.is_none() {
@@ -216,7 +218,7 @@ impl<B: Show> Flag<B> {
         }
     }
 
-    /// Nobody watches any more.
+    /// Ends the watch.
     fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
@@ -229,11 +231,11 @@ impl<B: Show> Flag<B> {
 /// Whether the call that is watched would not have to wait.
 type Test<P> = Box<dyn FnMut(&mut P, &mut SocketPort<'_>) -> bool + Send>;
 
-/// One watch of a socket, seen from within.
+/// One watch of a socket, held by the socket.
 pub(super) struct Watch<P: Protocol> {
     flag: Arc<Flag>,
     test: Test<P>,
-    /// The event loop knows of it, as far as there is one.
+    /// Whether the event loop, if there is one, knows of it.
     claimed: bool,
 }
 
@@ -268,27 +270,27 @@ impl<P: Protocol> Core<P> {
         Watching { flag, host: self.host(), origin: Origin::now() }
     }
 
-    /// Has watches look again at what is not the protocol's.
+    /// Checks all watches, after a change that the protocol does not know of.
     pub(crate) fn tell_watches(&self) {
         self.enter(|_| ());
     }
 }
 
 impl<P: Protocol> Entry<'_, P> {
-    /// Decides anew what those who watch are told. The last thing of an entry.
+    /// Decides all flags anew. The last step of an entry.
     #[cold]
     pub(crate) fn look_for_watches(&mut self) {
         let mut watches = std::mem::take(&mut self.state.watches);
         watches.retain(|watch| {
             let has_ended = watch.flag.has_ended();
             if has_ended {
-                // It may be the last to know of a descriptor, which is closed once the lock is given back.
+                // This may be the last reference to a descriptor, which must be closed after the lock.
                 self.state.effects.rare().unwatched.push(Arc::clone(&watch.flag));
             }
             !has_ended
         });
-        // To look for one may bring a message for another, who was looked for before: then somebody was
-        // woken. That ends: nobody loses by a look what he has.
+        // Testing one watch may bring a message for another that was tested before; then a waiter was woken, and
+        // all are tested again. That ends, since a test takes no message away from anybody.
         loop {
             let woken = self.state.effects.wakes.len();
             watches.iter_mut().for_each(|watch| self.look_for(watch));
@@ -313,15 +315,15 @@ impl<P: Protocol> Entry<'_, P> {
     }
 }
 
-/// The socket is closed, and ready for everything: ends the watches. The flags are to be shown once the
-/// lock is given back.
+/// Ends all watches of a closed socket, which is ready for everything. Returns the flags to show once the lock
+/// is given back.
 pub(super) fn raise_all<P: Protocol>(watches: &mut Vec<Watch<P>>) -> Vec<Arc<Flag>> {
     let flags: Vec<_> = std::mem::take(watches).into_iter().map(|watch| watch.flag).collect();
     flags.iter().for_each(|flag| _ = flag.decide(true));
     flags
 }
 
-/// A descriptor that is readable or not, as we say.
+/// A descriptor that can be made readable.
 #[derive(Debug)]
 pub(crate) struct Descriptor(system::Inner);
 
@@ -377,7 +379,7 @@ mod system {
     }
 }
 
-/// Where there is no eventfd, and with `--cfg sinew_socketpair`, by which it is tested on Linux.
+/// For systems without eventfd. `--cfg sinew_socketpair` selects it on Linux, for tests.
 #[cfg(any(not(any(target_os = "linux", target_os = "android")), sinew_socketpair))]
 mod system {
     use std::io::{self, Read, Write};
@@ -428,7 +430,7 @@ mod tests {
     }
 }
 
-/// That what is shown in the end is what was decided last. Run with
+/// Shows that the flag ends up showing the latest decision. Run with
 /// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #[cfg(all(test, loom))]
 mod loom_models {
@@ -436,7 +438,7 @@ mod loom_models {
 
     use super::*;
 
-    /// A descriptor that complains when it is set to what it shows.
+    /// A descriptor that panics when it is set to the state that it shows.
     #[derive(Debug, Default)]
     struct Lamp(AtomicBool);
 
@@ -487,7 +489,7 @@ mod loom_models {
         });
     }
 
-    /// Who has received the only message finds the descriptor not readable when he returns.
+    /// A thread that has received the only message finds the descriptor not readable when it returns.
     #[test]
     fn what_one_thread_has_changed_is_shown_when_it_returns() {
         loom::model(|| {
