@@ -4,8 +4,8 @@
 //! [pipe b][pipe a][id | top bit] body
 //! ```
 //!
-//! Owns its bytes and the numbering of requests and surveys. Every word but the last names a pipe
-//! of some device on the way and means nothing to us; the last is the only one with its top bit set.
+//! Owns its bytes and the numbering of requests and surveys. Every word but the last names a pipe of a device on
+//! the way, and has no meaning elsewhere; the last is the only one with its top bit set.
 //! Wire specification, sections 8.2, 9, 10 and 11.
 
 use std::collections::hash_map::Entry;
@@ -43,17 +43,17 @@ pub(super) fn split_all(mut frame: Frame) -> Result<(Bytes, Body), DropReason> {
     Ok((words, frame.into_body()))
 }
 
-/// What `split` would say of a message that lies in its pipe.
+/// Checks a message that is still in its pipe, as `split` would.
 pub(super) fn check(message: Peek<'_>, ttl: u8) -> Result<(), DropReason> {
     length_by(|at| message.word(at), usize::from(ttl)).map(|_| ())
 }
 
-/// What `split_all` would say of a message that lies in its pipe.
+/// Checks a message that is still in its pipe, as `split_all` would.
 pub(super) fn check_all(message: Peek<'_>) -> Result<(), DropReason> {
     length_by(|at| message.word(at), usize::MAX / WORD).map(|_| ())
 }
 
-/// How long the backtrace at the front is, which may have `limit` words.
+/// The length of the backtrace at the front, which may have `limit` words.
 fn length(frame: &Frame, limit: usize) -> Result<usize, DropReason> {
     length_by(|at| frame.word(at), limit)
 }
@@ -80,7 +80,7 @@ pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Body), DropReason> 
     Ok((RequestId(word & !END), frame.into_body()))
 }
 
-/// Whether a raw REQ or SURVEYOR may send with this header. What the words mean is the sender's affair.
+/// Whether a raw REQ or SURVEYOR may send with this header. The sender answers for the meaning of the words.
 pub(super) fn is_whole_words(header: &[u8]) -> bool {
     !header.is_empty() && header.len().is_multiple_of(WORD)
 }
@@ -98,9 +98,9 @@ impl RequestId {
 
 /// Gives out ids and knows which conversation waits for an answer to which.
 ///
-/// Ids go up by one modulo 2^31 from a start that should be random, so that a socket made anew on
-/// the same address is not taken for its predecessor. One that is still outstanding is passed over.
-/// Who has seen one can guess the next: an id does not say that its sender was asked.
+/// Ids go up by one modulo 2^31 from a random start, so that a new socket on the same address is not mistaken for
+/// its predecessor. An id that is still outstanding is skipped. A peer that has seen one can guess the next, so
+/// an id does not prove that its sender was asked.
 #[derive(Debug)]
 pub(super) struct Ids {
     next: u32,
@@ -112,7 +112,7 @@ impl Ids {
         Self { next: seed & !END, owners: NumberMap::default() }
     }
 
-    /// A fresh id, outstanding from now on.
+    /// Makes a fresh id, outstanding from now on.
     pub(super) fn issue(&mut self, owner: Conversation) -> RequestId {
         loop {
             let id = RequestId(self.next);
@@ -129,7 +129,7 @@ impl Ids {
         self.owners.get(&id).copied()
     }
 
-    /// Nobody waits for an answer to `id` any more.
+    /// Retires an id: nobody waits for an answer to it any more.
     pub(super) fn retire(&mut self, id: RequestId) {
         self.owners.remove(&id);
     }

@@ -1,4 +1,4 @@
-//! BUS: to every peer, and from every peer; one hop, no forwarding.
+//! BUS: sends to every peer and receives from every peer; one hop, no forwarding.
 
 use std::time::Instant;
 
@@ -14,8 +14,8 @@ use crate::protocol_id::ProtocolId;
 
 /// The state of a BUS socket.
 ///
-/// What is received waits in its pipe. A reader that is too slow pushes back on its peers as far as
-/// their send queues, and there each message that finds no room is dropped: nobody waits.
+/// Received messages wait in their pipes. A slow reader pushes back on its peers as far as their send queues; a
+/// message for which there is no room there is dropped, and nobody waits.
 #[derive(Debug)]
 pub(crate) struct Bus {
     pipes: FanOut,
@@ -30,7 +30,7 @@ impl Bus {
         Self { pipes: FanOut::new(overflow), messages: FairQueue::default() }
     }
 
-    /// Holds for what is sent from now on.
+    /// Takes effect for later sends.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.pipes.set_overflow(overflow, io);
     }
@@ -52,7 +52,7 @@ impl Protocol for Bus {
         Ok(())
     }
 
-    /// What had arrived by then can still be received.
+    /// Messages that have arrived can still be received.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(pipe, io);
         self.readable(pipe, io);
@@ -95,8 +95,8 @@ impl Protocol for Bus {
     }
 }
 
-/// The header names the pipe a message came from, and on its way out the one it does not go to. It
-/// never reaches the wire. Wire specification, section 8.4.
+/// The header of a received message names the pipe that it came from, and that of a sent one the pipe to leave
+/// out. It never reaches the wire. Wire specification, section 8.4.
 impl RawForm for Bus {
     fn send_raw(
         &mut self,

@@ -1,12 +1,11 @@
-//! Conversations: what lets many threads ask through one socket without getting in each other's way.
+//! Conversations: they let many threads ask through one socket without disturbing each other.
 //!
-//! A REQ or SURVEYOR keeps a table of them, and each has its own request or survey, its own timer
-//! and its own answers; with a SUB each has its own topics and messages. A receive names the request or
-//! survey it waits for by a [`Awaited`], so that it cannot be served with the answer to a question asked
-//! later.
+//! A REQ or SURVEYOR has a table of them, and each has its own request or survey, timer and answers; in a SUB each
+//! has its own topics and messages. A receive names the request or survey for which it waits by an [`Awaited`],
+//! so that it cannot get the answer to a later question.
 //!
-//! Owns who has which number. A place in the table is used again, but a number carries a generation beside
-//! the place: a handle that outlives its conversation finds nothing, never the successor.
+//! Owns the numbering. A slot of the table is reused, but a number has a generation beside the slot: a handle that
+//! outlives its conversation finds nothing, never the successor.
 
 use std::ops::{Index, IndexMut};
 
@@ -18,12 +17,12 @@ pub(super) use crate::interest::Conversation;
 
 /// The open conversations of a socket, each with its state.
 ///
-/// A conversation that is closed is in the table no more, whoever has its place now.
+/// A conversation that is closed is no longer in the table, whatever has its slot now.
 #[derive(Debug)]
 pub(super) struct Conversations<S> {
-    /// With the generation of each.
+    /// Each with its generation.
     places: Slab<(u32, S)>,
-    /// How many were ever opened, modulo 2^32.
+    /// The number of conversations ever opened, modulo 2^32.
     opened: u32,
 }
 
@@ -80,7 +79,7 @@ impl<S> Conversations<S> {
     }
 }
 
-/// For a number that is known to be open.
+/// For the number of an open conversation.
 impl<S> Index<Conversation> for Conversations<S> {
     type Output = S;
 
@@ -107,7 +106,7 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// The interest of a receive that awaits it.
+    /// The interest of a receive that waits for it.
     pub(crate) fn interest(self) -> Interest {
         self.conversation.interest()
     }

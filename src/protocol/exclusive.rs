@@ -1,7 +1,7 @@
 //! The routing part of PAIR: at most one pipe, both ways.
 //!
-//! Nothing is queued here: without a peer, or with a full pipe, a send waits; what is received waits
-//! in its pipe and pushes back on the peer.
+//! Nothing is queued here: without a peer, or with a full pipe, a send waits; received messages wait in their pipe
+//! and push back on the peer.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ use crate::stats::DropReason;
 ///    +----------------------+-----------------------------------------+
 /// ```
 ///
-/// Beside it stands the line of pipes whose last messages have not all been received.
+/// Beside it is the queue of departed pipes whose last messages have not all been received.
 #[derive(Debug, Default)]
 pub(super) struct Exclusive {
     peer: Option<Peer>,
@@ -33,9 +33,9 @@ pub(super) struct Exclusive {
 #[derive(Debug)]
 struct Peer {
     pipe: PipeId,
-    /// The send queue has room, as far as we know.
+    /// Whether the send queue has room, as far as is known.
     room: bool,
-    /// Something may have arrived.
+    /// Whether something may have arrived.
     readable: bool,
 }
 
@@ -65,7 +65,7 @@ impl Exclusive {
         }
     }
 
-    /// The pipe, which is gone, has nothing left to read.
+    /// Forgets a departed pipe that has nothing left to read.
     pub(super) fn forget(&mut self, pipe: PipeId) {
         if self.departed.front() == Some(&pipe) {
             self.departed.pop_front();
@@ -95,13 +95,13 @@ impl Exclusive {
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         let peer = self.peer.as_mut().ok_or(SendRefusal::WouldBlock)?;
-        // A push that succeeds calls off the order that an earlier one left behind: whoever waits for
-        // `writable` must be told by this send that it may look again.
+        // A push that succeeds cancels the order of an earlier one: calls that wait for `writable` must be woken
+        // by this send.
         peer.room = io.push(peer.pipe, header, body).is_ok();
         if peer.room { Ok(()) } else { Err(SendRefusal::WouldBlock) }
     }
 
-    /// The next message, those of pipes that are gone first.
+    /// Takes the next message, those of departed pipes first.
     pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
         self.pop_departed(io).or_else(|| self.pop_peer(io))
     }
@@ -114,15 +114,15 @@ impl Exclusive {
         !self.departed.is_empty() || self.peer.as_ref().is_some_and(|peer| peer.readable)
     }
 
-    /// As `can_send`, and never wrong.
+    /// As `can_send`, but always right.
     pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
         let Some(peer) = &mut self.peer else { return false };
-        // One that was found full or gone is told of by `writable` or `detach`.
+        // `writable` or `detach` follows for a pipe found full or gone.
         peer.room = peer.room && io.has_room(peer.pipe);
         peer.room
     }
 
-    /// As `can_recv`, and never wrong. A message is one that `judge` finds nothing wrong with.
+    /// As `can_recv`, but always right, for messages that `judge` accepts.
     pub(super) fn find_message(
         &mut self,
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,

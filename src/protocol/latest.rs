@@ -1,7 +1,7 @@
-//! Queues in which a newer message takes the place of an older one with the same key.
+//! Queues in which a newer message replaces an older one with the same key.
 //!
-//! Owns [`Latest`]: an ordinary queue, until it is told what a key is. Knows nothing of pipes: who is
-//! given back a message that was replaced counts it.
+//! Owns [`Latest`]: an ordinary queue, until a key is set. It knows nothing of pipes: the caller counts the
+//! messages that were replaced.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::body::Body;
 use crate::message::Message;
 use crate::options::Conflate;
 
-/// What has a body to find a key in.
+/// A message with a body that may contain a key.
 pub(super) trait Keyed {
     fn body(&self) -> &Bytes;
 }
@@ -28,32 +28,32 @@ impl Keyed for Body {
     }
 }
 
-/// A queue of messages. With keys, it has at most one message of each, and the newest.
+/// A queue of messages. With keys, it has at most one message of each, the newest.
 ///
-/// A new message has the place of the one it replaces: a key that changes often neither pushes others
-/// back nor is pushed back by them, so each has its turn.
+/// A new message has the position of the one it replaces: a key that changes often neither delays others nor is
+/// delayed by them.
 #[derive(Debug)]
 pub(super) struct Latest<T> {
-    /// Dropped before the messages: a key is a part of its message, and not to be what is left of it.
+    /// Dropped before the messages: a key is a part of its message and must not outlive it.
     places: Option<Box<Places>>,
     queue: VecDeque<T>,
-    /// Of all bodies together.
+    /// The bytes of all bodies.
     bytes: usize,
 }
 
-/// Where the message of each key stands.
+/// The position of the message of each key.
 #[derive(Debug)]
 struct Places {
     by: Conflate,
-    /// Places are numbered from the first that ever was. A key is a part of the message that has it,
-    /// and so takes no memory of its own. Peers choose them: they are hashed with a secret.
+    /// Positions are counted from the first message ever. A key is a slice of its message, and so takes no memory
+    /// of its own. Peers choose the keys, so they are hashed with a secret.
     by_key: HashMap<Bytes, u64>,
-    /// The number of the place at the front.
+    /// The position of the front.
     front: u64,
 }
 
 impl<T: Keyed> Latest<T> {
-    /// An empty queue, which takes no memory yet.
+    /// Makes an empty queue, which takes no memory yet.
     pub(super) fn new(by: Option<Conflate>) -> Self {
         let mut latest = Self { places: None, queue: VecDeque::new(), bytes: 0 };
         latest.set_key(by, |_| ());
@@ -77,7 +77,7 @@ impl<T: Keyed> Latest<T> {
         self.queue.front()
     }
 
-    /// Puts a message in the place of the one with its key, which is given back, or at the end.
+    /// Adds a message. Replaces and returns the one with its key, if there is one; otherwise adds at the end.
     pub(super) fn push(&mut self, message: T) -> Option<T> {
         self.bytes += message.body().len();
         let Some(places) = &mut self.places else {
@@ -85,7 +85,7 @@ impl<T: Keyed> Latest<T> {
             return None;
         };
         let key = places.by.key(message.body());
-        // Taken out first: the key is to be a part of the new message, not of the old one.
+        // Removes the old key first: the key must be a slice of the new message.
         let known = places.by_key.remove(&key);
         let place = known.unwrap_or(places.front + self.queue.len() as u64);
         places.by_key.insert(key, place);
@@ -98,7 +98,7 @@ impl<T: Keyed> Latest<T> {
         Some(replaced)
     }
 
-    /// Puts a message before all others. Only without keys.
+    /// Adds a message at the front. Only without keys.
     pub(super) fn push_front(&mut self, message: T) {
         debug_assert!(self.places.is_none());
         self.bytes += message.body().len();
@@ -125,7 +125,7 @@ impl<T: Keyed> Latest<T> {
         Some(message)
     }
 
-    /// Keeps only what `keep` says.
+    /// Keeps only the messages for which `keep` returns `true`.
     pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         let by = self.places.take().map(|places| places.by);
         self.queue.retain(keep);
@@ -144,7 +144,7 @@ impl<T: Keyed> Latest<T> {
         self.queue.iter()
     }
 
-    /// From now on goes by these keys, or by none. What has to go for it is given to `replaced`.
+    /// Changes the key, or removes it. Gives the messages that this replaces to `replaced`.
     pub(super) fn set_key(&mut self, by: Option<Conflate>, replaced: impl FnMut(T)) {
         if self.places.as_ref().map(|places| places.by) != by {
             self.rebuild(by, replaced);

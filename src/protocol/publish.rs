@@ -1,7 +1,7 @@
-//! PUB: to every peer. What they want of it they choose themselves.
+//! PUB: sends to every peer, which filters by topic itself.
 //!
-//! Owns [`News`], what a PUB that conflates holds for each subscriber until its pipe is free: a ring
-//! cannot give up a message in its middle for a newer one.
+//! Owns [`News`], the messages that a conflating PUB holds for each subscriber until its pipe is free, since a
+//! ring cannot replace a message in its middle by a newer one.
 
 use std::convert::Infallible;
 use std::time::Instant;
@@ -22,8 +22,8 @@ use crate::options::{Conflating, Own};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
-/// The state of a PUB socket. It has nothing but its peers to remember, unless it conflates, and waits
-/// for none unless the program wants that.
+/// The state of a PUB socket. It remembers only its peers, unless it conflates, and waits for none, unless the
+/// overflow is `Wait`.
 #[derive(Debug)]
 pub(crate) struct Pub {
     pipes: FanOut,
@@ -36,7 +36,7 @@ impl Pub {
         Self { pipes: FanOut::new(overflow), news: conflating.map(News::new) }
     }
 
-    /// From now on conflates, or does not; what is held is the first to be concerned.
+    /// Starts or stops conflating, or changes how. Applies to the held messages too.
     pub(crate) fn set_conflating(&mut self, to: Option<Conflating>, io: &mut impl Port) {
         match (&mut self.news, to) {
             (Some(news), Some(to)) => news.set(to, self.pipes.overflow(), io),
@@ -49,7 +49,7 @@ impl Pub {
         }
     }
 
-    /// Holds for what is sent from now on.
+    /// Takes effect for later sends.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.pipes.set_overflow(overflow, io);
     }
@@ -61,7 +61,7 @@ impl Protocol for Pub {
     const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Conflate];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect, Overflow::Wait];
-    /// What a peer sends is thrown away as it comes, whether or not anybody calls.
+    /// Drops what a peer sends as it comes, whether or not the program makes a call.
     const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
     const RECEIVES: bool = false;
     type To = ();
@@ -88,7 +88,7 @@ impl Protocol for Pub {
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
         self.pipes.restore(pipe, io);
         if let Some(news) = &mut self.news {
-            // When it cannot go on now, it hears of it when it can.
+            // If it cannot go on now, `writable` follows.
             let _ = news.refill(pipe, io);
         }
     }
@@ -122,7 +122,7 @@ impl Protocol for Pub {
         self.pipes.has_room()
     }
 
-    /// What is held goes into the pipes, so that closing them writes it.
+    /// Puts the held messages into the pipes, so that closing them writes them.
     fn shut(&mut self, io: &mut impl Port) {
         if let Some(news) = &mut self.news {
             news.let_go(io);
@@ -133,19 +133,19 @@ impl Protocol for Pub {
         Held { outbound: self.news.as_ref().map_or(0, |news| news.held), inbound: 0 }
     }
 
-    /// A pipe that is free takes the next message, whether anybody sends or not.
+    /// A pipe that is free takes the next held message, even if no call waits.
     fn is_busy(&self) -> bool {
         self.news.as_ref().is_some_and(|news| news.held > 0)
     }
 }
 
-/// What is held for each subscriber whose pipe has not transmitted everything: of each key the newest.
+/// The messages held for each subscriber whose pipe has not transmitted everything: the newest of each key.
 #[derive(Debug)]
 struct News {
     conflating: Conflating,
-    /// None is empty.
+    /// No queue is empty.
     waiting: NumberMap<PipeId, Latest<Body>>,
-    /// How many messages there are in all of them.
+    /// The number of messages in all queues.
     held: u64,
 }
 
@@ -171,8 +171,8 @@ impl News {
         }
     }
 
-    /// Moves what is held into the pipe, one at a time: what is in there cannot be replaced. Succeeds
-    /// if nothing is left and the pipe is free; else `writable` follows.
+    /// Moves held messages into the pipe, one at a time, since a message in the pipe cannot be replaced. Succeeds
+    /// if nothing is left and the pipe is free; otherwise `writable` follows.
     fn refill(&mut self, pipe: PipeId, io: &mut impl Port) -> Result<(), PushError> {
         loop {
             if !io.drained(pipe) {
@@ -190,7 +190,7 @@ impl News {
         }
     }
 
-    /// Holds a copy in place of the one with its key, or as the last.
+    /// Holds a copy, which replaces the one with its key or is the last.
     fn hold(&mut self, pipe: PipeId, body: &Bytes, overflow: Overflow, io: &mut impl Port) {
         let by = self.conflating.by;
         let queue = self.waiting.entry(pipe).or_insert_with(|| Latest::new(Some(by)));
@@ -201,7 +201,7 @@ impl News {
         self.shorten(pipe, overflow, io);
     }
 
-    /// Drops what must not be held, by the rule for a full queue. One message always fits.
+    /// Drops the messages over the bounds, by the overflow option. One message always fits.
     fn shorten(&mut self, pipe: PipeId, overflow: Overflow, io: &mut impl Port) {
         let Conflating { messages, bytes, .. } = self.conflating;
         let Some(queue) = self.waiting.get_mut(&pipe) else { return };
@@ -218,7 +218,7 @@ impl News {
         }
     }
 
-    /// Goes by other keys and bounds, also with what is held.
+    /// Changes keys and bounds, also for the held messages.
     fn set(&mut self, to: Conflating, overflow: Overflow, io: &mut impl Port) {
         self.conflating = to;
         let pipes: Vec<PipeId> = self.waiting.keys().copied().collect();
@@ -233,7 +233,7 @@ impl News {
         }
     }
 
-    /// Puts all that is held into the pipes, and drops of each what it has no room for, the oldest.
+    /// Puts all held messages into the pipes, and drops the oldest of those for which a pipe has no room.
     fn let_go(&mut self, io: &mut impl Port) {
         self.held = 0;
         for (pipe, mut queue) in std::mem::take(&mut self.waiting) {
@@ -247,7 +247,7 @@ impl News {
         }
     }
 
-    /// Drops what is held for a pipe that is gone.
+    /// Drops the messages held for a pipe that is gone.
     fn forget(&mut self, pipe: PipeId, io: &mut impl Port) {
         let Some(queue) = self.waiting.remove(&pipe) else { return };
         self.held -= queue.len() as u64;

@@ -1,4 +1,4 @@
-//! PULL: receives from every peer in turn. A raw SUB, which filters nothing, is the same machine.
+//! PULL: receives from every peer in turn. A raw SUB, which does not filter, is the same state machine.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -28,7 +28,7 @@ impl Role for FromPushes {
 
 /// The state of a socket that only receives.
 ///
-/// Messages wait in their pipes, and push back on the peer when there are too many. What had arrived
+/// Messages wait in their pipes, and push back on the peer when there are too many. Messages that had arrived
 /// when a pipe was lost can still be received.
 #[derive(Debug)]
 pub(crate) struct Receiver<R> {

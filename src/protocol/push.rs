@@ -1,4 +1,4 @@
-//! PUSH: each message to one of the peers, in turn.
+//! PUSH: sends each message to one of the peers, balanced over all.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -28,15 +28,15 @@ use crate::stats::DropReason;
 ///                                  +---+ <--------------------+ of its line
 /// ```
 ///
-/// A message goes to the pipe of the best priority whose turn it is. When none is ready the send
-/// waits, or the message is dropped, as the socket was told. A message that a lost pipe has not
-/// transmitted comes back, if the program wants that, and goes to another pipe before any new one.
+/// A message goes to the next pipe of the best priority. If no pipe is ready, the send waits, or drops the
+/// message, by the overflow option. A message that a lost pipe has not transmitted comes back, if the requeue
+/// option is set, and goes to another pipe before any new one.
 #[derive(Debug)]
 pub(crate) struct Push {
     ready: Balance,
     peers: usize,
     overflow: Overflow,
-    /// What lost pipes have not transmitted; goes before anything else.
+    /// Messages that lost pipes have not transmitted; sent before anything else.
     returned: VecDeque<Body>,
 }
 
@@ -48,12 +48,12 @@ impl Push {
         Self { ready: Balance::default(), peers: 0, overflow, returned: VecDeque::new() }
     }
 
-    /// Holds for what is sent from now on.
+    /// Takes effect for later sends.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow) {
         self.overflow = overflow;
     }
 
-    /// Sends what was taken back, as far as there is room.
+    /// Sends the messages that were taken back, as far as there is room.
     fn send_returned(&mut self, io: &mut impl Port) {
         while let Some(body) = self.returned.front() {
             if self.ready.send(&[], body, io).is_err() {
@@ -63,7 +63,7 @@ impl Push {
         }
     }
 
-    /// Why nobody takes a message now.
+    /// The reason why no pipe takes a message now.
     fn obstacle(&self) -> DropReason {
         if self.peers == 0 { DropReason::NoPeer } else { DropReason::SendQueueFull }
     }
@@ -74,7 +74,7 @@ impl Protocol for Push {
     const PEER: ProtocolId = ProtocolId::PULL;
     const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Requeue, Own::SendPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
-    /// What a peer sends is thrown away as it comes, whether or not anybody calls.
+    /// Drops what a peer sends as it comes, whether or not the program makes a call.
     const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
     const RECEIVES: bool = false;
     type To = ();
@@ -148,7 +148,7 @@ impl Protocol for Push {
         self.returned.drain(..).for_each(|_| io.dropped(None, DropReason::Superseded));
     }
 
-    /// What was taken back waits for a pipe, whether anybody sends or not.
+    /// Messages that were taken back go to the next ready pipe, even if no call waits.
     fn is_busy(&self) -> bool {
         !self.returned.is_empty()
     }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However many, whenever they come and go: who stays gets the same as the others that stay.
+        /// However many pipes come and go: those that stay get the same number of messages.
         #[test]
         fn equal_peers_get_equal_shares(peers in 1..20u32, rounds in 1..20usize, leaves in 0..20u32) {
             let (mut push, mut io) = socket(peers);

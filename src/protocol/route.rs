@@ -1,8 +1,7 @@
 //! Routing parts: which pipe takes the next message, and which one gives it.
 //!
-//! Owns the orders in which pipes take their turns, and nothing about what the messages mean. Where
-//! priorities count, pipes of one priority stand in one [`Line`], and only the best line that is not
-//! empty is served ([`Classes`]).
+//! Owns the order in which pipes are served, and knows nothing of what the messages mean. Pipes of one priority
+//! stand in one [`Line`], and only the best line that is not empty is served ([`Classes`]).
 
 use std::collections::VecDeque;
 
@@ -14,23 +13,23 @@ use crate::number_map::NumberSet;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
 
-/// The load balancer: the pipes that can take a message now, by priority, and within a priority the
-/// one that has been ready longest first.
+/// The load balancer: the pipes that can take a message now, by priority, and within a priority the one that
+/// has been ready longest first.
 ///
-/// Under even load that is round-robin; a pipe that comes or goes moves nobody else. A pipe of lower
-/// priority has its turn only while no better one is ready.
+/// Under even load that is round-robin; a pipe that comes or goes does not change the order of the others. A pipe
+/// of lower priority is served only while none of a better priority is ready.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
     ready: Classes,
 }
 
 impl Balance {
-    /// The pipe can take a message from now on.
+    /// Adds a pipe, which can take a message now.
     pub(super) fn add(&mut self, pipe: PipeId, priority: u8) {
         self.ready.join(pipe, priority);
     }
 
-    /// The pipe can take no more messages.
+    /// Removes a pipe, which can take no more messages.
     pub(super) fn remove(&mut self, pipe: PipeId) {
         self.ready.leave(pipe);
     }
@@ -92,20 +91,20 @@ impl Balance {
     }
 }
 
-/// The fair queue: the pipes that may have something to receive, by priority, and within a priority
-/// one message from each in turn.
+/// The fair queue: the pipes that may have something to receive, by priority, and within a priority one message
+/// from each in turn.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
     readable: Classes,
 }
 
 impl FairQueue {
-    /// The pipe may have something.
+    /// Adds a pipe, which may have something.
     pub(super) fn add(&mut self, pipe: PipeId, priority: u8) {
         self.readable.join(pipe, priority);
     }
 
-    /// Nothing is wanted from the pipe any more.
+    /// Removes a pipe, from which nothing is wanted any more.
     pub(super) fn remove(&mut self, pipe: PipeId) {
         self.readable.leave(pipe);
     }
@@ -124,8 +123,8 @@ impl FairQueue {
         }
     }
 
-    /// As `pop`, for the next message that `judge` wants; drops those before it. `None` also when `judge`
-    /// leaves one: its pipe keeps its turn.
+    /// As `pop`, for the next message that `judge` wants; drops those before it. Also `None` if `judge` leaves a
+    /// message: its pipe then stays the next one.
     #[inline]
     pub(super) fn pop_if(
         &mut self,
@@ -146,14 +145,14 @@ impl FairQueue {
         }
     }
 
-    /// Has the pipe whose turn it is wait for the others of its priority.
+    /// Moves the next pipe behind the others of its priority.
     pub(super) fn pass_turn(&mut self) {
         if let Some(line) = self.readable.best() {
             line.rotate();
         }
     }
 
-    /// Whether there is a message that `judge` finds nothing wrong with; drops what stands before it.
+    /// Whether there is a message that `judge` accepts; drops those before it.
     pub(super) fn find_message(
         &mut self,
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
@@ -170,7 +169,7 @@ impl FairQueue {
         false
     }
 
-    /// Whether no pipe can have anything.
+    /// Whether no pipe may have anything.
     pub(super) fn is_empty(&self) -> bool {
         self.readable.is_empty()
     }
@@ -178,25 +177,25 @@ impl FairQueue {
 
 /// The fan-out: a copy to every pipe.
 ///
-/// Waits for none, unless it was told to: then a send is refused while any pipe is full, before
-/// anybody has got a copy, and so nobody gets two.
+/// Waits for no pipe, unless the overflow is `Wait`: then it refuses a send while any pipe is full, before it has
+/// pushed any copy, so that no pipe gets two.
 #[derive(Debug)]
 pub(crate) struct FanOut {
     pipes: Vec<PipeId>,
     overflow: Overflow,
-    /// Where sends wait: the pipes that have no room, each once. Otherwise empty between sends.
+    /// If sends wait, the pipes that have no room, each once. Otherwise empty between sends.
     full: Vec<PipeId>,
 }
 
 const SEND: Interest = Interest::SEND;
 
 impl FanOut {
-    /// `overflow` says what becomes of a copy that finds no room.
+    /// Makes one without pipes; `overflow` says what becomes of a copy for which there is no room.
     pub(super) fn new(overflow: Overflow) -> Self {
         Self { pipes: Vec::new(), overflow, full: Vec::new() }
     }
 
-    /// Holds for what is sent from now on, by those also who wait.
+    /// Takes effect for later sends, including those that wait now.
     pub(super) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.overflow = overflow;
         if !self.full.is_empty() {
@@ -208,12 +207,12 @@ impl FanOut {
         }
     }
 
-    /// The pipe gets a copy of everything sent from now on. It is empty, so it has room.
+    /// Adds a pipe, which gets a copy of everything sent from now on. It is empty, so it has room.
     pub(super) fn add(&mut self, pipe: PipeId) {
         self.pipes.push(pipe);
     }
 
-    /// The pipe gets nothing more, and nobody need wait for it.
+    /// Removes a pipe. Nobody waits for it any more.
     pub(super) fn remove(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.pipes.retain(|&other| other != pipe);
         self.release(pipe, io);
@@ -231,7 +230,7 @@ impl FanOut {
         &self.pipes
     }
 
-    /// What becomes of a copy that finds no room.
+    /// What becomes of a copy for which there is no room.
     pub(super) fn overflow(&self) -> Overflow {
         self.overflow
     }
@@ -241,9 +240,9 @@ impl FanOut {
         self.full.is_empty()
     }
 
-    /// Sends to every pipe and counts each copy for which there was no room, unless it is to wait.
+    /// Sends to every pipe. If it does not wait, counts each copy for which there was no room.
     ///
-    /// A pipe that is gone, though we have not heard of it yet, counts as no peer at all.
+    /// A pipe that is gone and not yet detached counts as no peer at all.
     pub(super) fn send(
         &mut self,
         header: &[u8],
@@ -274,8 +273,8 @@ impl FanOut {
         Ok(())
     }
 
-    /// Pushes a copy into every pipe but `origin`; yields how many of them are there. Keeps in mind those
-    /// that took nothing and, where sends wait, those that have no room left.
+    /// Pushes a copy into every pipe but `origin`, and returns how many of them exist. Remembers those that
+    /// refused it and, if sends wait, those that have no room left.
     fn push_to_all(
         &mut self,
         message: Broadcast<'_>,
@@ -295,7 +294,7 @@ impl FanOut {
         there
     }
 
-    /// Counts the copies that have found no room.
+    /// Counts the copies for which there was no room.
     fn blame_full(&mut self, io: &mut impl Port) {
         for pipe in self.full.drain(..) {
             io.dropped(Some(pipe), DropReason::SendQueueFull);
@@ -305,7 +304,7 @@ impl FanOut {
         }
     }
 
-    /// Nobody waits for the pipe any more.
+    /// Takes a pipe out of `full`, and wakes the sends that wait if it was the last.
     fn release(&mut self, pipe: PipeId, io: &mut impl Port) {
         if let Some(at) = self.full.iter().position(|&other| other == pipe) {
             self.full.swap_remove(at);
@@ -316,7 +315,7 @@ impl FanOut {
     }
 }
 
-/// A message looked at in its pipe, cut in two at an arbitrary place.
+/// A message that is still in its pipe, split into two parts anywhere.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peek<'a> {
     head: &'a [u8],
@@ -328,7 +327,7 @@ impl<'a> Peek<'a> {
         Self { head, body }
     }
 
-    /// The 32-bit word that begins at byte `at`; `None` when the message ends before it does.
+    /// The 32-bit word that begins at byte `at`; `None` if the message ends before the word does.
     pub(super) fn word(&self, at: usize) -> Option<u32> {
         let mut bytes = self.head.iter().chain(self.body).skip(at);
         let mut word = [0; 4];
@@ -339,8 +338,8 @@ impl<'a> Peek<'a> {
     }
 }
 
-/// Whether the pipe has a message that `judge` finds nothing wrong with; drops, and counts, what stands
-/// before it. When there is none, `readable` follows as soon as there may be.
+/// Whether the pipe has a message that `judge` accepts; drops and counts those before it. If there is none,
+/// `readable` follows as soon as there may be one.
 pub(super) fn has_message(
     pipe: PipeId,
     judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
@@ -353,12 +352,12 @@ pub(super) fn has_message(
     matches!(io.pop_if(pipe, judge), Picked::Left)
 }
 
-/// Finds nothing wrong with any message.
+/// Accepts any message.
 pub(super) fn accept_any(_: Peek<'_>) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Takes and counts what a peer has sent that should only receive.
+/// Drops and counts what was sent by a peer that should only receive.
 pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
     io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::Unexpected));
 }
@@ -366,7 +365,7 @@ pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
 /// Lines of pipes, the best priority first.
 #[derive(Debug, Default)]
 struct Classes {
-    /// At most one for each priority. One that runs empty stays, for it will be needed again.
+    /// At most one for each priority. One that runs empty stays, since it will be needed again.
     lines: Vec<(u8, Line)>,
 }
 
@@ -383,7 +382,7 @@ impl Classes {
         self.lines.iter_mut().for_each(|(_, line)| line.leave(pipe));
     }
 
-    /// The line to be served now.
+    /// The line to serve now.
     #[inline]
     fn best(&mut self) -> Option<&mut Line> {
         self.lines.iter_mut().map(|(_, line)| line).find(|line| line.front().is_some())
@@ -396,8 +395,8 @@ impl Classes {
 
 /// Pipes standing in line, each at most once.
 ///
-/// All operations take constant time except that of a pipe that leaves from the middle, which only
-/// happens when it is detached.
+/// All operations take constant time, except removing a pipe from the middle, which happens only when it is
+/// detached.
 #[derive(Debug, Default)]
 struct Line {
     order: VecDeque<PipeId>,
@@ -409,7 +408,7 @@ impl Line {
         self.order.front().copied()
     }
 
-    /// Puts the pipe at the end; one that stands in line already keeps its place.
+    /// Adds the pipe at the end; one that is already in line keeps its position.
     fn join(&mut self, pipe: PipeId) {
         if self.members.insert(pipe) {
             self.order.push_back(pipe);
