@@ -4,9 +4,8 @@
 //! 00 00 00 hops  body
 //! ```
 //!
-//! The sender counts a hop as it transmits, so a message that came directly says 1, or 0 if mangos
-//! sent it; whoever receives drops what has made more hops than its TTL. Wire specification, sections
-//! 8.3 and 10.
+//! The sender counts a hop when it transmits, so a message that came directly says 1, or 0 if mangos sent it. The
+//! receiver drops messages with more hops than its TTL. Wire specification, sections 8.3 and 10.
 
 use std::time::Instant;
 
@@ -39,14 +38,14 @@ fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Body), DropReason> {
     Ok((header, frame.into_body()))
 }
 
-/// Whether a message that begins with the word `hops` may have come so far.
+/// Checks the hop count of a message that begins with the word `hops`.
 fn check_hops(hops: Option<u32>, ttl: u8) -> Result<(), DropReason> {
     let hops = hops.ok_or(DropReason::Malformed)?;
     let hops = u8::try_from(hops).map_err(|_| DropReason::Malformed)?;
     if hops > ttl { Err(DropReason::TtlExceeded) } else { Ok(()) }
 }
 
-/// The header of a message that goes on, from the one with which it came.
+/// The header of a forwarded message, from the one with which it came.
 fn next_hop(header: &[u8]) -> Result<[u8; 4], SendRefusal> {
     match *header {
         [0, 0, 0, hops] => {
@@ -65,17 +64,17 @@ pub(crate) struct Pair1 {
 }
 
 impl Pair1 {
-    /// `ttl` is at least 1: a message without any hop does not exist.
+    /// Makes one with this `ttl`, at least 1: there is no message without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
         Self { peer: Exclusive::default(), ttl }
     }
 
-    /// Holds for what is received from now on.
+    /// Takes effect for messages received later.
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
     }
 
-    /// The next good message, with its header.
+    /// Takes the next good message, with its header.
     fn receive(&mut self, io: &mut impl Port) -> Result<(Bytes, Message), RecvRefusal> {
         while let Some((pipe, frame)) = self.peer.pop(io) {
             match split(frame, self.ttl) {
@@ -153,7 +152,7 @@ impl Protocol for Pair1 {
     }
 }
 
-/// The header is the word as it was received; on its way out it grows by one.
+/// The header is the hop count as received; a send adds one.
 impl RawForm for Pair1 {
     fn send_raw(
         &mut self,
@@ -180,22 +179,22 @@ impl RawForm for Pair1 {
 ///                           where that is gone it is dropped
 /// ```
 ///
-/// Who waits for one pipe does not hold up who sends to another. Semantics specification, section 4.3.
+/// A send that waits for one pipe does not hold up sends to another. Semantics specification, section 4.3.
 #[derive(Debug)]
 pub(crate) struct Polyamorous {
     /// The oldest first.
     pipes: Vec<PipeId>,
     messages: FairQueue,
-    /// There has been a peer.
+    /// Whether there has been a peer.
     open: bool,
     ttl: u8,
     overflow: Overflow,
-    /// Where sends wait: the pipes that took nothing when they were last tried. Otherwise empty.
+    /// If sends wait, the pipes that refused the last message. Otherwise empty.
     full: NumberSet<PipeId>,
 }
 
 impl Polyamorous {
-    /// `ttl` is at least 1; `overflow` is one of [`Protocol::OVERFLOW`].
+    /// Makes one. `ttl` is at least 1; `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(ttl: u8, overflow: Overflow) -> Self {
         Self {
             pipes: Vec::new(),
@@ -207,12 +206,12 @@ impl Polyamorous {
         }
     }
 
-    /// Holds for what is received from now on.
+    /// Takes effect for messages received later.
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
     }
 
-    /// Holds for what is sent from now on, by those also who wait.
+    /// Takes effect for later sends, including those that wait now.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.overflow = overflow;
         let full: Vec<PipeId> = self.full.drain().collect();
@@ -220,12 +219,12 @@ impl Polyamorous {
         io.wake(SEND);
     }
 
-    /// What a send to this pipe, or to nobody by name, waits for.
+    /// What a send to this pipe waits for, or a send that names none.
     pub(crate) fn interest(to: Option<PipeId>) -> Interest {
         Interest::Send(to)
     }
 
-    /// The pipe that a send to this one, or to nobody by name, goes to, if it is there.
+    /// The pipe to which a send to this one goes, or a send that names none, if there is one.
     fn target(&self, pipe: Option<PipeId>) -> Option<PipeId> {
         match pipe {
             None => self.pipes.first().copied(),
@@ -233,7 +232,7 @@ impl Polyamorous {
         }
     }
 
-    /// Has those look again who wait for this pipe, by name or as the oldest.
+    /// Wakes the sends that wait for this pipe, by name or as the oldest.
     fn release(&mut self, pipe: PipeId, io: &mut impl Port) {
         if self.full.remove(&pipe) {
             io.wake(room_in(pipe));
@@ -241,7 +240,7 @@ impl Polyamorous {
         }
     }
 
-    /// Sends, or says for whom the message was and why it goes nowhere.
+    /// Sends, or returns the pipe that the message was for and why it was dropped.
     fn transmit(
         &self,
         pipe: Option<PipeId>,
@@ -282,7 +281,7 @@ impl Protocol for Polyamorous {
         Ok(())
     }
 
-    /// What had arrived by then can still be received.
+    /// Messages that have arrived can still be received.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.retain(|&other| other != pipe);
         self.release(pipe, io);
@@ -313,8 +312,7 @@ impl Protocol for Polyamorous {
             return Err(SendRefusal::WouldBlock);
         }
         match self.transmit(pipe, body, io) {
-            // The push calls off the order that an earlier one left behind: whoever waits for
-            // `writable` must be told that it may look again.
+            // The push cancels the order of an earlier one: calls that wait for `writable` must be woken.
             Ok(pipe) => self.release(pipe, io),
             Err((_, DropReason::NoPeer)) if self.overflow == Overflow::Wait => {
                 return Err(SendRefusal::WouldBlock);
@@ -342,7 +340,7 @@ impl Protocol for Polyamorous {
     fn can_send(&self, pipe: Option<PipeId>) -> bool {
         match self.target(pipe) {
             Some(target) => !self.full.contains(&target),
-            // A peer that is named and gone is not waited for.
+            // No send waits for a named peer that is gone.
             None => pipe.is_some() || self.open && self.overflow != Overflow::Wait,
         }
     }
@@ -379,7 +377,7 @@ mod tests {
         (pair, io)
     }
 
-    /// What a program gets when `bytes` arrive.
+    /// What a receive returns when `bytes` arrive.
     fn receive<P: Protocol<From = (), Received = Message>>(
         pair: &mut P,
         io: &mut ManualPort,
@@ -548,8 +546,8 @@ mod tests {
         assert_eq!(io.take_drops(), expected.map(|reason| (Some(pipe(1)), reason)));
     }
 
-    /// One that waits, whose first pipe is full, and of which that has been found by a send to it by name
-    /// and by one to nobody.
+    /// One whose overflow is `Wait` and whose first pipe is full, as a send that named it and one that named none
+    /// have found.
     fn waiting() -> (Polyamorous, ManualPort) {
         let (mut poly, mut io) = polyamorous_that(Overflow::Wait);
         io.fill(pipe(1));

@@ -1,14 +1,14 @@
 //! Raw sockets: the protocols without their conversations, for devices.
 //!
-//! A raw socket speaks to the same peers as its cooked twin and routes in the same way, but it keeps
-//! no state of a request and has no timer: what came before the body is handed up as the message's
-//! header, and a header is wanted with what is sent. Semantics specification, sections 5.3, 9.3, 10.
+//! A raw socket talks to the same peers as its cooked twin and routes in the same way, but it keeps no state of a
+//! request and has no timer. It passes the protocol header of a received message up to the program, and needs one
+//! with each message to send. Semantics specification, sections 5.3, 9.3, 10.
 //!
 //! | raw | header received | header to send |
 //! |---|---|---|
 //! | PAIR v0, PUB, SUB, PUSH, PULL | empty | empty |
 //! | PAIR v1 | the hop count | the same, below 255 |
-//! | BUS | pipe | pipe not to send to, or empty |
+//! | BUS | pipe | pipe to leave out, or empty |
 //! | REQ, SURVEYOR | backtrace | backtrace |
 //! | REP, RESPONDENT | pipe, backtrace | pipe, backtrace |
 
@@ -32,7 +32,7 @@ use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
-/// A raw socket: a send names the header, a receive yields it with the message.
+/// A raw socket: a send takes the header, and a receive returns it with the message.
 pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message> {}
 
 impl<P: Protocol<To = Bytes, From = (), Received = Message>> RawProtocol for P {}
@@ -162,7 +162,7 @@ impl<P: RawForm> Protocol for Raw<P> {
     }
 }
 
-/// What a protocol without a header on the wire asks of the header of a raw send.
+/// Checks the header of a raw send for a protocol without a header on the wire.
 pub(super) fn no_header(header: &Bytes) -> Result<(), SendRefusal> {
     if header.is_empty() { Ok(()) } else { Err(SendRefusal::Header) }
 }
@@ -173,14 +173,14 @@ pub(crate) type RawReq = RawRequester<Balance>;
 /// A raw SURVEYOR socket.
 pub(crate) type RawSurveyor = RawRequester<FanOut>;
 
-/// How a socket that asks spreads its questions.
+/// How a socket that asks distributes its questions.
 pub(crate) trait Outlet: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;
     const OPTIONS: &'static [Own];
     const OVERFLOW: &'static [Overflow] = &[];
 
-    /// The pipe is there.
+    /// Adds a pipe.
     fn add(&mut self, pipe: PipeId, io: &impl Port);
 
     /// The pipe has room again.
@@ -197,7 +197,7 @@ pub(crate) trait Outlet: Send + 'static {
     fn find_room(&mut self, io: &mut impl Port) -> bool;
 }
 
-/// To one peer in turn; waits until one has room.
+/// To one peer, balanced over all; waits until one has room.
 impl Outlet for Balance {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
@@ -258,7 +258,7 @@ impl Outlet for FanOut {
     }
 }
 
-/// The state of a raw socket that asks: none but who has room and who has answers.
+/// The state of a raw socket that asks: only which pipes have room and which have answers.
 #[derive(Debug)]
 pub(crate) struct RawRequester<O> {
     pipes: O,
@@ -275,12 +275,12 @@ impl RawReq {
 }
 
 impl RawSurveyor {
-    /// `overflow` is one of [`Protocol::OVERFLOW`].
+    /// Makes one; `overflow` is one of [`Protocol::OVERFLOW`].
     pub(crate) fn new(overflow: Overflow) -> Self {
         Self { pipes: FanOut::new(overflow), answers: FairQueue::default() }
     }
 
-    /// Holds for what is sent from now on.
+    /// Takes effect for later sends.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.pipes.set_overflow(overflow, io);
     }
@@ -306,7 +306,7 @@ impl<O: Outlet> Protocol for RawRequester<O> {
         Ok(())
     }
 
-    /// Answers that had arrived by then are as good as any.
+    /// Answers that have arrived can still be received.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(pipe, io);
         self.readable(pipe, io);
@@ -377,10 +377,10 @@ impl<O: Outlet> Protocol for RawRequester<O> {
 ///        +---------- pipe gone:  AskerGone                                   +-- no such pipe: PeerGone
 /// ```
 ///
-/// A send never waits: a device must not stall everybody for one slow client.
+/// A send never waits: a device must not hold up everybody for one slow client.
 #[derive(Debug)]
 pub(crate) struct RawResponder<R> {
-    /// How many words of backtrace a request may have.
+    /// The number of words that the backtrace of a request may have.
     ttl: u8,
     pipes: HashSet<PipeId>,
     requests: FairQueue,
@@ -388,12 +388,12 @@ pub(crate) struct RawResponder<R> {
 }
 
 impl<R: Role> RawResponder<R> {
-    /// `ttl` is at least 1: a request without any hop does not exist.
+    /// Makes one with this `ttl`, at least 1: there is no request without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
         Self { ttl, pipes: HashSet::new(), requests: FairQueue::default(), role: PhantomData }
     }
 
-    /// Holds for what is received from now on.
+    /// Takes effect for messages received later.
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
     }
@@ -411,7 +411,7 @@ impl<R: Role> RawResponder<R> {
     }
 }
 
-/// For whom a message was that goes nowhere, and why it does.
+/// The pipe that a dropped message was for, and why it was dropped.
 type Lost = (Option<PipeId>, DropReason);
 
 impl<R: Role> Protocol for RawResponder<R> {
@@ -435,7 +435,7 @@ impl<R: Role> Protocol for RawResponder<R> {
         Ok(())
     }
 
-    /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
+    /// Drops the pipe's requests: their answers would have nowhere to go.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(&pipe);
         self.requests.remove(pipe);

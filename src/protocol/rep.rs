@@ -1,8 +1,8 @@
-//! REP, and with other numbers RESPONDENT: takes requests and sends each answer the way it came.
+//! REP, and with other numbers RESPONDENT: receives requests, and sends each answer back the same way.
 //!
-//! Nothing is remembered here about a request that was received. Its way back, the [`Route`], goes
-//! to the program with it and comes again with the answer, so that any number of requests can be in
-//! work at once and be answered in any order.
+//! It remembers nothing about a request that was received. The way back, the [`Route`], goes to the program with the
+//! request and returns with the answer, so that any number of requests can be in work at once, and be answered in
+//! any order.
 
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -24,10 +24,10 @@ use crate::stats::DropReason;
 /// A REP socket.
 pub(crate) type Rep = Responder<ToRequests>;
 
-/// The way back to whoever asked.
+/// The way back to the peer that asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// The pipe the request came on, and the only one its answer may take.
+    /// The pipe that the request came on, the only one for its answer.
     pipe: PipeId,
     /// The header of the request, which becomes that of the answer.
     backtrace: Backtrace,
@@ -39,13 +39,13 @@ impl Route {
         room_in(self.pipe)
     }
 
-    /// The pipe the request came on.
+    /// The pipe that the request came on.
     pub(crate) fn pipe(&self) -> PipeId {
         self.pipe
     }
 }
 
-/// The two numbers in which protocols with the same machine differ, such as REP and RESPONDENT.
+/// The two protocol numbers, in which protocols with the same state machine differ, such as REP and RESPONDENT.
 pub(crate) trait Role: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;
@@ -60,8 +60,7 @@ impl Role for ToRequests {
     const PEER: ProtocolId = ProtocolId::REQ;
 }
 
-/// A RESPONDENT socket: what a REP is to requests, to surveys. One that does not want to take part in a
-/// survey does not answer.
+/// A RESPONDENT socket: as REP, for surveys. To take no part in a survey, it does not answer.
 pub(crate) type Respondent = Responder<ToSurveys>;
 
 /// The role of a RESPONDENT.
@@ -83,7 +82,7 @@ impl Role for ToSurveys {
 /// ```
 #[derive(Debug)]
 pub(crate) struct Responder<R> {
-    /// How many words of backtrace a request may have.
+    /// The number of words that the backtrace of a request may have.
     ttl: u8,
     requests: FairQueue,
     /// Pipes that took no answer when they were last tried.
@@ -94,12 +93,12 @@ pub(crate) struct Responder<R> {
 const RECV: Interest = Interest::RECV;
 
 impl<R: Role> Responder<R> {
-    /// `ttl` is at least 1: a request without any hop does not exist.
+    /// Makes one with this `ttl`, at least 1: there is no request without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
         Self { ttl, requests: FairQueue::default(), full: NumberSet::default(), role: PhantomData }
     }
 
-    /// Holds for what is received from now on.
+    /// Takes effect for messages received later.
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
     }
@@ -122,7 +121,7 @@ impl<R: Role> Protocol for Responder<R> {
         Ok(())
     }
 
-    /// An answer to what this pipe has sent would have nowhere to go, so nobody gets to see it.
+    /// Drops the pipe's requests: their answers would have nowhere to go.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.requests.remove(pipe);
         io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::AskerGone));
@@ -149,8 +148,8 @@ impl<R: Role> Protocol for Responder<R> {
     ) -> Result<(), SendRefusal> {
         match io.push(to.pipe, &to.backtrace, body) {
             Ok(()) => {
-                // The push calls off the order that an earlier one left behind: whoever waits for
-                // `writable` must be told by this send that it may look again.
+                // The push cancels the order of an earlier one: calls that wait for `writable` must be woken by
+                // this send.
                 self.full.remove(&to.pipe);
                 Ok(())
             }
@@ -220,7 +219,7 @@ mod tests {
         (Responder::new(8), ManualPort::default())
     }
 
-    /// What a program gets that receives once `bytes` have arrived on pipe 1.
+    /// What a receive returns once `bytes` have arrived on pipe 1.
     fn receive<R: Role>(rep: &mut Responder<R>, io: &mut ManualPort, bytes: &[u8]) -> Received {
         io.arrives(pipe(1), bytes);
         rep.readable(pipe(1), io);
@@ -376,7 +375,7 @@ mod tests {
         check::<ToSurveys>();
     }
 
-    /// The push that succeeds has called off the order for `writable`.
+    /// The push that succeeds has cancelled the order for `writable`.
     #[test]
     fn an_answer_that_finds_room_speaks_for_those_that_wait_for_it() {
         fn check<R: Role>() {

@@ -1,14 +1,13 @@
-//! REQ: asks, and gets exactly one reply to each request, however often a pipe breaks on the way.
+//! REQ: sends requests, and gets exactly one reply to each, however often a pipe breaks on the way.
 //!
-//! A request is kept from its send until its reply is there. It stands in line until a pipe that
-//! has nothing else to transmit takes it; it goes back into the line when that pipe is lost, or
-//! when no reply has come for the resend interval. The bytes and the id stay the same, so the first
-//! reply to any copy is the reply, and every later one is stale. Ids can be guessed, so a reply
-//! counts only from a pipe that took a copy.
+//! A request is kept until its reply arrives. It waits in line until a pipe that has nothing else to transmit takes
+//! it, and goes back into the line when that pipe is lost, or when no reply has come for the resend interval. The
+//! bytes and the id stay the same, so the first reply to any copy is the reply, and every later one is stale. Ids
+//! can be guessed, so a reply counts only from a pipe that took a copy.
 //!
-//! Two things end a request early. A pipe that was closed for what its peer had sent: whoever is asked
-//! next would send the same. And a limit to how often a request is sent again. A request that keeps
-//! losing its pipes is sent with pauses in between, for it may be what kills the servers.
+//! Two things end a request early: the loss of a pipe that was closed because of what its peer had sent, since the
+//! next peer would send the same; and the limit on how often a request is sent again. A request that keeps losing
+//! its pipes is sent with pauses in between, since it may be what kills the servers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,8 +27,8 @@ use crate::options::{Own, Resends};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
-/// The shortest time between two copies of a request that has lost a pipe before. Four a second are
-/// no burden to a server, and hardly a delay to who asks.
+/// The shortest time between two copies of a request that has lost a pipe before. Four a second do not burden a
+/// server, and hardly delay the program that asks.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The state of a REQ socket: its conversations, and what their requests wait for.
@@ -44,7 +43,7 @@ pub(crate) struct Req {
     drained: Balance,
 }
 
-/// Where a request is found, other than by its conversation.
+/// The lists that refer to requests.
 #[derive(Debug)]
 struct Lists {
     ids: Ids,
@@ -54,13 +53,13 @@ struct Lists {
     timers: Timers,
 }
 
-/// A request's place in line: the smaller one goes first.
+/// A request's position in line: the smaller one goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Ticket(u64);
 
 #[derive(Debug)]
 struct Asker {
-    /// Those of the next request.
+    /// The settings of the next request.
     resends: Resends,
     state: State,
 }
@@ -88,7 +87,7 @@ enum State {
 struct Request {
     id: RequestId,
     body: Body,
-    /// As they were when the request was sent: later changes are for later requests.
+    /// The settings when the request was sent: later changes are for later requests.
     resends: Resends,
     ticket: Ticket,
     place: Place,
@@ -122,7 +121,7 @@ enum Place {
 }
 
 impl Req {
-    /// `seed` is where the request ids begin; it should be random.
+    /// Makes a REQ whose request ids begin at `seed`, which should be random.
     pub(crate) fn new(seed: u32) -> Self {
         let lists = Lists { ids: Ids::new(seed), line: BTreeMap::new(), timers: Timers::default() };
         Self {
@@ -133,12 +132,12 @@ impl Req {
         }
     }
 
-    /// A new conversation, whose requests are sent again as `resends` says.
+    /// Opens a conversation, whose requests are sent again as `resends` says.
     pub(crate) fn open(&mut self, resends: Resends) -> Conversation {
         self.conversations.open(Asker { resends, state: State::Idle })
     }
 
-    /// Changes when and how often the requests to come are sent again.
+    /// Changes when and how often later requests are sent again.
     pub(crate) fn change_resends(
         &mut self,
         conversation: Conversation,
@@ -155,14 +154,14 @@ impl Req {
         self.conversations.close(conversation);
     }
 
-    /// The request that a receive is to wait for now.
+    /// The request for which a receive that begins now waits.
     pub(crate) fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
         let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
         let id = asker.state.id().ok_or(RecvRefusal::State)?;
         Ok(Awaited { conversation, id })
     }
 
-    /// Drops whatever the conversation has and tells whoever waits for it.
+    /// Drops the request or reply of the conversation, and wakes the calls that wait for it.
     fn forget(&mut self, conversation: Conversation, io: &mut impl Port) {
         let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
@@ -295,7 +294,7 @@ impl Req {
         }
     }
 
-    /// The request takes its old place in line, if need be after a pause.
+    /// Puts the request back at its old position in line, after a pause if it needs one.
     fn line_up_again(&mut self, conversation: Conversation, now: Instant) {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return;
@@ -313,7 +312,7 @@ impl Req {
         self.forget_timers();
     }
 
-    /// The pause of a request or its interval is over.
+    /// The pause or the interval of a request is over.
     fn on_timer(&mut self, conversation: Conversation) {
         match outstanding(&mut self.conversations, conversation) {
             Some(request) if matches!(request.place, Place::Pausing { .. }) => {
@@ -324,10 +323,9 @@ impl Req {
         }
     }
 
-    /// No reply in time: the request goes to the end of the line, behind those not sent yet.
+    /// No reply has come in time: puts the request at the end of the line, behind those not sent yet.
     ///
-    /// In its old place it could keep them waiting forever where pipes are slow and the interval
-    /// is short.
+    /// At its old position it could keep them waiting forever, with slow pipes and a short interval.
     fn on_interval_over(&mut self, conversation: Conversation) {
         let ticket = take_ticket(&mut self.next_ticket);
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
@@ -431,8 +429,7 @@ impl Protocol for Req {
         !asker.is_some_and(|asker| matches!(asker.state, State::Outstanding(_)))
     }
 
-    /// Readable is a conversation whose request is over or that is closed, and not one that has asked
-    /// nothing.
+    /// A conversation is readable if its request is over or it is closed, but not if it has asked nothing.
     fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
         let asker = self.conversations.get(conversation);
         asker.is_none_or(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
@@ -448,7 +445,7 @@ impl Protocol for Req {
         }
     }
 
-    /// Requests wait for a pipe, whether anybody waits for their replies or not.
+    /// Requests in line go to the next free pipe, even if no call waits for their replies.
     fn is_busy(&self) -> bool {
         !self.lists.line.is_empty()
     }
@@ -466,11 +463,11 @@ impl Protocol for Req {
     }
 }
 
-/// What the loss of a pipe means to a request of which that has a copy.
+/// What the loss of a pipe means for a request of which the pipe had a copy.
 enum Loss {
-    /// It has gone out on another since, or may still be answered by another.
+    /// Nothing: it has gone out on another pipe since, or another may still answer it.
     Nothing,
-    /// It has to go out again.
+    /// It must go out again.
     Again,
     /// It is over.
     Fatal(RecvRefusal),
@@ -484,7 +481,7 @@ impl Request {
         let due = interval.and_then(|interval| now.checked_add(interval));
         self.place = Place::Carried { due };
         if let Some(earliest) = &mut self.earliest {
-            // Who asks for shorter intervals wants no longer pauses.
+            // A program that sets a shorter interval wants no longer pauses.
             *earliest = now + interval.map_or(PAUSE, |interval| interval.min(PAUSE));
         }
         self.copies.retain(|other| *other != pipe);
@@ -510,7 +507,7 @@ impl Request {
         interval.is_some() && self.sent <= limit
     }
 
-    /// A pipe that has a copy is gone.
+    /// Decides what the loss of a pipe with a copy means.
     fn lose(&mut self, pipe: PipeId, reason: &DetachReason) -> Loss {
         let was_latest = self.copies.last() == Some(&pipe);
         self.copies.retain(|other| *other != pipe);
@@ -543,7 +540,7 @@ impl Asker {
 }
 
 impl State {
-    /// The request that a receive would wait for or hear about.
+    /// The request for which a receive would wait, or whose outcome it would return.
     fn id(&self) -> Option<RequestId> {
         match self {
             Self::Idle => None,

@@ -1,36 +1,35 @@
-//! SUB: of all that the publishers send, what begins with a topic.
+//! SUB: receives the messages of its publishers that begin with a topic.
 //!
-//! Every message is matched where it lies in its pipe, and only what somebody has subscribed to is
-//! taken out: it goes to each context that wants it, as one more reference to the same bytes. The rest
-//! is gone before anyone is woken or anything copied for it.
+//! Matches every message while it is still in its pipe, and takes out only those that a context wants: each such
+//! context gets one more reference to the same bytes. All others are dropped before anything is copied, or any
+//! call woken, for them.
 //!
 //! # Who waits for whom
 //!
-//! Messages come into the contexts' queues as soon as they arrive, and when a receive finds its own
-//! queue empty; what is for that receive alone it gets without the queue.
+//! Messages move into the contexts' queues as they arrive, and when a receive finds its queue empty. A message
+//! for that receive alone does not pass through the queue.
 //!
-//! A program that has chosen the newest messages waits for nobody: its queue takes in all that comes,
-//! and drops the oldest. A receive first empties the pipes, so that what it gets is among the newest
-//! that have arrived. With keys to go by, the queue has one message of each, the newest.
+//! A context that prefers new messages holds up nobody: its queue takes in everything, and drops the oldest. A
+//! receive first empties the pipes, so that it returns one of the newest messages that have arrived. If it
+//! conflates, the queue has the newest message of each key.
 //!
-//! Else, when a queue has enough, the program may be away, or about to go on reading. If it has
-//! received lately, intake pauses: the rest stays in the pipes, and the publishers feel it. If not, the
-//! queue drops what its rule says and intake goes on. So a program that keeps reading loses nothing
-//! here in a burst, and one that does not finds the newest messages, or the oldest.
+//! With any other context, when its queue has enough, the program may be away, or about to read on. If it has
+//! received lately, intake pauses: further messages stay in the pipes, and the publishers feel back-pressure. If
+//! not, the queue drops by its rule and intake goes on. So a program that keeps reading loses nothing here in a
+//! burst, and one that does not finds the newest messages, or the oldest.
 //!
-//! A queue has enough when it is full. That of a socket's only context has enough with one message:
-//! its program then takes the others out of the pipes itself, and nobody has to take them twice.
+//! A queue has enough when it is full. The queue of a socket's only context has enough with one message: its
+//! program takes the others straight out of the pipes, and no message is moved twice.
 //!
-//! A pause lasts until somebody pulls the next message out of the pipes or for as long as
-//! [`PATIENCE`], counted anew while the program receives; then the rule of the full queue holds, also
-//! for what has waited in the pipes. Until then, and for what still waits in the transport, a program
-//! that stops in the middle of a burst finds older messages than the newest. And there is no pause
-//! while some context with an empty queue has asked for more: a full context never holds up another
-//! that could go on, which one that wants the newest always can. With several contexts a burst for one
-//! of them may therefore overflow its queue however fast it is read.
+//! A pause lasts until a receive takes the next message out of the pipes, or for [`PATIENCE`], which starts again
+//! while the program receives. After that the rule of the full queue applies, also to the messages that have
+//! waited in the pipes. Until then, and for messages still in the transport, a program that stops in the middle of
+//! a burst finds older messages than the newest. There is no pause while a context with an empty queue has asked
+//! for more: a full context never holds up one that could go on, and a context that prefers new messages always
+//! can. So with several contexts a burst for one of them may overflow its queue, however fast it is read.
 //!
-//! Matching a message costs one look into the topics of each context: with thousands of contexts on
-//! one socket, that is what a message costs.
+//! A message is matched against the topics of each context: with thousands of contexts on one socket, that is the
+//! cost of a message.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -51,16 +50,15 @@ use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::Verdict;
 
-/// For how long a full queue waits for a program that has received before. Long enough for a thread
-/// to be scheduled on a busy machine; the program's next receive after a longer pause finds what the
-/// queue's rule has left.
+/// A full queue waits this long for a program that has received before: long enough for a thread to be scheduled
+/// on a busy machine. After a longer pause the next receive finds what the queue's rule has left.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How often topics are looked into before the socket's lock is given back: some hundred
-/// microseconds. Publishers may send what nobody wants faster than it can be skipped.
+/// Match at most this many messages before giving the socket's lock back, which takes some hundred microseconds:
+/// publishers may send unwanted messages faster than a SUB can skip them.
 const EFFORT: usize = 8192;
 
-/// A raw SUB socket: everything is delivered, there is nothing to subscribe to.
+/// A raw SUB socket: receives everything, and has no subscriptions.
 pub(crate) type RawSub = Receiver<FromPublishers>;
 
 /// The role of a raw SUB.
@@ -72,7 +70,7 @@ impl Role for FromPublishers {
     const PEER: ProtocolId = ProtocolId::PUB;
 }
 
-/// The state of a SUB socket: its contexts, and how far it has come with what its pipes hold.
+/// The state of a SUB socket: its contexts, and how far it has come with its pipes.
 ///
 /// ```text
 ///  message in its pipe --matches--> queue of each context that wants it --recv--> program
@@ -87,24 +85,24 @@ pub(crate) struct Sub {
     /// The pipes that may hold something.
     pipes: FairQueue,
     intake: Intake,
-    /// Who wants the message that was looked at last. Has a place for each context, so that matching
-    /// takes no memory.
+    /// The contexts that want the message matched last. Has capacity for all contexts, so that matching does not
+    /// allocate.
     takers: Vec<Conversation>,
 }
 
 /// Why messages are left in the pipes, if any are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Intake {
-    /// They are not, or only because the last receive needed no more.
+    /// None are, or only because the last receive needed no more.
     #[default]
     Open,
     /// A queue that has enough waits for its program.
     Paused { until: Instant },
-    /// It was enough for one entry; to be continued at once.
+    /// One entry has done enough; to be continued at once.
     Unfinished { since: Instant },
 }
 
-/// A set of topics, and what has come of them. Contexts share nothing.
+/// A set of topics, and the messages that match them. Contexts share nothing.
 #[derive(Debug)]
 struct Context {
     topics: Topics,
@@ -124,7 +122,7 @@ struct Context {
 enum Program {
     /// It does not receive.
     Away,
-    /// It has received, or was waiting and is woken, since that was last doubted.
+    /// It has received, or was waiting and was woken, since the last check.
     Reading,
     /// The intake has paused for it.
     Awaited,
@@ -135,7 +133,7 @@ impl Sub {
         Self::default()
     }
 
-    /// A new context without topics.
+    /// Makes a context without topics.
     pub(crate) fn open(&mut self, keep: Keep) -> Conversation {
         let context = self.contexts.open(Context::new(keep));
         self.takers.clear();
@@ -143,7 +141,7 @@ impl Sub {
         context
     }
 
-    /// Ends the context, with its topics and its messages.
+    /// Closes a context, and drops its messages.
     pub(crate) fn close(&mut self, context: Conversation, io: &mut impl Port) {
         let Some(closed) = self.contexts.close(context) else {
             return;
@@ -155,14 +153,13 @@ impl Sub {
         self.ingest(None, io);
     }
 
-    /// From now on the context receives what begins with `topic`. Twice is as good as once.
+    /// Subscribes a context to messages that begin with `topic`. Twice is the same as once.
     pub(crate) fn subscribe(&mut self, context: Conversation, topic: &[u8]) -> Result<(), Closed> {
         self.contexts.get_mut(context).ok_or(Closed)?.topics.insert(topic);
         Ok(())
     }
 
-    /// From now on the context receives nothing that only `topic` has let in, and drops what has
-    /// come of it and was not received.
+    /// Unsubscribes a context, and drops its queued messages that match no other topic.
     pub(crate) fn unsubscribe(
         &mut self,
         context: Conversation,
@@ -178,8 +175,8 @@ impl Sub {
         Ok(())
     }
 
-    /// Changes which messages the context keeps. Those for which there is no room any more are dropped
-    /// by the rule for a full queue.
+    /// Changes which messages a context keeps. Messages that no longer fit are dropped by the rule for a full
+    /// queue.
     pub(crate) fn change(
         &mut self,
         context: Conversation,
@@ -193,14 +190,14 @@ impl Sub {
         self.ingest(None, io);
     }
 
-    /// The next message for a receive that wants the newest: all that the pipes hold comes first.
+    /// Takes the next message for a receive that prefers new messages: empties the pipes first.
     #[inline(never)]
     fn take_newest(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         self.ingest(Some(receiver), io);
         self.contexts.get_mut(receiver)?.queue.pop_front()
     }
 
-    /// The next message for a receive that has found its queue empty.
+    /// Takes the next message for a receive that has found its queue empty.
     #[inline]
     fn fetch(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         match self.contexts.len() {
@@ -209,7 +206,7 @@ impl Sub {
         }
     }
 
-    /// As `ingest`, for the only context: nobody else can want a message, or hold one up.
+    /// As `ingest`, for the only context: no other one can want a message, or hold one up.
     #[inline]
     fn take_one(&mut self, receiver: Conversation, io: &mut impl Port) -> Option<Message> {
         let topics = &self.contexts[receiver].topics;
@@ -229,16 +226,15 @@ impl Sub {
         None
     }
 
-    /// Leaves the rest for the next entry: what is skipped takes time as well, and must not cost other
-    /// pipes their turn.
+    /// Leaves the remaining messages to the next entry: skipping takes time too, and must not hold up other pipes.
     fn go_on_later(&mut self, io: &impl Port) {
         self.pipes.pass_turn();
         self.intake = Intake::Unfinished { since: io.now() };
     }
 
-    /// Moves messages from the pipes to the contexts: for a receive that has found its queue empty and
-    /// does not want the newest, until there is one for it, which is yielded; else until a queue that
-    /// has enough pauses it. Drops what nobody wants.
+    /// Moves messages from the pipes to the contexts, and drops those that no context wants. With a `receiver`,
+    /// which has found its queue empty and does not prefer new messages, stops at the first message for it, and
+    /// returns that. Otherwise stops when a queue that has enough pauses the intake.
     fn ingest(&mut self, receiver: Option<Conversation>, io: &mut impl Port) -> Option<Message> {
         let first = receiver.filter(|&receiver| !self.contexts[receiver].fresh);
         let mut effort = EFFORT;
@@ -249,7 +245,7 @@ impl Sub {
             let popped = pipes.pop_if(look, io);
             effort = judge.effort;
             let Some((pipe, frame)) = popped else {
-                // A full queue holds up the rest, or the pipes are empty, or it was enough for one entry.
+                // A full queue pauses the intake, or the pipes are empty, or one entry has done enough.
                 if judge.holds_up {
                     self.pause(io);
                 } else if self.pipes.is_empty() {
@@ -260,7 +256,7 @@ impl Sub {
                 return None;
             };
             let message = Message::received(frame.into_body(), pipe);
-            // Nobody waits for a message, or for the newest only: go on until the pipes are empty.
+            // No receiver: go on until the pipes are empty.
             let Some(first) = first else {
                 self.distribute(message, receiver, io);
                 continue;
@@ -269,7 +265,7 @@ impl Sub {
             if self.takers == [first] {
                 return Some(message);
             }
-            // Others want it too, or the receiver does not: stop when the receiver has got one.
+            // Others want it too, or the receiver does not: stop when the receiver has one.
             self.distribute(message, receiver, io);
             let taken = self.contexts[first].queue.pop_front();
             if taken.is_some() {
@@ -278,8 +274,8 @@ impl Sub {
         }
     }
 
-    /// Gives a message to each context that wants it, and wakes those that had nothing; but not the
-    /// `receiver`, who is awake.
+    /// Gives a message to each context that wants it. Wakes a call of those that had none, except the `receiver`,
+    /// which is awake.
     fn distribute(&mut self, message: Message, receiver: Option<Conversation>, io: &mut impl Port) {
         let Some((&last, others)) = self.takers.split_last() else { return };
         if !others.is_empty() {
@@ -297,8 +293,8 @@ impl Sub {
         give(last, message);
     }
 
-    /// Leaves the rest in the pipes for now, because a context has enough. All that have are waited
-    /// for together: one after the other, many could hold up the publishers for long.
+    /// Pauses the intake, because a context has enough. All contexts that have enough share one pause: one after
+    /// the other, they could hold up the publishers for long.
     fn pause(&mut self, io: &impl Port) {
         if !matches!(self.intake, Intake::Paused { .. }) {
             let enough = enough(&self.contexts);
@@ -309,7 +305,7 @@ impl Sub {
         }
     }
 
-    /// Gives up those who have not received since the pause began, if it is over.
+    /// When the pause is over, counts programs as away that have not received since it began.
     fn doubt(&mut self, now: Instant) {
         if let Intake::Paused { until } = self.intake
             && until <= now
@@ -324,20 +320,19 @@ impl Sub {
     }
 }
 
-/// How much the queue of a program that reads has to hold to hold up the rest; less if its limit is
-/// less.
+/// How many messages in the queue of a program that reads pause the intake, or its limit if that is less.
 fn enough(contexts: &Conversations<Context>) -> usize {
     if contexts.len() == 1 { 1 } else { usize::MAX }
 }
 
 const UNWANTED: Verdict = Verdict::Skip(DropReason::NotSubscribed);
 
-/// Decides about messages that lie in their pipes.
+/// Decides about messages that are still in their pipes.
 struct Judge<'a> {
     contexts: &'a Conversations<Context>,
     takers: &'a mut Vec<Conversation>,
     effort: usize,
-    /// Whether a message was left in its pipe because a context is full.
+    /// Whether it has left a message in its pipe because a context is full.
     holds_up: bool,
 }
 
@@ -368,7 +363,7 @@ impl Judge<'_> {
 fn is_wanted(topics: &Topics, head: &[u8], body: &[u8]) -> bool {
     match head {
         [] => topics.matches(body),
-        // A PUB sends no header, so that none of ours comes in two pieces.
+        // Slow, but rare: a PUB sends no header, so its messages come in one piece.
         _ => topics.matches(&[head, body].concat()),
     }
 }
@@ -386,7 +381,7 @@ impl Context {
         }
     }
 
-    /// Goes by what was set, also with what waits.
+    /// Applies changed settings, also to queued messages.
     fn follow(&mut self, io: &mut impl Port) {
         (self.limit, self.fresh) = (self.keep.limit(), self.keep.is_fresh());
         self.queue.set_key(self.keep.conflate, |replaced| {
@@ -395,17 +390,17 @@ impl Context {
         self.shorten(io);
     }
 
-    /// Whether its program may be waiting. Whoever has asked once will ask again.
+    /// Whether its program may be waiting: one that has asked once will ask again.
     fn is_hungry(&self) -> bool {
         self.asked && self.queue.is_empty()
     }
 
-    /// Whether what waits in the pipes behind the message of another may be for it now.
+    /// Whether it could use a message that waits in the pipes behind that of another context.
     fn could_go_on(&self) -> bool {
         self.is_hungry() || self.fresh && !self.topics.is_empty()
     }
 
-    /// Whether it has `enough`, or all that it may have, but will have less soon.
+    /// Whether it has `enough`, or is full, but its program will soon receive.
     fn is_waited_for(&self, enough: usize) -> bool {
         self.queue.len() >= self.limit.min(enough) && self.program != Program::Away && !self.fresh
     }
@@ -420,7 +415,7 @@ impl Context {
         }
     }
 
-    /// Drops what the queue must not hold.
+    /// Drops the messages over the limit.
     fn shorten(&mut self, io: &mut impl Port) {
         while self.queue.len() > self.limit {
             let dropped = if self.keep.drops_oldest() {
@@ -432,7 +427,7 @@ impl Context {
         }
     }
 
-    /// Drops what no topic lets in any more.
+    /// Drops the messages that no longer match a topic.
     fn purge(&mut self, io: &mut impl Port) {
         let topics = &self.topics;
         self.queue.retain(|message| {
@@ -496,14 +491,13 @@ impl Protocol for Sub {
         message.ok_or(RecvRefusal::WouldBlock)
     }
 
-    /// What the pipes hold may be for anyone.
+    /// The messages in the pipes may be for any context.
     fn can_recv(&self, context: Conversation) -> bool {
         let context = self.contexts.get(context);
         context.is_none_or(|context| !context.queue.is_empty()) || !self.pipes.is_empty()
     }
 
-    /// Who has a program look when there is something counts as one that asks: the queues of others do
-    /// not hold up its messages.
+    /// A context that is watched counts as one that asks: the queues of others do not hold up its messages.
     fn find_message(&mut self, receiver: Conversation, io: &mut impl Port) -> bool {
         let Some(context) = self.contexts.get_mut(receiver) else { return true };
         context.asked = true;
@@ -579,7 +573,7 @@ mod tests {
             context
         }
 
-        /// Has the queue hold up to `limit` messages, without asking for fresh news by that.
+        /// Limits the queue to `limit` messages, without preferring new ones by that.
         fn bound(&mut self, context: Conversation, limit: usize) {
             let context = &mut self.sub.contexts[context];
             (context.limit, context.fresh) = (limit, false);

@@ -1,8 +1,8 @@
-//! SURVEYOR: asks everybody at once and collects what comes back until the deadline.
+//! SURVEYOR: asks all peers at once, and collects their answers until the deadline.
 //!
-//! A survey goes to every pipe that has room, once, and is not kept. Answers are sorted by their id
-//! into the conversations that wait for them; after the deadline nothing is delivered any more. Ids
-//! can be guessed, so an answer counts only from a peer that was there when the survey was sent.
+//! A survey goes once to every pipe that has room, and is not kept. Answers are sorted by their id into the
+//! conversations that wait for them; nothing is delivered after the deadline. Ids can be guessed, so an answer
+//! counts only from a peer that was connected when the survey was sent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,9 +27,9 @@ pub(crate) struct Surveyor {
     ids: Ids,
     conversations: Conversations<Asker>,
     pipes: FanOut,
-    /// When each pipe came, by a count of all that came before.
+    /// For each pipe, how many pipes had come before it.
     arrivals: NumberMap<PipeId, u64>,
-    /// How many pipes have come.
+    /// The number of pipes that have come.
     arrived: u64,
     /// When surveys end.
     timers: Timers,
@@ -46,13 +46,13 @@ pub(crate) struct Surveyor {
 ///   send in any state: drop what is there, then ACTIVE
 /// ```
 ///
-/// EXPIRED is told once to a receive that begins after the deadline, and to every one that was
-/// already waiting: they come with the expired survey, also when they come late.
+/// One receive that begins after the deadline reports EXPIRED, and so does every one that was already waiting: each
+/// of those names the expired survey, even if it runs late.
 #[derive(Debug)]
 struct Asker {
-    /// How long the next survey lasts; `None` forever.
+    /// How long the next survey lasts; `None`: forever.
     lasts: Option<Duration>,
-    /// How many answers may wait to be received.
+    /// The number of answers that may wait to be received.
     storage: usize,
     survey: Option<Survey>,
     /// The last survey that has reached its deadline.
@@ -63,8 +63,8 @@ struct Asker {
 struct Survey {
     id: RequestId,
     deadline: Option<Instant>,
-    /// How many pipes had come when it was sent: those were asked. One that had no room for its copy
-    /// counts as asked, for it gains nothing by not reading that it would not have by reading.
+    /// How many pipes had come when it was sent: those were asked. A peer that had no room for its copy counts as
+    /// asked, since it gains nothing by not reading.
     asked: u64,
     answers: VecDeque<Message>,
 }
@@ -76,7 +76,7 @@ struct Expired {
 }
 
 impl Surveyor {
-    /// `seed` is where the survey ids begin; it should be random. `overflow` is one of
+    /// Makes a SURVEYOR whose survey ids begin at `seed`, which should be random. `overflow` is one of
     /// [`Protocol::OVERFLOW`].
     pub(crate) fn new(seed: u32, overflow: Overflow) -> Self {
         Self {
@@ -89,18 +89,17 @@ impl Surveyor {
         }
     }
 
-    /// What becomes of later surveys for which a respondent has no room.
+    /// Sets what becomes of later surveys for which a respondent has no room.
     pub(crate) fn set_overflow(&mut self, overflow: Overflow, io: &mut impl Port) {
         self.pipes.set_overflow(overflow, io);
     }
 
-    /// A new conversation whose surveys last for `deadline` and keep up to `storage` answers that
-    /// have not been received.
+    /// Opens a conversation whose surveys last for `deadline` and keep up to `storage` unread answers.
     pub(crate) fn open(&mut self, deadline: Option<Duration>, storage: usize) -> Conversation {
         self.conversations.open(Asker { lasts: deadline, storage, survey: None, expired: None })
     }
 
-    /// Changes how long the surveys to come last.
+    /// Changes how long later surveys last.
     pub(crate) fn set_deadline(&mut self, conversation: Conversation, deadline: Option<Duration>) {
         if let Some(asker) = self.conversations.get_mut(conversation) {
             asker.lasts = deadline;
@@ -113,7 +112,7 @@ impl Surveyor {
         self.conversations.close(conversation);
     }
 
-    /// The survey that a receive is to wait for now.
+    /// The survey for which a receive that begins now waits.
     pub(crate) fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
         let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
         let id = asker.awaited().ok_or(RecvRefusal::State)?;
@@ -127,7 +126,7 @@ impl Surveyor {
         survey.is_none_or(|survey| survey.id != awaited.id || !survey.answers.is_empty())
     }
 
-    /// Ends the survey of the conversation, if it has one, and tells whoever waits for its answers.
+    /// Ends the survey of the conversation, if it has one, and wakes the calls that wait for its answers.
     fn end_survey(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<RequestId> {
         let survey = self.conversations.get_mut(conversation)?.survey.take()?;
         self.ids.retire(survey.id);
@@ -187,7 +186,7 @@ impl Protocol for Surveyor {
         Ok(())
     }
 
-    /// Answers that had arrived by then are as good as any.
+    /// Answers that have arrived still count.
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.readable(pipe, io);
         self.pipes.remove(pipe, io);
@@ -226,7 +225,7 @@ impl Protocol for Surveyor {
         now: Instant,
         io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
-        // The clock may have passed the deadline since the caller looked.
+        // The deadline may have passed since the caller read the clock.
         self.expire(now, io);
         let asker = self.conversations.get_mut(awaited.conversation).ok_or(RecvRefusal::Closed)?;
         asker.recv(awaited.id)
@@ -242,8 +241,8 @@ impl Protocol for Surveyor {
         survey.is_none_or(|survey| !survey.answers.is_empty())
     }
 
-    /// Readable is also a survey whose end has not been told yet, and a conversation that is closed, but
-    /// none that has asked nothing.
+    /// A conversation is also readable if the end of its survey was not reported yet, or it is closed, but not if it
+    /// has asked nothing.
     fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
         let asker = self.conversations.get(conversation);
         asker.is_none_or(|asker| match &asker.survey {

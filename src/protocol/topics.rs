@@ -1,24 +1,23 @@
-//! The topics of one subscriber: a set of byte strings that knows whether one of them begins a message.
+//! The topics of one subscriber: a set of byte strings that can tell whether a message begins with one of them.
 //!
-//! A compressed radix trie whose lower ends are buckets. A node holds the bytes that everything below
-//! it has in common, and a branch for each byte that may follow. Where few topics are left they stand
-//! side by side in one piece of memory, a [`Bucket`], instead of in nodes of their own.
+//! A compressed radix trie whose leaves are buckets. A node holds the bytes that all topics below it have in
+//! common, and a branch for each byte that may follow. Where few topics are left, they are side by side in one
+//! piece of memory, a [`Bucket`], instead of in nodes of their own.
 //!
 //! ```text
 //! "ab", "abcd", "abce", "abxyz"       node "ab"*  --c--> bucket: "d", "e"
 //! (* a topic ends here)                           \--x--> bucket: "yz"
 //! ```
 //!
-//! What a match costs is the number of loads that miss the cache and have to wait for each other. A
-//! bucket holds ten to a hundred topics, so the nodes of a million random topics take up to two
-//! megabytes and tend to stay in the cache, and what remains is to reach one bucket, whose lines are
-//! asked for together. So with a million topics a match costs two to four times what it does with ten
-//! as long as its way is in the cache. For messages at random it costs two misses or so more, each of
-//! 100 to 200 ns where this was measured, which is five to ten times what it does with ten topics, all
-//! of which are in the cache. Whatever the body, the walk is no longer than it, and at most
-//! [`MOST_TOPICS`] topics are compared with it.
+//! The cost of a match is the number of loads that miss the cache and have to wait for each other. A bucket holds
+//! ten to a hundred topics, so the nodes of a million random topics take up to two megabytes and tend to stay in
+//! the cache; what remains is to load one bucket, whose lines are requested together. With a million topics a
+//! match costs two to four times what it costs with ten, as long as its path is in the cache. For random messages
+//! it costs about two more misses of 100 to 200 ns each (as measured), five to ten times the cost with ten topics,
+//! all of which are in the cache. Whatever the body, the walk is no longer than the body, and compares at most
+//! [`MOST_TOPICS`] topics with it.
 //!
-//! Nodes name each other by index: nothing recurses, not even dropping, and matching allocates nothing.
+//! Nodes refer to each other by index: nothing recurses, not even dropping, and matching allocates nothing.
 
 /// A set of topics.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub(crate) struct Topics {
     len: usize,
 }
 
-/// What lies behind one byte.
+/// What follows one byte.
 #[derive(Debug)]
 enum Branch {
     /// An index into `nodes`.
@@ -36,7 +35,7 @@ enum Branch {
     Bucket(Bucket),
 }
 
-/// Where a branch is found.
+/// The position of a branch.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Root,
@@ -53,7 +52,7 @@ impl Topics {
         self.len == 0
     }
 
-    /// Whether some topic is a prefix of `body`. The empty topic is one of everything.
+    /// Whether some topic is a prefix of `body`. The empty topic is a prefix of everything.
     pub(crate) fn matches(&self, body: &[u8]) -> bool {
         let mut branch = &self.root;
         let mut rest = body;
@@ -78,7 +77,7 @@ impl Topics {
         }
     }
 
-    /// Adds a topic; `false` if it is there already.
+    /// Adds a topic; `false` if it is already there.
     pub(crate) fn insert(&mut self, topic: &[u8]) -> bool {
         let added = self.add(topic);
         self.len += usize::from(added);
@@ -116,7 +115,7 @@ impl Topics {
         }
     }
 
-    /// Takes a topic out; `false` if it is not there.
+    /// Removes a topic; `false` if it is not there.
     pub(super) fn remove(&mut self, topic: &[u8]) -> bool {
         let Some((path, rest)) = self.find(topic) else {
             return false;
@@ -140,8 +139,8 @@ impl Topics {
         true
     }
 
-    /// The branches down to the bucket or node in which `topic` would end, and what of it that has to
-    /// hold.
+    /// Returns the branches down to the bucket or node in which `topic` would end, and the bytes of it that are
+    /// left there.
     fn find<'a>(&self, topic: &'a [u8]) -> Option<(Vec<Place>, &'a [u8])> {
         let (mut path, mut rest) = (vec![Place::Root], topic);
         while let &Branch::Node(at) = self.branch(path[path.len() - 1]) {
@@ -169,7 +168,7 @@ impl Topics {
         }
     }
 
-    /// Makes a node, with smaller buckets below, of the bucket in `place`, so that `topic` can be added.
+    /// Replaces the bucket at `place` by a node with smaller buckets below, so that `topic` can be added.
     fn burst(&mut self, place: Place, topic: &[u8]) -> u32 {
         let Branch::Bucket(bucket) = std::mem::take(self.branch_mut(place)) else {
             unreachable!("only buckets burst");
@@ -180,7 +179,7 @@ impl Topics {
         at
     }
 
-    /// Makes the node at `at` end after `keep` bytes of its label, with the rest of it in a node below.
+    /// Splits the node at `at` after `keep` bytes of its label; the remainder goes into a node below.
     fn split(&mut self, at: u32, keep: usize) {
         let mut lower = std::mem::take(self.nodes.at_mut(at));
         let upper = Node { label: lower.label[..keep].into(), ..Node::default() };
@@ -191,7 +190,7 @@ impl Topics {
         self.nodes.at_mut(at).add(byte, Branch::Node(below));
     }
 
-    /// Takes away what is not needed any more along the path to a topic that was removed.
+    /// Removes what is no longer needed along the path to a topic that was removed.
     fn tidy(&mut self, path: &[Place]) {
         for &place in path.iter().rev() {
             let tidied = match (self.branch(place), place) {
@@ -208,8 +207,8 @@ impl Topics {
         }
     }
 
-    /// Makes one bucket of a node and the buckets below it where that is a small one. Such a one
-    /// can at least double before it bursts again.
+    /// Merges a node and the buckets below it into one bucket, if that is a small one: it can at least double
+    /// before it bursts again.
     fn gather(&mut self, place: Place, at: u32) -> bool {
         let Some(bucket) = self.nodes.at(at).gathered() else {
             return false;
@@ -219,7 +218,7 @@ impl Topics {
         true
     }
 
-    /// Makes one of a node without a topic and the only thing below it.
+    /// Merges a node without a topic with the only branch below it.
     fn join(&mut self, place: Place, at: u32) -> bool {
         let node = self.nodes.at_mut(at);
         if node.subscribed || node.branches.len() > 1 {
@@ -256,23 +255,23 @@ impl Default for Branch {
     }
 }
 
-/// Where topics part, or where one ends that others begin with. There is always a branch.
+/// A point where topics part, or where one topic ends that is a prefix of others. Always has a branch.
 #[derive(Debug, Default)]
 struct Node {
-    /// What all topics here go on with.
+    /// The bytes that all topics here have next.
     label: Box<[u8]>,
-    /// A topic ends after the label.
+    /// Whether a topic ends after the label.
     subscribed: bool,
     /// The bytes that may follow the label, one bit for each.
     set: [u64; 4],
-    /// How many bits of `set` come before each of its words.
+    /// The number of bits of `set` before each of its words.
     ranks: [u8; 4],
     /// One for each bit of `set`, in the same order.
     branches: Box<[Branch]>,
 }
 
 impl Node {
-    /// What is in the bucket, parted by what follows the first `label` bytes.
+    /// A node with the topics of a bucket, parted by the byte after the first `label` bytes.
     fn parted(bucket: &Bucket, label: usize) -> Self {
         let mut node = Self { label: bucket.label()[..label].into(), ..Self::default() };
         let first = |suffix: &Parts<'_>| suffix.iter().copied().flatten().copied().next();
@@ -291,13 +290,13 @@ impl Node {
         node
     }
 
-    /// Which of the branches is that of `byte`.
+    /// The index of the branch of `byte`.
     fn position(&self, byte: u8) -> Option<usize> {
         let (word, bit) = word_and_bit(byte);
         (self.set[word] & bit != 0).then(|| self.rank(byte))
     }
 
-    /// How many branches are those of smaller bytes.
+    /// The number of branches of smaller bytes.
     fn rank(&self, byte: u8) -> usize {
         let (word, bit) = word_and_bit(byte);
         usize::from(self.ranks[word]) + (self.set[word] & (bit - 1)).count_ones() as usize
@@ -334,7 +333,7 @@ impl Node {
         }
     }
 
-    /// One bucket with all that is here, if that is little.
+    /// One bucket with all topics below, if there are few.
     fn gathered(&self) -> Option<Bucket> {
         let mut count = 0;
         for branch in &self.branches {
@@ -367,22 +366,22 @@ fn word_and_bit(byte: u8) -> (usize, u64) {
     (usize::from(byte / 64), 1 << (byte % 64))
 }
 
-/// A few topics in one piece of memory, so that to look among them is to wait for memory but once.
+/// A few topics in one piece of memory, so that a search among them waits for memory only once.
 ///
 /// ```text
 /// | topics: u8 | width: u8 | length of label: u64 | label | marks: u8 | starts: u16 | suffixes |
 /// ```
 ///
-/// All topics begin with the label, and as much as possible is in it. A mark is a hash of the first
-/// `width` bytes of a suffix, which are as many as the shortest suffix has, or [`MOST_WIDTH`]. A start
-/// says where a suffix begins among the suffixes. Marks are filled up with zeros to whole words, and
-/// left out where a suffix is empty, since then the label alone decides.
+/// The label is the longest common prefix of all topics. A mark is a hash of the first `width` bytes of a suffix,
+/// where `width` is the length of the shortest suffix, at most [`MOST_WIDTH`]. A start says where a suffix begins
+/// among the suffixes. Marks are padded with zeros to whole words, and left out if a suffix is empty, since the
+/// label then decides alone.
 ///
-/// No bytes at all are no topics.
+/// A bucket without bytes has no topics.
 #[derive(Debug, Default)]
 struct Bucket(Box<[u8]>);
 
-/// What the bytes of a bucket say.
+/// The parsed bytes of a bucket.
 struct View<'a> {
     width: usize,
     label: &'a [u8],
@@ -394,22 +393,22 @@ struct View<'a> {
 /// A topic in two parts.
 type Parts<'a> = [&'a [u8]; 2];
 
-/// More than these topics are not kept in one bucket. With half as many, a hundred topics that count
-/// through two digits do not fit in one, and a match at random among a million took 500 ns, not 300.
+/// Keep at most this many topics in one bucket. With half as many, the hundred topics of two digits do not fit
+/// into one, and a random match among a million took 500 ns instead of 300.
 const MOST_TOPICS: usize = 128;
-/// Nor are suffixes of more bytes in all than these, since each change copies them...
+/// Keep at most this many bytes of suffixes in one bucket, since each change copies them...
 const MOST_BYTES: usize = 4096;
-/// ...but for these few topics, of which each would otherwise cost a node.
+/// ...except for this few topics, each of which would otherwise cost a node.
 const FEW_TOPICS: usize = 8;
 /// A start is a `u16`.
 const LAST_START: usize = u16::MAX as usize;
 
-/// What a cache takes from memory at a time on most machines.
+/// The size of a cache line on most machines.
 const LINE: usize = 64;
 
 /// The bytes before the label.
 const HEAD: usize = 2 + size_of::<u64>();
-/// Marks are looked through in words of this many bytes.
+/// Marks are searched in words of this many bytes.
 const WORD: usize = 8;
 /// What is hashed is one word.
 const MOST_WIDTH: usize = WORD;
@@ -419,12 +418,12 @@ impl Bucket {
         Self::with_label(&[[topic, &[]]], topic.len()).expect("one topic always fits")
     }
 
-    /// These topics, each of which is there but once; `None` if they do not fit.
+    /// A bucket with these topics, each of which is there only once; `None` if they do not fit.
     fn new(topics: &[Parts<'_>]) -> Option<Self> {
         Self::with_label(topics, common_start(topics))
     }
 
-    /// The first `label` bytes are what the topics have in common.
+    /// A bucket whose label is the first `label` bytes, which all topics have in common.
     fn with_label(topics: &[Parts<'_>], label: usize) -> Option<Self> {
         let count = topics.len();
         let suffixes: Vec<Parts<'_>> = topics.iter().map(|topic| skip(*topic, label)).collect();
@@ -478,8 +477,7 @@ impl Bucket {
         view.matches(rest)
     }
 
-    /// Asks for the first lines of memory at once, instead of for each when what stands before tells
-    /// that it is needed.
+    /// Requests the first cache lines at once, instead of each when the one before it shows that it is needed.
     fn touch(&self) {
         let bytes = self.0.iter().step_by(LINE).take(16);
         std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
@@ -530,7 +528,7 @@ impl Bucket {
         true
     }
 
-    /// With one more suffix, if that changes nothing for the others.
+    /// The bucket with one more suffix, if that changes nothing for the others.
     fn appended(&self, label: usize, suffix: &[u8]) -> Option<Self> {
         let view = self.view()?;
         let count = view.starts.len() + 1;
@@ -554,7 +552,7 @@ impl Bucket {
         Some(Self(bytes.into()))
     }
 
-    /// Takes a topic out; `false` if it is not there.
+    /// Removes a topic; `false` if it is not there.
     fn remove(&mut self, topic: &[u8]) -> bool {
         let Some(at) = self.position(topic) else {
             return false;
@@ -565,7 +563,7 @@ impl Bucket {
         true
     }
 
-    /// The same with `start` before each topic.
+    /// The bucket with `start` before each topic.
     fn behind(&self, start: &[u8]) -> Self {
         let label = [start, self.label()].concat();
         let topics: Vec<Parts<'_>> = self.suffixes().map(|suffix| [&label[..], suffix]).collect();
@@ -579,7 +577,7 @@ impl<'a> View<'a> {
         self.width == 0 || self.with_mark_of(rest).any(|at| rest.starts_with(self.suffix(at)))
     }
 
-    /// Those suffixes that may begin as `rest` does, if none is empty.
+    /// The suffixes that may be a prefix of `rest`, if none is empty.
     fn with_mark_of(&self, rest: &[u8]) -> impl Iterator<Item = usize> {
         let words = if rest.len() < self.width { &[] } else { self.marks };
         let wanted = u64::from_ne_bytes([mark(first_word([rest, &[]]), self.width); WORD]);
@@ -600,7 +598,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether a bucket may hold this many topics, with suffixes of so many bytes in all.
+/// Whether a bucket may hold this many topics, whose suffixes have this many bytes together.
 fn fits(topics: usize, bytes: usize) -> bool {
     topics <= MOST_TOPICS && bytes <= LAST_START && (topics <= FEW_TOPICS || bytes <= MOST_BYTES)
 }
@@ -609,8 +607,8 @@ fn marks_len(topics: usize, width: usize) -> usize {
     if width == 0 { 0 } else { topics.next_multiple_of(WORD) }
 }
 
-/// The upper bits of a product depend on all bytes. Topics that share a mark cost time, but no more
-/// than to compare all that are in the bucket.
+/// Hashes by a product, whose upper bits depend on all bytes. Topics that share a mark cost time, at most that of
+/// comparing all topics in the bucket.
 fn mark(word: u64, width: usize) -> u8 {
     let word = word & u64::MAX >> (64 - 8 * width);
     (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
@@ -626,7 +624,7 @@ fn first_word(topic: Parts<'_>) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Which bytes are zero, lowest first; perhaps also some that come after such a one.
+/// The positions of the zero bytes, lowest first; perhaps also some non-zero bytes after the first.
 fn zero_bytes(word: u64) -> impl Iterator<Item = usize> {
     let mut found = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
     std::iter::from_fn(move || {
@@ -645,7 +643,7 @@ fn skip([first, second]: Parts<'_>, n: usize) -> Parts<'_> {
     [&first[here..], &second[there..]]
 }
 
-/// How many bytes all topics have in common.
+/// The number of bytes that all topics have in common.
 fn common_start(topics: &[Parts<'_>]) -> usize {
     let Some((first, others)) = topics.split_first() else {
         return 0;
@@ -659,12 +657,12 @@ fn common_start(topics: &[Parts<'_>]) -> usize {
     others.iter().map(common).min().unwrap_or_else(|| length(first))
 }
 
-/// What follows the label. Most labels are empty, and not worth a call.
+/// Strips the label. Most labels are empty, and not worth a call.
 fn strip<'a>(body: &'a [u8], label: &[u8]) -> Option<&'a [u8]> {
     if label.is_empty() { Some(body) } else { body.strip_prefix(label) }
 }
 
-/// Things in one array, named by index. What was released is used again.
+/// An array whose elements are named by index. Released slots are reused.
 #[derive(Debug, Default)]
 struct Arena<T> {
     slots: Vec<T>,
@@ -700,7 +698,7 @@ impl<T: Default> Arena<T> {
     }
 }
 
-/// How many bytes `a` and `b` begin with in common. Fast where one is a prefix of the other.
+/// The length of the common prefix of `a` and `b`. Fast if one is a prefix of the other.
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let shorter = a.len().min(b.len());
     if a[..shorter] == b[..shorter] {
