@@ -37,7 +37,7 @@ enum Branch {
 
 /// The position of a branch.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum BranchId {
     Root,
     /// The index of a node, and of one of its branches.
     Below(u32, usize),
@@ -85,9 +85,9 @@ impl Topics {
     }
 
     fn add(&mut self, topic: &[u8]) -> bool {
-        let (mut place, mut rest) = (Place::Root, topic);
+        let (mut id, mut rest) = (BranchId::Root, topic);
         loop {
-            let at = match self.branch_mut(place) {
+            let at = match self.branch_mut(id) {
                 Branch::Node(node) => *node,
                 Branch::Bucket(bucket) => {
                     if bucket.position(rest).is_some() {
@@ -96,7 +96,7 @@ impl Topics {
                     if bucket.add(rest) {
                         return true;
                     }
-                    self.burst(place, rest)
+                    self.burst(id, rest)
                 }
             };
             let common = common_prefix(&self.nodes.at(at).label, rest);
@@ -111,7 +111,7 @@ impl Topics {
                 node.add(byte, Branch::Bucket(Bucket::of_one(behind)));
                 return true;
             };
-            (place, rest) = (Place::Below(at, below), behind);
+            (id, rest) = (BranchId::Below(at, below), behind);
         }
     }
 
@@ -120,8 +120,8 @@ impl Topics {
         let Some((path, rest)) = self.find(topic) else {
             return false;
         };
-        let place = path[path.len() - 1];
-        let removed = match self.branch_mut(place) {
+        let id = path[path.len() - 1];
+        let removed = match self.branch_mut(id) {
             Branch::Bucket(bucket) => bucket.remove(rest),
             &mut Branch::Node(at) => {
                 std::mem::replace(&mut self.nodes.at_mut(at).subscribed, false)
@@ -141,41 +141,41 @@ impl Topics {
 
     /// Returns the branches down to the bucket or node in which `topic` would end, and the bytes of it that are
     /// left there.
-    fn find<'a>(&self, topic: &'a [u8]) -> Option<(Vec<Place>, &'a [u8])> {
-        let (mut path, mut rest) = (vec![Place::Root], topic);
+    fn find<'a>(&self, topic: &'a [u8]) -> Option<(Vec<BranchId>, &'a [u8])> {
+        let (mut path, mut rest) = (vec![BranchId::Root], topic);
         while let &Branch::Node(at) = self.branch(path[path.len() - 1]) {
             let node = self.nodes.at(at);
             let Some((&byte, behind)) = rest.strip_prefix(&*node.label)?.split_first() else {
                 break;
             };
-            path.push(Place::Below(at, node.position(byte)?));
+            path.push(BranchId::Below(at, node.position(byte)?));
             rest = behind;
         }
         Some((path, rest))
     }
 
-    fn branch(&self, place: Place) -> &Branch {
-        match place {
-            Place::Root => &self.root,
-            Place::Below(node, at) => &self.nodes.at(node).branches[at],
+    fn branch(&self, id: BranchId) -> &Branch {
+        match id {
+            BranchId::Root => &self.root,
+            BranchId::Below(node, at) => &self.nodes.at(node).branches[at],
         }
     }
 
-    fn branch_mut(&mut self, place: Place) -> &mut Branch {
-        match place {
-            Place::Root => &mut self.root,
-            Place::Below(node, at) => &mut self.nodes.at_mut(node).branches[at],
+    fn branch_mut(&mut self, id: BranchId) -> &mut Branch {
+        match id {
+            BranchId::Root => &mut self.root,
+            BranchId::Below(node, at) => &mut self.nodes.at_mut(node).branches[at],
         }
     }
 
-    /// Replaces the bucket at `place` by a node with smaller buckets below, so that `topic` can be added.
-    fn burst(&mut self, place: Place, topic: &[u8]) -> u32 {
-        let Branch::Bucket(bucket) = std::mem::take(self.branch_mut(place)) else {
+    /// Replaces the bucket `id` by a node with smaller buckets below, so that `topic` can be added.
+    fn burst(&mut self, id: BranchId, topic: &[u8]) -> u32 {
+        let Branch::Bucket(bucket) = std::mem::take(self.branch_mut(id)) else {
             unreachable!("only buckets burst");
         };
         let common = common_prefix(bucket.label(), topic);
         let at = self.nodes.add(Node::parted(&bucket, common));
-        *self.branch_mut(place) = Branch::Node(at);
+        *self.branch_mut(id) = Branch::Node(at);
         at
     }
 
@@ -191,15 +191,15 @@ impl Topics {
     }
 
     /// Removes what is no longer needed along the path to a topic that was removed.
-    fn tidy(&mut self, path: &[Place]) {
-        for &place in path.iter().rev() {
-            let tidied = match (self.branch(place), place) {
-                (Branch::Bucket(bucket), Place::Below(parent, at)) if bucket.len() == 0 => {
+    fn tidy(&mut self, path: &[BranchId]) {
+        for &id in path.iter().rev() {
+            let tidied = match (self.branch(id), id) {
+                (Branch::Bucket(bucket), BranchId::Below(parent, at)) if bucket.len() == 0 => {
                     self.nodes.at_mut(parent).remove(at);
                     true
                 }
                 (Branch::Bucket(_), _) => true,
-                (&Branch::Node(at), _) => self.gather(place, at) || self.join(place, at),
+                (&Branch::Node(at), _) => self.gather(id, at) || self.join(id, at),
             };
             if !tidied {
                 return;
@@ -209,17 +209,17 @@ impl Topics {
 
     /// Merges a node and the buckets below it into one bucket, if that is a small one: it can at least double
     /// before it bursts again.
-    fn gather(&mut self, place: Place, at: u32) -> bool {
+    fn gather(&mut self, id: BranchId, at: u32) -> bool {
         let Some(bucket) = self.nodes.at(at).gathered() else {
             return false;
         };
         self.nodes.release(at);
-        *self.branch_mut(place) = Branch::Bucket(bucket);
+        *self.branch_mut(id) = Branch::Bucket(bucket);
         true
     }
 
     /// Merges a node without a topic with the only branch below it.
-    fn join(&mut self, place: Place, at: u32) -> bool {
+    fn join(&mut self, id: BranchId, at: u32) -> bool {
         let node = self.nodes.at_mut(at);
         if node.subscribed || node.branches.len() > 1 {
             return false;
@@ -235,7 +235,7 @@ impl Topics {
             }
             Branch::Bucket(bucket) => *bucket = bucket.behind(&start),
         }
-        *self.branch_mut(place) = branch;
+        *self.branch_mut(id) = branch;
         true
     }
 }
