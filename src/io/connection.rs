@@ -206,7 +206,7 @@ impl Connection {
     }
 
     /// Does what the poll said can be done.
-    pub(crate) fn on_event(&mut self, event: Readiness, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn on_event(&mut self, event: Reported, token: Token, cx: &mut Context) -> Fate {
         // The poll says this once, and the reads of later turns have to know it too.
         self.read_closed |= event.read_closed;
         // Any event of a stream that does not stand yet is about whether it does.
@@ -513,13 +513,13 @@ impl Connection {
 
 /// What the poll said of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Readiness {
+pub(crate) struct Reported {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     pub(crate) read_closed: bool,
 }
 
-impl Readiness {
+impl Reported {
     pub(crate) fn of(event: &mio::event::Event) -> Self {
         Self {
             readable: event.is_readable() || event.is_error(),

@@ -62,7 +62,7 @@ pub(crate) use mailbox::{Command, Mailbox, Retry};
 pub(crate) use timers::after;
 
 use batching::Batching;
-use connection::{Connection, Ending, Fate, Readiness};
+use connection::{Connection, Ending, Fate, Reported};
 use dialing::Dialer;
 use idle::Idle;
 use line::Lines;
@@ -316,7 +316,7 @@ impl Driver {
         // Taken, and given back below: what they lead to needs the whole driver.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != WAKE) {
-            let (token, readiness) = (event.token(), Readiness::of(event));
+            let (token, readiness) = (event.token(), Reported::of(event));
             match Kind::of(token) {
                 Kind::Connection => {
                     self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));

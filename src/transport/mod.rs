@@ -320,15 +320,15 @@ pub trait Stream: Send + Sync + fmt::Debug {
 
 /// The stream transports of a runtime.
 #[derive(Clone, Debug)]
-pub(crate) struct Transports(Vec<Entry>);
+pub(crate) struct Transports(Vec<Registered>);
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct Registered {
     schemes: Vec<String>,
     transport: Arc<dyn StreamTransport>,
 }
 
-impl Entry {
+impl Registered {
     fn new(transport: Arc<dyn StreamTransport>) -> Self {
         let schemes = transport.schemes().iter().copied().map(str::to_owned).collect();
         Self { schemes, transport }
@@ -362,17 +362,17 @@ impl Transports {
     /// The built-in transports: tcp, and ipc where there are Unix domain sockets.
     pub(crate) fn standard() -> Self {
         Self(vec![
-            Entry::new(Arc::new(Tcp)),
+            Registered::new(Arc::new(Tcp)),
             #[cfg(unix)]
-            Entry::new(Arc::new(Ipc)),
+            Registered::new(Arc::new(Ipc)),
         ])
     }
 
     /// Adds a transport of the program's own, which goes before those that are there.
     pub(crate) fn add(&mut self, transport: Arc<dyn StreamTransport>) -> Result<(), RuntimeError> {
-        let entry = Entry::new(Arc::new(foreign::Transport::new(transport)));
-        entry.check()?;
-        self.0.push(entry);
+        let registered = Registered::new(Arc::new(foreign::Transport::new(transport)));
+        registered.check()?;
+        self.0.push(registered);
         Ok(())
     }
 
