@@ -401,8 +401,8 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// The error for a failed bind of `url`, by the kind of `source`: an address in use, a permission denied, or
-    /// any other. For transports.
+    /// The error for a failed bind of `url`, by the kind of `source`: an address in use, a permission denied,
+    /// or any other. For transports.
     pub fn from_io(url: impl Into<String>, source: io::Error) -> Self {
         let url = url.into();
         match source.kind() {

@@ -2,8 +2,8 @@
 //!
 //! Owns the process-wide table of names. A message passes no stream and no I/O thread: the two sockets' pipes
 //! share two rings, and each end consumes what the other produces. Names are compared byte for byte. A dialer
-//! whose name is not bound yet waits here, and the thread that binds the name joins it. The I/O thread is needed
-//! only to try again after a loss or a rejection.
+//! whose name is not bound yet waits here, and the thread that binds the name joins it. The I/O thread is
+//! needed only to try again after a loss or a rejection.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -246,8 +246,8 @@ impl Dialer {
         }
     }
 
-    /// Whether the socket that is bound to the name takes in no new pipe now. It will tell when it does, perhaps
-    /// at once, so this runs before the attempt begins.
+    /// Whether the socket that is bound to the name takes in no new pipe now. It will tell when it does,
+    /// perhaps at once, so this runs before the attempt begins.
     fn is_put_off(self: &Arc<Self>) -> bool {
         let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let host = listener.and_then(|listener| listener.host.upgrade());
@@ -256,8 +256,8 @@ impl Dialer {
             && host.is_some_and(|host| host.intake(postponed) == Intake::Shut)
     }
 
-    /// Returns the socket that is bound to the name. `None`: this attempt is over; if `wait` says so, the thread
-    /// that binds the name makes the next one.
+    /// Returns the socket that is bound to the name. `None`: this attempt is over; if `wait` says so, the
+    /// thread that binds the name makes the next one.
     fn find(self: &Arc<Self>, wait: bool) -> Option<Listener> {
         let mut names = NAMES.get().lock();
         let listener = names.get(&self.name).and_then(|entry| entry.listener.clone());
@@ -438,8 +438,8 @@ fn join(
     Ok(())
 }
 
-/// Makes the ring from `from` to `to`: the send queue of one and the receive queue of the other, as large as both
-/// together.
+/// Makes the ring from `from` to `to`: the send queue of one and the receive queue of the other, as large as
+/// both together.
 fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, Arc<Ring>) {
     let (send, recv) = (from.bounds().0, to.bounds().1);
     let bounds = Bounds {

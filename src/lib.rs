@@ -40,10 +40,10 @@
 //! | [`Respondent`] | any number of [`Surveyor`] | receives surveys, and may answer each |
 //!
 //! Sockets are handles: they are `Clone + Send + Sync`, every call takes `&self`, and dropping the last one
-//! closes the socket. Sending, receiving and asking each have a blocking call that obeys the socket's timeout,
-//! a form with its own timeout (`…_timeout`), and a future that needs no runtime (`…_async`); sending and
-//! receiving also have a form that does not wait (`try_…`). All forms mean the same. Sockets that receive can be
-//! iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
+//! closes the socket. Sending, receiving and asking each have a blocking call that obeys the socket's
+//! timeout, a form with its own timeout (`…_timeout`), and a future that needs no runtime (`…_async`);
+//! sending and receiving also have a form that does not wait (`try_…`). All forms mean the same. Sockets that
+//! receive can be iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
 //!
 //! With the feature `futures` sockets also make streams and sinks. A [`Poller`] waits for many sockets in
 //! one thread, and a [`Readiness`] is a descriptor for an event loop that you already have.

@@ -309,8 +309,8 @@ counters! {
         send_queue,
         /// Messages in the receive queues of all pipes.
         recv_queue,
-        /// Messages accepted that have not reached a pipe yet: requests, and messages that a PUB holds to conflate
-        /// them.
+        /// Messages accepted that have not reached a pipe yet: requests, and messages that a PUB holds to
+        /// conflate them.
         held_outbound,
         /// Answers taken out of a pipe that nobody has received yet.
         held_inbound,

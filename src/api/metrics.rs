@@ -44,7 +44,8 @@
 //! | `sinew_peer_…` | | `pipe`, `endpoint`, `remote` | each connection: only with [`Metrics::per_peer`] |
 //!
 //! If several sockets have the same name, the page appends `-2` to the name of the second, and so on, in the
-//! order in which they were added. Give each socket its own name if a name should mean the same socket tomorrow.
+//! order in which they were added. Give each socket its own name if a name should mean the same socket
+//! tomorrow.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display, Write};

@@ -1,8 +1,8 @@
 //! What programs call: sockets of each role, their contexts, and what is made of several sockets.
 //!
 //! Thin: each call names what it waits for, how long, and which verb of its protocol it repeats. The calls of
-//! all sockets are in `socket.rs`, the forms of `send` in `send.rs` and those of `recv` in `recv.rs`; calls that
-//! only one role has are in the file of that role.
+//! all sockets are in `socket.rs`, the forms of `send` in `send.rs` and those of `recv` in `recv.rs`; calls
+//! that only one role has are in the file of that role.
 
 /// What the files of the roles import.
 mod prelude {

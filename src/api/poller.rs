@@ -12,8 +12,8 @@ use crate::socket::watch::{Beacon, SetReady, Watching};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Rank};
 use crate::sys::Origin;
 
-/// Something that receives, for [`Poller::add_recv`]: a socket, a context or a survey. Implemented by this crate
-/// only.
+/// Something that receives, for [`Poller::add_recv`]: a socket, a context or a survey. Implemented by this
+/// crate only.
 ///
 /// Sockets of several types go into one list as `&dyn PollRecv` or `Box<dyn PollRecv>`.
 #[expect(private_bounds, reason = "made here only: how readiness is shown is nobody else's")]

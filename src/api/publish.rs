@@ -7,8 +7,8 @@ use super::prelude::*;
 /// A send never waits, and succeeds without a subscriber. A subscriber whose queue is full loses the oldest
 /// message in it, which is counted. [`Options::overflow`] has other choices: with
 /// [`Overflow::Wait`](crate::Overflow::Wait) a send waits until every subscriber has room. With
-/// [`Options::conflate`] a slow subscriber gets the newest message of each key. A subscriber that connects later
-/// misses what was sent before.
+/// [`Options::conflate`] a slow subscriber gets the newest message of each key. A subscriber that connects
+/// later misses what was sent before.
 ///
 /// The rules in full: [semantics, 8.2](crate::spec::semantics#82-pub).
 ///

@@ -20,9 +20,9 @@ use crate::socket::{Core, Handle, SocketPort};
 
 /// The calls of a socket that receives, from whomever its protocol chooses.
 ///
-/// They yield an `R::Item`: a [`Message`], or from a [`Rep`](crate::Rep) a [`Request`](crate::Request) and from a
-/// [`Respondent`](crate::Respondent) a [`Question`](crate::Question), which are messages with the right to answer
-/// them.
+/// They yield an `R::Item`: a [`Message`], or from a [`Rep`](crate::Rep) a [`Request`](crate::Request) and
+/// from a [`Respondent`](crate::Respondent) a [`Question`](crate::Question), which are messages with the
+/// right to answer them.
 impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
     /// Receives the next message, waiting up to the receive timeout. Any number of threads and tasks may
     /// do so at once; each message goes to one of them.

@@ -96,8 +96,8 @@ impl Sub {
         self.core.subscribe(OWN, topic.as_ref())
     }
 
-    /// Ends a subscription. Queued messages that match no other topic are dropped and counted, and once this has
-    /// returned no such message is received. Never waits.
+    /// Ends a subscription. Queued messages that match no other topic are dropped and counted, and once this
+    /// has returned no such message is received. Never waits.
     ///
     /// # Errors
     ///

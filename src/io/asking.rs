@@ -1,7 +1,7 @@
-//! Asking: runs the program's `admit` callback where it holds up nobody but the peer it is about.
+//! Asking: runs the program's `admit` callback where it holds up nothing but the peer that it decides about.
 //!
-//! The connection that is decided about is parked meanwhile, and its loop goes on; what was decided comes
-//! back to the loop as a command. Owns how many callbacks run at once.
+//! The connection is parked meanwhile, and its loop goes on; the decision comes back to the loop as a
+//! command. Owns the number of callbacks at once.
 
 use mio::Token;
 
@@ -11,8 +11,8 @@ use crate::peer::Peer;
 use crate::pipe::Host;
 use crate::sync::Arc;
 
-/// How many callbacks of one loop run at the same time. They mostly wait for something, a look-up or a
-/// database, and then cost next to nothing; further peers wait for one of these.
+/// Run at most this many callbacks of one loop at once; further peers wait. A callback mostly waits, for a
+/// lookup or a database, and then costs next to nothing.
 const THREADS: usize = 64;
 
 /// The threads on which one loop asks.
@@ -21,12 +21,12 @@ pub(super) fn askers() -> Arc<Pool> {
 }
 
 impl Context {
-    /// Asks the program whether it lets `peer` in. What it says comes as a command, unless there is
-    /// nobody to ask elsewhere: then it is the result.
+    /// Asks the program whether it lets `peer` in. The answer comes as a command, or as the result if the
+    /// callback runs in this thread.
     pub(super) fn ask(&self, host: &Arc<dyn Host>, peer: Peer, token: Token) -> Option<bool> {
         let Some(askers) = &self.askers else { return Some(host.admits(&peer)) };
         let (host, mailbox) = (Arc::downgrade(host), Arc::clone(&self.mailbox));
-        // Here if there is no thread for it: better late than never.
+        // In this thread if no other can be started: better slow than never.
         askers.run(move |_| {
             let admitted = host.upgrade().is_some_and(|host| host.admits(&peer));
             mailbox.post(Command::Decided(token, admitted));
@@ -34,7 +34,7 @@ impl Context {
         None
     }
 
-    /// Lets someone outside of the event loops try again.
+    /// Lets a dialer outside of the event loops try again.
     pub(super) fn retry(&self, who: Arc<dyn Retry>) {
         match &self.askers {
             Some(askers) if who.asks() => askers.run(move |_| who.retry()),

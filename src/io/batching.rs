@@ -1,9 +1,9 @@
-//! Batching: what callers that send without a pause leave over, held back until it is worth a write.
+//! Batching: partial batches of callers that send without a pause, held back until they are worth a write.
 //!
-//! Such a caller writes full batches itself. What is less than a batch is not written at once, but held back
-//! for a moment, so that the caller can add to it. Owns the list of connections with such a rest, and the
-//! time of the next sweep, in which the driver writes every rest that nobody has added to since the last
-//! one. Writes nothing itself, and is told what time it is.
+//! Such a caller writes full batches itself. A partial batch is not written at once, but held back for a
+//! moment, so that the caller can add to it. Owns the list of connections with a partial batch, and the time
+//! of the next sweep, in which the driver writes every batch to which nothing was added since the last one.
+//! Writes nothing itself; time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use mio::Token;
 
 use crate::tuning::{HOLD_BACK, LONGEST_HOLD_BACK};
 
-/// The connections whose rest is held back.
+/// The connections whose partial batch is held back.
 #[derive(Debug)]
 pub(super) struct Batching {
-    /// How many messages had left the send ring of each when it was held back. A map, because a sweep
-    /// holds most of them back again, and must not search the whole list for each.
+    /// The number of messages that had left the send ring of each when it was held back. A map, because a
+    /// sweep holds most of them back again, and must not search the whole list for each.
     held: BTreeMap<Token, u64>,
-    /// When the next sweep is due, if there are batching.
+    /// When the next sweep is due, if anything is held back.
     sweep_at: Instant,
     /// How long to hold back: twice as long as the last sweep took, so that a sweep over many leaves
     /// their senders the time to fill batches.
@@ -42,7 +42,7 @@ impl Batching {
         self.held.entry(token).or_insert(departed);
     }
 
-    /// How long it is until the next sweep; `None`: nothing is held back.
+    /// The time until the next sweep; `None`: nothing is held back.
     pub(super) fn until_sweep(&self, now: Instant) -> Option<Duration> {
         (!self.held.is_empty()).then(|| self.sweep_at.saturating_duration_since(now))
     }

@@ -7,8 +7,8 @@
 //!      +-------------- waiting (backoff) <--------------------------+
 //! ```
 //!
-//! Owns the backoff and what of an attempt comes before there are places to connect to: names are
-//! resolved on other threads, for as long as an attempt may take. The rest of it is a race.
+//! Owns the backoff, and the part of an attempt before there are destinations: names are resolved on other
+//! threads, within the time of the attempt. The other part of an attempt is a race.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -30,10 +30,10 @@ use crate::sync::mpsc::SyncSender;
 use crate::sync::{Arc, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 
-/// How long a `connect_now` of a PAIR waits for its peer to turn it away. The end of the stream follows on
-/// the peer's header with nothing in between but the peer's own work.
+/// A `connect_now` of a PAIR waits this long for its peer to turn it away. The end of the stream follows the
+/// peer's header after nothing but the peer's own work.
 const CONFIRM_AFTER: Duration = Duration::from_millis(10);
-/// A pipe that has lasted so long was a success, however long the waits had become before.
+/// A pipe that has lasted this long was a success, however long the pauses had become before.
 const LASTING: Duration = Duration::from_secs(10);
 
 /// What the driver owns of a connecting endpoint.
@@ -44,25 +44,25 @@ pub(crate) struct Dialer {
     transport: Arc<dyn StreamTransport>,
     target: Target,
     backoff: Backoff,
-    /// Since when there is a pipe.
+    /// When its pipe was made.
     since: Option<Instant>,
     stage: Stage,
-    /// The resolver is at work, perhaps for an attempt that is over: it is not asked twice.
+    /// Whether the resolver is at work, perhaps for an attempt that is over: it is not asked twice.
     is_looking_up: bool,
-    /// The next attempt, or the end of this one if nobody resolves the name.
+    /// For the next attempt, or for the end of the lookup of a name.
     timer: Option<TimerKey>,
-    /// Who waits for the outcome of the first attempt, after which a failure ends the dialer.
+    /// The call that waits for the outcome of the first attempt. If that fails, the dialer ends.
     once: Option<SyncSender<Result<(), AttemptError>>>,
 }
 
-/// How far a dialer is.
+/// The stage of a dialer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The next attempt is to come.
+    /// It waits for the next attempt.
     Waiting,
-    /// A name is being looked up for an attempt that must be over at that time.
+    /// A name is being looked up for an attempt that must be over at this time.
     Resolving(Option<Instant>),
-    /// A connection is being made, or stands. It may be another loop's.
+    /// A connection is being made, or is established, perhaps on another loop.
     Connecting,
 }
 
@@ -93,23 +93,23 @@ impl Dialer {
     pub(crate) fn connected(&mut self) {
         self.since.get_or_insert_with(Instant::now);
         if let Some(once) = self.once.take() {
-            // Nobody listens any more when the caller has given up.
+            // The caller may have given up.
             let _ = once.try_send(Ok(()));
         }
     }
 
-    /// Whether somebody waits for the outcome of an attempt that may yet turn out to be a failure: a PAIR
-    /// that has a peer already closes the connection when the headers have been exchanged, and nothing on
-    /// the wire says that it will not. Those of this crate say so by withholding theirs; others do not.
+    /// Whether a call waits for the outcome of an attempt that may still fail: a PAIR that already has a peer
+    /// closes the connection after the exchange of headers, and nothing on the wire tells before. (A PAIR of
+    /// this crate tells by withholding its header; others do not.)
     fn may_be_turned_away(&self) -> bool {
         let peer = self.host.upgrade().map(|host| host.identity().1);
         self.once.is_some() && matches!(peer, Some(ProtocolId::PAIR | ProtocolId::PAIR1))
     }
 
-    /// The pipe is gone. When the next attempt is due.
+    /// Notes that the pipe is gone, and returns when the next attempt is due.
     ///
-    /// A pipe is a success if it has lasted as long as the wait for the next one, or for [`LASTING`]. A peer that
-    /// accepts and hangs up, or sends what cannot be read, is not to be called again and again.
+    /// A pipe was a success if it lasted as long as the next pause, or for [`LASTING`]. A peer that accepts and
+    /// hangs up, or sends bad bytes, must not be dialed in a tight loop.
     fn disconnected(&mut self) -> Instant {
         let lasting = self.backoff.current.min(LASTING);
         if self.since.take().is_some_and(|since| since.elapsed() >= lasting) {
@@ -118,13 +118,12 @@ impl Dialer {
         self.schedule()
     }
 
-    /// An attempt has failed for good. When the next one is due; `None` when there is none, because
-    /// this was the only one.
+    /// Notes that an attempt has failed, and returns when the next one is due; `None`: this was the only one.
     pub(crate) fn failed(&mut self, error: AttemptError) -> Option<Instant> {
         self.since = None;
         if let Some(host) = self.host.upgrade() {
             host.counters().connect_errors.bump();
-            // An attempt whose outcome is waited for is told to who waits.
+            // A failure is news unless a call waits for the outcome, which it gets as its error.
             let is_news = self.once.is_none() && self.endpoint.begins_to_fail();
             crate::contain::log!(
                 crate::contain::level_of(is_news),
@@ -143,7 +142,7 @@ impl Dialer {
         }
     }
 
-    /// When the next attempt is due.
+    /// Returns when the next attempt is due.
     pub(crate) fn schedule(&mut self) -> Instant {
         self.stage = Stage::Waiting;
         let at = after(Instant::now(), self.backoff.next());
@@ -155,7 +154,7 @@ impl Dialer {
 impl Driver {
     /// Keeps an endpoint connected from now on.
     pub(super) fn keep_connected(&mut self, dialer: Dialer) {
-        // The order to forget it may have overtaken this one.
+        // The command to forget the endpoint may have overtaken this one.
         if dialer.endpoint.is_closed() {
             return;
         }
@@ -211,7 +210,7 @@ impl Driver {
         });
     }
 
-    /// What the resolver says comes too late for this attempt.
+    /// The time for the lookup of a name is over, and with it the attempt.
     pub(super) fn look_up_is_over(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
         if let Stage::Resolving(_) = dialer.stage {
@@ -239,10 +238,10 @@ impl Driver {
         }
     }
 
-    /// Has the loop that is to have the connection try all places.
+    /// Chooses the loop for the connection, which then tries all destinations.
     fn connect_to(&mut self, token: Token, places: Vec<Destination>, deadline: Option<Instant>) {
         let Some(dialer) = self.dialers.get(token) else { return };
-        // Before it can be over, which it may be at once.
+        // Set before the race begins, which may be over at once.
         dialer.stage = Stage::Connecting;
         let (host, endpoint) = (dialer.host.clone(), Arc::clone(&dialer.endpoint));
         let transport = Arc::clone(&dialer.transport);
@@ -303,7 +302,7 @@ impl Driver {
             Ending::Failed(error) => self.attempt_failed(token, error),
             Ending::Rejected => self.attempt_failed(token, AttemptError::Rejected),
             Ending::Lost(_) => {
-                // Also if it was lost before the dialer heard of it.
+                // Even if the pipe was lost before the dialer heard of it.
                 dialer.connected();
                 dialer.endpoint.has_worked();
                 let at = dialer.disconnected();
@@ -320,11 +319,11 @@ impl Driver {
     }
 }
 
-/// How long to wait between attempts.
+/// How long to pause between attempts.
 ///
-/// The interval doubles from the base up to the maximum; the wait itself is random between half of
-/// it and all of it, so that many who lost the same peer do not return at one instant. Source:
-/// semantics specification, section 15.
+/// The interval doubles from the base up to the maximum; the pause is random, between half of it and all of
+/// it, so that many dialers that lost the same peer do not return at once. Source: semantics specification,
+/// section 15.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     base: Duration,
@@ -340,12 +339,12 @@ impl Backoff {
         Self { base, max, current: base }
     }
 
-    /// The next wait.
+    /// Returns the next pause.
     pub(crate) fn next(&mut self) -> Duration {
         self.next_with(random::number())
     }
 
-    /// The next attempt will wait from the base again.
+    /// Starts from the base again.
     pub(crate) fn reset(&mut self) {
         self.current = self.base;
     }

@@ -36,7 +36,7 @@ pub(super) enum Activity {
     Busy,
     /// Messages lie in its rings, and nobody takes them.
     Stuck,
-    /// It has given back what it had, or is gone.
+    /// It has released its memory, or is gone.
     Idle,
 }
 
@@ -58,7 +58,7 @@ impl Idle {
         self.timer.is_some() && self.pause == PAUSE
     }
 
-    /// A connection has carried something. When the next check is due, if that is to be changed.
+    /// Adds a connection that has carried something. Returns when the next check is due, if that changes.
     fn add(&mut self, token: Token) -> Option<Instant> {
         self.active.push(Active { token, seen: None });
         if self.is_near() {
@@ -68,8 +68,8 @@ impl Idle {
         Some(Instant::now() + PAUSE)
     }
 
-    /// Keeps what is `left` of the list after a check; `stuck`: none of it was in use. When the next
-    /// one is due, if there is to be any.
+    /// Keeps what is `left` of the list after a check; `stuck`: none of it was in use. Returns when the next
+    /// check is due, if there is one.
     fn go_on(&mut self, mut left: Vec<Active>, stuck: bool) -> Option<Instant> {
         self.timer = None;
         self.pause = if stuck { (self.pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
@@ -80,13 +80,13 @@ impl Idle {
 }
 
 impl Driver {
-    /// A connection carries something, for the first time or after it was idle.
+    /// Notes that a connection carries something, for the first time or after it was idle.
     pub(super) fn is_active(&mut self, token: Token) {
         let at = self.idle.add(token);
         self.check_idle_at(at);
     }
 
-    /// Has every connection that has been idle since the last check give back its memory.
+    /// Releases the memory of every connection that has been idle since the last check.
     pub(super) fn check_idle(&mut self) {
         let (mut left, mut busy) = (std::mem::take(&mut self.idle.active), false);
         left.retain_mut(|Active { token, seen }| {
@@ -102,7 +102,7 @@ impl Driver {
         self.check_idle_at(at);
     }
 
-    /// Sets the time of the next check, if there is to be a new one.
+    /// Sets the time of the next check, if it changes.
     fn check_idle_at(&mut self, at: Option<Instant>) {
         if let Some(at) = at {
             self.cx.set_timer(&mut self.idle.timer, at, Due::CheckIdle);

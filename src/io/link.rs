@@ -1,9 +1,9 @@
 //! Links: what a connection shares with the threads that send on it.
 //!
-//! Owns the stream and the ring that those threads fill. Whoever holds the ring's only consumer may
-//! write, a sender or the driver, and does so with a [`LinkPen`]; when to write and who has to look
-//! again is the affair of `writing.rs`. What a sender cannot do itself it tells the driver through the
-//! mailbox. Knows nothing of headers, phases and timers: those are the connection's.
+//! Owns the stream and the ring that those threads fill. The thread that holds the ring's only consumer may
+//! write, a sender or the driver, and does so with a [`LinkPen`]; `writing.rs` decides when to write and who
+//! must check again. A sender posts to the driver what it cannot do itself. A link knows nothing of headers,
+//! phases and timers: those belong to the connection.
 
 use std::fmt;
 use std::io::{ErrorKind, IoSlice};
@@ -24,10 +24,9 @@ use crate::sync::{Arc, AtomicBool, Ordering, Weak};
 use crate::transport::Stream;
 use crate::tuning::{self, Choice};
 
-/// How many slices go into one write: enough for a batch of large messages, small enough for the
-/// stack.
+/// The number of slices in one write: enough for a batch of large messages, small enough for the stack.
 const SLICES: usize = 64;
-/// How often is written in one go while others may add to it. Without an end, a sender could be kept
+/// Write at most this often in one go while others may add messages. Without a limit a sender could be kept
 /// writing what others send, and the I/O thread be kept from all other connections.
 const WRITES: usize = 16;
 
@@ -38,44 +37,44 @@ pub(crate) struct Link {
     token: Token,
     mailbox: Arc<Mailbox>,
     pub(super) send: Arc<Ring>,
-    /// The bell of the socket that sends: for telling it of room.
+    /// The bell of the socket that sends, to announce room.
     pub(super) bell: Arc<SocketBell>,
     counters: Arc<Counters>,
     pipe: PipeId,
     pub(super) blocked: Blocked,
-    /// The driver knows that the rings may keep memory.
+    /// Whether the driver knows that the rings may keep memory.
     pub(super) active: AtomicBool,
 }
 
-/// Who writes.
+/// The thread that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writer {
     /// A thread that has sent something on an idle connection.
     Caller,
-    /// Whoever leads, where an I/O thread comes back for what it holds back.
+    /// The leader, in a runtime whose I/O thread writes later what is held back.
     Driver,
-    /// Whoever leads, where there is no such thread: who turns the loop may be the one who sends, and
-    /// come again when it likes.
+    /// The leader, in a runtime without an I/O thread: the thread that turns the loop may also be the one that
+    /// sends, and may not turn it again soon.
     ManualDriver,
-    /// A thread that closes the socket, and has until then.
+    /// A thread that closes the socket, and has until this time.
     Closer(Instant),
 }
 
-/// The write half of a connection, held by one who writes.
+/// The write half of a connection, held while writing.
 struct LinkPen<'l> {
     link: &'l Link,
     consumer: Consumer<'l>,
-    /// Behind the half, and so dropped when others can write again.
+    /// Declared after the half, and so dropped when others can write again.
     bodies: PutOff,
     writer: Writer,
-    /// There is room in the ring again, for which the socket waits.
+    /// Whether the ring has room again, for which the socket waits.
     room: bool,
-    /// The kernel has taken something.
+    /// Whether the kernel has taken something.
     wrote: bool,
 }
 
 impl Link {
-    /// A link over `stream`, whose pipe sends what is in `send`.
+    /// Makes a link over `stream`, whose pipe sends the messages in `send`.
     pub(super) fn new(
         stream: Box<dyn Stream>,
         token: Token,
@@ -97,12 +96,12 @@ impl Link {
         }
     }
 
-    /// Writes what is queued in this very thread, or has the I/O thread do it.
+    /// Writes what is queued in this thread, or posts that to the I/O thread.
     fn flush_or_post(&self) {
         self.tell(self.flush(Writer::Caller));
     }
 
-    /// Leaves to the I/O thread what is left to do after a write.
+    /// Posts to the I/O thread what is left to do after a write.
     fn tell(&self, flushed: Flushed) {
         match flushed {
             Flushed::Idle | Flushed::Blocked => {}
@@ -111,20 +110,20 @@ impl Link {
         }
     }
 
-    /// Something is carried: the rings may keep memory from now on.
+    /// Notes that the link has carried something: the rings may keep memory from now on.
     pub(super) fn mark_active(&self) {
         if !self.active.load(Ordering::Relaxed) && !self.active.swap(true, Ordering::Relaxed) {
             self.mailbox.post_active(self.token);
         }
     }
 
-    /// Has the I/O thread write what is queued.
+    /// Makes the I/O thread write what is queued.
     fn post_flush(&self) {
         self.mailbox.post(Command::Flush(self.token));
     }
 
-    /// Writes until the ring is empty, the kernel is full, or it is enough for once. Nobody waits for
-    /// the write half: whoever finds it taken leaves, and sees to it that the driver looks again.
+    /// Writes until the ring is empty, the kernel is full, or it was enough for one go. No thread waits for
+    /// the write half: one that finds it taken leaves, and makes the driver check again.
     pub(super) fn flush(&self, writer: Writer) -> Flushed {
         let Some(mut pen) = self.pen(writer) else { return Flushed::Later };
         let outcome = writing::write_out(&self.blocked, &mut pen);
@@ -137,8 +136,8 @@ impl Link {
         Some(LinkPen { link: self, consumer, bodies, writer, room: false, wrote: false })
     }
 
-    /// Whether so much has come during the last write that the next one had better wait for more:
-    /// not if somebody waits for it.
+    /// Whether so many messages have come during the last write that the next one should wait for more. Not if
+    /// anybody waits for it.
     fn is_streamed_to(&self) -> bool {
         let queued = self.send.queued();
         (queued.messages >= tuning::STREAM_MESSAGES || queued.bytes >= tuning::STREAM_BYTES)
@@ -147,15 +146,15 @@ impl Link {
             && tuning::CALLER_WRITES != Choice::Never
     }
 
-    /// Writes no more: what is queued goes back to the socket, or is dropped and counted, and the peer is
-    /// told that nothing more comes.
+    /// Ends writing: gives queued messages back to the socket, or drops and counts them, and tells the peer
+    /// that nothing more comes.
     pub(super) fn finish(&self, reason: DropReason, endpoint: &EndpointCore) {
         self.give_back(&endpoint.host);
         self.drop_queued(reason, endpoint);
         self.shut_down();
     }
 
-    /// Offers what is still queued to the socket, which may have another way for it.
+    /// Offers the queued messages to the socket, which may send them to another peer.
     fn give_back(&self, host: &Weak<dyn Host>) {
         if let Some(host) = host.upgrade().filter(|host| host.wants_unsent())
             && self.send.queued().messages > 0
@@ -164,7 +163,7 @@ impl Link {
         }
     }
 
-    /// Drops and counts what is still queued.
+    /// Drops and counts the queued messages.
     fn drop_queued(&self, reason: DropReason, endpoint: &EndpointCore) {
         let dropped = crate::pipe::discard(&self.send);
         self.counters.dropped(reason, dropped);
@@ -177,7 +176,7 @@ impl Link {
                     "{name}: {remote}, pipe {pipe}: {dropped} messages dropped: {reason}"
                 );
             }
-            // A drain may wait for them.
+            // A `drain` may wait for them.
             self.bell.ring(self.pipe, Edge::Writable);
         }
     }
@@ -224,7 +223,7 @@ impl FarLink for Link {
         pen.put_down();
         match outcome {
             Flushed::Idle => {
-                // Before the program can connect anew: the peer may take one connection at a time.
+                // Before the program can connect again: the peer may accept one connection at a time.
                 self.shut_down();
                 FinalWrite::Done
             }
@@ -242,8 +241,8 @@ impl FarLink for Link {
     }
 }
 
-/// Where the other end of a stream is, for the log: its address, or if the system does not know it any
-/// more that of our endpoint.
+/// The other end of a stream, for the log: its address, or that of our endpoint if the system no longer knows
+/// it.
 pub(super) struct RemoteOf<'a>(pub(super) &'a dyn Stream, pub(super) &'a EndpointCore);
 
 impl fmt::Display for RemoteOf<'_> {
@@ -254,14 +253,14 @@ impl fmt::Display for RemoteOf<'_> {
 }
 
 impl LinkPen<'_> {
-    /// Lets others write, and tells the socket of room.
+    /// Gives the write half back, and announces room to the socket.
     fn put_down(self) {
         let Self { link, consumer, bodies, room, .. } = self;
         drop(consumer);
         if room {
             link.bell.ring(link.pipe, Edge::Writable);
         }
-        // The last: it may take its time.
+        // Last, since foreign destructors may be slow.
         drop(bodies);
     }
 }
@@ -269,7 +268,7 @@ impl LinkPen<'_> {
 impl Pen for LinkPen<'_> {
     fn write(&mut self) -> Wrote {
         let link = self.link;
-        // Often there is one slice or none, and then a long list takes longer to make than all the rest.
+        // Often there is one slice or none, and making a long list would take longer than everything else.
         let mut few = [IoSlice::new(&[]); 2];
         let listed = self.consumer.slices(&mut few);
         let (queued, written) = match listed {
@@ -310,7 +309,7 @@ impl Pen for LinkPen<'_> {
         if let Writer::Closer(until) = self.writer {
             return (Instant::now() >= until).then_some(Flushed::Later);
         }
-        // Nobody adds to a closed ring, and there may be no later for it.
+        // Goes on with a closed ring: nobody adds to it, and there may be no later.
         (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)
     }
 }

@@ -1,32 +1,31 @@
 //! The event loop: everything that waits for the operating system.
 //!
-//! One [`Driver`] owns one poll and all that is registered with it: listening sockets, dialers,
-//! connections, timers. `turn` does what is due and returns. Usually an I/O thread is a loop around
-//! it; a runtime without a thread turns it from the application, or from the thread that waits. A
-//! runtime with several I/O threads has as many drivers, which share the connections: see `loops.rs`.
+//! One [`Driver`] owns one poll and everything registered with it: listening sockets, dialers, connections,
+//! timers. A turn does what is due and returns. Usually an I/O thread runs turns in a loop; in a runtime
+//! without I/O threads the program does, or a thread that waits. A runtime with several I/O threads has as
+//! many drivers, which share the connections: see `loops.rs`.
 //!
-//! The world talks to the driver through its [`Mailbox`]: a leaf lock and a wake-up that is only
-//! made when the driver sleeps. The driver talks to sockets through [`Host`]: it attaches and
-//! detaches pipes and runs timers. Messages pass by both, through the rings.
+//! Other threads talk to the driver through its [`Mailbox`]: a leaf lock, and a wake-up only if the driver
+//! sleeps. The driver talks to sockets through [`Host`]: it attaches and detaches pipes and runs timers.
+//! Messages take neither way, but go through the rings.
 //!
-//! The leader has the driver to itself for as long as it turns: that is a right, which followers wait for
-//! and nobody else needs. Apart from it the loop holds no lock during a system call, a callback, a log
-//! record, or a destructor that is not ours.
+//! The leader has the driver to itself while it turns; only followers wait for it. Apart from that the loop
+//! holds no lock during a system call, a callback, a log record, or a foreign destructor.
 //!
 //! | file | |
 //! |---|---|
 //! | `leadership` | which thread turns the driver |
-//! | `mailbox` | how the driver is told something, and woken for it |
-//! | `listening`, `dialing`, `race` | where connections come from |
-//! | `control` | how the program's side of an endpoint stops it |
-//! | `pool`, `resolve`, `asking` | threads for what may block: to look up names, to run the program's callback |
-//! | `line` | which of several newcomers is let in where there is one place |
-//! | `connection`, `link` | one connection: what the driver has of it, and what senders share |
-//! | `writing`, `pace` | who writes, and who need not look again |
-//! | `batching`, `idle`, `timers` | what is done later: to busy connections, to silent ones, at a time |
+//! | `mailbox` | commands to the driver, and the wake-up for them |
+//! | `listening`, `dialing`, `race` | how connections are made |
+//! | `control` | how the program stops an endpoint |
+//! | `pool`, `resolve`, `asking` | threads for what may block: looking up names, and the program's callback |
+//! | `line` | which of several newcomers gets in, if a socket has one peer |
+//! | `connection`, `link` | one connection: the driver's part, and the part that senders share |
+//! | `writing`, `pace` | which thread writes, and when |
+//! | `batching`, `idle`, `timers` | what is done later: for busy connections, for idle ones, at a set time |
 //! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
-//! | `loops` | several drivers of one runtime |
+//! | `loops` | the drivers of one runtime |
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -81,14 +80,14 @@ use crate::pipe::Host;
 use crate::sync::{Arc, Weak};
 use crate::sys::Origin;
 
-/// No poll waits longer than this. Longer waits make mio count milliseconds beyond 31 bits, and the
-/// poll then returns at once or not at all.
+/// Poll for at most this long. A longer time makes mio count milliseconds beyond 31 bits, and the poll then
+/// returns at once or not at all.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Something that is due at some time.
+/// What a timer does.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// A connection's header must be there.
+    /// The peer's header must have come.
     Handshake(Token),
     /// A closed connection's time for writing is over.
     Linger(Token),
@@ -98,30 +97,30 @@ pub(crate) enum Due {
     CheckIdle,
     /// A dialer tries again.
     Dial(Token),
-    /// A peer that might have turned a dialer away has had the time for it.
+    /// A peer that might have turned a dialer away has had its time.
     Confirm(Token),
     /// A name has been looked up for long enough.
     LookUp(Token),
-    /// A race asks another place, or is over.
+    /// A race tries another destination, or is over.
     Race(Token),
     /// A listener accepts again.
     Accept(Token),
     /// A socket's timers.
     Expire(Weak<dyn Host>),
-    /// Somebody outside of the event loops tries again.
+    /// A dialer outside of the event loops tries again.
     Retry(Weak<dyn Retry>),
 }
 
-/// What the driver's parts share while one of them is at work.
+/// What all parts of the driver use.
 #[derive(Debug)]
 pub(crate) struct Context {
     mailbox: Arc<Mailbox>,
     timers: Timers<Due>,
-    /// Where reads go.
+    /// The memory that reads go into.
     read_buffers: ReadBuffers,
-    /// As whom the driver writes.
+    /// The kind of writer that the driver is.
     writer: Writer,
-    /// Who runs the program's callback; nobody else where the program turns the loop itself.
+    /// The threads that run the program's callback; `None` if the program turns the loop itself.
     askers: Option<Arc<Pool>>,
 }
 
@@ -145,10 +144,10 @@ pub(crate) struct Driver {
     races: Table<Box<Race>>,
     connections: Table<Box<Connection>>,
     members: Members,
-    /// Connections and listeners that have more to do without being told so again.
+    /// Connections and listeners that have more to do, which the poll will not report again.
     ready: VecDeque<Token>,
     resolver: Resolver,
-    /// Connections whose rest is held back while callers write full batches.
+    /// Connections whose partial batch is held back while callers write full ones.
     batching: Batching,
     idle: Idle,
     /// The connections of sockets that have one peer at a time.
@@ -157,12 +156,12 @@ pub(crate) struct Driver {
     expiries: HashMap<usize, TimerKey>,
     cx: Context,
     stopped: bool,
-    /// In which process it was made.
+    /// The process that made it.
     origin: Origin,
 }
 
 impl Driver {
-    /// The drivers of a runtime with so many loops. The first is the home loop's.
+    /// Makes the drivers of a runtime with `count` loops. The first is that of the home loop.
     pub(crate) fn several(count: usize) -> io::Result<Vec<Self>> {
         let mut drivers = (0..count).map(|_| Self::new()).collect::<io::Result<Vec<_>>>()?;
         let all = Arc::new(drivers.iter().map(|driver| Arc::clone(driver.mailbox())).collect());
@@ -208,7 +207,7 @@ impl Driver {
         &self.cx.mailbox
     }
 
-    /// There will be no I/O thread: nothing is held back, and no other thread started.
+    /// Prepares for a runtime without I/O threads: holds nothing back, and starts no other thread.
     pub(crate) fn without_io_thread(&mut self) {
         self.cx.writer = Writer::ManualDriver;
         self.cx.askers = None;
@@ -233,13 +232,13 @@ impl Driver {
 
     /// Whether the runtime is gone.
     pub(crate) fn is_stopped(&self) -> bool {
-        // A child that was made in here, by a callback, has a copy of the thread: it must not go on with what
-        // the parent is at.
+        // If a callback has forked, the child has a copy of this thread, which must not go on with the parent's
+        // work.
         self.stopped || self.origin.is_ancestral()
     }
 
-    /// Does everything that is due, after waiting for at most `timeout` until something is; or not
-    /// at all, if `idle` says no once the driver can be woken.
+    /// Waits until something is due, for at most `timeout`, and does everything that is due. Does not wait if
+    /// `idle` returns `false` once the driver can be woken.
     pub(crate) fn turn(
         &mut self,
         timeout: Option<Duration>,
@@ -278,23 +277,23 @@ impl Driver {
         }
     }
 
-    /// Whether batches are held back, which somebody has to write.
+    /// Whether batches are held back, which must be written later.
     pub(crate) fn is_batching(&self) -> bool {
         !self.batching.is_empty()
     }
 
-    /// Whether there are connections or listeners that have more to do without being told so again.
+    /// Whether connections or listeners have more to do, which the poll will not report again.
     pub(crate) fn has_more_to_do(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// How long to wait for the next sweep; `None`: there is nothing to sweep.
+    /// The time until the next sweep; `None`: there is nothing to sweep.
     pub(crate) fn until_sweep(&self) -> Option<Duration> {
         let wait = self.batching.until_sweep(Instant::now())?;
         Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
     }
 
-    /// Writes the batches that nobody has added to since the last sweep, if it is time for one.
+    /// Writes the batches to which nothing was added since the last sweep, if it is time for one.
     pub(crate) fn sweep(&mut self) {
         if self.batching.is_empty() {
             return;
@@ -313,7 +312,7 @@ impl Driver {
     }
 
     fn run_events(&mut self) {
-        // Taken, and given back below: what they lead to needs the whole driver.
+        // Taken out and put back below, since handling them needs the whole driver.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != WAKE) {
             let (token, readiness) = (event.token(), Reported::of(event));
@@ -344,7 +343,7 @@ impl Driver {
         }
     }
 
-    /// Has a connection or a listener go on in the next turn.
+    /// Queues a connection or a listener, to go on in the next turn.
     fn queue(&mut self, token: Token) {
         if let Some(is_queued) = self.is_queued(token)
             && !std::mem::replace(is_queued, true)
@@ -432,7 +431,7 @@ impl Driver {
         }
     }
 
-    /// There is room again for what was put off. Whoever has come meanwhile is not announced again.
+    /// Resumes what waited for room. The poll will not report again what has come meanwhile.
     fn resume(&mut self, token: Token) {
         match Kind::of(token) {
             Kind::Connection => self.drive(token, |c, cx| c.resume(token, cx)),
@@ -444,10 +443,10 @@ impl Driver {
 
     fn expire_at(&mut self, host: Weak<dyn Host>, at: Option<Instant>) {
         let address = address(&host);
-        // A socket may be closed while its last order is on the way.
+        // A socket may be closed while its last command is on the way.
         let at = at.filter(|_| host.upgrade().is_some_and(|host| !host.is_closed()));
         let old = self.expiries.get(&address).copied();
-        // Two threads may have posted in the wrong order: the earlier time counts.
+        // Two threads may have posted in the wrong order, so the earlier time counts.
         if old.is_some_and(|old| at.is_some_and(|at| old.at() <= at)) {
             return;
         }
@@ -460,7 +459,8 @@ impl Driver {
         }
     }
 
-    /// The loop for one more connection of a socket, where it is counted. `last`: see [`Loops::choose`].
+    /// Chooses the loop for one more connection of a socket, and counts it there. `last`: see
+    /// [`Loops::choose`].
     fn choose(&self, last: usize, host: &Weak<dyn Host>) -> usize {
         if host.upgrade().is_some_and(|host| host.is_exclusive()) {
             self.loops.choose_for(address(host))
@@ -469,11 +469,11 @@ impl Driver {
         }
     }
 
-    /// Forgets an endpoint: no more accepting or dialing, and what is on the way ends. Its pipes
-    /// have been told to close by the socket and do so at their own pace.
+    /// Forgets an endpoint: stops accepting or dialing, and ends the connections that are not pipes yet. The
+    /// socket has told its pipes to close, which they do at their own pace.
     fn forget(&mut self, endpoint: EndpointId) {
         let members = self.members.of(endpoint);
-        // First those who would begin anew when something of theirs ends.
+        // First those that would begin again when a connection of theirs ends.
         for &token in &members {
             match Kind::of(token) {
                 Kind::Listener => self.remove_listener(token),
@@ -503,7 +503,7 @@ impl Drop for Driver {
     }
 }
 
-/// Tells sockets apart, as long as somebody holds the reference: a timer does.
+/// The identity of a socket, as long as a reference to it is held, as by a timer.
 fn address(host: &Weak<dyn Host>) -> usize {
     host.as_ptr().cast::<()>().addr()
 }

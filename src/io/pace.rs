@@ -1,6 +1,6 @@
 //! Pace: whether a thread that sends writes to the kernel itself.
 //!
-//! Owns how fast each thread rings, which is what decides it.
+//! Owns how often each thread rings, which decides that.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use crate::tuning::{self, Choice};
 
 thread_local! {
-    /// How the calling thread has rung links so far.
+    /// The pace of the calling thread.
     static PACE: Cell<Pace> = const { Cell::new(Pace::new()) };
 }
 
-/// How fast a thread rings.
+/// How often a thread rings links.
 #[derive(Clone, Copy)]
 struct Pace {
-    /// It had better write again then, and not before.
+    /// The earliest time for its next direct write.
     not_before: Option<Instant>,
-    /// How long the direct write took that was measured last.
+    /// How long the last measured direct write took.
     write: Duration,
-    /// How many direct writes are not measured until the next one is. To ask the clock twice for each
-    /// is a part of what it takes that can be felt.
+    /// How many direct writes go unmeasured before the next measurement, since reading the clock twice for
+    /// each write takes a noticeable part of its time.
     unmeasured: u8,
 }
 
@@ -29,20 +29,20 @@ impl Pace {
         Self { not_before: None, write: Duration::ZERO, unmeasured: 0 }
     }
 
-    /// Has the thread be silent for a while, from `time` on, before it writes again.
+    /// Lets the thread write directly again only after a pause that begins at `time`.
     fn pause_from(&mut self, time: Instant) {
         let pause = (self.write / 2).clamp(tuning::APART, tuning::FAR_APART);
         self.not_before = Some(time + pause);
     }
 }
 
-/// Does `write`, to the kernel, if the calling thread had better do so now; `false` if not.
+/// Calls `write`, to write to the kernel, if the calling thread should do that itself; returns `false` if not.
 ///
-/// Who sends now and then writes directly: nobody has to be woken. Who sends in a tight loop would
-/// pay a system call for each message; there the I/O thread writes, and while it writes messages
-/// gather. The loop is told by the time since the thread was here last, whether it wrote then or not: in
-/// a loop that is a part of what a write takes, however fast the machine. It is the thread that counts,
-/// not the pipe or the socket: a broadcast is a tight loop over pipes, and a program may loop over
+/// A thread that sends now and then writes directly, so that no other need be woken. A thread that sends in a
+/// tight loop would make a system call for each message; there the I/O thread writes, and messages gather
+/// while it does. A tight loop shows in the time since the thread was here last, whether it wrote then or
+/// not: that is a fraction of the time of a write, however fast the machine. The pace belongs to the thread,
+/// not to the pipe or the socket: a broadcast is a tight loop over pipes, and a program may loop over
 /// sockets.
 pub(super) fn write_directly(write: impl FnOnce()) -> bool {
     const UNMEASURED: u8 = 7;

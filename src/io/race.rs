@@ -1,4 +1,4 @@
-//! Races: one attempt to connect, to all the places where a peer may be.
+//! Races: one attempt to connect, to all destinations where the peer may be.
 //!
 //! ```text
 //!   start --250 ms, or a failure--> start the next --...--> none left: a fresh one for each, every second
@@ -8,15 +8,15 @@
 //!     +--> none left on the way, or the time is over: the attempt has failed
 //! ```
 //!
-//! Owns the order in which places are asked, by RFC 8305, and which streams are on the way meanwhile.
-//! The first that stands goes on and the others are dropped, before any has said a word: a peer that is
-//! reached by two ways never takes us for two.
+//! Owns the order in which destinations are tried, by RFC 8305, and the streams that are on the way. The first
+//! stream that is established goes on and the others are dropped, before any has sent a byte: a peer that is
+//! reached by two ways never sees two of us.
 //!
-//! A place that does not answer is asked again while the first stream to it goes on waiting. The kernel
-//! repeats a SYN after 1, 3, 7, 15, 31 s and more: by itself it would notice the return of a network
-//! late by as much as the outage was long. A slow answer to the first is still heard.
+//! A destination that does not answer is tried again while the first stream to it goes on waiting. The kernel
+//! repeats a SYN after 1, 3, 7, 15, 31 s and more: alone, it would notice the return of a network late by as
+//! much as the outage was long. A slow answer to the first stream still counts.
 //!
-//! A race is on the loop that is to have the connection; its dialer is on the home loop.
+//! A race runs on the loop that will have the connection; its dialer is on the home loop.
 
 use std::time::{Duration, Instant};
 
@@ -31,32 +31,32 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::sync::{Arc, Weak};
 use crate::transport::{Destination, StreamTransport};
 
-/// How long one place is waited for before the next is asked besides: the "connection attempt delay"
-/// that RFC 8305, section 5, recommends.
+/// Wait this long for one destination before trying the next one too: the "connection attempt delay" that RFC
+/// 8305, section 5, recommends.
 const STAGGER: Duration = Duration::from_millis(250);
-/// How long a place is waited for before it is asked again: as long as the kernel waits for the first
-/// time, and longer than an answer takes around the world.
+/// Wait this long for a destination before trying it again: as long as the kernel waits the first time, and
+/// longer than an answer takes around the world.
 const AFRESH: Duration = Duration::from_secs(1);
 
 /// One attempt, as the driver of its loop has it.
 #[derive(Debug)]
 pub(crate) struct Race {
-    /// On the home loop.
+    /// The dialer, on the home loop.
     dialer: Token,
     host: Weak<dyn Host>,
     endpoint: Arc<EndpointCore>,
     transport: Arc<dyn StreamTransport>,
     course: Course,
-    /// The connection that stands, while headers are exchanged: no clock of ours runs then.
+    /// The connection that is established and exchanges headers; the race has no timer then.
     standing: Option<Token>,
     deadline: Option<Instant>,
     timer: Option<TimerKey>,
-    /// What the last place that said anything has said.
+    /// The error of the last destination that returned one.
     error: Option<AttemptError>,
 }
 
 impl Race {
-    /// An attempt at `places` that must be over at `deadline`.
+    /// Makes an attempt at `places` that must be over at `deadline`.
     pub(super) fn new(
         dialer: Token,
         host: Weak<dyn Host>,
@@ -74,13 +74,13 @@ impl Race {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// What the attempt has failed of: what a place said is worth more than that others said nothing.
+    /// The error of a failed attempt: that of a destination, if any has answered, or a timeout.
     fn verdict(&self) -> AttemptError {
         let limit = self.endpoint.settings.connect_timeout.unwrap_or_default();
         self.error.clone().unwrap_or(AttemptError::TimedOut(limit))
     }
 
-    /// Begins a connection to a place.
+    /// Begins a connection to a destination.
     fn begin(&self, lane: usize, race: Token) -> Result<Option<Connection>, AttemptError> {
         let Some(host) = self.host.upgrade() else { return Ok(None) };
         let place = &self.course.lanes[lane].place;
@@ -96,13 +96,13 @@ pub(super) fn deadline(endpoint: &EndpointCore) -> Option<Instant> {
 }
 
 impl Driver {
-    /// Begins a race on this loop. It was counted here as one connection when it was given.
+    /// Begins a race on this loop, which has counted it as one connection.
     pub(super) fn enter(&mut self, race: Box<Race>) {
         let endpoint = race.endpoint.id;
         let token = self.races.insert(race);
         self.members.add(endpoint, token);
         self.race(token);
-        // From here on its connections count.
+        // From here on its connections are counted instead.
         self.loops.connection_is_over();
     }
 
@@ -128,7 +128,7 @@ impl Driver {
         }
     }
 
-    /// Looks at a race again at that time.
+    /// Sets the timer of a race.
     fn race_at(&mut self, token: Token, at: Option<Instant>) {
         let key = at.map(|at| self.cx.timers.set(at, Due::Race(token)));
         let Some(race) = self.races.get(token) else { return };
@@ -159,7 +159,7 @@ impl Driver {
         }
     }
 
-    /// A connection of a race stands: it goes on, alone.
+    /// A connection of a race is established: it goes on alone.
     pub(super) fn stands(&mut self, connection: Token) {
         let Some(standing) = self.connections.get(connection) else { return };
         let Maker::Race(token) = standing.maker else { return };
@@ -172,8 +172,7 @@ impl Driver {
         self.drive(connection, |standing, cx| standing.begin(connection, cx));
     }
 
-    /// A connection of a race is over before it was a pipe of the socket, or without having been one for
-    /// long enough to be noticed.
+    /// A connection of a race has ended before it became a pipe of the socket, or too soon after.
     pub(super) fn fell_out(&mut self, token: Token, connection: Token, ending: Ending) {
         let now = Instant::now();
         let Some(race) = self.races.get(token) else { return };
@@ -189,14 +188,14 @@ impl Driver {
         self.race(token);
     }
 
-    /// Ends a race, with all that is on the way in it, and tells the dialer.
+    /// Ends a race with all its connections, and tells the dialer.
     fn finish_race(&mut self, token: Token, ending: Ending) {
         if let Some(dialer) = self.call_off(token) {
             self.tell_of_the_end(dialer, ending);
         }
     }
 
-    /// Ends a race, with all that is on the way in it but what stands. For whom it was.
+    /// Ends a race with all its connections except the established one. Returns its dialer.
     pub(super) fn call_off(&mut self, token: Token) -> Option<Token> {
         let race = self.races.get(token)?;
         let (dialer, standing) = (race.dialer, race.standing);
@@ -221,7 +220,7 @@ impl Driver {
         }
     }
 
-    /// Drops a connection that does not stand, and tells nobody.
+    /// Drops a connection that is not established, and tells nobody.
     fn withdraw(&mut self, connection: Token) {
         if self.let_go(connection).is_some() {
             self.loops.connection_is_over();
@@ -229,23 +228,23 @@ impl Driver {
     }
 }
 
-/// The places of a race, in the order in which they are asked, and what is on the way to each.
+/// The destinations of a race, in the order in which they are tried, and the connections on the way to each.
 #[derive(Debug)]
 struct Course {
     lanes: Vec<Lane>,
-    /// No place is asked before that.
+    /// The earliest time to try another destination.
     earliest: Instant,
 }
 
-/// One place.
+/// One destination.
 #[derive(Debug)]
 struct Lane {
     place: Destination,
-    /// When it was asked last.
+    /// When it was last tried.
     asked: Option<Instant>,
-    /// The connection that was begun first: it has waited the longest, for a slow answer too.
+    /// The connection begun first, which has waited longest, for a slow answer too.
     first: Option<Token>,
-    /// The one that was begun last, if that is another.
+    /// The connection begun last, if that is another one.
     fresh: Option<Token>,
 }
 
@@ -254,7 +253,7 @@ impl Lane {
         [self.first, self.fresh].into_iter().flatten()
     }
 
-    /// When it is asked again. Only internet addresses are: an answer cannot get lost elsewhere.
+    /// When to try it again. Only internet addresses are: elsewhere no answer can get lost.
     fn again(&self) -> Option<Instant> {
         self.asked
             .filter(|_| matches!(self.place, Destination::Inet { .. }))
@@ -268,7 +267,7 @@ impl Course {
         Self { lanes: alternate(places).into_iter().map(lane).collect(), earliest: now }
     }
 
-    /// Which place is asked next, and when.
+    /// The destination to try next, and when.
     fn next(&self) -> Option<(usize, Instant)> {
         if let Some(lane) = self.lanes.iter().position(|lane| lane.asked.is_none()) {
             return Some((lane, self.earliest));
@@ -278,13 +277,13 @@ impl Course {
         Some((lane, at.max(self.earliest)))
     }
 
-    /// Every place was asked, and nothing is on the way.
+    /// Whether every destination was tried, and no connection is on the way.
     fn is_over(&self) -> bool {
         let is_over = |lane: &Lane| lane.asked.is_some() && lane.connections().next().is_none();
         self.lanes.iter().all(is_over)
     }
 
-    /// A connection to a place was begun. The one whose place it takes is to be dropped.
+    /// Notes a connection that was begun. Returns the one that it replaces, to be dropped.
     fn started(&mut self, lane: usize, connection: Token, now: Instant) -> Option<Token> {
         self.earliest = now + STAGGER;
         let lane = &mut self.lanes[lane];
@@ -298,26 +297,27 @@ impl Course {
         }
     }
 
-    /// A place has refused a connection. What else is on the way to it is to be dropped.
+    /// Notes that a destination has refused a connection. Returns its other connections, to be dropped.
     fn failed(&mut self, connection: Token, now: Instant) -> Vec<Token> {
         self.lane_of(connection).map_or_else(Vec::new, |lane| self.clear(lane, now))
     }
 
-    /// No connection to a place could be begun, which counts as having asked it. What else is on the way to
-    /// it is to be dropped.
+    /// Notes that no connection to a destination could be begun, which counts as a try. Returns its other
+    /// connections, to be dropped.
     fn failed_at_once(&mut self, lane: usize, now: Instant) -> Vec<Token> {
         self.lanes[lane].asked = Some(now);
         self.clear(lane, now)
     }
 
-    /// Takes out what is on the way to a place. The next place need not wait any more.
+    /// Takes out the connections to a destination, after which the next one need not wait.
     fn clear(&mut self, lane: usize, now: Instant) -> Vec<Token> {
         self.earliest = now;
         let lane = &mut self.lanes[lane];
         [lane.first.take(), lane.fresh.take()].into_iter().flatten().collect()
     }
 
-    /// A connection stands. All others are to be dropped, and their places have had their chance.
+    /// Notes that a connection is established. Returns all others, to be dropped; their destinations are not
+    /// tried again.
     fn won_by(&mut self, connection: Token) -> Vec<Token> {
         let mut others = self.on_the_way();
         others.retain(|&other| other != connection);
@@ -333,7 +333,7 @@ impl Course {
         others
     }
 
-    /// The connection that stood is over: its place is out.
+    /// Notes that the established connection is over: its destination is out.
     fn lost(&mut self, connection: Token) {
         if let Some(lane) = self.lane_of(connection) {
             self.lanes.remove(lane);
@@ -349,8 +349,8 @@ impl Course {
     }
 }
 
-/// The places in the order of RFC 8305, section 4: as the resolver has them, but with the families by
-/// turns. One family may be broken as a whole.
+/// The destinations in the order of RFC 8305, section 4: as the resolver returned them, but with the families
+/// alternating, since one family may be broken as a whole.
 fn alternate(places: Vec<Destination>) -> Vec<Destination> {
     let is_v6 =
         |place: &Destination| matches!(place, Destination::Inet { remote, .. } if remote.is_ipv6());
@@ -384,7 +384,8 @@ mod tests {
         (1..=count).map(|port| place(&format!("127.0.0.1:{port}"))).collect()
     }
 
-    /// Runs a race in which nobody answers: which place is asked when, and how many are on the way.
+    /// Runs a race in which nobody answers. Returns which destination was tried when, and how many
+    /// connections are on the way.
     fn silence(places: Vec<Destination>, starts: usize) -> (Vec<(usize, u128)>, usize) {
         let begin = Instant::now();
         let mut course = Course::new(places, begin);
@@ -440,7 +441,7 @@ mod tests {
         assert!(course.is_over());
     }
 
-    /// A peer that is being restarted is not to wait for an address of it that never answers.
+    /// A peer that is being restarted need not wait for an address of it that never answers.
     #[test]
     fn a_place_that_has_refused_is_asked_again_while_another_is_silent() {
         let now = Instant::now();
@@ -467,7 +468,7 @@ mod tests {
         assert_eq!(course.next().map(|(lane, _)| lane), Some(0));
     }
 
-    /// There is no way to it, say, while the other is silent: the loop must not do nothing but ask.
+    /// One destination is unreachable, say, and the other silent: the loop must not try without a pause.
     #[test]
     fn a_place_that_fails_at_once_again_and_again_is_asked_once_a_second() {
         let now = Instant::now();

@@ -1,7 +1,7 @@
 //! Name resolution, off the I/O thread.
 //!
-//! Owns how many names are looked up at once. The system's resolver may take as long as it likes: a slow
-//! name holds up its own dialer, and others only when all threads are stuck.
+//! Owns the number of lookups at once. The system's resolver may take any time: a slow name holds up its own
+//! dialer, and others only when all threads are busy.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::error::AttemptError;
 use crate::sync::Arc;
 use crate::transport::{self, Destination, Family};
 
-/// Look-ups at the same time. Enough that a few dead names do not hold up the living.
+/// Run at most this many lookups at once: enough that a few dead names do not hold up the others.
 const THREADS: usize = 8;
 
 /// Looks up names on threads of its own.
@@ -25,8 +25,8 @@ impl Resolver {
         Self { pool: Pool::new("sinew-resolve", THREADS) }
     }
 
-    /// Looks up `host` and hands all its addresses to `done`, on another thread. It fails if no thread
-    /// can be had: the caller is an event loop, and must not wait.
+    /// Looks up `host` on another thread, and calls `done` there with all its addresses. Fails if no thread
+    /// can be started: the caller is an event loop, and must not wait.
     pub(super) fn resolve(
         &self,
         host: String,
@@ -100,7 +100,7 @@ mod tests {
     fn a_name_that_does_not_exist_is_a_typed_error() {
         let error = resolve("no-such-name.invalid", Family::Any).unwrap_err();
         let AttemptError::Resolve { kind, .. } = error else { panic!("{error}") };
-        // The latter where there is no name server.
+        // The latter without a name server.
         let kinds = [io::ErrorKind::NotFound, io::ErrorKind::HostUnreachable];
         assert!(kinds.contains(&kind), "{error}");
     }

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 /// A hundred years: longer than any process, and within what every clock can tell.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// The time that is `wait` after `now`. Waits may be of any length, the sum of an instant and a
-/// duration may not: it would panic.
+/// The time that is `wait` after `now`. `wait` may have any length, whereas the sum of an instant and a long
+/// duration panics.
 pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
     now + wait.min(NEVER)
 }
 
-/// Things that are due at some time, each with a key by which it can be called off.
+/// Things that are due at some time, each with a key by which it can be cancelled.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
     due: BTreeMap<TimerKey, T>,
     next: u64,
 }
 
-/// Names one timer. The number keeps apart what is due at the same instant, in order of setting.
+/// The key of one timer. The number tells timers of the same instant apart, in the order of setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey {
     at: Instant,
@@ -29,7 +29,7 @@ pub(crate) struct TimerKey {
 }
 
 impl TimerKey {
-    /// When it is due.
+    /// When the timer is due.
     pub(crate) fn at(self) -> Instant {
         self.at
     }
@@ -47,7 +47,7 @@ impl<T> Timers<T> {
         key
     }
 
-    /// Calls a timer off; without effect when it has fired.
+    /// Cancels a timer; does nothing if it has fired.
     pub(crate) fn cancel(&mut self, key: TimerKey) {
         self.due.remove(&key);
     }
@@ -57,12 +57,12 @@ impl<T> Timers<T> {
         self.due.len()
     }
 
-    /// When the next one is due.
+    /// When the next timer is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first_key_value().map(|(key, _)| key.at)
     }
 
-    /// The next thing that is due at `now`, off the list.
+    /// Takes out the next timer that is due at `now`.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<T> {
         let first = self.due.first_entry()?;
         (first.key().at <= now).then(|| first.remove())

@@ -1,8 +1,8 @@
-//! Writing: who writes what is queued on a connection, and who need not look again.
+//! Writing: which thread writes what is queued on a connection, and which one must check again.
 //!
-//! Owns the rule by which nothing stays lying: after each push somebody writes, or will be told to.
-//! Threads that send and the I/O thread all write; nobody waits for another. Knows nothing of rings,
-//! streams and commands, but what a [`Pen`] can do with them.
+//! Owns the rule by which no message stays behind: after each push some thread writes, or will be told to.
+//! Threads that send and the I/O thread all write; none waits for another. This file knows nothing of rings,
+//! streams and commands, except through a [`Pen`].
 //!
 //! ```text
 //!               push: its bell is rung                  ring is empty, pen is armed
@@ -13,18 +13,18 @@
 //!                                        the poll's
 //! ```
 //!
-//! Somebody is who was rung: a thread that sends, or the I/O thread to which it has passed the duty by a
-//! command. Who writes a single batch in between neither has the duty nor takes it, so it changes
-//! nothing of all this; but the first refusal is often its own, and then it calls the I/O thread.
+//! The duty to write is with the thread whose push rang, or with the I/O thread to which that has passed it
+//! by a command. A thread that writes a single batch in between neither has the duty nor takes it. But often
+//! it is the first that the kernel refuses, and then it calls the I/O thread.
 
 use std::io;
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// What came of one write.
+/// The outcome of one write.
 #[derive(Debug)]
 pub(super) enum Wrote {
-    /// There was nothing.
+    /// There was nothing to write.
     Nothing,
     /// The kernel took some of what was queued.
     Part,
@@ -41,35 +41,34 @@ pub(super) enum Wrote {
 /// How an attempt to write ended.
 #[derive(Debug)]
 pub(super) enum Flushed {
-    /// All is written; the next push rings. After a single batch: whoever has the duty goes on.
+    /// Everything is written, and the next push rings. After a single batch: the duty stays where it is.
     Idle,
-    /// More has come while the driver wrote than is worth a write of its own: somebody streams.
+    /// So much has come while the driver wrote that a sender must be streaming: wait for a full batch.
     HeldBack,
     /// The kernel takes no more now.
     Blocked,
-    /// Somebody else is writing, or it was enough for one go: the driver is to look again.
+    /// Another thread is writing, or it was enough for one go: the driver must check again.
     Later,
     /// The stream is broken.
     Broken(io::Error),
 }
 
-/// What is held while writing, by one at a time.
+/// The write half of a connection, held by one thread at a time.
 pub(super) trait Pen {
-    /// One write of what is queued. What the kernel takes nothing of is [`Blocked::refused`].
+    /// Writes once. If the kernel takes nothing, returns [`Blocked::refused`].
     fn write(&mut self) -> Wrote;
 
-    /// Has the next push ring; `false`: there was one already.
+    /// Makes the next push ring; `false`: there was one already.
     fn arm(&mut self) -> bool;
 
-    /// After the `writes`th write that took something, of all there was or of a part: whether it is to
-    /// go on some other time.
+    /// Whether to stop after the `writes`th write, which took `all` or a part. `None`: go on.
     fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed>;
 }
 
-/// Whether the kernel is known to take no more; the driver goes on when the poll says so.
+/// Whether the kernel is known to take no more; the driver goes on when the poll reports room.
 ///
-/// The poll reports only changes: who is refused says that we are blocked, then tries once more, and
-/// only after a second refusal relies on a report to come.
+/// The poll reports only changes. So a thread that is refused sets this first, then tries once more, and
+/// relies on a report only after a second refusal.
 #[derive(Debug)]
 pub(super) struct Blocked(AtomicBool);
 
@@ -78,24 +77,24 @@ impl Blocked {
         Self(AtomicBool::new(false))
     }
 
-    /// Whether a batch had better not be written.
+    /// Whether the kernel is known to take no more: do not write a batch.
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The kernel has taken nothing.
+    /// Notes that the kernel has taken nothing.
     pub(super) fn refused(&self) -> Wrote {
         if self.0.swap(true, Ordering::AcqRel) { Wrote::RefusedAgain } else { Wrote::Refused }
     }
 
-    /// The poll has reported that the kernel takes more: whether somebody relies on that.
+    /// Notes that the poll has reported room. Says whether anybody relies on that.
     pub(super) fn take_report(&self) -> bool {
         self.0.swap(false, Ordering::AcqRel)
     }
 
-    /// The kernel has taken something of one who writes until there is nothing left. Not of who writes
-    /// a single batch: that leaves the rest to the report that the driver may rely upon, and the
-    /// driver takes it only while this is set.
+    /// Notes that the kernel has taken something, for a thread that writes until nothing is left. A thread
+    /// that writes a single batch must not call this: the driver may rely on a report for the remainder, and
+    /// accepts that report only while this is set.
     fn clear(&self) {
         if self.is_set() {
             self.0.store(false, Ordering::Release);
@@ -103,7 +102,7 @@ impl Blocked {
     }
 }
 
-/// Writes until there is nothing left, the kernel is full, or the pen has enough. For who has the duty.
+/// Writes until nothing is left, the kernel is full, or the pen has enough. For the thread with the duty.
 pub(super) fn write_out(blocked: &Blocked, pen: &mut impl Pen) -> Flushed {
     let mut writes = 0;
     loop {
@@ -123,18 +122,18 @@ pub(super) fn write_out(blocked: &Blocked, pen: &mut impl Pen) -> Flushed {
     }
 }
 
-/// Writes once. The duty stays with whoever has it.
+/// Writes once. The duty stays where it is.
 pub(super) fn write_batch(pen: &mut impl Pen) -> Flushed {
     match pen.write() {
         Wrote::Failed(error) => Flushed::Broken(error),
-        // The driver is to try again before the poll can be relied upon.
+        // The driver must try again before anybody can rely on the poll.
         Wrote::Refused => Flushed::Later,
         Wrote::RefusedAgain => Flushed::Blocked,
         Wrote::Nothing | Wrote::Part | Wrote::All => Flushed::Idle,
     }
 }
 
-/// That after the last push some thread writes or the driver is told, in every interleaving. Run with
+/// Shows that after the last push some thread writes or the driver is told, in every interleaving. Run with
 /// `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #[cfg(all(test, loom))]
 mod loom_models {
@@ -147,7 +146,7 @@ mod loom_models {
     use crate::sync::{Condvar, Mutex, Rank};
     use crate::wire::Framing;
 
-    /// What one message is on the wire.
+    /// The bytes of one message on the wire.
     const FRAME: usize = 9;
 
     /// A kernel with room for one message, and a poll that reports changes only.
@@ -155,7 +154,7 @@ mod loom_models {
     struct Kernel {
         has: usize,
         taken: usize,
-        /// Somebody was refused: that there is room is a change.
+        /// Whether a write was refused: room is then a change, which the poll reports.
         full: bool,
         reported: bool,
     }
@@ -182,10 +181,10 @@ mod loom_models {
         blocked: Blocked,
         kernel: Mutex<Kernel>,
         written: Condvar,
-        /// The driver was told to flush.
+        /// Whether the driver was told to flush.
         posted: Mutex<bool>,
-        /// The driver is to look again. Not a parked thread: loom's `unpark` also wakes one that waits
-        /// for a lock.
+        /// Whether the driver must check again. Not a parked thread: loom's `unpark` also wakes one that
+        /// waits for a lock.
         stirred: Mutex<bool>,
         stirs: Condvar,
     }
@@ -205,7 +204,7 @@ mod loom_models {
                 return self.line.blocked.refused();
             }
             self.line.written.notify_one();
-            // It may have nothing more to do. Of itself this has it write nothing.
+            // It may have nothing more to do. This alone makes it write nothing.
             self.line.stir();
             let _nobody_waits_for_room = self.consumer.consume(FRAME);
             Wrote::Part
@@ -246,13 +245,13 @@ mod loom_models {
             self.stir();
         }
 
-        /// Has the driver look again.
+        /// Makes the driver check again.
         fn stir(&self) {
             *self.stirred.lock() = true;
             self.stirs.notify_one();
         }
 
-        /// Sleeps, as the driver, until it is to look again.
+        /// Sleeps, as the driver, until it must check again.
         fn sleep(&self) {
             let mut stirred = self.stirred.lock();
             while !std::mem::take(&mut *stirred) {
@@ -267,8 +266,8 @@ mod loom_models {
             }
         }
 
-        /// What a thread does that sends: writes itself, if its push rings and it is `idle`; has the
-        /// driver write; or writes what is not its duty.
+        /// Sends, as a caller: writes itself, if its push rings and it is `idle`; or makes the driver write; or
+        /// writes a batch without the duty.
         fn send(&self, producer: &mut Producer, idle: bool) {
             let Ok(Wake(rings)) = producer.push(&[], &Bytes::from_static(b"m")) else {
                 panic!("there is room");
@@ -287,7 +286,7 @@ mod loom_models {
             }
         }
 
-        /// As the peer: reads once there is something, and the poll wakes the driver.
+        /// Reads, as the peer, once there is something, and the poll wakes the driver.
         fn read(&self) {
             let mut kernel = self.kernel.lock();
             while kernel.has == 0 {
@@ -298,8 +297,7 @@ mod loom_models {
             self.stir();
         }
 
-        /// As the driver: turns until `count` messages are written, and sleeps while nobody tells it
-        /// anything.
+        /// Turns, as the driver, until `count` messages are written, and sleeps while it has nothing to do.
         fn drive(&self, count: usize) {
             let mut again = false;
             while self.kernel.lock().taken < count {

@@ -19,8 +19,8 @@ pub(crate) enum Edge {
 
 /// A socket's bell: collects what has happened to its pipes until a thread enters the socket.
 ///
-/// Rung without the socket's lock, by the event loop or by another socket's threads. Has cache lines of its own,
-/// since others write to it while the socket's threads read.
+/// Rung without the socket's lock, by the event loop or by another socket's threads. Has cache lines of its
+/// own, since others write to it while the socket's threads read.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct SocketBell {

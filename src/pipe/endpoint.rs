@@ -56,9 +56,9 @@ impl Endpoint {
 
     /// Closes the endpoint and the pipes that it has made; the socket's other endpoints go on.
     ///
-    /// When this returns, the address can be bound again, an ipc file is gone, and no event of a new pipe comes
-    /// any more. Queued messages are written as when a socket is closed: for up to 25 ms by this call, and by the
-    /// I/O thread during [`Options::linger`](crate::Options::linger).
+    /// When this returns, the address can be bound again, an ipc file is gone, and no event of a new pipe
+    /// comes any more. Queued messages are written as when a socket is closed: for up to 25 ms by this call,
+    /// and by the I/O thread during [`Options::linger`](crate::Options::linger).
     ///
     /// Waits for an `accept` that is under way in another thread. If a logger closes the endpoint from a record
     /// written during an `accept`, the address is free when that `accept` is over.
@@ -140,8 +140,8 @@ pub(crate) trait Control: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Reports that a pipe of the endpoint is gone, and the endpoint still open. For controls that do not see it
-    /// themselves.
+    /// Reports that a pipe of the endpoint is gone, and the endpoint still open. For controls that do not see
+    /// it themselves.
     fn pipe_lost(&self, _endpoint: &EndpointCore) {}
 }
 

@@ -39,8 +39,8 @@ pub(crate) trait FarLink: fmt::Debug + Send + Sync {
     /// it does so in here.
     fn ring(&self, edge: Edge);
 
-    /// Writes once, when the caller has seen that a batch is queued. The duty to write the remainder stays where
-    /// it is.
+    /// Writes once, when the caller has seen that a batch is queued. The duty to write the remainder stays
+    /// where it is.
     fn write_batch(&self);
 
     /// Writes what can be written without waiting, and leaves the remainder to the event loop.

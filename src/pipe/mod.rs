@@ -1,9 +1,9 @@
 //! Pipes: connections between two sockets, seen from one of them.
 //!
-//! A pipe is two rings and two bells. The rings carry framed messages, one in each direction; a bell wakes the
-//! far end if it has gone to sleep. The far end is a connection for a stream, and the other socket for inproc.
-//! To the socket that makes only two differences: who accounts for a message in the ring, and whether the caller
-//! can write it.
+//! A pipe is two rings and two bells. The rings carry framed messages, one in each direction; a bell wakes
+//! the far end if it has gone to sleep. The far end is a connection for a stream, and the other socket for
+//! inproc. To the socket that makes only two differences: who accounts for a message in the ring, and whether
+//! the caller can write it.
 //!
 //! | file | |
 //! |---|---|

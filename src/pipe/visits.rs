@@ -1,8 +1,8 @@
 //! Visits: entries into sockets by the thread that has rung them.
 //!
-//! A thread that rings a watched socket enters it at once, so that the readiness it shows is never out of date.
-//! The socket may ring another one meanwhile, and so on. The thread enters that one afterwards, not from within:
-//! a long chain of sockets would take a deep stack.
+//! A thread that rings a watched socket enters it at once, so that the readiness it shows is never out of
+//! date. The socket may ring another one meanwhile, and so on. The thread enters that one afterwards, not
+//! from within: a long chain of sockets would take a deep stack.
 //!
 //! Owns the list of sockets that each thread has yet to enter.
 

@@ -4,9 +4,9 @@
 //! [pipe b][pipe a][id | top bit] body
 //! ```
 //!
-//! Owns its bytes and the numbering of requests and surveys. Every word but the last names a pipe of a device on
-//! the way, and has no meaning elsewhere; the last is the only one with its top bit set.
-//! Wire specification, sections 8.2, 9, 10 and 11.
+//! Owns its bytes and the numbering of requests and surveys. Every word but the last names a pipe of a device
+//! on the way, and has no meaning elsewhere; the last is the only one with its top bit set. Wire
+//! specification, sections 8.2, 9, 10 and 11.
 
 use std::collections::hash_map::Entry;
 
@@ -98,9 +98,9 @@ impl RequestId {
 
 /// Gives out ids and knows which conversation waits for an answer to which.
 ///
-/// Ids go up by one modulo 2^31 from a random start, so that a new socket on the same address is not mistaken for
-/// its predecessor. An id that is still outstanding is skipped. A peer that has seen one can guess the next, so
-/// an id does not prove that its sender was asked.
+/// Ids go up by one modulo 2^31 from a random start, so that a new socket on the same address is not mistaken
+/// for its predecessor. An id that is still outstanding is skipped. A peer that has seen one can guess the
+/// next, so an id does not prove that its sender was asked.
 #[derive(Debug)]
 pub(super) struct Ids {
     next: u32,

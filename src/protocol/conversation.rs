@@ -1,11 +1,11 @@
 //! Conversations: they let many threads ask through one socket without disturbing each other.
 //!
-//! A REQ or SURVEYOR has a table of them, and each has its own request or survey, timer and answers; in a SUB each
-//! has its own topics and messages. A receive names the request or survey for which it waits by an [`Awaited`],
-//! so that it cannot get the answer to a later question.
+//! A REQ or SURVEYOR has a table of them, and each has its own request or survey, timer and answers; in a SUB
+//! each has its own topics and messages. A receive names the request or survey for which it waits by an
+//! [`Awaited`], so that it cannot get the answer to a later question.
 //!
-//! Owns the numbering. A slot of the table is reused, but a number has a generation beside the slot: a handle that
-//! outlives its conversation finds nothing, never the successor.
+//! Owns the numbering. A slot of the table is reused, but a number has a generation beside the slot: a handle
+//! that outlives its conversation finds nothing, never the successor.
 
 use std::ops::{Index, IndexMut};
 

@@ -1,7 +1,7 @@
 //! The routing part of PAIR: at most one pipe, both ways.
 //!
-//! Nothing is queued here: without a peer, or with a full pipe, a send waits; received messages wait in their pipe
-//! and push back on the peer.
+//! Nothing is queued here: without a peer, or with a full pipe, a send waits; received messages wait in their
+//! pipe and push back on the peer.
 
 use std::collections::VecDeque;
 
@@ -95,8 +95,8 @@ impl Exclusive {
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         let peer = self.peer.as_mut().ok_or(SendRefusal::WouldBlock)?;
-        // A push that succeeds cancels the order of an earlier one: calls that wait for `writable` must be woken
-        // by this send.
+        // A push that succeeds cancels the order of an earlier one: calls that wait for `writable` must be
+        // woken by this send.
         peer.room = io.push(peer.pipe, header, body).is_ok();
         if peer.room { Ok(()) } else { Err(SendRefusal::WouldBlock) }
     }

@@ -45,8 +45,8 @@ pub(super) struct Latest<T> {
 #[derive(Debug)]
 struct Places {
     by: Conflate,
-    /// Positions are counted from the first message ever. A key is a slice of its message, and so takes no memory
-    /// of its own. Peers choose the keys, so they are hashed with a secret.
+    /// Positions are counted from the first message ever. A key is a slice of its message, and so takes no
+    /// memory of its own. Peers choose the keys, so they are hashed with a secret.
     by_key: HashMap<Bytes, u64>,
     /// The position of the front.
     front: u64,

@@ -61,9 +61,9 @@ pub(crate) use topics::Topics;
 /// What a protocol can do with its pipes: its only access to the world outside.
 ///
 /// All calls return at once. Some leave an order behind: `push` and `has_room` if they find the pipe full,
-/// `drained` if it is not yet empty, and `pop` if it finds nothing. The protocol is then entered by `writable` or
-/// `readable` when that has changed. A `push` that succeeds cancels the order of an earlier one: the protocol must
-/// then wake those that wait for room, since there may be some.
+/// `drained` if it is not yet empty, and `pop` if it finds nothing. The protocol is then entered by
+/// `writable` or `readable` when that has changed. A `push` that succeeds cancels the order of an earlier
+/// one: the protocol must then wake those that wait for room, since there may be some.
 pub(crate) trait Port {
     /// The broadcast that [`broadcast`](Self::broadcast) begins.
     type Broadcasting<'p>: Broadcasting
@@ -153,9 +153,9 @@ pub(crate) struct Broadcast<'a> {
 pub(crate) trait Broadcasting {
     /// Pushes a copy into the pipe. If sends wait for room, says whether there is room for another.
     ///
-    /// A full pipe makes room as in [`Port::push_evicting`] if the overflow is `DropOldest`, and refuses the copy
-    /// otherwise. `writable` follows for a pipe that refused it and, if sends wait, for one without room for
-    /// another.
+    /// A full pipe makes room as in [`Port::push_evicting`] if the overflow is `DropOldest`, and refuses the
+    /// copy otherwise. `writable` follows for a pipe that refused it and, if sends wait, for one without room
+    /// for another.
     fn push(&mut self, pipe: PipeId) -> Result<bool, PushError>;
 }
 
@@ -216,8 +216,8 @@ pub(crate) enum Clock {
 /// When a socket enters its protocol, beside the calls of the program.
 ///
 /// A protocol is entered at its [`deadline`](Protocol::deadline). If it `filters` or [is
-/// busy](Protocol::is_busy), the thread that rings the bell enters it. Otherwise the next call does, which first
-/// handles the edges that have gathered.
+/// busy](Protocol::is_busy), the thread that rings the bell enters it. Otherwise the next call does, which
+/// first handles the edges that have gathered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     /// When the protocol needs the time.
@@ -234,9 +234,9 @@ pub(crate) struct Rejected;
 
 /// One scalability protocol: its state, and the verbs by which it is entered.
 ///
-/// The caller holds the socket's lock, has delivered every pending `readable` and `writable`, and calls `expire`
-/// first if `deadline` has passed. After each entry the caller wakes the waiters that [`Port::wake`] has named,
-/// and after a successful `send` or `recv` the next waiter of the same interest.
+/// The caller holds the socket's lock, has delivered every pending `readable` and `writable`, and calls
+/// `expire` first if `deadline` has passed. After each entry the caller wakes the waiters that [`Port::wake`]
+/// has named, and after a successful `send` or `recv` the next waiter of the same interest.
 pub(crate) trait Protocol: Send + 'static {
     /// Its own number on the wire.
     const ID: ProtocolId;
@@ -340,15 +340,15 @@ pub(crate) trait Protocol: Send + 'static {
         false
     }
 
-    /// As `can_send`, but always right. Forgets pipes that it finds full: `writable` reports later changes, as if
-    /// a send had found that.
+    /// As `can_send`, but always right. Forgets pipes that it finds full: `writable` reports later changes,
+    /// as if a send had found that.
     fn find_room(&mut self, pipe: Option<PipeId>, _io: &mut impl Port) -> bool {
         self.can_send(pipe)
     }
 
-    /// As `can_recv`, but always right: whether a receive would succeed, or fail with anything but `WouldBlock`
-    /// and `State`. Drops messages that could not be received, and forgets pipes that it finds empty: `readable`
-    /// reports later changes, as if a receive had found that.
+    /// As `can_recv`, but always right: whether a receive would succeed, or fail with anything but
+    /// `WouldBlock` and `State`. Drops messages that could not be received, and forgets pipes that it finds
+    /// empty: `readable` reports later changes, as if a receive had found that.
     fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
         self.can_recv(conversation)
     }

@@ -4,8 +4,8 @@
 //! 00 00 00 hops  body
 //! ```
 //!
-//! The sender counts a hop when it transmits, so a message that came directly says 1, or 0 if mangos sent it. The
-//! receiver drops messages with more hops than its TTL. Wire specification, sections 8.3 and 10.
+//! The sender counts a hop when it transmits, so a message that came directly says 1, or 0 if mangos sent it.
+//! The receiver drops messages with more hops than its TTL. Wire specification, sections 8.3 and 10.
 
 use std::time::Instant;
 
@@ -546,8 +546,8 @@ mod tests {
         assert_eq!(io.take_drops(), expected.map(|reason| (Some(pipe(1)), reason)));
     }
 
-    /// One whose overflow is `Wait` and whose first pipe is full, as a send that named it and one that named none
-    /// have found.
+    /// One whose overflow is `Wait` and whose first pipe is full, as a send that named it and one that named
+    /// none have found.
     fn waiting() -> (Polyamorous, ManualPort) {
         let (mut poly, mut io) = polyamorous_that(Overflow::Wait);
         io.fill(pipe(1));

@@ -171,8 +171,8 @@ impl News {
         }
     }
 
-    /// Moves held messages into the pipe, one at a time, since a message in the pipe cannot be replaced. Succeeds
-    /// if nothing is left and the pipe is free; otherwise `writable` follows.
+    /// Moves held messages into the pipe, one at a time, since a message in the pipe cannot be replaced.
+    /// Succeeds if nothing is left and the pipe is free; otherwise `writable` follows.
     fn refill(&mut self, pipe: PipeId, io: &mut impl Port) -> Result<(), PushError> {
         loop {
             if !io.drained(pipe) {

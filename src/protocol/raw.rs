@@ -1,8 +1,8 @@
 //! Raw sockets: the protocols without their conversations, for devices.
 //!
-//! A raw socket talks to the same peers as its cooked twin and routes in the same way, but it keeps no state of a
-//! request and has no timer. It passes the protocol header of a received message up to the program, and needs one
-//! with each message to send. Semantics specification, sections 5.3, 9.3, 10.
+//! A raw socket talks to the same peers as its cooked twin and routes in the same way, but it keeps no state
+//! of a request and has no timer. It passes the protocol header of a received message up to the program, and
+//! needs one with each message to send. Semantics specification, sections 5.3, 9.3, 10.
 //!
 //! | raw | header received | header to send |
 //! |---|---|---|

@@ -1,8 +1,8 @@
 //! REP, and with other numbers RESPONDENT: receives requests, and sends each answer back the same way.
 //!
-//! It remembers nothing about a request that was received. The way back, the [`Route`], goes to the program with the
-//! request and returns with the answer, so that any number of requests can be in work at once, and be answered in
-//! any order.
+//! It remembers nothing about a request that was received. The way back, the [`Route`], goes to the program
+//! with the request and returns with the answer, so that any number of requests can be in work at once, and
+//! be answered in any order.
 
 use std::marker::PhantomData;
 use std::time::Instant;

@@ -1,13 +1,13 @@
 //! REQ: sends requests, and gets exactly one reply to each, however often a pipe breaks on the way.
 //!
-//! A request is kept until its reply arrives. It waits in line until a pipe that has nothing else to transmit takes
-//! it, and goes back into the line when that pipe is lost, or when no reply has come for the resend interval. The
-//! bytes and the id stay the same, so the first reply to any copy is the reply, and every later one is stale. Ids
-//! can be guessed, so a reply counts only from a pipe that took a copy.
+//! A request is kept until its reply arrives. It waits in line until a pipe that has nothing else to transmit
+//! takes it, and goes back into the line when that pipe is lost, or when no reply has come for the resend
+//! interval. The bytes and the id stay the same, so the first reply to any copy is the reply, and every later
+//! one is stale. Ids can be guessed, so a reply counts only from a pipe that took a copy.
 //!
-//! Two things end a request early: the loss of a pipe that was closed because of what its peer had sent, since the
-//! next peer would send the same; and the limit on how often a request is sent again. A request that keeps losing
-//! its pipes is sent with pauses in between, since it may be what kills the servers.
+//! Two things end a request early: the loss of a pipe that was closed because of what its peer had sent,
+//! since the next peer would send the same; and the limit on how often a request is sent again. A request
+//! that keeps losing its pipes is sent with pauses in between, since it may be what kills the servers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

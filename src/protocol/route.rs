@@ -16,8 +16,8 @@ use crate::verdict::{Picked, Verdict};
 /// The load balancer: the pipes that can take a message now, by priority, and within a priority the one that
 /// has been ready longest first.
 ///
-/// Under even load that is round-robin; a pipe that comes or goes does not change the order of the others. A pipe
-/// of lower priority is served only while none of a better priority is ready.
+/// Under even load that is round-robin; a pipe that comes or goes does not change the order of the others. A
+/// pipe of lower priority is served only while none of a better priority is ready.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
     ready: Classes,
@@ -123,8 +123,8 @@ impl FairQueue {
         }
     }
 
-    /// As `pop`, for the next message that `judge` wants; drops those before it. Also `None` if `judge` leaves a
-    /// message: its pipe then stays the next one.
+    /// As `pop`, for the next message that `judge` wants; drops those before it. Also `None` if `judge`
+    /// leaves a message: its pipe then stays the next one.
     #[inline]
     pub(super) fn pop_if(
         &mut self,
@@ -177,8 +177,8 @@ impl FairQueue {
 
 /// The fan-out: a copy to every pipe.
 ///
-/// Waits for no pipe, unless the overflow is `Wait`: then it refuses a send while any pipe is full, before it has
-/// pushed any copy, so that no pipe gets two.
+/// Waits for no pipe, unless the overflow is `Wait`: then it refuses a send while any pipe is full, before it
+/// has pushed any copy, so that no pipe gets two.
 #[derive(Debug)]
 pub(crate) struct FanOut {
     pipes: Vec<PipeId>,

@@ -1,8 +1,8 @@
 //! SUB: receives the messages of its publishers that begin with a topic.
 //!
-//! Matches every message while it is still in its pipe, and takes out only those that a context wants: each such
-//! context gets one more reference to the same bytes. All others are dropped before anything is copied, or any
-//! call woken, for them.
+//! Matches every message while it is still in its pipe, and takes out only those that a context wants: each
+//! such context gets one more reference to the same bytes. All others are dropped before anything is copied,
+//! or any call woken, for them.
 //!
 //! # Who waits for whom
 //!
@@ -14,22 +14,23 @@
 //! conflates, the queue has the newest message of each key.
 //!
 //! With any other context, when its queue has enough, the program may be away, or about to read on. If it has
-//! received lately, intake pauses: further messages stay in the pipes, and the publishers feel back-pressure. If
-//! not, the queue drops by its rule and intake goes on. So a program that keeps reading loses nothing here in a
-//! burst, and one that does not finds the newest messages, or the oldest.
+//! received lately, intake pauses: further messages stay in the pipes, and the publishers feel back-pressure.
+//! If not, the queue drops by its rule and intake goes on. So a program that keeps reading loses nothing here
+//! in a burst, and one that does not finds the newest messages, or the oldest.
 //!
 //! A queue has enough when it is full. The queue of a socket's only context has enough with one message: its
 //! program takes the others straight out of the pipes, and no message is moved twice.
 //!
-//! A pause lasts until a receive takes the next message out of the pipes, or for [`PATIENCE`], which starts again
-//! while the program receives. After that the rule of the full queue applies, also to the messages that have
-//! waited in the pipes. Until then, and for messages still in the transport, a program that stops in the middle of
-//! a burst finds older messages than the newest. There is no pause while a context with an empty queue has asked
-//! for more: a full context never holds up one that could go on, and a context that prefers new messages always
-//! can. So with several contexts a burst for one of them may overflow its queue, however fast it is read.
+//! A pause lasts until a receive takes the next message out of the pipes, or for [`PATIENCE`], which starts
+//! again while the program receives. After that the rule of the full queue applies, also to the messages that
+//! have waited in the pipes. Until then, and for messages still in the transport, a program that stops in the
+//! middle of a burst finds older messages than the newest. There is no pause while a context with an empty
+//! queue has asked for more: a full context never holds up one that could go on, and a context that prefers
+//! new messages always can. So with several contexts a burst for one of them may overflow its queue, however
+//! fast it is read.
 //!
-//! A message is matched against the topics of each context: with thousands of contexts on one socket, that is the
-//! cost of a message.
+//! A message is matched against the topics of each context: with thousands of contexts on one socket, that is
+//! the cost of a message.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -50,12 +51,12 @@ use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::Verdict;
 
-/// A full queue waits this long for a program that has received before: long enough for a thread to be scheduled
-/// on a busy machine. After a longer pause the next receive finds what the queue's rule has left.
+/// A full queue waits this long for a program that has received before: long enough for a thread to be
+/// scheduled on a busy machine. After a longer pause the next receive finds what the queue's rule has left.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Match at most this many messages before giving the socket's lock back, which takes some hundred microseconds:
-/// publishers may send unwanted messages faster than a SUB can skip them.
+/// Match at most this many messages before giving the socket's lock back, which takes some hundred
+/// microseconds: publishers may send unwanted messages faster than a SUB can skip them.
 const EFFORT: usize = 8192;
 
 /// A raw SUB socket: receives everything, and has no subscriptions.
@@ -85,8 +86,8 @@ pub(crate) struct Sub {
     /// The pipes that may hold something.
     pipes: FairQueue,
     intake: Intake,
-    /// The contexts that want the message matched last. Has capacity for all contexts, so that matching does not
-    /// allocate.
+    /// The contexts that want the message matched last. Has capacity for all contexts, so that matching does
+    /// not allocate.
     takers: Vec<Conversation>,
 }
 
@@ -226,7 +227,8 @@ impl Sub {
         None
     }
 
-    /// Leaves the remaining messages to the next entry: skipping takes time too, and must not hold up other pipes.
+    /// Leaves the remaining messages to the next entry: skipping takes time too, and must not hold up other
+    /// pipes.
     fn go_on_later(&mut self, io: &impl Port) {
         self.pipes.pass_turn();
         self.intake = Intake::Unfinished { since: io.now() };
@@ -274,8 +276,8 @@ impl Sub {
         }
     }
 
-    /// Gives a message to each context that wants it. Wakes a call of those that had none, except the `receiver`,
-    /// which is awake.
+    /// Gives a message to each context that wants it. Wakes a call of those that had none, except the
+    /// `receiver`, which is awake.
     fn distribute(&mut self, message: Message, receiver: Option<Conversation>, io: &mut impl Port) {
         let Some((&last, others)) = self.takers.split_last() else { return };
         if !others.is_empty() {
@@ -293,8 +295,8 @@ impl Sub {
         give(last, message);
     }
 
-    /// Pauses the intake, because a context has enough. All contexts that have enough share one pause: one after
-    /// the other, they could hold up the publishers for long.
+    /// Pauses the intake, because a context has enough. All contexts that have enough share one pause: one
+    /// after the other, they could hold up the publishers for long.
     fn pause(&mut self, io: &impl Port) {
         if !matches!(self.intake, Intake::Paused { .. }) {
             let enough = enough(&self.contexts);

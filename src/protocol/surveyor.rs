@@ -46,8 +46,8 @@ pub(crate) struct Surveyor {
 ///   send in any state: drop what is there, then ACTIVE
 /// ```
 ///
-/// One receive that begins after the deadline reports EXPIRED, and so does every one that was already waiting: each
-/// of those names the expired survey, even if it runs late.
+/// One receive that begins after the deadline reports EXPIRED, and so does every one that was already
+/// waiting: each of those names the expired survey, even if it runs late.
 #[derive(Debug)]
 struct Asker {
     /// How long the next survey lasts; `None`: forever.
@@ -63,8 +63,8 @@ struct Asker {
 struct Survey {
     id: RequestId,
     deadline: Option<Instant>,
-    /// How many pipes had come when it was sent: those were asked. A peer that had no room for its copy counts as
-    /// asked, since it gains nothing by not reading.
+    /// How many pipes had come when it was sent: those were asked. A peer that had no room for its copy
+    /// counts as asked, since it gains nothing by not reading.
     asked: u64,
     answers: VecDeque<Message>,
 }
@@ -241,8 +241,8 @@ impl Protocol for Surveyor {
         survey.is_none_or(|survey| !survey.answers.is_empty())
     }
 
-    /// A conversation is also readable if the end of its survey was not reported yet, or it is closed, but not if it
-    /// has asked nothing.
+    /// A conversation is also readable if the end of its survey was not reported yet, or it is closed, but
+    /// not if it has asked nothing.
     fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
         let asker = self.conversations.get(conversation);
         asker.is_none_or(|asker| match &asker.survey {

@@ -9,13 +9,13 @@
 //! (* a topic ends here)                           \--x--> bucket: "yz"
 //! ```
 //!
-//! The cost of a match is the number of loads that miss the cache and have to wait for each other. A bucket holds
-//! ten to a hundred topics, so the nodes of a million random topics take up to two megabytes and tend to stay in
-//! the cache; what remains is to load one bucket, whose lines are requested together. With a million topics a
-//! match costs two to four times what it costs with ten, as long as its path is in the cache. For random messages
-//! it costs about two more misses of 100 to 200 ns each (as measured), five to ten times the cost with ten topics,
-//! all of which are in the cache. Whatever the body, the walk is no longer than the body, and compares at most
-//! [`MOST_TOPICS`] topics with it.
+//! The cost of a match is the number of loads that miss the cache and have to wait for each other. A bucket
+//! holds ten to a hundred topics, so the nodes of a million random topics take up to two megabytes and tend
+//! to stay in the cache; what remains is to load one bucket, whose lines are requested together. With a
+//! million topics a match costs two to four times what it costs with ten, as long as its path is in the
+//! cache. For random messages it costs about two more misses of 100 to 200 ns each (as measured), five to ten
+//! times the cost with ten topics, all of which are in the cache. Whatever the body, the walk is no longer
+//! than the body, and compares at most [`MOST_TOPICS`] topics with it.
 //!
 //! Nodes refer to each other by index: nothing recurses, not even dropping, and matching allocates nothing.
 
@@ -372,10 +372,10 @@ fn word_and_bit(byte: u8) -> (usize, u64) {
 /// | topics: u8 | width: u8 | length of label: u64 | label | marks: u8 | starts: u16 | suffixes |
 /// ```
 ///
-/// The label is the longest common prefix of all topics. A mark is a hash of the first `width` bytes of a suffix,
-/// where `width` is the length of the shortest suffix, at most [`MOST_WIDTH`]. A start says where a suffix begins
-/// among the suffixes. Marks are padded with zeros to whole words, and left out if a suffix is empty, since the
-/// label then decides alone.
+/// The label is the longest common prefix of all topics. A mark is a hash of the first `width` bytes of a
+/// suffix, where `width` is the length of the shortest suffix, at most [`MOST_WIDTH`]. A start says where a
+/// suffix begins among the suffixes. Marks are padded with zeros to whole words, and left out if a suffix is
+/// empty, since the label then decides alone.
 ///
 /// A bucket without bytes has no topics.
 #[derive(Debug, Default)]
@@ -607,8 +607,8 @@ fn marks_len(topics: usize, width: usize) -> usize {
     if width == 0 { 0 } else { topics.next_multiple_of(WORD) }
 }
 
-/// Hashes by a product, whose upper bits depend on all bytes. Topics that share a mark cost time, at most that of
-/// comparing all topics in the bucket.
+/// Hashes by a product, whose upper bits depend on all bytes. Topics that share a mark cost time, at most
+/// that of comparing all topics in the bucket.
 fn mark(word: u64, width: usize) -> u8 {
     let word = word & u64::MAX >> (64 - 8 * width);
     (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8

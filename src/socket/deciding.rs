@@ -1,7 +1,9 @@
-//! Deciding: the count of peers about which the program is deciding, and the listeners that wait for it to fall.
+//! Deciding: the count of peers about which the program is deciding, and the listeners that wait for it to
+//! fall.
 //!
 //! A decision takes from the first event of a peer, `Attaching`, to its second: as long as the program's
-//! `admit` callback. Meanwhile the peer costs a connection, so listeners accept no more once there are [`MOST`].
+//! `admit` callback. Meanwhile the peer costs a connection, so listeners accept no more once there are
+//! [`MOST`].
 
 use crate::pipe::Postponed;
 use crate::sync::{AtomicUsize, Mutex, Ordering, Rank};

@@ -24,28 +24,28 @@ use crate::sys::Origin;
 /// The descriptor is *readable* exactly while the call in question would not have to wait: `try_recv` for a
 /// descriptor from `recv_readiness`, `try_send` for one from `send_readiness`. It is level-triggered, however
 /// many threads use the socket. If several receive, another one may be faster: then `try_recv` fails with
-/// `WouldBlock`, and the descriptor is no longer readable. A closed socket is ready for everything, because its
-/// calls fail at once. A queue that has been full is ready for sending again when it is at most half full, which
-/// is also when a waiting send is woken.
+/// `WouldBlock`, and the descriptor is no longer readable. A closed socket is ready for everything, because
+/// its calls fail at once. A queue that has been full is ready for sending again when it is at most half
+/// full, which is also when a waiting send is woken.
 ///
-/// Only poll the descriptor. Never read or write it: its bytes are no messages, and it would then show the wrong
-/// state. Dropping this value closes the descriptor; the descriptor does not keep the socket open.
+/// Only poll the descriptor. Never read or write it: its bytes are no messages, and it would then show the
+/// wrong state. Dropping this value closes the descriptor; the descriptor does not keep the socket open.
 ///
 /// # When it changes
 ///
 /// A call has updated the descriptors of its socket, and over inproc those of its peers, when it returns. A
-/// message that arrives over a connection updates them as it comes in; in a runtime without an I/O thread, before
-/// `turn` returns. The end of a survey updates them when the I/O thread has read the clock;
-/// [`is_ready`](Self::is_ready) reads it itself. A peer that has just gone counts as room until the socket has
-/// heard of it: `try_send` then fails with `WouldBlock`, and the descriptor is no longer readable.
+/// message that arrives over a connection updates them as it comes in; in a runtime without an I/O thread,
+/// before `turn` returns. The end of a survey updates them when the I/O thread has read the clock;
+/// [`is_ready`](Self::is_ready) reads it itself. A peer that has just gone counts as room until the socket
+/// has heard of it: `try_send` then fails with `WouldBlock`, and the descriptor is no longer readable.
 ///
 /// # Cost
 ///
-/// Each change takes one system call. Each call on a socket checks all watches of the socket and its contexts,
-/// so thousands of them slow it down. While a socket is watched, the I/O thread, or the peer that sends over
-/// inproc, enters it for each arrival, and no waiting thread turns the event loop in place of the I/O thread. In
-/// a runtime without an I/O thread nothing changes unless the program turns it. Each call of `recv_readiness`
-/// and `send_readiness` makes a new descriptor.
+/// Each change takes one system call. Each call on a socket checks all watches of the socket and its
+/// contexts, so thousands of them slow it down. While a socket is watched, the I/O thread, or the peer that
+/// sends over inproc, enters it for each arrival, and no waiting thread turns the event loop in place of the
+/// I/O thread. In a runtime without an I/O thread nothing changes unless the program turns it. Each call of
+/// `recv_readiness` and `send_readiness` makes a new descriptor.
 ///
 /// ```
 /// let (push, pull) = (sinew::Push::new(), sinew::Pull::new());
@@ -69,8 +69,8 @@ impl Readiness {
         Ok(Self { watching, descriptor })
     }
 
-    /// Whether the call would not have to wait. Checks now, and updates the descriptor; makes a system call only
-    /// if that changes.
+    /// Whether the call would not have to wait. Checks now, and updates the descriptor; makes a system call
+    /// only if that changes.
     pub fn is_ready(&self) -> bool {
         if self.watching.origin.is_ancestral() {
             return true; // its calls fail at once
@@ -188,7 +188,8 @@ impl<B: Show> Flag<B> {
     /// Decides, and says whether that is a change: the caller must then call `show`. Called under the socket's
     /// lock.
     fn decide(&self, ready: bool) -> bool {
-        // Relaxed: the thread that stores last under the lock shows afterwards, and reads this or a later value.
+        // Relaxed: the thread that stores last under the lock shows afterwards, and reads this or a later
+        // value.
         let before = self.ready.load(Ordering::Relaxed);
         self.ready.store(ready, Ordering::Relaxed);
         before != ready
@@ -289,8 +290,8 @@ impl<P: Protocol> Entry<'_, P> {
             }
             !has_ended
         });
-        // Testing one watch may bring a message for another that was tested before; then a waiter was woken, and
-        // all are tested again. That ends, since a test takes no message away from anybody.
+        // Testing one watch may bring a message for another that was tested before; then a waiter was woken,
+        // and all are tested again. That ends, since a test takes no message away from anybody.
         loop {
             let woken = self.state.effects.wakes.len();
             watches.iter_mut().for_each(|watch| self.look_for(watch));

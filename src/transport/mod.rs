@@ -43,12 +43,13 @@
 //! # Readiness
 //!
 //! The crate watches listeners and streams with [mio](mio::Poll), which reports changes only. A source that
-//! has returned `WouldBlock` must be reported again once the call can succeed, and a source that is ready when
-//! it is registered must be reported once after that. Reports that turn out to be wrong do no harm.
-//! The crate registers a source once and never re-registers it. It deregisters a listener's source before it
-//! drops the listener, in the thread that closes the endpoint (or in the I/O thread, if a logger closes it during
-//! an `accept`), so that the poll does not keep the address any longer; the source may not have been registered by then. It does not deregister a stream's source: dropping
-//! the stream must end the watch, as closing a descriptor does.
+//! has returned `WouldBlock` must be reported again once the call can succeed, and a source that is ready
+//! when it is registered must be reported once after that. Reports that turn out to be wrong do no harm. The
+//! crate registers a source once and never re-registers it. It deregisters a listener's source before it
+//! drops the listener, in the thread that closes the endpoint (or in the I/O thread, if a logger closes it
+//! during an `accept`), so that the poll does not keep the address any longer; the source may not have been
+//! registered by then. It does not deregister a stream's source: dropping the stream must end the watch, as
+//! closing a descriptor does.
 //!
 //! # When a transport misbehaves
 //!

@@ -554,7 +554,8 @@ impl Stream for TcpStream {
     }
 }
 
-/// The URL of one end. An IPv4 peer of a dual-stack socket has an IPv4-mapped address, which becomes IPv4 again.
+/// The URL of one end. An IPv4 peer of a dual-stack socket has an IPv4-mapped address, which becomes IPv4
+/// again.
 fn url(address: SocketAddr) -> String {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => format!("tcp://{ip}:{}", address.port()),
