@@ -1,6 +1,6 @@
-//! Control: how endpoints whose connections are streams are stopped.
+//! Control: stops endpoints whose connections are streams.
 //!
-//! Owns what the program's side of such an endpoint knows of the event loop.
+//! Owns what such an endpoint knows of its event loop.
 
 use super::{Command, ListenerSlot, Mailbox};
 use crate::error::AttemptError;
@@ -8,11 +8,11 @@ use crate::peer::EndpointId;
 use crate::pipe::endpoint::Control;
 use crate::sync::Arc;
 
-/// An endpoint that the event loop works for.
+/// The control of an endpoint that an event loop serves.
 #[derive(Debug)]
 pub(crate) struct StreamControl {
     mailbox: Arc<Mailbox>,
-    /// The listening socket, which can be dropped from here.
+    /// The listening socket, which a stop closes from the calling thread.
     listener: Option<Arc<ListenerSlot>>,
 }
 

@@ -1,13 +1,13 @@
 //! Lines: the connections of sockets that have one peer at a time, in the order in which they came.
 //!
-//! A peer may send, leave and connect anew before the driver handles either connection. The order in which
-//! the poll reports them says nothing, so a newcomer that has shown its header stands in its socket's line
-//! until the end of the turn. Then the driver reads those before it that have been sent our header, since
-//! their peers may have sent messages, and reads the connection of the present peer until the kernel has
-//! nothing more of it. After that it knows what happened before the newcomer connected, and the place is
-//! free or taken. All connections of such a socket are on one loop.
+//! A peer may send, leave and connect again before the driver handles either connection, and the order in
+//! which the poll reports them says nothing. So a newcomer that has shown its header waits in its socket's
+//! line until the end of the turn. Then the driver reads the connections before it that have got our header,
+//! since their peers may have sent messages, and reads that of the present peer until the kernel has nothing
+//! more of it. After that it knows what happened before the newcomer connected, and whether the socket has
+//! room for it. All connections of such a socket are on one loop.
 //!
-//! This file owns the lines, and knows which of them have a newcomer to decide about.
+//! Owns the lines, and knows which of them have a newcomer to decide about.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,7 +21,7 @@ use super::{Driver, address};
 pub(super) struct Lines {
     /// By the socket's [`address`](super::address).
     lines: HashMap<usize, Line>,
-    /// The sockets in whose line somebody has shown its header.
+    /// The sockets in whose line a newcomer has shown its header.
     due: BTreeSet<usize>,
     /// How many have come.
     count: u64,
@@ -34,7 +34,7 @@ struct Line {
     newcomers: BTreeMap<u64, Token>,
 }
 
-/// Where a connection stands.
+/// The position of a connection in its line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InLine {
     pub(super) socket: usize,
@@ -42,7 +42,7 @@ pub(crate) struct InLine {
 }
 
 impl Lines {
-    /// Puts a connection at the end of its socket's line. Whether others are there before it.
+    /// Puts a connection at the end of its socket's line. Says whether others are before it.
     pub(super) fn enter(&mut self, socket: usize, token: Token) -> (InLine, bool) {
         let line = self.lines.entry(socket).or_default();
         let is_behind = !line.newcomers.is_empty();
@@ -51,7 +51,7 @@ impl Lines {
         (InLine { socket, number: self.count }, is_behind)
     }
 
-    /// The connection has become the socket's pipe.
+    /// Notes that the connection has become the socket's pipe.
     pub(super) fn attached(&mut self, in_line: InLine) {
         if let Some(line) = self.lines.get_mut(&in_line.socket)
             && let Some(token) = line.newcomers.remove(&in_line.number)
@@ -60,7 +60,7 @@ impl Lines {
         }
     }
 
-    /// The connection is over.
+    /// Notes that the connection is over.
     pub(super) fn leave(&mut self, in_line: InLine, token: Token) {
         let Some(line) = self.lines.get_mut(&in_line.socket) else { return };
         line.newcomers.remove(&in_line.number);
@@ -70,7 +70,7 @@ impl Lines {
         }
     }
 
-    /// Somebody in the line of `socket` has shown its header.
+    /// Notes that a newcomer in the line of `socket` has shown its header.
     pub(super) fn is_due(&mut self, socket: usize) {
         self.due.insert(socket);
     }
@@ -97,7 +97,7 @@ impl Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decided {
     All,
-    /// It cannot be known yet whether there is a place for the next one.
+    /// It cannot be known yet whether the socket has room for the next one.
     Partly,
 }
 
@@ -114,8 +114,8 @@ impl Driver {
         is_behind
     }
 
-    /// Decides about newcomers. Those that it cannot decide about yet are due again in the next turn:
-    /// whatever could change that brings one about.
+    /// Decides about newcomers. Those about which it cannot decide yet are due again in the next turn, which
+    /// any change brings about.
     pub(super) fn decide_about_newcomers(&mut self) {
         for socket in std::mem::take(&mut self.lines.due) {
             if self.decide(socket) == Decided::Partly {
@@ -126,7 +126,7 @@ impl Driver {
 
     fn decide(&mut self, socket: usize) -> Decided {
         let Some(first) = self.lines.first(socket) else { return Decided::All };
-        // Check this before the others, of which there may be many: it may stay so for some time.
+        // Checked before the others, of which there may be many: it may stay undecided for some time.
         if self.standing(first) == Standing::Undecided || !self.knows_of_the_end(socket) {
             return Decided::Partly;
         }
@@ -150,7 +150,7 @@ impl Driver {
         Decided::All
     }
 
-    /// Reads what the kernel has of the socket's present peer. Says whether it is known then if that peer has
+    /// Reads what the kernel has of the socket's present peer. Says whether it is then known if that peer has
     /// left: not if it has sent more than a turn reads, or than there is room for.
     fn knows_of_the_end(&mut self, socket: usize) -> bool {
         let Some(present) = self.lines.present(socket) else { return true };

@@ -1,8 +1,8 @@
 //! Listening: accepts connections for one endpoint.
 //!
-//! The listening socket is shared with the endpoint's handle, which drops it when the endpoint is
-//! closed: the address is free when that returns. Owns that [`ListenerSlot`]: who accepts takes the
-//! listener out and has it to itself meanwhile, with no lock held, and who closes waits for that thread.
+//! The listening socket is shared with the endpoint's handle, which drops it when the endpoint is closed: the
+//! address is free when that returns. Owns that [`ListenerSlot`]: a thread that accepts takes the listener
+//! out and has it to itself, with no lock held, and one that closes waits for it.
 
 use std::io::{self, ErrorKind};
 use std::thread::{self, ThreadId};
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct ListenerSlot {
     state: Mutex<State>,
-    /// What was lent is back.
+    /// Notified when the listener is back.
     back: Condvar,
     /// The file through which others connect.
     file: Option<BoundFile>,
@@ -48,13 +48,13 @@ pub(crate) struct ListenerSlot {
 #[derive(Debug)]
 enum State {
     Here(Box<dyn Listener>),
-    /// This thread has it for a moment.
+    /// A thread has it for a moment.
     Lent(ThreadId),
     /// A thread has it, and another waits to close it.
     Awaited,
-    /// It is back, for who waits.
+    /// It is back, for the thread that waits.
     Returned(Box<dyn Listener>),
-    /// It is closed, or will be by the thread that has it, as soon as it gives it back.
+    /// It is closed, or will be as soon as the thread that has it gives it back.
     Closed,
 }
 
@@ -68,14 +68,14 @@ impl ListenerSlot {
         }
     }
 
-    /// The file through which others connect, if there is one. Needs no lock, nor that the listener is
-    /// here.
+    /// The file through which others connect, if there is one. Needs neither the lock nor the listener.
     pub(crate) fn file(&self) -> Option<&BoundFile> {
         self.file.as_ref()
     }
 
-    /// Runs `act` with the listener and no lock held; `None` if it is closed, or about to be. `act` must
-    /// not panic, but may call anybody, even who closes the slot: then the listener is closed after it.
+    /// Runs `act` with the listener and no lock held; `None` if it is closed, or about to be. `act` must not
+    /// panic, but may run foreign code, even code that closes the slot: then the listener is closed
+    /// afterwards.
     fn lend<T>(&self, registry: &Registry, act: impl FnOnce(&mut dyn Listener) -> T) -> Option<T> {
         let mut listener = self.take()?;
         let outcome = act(&mut *listener);
@@ -109,9 +109,9 @@ impl ListenerSlot {
         None
     }
 
-    /// Closes the listener: its address is free when this returns. Waits for another thread that has it
-    /// at the moment. Where it is the calling thread that has it, and closes it from a log record, say, the
-    /// address is free as soon as the listener is given back.
+    /// Closes the listener: its address is free when this returns. Waits for another thread that has it. If
+    /// the calling thread has it, and closes it from a log record, say, the address is free when it gives the
+    /// listener back.
     pub(super) fn close(&self, registry: &Registry) {
         if let Some(listener) = self.take_out() {
             retire(listener, registry);
@@ -136,8 +136,8 @@ impl ListenerSlot {
 
 /// Closes a listener that nobody else has.
 fn retire(mut listener: Box<dyn Listener>, registry: &Registry) {
-    // A poll that looks at the socket at this moment would keep it open beyond its drop; this waits
-    // for such a look. It may also not be watched yet, or the poll be gone.
+    // A poll that checks the socket at this moment would keep it open beyond its drop; deregistering waits
+    // for that. The socket may also not be registered yet, or the poll be gone.
     if let Err(error) = registry.deregister(listener.source()) {
         crate::contain::log!(Trace, "not watched: {error}");
     }
@@ -150,24 +150,24 @@ pub(crate) struct Listening {
     endpoint: Arc<EndpointCore>,
     framing: Framing,
     listener: Arc<ListenerSlot>,
-    /// The end of a pause. Until then nothing is accepted, whoever knocks.
+    /// The end of a pause in accepting.
     pause: Option<TimerKey>,
-    /// The socket takes in no new pipe, and says when it does.
+    /// Whether the socket takes in no new pipe now; it will tell when it does.
     is_put_off: bool,
-    /// Stands in the driver's ready queue.
+    /// Whether it is in the driver's ready queue.
     pub(super) is_queued: bool,
     /// The loop that was given the last connection.
     last: usize,
 }
 
-/// How accepting went.
+/// The outcome of accepting.
 #[derive(Debug)]
 enum Accepting {
-    /// Nobody is waiting any more.
+    /// No connection is left to accept.
     Done,
     /// There may be more; others first.
     More,
-    /// It failed for want of something: pause.
+    /// It failed for want of descriptors or memory: pause.
     Pause,
     /// The endpoint is closed.
     Closed,
@@ -184,8 +184,8 @@ impl Listening {
         Self { host, endpoint, framing, listener, pause, is_put_off, is_queued, last: HOME }
     }
 
-    /// Accepts what is there into `accepted`, as far as the socket takes in new pipes. If it does not,
-    /// `token` is told when it does.
+    /// Accepts connections into `accepted`, as far as the socket takes in new pipes. If it does not, the
+    /// socket will resume `token` when it does.
     fn accept(
         &mut self,
         token: Token,
@@ -210,7 +210,7 @@ impl Listening {
                 self.accept_from(listener, most, accepted, &mut failures)
             })
             .unwrap_or(Accepting::Closed);
-        // With the listener given back: a logger may be slow.
+        // After the listener was given back, since a logger may be slow.
         failures.into_iter().for_each(|error| self.count(error));
         accepting
     }
@@ -223,7 +223,7 @@ impl Listening {
         failures: &mut Vec<io::Error>,
     ) -> Accepting {
         for _ in 0..most {
-            // Somebody waits to close it.
+            // Another thread waits to close it.
             if self.endpoint.is_closed() {
                 return Accepting::Closed;
             }
@@ -274,12 +274,12 @@ impl Driver {
                 endpoint.failed(error.into());
                 self.remove_listener(token);
             }
-            // Closed in the meantime.
+            // It was closed meanwhile.
             None => self.remove_listener(token),
         }
     }
 
-    /// Accepts what is there, unless that is to wait.
+    /// Accepts connections, unless the listener pauses.
     pub(super) fn accept(&mut self, token: Token) {
         let Some(listening) = self.listeners.get(token) else { return };
         if listening.pause.is_some() || listening.is_put_off {
@@ -312,7 +312,7 @@ impl Driver {
         self.cx.set_timer(&mut listening.pause, Instant::now() + PAUSE, Due::Accept(token));
     }
 
-    /// A pause is over. Whoever has come meanwhile is not announced again.
+    /// Accepts again after a pause. The poll does not report again the connections that came meanwhile.
     pub(super) fn accept_again(&mut self, token: Token) {
         if let Some(listening) = self.listeners.get(token) {
             listening.pause = None;
@@ -320,7 +320,8 @@ impl Driver {
         self.accept(token);
     }
 
-    /// The socket takes in new pipes again. Whoever has come meanwhile is not announced again.
+    /// Accepts again when the socket takes in new pipes. The poll does not report again the connections that
+    /// came meanwhile.
     pub(super) fn resume_accepting(&mut self, token: Token) {
         if let Some(listening) = self.listeners.get(token) {
             listening.is_put_off = false;
@@ -337,8 +338,8 @@ impl Driver {
     }
 }
 
-/// Whether the error will last until something is given back: descriptors, memory, buffers. All
-/// others concern the one connection that was to be accepted.
+/// Whether the error will last until something is released: descriptors, memory, buffers. All other errors
+/// concern only the connection that was to be accepted.
 fn is_shortage(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

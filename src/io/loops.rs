@@ -1,10 +1,10 @@
 //! Loops: the event loops of one runtime, as each of them sees the others.
 //!
 //! The first is the home loop: it has the listeners, the dialers and their resolver, and the timers of
-//! sockets. A connection may be on any loop, from its first byte to its last. The home loop chooses which,
-//! and gives the connection away as soon as there is a stream, or there are destinations for one; what the
-//! dialer has to know comes back as a command. Owns the table of mailboxes and the choice. Knows nothing of
-//! what a connection is.
+//! sockets. A connection may be on any loop, from its first byte to its last. The home loop chooses the loop,
+//! and gives the connection away as soon as it has a stream, or destinations for one; the other loop reports
+//! to the dialer by commands. Owns the table of mailboxes and the choice. Knows nothing of what a connection
+//! is.
 //!
 //! ```text
 //!   home                                              another loop
@@ -15,8 +15,8 @@
 //!   forgets an endpoint ------------- Forget ------>  ends what is on the way
 //! ```
 //!
-//! Everything that goes one way goes through one mailbox: the order to forget an endpoint never
-//! overtakes a connection of it, nor a dialer's second connection the end of its first.
+//! Everything that goes one way goes through one mailbox: the command to forget an endpoint never overtakes a
+//! connection of it, nor a dialer's second connection the end of its first.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -69,7 +69,7 @@ impl Loops {
         self.all[self.this].connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts off a connection of this loop that is over.
+    /// Counts that a connection of this loop is over.
     pub(super) fn connection_is_over(&self) {
         self.all[self.this].connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -79,7 +79,7 @@ impl Loops {
         (number != self.this).then(|| &self.all[number])
     }
 
-    /// The mailboxes of all others, for the home loop; none for another.
+    /// The mailboxes of all other loops, for the home loop; none for another loop.
     pub(super) fn outposts(&self) -> &[Arc<Mailbox>] {
         match self.this {
             HOME => &self.all[1..],

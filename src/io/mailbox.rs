@@ -1,4 +1,4 @@
-//! The mailbox: how all others reach the driver.
+//! The mailbox: how other threads reach the driver.
 //!
 //! Owns the commands that were posted and not taken yet, and both ways to wake somebody for them: the
 //! leader out of its poll, and the I/O thread by its handle, while nobody leads. Who is woken, if
@@ -25,7 +25,7 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, OnceLock, Ordering, Weak};
 use crate::transport::{Destination, StreamTransport, Target};
 use crate::wire::Framing;
 
-/// What the driver is told from outside.
+/// A command to the driver.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept connections for an endpoint.
@@ -43,11 +43,11 @@ pub(crate) enum Command {
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
     },
-    /// The program has been asked about a connection's peer, and lets it in or not.
+    /// The program has decided about a connection's peer: it lets it in or not.
     Decided(Token, bool),
-    /// Serve a connection from now on; it was counted here when it was given.
+    /// Serve a connection from now on, which this loop has counted.
     Adopt(Box<Connection>),
-    /// Connect to one of the places of an attempt; it was counted here when it was given.
+    /// Connect to one of the destinations of an attempt, which this loop has counted.
     Race(Box<Race>),
     /// A dialer's connection has become a pipe on another loop.
     Connected(Token),
@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Ended(Token, Ending),
     /// A name was resolved for a dialer, or not.
     Resolved(Token, Result<Vec<Destination>, AttemptError>),
-    /// Forget an endpoint and everything it has on the way. Its pipes are closed apart.
+    /// Forget an endpoint and its connections that are not pipes yet.
     Forget(EndpointId),
     /// Write what is queued on a connection.
     Flush(Token),
@@ -66,21 +66,21 @@ pub(crate) enum Command {
     Resume(Token),
     /// A connection carries something, for the first time or after it was idle.
     Active(Token),
-    /// The socket is done with a connection; write on for at most so long.
+    /// The socket is done with a connection; write on for at most this long.
     Close(Token, Duration),
-    /// Run a socket's timers at that time, or at an earlier one said before; `None`: not at all.
+    /// Run a socket's timers at this time, or at an earlier one posted before; `None`: not at all.
     Expire(Weak<dyn Host>, Option<Instant>),
-    /// Enter a socket that has something to do and nobody to do it.
+    /// Enter a socket that has work to do and no call to do it.
     Visit(Weak<dyn Host>),
-    /// Have somebody outside of the event loops try again at some time.
+    /// Let a dialer outside of the event loops try again at this time.
     Retry(Weak<dyn Retry>, Instant),
     /// End the thread.
     Stop,
 }
 
-/// Somebody outside of the event loops who tries something again when it is time.
+/// A dialer outside of the event loops, which tries again when it is time.
 pub(crate) trait Retry: fmt::Debug + Send + Sync {
-    /// Whether to try asks the program something, and takes as long as that likes.
+    /// Whether trying calls the program's `admit` callback, which may take any time.
     fn asks(&self) -> bool;
 
     /// Tries again.
@@ -90,21 +90,21 @@ pub(crate) trait Retry: fmt::Debug + Send + Sync {
 /// Where commands for a driver are posted.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    /// What the leader does and what is pending, commands first of all.
+    /// What the leader does, and what is pending, such as commands.
     pub(super) state: State<Command, Thread>,
-    /// How many connections the driver has, or is about to be given.
+    /// The number of connections that the driver has, or is about to be given.
     pub(super) connections: AtomicUsize,
     waker: Arc<mio::Waker>,
-    /// Where the driver's poll is told what to watch.
+    /// For registering sources with the driver's poll.
     pub(super) registry: Registry,
-    /// The driver will check soon which connections are idle.
+    /// Whether the driver will soon check which connections are idle.
     pub(super) checks_soon: AtomicBool,
     /// The one handle of the I/O thread, if there is one.
     io_thread: OnceLock<Thread>,
 }
 
 impl Mailbox {
-    /// The mailbox of a driver; `waker` ends its poll.
+    /// Makes the mailbox of a driver; `waker` ends its poll.
     pub(super) fn new(waker: Arc<mio::Waker>, registry: Registry) -> Self {
         Self {
             state: State::new(),
@@ -121,7 +121,7 @@ impl Mailbox {
         self.rouse(|_| true);
     }
 
-    /// Who would have `token` resumed when a socket takes in new pipes.
+    /// Makes one that resumes `token` when a socket takes in new pipes.
     pub(super) fn postponed(self: &Arc<Self>, token: Token) -> Postponed {
         let this = Arc::clone(self);
         Postponed::new(move || this.post(Command::Resume(token)))
@@ -141,7 +141,7 @@ impl Mailbox {
         drop(self.state.close());
     }
 
-    /// How many connections the driver has, or is about to be given.
+    /// The number of connections that the driver has, or is about to be given.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

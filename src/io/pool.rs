@@ -12,14 +12,15 @@ use std::time::Duration;
 use crate::contain::contain;
 use crate::sync::{Arc, Condvar, Mutex, Rank};
 
-/// How long a thread waits for its next job: jobs that come one after the other need no new thread each.
+/// A thread waits this long for its next job, so that jobs that come one after the other need no new thread
+/// each.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// A queue of jobs, and the threads that run them.
 pub(super) struct Pool {
-    /// What the threads are called.
+    /// The name of the threads.
     name: &'static str,
-    /// How many jobs run at the same time. The others wait.
+    /// The number of jobs that run at once. The others wait.
     most: usize,
     state: Mutex<State>,
     news: Condvar,
@@ -29,13 +30,13 @@ pub(super) struct Pool {
 struct State {
     jobs: VecDeque<Job>,
     threads: usize,
-    /// Of these, those that wait for a job.
+    /// The threads that wait for a job.
     idle: usize,
-    /// There will be no more jobs.
+    /// Whether the pool is closed: there will be no more jobs.
     closed: bool,
 }
 
-/// To be run on a thread of the pool; with an error, in the caller's: no thread can be had.
+/// A job. It runs on a thread of the pool, or in the caller with the error if no thread can be started.
 type Job = Box<dyn FnOnce(Result<(), &io::Error>) + Send>;
 
 impl Pool {
@@ -48,7 +49,7 @@ impl Pool {
         })
     }
 
-    /// Runs `job` on a thread of the pool, or tells it that no thread can be had.
+    /// Runs `job` on a thread of the pool, or tells it that no thread can be started.
     pub(super) fn run(self: &Arc<Self>, job: impl FnOnce(Result<(), &io::Error>) + Send + 'static) {
         let mut state = self.state.lock();
         state.jobs.push_back(Box::new(job));
@@ -66,7 +67,7 @@ impl Pool {
         }
     }
 
-    /// No more jobs: those that wait are dropped, and idle threads end. Nobody waits for jobs that run.
+    /// Closes the pool: drops the jobs that wait, and ends idle threads. Does not wait for running jobs.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -76,7 +77,7 @@ impl Pool {
         drop(unstarted);
     }
 
-    /// A thread could not be started. The others do its work; where there are none, the jobs are told.
+    /// Goes on without a thread that could not be started: the others do its work. Without any, tells the jobs.
     fn go_without(&self, error: &io::Error) {
         let mut state = self.state.lock();
         state.threads -= 1;
@@ -98,7 +99,7 @@ impl Pool {
         contain(self.name, || job(thread));
     }
 
-    /// The next job; `None` when none has come for a while, and the thread is to end.
+    /// Waits for the next job; `None`: none has come for a while, and the thread must end.
     fn next(&self) -> Option<Job> {
         let mut state = self.state.lock();
         loop {

@@ -1,8 +1,8 @@
 //! Read buffers: the memory that reads go into.
 //!
-//! All connections of a driver share these: one block at hand, and the blocks that the driver has handed
-//! out by reference, which come back when nobody refers to them any more. A connection keeps nothing
-//! here: it copies what is to stay, or refers to it.
+//! All connections of a driver share these: one block at hand, and the blocks that the driver has lent by
+//! reference, which come back when nobody refers to them any more. A connection keeps nothing here: it copies
+//! what it needs later, or refers to it.
 
 use std::collections::VecDeque;
 
@@ -10,21 +10,22 @@ use bytes::{Bytes, BytesMut};
 
 use crate::ring::READ_BLOCK;
 
-/// Remember at most this many lent blocks for reuse. The driver keeps their memory; more of it was no
-/// faster, as far as could be measured.
+/// Remember at most this many lent blocks for reuse. The driver keeps their memory; more were not measurably
+/// faster.
 const LENT: usize = 3;
 
 /// The block at hand, and the blocks that are lent.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffers {
-    /// What was read last, `READ_BLOCK` bytes with what was there before; empty before the first read.
+    /// The bytes read last, and behind them what was there before, `READ_BLOCK` in all; empty before the
+    /// first read.
     at_hand: Bytes,
     /// Oldest first: they come back roughly in this order.
     lent: VecDeque<Bytes>,
 }
 
 impl ReadBuffers {
-    /// Has `read` fill a block that nobody refers to, from its start.
+    /// Lets `read` fill a block to which nobody refers, from its start.
     pub(super) fn fill<T>(&mut self, read: impl FnOnce(&mut [u8]) -> T) -> T {
         let mut block = self.free();
         let outcome = read(&mut block);
@@ -32,13 +33,13 @@ impl ReadBuffers {
         outcome
     }
 
-    /// The block that was filled last, whole. A clone or a slice of it may be kept: the next read then
-    /// goes into another block.
+    /// The whole block that was filled last. If a clone or a slice of it is kept, the next read goes into
+    /// another block.
     pub(super) fn at_hand(&self) -> &Bytes {
         &self.at_hand
     }
 
-    /// Gives up all but the block at hand.
+    /// Releases all but the block at hand.
     pub(super) fn release_memory(&mut self) {
         self.lent = VecDeque::new();
     }
@@ -51,7 +52,7 @@ impl ReadBuffers {
         block.try_into_mut().unwrap_or_else(|lent| self.exchange(lent))
     }
 
-    /// Puts a block to those that are lent, for one that has come back, or for a new one.
+    /// Adds a block to those that are lent, and returns one that has come back, or a new one.
     fn exchange(&mut self, lent: Bytes) -> BytesMut {
         let back = self.lent.iter().position(Bytes::is_unique);
         let back = back.and_then(|at| self.lent.remove(at));

@@ -1,9 +1,8 @@
 //! Tables: what the driver owns, by token.
 //!
-//! A driver has one [`Table`] for each kind of thing: connections, listeners, dialers, races. A token
-//! names one thing for good: it says the table, the place there, and the generation, which tells the
-//! thing from those that had its place before. So a late event, timer or command finds its own thing
-//! or nothing.
+//! A driver has one [`Table`] for each kind of thing: connections, listeners, dialers, races. A token names
+//! one thing for good: it contains the kind, the slot in the table, and the generation, which tells the thing
+//! from earlier ones in its slot. So a late event, timer or command finds its own thing or nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,23 +11,23 @@ use slab::Slab;
 
 use crate::peer::EndpointId;
 
-/// The token of the mailbox's wake-up, which is no thing's: see [`Kind`].
+/// The token of the mailbox's wake-up, which no thing can have: see [`Kind`].
 pub(super) const WAKE: Token = Token(usize::MAX);
 
-/// A token, from the lowest bit: the place, the kind, the generation.
+/// The parts of a token, from the lowest bit: slot, kind, generation.
 const INDEX_BITS: u32 = usize::BITS / 2;
 const KIND_BITS: u32 = 2;
-/// The largest generation. On 32-bit machines it comes round after 16,000 things; a stale event then has
-/// a small chance to be taken for a fresh one, which is harmless: events are hints.
+/// The largest generation. On 32-bit machines it wraps around after 16,000 things; a stale event then has a
+/// small chance to be mistaken for a fresh one, which is harmless: events are hints.
 const GENERATIONS: usize = usize::MAX >> (INDEX_BITS + KIND_BITS);
 
-/// What a token names.
+/// The kind of thing that a token names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Connection,
     Listener,
     Dialer,
-    /// The last: no race is registered with the poll, so that [`WAKE`] is never one there.
+    /// Last, since no race is registered with the poll, and so [`WAKE`] is never the token of one there.
     Race,
 }
 
@@ -82,8 +81,8 @@ fn index(token: Token) -> usize {
     token.0 & ((1 << INDEX_BITS) - 1)
 }
 
-/// What ends when its endpoint is closed, by endpoint. Pipes are not among it: the socket closes those.
-/// Forgetting one endpoint must not cost a walk over all.
+/// The things that end when their endpoint is closed, by endpoint, so that forgetting one endpoint takes no
+/// walk over all. Pipes are not among them: the socket closes those.
 #[derive(Debug, Default)]
 pub(super) struct Members(BTreeSet<(EndpointId, Token)>);
 
@@ -132,7 +131,7 @@ mod tests {
         }
     }
 
-    /// As it does soon on a 32-bit machine.
+    /// The generation wraps around, as it soon does on a 32-bit machine.
     #[test]
     fn a_generation_that_comes_round_is_found_as_well() {
         for kind in KINDS {

@@ -1,4 +1,4 @@
-//! Why there is no device, and why there is none any more.
+//! Why sockets cannot make a device, and why a device has ended.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ impl<S> DeviceError<S> {
     }
 }
 
-/// As `Display`: what is wrong.
+/// Writes what is wrong, as `Display` does.
 impl<S> fmt::Debug for DeviceError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -59,7 +59,7 @@ pub enum DeviceFault {
     SameSocket,
 }
 
-/// Why a device ended that nobody has stopped. Its sockets are closed.
+/// Why a device ended that was not stopped. Its sockets are closed.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceFailure {
@@ -72,7 +72,7 @@ pub enum DeviceFailure {
     /// The device, or a socket of it, was made before a `fork`, in an ancestor of this process.
     #[error("the device belongs to the process that this one was forked from")]
     Forked,
-    /// The operating system gave no thread.
+    /// No thread could be started.
     #[error("no thread for the device: {0}")]
     Thread(#[source] io::Error),
 }

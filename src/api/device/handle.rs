@@ -1,4 +1,4 @@
-//! What a program holds of a device that runs.
+//! The handles of a running device.
 
 use std::fmt;
 use std::thread;
@@ -40,10 +40,10 @@ impl DeviceHandle {
         Self { shared: Arc::clone(shared) }
     }
 
-    /// Ends the device: closes its sockets, as their `close` does, and has `run` return.
+    /// Stops the device: closes its sockets, as their `close` does, so that `run` returns.
     ///
-    /// Does not wait, neither for the network nor for `run`. What the sockets have not received or
-    /// handed over yet is counted there; `linger` of their options gives it time. Twice is once.
+    /// Waits neither for the network nor for `run`. Messages that the sockets have not delivered yet are
+    /// dropped and counted there, after the `linger` of their options. Stopping twice is the same as once.
     pub fn stop(&self) {
         self.shared.end(End::Stopped);
     }
@@ -64,7 +64,7 @@ impl DeviceHandle {
         DeviceSide { shared: Arc::clone(&self.shared), which: BACK }
     }
 
-    /// What both sockets, and the device between them, have done so far. Also when it has ended.
+    /// What both sockets, and the device between them, have done so far. Also after the end.
     pub fn stats(&self) -> DeviceStats {
         self.shared.stats()
     }
@@ -90,11 +90,11 @@ impl DeviceSide {
     }
 
     /// Waits until at least `peers` peers are connected. Zero peers: returns at once. Zero `timeout`:
-    /// looks once; `Duration::MAX`: forever.
+    /// checks once; `Duration::MAX`: forever.
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] with the number that is connected, or the socket is closed.
+    /// [`WaitError::TimedOut`] with the number of connected peers, or the socket is closed.
     pub fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
         self.side().wait_for_peers(peers, timeout)
     }
@@ -104,7 +104,7 @@ impl DeviceSide {
         self.side().stats()
     }
 
-    /// Subscribes to pipe events from now on. Ends when the value is dropped.
+    /// Subscribes to pipe events from now on. Dropping the value ends the subscription.
     pub fn events(&self) -> Events {
         self.side().events()
     }
@@ -166,9 +166,9 @@ impl fmt::Debug for DeviceSide {
 #[derive(Debug)]
 pub struct SpawnedDevice {
     handle: DeviceHandle,
-    /// Gone once it has been joined or detached.
+    /// `None` once it has been joined or detached.
     thread: Option<thread::JoinHandle<Result<(), DeviceFailure>>>,
-    /// In which process the thread runs.
+    /// The process in which the thread runs.
     origin: Origin,
 }
 
@@ -180,12 +180,12 @@ impl SpawnedDevice {
         Self { handle, thread: Some(thread), origin: Origin::now() }
     }
 
-    /// For watching and stopping it, from any thread.
+    /// Makes a handle to watch and stop the device, from any thread.
     pub fn handle(&self) -> DeviceHandle {
         self.handle.clone()
     }
 
-    /// Ends the device; see [`DeviceHandle::stop`].
+    /// Stops the device; see [`DeviceHandle::stop`].
     pub fn stop(&self) {
         self.handle.stop();
     }
@@ -213,7 +213,7 @@ impl SpawnedDevice {
         }
     }
 
-    /// Lets the device run until it is stopped by the handle that is returned, or the process ends.
+    /// Lets the device run until the returned handle stops it, or the process ends.
     pub fn detach(mut self) -> DeviceHandle {
         self.thread = None;
         self.handle.clone()

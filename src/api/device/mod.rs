@@ -1,12 +1,11 @@
 //! Devices: forwarders between raw sockets.
 //!
-//! A device joins two networks of one pattern: what comes in through one of its sockets goes out
-//! through the other, and the answers find their way back. It takes the sockets by value, and closes
-//! them when it ends.
+//! A device joins two networks of one pattern: it sends what one of its sockets receives through the other, and
+//! answers find their way back. It takes the sockets by value, and closes them when it ends.
 //!
 //! The rules in full: [semantics, 11](crate::spec::semantics#11-devices).
 //!
-//! A broker: clients know its address, servers too, and neither know each other.
+//! A broker: clients and servers know its address, but not each other.
 //!
 //! ```
 //! use sinew::{Device, Rep, Req, raw};
@@ -29,22 +28,21 @@
 //!
 //! # Which sockets fit
 //!
-//! In either order; both raw; the compiler checks it.
+//! Both must be raw, in either order; the compiler checks it.
 //!
 //! | sockets | forwards | when the destination is slow | a loop of devices |
 //! |---|---|---|---|
 //! | `Rep`, `Req` | requests to the `Req`, replies back | requests wait, replies are dropped | ends by TTL |
 //! | `Respondent`, `Surveyor` | surveys to the `Surveyor`, answers back | drops | ends by TTL |
-//! | `Pull`, `Push` | to the `Push` | waits | goes round forever |
-//! | `Sub`, `Pub` | to the `Pub` | drops | goes round forever |
-//! | `Pair`, `Pair` | both ways | waits | goes round forever |
+//! | `Pull`, `Push` | to the `Push` | waits | circulates forever |
+//! | `Sub`, `Pub` | to the `Pub` | drops | circulates forever |
+//! | `Pair`, `Pair` | both ways | waits | circulates forever |
 //! | `Pair1`, `Pair1` | both ways | waits | ends by TTL |
-//! | `Bus`, `Bus` | both ways | drops | goes round forever |
+//! | `Bus`, `Bus` | both ways | drops | circulates forever |
 //!
-//! [`Device::reflector`] is a device on one `Pair`, `Pair1` or `Bus`: what comes in goes out there again.
+//! [`Device::reflector`] is a device on one `Pair`, `Pair1` or `Bus`: it sends back what it receives.
 //!
-//! Cooked sockets, sockets that do not fit, none at all or one that cannot reflect
-//! do not compile:
+//! Cooked sockets, sockets that do not fit, no socket, and a single one that cannot reflect do not compile:
 //!
 //! ```compile_fail,E0277
 //! # // C208, C209, C210.
@@ -68,39 +66,37 @@
 //!
 //! # What happens to a message
 //!
-//! It is received, and then sent, untouched but for what the raw sockets do to its header; in the order
-//! of arrival, each direction for itself. The sockets' timeouts do not count: a device waits as long as
-//! it takes. While it waits to send in one direction it holds one message and receives no more, so the
-//! queues in front fill up and hold back those who send; where the pattern drops instead, it never waits.
+//! The device receives it, and sends it unchanged except for what the raw sockets do to its header. Each
+//! direction keeps the order of arrival. The sockets' timeouts have no effect: a device waits as long as it
+//! takes. While it waits to send in one direction, it holds one message and receives no more, so the queues
+//! in front of it fill and hold back the senders. If the pattern drops instead, it never waits.
 //!
-//! A message that cannot be sent is dropped, and the device goes on. It is counted on the socket that was
-//! to send it: as [`BadHeader`](crate::DropReason::BadHeader) when its header cannot grow any more (a
-//! PAIR v1 message after 255 hops), as [`TooLarge`](crate::DropReason::TooLarge) when it is over that
-//! socket's `max_send_size`, as [`DeviceStopped`](crate::DropReason::DeviceStopped) when the device ended
-//! first.
+//! A message that cannot be sent is dropped, and the device goes on. The drop is counted on the socket that
+//! should have sent it: as [`BadHeader`](crate::DropReason::BadHeader) if its header cannot grow any more (a
+//! PAIR v1 message after 255 hops), as [`TooLarge`](crate::DropReason::TooLarge) if it is over that socket's
+//! `max_send_size`, as [`DeviceStopped`](crate::DropReason::DeviceStopped) if the device ended first.
 //! [`DeviceStats::check_conservation`] adds up both sides.
 //!
-//! A request that is in a device when a connection breaks may be lost; the REQ that asked sends it again.
-//! What a `Pair` device has received for a peer that is gone waits for the next one.
+//! A request that is in a device when a connection breaks may be lost; the REQ that asked sends it again. A
+//! message that a `Pair` device has received for a peer that is gone waits for the next peer.
 //!
 //! # Loops
 //!
-//! Nobody notices that devices form a ring. Every device adds a hop to what passes through `Rep`,
-//! `Respondent` and `Pair1`, and these sockets, raw or not, drop what has more hops than their
-//! [`Options::ttl`](crate::Options::ttl) (8 unless set). The way from the last device to the one who
-//! receives is a hop as well: behind seven devices a message still arrives, behind eight it does not, and
-//! a longer path needs a higher TTL on its later sockets, those of the devices and the last one. `Pair`,
-//! `Bus`, `Sub` and `Pull` count no hops: what enters a ring of these goes round for as long as the ring
-//! stands.
+//! No device notices that it is part of a ring. Every device adds a hop to messages that pass through `Rep`,
+//! `Respondent` and `Pair1`, and these sockets, raw or not, drop messages with more hops than their
+//! [`Options::ttl`](crate::Options::ttl) (8 unless set). The way from the last device to the receiver is a
+//! hop too: a message arrives behind seven devices, but not behind eight, and a longer path needs a higher
+//! TTL on its later sockets, those of the devices and the last one. `Pair`, `Bus`, `Sub` and `Pull` count no
+//! hops: a message that enters a ring of these circulates for as long as the ring exists.
 //!
 //! # Threads
 //!
-//! A device uses one thread for each direction, and that one waits in the ordinary calls of its sockets.
-//! So a direction that has to wait holds up nothing else, a reply crosses the device without a detour
-//! through an executor, and in a manual [`Runtime`](crate::Runtime) the waiting threads turn the event
-//! loop themselves. (Where the sockets are on two runtimes, the application has to turn each that has no
-//! thread: a direction that waits turns only the one it waits for, and while the back takes nothing
-//! nobody would serve the front.)
+//! A device uses one thread for each direction, which waits in the ordinary calls of the sockets. So a
+//! direction that has to wait holds up nothing else, a reply crosses the device without a detour through an
+//! executor, and in a manual [`Runtime`](crate::Runtime) the waiting threads turn the event loop themselves.
+//! (If the sockets are on two runtimes, the program has to turn each that has no thread: a direction that
+//! waits turns only the runtime of the socket on which it waits, and nobody would serve the front while the
+//! back takes nothing.)
 
 use std::fmt;
 use std::thread;
@@ -122,7 +118,7 @@ use wiring::{Line, Wiring};
 use super::socket::Socket;
 use crate::sync::{Arc, Ordering};
 
-/// A device: two raw sockets, or one, that it forwards between once it is started.
+/// A device: two raw sockets, or one, between which it forwards once it is started.
 ///
 /// [`run`](Self::run) forwards in the calling thread, [`spawn`](Self::spawn) in the background. A device
 /// that is dropped without either closes its sockets. See the [module](self) for what it does.
@@ -134,12 +130,12 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device of two raw sockets that fit, see the [table](self#which-sockets-fit). Forwards nothing
-    /// yet: what comes meanwhile waits in the sockets' queues.
+    /// Makes a device of two raw sockets that fit, see the [table](self#which-sockets-fit). It forwards
+    /// nothing yet: messages that arrive meanwhile wait in the sockets' queues.
     ///
-    /// The order matters only to the names by which [`DeviceHandle`] tells them apart: `front`, `back`.
-    /// Bind and connect them before; their endpoints and events stay with whoever has them. No second
-    /// thread may use the sockets: these must be the last handles, with no `_async` future pending.
+    /// The order matters only for the names by which [`DeviceHandle`] tells them apart: `front`, `back`. Bind
+    /// and connect them before; you can keep their endpoints and events. Nothing else may use the sockets:
+    /// these must be the last handles, with no `_async` future pending.
     ///
     /// # Errors
     ///
@@ -169,10 +165,10 @@ impl Device {
         }
     }
 
-    /// A device of one socket, which sends back what it receives.
+    /// Makes a device of one socket, which sends back what it receives.
     ///
-    /// A `Pair` gets its own messages back; what a `Bus` sends reaches all peers but the one it came
-    /// from, so that they hear each other. Both names, `front` and `back`, mean the one socket.
+    /// A `Pair` peer gets its own messages back; a message from a `Bus` peer goes to all others, so that they
+    /// hear each other. Both names, `front` and `back`, mean the one socket.
     ///
     /// # Errors
     ///
@@ -204,21 +200,20 @@ impl Device {
         Self { lines, shared: Arc::new(Shared::new(sides, flows)) }
     }
 
-    /// For watching and stopping it, from any thread.
+    /// Makes a handle to watch and stop the device, from any thread.
     pub fn handle(&self) -> DeviceHandle {
         DeviceHandle::new(&self.shared)
     }
 
     /// Forwards until it is stopped. Blocks; a pair that forwards both ways takes a second thread.
     ///
-    /// When it returns, the sockets are closed and every message is accounted for. Comes back at once
-    /// if it has been stopped before.
+    /// When it returns, the sockets are closed and every message is accounted for. Returns at once if the
+    /// device has already been stopped.
     ///
     /// # Errors
     ///
-    /// One of the sockets was closed through its [`DeviceSide`], or there is no second thread to be had, or
-    /// a socket was inherited by a `fork`.
-    /// Stopping is no error.
+    /// One of the sockets was closed through its [`DeviceSide`], no second thread could be started, or a
+    /// socket was inherited by a `fork`. Stopping is no error.
     #[doc(alias("nn_device", "nng_device", "zmq_proxy"))]
     pub fn run(mut self) -> Result<(), DeviceFailure> {
         if self.shared.is_forked() {
@@ -236,7 +231,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// There is no thread to be had; the sockets are closed then.
+    /// No thread could be started; the sockets are then closed.
     pub fn spawn(self) -> Result<SpawnedDevice, DeviceFailure> {
         let handle = self.handle();
         self.shared.running.store(true, Ordering::Release);

@@ -18,7 +18,7 @@ use crate::sync::{Arc, AtomicBool, OnceLock, Ordering};
 
 pub(super) const THREAD_NAME: &str = "sinew-device";
 
-/// The places of the sockets in [`Shared::sides`].
+/// The index of each socket in [`Shared::sides`].
 pub(super) const FRONT: usize = 0;
 pub(super) const BACK: usize = 1;
 
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) sides: [Arc<dyn Side>; 2],
     flows: Vec<Flow>,
     pub(super) running: AtomicBool,
-    /// Set by whoever was first to end it. Nobody else closes the sockets.
+    /// Set by the first thread to end it, which alone closes the sockets.
     end: OnceLock<End>,
     /// Set once they are closed.
     pub(super) closed: OnceLock<()>,
@@ -61,7 +61,7 @@ impl Shared {
         }
     }
 
-    /// Whether its sockets are those of an ancestor of this process.
+    /// Whether its sockets belong to an ancestor of this process.
     pub(super) fn is_forked(&self) -> bool {
         self.sides.iter().any(|side| side.is_forked())
     }
@@ -89,7 +89,7 @@ impl Shared {
         })
     }
 
-    /// One line. Even if it panicked, the other would not be left alone.
+    /// Forwards on one line. If it panics, the other line ends too.
     fn forward_on(&self, line: Line) {
         struct EndOnDrop<'a>(&'a Shared);
         impl Drop for EndOnDrop<'_> {

@@ -26,11 +26,11 @@ impl DeviceStats {
         in_hand(&self.held)
     }
 
-    /// Checks the conservation law: that of each socket, and that everything the device has received
-    /// was sent, was dropped for a counted reason, or is in its hand, which it is not after the end.
+    /// Checks the conservation law: that of each socket, and that everything the device has received was
+    /// sent, was dropped for a counted reason, or is held by it (nothing is after the end).
     ///
-    /// Holds when the device has ended or is at rest. Figures read while messages pass through may be
-    /// off by what happened in between.
+    /// The law holds when the device has ended, or forwards nothing at the moment. Figures read while
+    /// messages pass through may be off by what happened in between.
     ///
     /// # Errors
     ///
@@ -46,10 +46,10 @@ impl DeviceStats {
     }
 }
 
-/// To be read by people: whether it runs and what it has in hand; then, for the front and for the back, a
-/// line for each figure that is not zero. Each line ends with a line feed.
+/// Writes text for people: whether it runs and how many messages it holds; then, for the front and for the
+/// back, a line for each figure that is not zero. Each line ends with a line feed.
 ///
-/// Not to be parsed: it may look different in any version.
+/// Do not parse it: any version may change it.
 ///
 /// ```
 /// let device = sinew::Device::new(sinew::raw::Pull::new(), sinew::raw::Push::new())?;
@@ -68,7 +68,7 @@ impl fmt::Display for DeviceStats {
     }
 }
 
-/// All directions together. Figures read while messages pass through may be off, even below zero.
+/// The messages held in all directions. Figures read while messages pass through may be off, even below zero.
 pub(super) fn in_hand(held: &[i64]) -> u64 {
     held.iter().map(|&held| u64::try_from(held).unwrap_or(0)).sum()
 }
@@ -100,7 +100,7 @@ impl Flow {
     }
 }
 
-/// What a device has in hand, both directions together.
+/// Writes the number of messages that a device holds, both directions together.
 #[cfg(feature = "serde")]
 fn write_held<S: serde::Serializer>(held: &[i64], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(in_hand(held))

@@ -18,7 +18,7 @@ use crate::sync::Arc;
     note = "both sockets must be raw, and each must be of the kind that the other talks to"
 )]
 pub trait Forwards: Role + Engine<Protocol: RawProtocol> {
-    /// The role of the socket that it makes a device with.
+    /// The role of the socket with which it makes a device.
     type Partner: Forwards;
 }
 
@@ -66,7 +66,7 @@ impl Forwards for Raw<role::Bus> {
     type Partner = Self;
 }
 
-/// The sockets of a device, and who forwards between them.
+/// The sockets of a device, and the lines that forward between them.
 pub(super) struct Wiring {
     pub(super) sides: [Arc<dyn Side>; 2],
     pub(super) lines: Vec<Line>,
@@ -76,8 +76,8 @@ pub(super) struct Wiring {
 /// Forwards in one direction until one of its sockets is closed.
 pub(super) type Line = Box<dyn FnOnce() + Send>;
 
-/// Whether a device may take the sockets: nobody else has a hold on them, and they are open. Both stay
-/// so, since whoever could change it would need a hold.
+/// Whether a device may take the sockets: nobody else has a handle of them, and they are open. That stays so,
+/// since only a handle could change it.
 pub(super) fn check<A: RawProtocol, B: RawProtocol>(
     front: &Handle<A>,
     back: Option<&Handle<B>>,
@@ -122,7 +122,7 @@ impl Wiring {
     }
 }
 
-/// The direction from one socket to the other, where there is one.
+/// The line from one socket to the other, if there is one.
 fn line<A: RawProtocol, B: RawProtocol>(from: &Handle<A>, to: &Handle<B>) -> Option<Line> {
     let (from, to) = (from.clone(), to.clone());
     (A::RECEIVES && B::SENDS).then(|| Box::new(move || forward(&from, &to)) as Line)
@@ -141,7 +141,7 @@ fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
     }
 }
 
-/// The next message; `None` when there will be none.
+/// Receives the next message; `None`: there will be none.
 fn take<P: RawProtocol>(from: &Core<P>) -> Option<Message> {
     from.wait(Interest::RECV, Patience::For(None), |p, io, now| p.recv(&(), now, io)).ok()
 }
