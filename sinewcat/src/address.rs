@@ -1,4 +1,4 @@
-//! Where a socket is bound and connected: the options that say it.
+//! The options for the addresses at which a socket is bound and connected.
 
 use std::ffi::OsString;
 
@@ -15,10 +15,10 @@ pub(crate) struct AddressArgs {
     /// Accept connections at ADDR, such as tcp://*:5555 or ipc:///tmp/name
     #[arg(long, visible_alias = "listen", value_name = "ADDR", help_heading = HEADING)]
     bind: Vec<String>,
-    /// Connect to ADDR in the background, for as long as it takes
+    /// Connect to ADDR in the background, however long it takes
     #[arg(long, value_name = "ADDR", help_heading = HEADING)]
     connect: Vec<String>,
-    /// Connect to ADDR, and fail if nobody is there
+    /// Connect to ADDR, and fail if nobody listens there
     #[arg(long, value_name = "ADDR", help_heading = HEADING)]
     dial: Vec<String>,
     /// The same as --bind ipc://PATH
@@ -33,7 +33,7 @@ pub(crate) struct AddressArgs {
     /// The same as --connect tcp://127.0.0.1:PORT
     #[arg(short = 'l', long, value_name = "PORT", help_heading = HEADING)]
     connect_local: Vec<u16>,
-    /// Have --dial go on in the background from the start, as --connect does
+    /// Make --dial connect in the background from the start, as --connect does
     #[arg(long = "async", help_heading = HEADING)]
     pub(crate) later: bool,
 
@@ -41,7 +41,7 @@ pub(crate) struct AddressArgs {
     absent: AbsentArgs,
 }
 
-/// Options of nngcat for transports that are not there. They are refused, not ignored.
+/// Options of nngcat for transports that sinew lacks. They are refused, not ignored.
 #[derive(Args, Clone, Debug)]
 struct AbsentArgs {
     #[arg(short = 'k', long, hide = true)]
@@ -57,7 +57,7 @@ struct AbsentArgs {
 }
 
 impl AbsentArgs {
-    /// The first of them that was given, and the transport it is for.
+    /// The first of them that was given, and its transport.
     fn given(&self) -> Option<(&'static str, &'static str)> {
         let tls = [
             ("--insecure", self.insecure),
@@ -70,7 +70,7 @@ impl AbsentArgs {
     }
 }
 
-/// Transports of nanomsg and NNG that are not there, by their schemes, which may end with 4 or 6.
+/// Transports of nanomsg and NNG that sinew lacks, by their schemes, which may end with 4 or 6.
 const ABSENT: [(&str, &str); 6] = [
     ("tls+tcp", "TLS"),
     ("dtls", "TLS"),
@@ -80,14 +80,14 @@ const ABSENT: [(&str, &str); 6] = [
     ("udp", "UDP"),
 ];
 
-/// The transport of an address, if it is one that is not there.
+/// The transport of an address, if it is one that sinew lacks.
 fn absent(url: &str) -> Option<&'static str> {
     let (scheme, _) = url.split_once("://")?;
     let scheme = scheme.trim_end_matches(['4', '6']);
     ABSENT.iter().find(|(absent, _)| scheme == *absent).map(|(_, transport)| *transport)
 }
 
-/// What is said of everything that is for a transport which is not there.
+/// The failure of an option or address for a transport that sinew lacks.
 fn unsupported(what: &str, transport: &str) -> Failure {
     Failure::Usage(format!(
         "{what} is for {transport}, which is not supported: there are tcp, ipc and inproc"
@@ -112,7 +112,7 @@ impl Address {
         url
     }
 
-    /// Refuses the addresses of transports that are not there.
+    /// Refuses the addresses of transports that sinew lacks.
     pub(crate) fn check(list: &[Self]) -> Outcome {
         let mut urls = list.iter().map(Self::url);
         match urls.find_map(|url| absent(url).map(|transport| unsupported(url, transport))) {

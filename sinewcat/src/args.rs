@@ -1,7 +1,7 @@
-//! The command line: every option, and what `--help` says of it.
+//! The command line: every option, and what `--help` says about it.
 //!
-//! Owns the shape only. `argv.rs` has brought what was typed into one form before, `job.rs` checks
-//! afterwards that it makes sense together.
+//! Owns only the syntax. `argv.rs` normalises the arguments before, and `job.rs` checks afterwards that they
+//! fit together.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -78,11 +78,11 @@ pub(crate) struct CatArgs {
     #[command(flatten)]
     pub(crate) addresses: AddressArgs,
 
-    /// Give up when nothing has come for SEC seconds; 0: look once
+    /// Give up after SEC seconds without a message; 0: check once
     #[arg(long, value_name = "SEC", value_parser = limit, help_heading = SOCKET)]
     #[arg(overrides_with = "recv_timeout")]
     pub(crate) recv_timeout: Option<Limit>,
-    /// Give up when nobody has taken a message for SEC seconds
+    /// Give up on a message that nobody has taken after SEC seconds
     #[arg(long, value_name = "SEC", value_parser = limit, help_heading = SOCKET)]
     #[arg(overrides_with = "send_timeout")]
     pub(crate) send_timeout: Option<Limit>,
@@ -95,7 +95,7 @@ pub(crate) struct CatArgs {
     #[arg(long, value_name = "NAME", help_heading = SOCKET)]
     #[arg(overrides_with = "socket_name")]
     pub(crate) socket_name: Option<String>,
-    /// With --sub: take what begins with PREFIX; may be repeated [default: everything]
+    /// With --sub: receive messages that begin with PREFIX; may be repeated [default: everything]
     #[arg(long, value_name = "PREFIX", help_heading = SOCKET)]
     pub(crate) subscribe: Vec<OsString>,
 
@@ -105,7 +105,7 @@ pub(crate) struct CatArgs {
     /// Send TEXT; for --rep and --respondent, answer with it
     #[arg(short = 'D', long, value_name = "TEXT", conflicts_with = "file", help_heading = SENDING)]
     pub(crate) data: Option<OsString>,
-    /// Send what is in the file PATH; -: in standard input
+    /// Send the contents of the file PATH; -: standard input
     #[arg(short = 'F', long, value_name = "PATH", help_heading = SENDING)]
     pub(crate) file: Option<PathBuf>,
     /// Send again every SEC seconds
@@ -120,16 +120,16 @@ pub(crate) struct CatArgs {
     #[arg(long, value_name = "N", help_heading = SENDING)]
     #[arg(overrides_with = "peers")]
     pub(crate) peers: Option<usize>,
-    /// End after N messages sent, or received by those who do not begin; 0: no limit
+    /// End after N messages sent, or received if the protocol does not send first; 0: no limit
     #[arg(short = 'C', long, value_name = "N", help_heading = SENDING)]
     #[arg(overrides_with = "count")]
     pub(crate) count: Option<u64>,
 
-    /// Print the addresses, and tell on standard error why nobody is connected, as it does on a
-    /// terminal; twice: and who comes and goes
+    /// Print the addresses, and print on standard error why nobody is connected, as on a terminal;
+    /// twice: also print which peers come and go
     #[arg(short, long, action = ArgAction::Count, help_heading = GENERIC)]
     pub(crate) verbose: u8,
-    /// Undo one -v; by itself: no messages about failures either
+    /// Undo one -v; alone: print no messages about failures either
     #[arg(short = 'q', long, action = ArgAction::Count, help_heading = GENERIC)]
     pub(crate) silent: u8,
     /// Behave as nanocat where nanocat and nngcat differ

@@ -1,9 +1,9 @@
 //! Reading the command line as nanocat and nngcat do.
 //!
-//! Owns the rewriting of what was typed into the one form that the parser gets: `--name=value`, with
-//! the name in full. So long options may be shortened to what is unique, have their value after `=`,
-//! after `:` or in the next argument, and short ones may stand in clusters with the value glued on; a
-//! value may begin with a dash. What is no option known here is left for the parser to complain about.
+//! Rewrites the arguments into the one form that the parser gets: `--name=value`, with the full name. So long
+//! options may be abbreviated, and have their value after `=`, after `:` or in the next argument; short ones
+//! may be clustered, with the value attached; a value may begin with a dash. Unknown options are left for the
+//! parser to refuse.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -104,7 +104,7 @@ impl Reading<'_> {
     }
 }
 
-/// The option with this name, or the only one with a name that begins like this.
+/// The option with this name, or the only one whose name begins with it.
 fn find_long<'a>(command: &'a Command, name: &str) -> Outcome<Option<&'a Arg>> {
     let mut candidates = Vec::new();
     for option in command.get_arguments() {

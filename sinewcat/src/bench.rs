@@ -1,8 +1,8 @@
 //! `sinewcat bench`: how many messages a second, and how long a round trip takes.
 //!
-//! Owns what is measured. Throughput is counted where messages arrive, where the first one only starts
-//! the clock; or where they are sent, from the first until all are handed to the kernel. A round trip is a request
-//! and its reply, one at a time.
+//! Owns what is measured. Throughput is measured where messages arrive, and the first one starts the clock;
+//! or where they are sent, from the first until all are handed to the kernel. A round trip is a request and
+//! its reply, one at a time.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
-/// What is measured.
+/// The kind of measurement.
 #[derive(Clone, Copy, Debug)]
 struct Measurable;
 
@@ -74,7 +74,7 @@ impl Offer for Measurable {
 /// The longest message. All of it is kept in memory, at both ends.
 const MAX_SIZE: i64 = 1 << 30;
 
-/// Whoever measures knows how long the messages are.
+/// Without a limit that could refuse the messages of a benchmark.
 fn options() -> Options {
     Options::new().max_recv_size(None).max_send_size(None)
 }
@@ -253,7 +253,7 @@ struct Rate {
 
 impl Rate {
     fn new(messages: u64, bytes: u64, time: Duration) -> Self {
-        // What is too short to be measured is no division by zero.
+        // A time that is too short to be measured must not divide by zero.
         Self { messages, bytes, seconds: time.as_secs_f64().max(1e-9) }
     }
 
@@ -315,7 +315,7 @@ impl Measured {
     }
 }
 
-/// The time that so many percent of all are not longer than, in microseconds.
+/// This percentile of the times, in microseconds.
 fn micros(times: &[Duration], percent: usize) -> f64 {
     let at = (times.len() * percent).div_ceil(100).clamp(1, times.len());
     times[at - 1].as_secs_f64() * 1e6

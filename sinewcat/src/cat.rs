@@ -1,8 +1,8 @@
-//! What nanocat and nngcat do: one socket, sending what was given and printing what comes.
+//! What nanocat and nngcat do: one socket, which sends the given data and prints what it receives.
 //!
-//! Owns the loops, one for each way in which protocols send and receive. Each ends when its count is
-//! reached, a time limit is over or the socket is closed; before the end, everything sent is handed
-//! over to the kernel.
+//! Owns the loops, one for each way in which protocols send and receive. Each ends when its count is reached,
+//! a time limit is over or the socket is closed; before the end it waits until everything sent is handed to
+//! the kernel.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::socket::{self, close_on_signal, wait_for_peers};
 use crate::stop::Stop;
 use crate::waiting::Watch;
 
-/// Does the job. `watch` is given the socket as soon as there is one.
+/// Does the job. Calls `watch` with the socket as soon as there is one.
 pub(crate) fn run(job: &Job, stop: &Stop, watch: impl FnOnce(Arc<dyn AnySocket>)) -> Outcome {
     let out = Printer::new(job.format, job.dialect);
     let mut cat = Cat { job, stop, out, printed: 0, watch: None };
@@ -111,7 +111,7 @@ impl<'a> Cat<'a> {
         self.out.print(message)
     }
 
-    /// A time limit is over: the end, which is good if anything has come before.
+    /// Ends when a time limit is over, which is a success if anything has come before.
     fn timed_out(&self, failure: Failure) -> Outcome {
         match failure {
             Failure::TimedOut(_) if self.printed > 0 => Ok(()),
@@ -119,7 +119,7 @@ impl<'a> Cat<'a> {
         }
     }
 
-    /// Whether it fails when nobody asks any more.
+    /// Whether a timeout is a failure although it has answered before.
     fn must_be_asked(&self) -> bool {
         self.job.data.is_some() && self.job.dialect.must_be_asked()
     }
@@ -174,7 +174,7 @@ trait Asks {
 }
 
 impl<R: Sends> Open<'_, '_, R> {
-    /// PUSH and PUB.
+    /// For PUSH and PUB.
     fn send_all(self) -> Outcome {
         let socket = &self.socket;
         self.cat.repeat(|cat, _| Ok(socket.send(cat.data())?))?;
@@ -183,7 +183,7 @@ impl<R: Sends> Open<'_, '_, R> {
 }
 
 impl<R: Receives<Item = Message>> Open<'_, '_, R> {
-    /// PULL and SUB, and those that could send but have nothing to.
+    /// For PULL and SUB, and for sockets that could send but have no data.
     fn print_all(self) -> Outcome {
         let limit = self.cat.job.options.settings().recv_timeout;
         while !self.cat.has_enough() {
@@ -197,7 +197,7 @@ impl<R: Receives<Item = Message>> Open<'_, '_, R> {
 }
 
 impl<R: Sends + Receives<Item = Message>> Open<'_, '_, R> {
-    /// BUS and PAIR with something to say: says it, and listens until it is time to say it again.
+    /// For BUS and PAIR with data: sends it, and prints what comes until it is time to send again.
     fn converse(self) -> Outcome {
         let socket = &self.socket;
         let sends = self.cat.job.sends();
@@ -219,7 +219,7 @@ impl<R: Sends + Receives<Item = Message>> Open<'_, '_, R> {
     }
 }
 
-/// Prints what comes, until `end` or until the receive timeout is over.
+/// Prints what it receives, until `end` or until the receive timeout is over.
 fn listen(
     socket: &Socket<impl Receives<Item = Message>>,
     cat: &mut Cat<'_>,
@@ -233,7 +233,7 @@ fn listen(
             Err(RecvError::TimedOut(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        // Somebody may talk without a pause.
+        // A peer may send without a pause.
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
@@ -248,7 +248,7 @@ impl<R: Role> Open<'_, '_, R>
 where
     Socket<R>: Asks,
 {
-    /// REQ and SURVEYOR.
+    /// For REQ and SURVEYOR.
     fn ask(self) -> Outcome {
         let socket = &self.socket;
         let timeout = self.cat.job.options.settings().recv_timeout;
@@ -268,7 +268,7 @@ where
 }
 
 impl<R: Answers> Open<'_, '_, R> {
-    /// REP and RESPONDENT.
+    /// For REP and RESPONDENT.
     fn answer(mut self) -> Outcome {
         while !self.cat.has_enough() {
             let answer = self.cat.job.data.is_some().then(|| self.cat.data());
@@ -286,7 +286,7 @@ impl<R: Answers> Open<'_, '_, R> {
         self.drain()
     }
 
-    /// Receives one question, prints it, and answers it if there is something to say.
+    /// Receives one question, prints it, and answers it if there is data.
     fn answer_one(&mut self, answer: Option<Message>) -> Outcome {
         let question = self.socket.recv()?;
         self.cat.print(&question)?;

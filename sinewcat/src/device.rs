@@ -14,8 +14,7 @@ use crate::stop::Stop;
 
 /// Forward between two addresses, until a signal comes
 ///
-/// Says on standard error where it stands and why it has ended, and on standard output what has
-/// passed.
+/// Prints on standard error its addresses and why it ended, and on standard output what has passed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   A broker: clients and servers both connect to it.

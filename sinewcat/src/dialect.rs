@@ -1,21 +1,21 @@
-//! Where nanocat and nngcat differ from each other, and what is done here.
+//! Where nanocat and nngcat differ from each other, and what sinewcat does.
 //!
-//! Owns the choice between their ways, which the name of the program or `--compat` makes. Everything
-//! else in the tool asks here, and knows neither of the two by name.
+//! Owns the choice between their ways, which the name of the program or `--compat` makes. The other files ask
+//! here, and know neither of the two by name.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::failure::Failure;
 
-/// Whose ways the tool has.
+/// The program that the tool behaves like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// Its own: what both have in common, and the better of what they have not.
+    /// Itself: what both have in common, and the better of where they differ.
     Sinewcat,
-    /// Those of nanocat: run as `nanocat` or `nn_…`, or with `--compat`.
+    /// nanocat: run as `nanocat` or `nn_…`, or with `--compat`.
     Nanocat,
-    /// Those of nngcat: run as `nngcat`.
+    /// nngcat: run as `nngcat`.
     Nngcat,
 }
 
@@ -23,7 +23,7 @@ pub(crate) enum Dialect {
 const ALIASES: [&str; 10] =
     ["push", "pull", "pub", "sub", "req", "rep", "surveyor", "respondent", "bus", "pair"];
 
-/// What the name of the program says: whose ways, and the option that it stands for.
+/// What the name of the program means: a dialect, and the option that it stands for.
 pub(crate) fn of_program(name: &OsStr) -> (Dialect, Option<String>) {
     let name = Path::new(name).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let alias = name.strip_prefix("nn_").filter(|protocol| ALIASES.contains(protocol));
@@ -36,7 +36,7 @@ pub(crate) fn of_program(name: &OsStr) -> (Dialect, Option<String>) {
 }
 
 impl Dialect {
-    /// Whether a line of `ascii` ends.
+    /// Whether a message in `ascii` ends with a newline.
     pub(crate) fn ends_ascii_lines(self) -> bool {
         self != Self::Nngcat
     }
@@ -64,12 +64,12 @@ impl Dialect {
         }
     }
 
-    /// Whether `-v` tells the addresses.
+    /// Whether `-v` prints the addresses.
     pub(crate) fn tells_addresses(self) -> bool {
         self != Self::Nanocat
     }
 
-    /// Whether `-v` tells why nothing happens, wherever standard error goes.
+    /// Whether `-v` prints why nothing happens, wherever standard error goes.
     pub(crate) fn explains(self) -> bool {
         self == Self::Sinewcat
     }
@@ -84,27 +84,27 @@ impl Dialect {
         self != Self::Sinewcat
     }
 
-    /// Whether a timeout is a failure to who has answers.
+    /// Whether a timeout is a failure for a protocol that answers.
     pub(crate) fn must_be_asked(self) -> bool {
         self != Self::Sinewcat
     }
 
-    /// Whether a time limit of zero is none.
+    /// Whether a time limit of zero means no limit.
     pub(crate) fn zero_is_no_limit(self) -> bool {
         self == Self::Nngcat
     }
 
-    /// Whether a time limit for what a protocol never does is passed over.
+    /// Whether a time limit for something that a protocol never does is ignored.
     pub(crate) fn takes_useless_limits(self) -> bool {
         self == Self::Nngcat
     }
 
-    /// Whether messages may be of any length, unless it is said how long.
+    /// Whether received messages may have any length, unless an option limits it.
     pub(crate) fn takes_any_length(self) -> bool {
         self == Self::Nngcat
     }
 
-    /// The status that a script is used to.
+    /// The exit status that scripts expect.
     pub(crate) fn status(self, failure: &Failure) -> u8 {
         match (self, failure.status()) {
             (Self::Nanocat | Self::Nngcat, 0 | 4) => 0,
@@ -113,7 +113,7 @@ impl Dialect {
         }
     }
 
-    /// The status after `--help`.
+    /// The exit status after `--help`.
     pub(crate) fn status_of_help(self) -> u8 {
         u8::from(self == Self::Nngcat)
     }

@@ -1,7 +1,7 @@
 //! How the tool can fail, and the status it then exits with.
 //!
-//! Owns the one error of the tool. What a failure is called on the command line, and which number a
-//! script sees, is decided here and in `dialect.rs`, nowhere else.
+//! Owns the one error of the tool. Only this file and `dialect.rs` decide what a failure is called and which
+//! status a script sees.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use sinew::{BindError, ConnectError, OptionError, RecvError, ReplyError, RequestError, SendError};
 
-/// Why the tool has not done what it was asked for.
+/// Why the tool has not done what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The command line makes no sense.
@@ -21,7 +21,7 @@ pub(crate) enum Failure {
     /// Standard output takes nothing more.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
-    /// Whoever read standard output has gone, which is no fault.
+    /// The reader of standard output is gone, which is no fault.
     #[error("nobody reads standard output any more")]
     OutputClosed,
     /// A call of the library has failed.
@@ -50,13 +50,13 @@ impl Failure {
         }
     }
 
-    /// A library call that failed in a way for which there is no better word.
+    /// The failure of a library call for which there is no better variant.
     pub(crate) fn library(error: impl std::error::Error) -> Self {
         Self::Library(error.to_string())
     }
 }
 
-/// Says something on standard error. Whether anybody reads it makes no difference.
+/// Prints on standard error, whether or not anybody reads it.
 pub(crate) fn tell(what: impl Display) {
     let _ = writeln!(io::stderr(), "sinewcat: {what}");
 }

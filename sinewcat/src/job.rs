@@ -1,6 +1,6 @@
-//! What the tool is to do, once the command line has been found to make sense.
+//! The job: what the tool does, once the command line was found to make sense.
 //!
-//! Owns the rules of which options go together, and reads what is to be sent.
+//! Owns the rules of which options go together, and reads the data to send.
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
@@ -69,7 +69,7 @@ impl Job {
         })
     }
 
-    /// What is told on standard error.
+    /// What is printed on standard error.
     pub(crate) fn tells(&self) -> Tells {
         let by_default = Tells { limit_option: Some("--recv-maxsz"), ..Tells::by_default() };
         match self.verbosity {
@@ -90,7 +90,7 @@ impl Job {
     }
 }
 
-/// People want to see what has come; a script says so.
+/// The format if none is given: people want to see messages, and scripts choose a format.
 fn default_format(protocol: Protocol, dialect: Dialect) -> Format {
     match protocol.receives() && dialect.prints_on_terminals() && io::stdout().is_terminal() {
         true => Format::Ascii,
@@ -110,12 +110,12 @@ fn options(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Options {
     }
     if let Some(limit) = args.recv_timeout.map(limit) {
         options = options.recv_timeout(limit);
-        // The whole survey takes as long: nothing can come later.
+        // The survey lasts as long as the limit, since no answer can come later.
         if protocol == Protocol::Surveyor && limit != Some(Duration::ZERO) {
             options = options.survey_deadline(limit);
         }
     }
-    // What the other side would not take is not sent either.
+    // Sends no message that the other side would refuse.
     let (received, sent) = match args.recv_maxsz {
         Some(0) => (None, None),
         Some(bytes) => (Some(bytes), Some(bytes)),
@@ -126,7 +126,7 @@ fn options(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Options {
     options.max_recv_size(received).max_send_size(sent)
 }
 
-/// Reads what is to be sent.
+/// Reads the data to send.
 fn read(path: &Path) -> Outcome<Vec<u8>> {
     let mut data = Vec::new();
     let outcome = match path.as_os_str() == "-" {
@@ -136,7 +136,7 @@ fn read(path: &Path) -> Outcome<Vec<u8>> {
     outcome.map_err(|source| Failure::File { path: path.to_owned(), source })
 }
 
-/// What `--compat` rules out: nanocat has nothing of it.
+/// Refuses what nanocat lacks, under `--compat`.
 fn check_compat(args: &CatArgs, protocol: Protocol) -> Outcome {
     let wrong = [
         ("--async", args.addresses.later),
@@ -149,7 +149,7 @@ fn check_compat(args: &CatArgs, protocol: Protocol) -> Outcome {
     }
 }
 
-/// What a protocol needs, and what it has no use for.
+/// Checks what a protocol needs, and refuses what it has no use for.
 fn check(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Outcome {
     let has_data = args.data.is_some() || args.file.is_some();
     let (sends, receives) = (protocol.sends(), protocol.receives());

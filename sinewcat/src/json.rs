@@ -1,4 +1,4 @@
-//! What the library tells, as JSON: peers, counters, message bodies. One object a line.
+//! What the library reports, as JSON: peers, counters, message bodies. One object a line.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,7 +21,7 @@ pub(crate) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// Who is at the other end of a pipe. What is not known is `null`.
+/// The peer at the other end of a pipe. Unknown values are `null`.
 pub(crate) fn peer(peer: &Peer) -> Value {
     let credentials = peer.credentials.as_ref();
     json!({
@@ -38,7 +38,7 @@ pub(crate) fn peer(peer: &Peer) -> Value {
     })
 }
 
-/// Who of the two has connected.
+/// Which of the two sides has connected.
 pub(crate) fn direction(peer: &Peer) -> &'static str {
     if peer.outgoing { "outgoing" } else { "incoming" }
 }

@@ -1,8 +1,8 @@
 //! sinewcat: the scalability protocols on the command line.
 //!
-//! Takes the options of nanomsg's nanocat and of NNG's nngcat and talks to both; what neither has are
-//! subcommands. Uses only what the library offers to everyone. This file owns the way from the command
-//! line to the exit status; the others, one idea each:
+//! Takes the options of nanomsg's nanocat and of NNG's nngcat and talks to both; what neither has is in
+//! subcommands. Uses only the public interface of the library. This file owns the way from the command line
+//! to the exit status; the others own one idea each:
 //!
 //! | file | |
 //! |---|---|
@@ -14,8 +14,8 @@
 //!
 //! # Where the two differ
 //!
-//! Run as `nanocat` or `nn_req` (and so on) it keeps to nanocat's ways, as with `--compat`; run as
-//! `nngcat`, to nngcat's. By its own name:
+//! Run as `nanocat` or `nn_req` (and so on) it behaves like nanocat, as with `--compat`; run as `nngcat`,
+//! like nngcat. Under its own name:
 //!
 //! | | nanocat 1.1.5 | nngcat 1.5.2 | here |
 //! |---|---|---|---|
@@ -58,10 +58,10 @@
 //! | SIGINT, SIGTERM | killed | killed | sockets closed, 130 and 143 |
 //! | standard output closed by its reader | killed by SIGPIPE | killed by SIGPIPE | 0, quietly |
 //!
-//! Run by their names, it keeps to their ways where a script may rely on them, but not to their errors,
-//! and neither to what becomes of signals, of a closed standard output, of an argument that is no option,
-//! of a file in the way and of a REQ without a peer. A failure that they end with 0 for is not told
-//! either. `--compat` by itself changes no status.
+//! Under their names, it behaves as they do where a script may rely on it. It does not repeat their errors,
+//! nor what they do about signals, a closed standard output, an argument that is no option, a file in the
+//! way, and a REQ without a peer. A failure for which they exit with 0 is not printed either. `--compat`
+//! alone changes no status.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -130,7 +130,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("sinewcat".into()).chain(words))
 }
 
-/// Prints help, the version, or what is wrong with the command line.
+/// Prints the help, the version, or what is wrong with the command line.
 fn refused(error: &clap::Error, dialect: Dialect) -> ExitCode {
     let is_help = error.kind() == ErrorKind::DisplayHelp;
     if !is_help && error.kind() != ErrorKind::DisplayVersion {
@@ -146,8 +146,8 @@ fn refused(error: &clap::Error, dialect: Dialect) -> ExitCode {
     })
 }
 
-/// Does what the command line says. What is to be sent is read before signals are listened to, since
-/// nothing else would end that.
+/// Does what the command line says. Reads the data to send before it handles signals, since only a signal
+/// could end that read.
 fn run(cli: Cli, dialect: Dialect, signal: &mut Option<i32>) -> Outcome {
     let stop = || Stop::install().map_err(Failure::library);
     let mut job = |job: &dyn Fn(&Stop) -> Outcome| {

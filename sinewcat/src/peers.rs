@@ -1,4 +1,4 @@
-//! `sinewcat peers`: who is there.
+//! `sinewcat peers`: shows the connected peers.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::waiting::{Tells, Watch};
 /// Show who is connected
 ///
 /// Binds or connects as a socket of a protocol, waits for peers and prints them: their addresses,
-/// their protocol, and for ipc their process and user. It is a peer like any other while it looks: a
+/// their protocol, and for ipc their process and user. Meanwhile it is a peer like any other: a
 /// --pull or a --rep may be given work or requests, which are lost.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -34,13 +34,13 @@ pub(crate) struct PeersArgs {
     protocol: ProtocolChoice,
     #[command(flatten)]
     addresses: AddressArgs,
-    /// Wait until N peers are there
+    /// Wait until N peers are connected
     #[arg(short = 'C', long, value_name = "N", default_value_t = 1)]
     count: usize,
-    /// Wait no longer than SEC seconds, and tell what went wrong
+    /// Wait at most SEC seconds, and say what went wrong
     #[arg(long, value_name = "SEC", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Do not stop: print who comes and goes
+    /// Do not stop: print which peers come and go
     #[arg(long)]
     watch: bool,
     /// Print JSON, an object a line
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
     }
 }
 
-/// Prints the peers, and the endpoints that have none or can have no other.
+/// Prints the peers, and the endpoints that have none, or can get no more.
 fn list(args: &PeersArgs, socket: &Arc<dyn AnySocket>, endpoints: &[Endpoint]) -> Outcome {
     let mut peers = socket.peers();
     peers.sort_by_key(|status| status.pipe);

@@ -1,4 +1,4 @@
-//! A bar that shows how far a benchmark is, where somebody can see it: only on a terminal.
+//! A bar that shows the progress of a benchmark, only on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ const WIDTH: usize = 30;
 pub(crate) struct Progress {
     label: &'static str,
     total: u64,
-    /// `None`: nobody would see it.
+    /// `None`: there is no terminal.
     next: Option<Instant>,
 }
 
@@ -22,10 +22,10 @@ impl Progress {
         Self { label, total, next }
     }
 
-    /// So many are done.
+    /// Draws the bar for this many done.
     pub(crate) fn at(&mut self, done: u64) {
         let Some(next) = self.next else { return };
-        // The clock is not looked at for each message.
+        // Does not read the clock for each message.
         if done % 64 != 1 && done < self.total {
             return;
         }
@@ -38,7 +38,7 @@ impl Progress {
         let percent = done * 100 / self.total.max(1);
         let full = usize::try_from(percent).unwrap_or(100) * WIDTH / 100;
         let bar = format!("{}{}", "#".repeat(full), ".".repeat(WIDTH - full));
-        // If it cannot be seen, nothing is lost.
+        // Nothing is lost if this cannot be written.
         let _ = write!(io::stderr(), "\r{} [{bar}] {percent:3}%", self.label);
     }
 }

@@ -1,4 +1,4 @@
-//! Which protocol is spoken: the options that choose it, and what it can do.
+//! The protocol: the options that choose it, and what it can do.
 
 use std::marker::PhantomData;
 
@@ -24,7 +24,7 @@ pub(crate) enum Protocol {
 
 type Entry = (Protocol, &'static str, &'static str, &'static str);
 
-/// Each with its option, another name of the same, and what the help says.
+/// Each with its option, an alias, and its line in the help.
 const ALL: [Entry; 11] = [
     (Protocol::Push, "push", "push0", "Send work, each message to one PULL"),
     (Protocol::Pull, "pull", "pull0", "Receive work"),
@@ -60,7 +60,7 @@ impl Protocol {
         !matches!(self, Self::Push | Self::Pub)
     }
 
-    /// Its name, as of the option.
+    /// Its name, as in the option.
     pub(crate) fn name(self) -> &'static str {
         ALL.iter().find(|entry| entry.0 == self).expect("all are there").1
     }

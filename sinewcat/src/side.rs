@@ -1,4 +1,4 @@
-//! The two sides of what stands between peers: the options of `device` and `tap`.
+//! The two sides of a forwarder: the options of `device` and `tap`.
 
 use clap::{Args, ValueEnum};
 use sinew::AnySocket;
@@ -32,16 +32,16 @@ const HEADING: &str = "Addresses, at least one on each side";
 /// The addresses of both sides; each may be given any number of times.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SideArgs {
-    /// In front, where questions and news come from: accept connections at ADDR
+    /// Front, where requests and messages come from: accept connections at ADDR
     #[arg(long, value_name = "ADDR", help_heading = HEADING)]
     bind_front: Vec<String>,
-    /// In front: connect to ADDR
+    /// Front: connect to ADDR
     #[arg(long, value_name = "ADDR", help_heading = HEADING)]
     connect_front: Vec<String>,
-    /// At the back, where they go: accept connections at ADDR
+    /// Back, where they go: accept connections at ADDR
     #[arg(long, value_name = "ADDR", help_heading = HEADING)]
     bind_back: Vec<String>,
-    /// At the back: connect to ADDR
+    /// Back: connect to ADDR
     #[arg(long, value_name = "ADDR", help_heading = HEADING)]
     connect_back: Vec<String>,
 }
