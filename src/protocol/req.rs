@@ -37,9 +37,8 @@ pub(crate) struct Req {
     conversations: Conversations<Asker>,
     lists: Lists,
     next_ticket: u64,
-    /// Pipes that may have transmitted all they were given, which is looked at when the turn comes to
-    /// them. A busy pipe takes no new request: it would only wait there, while another pipe might run
-    /// dry.
+    /// Pipes that may have transmitted everything, which is checked when a request needs one. A busy pipe
+    /// takes no new request: the request would only wait there, while another pipe might be idle.
     drained: Balance,
 }
 
@@ -49,7 +48,7 @@ struct Lists {
     ids: Ids,
     /// Requests that wait for a pipe.
     line: BTreeMap<Ticket, Conversation>,
-    /// When requests are to be sent again, or may be after a pause.
+    /// When requests must be sent again, or may be after a pause.
     timers: Timers,
 }
 
@@ -93,7 +92,7 @@ struct Request {
     place: Place,
     /// The pipes that took a copy and are still attached, the latest last.
     copies: SmallVec<[PipeId; 4]>,
-    /// How many copies have gone out, those with lost pipes included.
+    /// The number of copies that have gone out, including those to lost pipes.
     sent: u32,
     /// Once it has lost a pipe: how soon it may go out again when it loses another.
     earliest: Option<Instant>,
@@ -189,7 +188,7 @@ impl Req {
         }
     }
 
-    /// Sends a new request, or has it stand in line.
+    /// Sends a new request, or puts it in line if it must wait.
     fn line_up(
         &mut self,
         ticket: Ticket,
@@ -203,8 +202,8 @@ impl Req {
         }
     }
 
-    /// Puts a copy of a request into the pipe whose turn it is; says whether one took it. If not,
-    /// `writable`, `attach` or `detach` will tell when to try again.
+    /// Puts a copy of a request into the next pipe; says whether one took it. If not, `writable`, `attach` or
+    /// `detach` follows when to try again.
     fn transmit(&mut self, conversation: Conversation, now: Instant, io: &mut impl Port) -> bool {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return false;
@@ -238,7 +237,7 @@ impl Req {
         let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
-        // Replaced where it is: a request is large.
+        // Replaced in place, since a request is large.
         let mut had_timer = false;
         if let State::Outstanding(request) = &asker.state {
             self.lists.ids.retire(request.id);
@@ -254,7 +253,7 @@ impl Req {
         io.wake(conversation.interest());
     }
 
-    /// Forgets timers of requests that do not wait for them any more.
+    /// Forgets timers for which no request waits any more.
     fn forget_timers(&mut self) {
         let (timers, askers) = (&mut self.lists.timers, &self.conversations);
         timers.forget_unset(askers.len(), |at, conversation| {
@@ -262,8 +261,8 @@ impl Req {
         });
     }
 
-    /// The requests of which a pipe has a copy. Looks at all conversations: a pipe is lost far less often
-    /// than it is given a request, and so nobody else has to know what it carries.
+    /// The requests of which a pipe has a copy. Searches all conversations: losing a pipe is far rarer than
+    /// giving it a request, so no list of what each pipe carries is kept.
     fn carried_by(&self, pipe: PipeId) -> Vec<Conversation> {
         let is_carried = |asker: &Asker| match &asker.state {
             State::Outstanding(request) => request.copies.contains(&pipe),
@@ -474,7 +473,7 @@ enum Loss {
 }
 
 impl Request {
-    /// A copy goes out: when another is due.
+    /// Notes that a copy goes out, and returns when the next one is due.
     fn go_out(&mut self, pipe: PipeId, now: Instant) -> Option<Instant> {
         self.sent = self.sent.saturating_add(1);
         let interval = self.resends.interval.filter(|_| self.may_go_out_again());
@@ -493,7 +492,7 @@ impl Request {
         matches!(self.place, Place::Unsent | Place::Resending)
     }
 
-    /// When it is to be looked at again.
+    /// When it must be checked again.
     fn timer(&self) -> Option<Instant> {
         match self.place {
             Place::Unsent | Place::Resending => None,
@@ -530,7 +529,7 @@ impl Request {
 }
 
 impl Asker {
-    /// When its request is to be looked at again.
+    /// When its request must be checked again.
     fn timer(&self) -> Option<Instant> {
         match &self.state {
             State::Outstanding(request) => request.timer(),

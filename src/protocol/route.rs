@@ -34,8 +34,7 @@ impl Balance {
         self.ready.leave(pipe);
     }
 
-    /// Sends to the pipe whose turn it is. One found full or gone is not ready until it is added
-    /// again.
+    /// Sends to the next pipe. One found full or gone is not ready until it is added again.
     pub(super) fn send(
         &mut self,
         header: &[u8],

@@ -1,8 +1,8 @@
 //! Timers: when conversations have something to do.
 //!
-//! Owns their order. A timer is set with nearly every request or survey and nearly never comes to its end,
-//! so one that nobody waits for any more is not looked up: it is forgotten when it comes first, and with
-//! all others of its kind when they are more than those that count.
+//! Owns their order. Nearly every request or survey sets a timer, and nearly none runs out. So a timer that
+//! is no longer set is not searched for: it is forgotten when it comes first, or together with all others
+//! when they outnumber those that are set.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use super::conversation::Conversation;
 
-/// How many timers that nobody waits for are let be in any case.
+/// Keep at least this many timers that are no longer set.
 const SLACK: usize = 64;
 
-/// The timers of all conversations of a socket, at most one for each that counts.
+/// The timers of all conversations of a socket, of which at most one for each conversation is set.
 ///
 /// The first one counts: whoever stops waiting for a timer calls [`forget_unset`](Self::forget_unset).
 #[derive(Debug, Default)]
@@ -31,15 +31,15 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes the first out, if it is due. What its conversation does not wait for any more must be
-    /// forgotten before the next look.
+    /// Takes out the first timer, if it is due. Call [`forget_unset`](Self::forget_unset) before the next
+    /// call, if its conversation no longer waits for others.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Conversation> {
         self.first().filter(|&at| at <= now)?;
         self.heap.pop().map(|Reverse((_, conversation))| conversation)
     }
 
-    /// Forgets timers that are not set any more, as `is_set` says: those that stand before the first that
-    /// is, and all if there are many more than the `conversations`.
+    /// Forgets timers that are no longer set, as `is_set` says: those before the first that is set, and all
+    /// if they far outnumber the `conversations`.
     pub(super) fn forget_unset(
         &mut self,
         conversations: usize,
