@@ -185,9 +185,10 @@ impl Drop for Remains {
 
 /// Drops `bytes`, or puts them off again.
 fn let_go(bytes: Bytes) {
-    match LATER.with(Later::is_in_force) {
-        true => put_aside(bytes),
-        false => contain("the destructor of a message's body", || drop(bytes)),
+    if LATER.with(Later::is_in_force) {
+        put_aside(bytes)
+    } else {
+        contain("the destructor of a message's body", || drop(bytes))
     }
 }
 

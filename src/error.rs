@@ -513,9 +513,10 @@ pub enum AttemptError {
 
 /// The text that says what became of the file of a listener.
 fn lost(replaced: bool) -> &'static str {
-    match replaced {
-        true => "was replaced by another: who connects there does not come here",
-        false => "was removed: nobody can connect any more",
+    if replaced {
+        "was replaced by another: who connects there does not come here"
+    } else {
+        "was removed: nobody can connect any more"
     }
 }
 
@@ -527,9 +528,10 @@ struct TurnedAway {
 
 impl fmt::Display for TurnedAway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = match self.greeted {
-            true => "right after the header exchange",
-            false => "before the header exchange was over",
+        let when = if self.greeted {
+            "right after the header exchange"
+        } else {
+            "before the header exchange was over"
         };
         let why = match self.peer {
             ProtocolId::PAIR | ProtocolId::PAIR1 => "have a peer already",

@@ -858,21 +858,23 @@ impl Own {
 
     /// Whether a socket of this kind has it.
     fn check(self, kind: &Kind) -> Result<(), OptionError> {
-        match kind.own.contains(&self) {
-            true => Ok(()),
-            false => Err(OptionError::NoSuchOption { option: self.name(), socket: kind.id }),
+        if kind.own.contains(&self) {
+            Ok(())
+        } else {
+            Err(OptionError::NoSuchOption { option: self.name(), socket: kind.id })
         }
     }
 }
 
 fn check_overflow(overflow: Overflow, kind: &Kind) -> Result<(), OptionError> {
-    match kind.overflow.contains(&overflow) {
-        true => Ok(()),
-        false => Err(OptionError::Invalid {
+    if kind.overflow.contains(&overflow) {
+        Ok(())
+    } else {
+        Err(OptionError::Invalid {
             option: Own::Overflow.name(),
             value: format!("{overflow:?}"),
             allowed: overflows(kind.id),
-        }),
+        })
     }
 }
 
@@ -1163,19 +1165,21 @@ fn in_range(
     range: &RangeInclusive<usize>,
     allowed: &'static str,
 ) -> Result<(), OptionError> {
-    match range.contains(&value) {
-        true => Ok(()),
-        false => Err(OptionError::Invalid { option, value: value.to_string(), allowed }),
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(OptionError::Invalid { option, value: value.to_string(), allowed })
     }
 }
 
 fn not_zero(option: &'static str, value: Duration) -> Result<(), OptionError> {
-    match value.is_zero() {
-        false => Ok(()),
-        true => Err(OptionError::Invalid {
+    if value.is_zero() {
+        Err(OptionError::Invalid {
             option,
             value: "zero".to_owned(),
             allowed: "any time above zero",
-        }),
+        })
+    } else {
+        Ok(())
     }
 }

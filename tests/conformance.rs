@@ -154,9 +154,10 @@ fn read(file: &str, text: &str, citations: &mut Citations) {
         if line.starts_with("#[") || line.is_empty() {
             continue;
         }
-        let test = match examples {
-            true => item(line).map_or("examples".to_owned(), |of| format!("examples of {of}")),
-            false => item(line).unwrap_or_else(|| function.clone()),
+        let test = if examples {
+            item(line).map_or("examples".to_owned(), |of| format!("examples of {of}"))
+        } else {
+            item(line).unwrap_or_else(|| function.clone())
         };
         for (case, of_file) in std::mem::take(&mut cited) {
             if examples || (in_tests && !of_file) {
@@ -247,9 +248,12 @@ fn what_is_cited_of_the_specification_is_in_it() {
         for file in files(&root.join(dir), &["rs", "md"]) {
             let text = fs::read_to_string(&file).expect("a source file");
             let is_prose = file.extension().is_some_and(|extension| extension == "md");
-            let comments = text.lines().filter_map(|line| match is_prose {
-                true => Some(line),
-                false => line.split_once("//").map(|(_, comment)| comment),
+            let comments = text.lines().filter_map(|line| {
+                if is_prose {
+                    Some(line)
+                } else {
+                    line.split_once("//").map(|(_, comment)| comment)
+                }
             });
             let cited = comments.flat_map(marks).filter(|mark| !known.contains(mark));
             unknown.extend(cited.map(|mark| format!("{}: {mark}", file.display())));

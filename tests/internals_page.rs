@@ -69,9 +69,10 @@ impl Source {
 
     fn has(&self, name: &str) -> bool {
         if let Some((owner, name)) = name.split_once("::") {
-            return match owner.starts_with(|first: char| first.is_ascii_uppercase()) {
-                true => self.0.iter().any(|(_, lines)| belongs_to(lines, owner, name)),
-                false => self.modules(owner).any(|lines| defines(lines, name)),
+            return if owner.starts_with(|first: char| first.is_ascii_uppercase()) {
+                self.0.iter().any(|(_, lines)| belongs_to(lines, owner, name))
+            } else {
+                self.modules(owner).any(|lines| defines(lines, name))
             };
         }
         if name.starts_with(|first: char| first.is_ascii_uppercase()) {

@@ -280,9 +280,10 @@ fn read(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
             }
         } else if let Some((first, begun)) = statement.take() {
             let whole = format!("{begun} {bare}");
-            match bare.ends_with(';') {
-                true => lines.push((first, whole)),
-                false => statement = Some((first, whole)),
+            if bare.ends_with(';') {
+                lines.push((first, whole))
+            } else {
+                statement = Some((first, whole))
             }
         } else if is_import(bare) && !bare.ends_with(';') {
             statement = Some((index + 1, bare.to_owned()));

@@ -39,9 +39,10 @@ mod sockets;
 #[cfg(target_os = "linux")]
 fn main() {
     let task = driver::Task::from_command_line();
-    match task.tasks {
-        true => driver::run::<sockets::Tasks>(task),
-        false => driver::run::<sockets::Blocking>(task),
+    if task.tasks {
+        driver::run::<sockets::Tasks>(task)
+    } else {
+        driver::run::<sockets::Blocking>(task)
     }
 }
 

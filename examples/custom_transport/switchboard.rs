@@ -111,9 +111,10 @@ fn extension(address: &Address) -> Result<u16, AddressError> {
         return Err(address.too_long(digits, 5));
     }
     // `parse` alone would take a plus sign as well.
-    match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => digits.parse().map_err(|_| address.malformed("the extension is above 65535")),
-        false => Err(address.malformed("the extension is not a number")),
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().map_err(|_| address.malformed("the extension is above 65535"))
+    } else {
+        Err(address.malformed("the extension is not a number"))
     }
 }
 

@@ -99,10 +99,7 @@ fn end_all(stage: &mut Stage, services: Vec<Service>, daemon: Daemon) -> Result<
 }
 
 fn check_exit(who: &str, status: ExitStatus) -> Result<()> {
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{who} ended with {status}").into()),
-    }
+    if status.success() { Ok(()) } else { Err(format!("{who} ended with {status}").into()) }
 }
 
 fn say(what: impl Display) {
@@ -178,9 +175,10 @@ impl Daemon {
             .collect();
         expected.sort_unstable();
         let (_, list) = self.list()?;
-        match list == expected {
-            true => Ok(()),
-            false => Err(format!("the daemon's list is {list:?} instead of {expected:?}").into()),
+        if list == expected {
+            Ok(())
+        } else {
+            Err(format!("the daemon's list is {list:?} instead of {expected:?}").into())
         }
     }
 

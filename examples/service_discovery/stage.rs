@@ -144,9 +144,10 @@ impl Actor {
         let id = self.process.id().to_string();
         let status =
             Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &id]).status()?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(format!("cannot send SIG{name} to process {id}").into()),
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("cannot send SIG{name} to process {id}").into())
         }
     }
 }

@@ -56,10 +56,7 @@ fn descriptor(readiness: &Readiness) -> io::Result<pipe::Receiver> {
 /// Whether there is anything. `WouldBlock` has tokio wait until the descriptor becomes readable anew; what
 /// comes while we look is not overlooked.
 fn look(readiness: &Readiness) -> io::Result<()> {
-    match readiness.is_ready() {
-        true => Ok(()),
-        false => Err(ErrorKind::WouldBlock.into()),
-    }
+    if readiness.is_ready() { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
 }
 
 /// All that is there.

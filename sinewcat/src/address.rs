@@ -137,13 +137,19 @@ impl AddressArgs {
         }
         let local = |port: &u16| format!("tcp://127.0.0.1:{port}");
         let ipc = |path: &String| dialect.ipc(path);
-        let connect = |url: String| match dialect.connects_now() && !self.later {
-            true => Address::Dial(url),
-            false => Address::Connect(url),
+        let connect = |url: String| {
+            if dialect.connects_now() && !self.later {
+                Address::Dial(url)
+            } else {
+                Address::Connect(url)
+            }
         };
-        let dial = |url: String| match dialect.dials_later() || self.later {
-            true => Address::Connect(url),
-            false => Address::Dial(url),
+        let dial = |url: String| {
+            if dialect.dials_later() || self.later {
+                Address::Connect(url)
+            } else {
+                Address::Dial(url)
+            }
         };
         let mut list = Vec::new();
         list.extend(self.bind.iter().cloned().map(Address::Bind));
@@ -154,11 +160,12 @@ impl AddressArgs {
         list.extend(self.connect_local.iter().map(local).map(connect));
         list.extend(self.dial.iter().cloned().map(dial));
         Address::check(&list)?;
-        match list.is_empty() {
-            true => Err(Failure::Usage(
+        if list.is_empty() {
+            Err(Failure::Usage(
                 "no address: one of --bind, --connect, --dial, -X, -x, -L, -l is wanted".to_owned(),
-            )),
-            false => Ok(list),
+            ))
+        } else {
+            Ok(list)
         }
     }
 }

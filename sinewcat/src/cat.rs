@@ -206,10 +206,7 @@ impl<R: Sends + Receives<Item = Message>> Open<'_, '_, R> {
             socket.send(cat.data())?;
             sent += 1;
             // Without an interval there is nothing to wait for before the last message.
-            match next.is_some() || sends == Some(sent) {
-                true => listen(socket, cat, next),
-                false => Ok(()),
-            }
+            if next.is_some() || sends == Some(sent) { listen(socket, cat, next) } else { Ok(()) }
         })?;
         self.drain()?;
         match self.cat.printed {

@@ -62,20 +62,19 @@ fn forward<R: Forwards>(
         (Err(failure), _) => failure.to_string(),
     };
     failure::tell(format_args!("the device ended: {why}"));
-    match args.json {
-        true => json::print(&json!({
+    if args.json {
+        json::print(&json!({
             "front": json::stats(&stats.front),
             "back": json::stats(&stats.back),
-        }))?,
-        false => {
-            let mut out = io::stdout().lock();
-            for (name, stats) in [("front", &stats.front), ("back", &stats.back)] {
-                let dropped: u64 = stats.dropped().map(|(_, count)| count).sum();
-                let (received, sent) = (stats.messages_received, stats.messages_sent);
-                writeln!(out, "{name}: {received} received, {sent} sent, {dropped} dropped")?;
-            }
-            out.flush()?;
+        }))?
+    } else {
+        let mut out = io::stdout().lock();
+        for (name, stats) in [("front", &stats.front), ("back", &stats.back)] {
+            let dropped: u64 = stats.dropped().map(|(_, count)| count).sum();
+            let (received, sent) = (stats.messages_received, stats.messages_sent);
+            writeln!(out, "{name}: {received} received, {sent} sent, {dropped} dropped")?;
         }
+        out.flush()?;
     }
     outcome
 }

@@ -72,10 +72,7 @@ fn ascii(dialect: Dialect, body: &[u8], out: &mut impl Write) -> io::Result<()> 
     for &byte in body {
         out.write_all(&[if is_printable(byte) { byte } else { b'.' }])?;
     }
-    match dialect.ends_ascii_lines() {
-        true => out.write_all(b"\n"),
-        false => Ok(()),
-    }
+    if dialect.ends_ascii_lines() { out.write_all(b"\n") } else { Ok(()) }
 }
 
 fn quoted(dialect: Dialect, body: &[u8], out: &mut impl Write) -> io::Result<()> {

@@ -92,9 +92,10 @@ impl Job {
 
 /// The format if none is given: people want to see messages, and scripts choose a format.
 fn default_format(protocol: Protocol, dialect: Dialect) -> Format {
-    match protocol.receives() && dialect.prints_on_terminals() && io::stdout().is_terminal() {
-        true => Format::Ascii,
-        false => Format::No,
+    if protocol.receives() && dialect.prints_on_terminals() && io::stdout().is_terminal() {
+        Format::Ascii
+    } else {
+        Format::No
     }
 }
 
@@ -129,9 +130,10 @@ fn options(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Options {
 /// Reads the data to send.
 fn read(path: &Path) -> Outcome<Vec<u8>> {
     let mut data = Vec::new();
-    let outcome = match path.as_os_str() == "-" {
-        true => io::stdin().read_to_end(&mut data).map(|_| data),
-        false => fs::read(path),
+    let outcome = if path.as_os_str() == "-" {
+        io::stdin().read_to_end(&mut data).map(|_| data)
+    } else {
+        fs::read(path)
     };
     outcome.map_err(|source| Failure::File { path: path.to_owned(), source })
 }
@@ -171,8 +173,9 @@ fn check(args: &CatArgs, protocol: Protocol, dialect: Dialect) -> Outcome {
     if !has_data && protocol.needs_data() {
         return Err(Failure::Usage(format!("--{name} needs --data or --file")));
     }
-    match args.interval.is_some() && !begins {
-        true => Err(Failure::Usage("--interval needs --data or --file".to_owned())),
-        false => Ok(()),
+    if args.interval.is_some() && !begins {
+        Err(Failure::Usage("--interval needs --data or --file".to_owned()))
+    } else {
+        Ok(())
     }
 }

@@ -87,9 +87,10 @@ fn list(args: &PeersArgs, socket: &Arc<dyn AnySocket>, endpoints: &[Endpoint]) -
     let mut peers = socket.peers();
     peers.sort_by_key(|status| status.pipe);
     for status in &peers {
-        match args.json {
-            true => json::print(&json::peer(status))?,
-            false => print(format_args!("{}", line(status)))?,
+        if args.json {
+            json::print(&json::peer(status))?
+        } else {
+            print(format_args!("{}", line(status)))?
         }
     }
     for endpoint in endpoints {
@@ -134,18 +135,15 @@ fn tell(args: &PeersArgs, event: &PipeEvent) -> Outcome {
         PipeEventKind::Detached(reason) => ("detached", Some(reason.to_string())),
         kind => return Err(Failure::Library(format!("an event that has no name here: {kind:?}"))),
     };
-    match args.json {
-        true => {
-            let mut object = json::peer(&event.peer);
-            object["time"] = json::now().into();
-            object["event"] = word.into();
-            object["reason"] = reason.into();
-            json::print(&object)
-        }
-        false => {
-            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            print(format_args!("{:.3}  {word}  {}{reason}", json::now(), line(&event.peer)))
-        }
+    if args.json {
+        let mut object = json::peer(&event.peer);
+        object["time"] = json::now().into();
+        object["event"] = word.into();
+        object["reason"] = reason.into();
+        json::print(&object)
+    } else {
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        print(format_args!("{:.3}  {word}  {}{reason}", json::now(), line(&event.peer)))
     }
 }
 

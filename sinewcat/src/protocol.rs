@@ -120,10 +120,7 @@ impl<O: Offer> clap::Args for ProtocolChoice<O> {
         let option = |(_, name, alias, help): &Entry| {
             let option = Arg::new(*name).long(*name).action(ArgAction::SetTrue);
             let option = option.help(*help).help_heading("Protocol, one of");
-            match alias.is_empty() {
-                true => option,
-                false => option.alias(*alias),
-            }
+            if alias.is_empty() { option } else { option.alias(*alias) }
         };
         let group = ArgGroup::new("protocol").args(O::entries().map(|entry| entry.1));
         command.args(O::entries().map(option)).group(group)

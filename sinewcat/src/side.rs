@@ -66,11 +66,10 @@ fn list(side: &str, bind: &[String], connect: &[String]) -> Outcome<Vec<Address>
     let bind = bind.iter().cloned().map(Address::Bind);
     let list: Vec<Address> = bind.chain(connect.iter().cloned().map(Address::Connect)).collect();
     Address::check(&list)?;
-    match list.is_empty() {
-        true => {
-            Err(Failure::Usage(format!("no address: --bind-{side} or --connect-{side} is wanted")))
-        }
-        false => Ok(list),
+    if list.is_empty() {
+        Err(Failure::Usage(format!("no address: --bind-{side} or --connect-{side} is wanted")))
+    } else {
+        Ok(list)
     }
 }
 

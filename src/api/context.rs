@@ -283,9 +283,10 @@ impl<K> Shared<K> {
         if receivers == Receivers::Many {
             return Ok(Receiving(None));
         }
-        match self.receiving.swap(true, Ordering::AcqRel) {
-            true => Err(RecvError::State),
-            false => Ok(Receiving(Some(Arc::clone(self)))),
+        if self.receiving.swap(true, Ordering::AcqRel) {
+            Err(RecvError::State)
+        } else {
+            Ok(Receiving(Some(Arc::clone(self))))
         }
     }
 }

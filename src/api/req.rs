@@ -194,9 +194,12 @@ fn open_request(
         outgoing.send(&conversation, req, &mut io, now).ok()?;
         Some((conversation, req.awaited(conversation).ok()?))
     });
-    let (conversation, awaited) = opened.ok_or_else(|| match core.is_forked() {
-        true => RequestError::Forked(message.clone()),
-        false => RequestError::Closed(message.clone()),
+    let (conversation, awaited) = opened.ok_or_else(|| {
+        if core.is_forked() {
+            RequestError::Forked(message.clone())
+        } else {
+            RequestError::Closed(message.clone())
+        }
     })?;
     Ok((Conversing::new(core, conversation), awaited))
 }

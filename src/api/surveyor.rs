@@ -88,9 +88,10 @@ impl Surveyor {
             Some((conversation, surveyor.awaited(conversation).ok()?, ends))
         });
         let Some((conversation, awaited, deadline)) = opened else {
-            return Err(match self.core.is_forked() {
-                true => SendError::Forked(message),
-                false => SendError::Closed(message),
+            return Err(if self.core.is_forked() {
+                SendError::Forked(message)
+            } else {
+                SendError::Closed(message)
             });
         };
         let conversing = Conversing::new(&self.core, conversation);

@@ -154,10 +154,7 @@ impl EndpointCore {
         recv_limit: RecvLimit,
         control: Box<dyn Control>,
     ) -> Arc<Self> {
-        let state = match listening {
-            true => EndpointState::Listening,
-            false => EndpointState::Connecting,
-        };
+        let state = if listening { EndpointState::Listening } else { EndpointState::Connecting };
         let status = EndpointStatus::initial(state);
         Arc::new(Self {
             id: EndpointId::next(),

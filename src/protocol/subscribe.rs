@@ -486,9 +486,10 @@ impl Protocol for Sub {
         let context = self.contexts.get_mut(*from).ok_or(RecvRefusal::Closed)?;
         context.asked = true;
         context.program = Program::Reading;
-        let message = match context.fresh {
-            false => context.queue.pop_front().or_else(|| self.fetch(*from, io)),
-            true => self.take_newest(*from, io),
+        let message = if context.fresh {
+            self.take_newest(*from, io)
+        } else {
+            context.queue.pop_front().or_else(|| self.fetch(*from, io))
         };
         message.ok_or(RecvRefusal::WouldBlock)
     }

@@ -239,9 +239,10 @@ impl<P: Protocol> Entry<'_, P> {
     pub(crate) fn unsent(&self) -> u64 {
         let left_in = |ring: &Ring| if ring.drained() { 0 } else { ring.queued().messages };
         let queued: u64 = self.state.pipes.usable().map(|pipe| left_in(&pipe.send)).sum();
-        let returning = match self.core.wants_unsent() {
-            true => self.state.leaving.iter().map(|ring| left_in(ring)).sum(),
-            false => 0,
+        let returning = if self.core.wants_unsent() {
+            self.state.leaving.iter().map(|ring| left_in(ring)).sum()
+        } else {
+            0
         };
         queued + returning + self.state.protocol.held().outbound
     }

@@ -174,9 +174,10 @@ impl<P: Protocol> Core<P> {
     /// Closes the endpoint after its one attempt has failed: nothing goes on in the background.
     fn give_up(&self, endpoint: &Endpoint, source: AttemptError) -> ConnectError {
         let closed = endpoint.close().is_err();
-        match closed && self.is_closed() {
-            true => ConnectError::Closed,
-            false => ConnectError::Failed { url: endpoint.url(), source },
+        if closed && self.is_closed() {
+            ConnectError::Closed
+        } else {
+            ConnectError::Failed { url: endpoint.url(), source }
         }
     }
 

@@ -325,9 +325,10 @@ impl<P: Protocol> Core<P> {
     }
 
     fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason, effects: &mut Effects) {
-        match reason.is_ours() {
-            true => self.counters.dropped_connections.bump(),
-            false => self.counters.broken_connections.bump(),
+        if reason.is_ours() {
+            self.counters.dropped_connections.bump()
+        } else {
+            self.counters.broken_connections.bump()
         }
         let peer = pipe.peer();
         effects.record(|| Record::Gone(peer.clone(), reason.clone()));
@@ -380,9 +381,10 @@ impl<P: Protocol> Core<P> {
 impl<P: Protocol> Core<P> {
     fn pipe_is_there(&self, pipe: &Pipe, effects: &mut Effects) {
         let peer = pipe.peer();
-        match peer.outgoing {
-            true => self.counters.established_connections.bump(),
-            false => self.counters.accepted_connections.bump(),
+        if peer.outgoing {
+            self.counters.established_connections.bump()
+        } else {
+            self.counters.accepted_connections.bump()
         }
         effects.record(|| Record::There(peer.clone()));
         pipe.endpoint.pipe_is_there();

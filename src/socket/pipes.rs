@@ -138,9 +138,10 @@ impl Pipes {
     /// Takes out those who wait for the intake, once departed pipes hold half of the bound or less. Not sooner,
     /// so that not every pipe that is read to its end wakes somebody.
     pub(super) fn take_admitted(&mut self) -> Vec<Postponed> {
-        match self.waiting.is_empty() || self.left_more_than(self.bound / 2) {
-            true => Vec::new(),
-            false => self.take_waiting(),
+        if self.waiting.is_empty() || self.left_more_than(self.bound / 2) {
+            Vec::new()
+        } else {
+            self.take_waiting()
         }
     }
 
@@ -264,9 +265,10 @@ impl Pipe {
             bytes: self.bytes_sent + tuning::LOOK,
         };
         let (queued, bounds) = (self.send.queued(), self.send.bounds());
-        let batch = match queued.bytes >= tuning::LONG * queued.messages {
-            true => tuning::LONG_BATCH,
-            false => tuning::BATCH,
+        let batch = if queued.bytes >= tuning::LONG * queued.messages {
+            tuning::LONG_BATCH
+        } else {
+            tuning::BATCH
         };
         queued.bytes >= batch || bounds.nearly_reached_by(queued)
     }

@@ -256,12 +256,11 @@ impl<P: Protocol> Core<P> {
         let watch = Watch { flag: Arc::clone(&flag), test: Box::new(test), claimed: false };
         let is_open = self.enter(|entry| {
             let is_open = !entry.is_closed();
-            match is_open {
-                true => {
-                    entry.state.watches.push(watch);
-                    self.bell.set_watched(true);
-                }
-                false => _ = watch.flag.decide(true),
+            if is_open {
+                entry.state.watches.push(watch);
+                self.bell.set_watched(true);
+            } else {
+                _ = watch.flag.decide(true)
             }
             is_open
         });

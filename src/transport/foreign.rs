@@ -41,9 +41,10 @@ fn in_our_words(error: io::Error) -> io::Error {
 
 /// Refuses a claim to have moved more bytes than there were.
 fn at_most(limit: usize, claimed: usize) -> io::Result<usize> {
-    match claimed <= limit {
-        true => Ok(claimed),
-        false => Err(io::Error::other("the transport claims to have moved more than there was")),
+    if claimed <= limit {
+        Ok(claimed)
+    } else {
+        Err(io::Error::other("the transport claims to have moved more than there was"))
     }
 }
 

@@ -128,9 +128,10 @@ fn parse(address: &Address) -> Result<&Path, AddressError> {
 fn locate(address: &Address) -> Result<PathBuf, AddressError> {
     let given = parse(address)?;
     let path = path::absolute(given).unwrap_or_else(|_| given.to_owned());
-    match path.as_os_str().len() <= PATH_MAX || OPEN_DIRECTORY.is_some() {
-        true => Ok(path),
-        false => Err(address.too_long(&path.to_string_lossy(), PATH_MAX)),
+    if path.as_os_str().len() <= PATH_MAX || OPEN_DIRECTORY.is_some() {
+        Ok(path)
+    } else {
+        Err(address.too_long(&path.to_string_lossy(), PATH_MAX))
     }
 }
 
@@ -168,10 +169,7 @@ fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, Socke
     socket.listen(BACKLOG)?;
     // Another process that took us for dead before we listened has removed the file by now; one that
     // asks later finds us alive.
-    match file.bound.is_there() {
-        true => Ok((socket, file)),
-        false => Err(in_use()),
-    }
+    if file.bound.is_there() { Ok((socket, file)) } else { Err(in_use()) }
 }
 
 /// Makes the socket file and gives it its final permissions. Nobody can connect before the socket listens.

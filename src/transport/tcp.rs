@@ -294,9 +294,10 @@ fn check_name(address: &Address, name: &str) -> Parsed<()> {
     if name.len() > NAME_MAX {
         return Err(address.too_long(name, NAME_MAX));
     }
-    match name.contains(is_no_part_of_a_name) {
-        true => Err(address.bad_host(name, "a host has no spaces and no control characters")),
-        false => Ok(()),
+    if name.contains(is_no_part_of_a_name) {
+        Err(address.bad_host(name, "a host has no spaces and no control characters"))
+    } else {
+        Ok(())
     }
 }
 
@@ -312,9 +313,10 @@ fn check_families(address: &Address, host: &str, parts: &Parts<'_>) -> Parsed<()
         return Err(address.bad_host(host, reason));
     }
     let scheme = family(address);
-    match scheme.fits(local) && scheme.fits(parts.host.family()) {
-        true => Ok(()),
-        false => Err(address.bad_host(host, "the scheme does not allow addresses of this family")),
+    if scheme.fits(local) && scheme.fits(parts.host.family()) {
+        Ok(())
+    } else {
+        Err(address.bad_host(host, "the scheme does not allow addresses of this family"))
     }
 }
 
@@ -617,9 +619,8 @@ pub(super) mod kit {
         wait(
             stream,
             |stream| stream.source(),
-            |stream| match stream.established()? {
-                true => Ok(()),
-                false => Err(io::ErrorKind::WouldBlock.into()),
+            |stream| {
+                if stream.established()? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
             },
         )
     }

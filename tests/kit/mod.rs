@@ -89,9 +89,10 @@ pub fn free_tcp_url() -> String {
     static TEST: AtomicU8 = AtomicU8::new(1);
     let number = TEST.fetch_add(1, Ordering::Relaxed);
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    let host = match cfg!(target_os = "linux") {
-        true => Ipv4Addr::new(127, high, low, number),
-        false => Ipv4Addr::LOCALHOST,
+    let host = if cfg!(target_os = "linux") {
+        Ipv4Addr::new(127, high, low, number)
+    } else {
+        Ipv4Addr::LOCALHOST
     };
     // Bound but not listening, it is in nobody's way, even where a forked child still has it.
     let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

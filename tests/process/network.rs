@@ -116,9 +116,10 @@ fn closing_leaves_no_descriptor_of_what_was_on_the_way() {
             let socket = Pair::new();
             let endpoint = socket.connect("tcp://lost:5555").unwrap();
             eventually("both are asked, the first again", || descriptors() >= before + 3);
-            match close_socket {
-                true => socket.close().unwrap(),
-                false => endpoint.close().unwrap(),
+            if close_socket {
+                socket.close().unwrap()
+            } else {
+                endpoint.close().unwrap()
             }
             drop(socket);
             eventually("no descriptor is left", || descriptors() <= before);
@@ -137,9 +138,10 @@ fn the_return_of_a_network_is_noticed_soon() {
         let bound = left.bind("tcp://0.0.0.0:0").unwrap().url();
         let url = bound.replace("0.0.0.0", "10.9.9.2");
         // One attempt for the whole outage, so that nothing but asking again can help.
-        let options = match every_day {
-            true => EndpointOptions::new().connect_timeout(None),
-            false => EndpointOptions::new(),
+        let options = if every_day {
+            EndpointOptions::new().connect_timeout(None)
+        } else {
+            EndpointOptions::new()
         };
         let endpoint = right.connect_with(&url, &options).unwrap();
         thread::sleep(Duration::from_secs_f64(outage));

@@ -160,9 +160,10 @@ fn what_a_publisher_holds_is_sent_when_it_stops_conflating_or_closes() {
             for n in 0..100 {
                 publisher.send(bulky((n % 2) as u8, n)).unwrap();
             }
-            match closes {
-                true => publisher.close().unwrap(),
-                false => publisher.set_options(Options::new()).unwrap(),
+            if closes {
+                publisher.close().unwrap()
+            } else {
+                publisher.set_options(Options::new()).unwrap()
             }
             assert_eq!(publisher.stats().held_outbound, 0);
             let mut newest = [0; 2];

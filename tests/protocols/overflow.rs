@@ -220,9 +220,10 @@ fn several_senders_wait_for_the_same_subscribers() {
 fn cut_off<S: Sends, R: Socket + Receives>(sender_listens: bool, transport: Transport) {
     let sender = S::with(narrow().overflow(Disconnect));
     let receiver = R::with(narrow());
-    let _joined = match sender_listens {
-        true => join!(sender, receiver, transport),
-        false => join!(receiver, sender, transport),
+    let _joined = if sender_listens {
+        join!(sender, receiver, transport)
+    } else {
+        join!(receiver, sender, transport)
     };
     let events = sender.events();
     let sent = (0..FLOOD).take_while(|&n| {
@@ -297,9 +298,10 @@ fn closing_in_the_middle_of_a_flood_leaves_nothing_uncounted() {
                     sender.send(numbered(n)).unwrap();
                 }
                 assert_eq!(number(&receiver.recv_timeout(SOON).unwrap()), 0);
-                match sender_first {
-                    true => sender.close().unwrap(),
-                    false => receiver.close().unwrap(),
+                if sender_first {
+                    sender.close().unwrap()
+                } else {
+                    receiver.close().unwrap()
                 }
                 eventually("they have parted", || {
                     sender.peers().is_empty() && receiver.peers().is_empty()

@@ -357,9 +357,10 @@ fn a_hub_that_waits_misses_nothing_of_a_burst() {
                 let hub = hub.clone();
                 move || {
                     for n in 0..BURST {
-                        match named {
-                            true => hub.send_to(pipe, &n.to_be_bytes()).unwrap(),
-                            false => hub.send(&n.to_be_bytes()).unwrap(),
+                        if named {
+                            hub.send_to(pipe, &n.to_be_bytes()).unwrap()
+                        } else {
+                            hub.send(&n.to_be_bytes()).unwrap()
                         }
                     }
                 }

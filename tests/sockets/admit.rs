@@ -175,9 +175,10 @@ fn a_close_does_not_wait_for_a_decision_and_is_not_changed_by_it() {
         let events = pull.events();
         let mut raw = Raw::greet(&endpoint.url(), PUSH, PULL);
         doorman.is_asked();
-        let reason = match of_the_socket {
-            true => pull.close().map(|()| DetachReason::SocketClosed).unwrap(),
-            false => endpoint.close().map(|()| DetachReason::EndpointClosed).unwrap(),
+        let reason = if of_the_socket {
+            pull.close().map(|()| DetachReason::SocketClosed).unwrap()
+        } else {
+            endpoint.close().map(|()| DetachReason::EndpointClosed).unwrap()
         };
         // While the callback still runs.
         assert!(raw.read_to_end().is_empty());

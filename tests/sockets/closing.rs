@@ -456,9 +456,10 @@ fn a_port_and_a_socket_file_are_free_when_close_returns() {
             let pair = Pair::new();
             let endpoint = pair.bind(&url).unwrap();
             let _caller = Raw::connect(&url);
-            match by_socket {
-                true => pair.close().unwrap(),
-                false => endpoint.close().unwrap(),
+            if by_socket {
+                pair.close().unwrap()
+            } else {
+                endpoint.close().unwrap()
             }
             match url.strip_prefix("tcp://") {
                 Some(address) => {

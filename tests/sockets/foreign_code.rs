@@ -248,9 +248,10 @@ fn a_body_may_use_its_sockets_when_its_pipe_is_closed() {
                 let (one, other) = (one.clone(), other.clone());
                 pair.send(maker.large(move || look((one.stats(), other.stats())))).unwrap();
             }
-            match by_endpoint {
-                true => endpoint.close().unwrap(),
-                false => one.disconnect(one.peers()[0].pipe).unwrap(),
+            if by_endpoint {
+                endpoint.close().unwrap()
+            } else {
+                one.disconnect(one.peers()[0].pipe).unwrap()
             }
             one.close().unwrap();
             other.close().unwrap();

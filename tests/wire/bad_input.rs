@@ -31,15 +31,16 @@ fn lives_on(pair: &Pair) {
 #[track_caller]
 fn malformed(url: &str, bind: bool) {
     let pair = Pair::new();
-    let error = match bind {
-        true => match pair.bind(url) {
+    let error = if bind {
+        match pair.bind(url) {
             Err(BindError::Address(error)) => error,
             other => panic!("{url}: {other:?}"),
-        },
-        false => match pair.connect(url) {
+        }
+    } else {
+        match pair.connect(url) {
             Err(ConnectError::Address(error)) => error,
             other => panic!("{url}: {other:?}"),
-        },
+        }
     };
     let is_piece = matches!(&error, AddressError::Host { .. } | AddressError::Port { .. });
     assert!(is_piece, "it says what is wrong: {error:?}");

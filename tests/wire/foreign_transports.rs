@@ -187,15 +187,10 @@ impl Stream for FaultyStream {
         {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let bite = match self.faulty.has(Fault::SmallBites) {
-            true => buffer.len().min(7),
-            false => buffer.len(),
-        };
+        let bite =
+            if self.faulty.has(Fault::SmallBites) { buffer.len().min(7) } else { buffer.len() };
         let read = self.inner.read(&mut buffer[..bite])?;
-        match self.faulty.has(Fault::ReadTooMuch) {
-            true => Ok(buffer.len() + 1),
-            false => Ok(read),
-        }
+        if self.faulty.has(Fault::ReadTooMuch) { Ok(buffer.len() + 1) } else { Ok(read) }
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -207,9 +202,10 @@ impl Stream for FaultyStream {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let written = self.inner.write(slices)?;
-        match self.faulty.has(Fault::WriteTooMuch) {
-            true => Ok(slices.iter().map(|slice| slice.len()).sum::<usize>() + 1),
-            false => Ok(written),
+        if self.faulty.has(Fault::WriteTooMuch) {
+            Ok(slices.iter().map(|slice| slice.len()).sum::<usize>() + 1)
+        } else {
+            Ok(written)
         }
     }
 
@@ -391,9 +387,10 @@ fn closing_in_the_middle_of_an_attempt_leaves_no_stream() {
         let before = scene.faulty.living();
         let endpoint = scene.right.connect(&url).unwrap();
         eventually("two are on the way, and two accepted", || scene.faulty.living() >= before + 4);
-        match close_socket {
-            true => scene.right.close().unwrap(),
-            false => endpoint.close().unwrap(),
+        if close_socket {
+            scene.right.close().unwrap()
+        } else {
+            endpoint.close().unwrap()
         }
         eventually("all are gone", || scene.faulty.living() == before);
     }

@@ -133,9 +133,10 @@ fn closing_ends_the_waiting_for_the_next_attempt() {
         eventually("it waits", || endpoint.status().state == EndpointState::Waiting);
         assert!(endpoint.status().next_attempt.is_some());
         let start = Instant::now();
-        match close_socket {
-            true => req.close().unwrap(),
-            false => endpoint.close().unwrap(),
+        if close_socket {
+            req.close().unwrap()
+        } else {
+            endpoint.close().unwrap()
         }
         assert!(start.elapsed() < ms(500));
         assert_eq!(endpoint.status().state, EndpointState::Closed);

@@ -551,10 +551,7 @@ fn one_listener_serves_many_peers(fixture: &Fixture) {
 fn the_loss_of_a_peer_is_noticed_without_traffic(fixture: &Fixture) {
     for listener_goes in [true, false] {
         let (listener, dialer) = (fixture.pair(), fixture.pair());
-        let (goes, stays) = match listener_goes {
-            true => (&listener, &dialer),
-            false => (&dialer, &listener),
-        };
+        let (goes, stays) = if listener_goes { (&listener, &dialer) } else { (&dialer, &listener) };
         let events = stays.events();
         fixture.join(&listener, &dialer);
         attached(&events);

@@ -89,10 +89,7 @@ pub(crate) fn run<L: Library>(task: Task) -> ! {
     }));
     measure::prepare_process();
     let task: &'static Task = Box::leak(Box::new(task));
-    match task.far {
-        true => far_process::<L>(task),
-        false => near_process::<L>(task),
-    }
+    if task.far { far_process::<L>(task) } else { near_process::<L>(task) }
 }
 
 fn far_process<L: Library>(task: &'static Task) -> ! {
@@ -108,10 +105,7 @@ fn near_process<L: Library>(task: &'static Task) -> ! {
     if let Some(path) = task.url.strip_prefix("ipc://") {
         let _ = fs::remove_file(path);
     }
-    let (board, child) = match task.is_inproc() {
-        true => (Board::alone(), None),
-        false => start_child(&OVER),
-    };
+    let (board, child) = if task.is_inproc() { (Board::alone(), None) } else { start_child(&OVER) };
     let run = Run::<L>::new(task, board);
     if task.is_inproc() {
         start_far(run);

@@ -90,9 +90,10 @@ fn particulars(line: &mut String, task: &Task, board: &Board) {
 /// Over inproc both sides are one process, and *a* stands for it.
 fn costs(line: &mut String, task: &Task, board: &Board) {
     let cpu = |start, end| (board.value(end) as f64 - board.value(start) as f64) / 1e6;
-    let (cpu_b, peak_b) = match task.is_inproc() {
-        true => (0.0, 0),
-        false => (cpu(Key::CpuStartB, Key::CpuEndB), board.value(Key::PeakB)),
+    let (cpu_b, peak_b) = if task.is_inproc() {
+        (0.0, 0)
+    } else {
+        (cpu(Key::CpuStartB, Key::CpuEndB), board.value(Key::PeakB))
     };
     decimal(line, "cpu_a", 3, cpu(Key::CpuStartA, Key::CpuEndA));
     decimal(line, "cpu_b", 3, cpu_b);
@@ -106,9 +107,10 @@ fn text(line: &mut String, name: &str, value: &str) {
 
 /// JSON has no infinity: what cannot be told is null.
 fn decimal(line: &mut String, name: &str, digits: usize, value: f64) {
-    match value.is_finite() {
-        true => field(line, name, format!("{value:.digits$}")),
-        false => field(line, name, "null"),
+    if value.is_finite() {
+        field(line, name, format!("{value:.digits$}"))
+    } else {
+        field(line, name, "null")
     }
 }
 

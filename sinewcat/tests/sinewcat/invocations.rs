@@ -240,10 +240,8 @@ fn meet(tool: Tool, invocation: &Invocation) {
     // An address of its own where it can be had: with a port goes 127.0.0.1.
     let port = free_port();
     let path = dir.path("socket").display().to_string();
-    let url = match args.contains("PORT") {
-        true => format!("tcp://127.0.0.1:{port}"),
-        false => free_tcp_url(),
-    };
+    let url =
+        if args.contains("PORT") { format!("tcp://127.0.0.1:{port}") } else { free_tcp_url() };
     let meeting = if args.contains("PATH") { format!("ipc://{path}") } else { url.clone() };
     let args = args.replace("PORT", &port.to_string()).replace("URL", &url).replace("PATH", &path);
     let args = args.replace("FILE", &dir.path("file").display().to_string());

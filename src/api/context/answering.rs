@@ -302,9 +302,10 @@ fn nothing_to_answer<P: AnsweringProtocol>(
     shared: &Shared<Answering>,
     message: Message,
 ) -> SendError {
-    match shared.is_closed() || core.is_closed() {
-        true => SendError::Closed(message),
-        false => SendError::State(message),
+    if shared.is_closed() || core.is_closed() {
+        SendError::Closed(message)
+    } else {
+        SendError::State(message)
     }
 }
 
