@@ -21,12 +21,12 @@ pub(super) struct Deciding {
 }
 
 impl Deciding {
-    /// Nobody is decided about.
+    /// Makes an empty one.
     pub(super) fn new() -> Self {
         Self { count: AtomicUsize::new(0), listeners: Mutex::new(Rank::Deciding, Vec::new()) }
     }
 
-    /// A peer is announced.
+    /// Counts a peer that is announced.
     pub(super) fn begin(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
     }

@@ -226,12 +226,12 @@ pub(crate) struct EventHub {
 }
 
 impl EventHub {
-    /// Nobody listens yet.
+    /// Makes one without subscribers.
     pub(super) fn new() -> Self {
         Self { subscribers: Mutex::new(Rank::Subscribers, Vec::new()), count: AtomicUsize::new(0) }
     }
 
-    /// A new subscriber to the events of the socket with this name.
+    /// Adds a subscriber to the events of the socket with this name.
     pub(crate) fn subscribe(&self, socket: &str) -> Events {
         let inbox = Arc::<Inbox>::default();
         let mut subscribers = self.subscribers.lock();

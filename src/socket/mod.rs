@@ -4,9 +4,9 @@
 //! endpoints, the counters. The protocol runs in the calling thread. Every call enters and leaves through
 //! `enter.rs` and waits in `wait.rs`; connections, listeners and dialers see a socket through `host.rs`.
 //!
-//! Of all locks only an event loop's driver stands above a socket's state: see [`Rank`]. Bells are rung,
-//! waiters woken, callbacks run and system calls made after the state is unlocked: an entry collects them in
-//! [`Effects`] and performs them on its way out. Bodies of messages are dropped after that, see
+//! Only the lock of an event loop's driver comes before that of a socket's state: see [`Rank`]. Bells are rung,
+//! waiters woken, callbacks run and system calls made after the state is unlocked: an entry notes them in
+//! [`Effects`] and performs them on its way out. Message bodies are dropped after that, see
 //! [`body`](crate::body).
 
 use std::fmt;

@@ -1,64 +1,64 @@
-//! In what order a thread may wait for locks.
+//! The order in which a thread may wait for locks.
 //!
-//! Owns [`Rank`], the table of all locks, and the check of it. Built for the tests of this crate, or with
-//! `--cfg sinew_lock_order` as `ci/lock-order` has it, a thread that waits for a lock out of turn ends the
-//! process, so that no test can miss it. Any other build has nothing of this.
+//! Owns [`Rank`], the table of all locks, and the check of it. In the tests of this crate, and with `--cfg
+//! sinew_lock_order` as in `ci/lock-order`, a thread that waits for a lock out of order ends the process, so
+//! that no test can miss it. Other builds contain nothing of this.
 
-/// The locks, outermost first. A thread that holds one waits only for locks that stand below it, and never
-/// for two of one kind. To try a lock is free, since nobody waits then.
+/// The locks, outermost first. A thread that holds one waits only for locks below it in this list, and never
+/// for two of one kind. Trying a lock is always allowed, since it does not wait.
 ///
 /// No thread makes a system call, runs a callback, a waker or a destructor of the program's, or logs
 /// while it holds a lock, unless it says so here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
-    /// An event loop's driver. The leader holds it over all that a turn leads to, system calls and
-    /// callbacks too. Only the I/O thread waits for it, and holds nothing then.
+    /// An event loop's driver. The leader holds it during a whole turn, with its system calls and callbacks.
+    /// Only the I/O thread waits for it, and holds nothing then.
     Driver,
-    /// A socket: its protocol and its pipes. Bodies of messages are put off under it: see
-    /// [`body`](crate::body). Whoever takes back unsent messages has the consuming half of a send ring
-    /// before; nobody who holds a state waits for that half.
+    /// A socket: its protocol and its pipes. Bodies that are dropped under it are put off: see
+    /// [`body`](crate::body). A thread that takes back unsent messages takes the consumer's half of a send
+    /// ring before it; no thread that holds a state waits for that half.
     Socket,
     /// A socket's options.
     Options,
     /// The request that an answering context has in hand.
     Answering,
-    /// Who subscribes to a socket's events.
+    /// The subscribers to a socket's events.
     Subscribers,
     /// The events that one of them has not read yet.
     Events,
-    /// Who waits in a socket's calls.
+    /// The calls of a socket that wait.
     Waiters,
     /// What a bell has announced.
     Bell,
-    /// How an endpoint stands.
+    /// The status of an endpoint.
     Endpoint,
     /// The pipe ids in use.
     PipeIds,
-    /// Which listeners wait until fewer peers are being decided about.
+    /// The listeners that wait until there are fewer peers to decide about.
     Deciding,
     /// How long the calls of a context wait.
     ContextTimeout,
-    /// Who is bound to inproc names, and who waits for one.
+    /// The sockets that are bound to inproc names, and the dialers that wait for one.
     InprocNames,
     /// Whether an inproc dialer is joined. Changed under the names too.
     InprocDialer,
     /// What a poller watches. The program's `Ord` and `Clone` of its keys run under it.
     PollerWatches,
-    /// Whether a flag's claim on the I/O thread stands. Held over the call that wakes that thread.
+    /// Whether a flag has a claim on the I/O thread. Held during the call that wakes that thread.
     FlagClaim,
-    /// What a flag shows. Held over the write to its descriptor.
+    /// What a flag shows. Held during the write to its descriptor.
     FlagShown,
     /// A socket's slot in a poller.
     PollerSlot,
     /// Which keys of a poller are ready. The program's `Ord` and `Clone` of its keys run under it.
     PollerReady,
-    /// The runtime of the process. Held while that is started.
+    /// The runtime of the process. Held while it starts.
     Runtime,
     /// Where a listener is. It is lent out, and then used with no lock held.
     Listener,
     /// The jobs and threads of a pool.
     Pool,
-    /// What is posted to an event loop, and who follows its leader.
+    /// What is posted to an event loop, and the threads that follow its leader.
     Loop,
 }
 
