@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    Conflate, MAX_SIZE, Options, Overflow, RESEND_INTERVAL, SEND_QUEUE, SURVEY_DEADLINE,
+    Conflate, MAX_SIZE, Options, Overflow, QUEUE_MESSAGES, RESEND_INTERVAL, SURVEY_DEADLINE,
     SURVEY_STORAGE, TTL,
 };
 
@@ -78,6 +78,8 @@ pub struct Settings {
     pub requeue: bool,
     /// See [`Options::sub_queue`].
     pub sub_queue: usize,
+    /// See [`Options::sub_queue_bytes`].
+    pub sub_queue_bytes: usize,
     /// See [`Options::prefer_new`]. Also `true` when it was not set: a full queue drops its oldest then.
     pub prefer_new: bool,
     /// See [`Options::conflate`].
@@ -95,7 +97,7 @@ impl Settings {
         Self {
             send_timeout: options.send_timeout,
             recv_timeout: options.recv_timeout,
-            send_queue: options.send_queue.unwrap_or(SEND_QUEUE),
+            send_queue: options.send_queue.unwrap_or(QUEUE_MESSAGES),
             send_queue_bytes: options.send_queue_bytes,
             recv_queue: options.recv_queue,
             recv_queue_bytes: options.recv_queue_bytes,
@@ -118,7 +120,8 @@ impl Settings {
             survey_storage: options.survey_storage.unwrap_or(SURVEY_STORAGE),
             overflow: options.overflow,
             requeue: options.requeue.unwrap_or(false),
-            sub_queue: options.keep.limit(),
+            sub_queue: options.keep.messages(),
+            sub_queue_bytes: options.keep.bytes(),
             prefer_new: options.keep.drops_oldest(),
             conflate: options.keep.conflate,
             send_priority: priorities.send,

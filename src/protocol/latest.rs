@@ -77,6 +77,10 @@ impl<T: Keyed> Latest<T> {
         self.queue.front()
     }
 
+    pub(super) fn back(&self) -> Option<&T> {
+        self.queue.back()
+    }
+
     /// Adds a message. Replaces and returns the one with its key, if there is one; otherwise adds at the end.
     pub(super) fn push(&mut self, message: T) -> Option<T> {
         self.bytes += message.body().len();

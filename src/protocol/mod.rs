@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::detach::DetachReason;
 use crate::message::{Frame, PipeId};
-use crate::options::{Kind, Overflow, Own, Priorities};
+use crate::options::{Kind, Overflow, Own, Priorities, QUEUE_MESSAGES};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
@@ -249,7 +249,7 @@ pub(crate) trait Protocol: Send + 'static {
     /// The choices of [`Overflow`], the default first; empty if the pattern has a rule of its own.
     const OVERFLOW: &'static [Overflow] = &[];
     /// How many messages may wait in the send queue of a pipe, unless the program says otherwise.
-    const SEND_QUEUE: usize = 128;
+    const SEND_QUEUE: usize = QUEUE_MESSAGES;
     /// The constants that the options of a socket depend on.
     const KIND: Kind = Kind {
         id: Self::ID,

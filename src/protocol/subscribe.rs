@@ -110,7 +110,9 @@ struct Context {
     queue: Latest<Message>,
     keep: Keep,
     /// How many messages may wait to be received.
-    limit: usize,
+    messages: usize,
+    /// How many bytes; the last message may be over.
+    bytes: usize,
     /// Whether nothing may wait behind a full queue.
     fresh: bool,
     /// Whether the program has ever asked for a message.
@@ -376,7 +378,8 @@ impl Context {
             topics: Topics::new(),
             queue: Latest::new(keep.conflate),
             keep,
-            limit: keep.limit(),
+            messages: keep.messages(),
+            bytes: keep.bytes(),
             fresh: keep.is_fresh(),
             asked: false,
             program: Program::Away,
@@ -385,7 +388,8 @@ impl Context {
 
     /// Applies changed settings, also to queued messages.
     fn follow(&mut self, io: &mut impl Port) {
-        (self.limit, self.fresh) = (self.keep.limit(), self.keep.is_fresh());
+        (self.messages, self.bytes) = (self.keep.messages(), self.keep.bytes());
+        self.fresh = self.keep.is_fresh();
         self.queue.set_key(self.keep.conflate, |replaced| {
             io.dropped(replaced.pipe(), DropReason::ConflatedUnread);
         });
@@ -404,22 +408,30 @@ impl Context {
 
     /// Whether it has `enough`, or is full, but its program will soon receive.
     fn is_waited_for(&self, enough: usize) -> bool {
-        self.queue.len() >= self.limit.min(enough) && self.program != Program::Away && !self.fresh
+        (self.queue.len() >= self.messages.min(enough) || self.queue.bytes() >= self.bytes)
+            && self.program != Program::Away
+            && !self.fresh
+    }
+
+    /// Whether it holds more than it may: it was full before its last message came.
+    fn is_over(&self) -> bool {
+        let last = self.queue.back().map_or(0, |message| message.body().len());
+        self.queue.len() > self.messages || self.queue.bytes() - last >= self.bytes
     }
 
     fn accept(&mut self, message: Message, io: &mut impl Port) {
         if self.is_hungry() {
             self.program = Program::Reading;
         }
-        match self.queue.push(message) {
-            Some(replaced) => io.dropped(replaced.pipe(), DropReason::ConflatedUnread),
-            None => self.shorten(io),
+        if let Some(replaced) = self.queue.push(message) {
+            io.dropped(replaced.pipe(), DropReason::ConflatedUnread);
         }
+        self.shorten(io);
     }
 
     /// Drops the messages over the limit.
     fn shorten(&mut self, io: &mut impl Port) {
-        while self.queue.len() > self.limit {
+        while self.is_over() {
             let dropped = if self.keep.drops_oldest() {
                 self.queue.pop_front()
             } else {
@@ -446,7 +458,7 @@ impl Protocol for Sub {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
     const OPTIONS: &'static [Own] =
-        &[Own::SubQueue, Own::PreferNew, Own::Conflate, Own::RecvPriority];
+        &[Own::SubQueue, Own::SubQueueBytes, Own::PreferNew, Own::Conflate, Own::RecvPriority];
     const SENDS: bool = false;
     const DROPS: bool = true;
     const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: true };
@@ -579,7 +591,7 @@ mod tests {
         /// Limits the queue to `limit` messages, without preferring new ones by that.
         fn bound(&mut self, context: Conversation, limit: usize) {
             let context = &mut self.sub.contexts[context];
-            (context.limit, context.fresh) = (limit, false);
+            (context.messages, context.fresh) = (limit, false);
             context.shorten(&mut self.io);
         }
 
@@ -765,7 +777,7 @@ mod tests {
     /// C349: what is chosen, and by what.
     #[test]
     fn a_queue_shorter_than_the_default_asks_for_the_newest_unless_told_otherwise() {
-        let keep = |queue, prefer_new| Keep { queue, prefer_new, conflate: None };
+        let keep = |queue, prefer_new| Keep { queue, prefer_new, ..Keep::default() };
         for fresh in [keep(Some(127), None), keep(None, Some(true)), keep(Some(128), Some(true))] {
             assert!(fresh.is_fresh(), "{fresh:?}");
         }

@@ -195,7 +195,7 @@ sockets! {
     sinew::Pair1, role::Pair1: (0x11, 0x11), ["ttl"];
     sinew::PolyPair1, role::PolyPair1: (0x11, 0x11), ["ttl", "overflow", "recv_priority"];
     sinew::Pub, role::Pub: (0x20, 0x21), ["overflow", "conflate"];
-    sinew::Sub, role::Sub: (0x21, 0x20), ["sub_queue", "prefer_new", "conflate", "recv_priority"];
+    sinew::Sub, role::Sub: (0x21, 0x20), ["sub_queue", "sub_queue_bytes", "prefer_new", "conflate", "recv_priority"];
     sinew::Req, role::Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];
     sinew::Rep, role::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
     sinew::Push, role::Push: (0x50, 0x51), ["overflow", "send_priority"];

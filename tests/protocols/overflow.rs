@@ -292,7 +292,8 @@ fn closing_in_the_middle_of_a_flood_leaves_nothing_uncounted() {
     fn check<S: Sends, R: Socket + Receives>() {
         for transport in Transport::ALL {
             for sender_first in [true, false] {
-                let (sender, receiver) = (S::new(), R::new());
+                let roomy = || Options::new().send_queue_bytes(8 << 20).recv_queue_bytes(8 << 20);
+                let (sender, receiver) = (S::with(roomy()), R::with(roomy()));
                 let _joined = join!(sender, receiver, transport);
                 for n in 0..100 {
                     sender.send(numbered(n)).unwrap();

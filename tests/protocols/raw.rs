@@ -261,7 +261,9 @@ fn an_answer_to_an_asker_that_is_gone_succeeds() {
 fn an_asker_that_does_not_read_is_never_waited_for() {
     fn check<S: Sends + Receives>() {
         for transport in Transport::STREAMS {
-            let (answerer, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            // Enough bytes that it is the number that counts.
+            let roomy = Options::new().send_queue_bytes(8 << 20);
+            let (answerer, mut peer, _address) = with_raw_peer::<S>(transport, roomy);
             peer.send_frame(&[&ID[..], b"?"].concat());
             let question = answerer.recv_timeout(SOON).unwrap();
             let answer = Message::from(vec![0; 1 << 16]).with_header(question.header().clone());
@@ -301,8 +303,8 @@ fn answers_wait_in_a_queue_of_64() {
     check::<raw::Rep, raw::Req>(Options::new(), 64);
     check::<raw::Respondent, raw::Surveyor>(Options::new(), 64);
     check::<raw::Rep, raw::Req>(Options::new().send_queue(128), 128);
-    assert_eq!(raw::Req::new().options().settings().send_queue, 128);
-    assert_eq!(Rep::new().options().settings().send_queue, 128);
+    assert_eq!(raw::Req::new().options().settings().send_queue, 1000);
+    assert_eq!(Rep::new().options().settings().send_queue, 1000);
 }
 
 /// C190, and for REP.

@@ -111,6 +111,55 @@ fn a_queue_that_nobody_reads_follows_its_rule() {
     }
 }
 
+/// C493: for the socket and for a context, over every transport.
+#[test]
+fn a_queue_of_few_bytes_that_nobody_reads_follows_the_same_rule() {
+    let message = |n: u8| vec![n; 100];
+    for transport in Transport::ALL {
+        for (prefer_new, kept) in [(true, [3, 4, 5]), (false, [1, 2, 3])] {
+            let options = Options::new().sub_queue_bytes(300).prefer_new(prefer_new);
+            let (publisher, subscriber) = (Pub::new(), Sub::with_options(options).unwrap());
+            let context = subscriber.context();
+            let _address = join!(publisher, subscriber, transport);
+            subscriber.subscribe("").unwrap();
+            context.subscribe("").unwrap();
+            (1..=5).for_each(|n| publisher.send(message(n)).unwrap());
+            let drops = || subscriber.stats().drops(DropReason::RecvQueueFull);
+            eventually("two are dropped, by each", || drops() == 4);
+            for n in kept {
+                assert_eq!(subscriber.try_recv().unwrap(), message(n), "{transport:?}");
+                assert_eq!(context.try_recv().unwrap(), message(n), "{transport:?}");
+            }
+            context.close().unwrap();
+            // One always fits, and takes the place of all others.
+            publisher.send(message(6)).unwrap();
+            publisher.send(vec![7; 1000]).unwrap();
+            publisher.send(message(8)).unwrap();
+            eventually("more are dropped", || drops() >= if prefer_new { 6 } else { 5 });
+            let left: Vec<_> = subscriber.try_iter().map(|message| message[0]).collect();
+            assert_eq!(left, if prefer_new { vec![8] } else { vec![6, 7] }, "{transport:?}");
+            both_conserved(&publisher, &subscriber);
+        }
+    }
+}
+
+/// C493: what does not fit any more when the bound is made smaller is dropped by the rule.
+#[test]
+fn a_queue_that_is_given_fewer_bytes_keeps_what_fits() {
+    let subscriber = Sub::new();
+    let context = subscriber.context();
+    let publisher = Pub::new();
+    let _address = join!(publisher, subscriber, Transport::Inproc);
+    context.subscribe("").unwrap();
+    (1..=5).for_each(|n| publisher.send(vec![n; 100]).unwrap());
+    eventually("all have come", || subscriber.stats().held_inbound == 5);
+    context.set_sub_queue_bytes(150).unwrap();
+    assert_eq!(subscriber.stats().drops(DropReason::RecvQueueFull), 3);
+    let left: Vec<_> = context.try_iter().map(|message| message[0]).collect();
+    assert_eq!(left, [4, 5]);
+    both_conserved(&publisher, &subscriber);
+}
+
 /// The rule holds for who has stopped reading as well, a little later.
 #[test]
 fn the_newest_messages_remain_for_who_has_stopped_reading() {
@@ -143,7 +192,7 @@ fn news_does_not_grow_old_with_a_slow_program() {
         for (kept, options) in [
             (1, Options::new().sub_queue(1).prefer_new(true)),
             (5, Options::new().sub_queue(5)),
-            (128, Options::new().prefer_new(true)),
+            (1000, Options::new().prefer_new(true)),
         ] {
             let subscriber = Sub::with_options(options).expect("the options are good");
             let context = subscriber.context();

@@ -101,7 +101,8 @@ fn gives_back<S: Socket + Sends>(name: &str, outcome: Result<(), SendError>) {
 #[test]
 fn close_releases_a_reply_that_waits_for_room() {
     for transport in Transport::STREAMS {
-        let rep = Rep::with_options(Options::new().send_queue(7)).unwrap();
+        let options = Options::new().send_queue(7).send_queue_bytes(8 << 20);
+        let rep = Rep::with_options(options).unwrap();
         let address = transport.address();
         let endpoint = rep.bind(&address.url).unwrap();
         let mut stalled = Raw::greet(&endpoint.url(), 0x30, 0x31);

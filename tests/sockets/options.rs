@@ -22,8 +22,8 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.recv_timeout, None);
     assert_eq!(settings.max_recv_size, Some(1 << 20));
     assert_eq!(settings.max_send_size, Some(1 << 20));
-    assert_eq!((settings.send_queue, settings.recv_queue), (128, 128));
-    assert_eq!((settings.send_queue_bytes, settings.recv_queue_bytes), (8 << 20, 8 << 20));
+    assert_eq!((settings.send_queue, settings.recv_queue), (1000, 1000));
+    assert_eq!((settings.send_queue_bytes, settings.recv_queue_bytes), (1 << 20, 1 << 20));
     assert_eq!(settings.reconnect_interval, Duration::from_millis(100));
     assert_eq!(settings.reconnect_max, None);
     assert_eq!(settings.linger, Duration::ZERO);
@@ -38,7 +38,8 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.max_resends, None);
     assert_eq!(settings.survey_deadline, Some(second));
     assert_eq!(settings.survey_storage, 128);
-    assert_eq!((settings.sub_queue, settings.prefer_new), (128, true));
+    assert_eq!((settings.sub_queue, settings.sub_queue_bytes), (1000, 1 << 20));
+    assert!(settings.prefer_new);
     assert_eq!((settings.send_priority, settings.recv_priority), (8, 8));
     assert_eq!(settings.overflow, None);
 }
@@ -71,7 +72,7 @@ fn a_socket_that_drops_answers_has_a_send_queue_of_its_own() {
     fn check<S: Socket>() {
         let socket = S::new();
         let answers = [0x31, 0x63].contains(&S::IDS.0);
-        let expected = if answers && socket.is_raw() { 64 } else { 128 };
+        let expected = if answers && socket.is_raw() { 64 } else { 1000 };
         assert_eq!(socket.options().settings().send_queue, expected, "{}", S::NAME);
     }
     one_by_one(every_socket!(check));
@@ -128,7 +129,7 @@ type Setting = (&'static str, fn(Options) -> Options);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const IN_RANGE: [Setting; 21] = [
+const IN_RANGE: [Setting; 23] = [
     ("ttl", |options| options.ttl(1)),
     ("ttl", |options| options.ttl(255)),
     ("resend_interval", |options| options.resend_interval(SECOND)),
@@ -142,6 +143,8 @@ const IN_RANGE: [Setting; 21] = [
     ("overflow", |options| options.overflow(Overflow::DropNewest)),
     ("sub_queue", |options| options.sub_queue(1)),
     ("sub_queue", |options| options.sub_queue(8192)),
+    ("sub_queue_bytes", |options| options.sub_queue_bytes(1)),
+    ("sub_queue_bytes", |options| options.sub_queue_bytes(usize::MAX)),
     ("prefer_new", |options| options.prefer_new(true)),
     ("prefer_new", |options| options.prefer_new(false)),
     ("conflate", |options| options.conflate(Conflate::Prefix(0))),
@@ -152,7 +155,7 @@ const IN_RANGE: [Setting; 21] = [
     ("recv_priority", |options| options.recv_priority(16)),
 ];
 
-const OUT_OF_RANGE: [Setting; 13] = [
+const OUT_OF_RANGE: [Setting; 14] = [
     ("ttl", |options| options.ttl(0)),
     ("ttl", |options| options.ttl(256)),
     ("resend_interval", |options| options.resend_interval(Duration::ZERO)),
@@ -161,6 +164,7 @@ const OUT_OF_RANGE: [Setting; 13] = [
     ("survey_storage", |options| options.survey_storage(8193)),
     ("sub_queue", |options| options.sub_queue(0)),
     ("sub_queue", |options| options.sub_queue(8193)),
+    ("sub_queue_bytes", |options| options.sub_queue_bytes(0)),
     ("send_priority", |options| options.send_priority(0)),
     ("send_priority", |options| options.send_priority(17)),
     ("send_priority", |options| options.send_priority(255)),
@@ -215,7 +219,8 @@ fn own_values(options: &Options) -> impl PartialEq + std::fmt::Debug + use<> {
         (settings.resend_interval, settings.max_resends, settings.survey_deadline),
         settings.survey_storage,
         settings.overflow,
-        (settings.sub_queue, settings.prefer_new, settings.conflate),
+        (settings.sub_queue, settings.sub_queue_bytes),
+        (settings.prefer_new, settings.conflate),
         (settings.send_priority, settings.recv_priority),
     )
 }
@@ -226,6 +231,9 @@ fn the_queue_of_a_context_has_the_same_range() {
     let context = Sub::new().context();
     for (messages, allowed) in [(0, false), (1, true), (8192, true), (8193, false)] {
         assert_eq!(context.set_sub_queue(messages).is_ok(), allowed, "{messages}");
+    }
+    for (bytes, allowed) in [(0, false), (1, true), (usize::MAX, true)] {
+        assert_eq!(context.set_sub_queue_bytes(bytes).is_ok(), allowed, "{bytes}");
     }
 }
 

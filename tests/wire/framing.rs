@@ -254,11 +254,16 @@ fn a_queue_that_is_full_within_a_body_goes_on_with_it_later() {
     }
 }
 
+/// A receive queue that reads on behind a large body that nobody has received.
+fn roomy() -> Options {
+    Options::new().recv_queue_bytes(2 * MIB)
+}
+
 #[test]
 fn the_end_within_a_large_body_is_counted_as_truncated() {
     for transport in Transport::STREAMS {
         for part in [100, 200_000, 500_000, MIB - 1] {
-            let mut ear = Ear::new(transport, None);
+            let mut ear = Ear::with(transport, roomy().max_recv_size(None));
             ear.raw.send_frame(&pattern(MIB, 1));
             ear.raw.send(&announce(transport, MIB as u64));
             ear.raw.send(&pattern(part, 2));
@@ -275,7 +280,7 @@ fn the_end_within_a_large_body_is_counted_as_truncated() {
 #[test]
 fn a_length_above_the_limit_is_refused_behind_a_large_body() {
     for transport in Transport::STREAMS {
-        let mut ear = Ear::new(transport, Some(MIB));
+        let mut ear = Ear::with(transport, roomy().max_recv_size(MIB));
         ear.raw.send_frame(&pattern(MIB, 1));
         ear.raw.send(&announce(transport, MIB as u64 + 1));
         assert_eq!(detached(&ear.events), oversize(MIB + 1, MIB));

@@ -157,6 +157,18 @@ impl SubContext {
         Ok(())
     }
 
+    /// Sets how many bytes of this context may wait to be received, at least 1; see
+    /// [`Options::sub_queue_bytes`](crate::Options::sub_queue_bytes). Without effect on one that is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError::Invalid`]: the number is zero.
+    pub fn set_sub_queue_bytes(&self, bytes: usize) -> Result<(), OptionError> {
+        Options::new().sub_queue_bytes(bytes).check(&protocol::Sub::KIND)?;
+        self.keep(|keep| keep.bytes = Some(bytes));
+        Ok(())
+    }
+
     /// Sets which message a full queue drops, and whether it may hold up the publishers first; see
     /// [`Options::prefer_new`](crate::Options::prefer_new).
     pub fn set_prefer_new(&self, yes: bool) {

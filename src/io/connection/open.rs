@@ -28,9 +28,9 @@ const READ: usize = READ_BLOCK;
 /// Read at most this often from one connection in a turn: where the queue is small, a read may bring a few
 /// bytes.
 const READS: usize = 128;
-/// Read by the block into a receive queue with these bounds, the default, or larger ones. A smaller queue
+/// Read by the block into a receive queue with these bounds or larger ones, as the default has. A smaller queue
 /// is small for a reason: read no more than it has room for, at the price of up to two reads for a message.
-const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 8 << 20 };
+const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 1 << 20 };
 /// Refer to a run of whole frames of at least this length where it was read; copy shorter ones into the
 /// receive ring. At a quarter of a block, what waits in a ring keeps at most four times its own length
 /// alive, and a slow receiver at most four times the bound of its queue and one read.

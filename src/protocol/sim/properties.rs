@@ -588,7 +588,7 @@ impl Program<Sub> for Board {
     fn act(&mut self, sub: &mut Sub, io: &mut SimPort<'_>) {
         if self.acts == 0 {
             let queue = self.keep.map(|_| 8);
-            let context = sub.open(Keep { queue, prefer_new: None, conflate: self.keep });
+            let context = sub.open(Keep { queue, conflate: self.keep, ..Keep::default() });
             assert_eq!(context, Self::CONTEXT);
             sub.subscribe(context, b"").expect("it is open");
         }
@@ -663,7 +663,8 @@ impl Reader {
 /// Few messages, by any rule.
 fn keep(io: &mut SimPort<'_>) -> Keep {
     let prefer_new = [None, Some(false), Some(true)][io.random().below(3)];
-    Keep { queue: Some(3), prefer_new, conflate: io.random().one_in(2).then_some(BY_KEY) }
+    let bytes = io.random().one_in(2).then_some(5);
+    Keep { queue: Some(3), bytes, prefer_new, conflate: io.random().one_in(2).then_some(BY_KEY) }
 }
 
 /// Of each first byte the newest.
