@@ -329,6 +329,7 @@ mod io;
 mod message;
 mod number_map;
 mod options;
+mod parker;
 mod peer;
 mod pipe;
 mod protocol;
@@ -345,6 +346,7 @@ mod signal;
 mod socket;
 #[cfg(doc)]
 pub mod spec;
+mod spin;
 mod stats;
 mod sync;
 mod sys;

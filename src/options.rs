@@ -60,7 +60,7 @@ pub struct Options {
     pub(crate) recv_queue_bytes: usize,
     /// `None`: the default, which depends on `max_recv_size`.
     max_send_size: Option<Option<usize>>,
-    pub(crate) spin: Duration,
+    pub(crate) spin: Option<Duration>,
     pub(crate) linger: Duration,
     pub(crate) admit: Option<Admit>,
     pub(crate) endpoint: EndpointSettings,
@@ -88,7 +88,7 @@ impl Default for Options {
             send_queue_bytes: QUEUE_BYTES,
             recv_queue: QUEUE_MESSAGES,
             recv_queue_bytes: QUEUE_BYTES,
-            spin: Duration::ZERO,
+            spin: None,
             max_send_size: None,
             linger: Duration::ZERO,
             admit: None,
@@ -217,15 +217,19 @@ impl Options {
         self
     }
 
-    /// How long a call that has to wait polls before it sleeps, 0 to 1 ms. Default zero: not at all, except
-    /// that a socket with only inproc endpoints polls for 5 us.
+    /// How long a call that has to wait spins, that is polls again and again, before it sleeps, 0 to 1 ms. Zero:
+    /// not at all. Default `None`: as long as a wake-up costs.
     ///
-    /// A message that arrives within that time is received several microseconds earlier, at the price of a
-    /// busy processor: 5 to 10 us is a good value where answers are quick. It adapts: a socket that polls in
-    /// vain does so less and less often, down to one wait in 512. Has no effect on PUSH, PUB and SUB, on
-    /// tasks, and on a machine with one processor. Takes effect for later calls.
-    pub fn spin(mut self, time: Duration) -> Self {
-        self.spin = time;
+    /// A message that arrives within that time is received without a wake-up, which takes from 3 to 50 us, at
+    /// the price of a busy processor. By default the process measures what a wake-up takes; a wait spins
+    /// for at most twice that and 10 us, and never for more than 100 us. A socket spins only while that pays:
+    /// while its last waits have taken less time than a sleep would have cost, or, if a time is set, were over
+    /// within it. So a time that is longer than a wake-up buys quick answers with processor time. At most half
+    /// as many threads of a process spin at once as it has processors, and none if it has one. Has no effect on
+    /// tasks. [`spins_paid`](crate::Stats::spins_paid), [`spins_unpaid`](crate::Stats::spins_unpaid) and
+    /// [`spin_nanoseconds`](crate::Stats::spin_nanoseconds) count what came of it. Takes effect for later calls.
+    pub fn spin(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.spin = time.into();
         self
     }
 
@@ -633,8 +637,8 @@ impl Options {
         in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
         in_range("send_queue_bytes", self.send_queue_bytes, &BYTES, AT_LEAST_ONE_BYTE)?;
         in_range("recv_queue_bytes", self.recv_queue_bytes, &BYTES, AT_LEAST_ONE_BYTE)?;
-        if self.spin > LONGEST_SPIN {
-            let (option, value) = ("spin", format!("{:?}", self.spin));
+        if let Some(time) = self.spin.filter(|&time| time > LONGEST_SPIN) {
+            let (option, value) = ("spin", format!("{time:?}"));
             return Err(OptionError::Invalid { option, value, allowed: "0 to 1 ms" });
         }
         self.endpoint.check(kind)?;

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::task::Waker;
-use std::thread::Thread;
 
 use crate::contain::contain;
+use crate::parker::Parker;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Rank, fence};
 
 /// The waiters of one socket, each of which waits for one `K`.
@@ -24,6 +24,8 @@ pub(crate) struct Signal<K> {
     waiters: Mutex<Waiters<K>>,
     /// The number of registered waiters: lets a bell see without a lock that nobody waits.
     registered: AtomicUsize,
+    /// How often the list has changed: lets one that spins see without a lock that it has not.
+    changes: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -51,9 +53,9 @@ impl<K> WaiterId<K> {
 #[derive(Clone, Debug)]
 pub(crate) enum Sleeper {
     /// A parked thread.
-    Thread(Thread),
+    Thread(Arc<Parker>),
     /// A thread that may wait elsewhere than parked, such as in a poll. The [`Wake`] wakes it there.
-    Member(Thread, Arc<dyn Wake>),
+    Member(Arc<Parker>, Arc<dyn Wake>),
     /// A task.
     Task(Waker),
 }
@@ -61,7 +63,7 @@ pub(crate) enum Sleeper {
 /// Wakes a thread wherever it waits.
 pub(crate) trait Wake: fmt::Debug + Send + Sync {
     /// Makes `thread` check whether it is still asleep.
-    fn wake(&self, thread: &Thread);
+    fn wake(&self, thread: &Parker);
 }
 
 /// Whether [`Signal::wake_any`] has found somebody who will enter the socket.
@@ -92,7 +94,11 @@ impl Sleeper {
 impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn new() -> Self {
         let waiters = Waiters { next: 0, sleeping: BTreeMap::new() };
-        Self { waiters: Mutex::new(Rank::Waiters, waiters), registered: AtomicUsize::new(0) }
+        Self {
+            waiters: Mutex::new(Rank::Waiters, waiters),
+            registered: AtomicUsize::new(0),
+            changes: AtomicUsize::new(0),
+        }
     }
 
     /// Makes a waiter, last in the queue for `interest`.
@@ -106,7 +112,7 @@ impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn register(&self, waiter: WaiterId<K>, sleeper: Sleeper) {
         let mut waiters = self.waiters.lock();
         waiters.sleeping.insert(waiter, sleeper);
-        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        self.set_registered(&waiters);
         drop(waiters);
         // Pairs with the fence in `wake_any`: either the bell sees this waiter, or the waiter sees what it
         // announced.
@@ -117,6 +123,13 @@ impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn is_asleep(&self, waiter: WaiterId<K>) -> bool {
         // Without the lock if nobody is registered: the count falls after a waiter was removed.
         self.is_awaited() && self.waiters.lock().sleeping.contains_key(&waiter)
+    }
+
+    /// Whether the waiter has been woken. Cheap to ask again and again: `seen` says whether anything has changed
+    /// since; `None` at first.
+    pub(crate) fn has_woken(&self, waiter: WaiterId<K>, seen: &mut Option<usize>) -> bool {
+        let changes = self.changes.load(Ordering::Relaxed);
+        seen.replace(changes) != Some(changes) && !self.is_asleep(waiter)
     }
 
     /// Removes a waiter. `false`: it has been woken already, and must wake another one if it does not use what
@@ -182,7 +195,7 @@ impl<K: Ord + Copy> Signal<K> {
         while let Some((&waiter, _)) = waiters.sleeping.range(span(interest)).next() {
             woken.extend(waiters.sleeping.remove(&waiter));
         }
-        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        self.set_registered(&waiters);
         drop(waiters);
         woken.into_iter().for_each(Sleeper::wake);
     }
@@ -191,7 +204,7 @@ impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn wake_all(&self) {
         let mut waiters = self.waiters.lock();
         let woken = std::mem::take(&mut waiters.sleeping);
-        self.registered.store(0, Ordering::Relaxed);
+        self.set_registered(&waiters);
         drop(waiters);
         woken.into_values().for_each(Sleeper::wake);
     }
@@ -202,8 +215,15 @@ impl<K: Ord + Copy> Signal<K> {
     ) -> Option<Sleeper> {
         let mut waiters = self.waiters.lock();
         let taken = take(&mut waiters.sleeping);
-        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        self.set_registered(&waiters);
         taken
+    }
+
+    /// Shows that the list has changed.
+    fn set_registered(&self, waiters: &Waiters<K>) {
+        self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
+        let changes = self.changes.load(Ordering::Relaxed);
+        self.changes.store(changes.wrapping_add(1), Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::spin::Spun;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Why a message was dropped.
@@ -299,6 +300,12 @@ counters! {
         /// had received messages that peers had left behind, or a listener began to wait for the `admit`
         /// callback.
         intake_pauses,
+        /// Waits that looked again and again before they slept, and so were over sooner than a sleep.
+        spins_paid,
+        /// Waits that looked again and again, and slept after all, or had better done so at once.
+        spins_unpaid,
+        /// How long waits looked again and again, in nanoseconds.
+        spin_nanoseconds,
     }
     gauges {
         /// Pipes that can be used now.
@@ -367,6 +374,12 @@ impl Drop for InProgress {
 }
 
 impl Counters {
+    /// Counts a wait that has spun.
+    pub(crate) fn count_spin(&self, Spun { paid, time }: Spun) {
+        if paid { &self.spins_paid } else { &self.spins_unpaid }.bump();
+        self.spin_nanoseconds.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     /// Counts messages that were dropped. Returns whether they are the first for this reason.
     pub(crate) fn dropped(&self, reason: DropReason, messages: u64) -> bool {
         let before = self.drops[reason as usize].0.fetch_add(messages, Ordering::Relaxed);

@@ -45,10 +45,6 @@ pub(crate) const APART: Duration = Duration::from_nanos(500);
 /// The upper bound of the time of [`APART`]: something may have held up the last write.
 pub(crate) const FAR_APART: Duration = Duration::from_micros(3);
 
-/// How long a socket that has only inproc endpoints polls for messages before it sleeps. Measured for the
-/// prototype: values from 2 to 10 microseconds made no difference; a round trip takes a quarter of one.
-pub(crate) const INPROC_SPIN: Duration = Duration::from_micros(5);
-
 /// How long the I/O thread holds back messages of a pipe that is written in batches, so that callers can write
 /// full batches themselves.
 pub(crate) const HOLD_BACK: Duration = Duration::from_micros(50);

@@ -19,6 +19,8 @@ const FLOORS: &[&str] = &[
     "interest",
     "number_map",
     "tuning",
+    "spin",
+    "parker",
     "detach",
     "protocol_id",
     "error",

@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::io;
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
@@ -17,6 +16,7 @@ use super::leadership::state::{Call, State};
 use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;
+use crate::parker::{Alarm, Parker};
 use crate::peer::EndpointId;
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Postponed};
@@ -91,7 +91,7 @@ pub(crate) trait Retry: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     /// What the leader does, and what is pending, such as commands.
-    pub(super) state: State<Command, Thread>,
+    pub(super) state: State<Command, Arc<Parker>>,
     /// The number of connections that the driver has, or is about to be given.
     pub(super) connections: AtomicUsize,
     waker: Arc<mio::Waker>,
@@ -100,7 +100,9 @@ pub(crate) struct Mailbox {
     /// Whether the driver will soon check which connections are idle.
     pub(super) checks_soon: AtomicBool,
     /// The one handle of the I/O thread, if there is one.
-    io_thread: OnceLock<Thread>,
+    io_thread: OnceLock<Arc<Parker>>,
+    /// When the leader was last called out of its poll.
+    pub(super) alarm: Alarm,
 }
 
 impl Mailbox {
@@ -113,6 +115,7 @@ impl Mailbox {
             registry,
             checks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -163,6 +166,7 @@ impl Mailbox {
         match self.state.call(concerned) {
             None => {}
             Some(Call::Poll) => {
+                self.alarm.note();
                 if let Err(error) = self.waker.wake() {
                     crate::contain::log!(Error, "cannot wake the event loop: {error}");
                 }
@@ -174,12 +178,13 @@ impl Mailbox {
 
     /// Wakes the I/O thread, if there is one.
     pub(super) fn call_io_thread(&self) {
-        self.io_thread.get().into_iter().for_each(Thread::unpark);
+        self.io_thread.get().into_iter().for_each(|thread| thread.unpark());
     }
 
     /// Announces that the leader is about to poll. `false`: there is a command, or `idle` says that it need
     /// not wait.
     pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
+        self.alarm.forget();
         self.state.about_to_poll();
         let nothing = self.state.is_empty() && idle();
         if !nothing {
@@ -194,7 +199,7 @@ impl Mailbox {
     }
 
     /// Sets the handle of the I/O thread, once.
-    pub(super) fn set_io_thread(&self, thread: Thread) {
+    pub(super) fn set_io_thread(&self, thread: Arc<Parker>) {
         let _ = self.io_thread.set(thread);
     }
 }

@@ -268,6 +268,9 @@ impl Driver {
         let timeout = if waits { self.until_due(timeout) } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(&mut self.events, timeout);
         self.cx.mailbox.is_at_work();
+        if waits {
+            self.cx.mailbox.alarm.learn();
+        }
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();

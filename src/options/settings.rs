@@ -39,7 +39,7 @@ pub struct Settings {
     /// See [`Options::recv_queue_bytes`].
     pub recv_queue_bytes: usize,
     /// See [`Options::spin`].
-    pub spin: Duration,
+    pub spin: Option<Duration>,
     /// See [`Options::max_send_size`].
     pub max_send_size: Option<usize>,
     /// See [`Options::max_recv_size`].

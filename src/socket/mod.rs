@@ -25,6 +25,7 @@ use crate::pipe::{Edge, Host, SocketBell};
 use crate::protocol::{Held, Protocol};
 use crate::ring::{Encoders, Ring};
 use crate::runtime::Runtime;
+use crate::spin::Spin;
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, Rank, Weak, statics};
 use crate::sys::Origin;
@@ -43,7 +44,6 @@ mod outgoing;
 mod pipes;
 mod port;
 mod record;
-mod spin;
 pub(crate) mod wait;
 pub(crate) mod watch;
 
@@ -59,7 +59,6 @@ use events::{EventHub, Told};
 use limits::Limits;
 use pipes::{Pipe, Pipes};
 use record::Record;
-use spin::Spin;
 use watch::Watch;
 
 /// A reference of the program to a socket: in a handle, a context, a survey, a request, a future.

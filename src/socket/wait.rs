@@ -7,17 +7,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
 use crate::io::leadership::{self, Leadership, WaitingTask};
 use crate::message::Message;
+use crate::parker::Parker;
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, WaiterId};
+use crate::spin::{self, Wait};
 use crate::sync::{Arc, Ordering};
-use crate::tuning;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -138,31 +138,44 @@ impl<P: Protocol> Core<P> {
             (Patience::AsSet, Interest::Send(_)) => self.limits.send_timeout(),
             (Patience::AsSet, _) => self.limits.recv_timeout(),
         };
+        let mut wait = self.spin.begin();
         // A timeout beyond the end of time is none.
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = timeout.and_then(|timeout| wait.begin().checked_add(timeout));
         let sleeper = || match self.leadership().cloned() {
-            Some(leadership) => Sleeper::Member(thread::current(), leadership),
-            None => Sleeper::Thread(thread::current()),
+            Some(leadership) => Sleeper::Member(Parker::own(), leadership),
+            None => Sleeper::Thread(Parker::own()),
         };
-        if let Some(time) = self.time_to_spin() {
-            self.spin(time);
+        if self.shows_news(interest) && wait.may_spin() {
+            self.spin(&wait, until, || self.bell.is_pending());
         }
         let mut waiter = None;
+        let mut slept = false;
         loop {
             let last = until.is_some_and(|until| Instant::now() >= until);
             let mut sleeper = (!last).then(&sleeper);
             let registration =
                 (!last).then_some(Registration { waiter: &mut waiter, sleeper: &mut sleeper });
             let timers = match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
-                Attempt::Over(outcome) => return outcome,
+                Attempt::Over(outcome) => {
+                    if slept {
+                        wait.has_slept();
+                    }
+                    return outcome;
+                }
                 Attempt::Waits(_) if last => {
                     return Err(Failure::TimedOut(timeout.unwrap_or_default()));
                 }
                 Attempt::Waits(timers) => timers,
             };
-            if let Some(waiter) = waiter {
-                self.sleep(waiter, earlier(until, timers));
+            let Some(waiter) = waiter else { continue };
+            let until = earlier(until, timers);
+            if wait.may_spin() {
+                let mut seen = None;
+                self.spin(&wait, until, || {
+                    self.bell.is_pending() || self.bell.signal.has_woken(waiter, &mut seen)
+                });
             }
+            slept |= self.sleep(waiter, until);
         }
     }
 
@@ -173,34 +186,34 @@ impl<P: Protocol> Core<P> {
         (self.has_streams.load(Ordering::Relaxed) || leadership.is_manual()).then_some(leadership)
     }
 
-    /// How long to look for news before going to sleep, if at all this time.
-    fn time_to_spin(&self) -> Option<Duration> {
-        if P::SCHEDULE.filters {
-            return None; // what comes is dealt with by who brings it, and cannot be seen from here
-        }
-        let least = match self.has_streams.load(Ordering::Relaxed) {
-            true => Duration::ZERO,
-            false => tuning::INPROC_SPIN,
+    /// Whether a call that is not registered sees from the bell that its wait is over. A socket that filters
+    /// is entered by who brings something; where others wait, one of them may be faster; and numbers of peers
+    /// and of messages change without a bell.
+    fn shows_news(&self, interest: Interest) -> bool {
+        let announced = matches!(interest, Interest::Send(_) | Interest::Recv(_));
+        announced && !P::SCHEDULE.filters && !self.bell.signal.is_awaited()
+    }
+
+    /// Looks for news again and again before going to sleep, and turns the loop meanwhile if nobody else does.
+    fn spin(&self, wait: &Wait<'_>, until: Option<Instant>, mut news: impl FnMut() -> bool) {
+        let spun = match self.leadership() {
+            Some(leadership) => leadership.spin(wait, until, &mut news),
+            None => wait.spin(until, || spin::looks(&mut news)),
         };
-        self.spin.permit(least)
-    }
-
-    /// Looks for news again and again, turning the loop meanwhile if nobody else does.
-    fn spin(&self, time: Duration) {
-        let news = || self.bell.is_pending();
-        match self.leadership() {
-            Some(leadership) => leadership.spin(news, |look| self.spin.look(time, look)),
-            None => self.spin.look(time, news),
+        if let Some(spun) = spun {
+            self.counters.count_spin(spun);
         }
     }
 
-    /// Sleeps until woken or until the time given, and leaves the queue.
-    fn sleep(&self, waiter: WaiterId<Interest>, until: Option<Instant>) {
+    /// Sleeps until woken or until the time given, and leaves the queue. Returns whether it has slept.
+    fn sleep(&self, waiter: WaiterId<Interest>, until: Option<Instant>) -> bool {
         let signal = &self.bell.signal;
-        if !self.bell.is_pending() {
+        let sleeps = !self.bell.is_pending() && signal.is_asleep(waiter);
+        if sleeps {
             sleep(self.leadership(), signal, waiter, until);
         }
         signal.cancel(waiter);
+        sleeps
     }
 
     /// Waits until at least `wanted` peers are there.

@@ -60,6 +60,8 @@ pub(crate) enum Rank {
     Pool,
     /// What is posted to an event loop, and the threads that follow its leader.
     Loop,
+    /// What the waits of a socket have gained by spinning.
+    Account,
 }
 
 #[cfg(all(any(test, sinew_lock_order), not(loom)))]

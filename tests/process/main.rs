@@ -11,6 +11,7 @@ mod examples;
 mod exit;
 mod interop;
 mod network;
+mod one_processor;
 mod service_discovery;
 mod working_directory;
 

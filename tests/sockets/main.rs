@@ -15,5 +15,6 @@ mod options;
 mod pipe_events;
 mod readiness;
 mod runtime;
+mod spinning;
 mod stats;
 mod timeouts;

@@ -27,7 +27,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.reconnect_interval, Duration::from_millis(100));
     assert_eq!(settings.reconnect_max, None);
     assert_eq!(settings.linger, Duration::ZERO);
-    assert_eq!(settings.spin, Duration::ZERO);
+    assert_eq!(settings.spin, None);
     assert_eq!(settings.handshake_timeout, 10 * second);
     assert_eq!(settings.connect_timeout, Some(10 * second));
     assert!(settings.tcp_nodelay);

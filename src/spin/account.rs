@@ -1,0 +1,250 @@
+//! Accounts: whether it pays to look again before going to sleep.
+//!
+//! Owns the rule, in nanoseconds that spinning has saved and cost; no clock, and nothing of who spins. To be
+//! woken takes a while, and so a wait that is over sooner had better not have slept. An account has the
+//! balance of a waiter's last waits: it spins as long as it has credit.
+//!
+//! * A spin that has found something earns what it saved: what a sleep would have cost, less what it took.
+//!   That may be a loss. A spin in vain loses all that it took.
+//! * A sleep that was so short that a spin would have been shorter earns what that would have saved. So a
+//!   waiter whose waits become short begins to spin without a trial.
+//! * Any other sleep earns a little, which pays for a trial now and then: two that wait for each other, and
+//!   both sleep, never see a short wait, and would answer each other at once if they did not. Each trial in
+//!   vain halves that, down to a sixteenth.
+//!
+//! So spinning costs at most what it has saved, apart from a few spins in a row when things change, and a
+//! fraction of a microsecond for each sleep.
+
+use std::time::Duration;
+
+/// What one spin may take, and what it may save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// How long it takes at most.
+    pub(crate) limit: Duration,
+    /// What a sleep costs, which is what is saved by none.
+    pub(crate) worth: Duration,
+}
+
+/// What an answer takes beside wake-ups, in both processes and in the kernel.
+const WORK: Duration = Duration::from_micros(10);
+/// What a sleep costs beside the wake-up: two calls of the system, and the way back to the message.
+const FALLING_ASLEEP: Duration = Duration::from_micros(5);
+/// No measured spin takes longer.
+const LONGEST: Duration = Duration::from_micros(100);
+
+impl Terms {
+    /// Where a wake-up takes `wake`. Long enough for the first answer of one that sleeps, though that saves
+    /// nothing: the second will come sooner.
+    pub(crate) fn measured(wake: Duration) -> Self {
+        Self { limit: (2 * wake + WORK).min(LONGEST), worth: wake + FALLING_ASLEEP }
+    }
+
+    /// As the program wants it: whatever is found within `limit` is worth it.
+    pub(crate) fn fixed(limit: Duration) -> Self {
+        Self { limit, worth: limit }
+    }
+}
+
+/// How many whole spins in vain in a row the largest credit pays for.
+const CREDIT: i64 = 4;
+/// The largest debt: what it takes to be kept from the processor for several slices of time.
+const DEBT: i64 = 20_000_000;
+/// What a sleep earns that was too long for a spin.
+const ALLOWANCE: i64 = 3200;
+/// How often that is halved at most.
+const HALVINGS: u32 = 4;
+
+/// The balance of a waiter.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    balance: i64,
+    /// How many spins have lost something since the last one that has earned.
+    losses: u32,
+}
+
+impl Account {
+    /// Whether the next wait may spin.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.balance >= 0
+    }
+
+    /// A spin has found something after `time`, or has taken so long in vain. Returns whether it has paid.
+    pub(crate) fn spun(&mut self, time: Duration, found: bool, terms: Terms) -> bool {
+        let saved = if found { terms.worth } else { Duration::ZERO };
+        let earned = nanoseconds(saved).saturating_sub(nanoseconds(time));
+        self.losses = if earned < 0 { self.losses.saturating_add(1) } else { 0 };
+        self.earn(earned, terms);
+        earned >= 0
+    }
+
+    /// A wait has been slept through, and was over after `time`, the wake-up not included.
+    pub(crate) fn slept(&mut self, time: Duration, terms: Terms) {
+        let saved = nanoseconds(terms.worth).saturating_sub(nanoseconds(time));
+        self.earn(saved.max(ALLOWANCE >> self.losses.min(HALVINGS)), terms);
+    }
+
+    fn earn(&mut self, earned: i64, terms: Terms) {
+        let credit = CREDIT.saturating_mul(nanoseconds(terms.limit));
+        self.balance = self.balance.saturating_add(earned).clamp(-DEBT, credit);
+    }
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAKE: Duration = us(20);
+    const TERMS: Terms = Terms { limit: us(50), worth: us(25) };
+
+    const fn us(time: u64) -> Duration {
+        Duration::from_micros(time)
+    }
+
+    /// A waiter on virtual time.
+    #[derive(Default)]
+    struct Waiter {
+        account: Account,
+        /// Whether it has spun in its last wait.
+        spins: bool,
+        spun: Duration,
+    }
+
+    impl Waiter {
+        fn begin(&mut self) {
+            self.spins = self.account.has_credit();
+        }
+
+        /// The wait is over by something that has happened after `time`. Returns when it goes on.
+        fn end(&mut self, time: Duration, terms: Terms) -> Duration {
+            let found = self.spins && time <= terms.limit;
+            if self.spins {
+                let spun = time.min(terms.limit);
+                self.spun += spun;
+                self.account.spun(spun, found, terms);
+            }
+            if found {
+                return time;
+            }
+            self.account.slept(time, terms);
+            time + WAKE
+        }
+
+        fn wait(&mut self, time: Duration) {
+            self.begin();
+            self.end(time, TERMS);
+        }
+    }
+
+    /// How many of `waits` that take `time` each are spun through or begun so.
+    fn spins(waiter: &mut Waiter, waits: usize, time: Duration) -> usize {
+        let spun = |_: &usize| {
+            waiter.wait(time);
+            waiter.spins
+        };
+        (0..waits).filter(spun).count()
+    }
+
+    #[test]
+    fn measured_terms_let_one_that_sleeps_answer_and_end_at_a_tenth_of_a_millisecond() {
+        let terms = Terms::measured(us(20));
+        assert_eq!((terms.limit, terms.worth), (us(50), us(25)));
+        assert_eq!(Terms::measured(us(1000)).limit, LONGEST);
+        assert_eq!(Terms::fixed(us(7)), Terms { limit: us(7), worth: us(7) });
+    }
+
+    #[test]
+    fn short_waits_are_spun_through() {
+        let mut waiter = Waiter::default();
+        assert_eq!(spins(&mut waiter, 1000, us(10)), 1000);
+        assert_eq!(spins(&mut waiter, 1000, us(25)), 1000, "just worth it");
+    }
+
+    #[test]
+    fn long_waits_are_tried_less_and_less_often() {
+        let mut waiter = Waiter::default();
+        let tried: Vec<_> = (0..4).map(|_| spins(&mut waiter, 250, us(10_000))).collect();
+        assert_eq!(tried, [4, 1, 1, 1]);
+        // 50 us for what 250 sleeps earn.
+        assert_eq!(spins(&mut waiter, 10_000, us(10_000)), 40);
+    }
+
+    /// A stream of ten thousand a second, whose messages take 10 us each, on machines slow and fast.
+    #[test]
+    fn a_paced_stream_is_hardly_spun_for() {
+        for wake in [2, 5, 10, 20, 30, 40, 50, 100, 1000] {
+            let terms = Terms::measured(us(wake.min(50)));
+            let mut waiter = Waiter::default();
+            for _ in 0..10_000 {
+                waiter.begin();
+                waiter.end(us(90), terms);
+            }
+            let share = waiter.spun.as_secs_f64();
+            assert!(share < 0.006, "{share} of a second, where a wake-up takes {wake} us");
+        }
+    }
+
+    /// A wait that becomes short is seen while it is slept through.
+    #[test]
+    fn who_has_given_up_begins_again_when_waits_become_short() {
+        let mut waiter = Waiter::default();
+        spins(&mut waiter, 10_000, us(10_000));
+        assert!(spins(&mut waiter, 20, us(10)) >= 15);
+    }
+
+    #[test]
+    fn who_spins_stops_after_a_few_spins_when_waits_become_long() {
+        let mut waiter = Waiter::default();
+        spins(&mut waiter, 1000, us(1));
+        assert_eq!(spins(&mut waiter, 20, us(10_000)), 5);
+    }
+
+    /// Two answer each other in 10 us, and wait otherwise.
+    #[test]
+    fn two_that_wait_for_each_other_come_to_spin_both() {
+        for given_up in [[0, 0], [10_000, 0], [0, 10_000], [10_000, 10_000]] {
+            let [mut one, mut other] = given_up.map(|waits| {
+                let mut waiter = Waiter::default();
+                spins(&mut waiter, waits, us(10_000));
+                waiter
+            });
+            // When the other has begun to wait, on the clock of the one that is awake.
+            let mut since = Duration::ZERO;
+            other.begin();
+            let mut rounds = 0;
+            while !(one.spins && other.spins && rounds > 10) {
+                rounds += 1;
+                assert!(rounds < 1000, "they never meet: {:?} {:?}", one.account, other.account);
+                // One answers, and begins to wait; the other wakes from what it has waited for since then.
+                since += us(10);
+                one.begin();
+                let awake = other.end(since, TERMS);
+                since = awake - since;
+                std::mem::swap(&mut one, &mut other);
+            }
+        }
+    }
+
+    /// Somebody else had the processor meanwhile: that outweighs many spins that pay.
+    #[test]
+    fn a_spin_that_lost_the_processor_is_paid_for_by_many_short_waits() {
+        let mut waiter = Waiter::default();
+        spins(&mut waiter, 1000, us(10));
+        waiter.account.spun(us(3000), true, TERMS);
+        assert_eq!(spins(&mut waiter, 180, us(10)), 0);
+        assert!(spins(&mut waiter, 200, us(10)) > 180);
+    }
+
+    #[test]
+    fn no_time_is_too_long() {
+        let mut waiter = Waiter::default();
+        waiter.account.spun(Duration::MAX, false, TERMS);
+        waiter.account.spun(Duration::MAX, true, Terms::fixed(Duration::MAX));
+        waiter.account.slept(Duration::MAX, TERMS);
+        assert!(!waiter.account.has_credit());
+    }
+}
