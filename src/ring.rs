@@ -1,31 +1,30 @@
 //! Rings: the bounded queue of framed bytes between the two ends of a pipe.
 //!
-//! What crosses a ring is bytes as they stand on the wire, not messages: the [`Producer`] frames each
-//! message into a block, and the [`Consumer`] reads published ranges of blocks, either byte by byte
-//! for the kernel ([`Consumer::slices`], [`Consumer::consume`]) or frame by frame for a socket
-//! ([`Consumer::pop`], or [`Consumer::pop_if`] to look before anything is copied). Large bodies are
-//! not copied but queued by reference; so is what an [`Encoder`] has framed once for many rings.
+//! A ring carries bytes as they are on the wire, not messages: the [`Producer`] frames each message into a
+//! block, and the [`Consumer`] reads published ranges of blocks, either byte by byte for the kernel
+//! ([`Consumer::slices`], [`Consumer::consume`]) or frame by frame for a socket ([`Consumer::pop`], or
+//! [`Consumer::pop_if`] to inspect a message before anything is copied). Large bodies are queued by reference
+//! instead of copied, and so are messages that an [`Encoder`] has framed once for many rings.
 //!
-//! Owns the bytes in between, their number, and two sleep-and-wake handshakes: the consumer that has
-//! found nothing ([`Consumer::arm`], answered by [`Wake`]) and the producer that has found no room
-//! or not yet silence ([`Producer::has_room`], [`Ring::drained`], answered by [`Taken::room`]). Does
-//! not know whom it wakes: whoever gets the answer rings the bell.
+//! Owns the queued bytes, their number, and two sleep-and-wake hand-shakes: that of the consumer that has
+//! found nothing ([`Consumer::arm`], answered by [`Wake`]) and that of the producer that has found no room,
+//! or not yet silence ([`Producer::has_room`], [`Ring::drained`], answered by [`Taken::room`]). The ring does
+//! not know whom it wakes: the thread that gets the answer rings the bell.
 //!
-//! There is one [`Producer`], and its methods take `&mut self`. The consumer's half is behind a flag
-//! and may be kept during a system call, since no producer ever waits for it.
+//! There is one [`Producer`], whose methods take `&mut self`. The consumer's half is behind a flag and may be
+//! held during a system call, since no producer ever waits for it.
 //!
 //! ```text
 //!   nodes      [ Block: prefix body prefix body ... ] -> [ Bytes: a large body ] -> [ Block: ...
 //!                             ^ position (consumer)             word (producer) ^
 //! ```
 //!
-//! The bytes stand in a list of segments, the nodes. A position is the number of bytes that ever went
-//! past; it only grows. One word has the producer's position, and in its lowest bits whether the
-//! consumer sleeps and whether the ring is closed. So a push is published, and learns whom to wake
-//! and whether it came too late, in one locked instruction, and neither a push nor a close needs to
-//! look twice. What is below the published position never changes; what is above it is the
-//! producer's alone. Frames are published whole, and each lies whole in one segment, or its prefix
-//! and header end a segment and its body is the next.
+//! The bytes are in a list of segments, the nodes. A position is the number of bytes that ever passed; it
+//! only grows. One word has the producer's position, and in its lowest bits whether the consumer sleeps and
+//! whether the ring is closed. So one locked instruction publishes a push, and tells it whether to wake the
+//! consumer and whether it came too late; neither a push nor a close needs a second check. Bytes below the
+//! published position never change; those above it belong to the producer. Frames are published whole, and
+//! each lies whole in one segment, or its prefix and header end a segment and its body is the next.
 //!
 //! This file has the parts with `unsafe` in them: [`Block`]s, the list of [`Node`]s from both ends
 //! ([`Inlet`], [`Outlet`]), and the flag on the half. On top of them, without: `producer`,
@@ -71,27 +70,28 @@ pub(crate) use encoder::Encoder;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
 pub(crate) use producer::{Producer, new, unused};
 
-/// From this length on a body is queued by reference. Measured for the prototype: copying is ahead
-/// up to 4 KiB and level at 16 KiB, where a reference still pins what may be a larger block.
+/// Queue bodies of at least this length by reference. Measured for the prototype: copying is faster up to 4
+/// KiB and level at 16 KiB, where a reference may pin a larger block.
 const BY_REFERENCE: usize = 16 * 1024;
 
-/// Size of the first block of a ring that had none: for a connection that carries a message now and
-/// then. In a model a block holds two small messages, so that it is full soon.
+/// The size of the first block of a ring, enough for a connection that carries a message now and then. In a
+/// model a block holds two small messages, so that it is soon full.
 const FIRST_BLOCK: usize = if cfg!(loom) { 18 } else { 256 };
-/// The smallest block that is filled again from its start: with less, a pipe on which messages go
-/// singly would begin a segment for every few of them.
+/// Refill blocks of at least this size from their start. A smaller block would make a pipe that carries single
+/// messages begin a segment for every few of them.
 const LASTING_BLOCK: usize = if cfg!(loom) { FIRST_BLOCK } else { 2 * 1024 };
-/// How much larger each block is than the one before: 256 bytes, 2, 16, then 64 KiB.
+/// The growth of each block over the one before: 256 bytes, 2, 16, then 64 KiB.
 const BLOCK_GROWTH: usize = 8;
-/// Size of the blocks of a busy ring.
+/// The size of the blocks of a busy ring.
 const LARGEST_BLOCK: usize = if cfg!(loom) { FIRST_BLOCK } else { 64 * 1024 };
 
 /// Bodies below this length are copied out of their block when popped: cheaper than sharing it.
 const COPY_OUT: usize = 4 * 1024;
-/// A slice keeps its whole block alive, so a body that is a smaller part of it is copied out.
+/// Copy a body out if it is a smaller part of its block than one in this many, since a slice keeps the whole
+/// block alive.
 const LEAST_PART: usize = 16;
 
-/// No block that a run lies in when it is queued by reference is larger, unless the run is.
+/// The largest block from which a run of frames is queued by reference, unless the run itself is larger.
 pub(crate) const READ_BLOCK: usize = 256 * 1024;
 
 /// Bits of [`Tail::word`] below the position.
@@ -106,11 +106,11 @@ const ROOM: u8 = 1;
 /// or until it is empty.
 const SILENCE: u8 = 2;
 
-/// The end of a segment to which more may be added.
+/// The end of a segment that may still grow.
 const OPEN: u64 = u64::MAX;
 
-/// How much a ring holds. It is full when either bound is reached, but never while it is empty: a
-/// message of any size gets in then. So it holds at most one message more than `bytes` allows.
+/// How much a ring holds. It is full when either bound is reached, but never while it is empty: an empty ring
+/// takes a message of any size. So it holds at most one message more than `bytes` allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// Number of messages.
@@ -119,7 +119,7 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
-/// What has been pushed and not been consumed. A message counts until its last byte is consumed.
+/// What was pushed and not yet consumed. A message counts until its last byte is consumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Queued {
     /// Number of messages.
@@ -128,7 +128,7 @@ pub(crate) struct Queued {
     pub(crate) bytes: u64,
 }
 
-/// Why a ring took nothing.
+/// Why a ring refused a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushRefusal {
     /// The ring is full. The order for room is placed: a [`Taken::room`] follows.
@@ -137,7 +137,7 @@ pub(crate) enum PushRefusal {
     Closed,
 }
 
-/// Whether the consumer had gone to sleep: if so, its bell has to be rung, once, by whoever is told.
+/// Whether the consumer had gone to sleep. If so, the caller must ring its bell, once.
 #[must_use = "a consumer that sleeps is only woken by its bell"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wake(pub(crate) bool);
@@ -150,8 +150,8 @@ pub(crate) struct Taken {
     pub(crate) messages: u64,
     /// Length of these SP messages in bytes.
     pub(crate) bytes: u64,
-    /// A producer that found no room, or not yet silence, now has it: its bell has to be rung. It may
-    /// have found it by itself at the same time; then the bell is rung in vain.
+    /// Whether a producer that had found no room, or not yet silence, now has it: its bell must be rung. The
+    /// producer may have found it by itself at the same time; then the bell is rung in vain.
     pub(crate) room: bool,
 }
 
@@ -161,35 +161,35 @@ pub(crate) struct Ring {
     head: Head,
 }
 
-/// What the producer stores, and others load when they have to: a cache line of its own.
+/// What the producer stores, and others load when they have to. Has cache lines of its own.
 #[repr(align(64))]
 struct Tail {
     /// The published position, and the flags below it.
     word: AtomicU64,
-    /// Messages that were ever pushed, or just are. Stored before `word`.
+    /// The messages ever pushed, including one being pushed. Stored before `word`.
     messages: AtomicU64,
     /// Their length in bytes. Stored before `word`.
     bytes: AtomicU64,
     /// The oldest node, for a consumer that has none. Stored before `word`.
     first: AtomicPtr<Node>,
-    /// Where the consumer puts blocks that it has done with.
+    /// For blocks that the consumer no longer needs.
     shelf: Shelf,
-    /// Never changes. Here, since the consumer needs it only when it looks for orders.
+    /// Never changes. It is here because the consumer needs it only when it checks for orders.
     bounds: Bounds,
-    /// Processors fetch cache lines in pairs: the other of ours must not be one of the consumer's.
+    /// Processors fetch cache lines in pairs: the second line of this pair must not be one of the consumer's.
     _apart: [u64; 8],
 }
 
 /// What the holder of the half stores, and the producer loads when the ring seems full.
 #[repr(align(64))]
 struct Head {
-    /// Messages that have ever left. Only the holder of the half stores here.
+    /// The messages that ever left. Only the holder of the half stores here.
     messages: AtomicU64,
     /// Their length in bytes. Stored before `messages` and loaded after.
     bytes: AtomicU64,
     /// What the producer waits for.
     orders: AtomicU8,
-    /// Somebody holds the half.
+    /// Whether a thread holds the half.
     taken: AtomicBool,
     framing: Framing,
     half: UnsafeCell<Half>,
@@ -236,8 +236,8 @@ impl Ring {
         true
     }
 
-    /// Ends the taking of pushes. What is inside can still be consumed. Wakes nobody: whoever closes
-    /// rings the bells that need it.
+    /// Closes the ring for pushes. What is queued can still be consumed. Wakes nobody: the caller rings the
+    /// bells.
     pub(crate) fn close(&self) {
         self.tail.word.fetch_or(CLOSED, Ordering::AcqRel);
     }
@@ -248,7 +248,7 @@ impl Ring {
         self.tail.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// What is in the ring. Exact when nobody is at work, and never less than nothing.
+    /// What is in the ring. Exact while neither end is at work, and never negative.
     #[inline]
     pub(crate) fn queued(&self) -> Queued {
         let departed = self.departed();
@@ -260,19 +260,19 @@ impl Ring {
         self.head.orders.load(Ordering::Relaxed) != 0
     }
 
-    /// How much it holds before it is full.
+    /// The bounds of the ring.
     #[inline]
     pub(crate) fn bounds(&self) -> Bounds {
         self.tail.bounds
     }
 
-    /// The consumer's half, unless somebody else has it. Never waits.
+    /// Takes the consumer's half, unless another thread has it. Never waits.
     #[inline]
     pub(crate) fn try_consumer(&self) -> Option<Consumer<'_>> {
         Held::try_new(self).map(Consumer::new)
     }
 
-    /// The consumer's half, as soon as nobody else has it.
+    /// Takes the consumer's half, as soon as no other thread has it.
     pub(crate) fn consumer(&self) -> Consumer<'_> {
         let backoff = Backoff::new();
         loop {
@@ -290,7 +290,7 @@ impl Ring {
         Queued { messages, bytes }
     }
 
-    /// All that has ever left.
+    /// Everything that ever left.
     #[inline]
     pub(crate) fn departed(&self) -> Queued {
         // Pairs with the stores in `depart`: the bytes seen are at least those of the messages seen.
@@ -314,7 +314,7 @@ impl fmt::Debug for Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // So that a body whose destructor panics does not keep the others.
+        // So that a body whose destructor panics does not keep the others from being dropped.
         let _bodies = body::put_off();
         let half = self.head.half.get_mut();
         // SAFETY: nobody else has the ring any more, so all nodes are ours. They form a list that
@@ -332,8 +332,8 @@ impl Drop for Ring {
 }
 
 impl Head {
-    /// Has the consumer tell when `order` is met. What it has counted before it sees the order, a look
-    /// from now on shows.
+    /// Orders the consumer to tell when `order` is met. A check after this shows everything that the consumer
+    /// has counted before it sees the order.
     fn order(&self, order: u8) {
         self.orders.fetch_or(order, Ordering::AcqRel);
         fence(Ordering::SeqCst); // pairs with the one in `has_orders`
@@ -346,14 +346,14 @@ impl Head {
         }
     }
 
-    /// Whether the producer may wait for what has been counted by now.
+    /// Whether the producer may wait for what the consumer has counted so far.
     #[inline]
     fn has_orders(&self) -> bool {
         fence(Ordering::SeqCst); // pairs with the one in `order`
         self.orders.load(Ordering::Relaxed) != 0
     }
 
-    /// Counts what has left. For the holder of the half: nobody else stores.
+    /// Counts what has left. Only for the holder of the half, since nobody else stores here.
     #[inline]
     fn depart(&self, messages: u64, bytes: u64) {
         let bytes = self.bytes.load(Ordering::Relaxed) + bytes;
@@ -375,7 +375,7 @@ impl Bounds {
         Self { messages: messages.saturating_mul(2), bytes: bytes.saturating_mul(2) }
     }
 
-    /// Whether so much is queued that seven eighths of either bound are used up.
+    /// Whether the queued messages use up seven eighths of either bound.
     pub(crate) fn nearly_reached_by(self, queued: Queued) -> bool {
         let most = |bound: usize| widen(bound - bound / 8);
         queued.messages >= most(self.messages) || queued.bytes >= most(self.bytes)
@@ -403,7 +403,7 @@ impl Queued {
 struct Block {
     bytes: NonNull<u8>,
     size: usize,
-    /// Some of the bytes were given out of the ring, and may be read for as long as anybody likes.
+    /// Whether some of the bytes were lent out of the ring, and may be read at any later time.
     lent: AtomicBool,
     /// One for each byte: loom cannot watch the bytes themselves.
     #[cfg(loom)]
@@ -455,14 +455,14 @@ impl Drop for Block {
     }
 }
 
-/// The one that fills a block: the first `len` bytes are filled, and only the others are written.
+/// Fills a block: the first `len` bytes are filled, and only the others are written.
 struct Writer {
     block: Counted<Block>,
     len: usize,
 }
 
 impl Writer {
-    /// A writer of a block to which nobody else refers.
+    /// Makes the writer of a block to which nobody else refers.
     fn new(mut block: Counted<Block>) -> Self {
         let fresh = Counted::get_mut(&mut block).expect("a block has one writer");
         fresh.lent = AtomicBool::new(false);
@@ -526,14 +526,14 @@ fn total<const N: usize>(parts: &[&[u8]; N]) -> usize {
     parts.iter().map(|part| part.len()).sum()
 }
 
-/// What a [`Writer`] has just filled. Only a writer makes one.
+/// Bytes that a [`Writer`] has just filled. Only a writer makes one.
 struct Filled<'w> {
     block: &'w Counted<Block>,
     start: *const u8,
     len: usize,
 }
 
-/// Some filled bytes of a block, for as long as anybody likes.
+/// Some filled bytes of a block, which may be kept for any time.
 struct Span {
     _block: Counted<Block>,
     at: *const u8,
@@ -553,8 +553,8 @@ impl AsRef<[u8]> for Span {
     }
 }
 
-/// A few blocks that the consumer has done with, for the producer to fill again: a stream needs no
-/// new memory for each block. Two: one is being filled and one read while they are exchanged.
+/// Blocks that the consumer no longer needs, for the producer to refill, so that a stream allocates no block
+/// anew. Two: one is being filled and one read while they are exchanged.
 struct Shelf([AtomicPtr<Block>; 2]);
 
 impl Shelf {
@@ -562,7 +562,7 @@ impl Shelf {
         Self([AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())])
     }
 
-    /// Keeps `block` if there is a place and nobody else refers to it. For the holder of the half.
+    /// Keeps `block` if there is room and nobody else refers to it. For the holder of the half.
     fn put(&self, mut block: Counted<Block>) {
         if block.size > LARGEST_BLOCK || Counted::get_mut(&mut block).is_none() {
             return;
@@ -604,11 +604,11 @@ impl Drop for Shelf {
     }
 }
 
-/// A segment: a contiguous range of bytes, behind which the next node goes on.
+/// A segment: a contiguous range of bytes. The next node continues where it ends.
 ///
-/// The producer makes it and links it, and writes `end` and `next` until it has published something
-/// behind it; the consumer looks at it once something in it or behind it is published, and frees it
-/// when something behind it is.
+/// The producer makes and links a node, and writes `end` and `next` until it has published something behind
+/// it. The consumer reads a node once something in it or behind it is published, and frees it when something
+/// behind it is.
 struct Node {
     source: Source,
     /// Where its bytes begin.
@@ -625,7 +625,7 @@ enum Source {
 }
 
 impl Source {
-    /// How much memory it keeps alive.
+    /// The bytes of memory that it keeps alive.
     fn pins(&self) -> usize {
         match self {
             Self::Block(block) => block.size,
@@ -650,13 +650,13 @@ unsafe fn drop_nodes(mut node: *mut Node) {
 /// The producer's end of the list: writes bytes behind those that are published.
 struct Inlet {
     ring: Arc<Ring>,
-    /// The last node, if there is any. The consumer does not free it, since nothing is behind it.
+    /// The last node, if there is one. The consumer does not free it, since nothing is behind it.
     node: *mut Node,
-    /// Right behind the last byte of the last node, if more may be added there.
+    /// Just behind the last byte of the last node, if more may be added there.
     reach: *const u8,
     /// The block that `reach` is in; the node counts it.
     reach_in: *const Block,
-    /// Of the last byte written.
+    /// The position behind the last byte written.
     position: u64,
     writer: Option<Writer>,
 }
@@ -691,7 +691,7 @@ impl Inlet {
         Mark { node: self.node, position: self.position }
     }
 
-    /// Appends `parts`, all in one segment. Part of each push, wherever that is compiled.
+    /// Appends `parts`, all in one segment. Inlined into each push.
     #[inline(always)]
     fn write<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let len = total(&parts);
@@ -707,13 +707,13 @@ impl Inlet {
         self.extend(start, len);
     }
 
-    /// Whether `filled` goes on where the last segment ends.
+    /// Whether `filled` begins where the last segment ends.
     #[inline]
     fn goes_on(&self, filled: &Filled<'_>) -> bool {
         self.reach == filled.start && ptr::eq(self.reach_in, &**filled.block)
     }
 
-    /// Appends what is filled already, in our own block or in another's.
+    /// Appends bytes that are already filled, in our own block or in another's.
     fn refer(&mut self, filled: &Filled<'_>) {
         let &Filled { block, start, len } = filled;
         if !self.goes_on(filled) {
@@ -745,8 +745,8 @@ impl Inlet {
         self.seal();
     }
 
-    /// Publishes what is written, and counts it as what makes up `pushed`. Yields whether the consumer
-    /// slept. A closed ring takes only what is `forced` on it: `None` if it takes nothing.
+    /// Publishes what is written; `pushed` is the new count. Returns whether the consumer slept. A closed
+    /// ring takes only what is `forced` on it: `None` if it takes nothing.
     #[inline]
     fn publish(&mut self, pushed: Queued, forced: bool) -> Option<bool> {
         let tail = &self.ring.tail;
@@ -767,7 +767,7 @@ impl Inlet {
         }
     }
 
-    /// Takes back what was written since `mark` and is not published. `pushed` is what counts again.
+    /// Takes back what was written since `mark` and not published; `pushed` is the count before that.
     fn cut(&mut self, mark: Mark, pushed: Queued) {
         self.position = mark.position;
         self.ring.tail.messages.store(pushed.messages, Ordering::Relaxed);
@@ -788,7 +788,7 @@ impl Inlet {
         self.seal();
     }
 
-    /// Ends the last segment where it is.
+    /// Ends the last segment at the current position.
     fn seal(&mut self) {
         self.reach = ptr::null();
         self.reach_in = ptr::null();
@@ -815,7 +815,7 @@ impl Inlet {
         self.node = node;
     }
 
-    /// Sees to room for `len` bytes in one piece.
+    /// Makes room for `len` bytes in one piece.
     #[cold]
     fn change_block(&mut self, len: usize) {
         if self.rewind(len) {
@@ -832,8 +832,8 @@ impl Inlet {
         self.writer = Some(Writer::new(spare.unwrap_or_else(|| Block::new(size))));
     }
 
-    /// Fills the block again that is full now, if it is large enough and all of it was consumed: a
-    /// pipe on which messages go singly stays within the few cache lines of its first block.
+    /// Refills the full block from its start, if it is large enough and all of it was consumed: so a pipe
+    /// that carries single messages stays within the few cache lines of its first block.
     fn rewind(&mut self, len: usize) -> bool {
         let Some(writer) = &mut self.writer else { return false };
         let tail = &self.ring.tail;
@@ -877,14 +877,14 @@ impl Inlet {
     }
 }
 
-/// Size of the block after one of `size`, or of the first if that is 0.
+/// The size of the block after one of `size`, or of the first if `size` is 0.
 fn next_size(size: usize) -> usize {
     size.saturating_mul(BLOCK_GROWTH).clamp(FIRST_BLOCK, LARGEST_BLOCK)
 }
 
 /// The consumer's end of the list. Kept in the half, and used through [`Held`], which has the ring.
 struct Outlet {
-    /// The node that has `position`, or has it as its end. Null before the first.
+    /// The node that contains `position` or ends there. Null before the first.
     node: *mut Node,
     /// Where the byte at `position` is, if it is before `limit`.
     at: *const u8,
@@ -892,7 +892,7 @@ struct Outlet {
     position: u64,
     /// Up to here the bytes are contiguous, and published.
     limit: u64,
-    /// What was published when last looked at.
+    /// The published position when last read.
     known: u64,
 }
 
@@ -910,7 +910,7 @@ impl Outlet {
     }
 }
 
-/// The consumer's half, held. Gives it back when dropped.
+/// The consumer's half, held by a thread. Dropping this gives it back.
 struct Held<'r> {
     ring: &'r Ring,
     half: ManuallyDrop<MutPtr<Half>>,
@@ -944,7 +944,7 @@ impl<'r> Held<'r> {
         self.ring.position()
     }
 
-    /// Sees to it that there are bytes before the limit; `false` if all that is published is consumed.
+    /// Moves on until there are bytes before the limit; `false` if everything published is consumed.
     #[inline]
     fn refill(&mut self) -> bool {
         let ring = self.ring;
@@ -985,8 +985,8 @@ impl<'r> Held<'r> {
         }
     }
 
-    /// The bytes at the front of the list, as far as they are contiguous: at least one frame up to
-    /// its header, between frames. Empty when [`refill`](Self::refill) has found nothing.
+    /// The contiguous bytes at the front of the list: between frames, at least one frame up to its header.
+    /// Empty if [`refill`](Self::refill) has found nothing.
     #[inline]
     fn front(&self) -> &[u8] {
         let outlet = &self.peek().outlet;
@@ -1009,14 +1009,14 @@ impl<'r> Held<'r> {
         }
     }
 
-    /// Looks how much is published, and sees to it that there are bytes before the limit.
+    /// Reads the published position, and moves on until there are bytes before the limit.
     fn refresh(&mut self) -> bool {
         self.half().outlet.known = self.position();
         self.refill()
     }
 
-    /// Lists what was published when last refreshed and is not consumed, in as many slices as `out`
-    /// has places.
+    /// Lists what was published at the last refresh and is not consumed, in at most as many slices as `out`
+    /// has.
     fn list<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let outlet = &self.peek().outlet;
         let known = outlet.known;
@@ -1069,7 +1069,7 @@ impl<'r> Held<'r> {
         }
     }
 
-    /// Takes off `skip` bytes and `len` more, which all are in the front; yields a copy of the latter.
+    /// Takes off `skip` bytes and `len` more, all in the front; returns a copy of the latter.
     #[inline]
     fn copy_out(&mut self, skip: usize, len: usize) -> Bytes {
         let body = Bytes::copy_from_slice(&self.front()[skip..skip + len]);
@@ -1079,8 +1079,7 @@ impl<'r> Held<'r> {
         body
     }
 
-    /// The first `len` bytes of the front as a body: a copy where a reference would pin too much for
-    /// too little.
+    /// The first `len` bytes of the front as a body: a copy if a reference would pin too much memory.
     fn body(&self, len: usize) -> Body {
         if len < COPY_OUT {
             return Bytes::copy_from_slice(&self.front()[..len]).into();
@@ -1112,13 +1111,13 @@ impl<'r> Held<'r> {
         }
     }
 
-    /// Sets the mark of the sleeper, if nothing is published that is not consumed.
+    /// Marks the consumer as asleep, if everything published is consumed.
     fn sleep(&mut self) -> bool {
         let position = self.half().outlet.position;
         let word = &self.ring.tail.word;
         let mut seen = word.load(Ordering::Acquire);
         while seen >> FLAGS == position {
-            // On the very word that a push changes: it is either before the sleep or wakes.
+            // On the same word that a push changes: the push either comes before the sleep, or wakes.
             match word.compare_exchange(seen, seen | ASLEEP, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,

@@ -1,18 +1,18 @@
 //! The consumer's half of a ring: by bytes for a connection, by frames for a socket.
 //!
-//! Owns where the consumer is within a frame, what is kept of a frame when those behind it are taken
-//! out of turn, and when it looks for what the producer waits for.
+//! Owns the consumer's position within a frame, what is kept of a frame when those behind it are taken out of
+//! order, and the rule by which it checks for orders of the producer.
 //!
-//! That look needs a fence, which would cost more than all the rest of a small message. So it is not
-//! made for each one, but when all that is known to be published is used up, and whenever an eighth
-//! of either bound has departed since the last. No order is missed for that:
+//! That check needs a fence, which would cost more than everything else for a small message. So the consumer
+//! does not check for each message, but when everything known to be published is used up, and whenever an
+//! eighth of either bound has departed since the last check. It misses no order by that:
 //!
-//! * An order for silence is met by the departure of the last message, and then all is used up.
+//! * An order for silence is met by the departure of the last message, and then everything is used up.
 //! * An order for room is placed by a producer which, after its own fence, finds the ring full by the
-//!   departures it sees. Those are at least the ones before the consumer's last look that came before
-//!   that fence in the order of all fences. From there to half full it is half a bound at least, so a
-//!   later look falls into it, or upon its end: and that look sees the order. Once seen, an order is
-//!   compared with what is queued at each departure, by a load without a fence.
+//!   departures that it sees. It sees at least those before the last check whose fence came before its own.
+//!   From there to half full at least half a bound must depart, so a later check falls into that time, or at
+//!   its end, and sees the order. Once seen, an order is compared with what is queued at each departure, by a
+//!   load without a fence.
 
 use std::io::IoSlice;
 
@@ -25,7 +25,7 @@ use crate::sync::Ordering;
 use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::{Framing, widen};
 
-/// A producer's order is looked for whenever this part of a bound has departed.
+/// Check for an order of the producer whenever one in this many parts of a bound has departed.
 const LOOK: usize = 8;
 
 /// What only the consumer touches.
@@ -34,9 +34,9 @@ pub(super) struct Half {
     pub(super) outlet: Outlet,
     /// The first frame, if some of its bytes are consumed.
     begun: Option<Begun>,
-    /// What is left of the first frame, if those behind it were taken out of turn.
+    /// The remainder of the first frame, if those behind it were taken out of order.
     kept: Vec<Body>,
-    /// How much may depart until the next look for orders.
+    /// How much may depart until the next check for orders.
     unlooked: Queued,
 }
 
@@ -59,8 +59,8 @@ impl Half {
 
 /// The consumer's half, held.
 ///
-/// A ring is read by bytes or by frames. Who must change from bytes to frames does so between two
-/// frames: there is nothing to pop while one is partly consumed.
+/// A ring is read by bytes or by frames. Change from bytes to frames only between two frames: there is
+/// nothing to pop while one is partly consumed.
 pub(crate) struct Consumer<'r> {
     held: Held<'r>,
 }
@@ -70,8 +70,8 @@ impl<'r> Consumer<'r> {
         Self { held }
     }
 
-    /// Lists the first published bytes exactly as they go on the wire, in as many slices as `out`
-    /// has places; yields the number of slices.
+    /// Lists the first published bytes exactly as they go on the wire, in at most as many slices as `out`
+    /// has; returns the number of slices.
     pub(crate) fn slices<'a>(&'a mut self, out: &mut [IoSlice<'a>]) -> usize {
         let more = self.held.refresh();
         let kept = &self.held.peek().kept;
@@ -91,7 +91,7 @@ impl<'r> Consumer<'r> {
         let mut taken = Taken::default();
         let mut rest = n;
         while rest > 0 {
-            // The short way first: whole frames that lie in one piece.
+            // The fast path first: whole frames that lie in one piece.
             rest -= self.consume_whole(rest, &mut taken);
             if rest == 0 {
                 break;
@@ -111,8 +111,8 @@ impl<'r> Consumer<'r> {
         self.account(taken)
     }
 
-    /// Takes off the frames that lie whole in the first `n` bytes of the front; yields their length.
-    /// Nearly all of a stream of small messages goes this way.
+    /// Takes off the frames that lie whole in the first `n` bytes of the front; returns their length. Nearly
+    /// all small messages of a stream go this way.
     fn consume_whole(&mut self, n: usize, taken: &mut Taken) -> usize {
         let half = self.held.peek();
         if half.begun.is_some() || !half.kept.is_empty() {
@@ -132,8 +132,8 @@ impl<'r> Consumer<'r> {
         len
     }
 
-    /// The next message, without its prefix; `None` when there is none, or when it was begun by
-    /// [`consume`](Self::consume).
+    /// Takes the next message, without its prefix; `None` if there is none, or [`consume`](Self::consume) has
+    /// begun it.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
         let payload = self.next_payload()?;
@@ -145,8 +145,8 @@ impl<'r> Consumer<'r> {
 
     /// Skips messages until `judge` wants one taken or left, or until there are no more.
     ///
-    /// `judge` is shown each message where it lies, in two parts of which the first is nearly always
-    /// empty. What is skipped costs no copy and is told with the rest: `Taken` has all that has left.
+    /// `judge` sees each message where it lies, in two parts of which the first is nearly always empty.
+    /// Skipped messages are not copied, and are counted in `Taken` with the others.
     #[inline]
     pub(crate) fn pop_if(
         &mut self,
@@ -171,15 +171,15 @@ impl<'r> Consumer<'r> {
         (picked, self.account(taken))
     }
 
-    /// Goes to sleep if the ring is empty: the next push then says [`Wake`](super::Wake). `false`
-    /// when there is something, and the caller goes on.
+    /// Goes to sleep if the ring is empty: the next push then returns [`Wake`](super::Wake). `false`: there
+    /// is something, and the caller must go on.
     #[inline]
     pub(crate) fn arm(&mut self) -> bool {
         self.held.half().kept.is_empty() && self.held.sleep()
     }
 
-    /// Takes out every whole message, and leaves what [`consume`](Self::consume) has begun. For a
-    /// closed ring, whose messages are to go another way.
+    /// Takes out every whole message, except one that [`consume`](Self::consume) has begun. For a closed
+    /// ring, whose messages go to another peer.
     pub(crate) fn reclaim(&mut self) -> Vec<Frame> {
         let (mut frames, mut taken) = (Vec::new(), Taken::default());
         self.behind_begun(|this| {
@@ -192,10 +192,10 @@ impl<'r> Consumer<'r> {
         frames
     }
 
-    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`;
-    /// yields how many.
+    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`; returns how
+    /// many.
     ///
-    /// The orders of the producer stay: it is the one that calls, and a push follows.
+    /// The orders of the producer stay: it is the caller, and a push follows.
     pub(super) fn evict(&mut self, bounds: Bounds, pushed: Queued) -> u64 {
         let ring = self.held.ring;
         let mut queued = pushed.since(ring.departed());
@@ -228,7 +228,7 @@ impl<'r> Consumer<'r> {
         self.framing().payload_len(self.held.front())
     }
 
-    /// The first frame: what was begun, or what the prefix at the front says.
+    /// The first frame: the one begun, or the one of the prefix at the front.
     fn first(&mut self) -> Option<Begun> {
         if let Some(begun) = self.held.half().begun {
             return Some(begun);
@@ -308,7 +308,7 @@ impl<'r> Consumer<'r> {
         half.begun = Some(begun);
     }
 
-    /// The first `n` bytes, apart from the rest.
+    /// Takes out the first `n` bytes, to be consumed later.
     fn set_aside(&mut self, n: usize) -> Vec<Body> {
         let mut pieces = Vec::new();
         let mut rest = n;
@@ -321,7 +321,7 @@ impl<'r> Consumer<'r> {
         pieces
     }
 
-    /// Counts what was consumed, and looks for orders when it is time.
+    /// Counts what was consumed, and checks for orders when it is time.
     #[inline]
     fn account(&mut self, mut taken: Taken) -> Taken {
         if taken.messages > 0 {
@@ -337,7 +337,7 @@ impl<'r> Consumer<'r> {
         taken
     }
 
-    /// Whether it is time to look for orders, as the head of this file has it.
+    /// Whether it is time to check for orders, by the rule at the head of this file.
     #[inline]
     fn is_due(&mut self, taken: Taken) -> bool {
         let half = self.held.half();
@@ -355,7 +355,7 @@ impl<'r> Consumer<'r> {
         true
     }
 
-    /// Whether an order of the producer is met by what is queued. It is told once.
+    /// Whether an order of the producer is met by what is queued. Says so once.
     fn meet_orders(&self) -> bool {
         let ring = self.held.ring;
         let queued = ring.queued();

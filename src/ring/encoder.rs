@@ -1,10 +1,9 @@
 //! Messages that are framed once and queued in many rings.
 //!
-//! Owns the blocks that a broadcaster fills and its subscribers' rings refer to. Each ring bounds the
-//! bytes it queues, not the blocks it pins by them; but it refers only to messages that follow the
-//! one before in the encoder's own order, and copies those that stand alone. So it never pins more
-//! than one block for every two messages, and one that takes all messages pins little more than what
-//! it queues.
+//! Owns the blocks that a broadcaster fills and its subscribers' rings refer to. Each ring bounds the bytes
+//! that it queues, not the blocks that they pin. But it refers only to messages that follow one another in
+//! the encoder's order, and copies single ones. So it never pins more than one block for every two messages,
+//! and a ring that takes all messages pins little more than it queues.
 
 use std::collections::VecDeque;
 
@@ -69,7 +68,7 @@ impl<'e> Copies<'e> {
     }
 }
 
-/// What frames messages for many rings at once.
+/// Frames messages for many rings at once.
 pub(crate) struct Encoder {
     /// Differs between encoders.
     id: u64,
@@ -99,7 +98,7 @@ pub(super) struct Parts<'e> {
     pub(super) body: &'e Bytes,
 }
 
-/// The place of a message in the order of its encoder.
+/// The number of a message in the order of its encoder.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Number {
     encoder: u64,
@@ -138,15 +137,15 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Takes memory when there is something to frame.
+    /// Makes an encoder, which allocates when there is something to frame.
     pub(crate) fn new() -> Self {
         static LAST: statics::AtomicU64 = statics::AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         Self { id, writer: None, full: VecDeque::new(), messages: 0 }
     }
 
-    /// Frames the message `header` then `body` for rings of `framing`. Those of another framing take
-    /// it too, by a copy.
+    /// Frames the message `header` then `body` for rings of `framing`. Rings of another framing accept it
+    /// too, by a copy.
     pub(crate) fn encode<'e>(
         &'e mut self,
         framing: Framing,
@@ -164,7 +163,7 @@ impl Encoder {
         Encoded { framing, payload, filled, parts: Parts { header, body }, number }
     }
 
-    /// The writer, with room for `len` bytes.
+    /// Returns the writer, with room for `len` bytes.
     fn writer_of(&mut self, len: usize) -> &mut Writer {
         let writer = match self.writer.take() {
             Some(writer) if writer.room() >= len => writer,
@@ -174,7 +173,7 @@ impl Encoder {
         self.writer.insert(writer)
     }
 
-    /// Goes on in another block: the full one itself, if no ring refers to it any more.
+    /// Goes on in another block, or in the full one itself if no ring refers to it any more.
     fn change_block(&mut self, full: Writer, len: usize) -> Writer {
         let mut block = full.block;
         if block.size >= len && Counted::get_mut(&mut block).is_some() {
@@ -188,7 +187,7 @@ impl Encoder {
         Writer::new(self.recycled(size).unwrap_or_else(|| Block::new(size)))
     }
 
-    /// One of the full blocks, if it is of `size` and no ring refers to it any more.
+    /// Takes one of the full blocks, if it has `size` bytes and no ring refers to it any more.
     fn recycled(&mut self, size: usize) -> Option<Counted<Block>> {
         let free = |block: &mut Counted<Block>| Counted::get_mut(block).is_some();
         let at = self.full.iter_mut().take(LOOKED_AT).position(free)?;
@@ -201,8 +200,8 @@ impl Encoder {
 }
 
 impl super::Inlet {
-    /// Appends a message that is framed already: by reference if the last one here was the one
-    /// before it, else by a copy.
+    /// Appends a message that is already framed: by reference if the last message here was the one before it,
+    /// otherwise by a copy.
     pub(super) fn write_encoded(&mut self, encoded: &Encoded<'_>, follows: bool) {
         if follows || self.goes_on(&encoded.filled) {
             self.refer(&encoded.filled);

@@ -1,4 +1,4 @@
-//! Every interleaving of the handshakes, and of who may touch which bytes.
+//! Models of the hand-shakes, and of which thread may touch which bytes, in every interleaving.
 //!
 //! loom watches each byte of a block, the half, and who counts a block. Models have two threads and
 //! as few messages as show the case. A block holds two messages here.
@@ -62,12 +62,12 @@ fn a_producer_that_waits_for_room_or_silence_is_told() {
     }
 }
 
-/// Of sixteen messages the consumer looks for an order at every second only: the rule at the head of
+/// Of sixteen messages the consumer checks for an order only at every second: the rule at the head of
 /// `consumer.rs`.
 #[test]
 fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
     let mut builder = ::loom::model::Builder::new();
-    // Without a bound the interleavings of so many messages are out of reach.
+    // Without a bound there are too many interleavings of so many messages.
     builder.preemption_bound = Some(2);
     builder.check(|| {
         let (mut producer, ring) = ring(16);
@@ -76,7 +76,7 @@ fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
         }
         let producer = thread::spawn(move || (producer.has_room(), producer));
         let mut told = false;
-        // One is left, so all that is known is never used up.
+        // One is left, so the known messages are never used up.
         for _ in 0..15 {
             told |= pop(&ring).unwrap().room;
         }
@@ -150,7 +150,7 @@ fn what_is_listed_is_whole() {
     });
 }
 
-/// A push that meets a close is refused, or there for who has closed the ring to find.
+/// A push that meets a close is refused, or the thread that has closed the ring finds the message.
 #[test]
 fn a_push_that_meets_a_close_is_refused_or_counted() {
     for before in 0..3 {

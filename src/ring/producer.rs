@@ -1,7 +1,7 @@
 //! The producer of a ring: the one that pushes.
 //!
-//! Owns what was ever pushed, and what it knows of what has left: it looks at the consumer's cache
-//! line only when the ring seems full without.
+//! Owns the count of what was ever pushed, and what it knows of what has left: it reads the consumer's cache
+//! line only when the ring seems full otherwise.
 
 use std::fmt;
 use std::ops::Deref;
@@ -16,15 +16,13 @@ use crate::sync::Arc;
 use crate::sys::PerProcess;
 use crate::wire::frame::{Framing, widen};
 
-/// An empty ring for frames of `framing`, and its one producer. It takes memory for bytes only when
-/// there are some.
+/// Makes an empty ring for frames of `framing`, and its one producer. It allocates no memory for bytes yet.
 pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
     let ring = Arc::new(Ring::with(framing, bounds));
     (Producer::of(&ring), ring)
 }
 
-/// The ring for pipes on which nothing is ever sent. It is closed and stays empty, so all can have the
-/// same one.
+/// The ring of pipes that never send. It is closed and stays empty, so all such pipes share it.
 pub(crate) fn unused() -> (Producer, Arc<Ring>) {
     static RING: PerProcess<Arc<Ring>> = PerProcess::new(|| {
         let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
@@ -39,8 +37,8 @@ pub(crate) fn unused() -> (Producer, Arc<Ring>) {
 /// Reads as the ring itself.
 pub(crate) struct Producer {
     inlet: Inlet,
-    /// All that has ever left, when last looked at. It never shrinks, so by it the ring is at least
-    /// as full as it is.
+    /// Everything that had left when last read. It never shrinks, so by it the ring seems at least as full as
+    /// it is.
     departed: Queued,
     framing: Framing,
     /// The order for room may stand.
@@ -91,12 +89,12 @@ impl Producer {
         self.add(header.len() + body.len(), |this| this.write(header, body))
     }
 
-    /// Appends the message `header` then `body`, and makes room by dropping the oldest; yields how
-    /// many those were, which may be some though the ring was closed meanwhile.
+    /// Appends the message `header` then `body`, and makes room by dropping the oldest; returns how many,
+    /// perhaps some even if the ring was closed meanwhile.
     ///
-    /// The message that is partly consumed is kept. While the consumer is at work nothing can be
-    /// dropped, and room is near: then the ring exceeds its bounds. It is full only when it holds
-    /// twice what it may, since that work takes long if its thread is not run.
+    /// Keeps a message that is partly consumed. While the consumer is at work nothing can be dropped, but
+    /// there will soon be room: so the ring may exceed its bounds, up to twice, since that work takes long if
+    /// its thread is not scheduled.
     pub(crate) fn push_evicting(
         &mut self,
         header: &[u8],
@@ -109,14 +107,13 @@ impl Producer {
         }
     }
 
-    /// Appends a message that was framed for many rings, of which none need be copied.
+    /// Appends a message that was framed for many rings, without a copy if possible.
     pub(crate) fn push_encoded(&mut self, encoded: &Encoded<'_>) -> Result<Wake, PushRefusal> {
         self.admit()?;
         self.add(encoded.payload, |this| this.write_encoded(encoded))
     }
 
-    /// What [`push_encoded`](Self::push_encoded) does, in the way of
-    /// [`push_evicting`](Self::push_evicting).
+    /// As [`push_encoded`](Self::push_encoded), but makes room as [`push_evicting`](Self::push_evicting) does.
     pub(crate) fn push_encoded_evicting(
         &mut self,
         encoded: &Encoded<'_>,
@@ -127,19 +124,19 @@ impl Producer {
         }
     }
 
-    /// Appends `count` whole frames as they stand on the wire.
+    /// Appends `count` whole frames as they are on the wire.
     ///
-    /// They are taken in any case, even by a full or closed ring: they have left the kernel, so
-    /// there is no way back. The reader asks [`has_room`](Self::has_room) before it reads; what a
-    /// closed ring is left with shows in [`queued`](Ring::queued).
+    /// Even a full or closed ring takes them: they have left the kernel, so there is no way back. The reader
+    /// checks [`has_room`](Self::has_room) before it reads; [`queued`](Ring::queued) counts what is left in a
+    /// closed ring.
     pub(crate) fn append(&mut self, frames: &[u8], count: usize) -> Wake {
         self.inlet.write([frames]);
         self.force(count, self.payload_of(frames.len(), count))
     }
 
-    /// What [`append`](Self::append) does, without a copy. For the frames of a large read: they keep
-    /// the block alive that they lie in, of up to [`READ_BLOCK`] bytes, until the last of them is
-    /// consumed; the caller sees to it that they are a good part of it.
+    /// As [`append`](Self::append), without a copy. For the frames of a large read: they keep their block of
+    /// up to [`READ_BLOCK`] bytes alive until the last of them is consumed. The caller must make sure that
+    /// they are a good part of it.
     pub(crate) fn append_shared(&mut self, frames: Bytes, count: usize) -> Wake {
         let payload = self.payload_of(frames.len(), count);
         let size = READ_BLOCK.max(frames.len());
@@ -147,15 +144,15 @@ impl Producer {
         self.force(count, payload)
     }
 
-    /// Appends one whole SP message, of which no part need be copied. Taken in any case, as
+    /// Appends one whole SP message, without a copy, even to a full or closed ring as
     /// [`append`](Self::append) does.
     pub(crate) fn append_body(&mut self, payload: Bytes) -> Wake {
         self.write(&[], &payload);
         self.force(1, payload.len())
     }
 
-    /// Whether the ring is not full; if it is, [`Taken::room`](super::Taken::room) follows when it is
-    /// at most half full.
+    /// Whether the ring is not full. If it is, [`Taken::room`](super::Taken::room) follows when it is at most
+    /// half full.
     #[inline]
     pub(crate) fn has_room(&mut self) -> bool {
         if self.is_full() {
@@ -178,7 +175,7 @@ impl Producer {
         self.inlet.release_memory()
     }
 
-    /// Size and address of the block that is being filled; 0 without.
+    /// The size and address of the block being filled; 0 without one.
     #[cfg(test)]
     pub(super) fn block(&self) -> (usize, usize) {
         let writer = self.inlet.writer.as_ref();
@@ -217,7 +214,7 @@ impl Producer {
         bounds.reached_by(pushed.since(self.departed))
     }
 
-    /// Publishes the message of `len` bytes that `write` writes, unless the ring is closed by then.
+    /// Publishes the message of `len` bytes that `write` writes, unless the ring was closed meanwhile.
     #[inline]
     fn add(&mut self, len: usize, write: impl FnOnce(&mut Self)) -> Result<Wake, PushRefusal> {
         if self.is_closed() {
