@@ -1,10 +1,10 @@
 //! Connections: one stream from its first byte to its last.
 //!
-//! A connection begins as a stream that may not stand yet, exchanges the eight header bytes with the
-//! peer, becomes a pipe of its socket, and ends: by the peer, by us, or by an error. [`Connection`]
-//! is what the driver owns of one and reads with; what it shares with the threads that send is its
-//! [`Link`]. This file owns the phases, which step leads from one to the next, and how it ends. Until it is a
-//! pipe it is the affair of `handshake`, as a pipe that of `open`; `driver` is the driver's side.
+//! A connection begins as a stream that may not be established yet, exchanges the eight header bytes with the
+//! peer, becomes a pipe of its socket, and ends: by the peer, by us, or by an error. [`Connection`] is the
+//! driver's part of one, with which it reads; [`Link`] is the part that it shares with threads that send.
+//! This file owns the phases, the steps between them, and the end. `handshake` has the phases before the
+//! pipe, `open` the pipe, and `driver` what the driver does with connections.
 //!
 //! ```text
 //!   Opening --established--> Greeting --header right--> Asking --admitted--> Open --closed by us--> Closing
@@ -12,7 +12,7 @@
 //!      +------------------------+--- error, timeout, end of stream, no ------+-----------------------+--> ended
 //! ```
 //!
-//! Where the socket has one peer at a time, `Offered` is between Asking and Open: see `line.rs`.
+//! If the socket has one peer at a time, `Offered` is between Asking and Open: see `line.rs`.
 
 mod driver;
 mod handshake;
@@ -46,16 +46,16 @@ use open::Open;
 /// Read a connection whose peer has left for at most this many turns at once: enough for what a kernel
 /// buffers.
 const LAST_TURNS: usize = 64;
-/// How long a connection that we closed waits for the peer's end of stream, so that the kernel need
-/// not answer unread bytes with a reset, which could take data from the peer that we had sent.
+/// A connection that we closed waits this long for the peer's end of stream, so that the kernel does not
+/// answer unread bytes with a reset, which could destroy data that we had sent.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
-/// A pipe that the peer ends so soon, in milliseconds, with nothing sent, was turned away: one way to the peer
-/// and back, and as long as a callback there may take.
+/// A pipe that the peer ends within this many milliseconds, without having sent anything, was turned away:
+/// enough for a round trip, and for a callback at the peer.
 const AT_ONCE: u32 = 1000;
 
-/// A moment in milliseconds of a clock of this process's own, which turns over after 49 days. An `Instant`
-/// would be four times as large, and every connection has one.
+/// A time in milliseconds of this process's own clock, which wraps around after 49 days. An `Instant` would
+/// be four times as large, and every connection has one.
 #[derive(Clone, Copy, Debug)]
 struct Moment(u32);
 
@@ -67,38 +67,38 @@ impl Moment {
         Self(u32::try_from(millis).expect("it was cut to size"))
     }
 
-    /// Whether it was [`AT_ONCE`] ago at most.
+    /// Whether it was at most [`AT_ONCE`] ago.
     fn is_recent(self) -> bool {
         Self::now().0.wrapping_sub(self.0) < AT_ONCE
     }
 }
 
-/// What the driver owns of a connection.
+/// The driver's part of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) endpoint: Arc<EndpointCore>,
     pub(crate) maker: Maker,
-    /// Where it stands in the line of a socket that has one peer at a time. On the heap: others stand in none,
-    /// and there may be many of them.
+    /// Its position in the line of a socket that has one peer at a time. On the heap, since other connections
+    /// have none, and there may be many of them.
     pub(super) in_line: Option<Box<InLine>>,
     framing: Framing,
     phase: Phase,
     /// The handshake deadline while greeting, the deadlines of closing afterwards.
     timer: Option<Box<TimerKey>>,
-    /// The poll has said that the peer's side is finished: a short read is not the last one.
+    /// Whether the poll has reported that the peer's side is finished: a short read is then not the last one.
     read_closed: bool,
-    /// So it is, and the socket has no room now for what the peer may leave behind.
+    /// Whether it is, and the socket has no room now for what the peer may leave behind.
     is_put_off: bool,
-    /// Stands among the members of its endpoint: until it is a pipe, or over.
+    /// Whether it is among the members of its endpoint: until it is a pipe, or over.
     is_member: bool,
-    /// Stands in the driver's ready queue.
+    /// Whether it is in the driver's ready queue.
     pub(super) is_queued: bool,
     /// When it became a pipe.
     since: Moment,
     _in_progress: Option<InProgress>,
 }
 
-/// Who made a connection, and is told what becomes of it.
+/// What made a connection, and is told what becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Maker {
     /// It was accepted.
@@ -111,23 +111,22 @@ pub(crate) enum Maker {
 
 #[derive(Debug)]
 enum Phase {
-    /// We dialed; the stream does not stand yet.
+    /// We dialed; the stream is not established yet.
     Opening(Box<dyn Stream>),
     /// Header bytes are on their way.
     Greeting {
         stream: Box<dyn Stream>,
         parser: HeaderParser,
         unsent: Vec<u8>,
-        /// Ours is withheld: the socket has all the peers it can have, and one that is turned away had
-        /// better never take the connection for a pipe.
+        /// Whether ours is withheld: the socket has all the peers that it can have, and a peer that is turned
+        /// away should never mistake the connection for a pipe.
         withheld: bool,
         /// Why ours cannot be written. What the peer sent before is still being read.
         broken: Option<io::Error>,
     },
-    /// The program is asked whether it lets the peer in. Nothing is read or written until it has said so.
+    /// The program decides whether it lets the peer in. Nothing is read or written until then.
     Asking(Box<Newcomer>, Bytes),
-    /// The peer is let in, if the place that the socket has turns out to be free. Nothing is read or
-    /// written until then.
+    /// The peer is let in, if the socket turns out to have room for it. Nothing is read or written until then.
     Offered(Box<Newcomer>, Bytes),
     /// A pipe of the socket.
     Open(Open),
@@ -142,16 +141,16 @@ enum Phase {
 pub(crate) enum Fate {
     /// It goes on.
     Keep,
-    /// It stands, of all that were on the way.
+    /// It is established, the first one of its race.
     Stands,
     /// It goes on, and has more to do than this turn allowed.
     Again,
-    /// It goes on, and what is queued is to be written a little later, unless callers do so; so many
+    /// It goes on, and what is queued must be written a little later, unless callers do so. This many
     /// messages had left its send ring.
     HoldBack(u64),
     /// It has just become a pipe. More may be there to read.
     Opened,
-    /// It stands in its socket's line with its header shown.
+    /// It is in its socket's line and has shown its header.
     Offered(InLine),
     /// It is over.
     End(Ending),
@@ -160,20 +159,20 @@ pub(crate) enum Fate {
 /// Why a connection is over.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// Before it was a pipe.
+    /// It failed before it was a pipe.
     Failed(AttemptError),
     /// Our socket or the `admit` callback did not want it.
     Rejected,
-    /// As a pipe.
+    /// It was a pipe, and is lost.
     Lost(DetachReason),
-    /// As a pipe, which the peer, of this kind, ended right away. For the dialer.
+    /// It was a pipe, which the peer, of this protocol, ended right away. For the dialer.
     TurnedAway(ProtocolId),
     /// We closed it.
     Closed,
 }
 
 impl Connection {
-    /// A connection over `stream`, which stands already if it was accepted.
+    /// Makes a connection over `stream`, which is established if it was accepted.
     pub(crate) fn new(
         host: &Arc<dyn Host>,
         endpoint: Arc<EndpointCore>,
@@ -205,11 +204,11 @@ impl Connection {
         }
     }
 
-    /// Does what the poll said can be done.
+    /// Does what the poll has reported to be possible.
     pub(crate) fn on_event(&mut self, event: Reported, token: Token, cx: &mut Context) -> Fate {
-        // The poll says this once, and the reads of later turns have to know it too.
+        // The poll reports this once, and the reads of later turns need it too.
         self.read_closed |= event.read_closed;
-        // Any event of a stream that does not stand yet is about whether it does.
+        // Any event of a stream that is not established yet asks whether it is now.
         if let Phase::Opening(stream) = &self.phase {
             return match stream.established() {
                 Ok(true) => Fate::Stands,
@@ -217,17 +216,17 @@ impl Connection {
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             };
         }
-        // Writing comes first: it makes room for those who wait, and reading may take the whole turn.
+        // Writing comes first: it makes room for waiting sends, and reading may take the whole turn.
         let wrote = if event.writable { self.on_writable(token, cx) } else { Fate::Keep };
         match wrote {
-            // With more to write, reading has its turn together with that: see `go_on`.
+            // With more to write, it reads in the next turn together with that: see `go_on`.
             Fate::End(_) | Fate::Again => wrote,
             _ if event.readable || event.read_closed => self.read_besides(wrote, token, cx),
             _ => wrote,
         }
     }
 
-    /// Reads, and says what is to become of the connection after that and after writing.
+    /// Reads, and says what becomes of the connection after that and after writing.
     fn read_besides(&mut self, wrote: Fate, token: Token, cx: &mut Context) -> Fate {
         match self.read(token, cx) {
             Fate::Keep => wrote,
@@ -273,9 +272,9 @@ impl Connection {
         }
     }
 
-    /// Asks the socket whether the peer, which has left, may leave more behind now. If not, what it sent
-    /// stays in the kernel until the connection is resumed. That may include its header, whose deadline is
-    /// lifted meanwhile.
+    /// Asks the socket whether a peer that has left may leave more behind now. If not, what it sent stays in
+    /// the kernel until the connection is resumed. That may include its header, whose deadline is lifted
+    /// meanwhile.
     fn ask_for_room(&mut self, token: Token, cx: &mut Context) -> Intake {
         let waiting = cx.mailbox.postponed(token);
         let intake = match self.endpoint.host.upgrade() {
@@ -297,7 +296,7 @@ impl Connection {
             Phase::Closing { link, drained } => {
                 let fate = cx.read_buffers.fill(|block| discard(&*link.stream, block));
                 match (&fate, *drained) {
-                    // The peer has ended its side; ours may still have something to write.
+                    // The peer has ended its side; our side may still have something to write.
                     (Fate::End(Ending::Closed), false) => Fate::Keep,
                     _ => fate,
                 }
@@ -318,8 +317,8 @@ impl Connection {
         }
     }
 
-    /// Reads what there is, as far as one turn allows, without regard to what the poll has said. Says whether
-    /// the kernel had nothing more: `false` if there is more than a turn allows, or no room for it.
+    /// Reads what there is, as far as one turn allows, whatever the poll has reported. Says whether the
+    /// kernel had nothing more: `false` if there is more than a turn allows, or no room for it.
     pub(super) fn read_out(&mut self, token: Token, cx: &mut Context) -> (Fate, bool) {
         if self.read_closed
             && self.may_leave_something()
@@ -338,7 +337,7 @@ impl Connection {
         matches!(&self.phase, Phase::Open(open) if open.paused)
     }
 
-    /// Does what was left undone in an earlier turn: writing must not keep from reading.
+    /// Does what an earlier turn left over: writing must not prevent reading.
     pub(crate) fn go_on(&mut self, token: Token, cx: &mut Context) -> Fate {
         match self.flush(token, cx) {
             fate @ (Fate::Keep | Fate::Again | Fate::HoldBack(_)) => {
@@ -348,8 +347,8 @@ impl Connection {
         }
     }
 
-    /// Reads again, after the receive ring was full, or the socket had no room for what the peer, which has
-    /// left, leaves behind.
+    /// Reads again, after the receive ring was full, or the socket had no room for what a departed peer
+    /// leaves behind.
     pub(crate) fn resume(&mut self, token: Token, cx: &mut Context) -> Fate {
         let was_put_off = std::mem::take(&mut self.is_put_off);
         match &mut self.phase {
@@ -390,8 +389,7 @@ impl Connection {
         }
     }
 
-    /// Gives back what the rings keep if no message has left either since the last check, and none is
-    /// there.
+    /// Releases the memory of the rings, if no message has left either since the last check and both are empty.
     pub(super) fn release_memory(&mut self, seen: &mut Option<(u64, u64)>) -> Activity {
         match &mut self.phase {
             Phase::Open(open) => open.release_memory(&self.endpoint.host, seen),
@@ -399,8 +397,8 @@ impl Connection {
         }
     }
 
-    /// The socket is done with the pipe: writes what is queued for up to `linger`, says so to the
-    /// peer, and waits a moment for its end of stream.
+    /// Closes the connection for the socket: writes what is queued for up to `linger`, tells the peer that
+    /// nothing follows, and waits a moment for the peer's end of stream.
     pub(crate) fn close(&mut self, linger: Duration, token: Token, cx: &mut Context) -> Fate {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
@@ -410,7 +408,7 @@ impl Connection {
         self.flush(token, cx)
     }
 
-    /// Writing is over, because all is written or the time is: drops what is left, tells the peer,
+    /// Ends writing, because everything is written or the time is over: drops what is left, tells the peer,
     /// and waits for its end of stream.
     pub(crate) fn half_close(&mut self, token: Token, cx: &mut Context) -> Fate {
         let Phase::Closing { link, drained: drained @ false } = &mut self.phase else {
@@ -422,7 +420,7 @@ impl Connection {
         self.read(token, cx)
     }
 
-    /// A sender met an error while writing.
+    /// Notes that a sender has met an error while writing.
     pub(crate) fn broken(&mut self, error: io::Error) -> Fate {
         match &mut self.phase {
             Phase::Open(open) => open.write_failed(error),
@@ -436,8 +434,8 @@ impl Connection {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// Ends the connection: the socket is told, what was queued is counted, the stream is closed
-    /// with the last reference to it.
+    /// Ends the connection: tells the socket, and counts what was queued. Dropping the last reference closes
+    /// the stream.
     pub(crate) fn end(&mut self, ending: &Ending, cx: &mut Context) {
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
@@ -458,7 +456,7 @@ impl Connection {
             }
             Phase::Closing { link, .. } => link.finish(DropReason::ClosedUnsent, &self.endpoint),
             Phase::Greeting { stream, .. } => self.count_failed_greeting(&*stream, ending),
-            // The socket or the endpoint was closed. What the program says then is of no interest.
+            // The socket or the endpoint was closed. What the program decides no longer matters.
             Phase::Asking(newcomer, _) | Phase::Offered(newcomer, _) => {
                 if let Some(host) = self.endpoint.host.upgrade() {
                     let reason = match ending {
@@ -483,7 +481,7 @@ impl Connection {
         }
     }
 
-    /// The kind of peer that has turned us away, if an end like this means that.
+    /// The protocol of the peer that has turned us away, if this ending means that.
     pub(super) fn turned_away_by(&self, ending: &Ending) -> Option<ProtocolId> {
         match (&self.phase, ending) {
             (Phase::Open(open), Ending::Lost(DetachReason::PeerClosed))
@@ -511,7 +509,7 @@ impl Connection {
     }
 }
 
-/// What the poll said of a connection.
+/// What the poll has reported about a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reported {
     pub(crate) readable: bool,
@@ -536,7 +534,7 @@ fn set_timer(slot: &mut Option<Box<TimerKey>>, at: Instant, due: Due, cx: &mut C
     }
 }
 
-/// Reads and forgets what a peer still sends on a connection that we have closed.
+/// Reads and drops what a peer still sends on a connection that we have closed.
 fn discard(stream: &dyn Stream, buffer: &mut [u8]) -> Fate {
     match stream.read(buffer) {
         Ok(0) => Fate::End(Ending::Closed),

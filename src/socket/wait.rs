@@ -24,9 +24,9 @@ use crate::sync::{Arc, Ordering};
 pub(crate) enum Patience {
     /// Not at all: one attempt.
     None,
-    /// For so long, from the first attempt in vain; `None`: forever. The clock is not asked before.
+    /// For this long, from the first failed attempt, before which the clock is not read; `None`: forever.
     For(Option<Duration>),
-    /// As long as the options say, which are asked after the first attempt in vain.
+    /// As long as the options say, which are read after the first failed attempt.
     AsSet,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Failure<E> {
     Forked,
     /// It would have had to wait, and must not.
     WouldBlock,
-    /// It has waited for so long, which is long enough.
+    /// It has waited for this long, its whole time.
     TimedOut(Duration),
     /// Waiting is no use.
     Refused(E),
@@ -47,7 +47,7 @@ pub(crate) enum Failure<E> {
 
 /// A refusal that may end by itself.
 pub(crate) trait Refusal {
-    /// Whether to look again after a wake.
+    /// Whether to attempt again after a wake.
     fn is_for_now(&self) -> bool;
 }
 
@@ -63,7 +63,7 @@ impl Refusal for RecvRefusal {
     }
 }
 
-/// What an operation yields: counted in the moment in which it happens, under the socket's lock.
+/// The result of an operation, counted at the moment in which it happens, under the socket's lock.
 pub(crate) trait Outcome {
     fn count(&self, _port: &mut SocketPort<'_>) {}
 }

@@ -1,7 +1,8 @@
 //! The driver and its connections.
 //!
-//! Takes connections on, has the poll tell of them, lets them act and draws the consequences, and tells who
-//! made one what has become of it. Touches all that the driver owns; of a connection only what is public.
+//! Takes connections on, registers them with the poll, lets them act and does what follows, and tells the
+//! maker of one what has become of it. Touches everything that the driver owns; of a connection only the
+//! public part.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::io::loops::HOME;
 use crate::io::{Command, Context, Driver};
 
 impl Driver {
-    /// Gives a connection that was accepted to the loop that is to have it. `last` and the result: see
+    /// Gives an accepted connection to a loop. `last` and the result: see
     /// [`Loops::choose`](super::loops::Loops::choose).
     pub(in crate::io) fn give(&mut self, last: usize, connection: Connection) -> usize {
         let chosen = self.choose(last, &connection.endpoint.host);
@@ -23,7 +24,7 @@ impl Driver {
         chosen
     }
 
-    /// Begins a connection that was accepted: it stands already.
+    /// Begins a connection that was accepted, and so is established.
     pub(in crate::io) fn adopt(&mut self, connection: Box<Connection>) {
         let token = self.take_on(connection);
         let is_behind = self.line_up(token);
@@ -40,7 +41,7 @@ impl Driver {
         token
     }
 
-    /// Has the poll tell of a connection.
+    /// Registers a connection with the poll.
     pub(in crate::io) fn watch(&mut self, token: Token) {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.drive(token, |connection, cx| match connection.source() {
@@ -52,7 +53,7 @@ impl Driver {
         });
     }
 
-    /// Lets a connection do something, and draws the consequences.
+    /// Lets a connection do something, and does what follows from its fate.
     pub(in crate::io) fn drive(
         &mut self,
         token: Token,
@@ -63,7 +64,7 @@ impl Driver {
             Fate::Keep => {}
             Fate::Stands => self.stands(token),
             Fate::Again => {
-                // It may also just have become a pipe.
+                // It may also have just become a pipe.
                 self.opened(token);
                 self.queue(token);
             }
@@ -76,7 +77,7 @@ impl Driver {
         }
     }
 
-    /// If the connection has become a pipe just now, it is the socket's from now on; its dialer is told.
+    /// If the connection has just become a pipe, leaves it to the socket, and tells its dialer.
     fn opened(&mut self, token: Token) {
         let Some(connection) = self.connections.get(token) else { return };
         if !connection.is_open() || !std::mem::take(&mut connection.is_member) {
@@ -98,7 +99,7 @@ impl Driver {
         }
     }
 
-    /// The socket closes a pipe. If a dialer made it, the dialer does not wait for the last byte.
+    /// Closes a pipe for the socket. If a dialer made it, the dialer does not wait for the last byte.
     pub(in crate::io) fn close_pipe(&mut self, token: Token, linger: Duration) {
         let Some(connection) = self.connections.get(token).filter(|it| it.is_open()) else {
             return;
@@ -110,7 +111,7 @@ impl Driver {
         }
     }
 
-    /// Ends a connection, and tells who made it.
+    /// Ends a connection, and tells its maker.
     pub(in crate::io) fn end(&mut self, token: Token, ending: Ending) {
         let Some(mut connection) = self.let_go(token) else { return };
         let maker = connection.maker;

@@ -1,8 +1,8 @@
 //! Handshakes: a stream from its first byte to the pipe that it becomes.
 //!
-//! Owns the phases before [`Open`]: sends our header and reads the peer's, asks the program, waits in line
-//! where the socket has one peer at a time, and attaches the pipe. May touch the connection's timer, which
-//! is the handshake's deadline until then.
+//! Owns the phases before [`Open`]: sends our header and reads the peer's, asks the program, waits in line if
+//! the socket has one peer at a time, and attaches the pipe. May touch the connection's timer, which until
+//! then is the deadline of the handshake.
 
 use std::io::{ErrorKind, IoSlice};
 use std::time::Instant;
@@ -31,28 +31,27 @@ pub(super) struct Newcomer {
     pub(super) stream: Box<dyn Stream>,
     lease: PipeLease,
     pub(super) peer: Peer,
-    /// There may be more to read that the poll will not announce.
+    /// Whether there may be more to read that the poll will not report.
     more: bool,
-    /// It has not been sent our header.
+    /// Whether our header was withheld from it.
     withheld: bool,
 }
 
-/// What a connection in a line is for those behind it.
+/// What a connection in a line means for those behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::io) enum Standing {
-    /// It has not shown its header, or was not sent ours, so that no message can be lost with it: others
-    /// need not wait.
+    /// It has not shown its header, or was not sent ours, so no message can be lost with it, and others need
+    /// not wait.
     Silent,
-    /// It takes the place, unless the program does not let it in, or once there is room for what its peer
-    /// has left.
+    /// It gets in, unless the program turns it away, or once there is room for what its peer has left behind.
     Undecided,
-    /// It takes the place if that is free.
+    /// It gets in if the socket has room.
     Offered,
 }
 
 impl Connection {
-    /// Sends our header over a stream that stands, and starts the clock for the peer's. `is_behind`: others
-    /// may take the socket's only place before this one.
+    /// Sends our header over an established stream, and sets the deadline for the peer's. `is_behind`: others
+    /// may become the socket's only peer before this one.
     pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
         let Some(host) = self.endpoint.host.upgrade() else {
             return Fate::End(Ending::Closed);
@@ -63,7 +62,7 @@ impl Connection {
         let (ours, theirs) = host.identity();
         let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
-        // Who dials is never waited for: if both sides withheld theirs, nothing would ever happen.
+        // A dialer never withholds its header: if both sides did, neither would ever go on.
         let withheld = self.maker == Maker::Listener && (is_behind || host.is_full());
         self.phase = Phase::Greeting {
             stream,
@@ -75,7 +74,7 @@ impl Connection {
         self.send_greeting()
     }
 
-    /// Begins a connection that stands, and that may have been answered by now.
+    /// Begins an established connection, to which the peer may already have answered.
     pub(crate) fn begin(&mut self, token: Token, cx: &mut Context) -> Fate {
         match self.greet(false, token, cx) {
             Fate::Keep => self.read(token, cx),
@@ -83,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// What it is for those behind it.
+    /// What it means for those behind it in line.
     pub(in crate::io) fn standing(&self) -> Standing {
         match &self.phase {
             Phase::Offered(..) => Standing::Offered,
@@ -93,7 +92,7 @@ impl Connection {
         }
     }
 
-    /// The header did not come in time, or it cannot be known in time whether the place is free.
+    /// The header did not come in time, or it was not known in time whether the socket has room.
     pub(crate) fn handshake_is_over(&self) -> Fate {
         match self.phase {
             Phase::Greeting { .. } => {
@@ -117,7 +116,7 @@ impl Connection {
                 Ok(n) => drop(unsent.drain(..n.min(unsent.len()))),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // What the peer had sent before it went is worth reading: it may say why.
+                // Reads what the peer had sent before it went, which may say why.
                 Err(error) => {
                     unsent.clear();
                     *broken = Some(error);
@@ -132,7 +131,7 @@ impl Connection {
         let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
-        // What comes with the header of a peer that may not be let in stays in the kernel.
+        // If the peer may not be let in, what it sent after its header stays in the kernel.
         let is_sure = self.in_line.is_none();
         let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
         let room = if self.endpoint.host.upgrade().is_none_or(reads_on) {
@@ -167,8 +166,8 @@ impl Connection {
         }
     }
 
-    /// Asks the program whether to let in the peer, which has shown the right header, if the program wants
-    /// to be asked. `rest` came with the header. There may be `more` that the poll will not announce.
+    /// Asks the program, if it wants to be asked, whether to let in a peer that has shown the right header.
+    /// `rest` came with the header. There may be `more` that the poll will not report.
     fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
         let (Some(host), Phase::Greeting { stream, withheld, .. }) =
             (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
@@ -188,7 +187,7 @@ impl Connection {
             return self.offer(&host, newcomer, rest, token, cx);
         }
         let question = newcomer.peer.clone();
-        // Mostly nothing, see above. A copy: the block is for others to read into.
+        // Mostly nothing, see above. A copy, since others read into the block.
         self.phase = Phase::Asking(Box::new(newcomer), Bytes::copy_from_slice(&rest));
         match cx.ask(&host, question, token) {
             Some(admitted) => self.decided(admitted, token, cx),
@@ -215,13 +214,13 @@ impl Connection {
         let (Phase::Asking(newcomer, rest) | Phase::Offered(newcomer, rest)) = phase else {
             return None;
         };
-        // What the poll has said meanwhile it will not say again.
+        // The poll will not repeat what it has reported meanwhile.
         Some((self.endpoint.host.upgrade()?, Newcomer { more: true, ..*newcomer }, rest))
     }
 
-    /// Offers the pipe to the socket; at the end of the turn, if it matters who was first. One that we
-    /// dialed, or that was not sent our header, waits no longer than for a header. Another may have brought
-    /// messages, and waits until it is known.
+    /// Offers the pipe to the socket; at the end of the turn, if the order of newcomers matters. A newcomer
+    /// that we dialed, or to which our header was not sent, waits no longer than for a header. Any other may
+    /// have sent messages, and waits until the decision is known.
     fn offer(
         &mut self,
         host: &Arc<dyn Host>,
@@ -249,7 +248,7 @@ impl Connection {
         }
     }
 
-    /// Takes the socket's place, if that is free.
+    /// Becomes the socket's only peer, if it has none.
     pub(in crate::io) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
         let Phase::Offered(..) = self.phase else { return Fate::Keep };
         let Some((host, newcomer, rest)) = self.unpark() else {
@@ -261,7 +260,7 @@ impl Connection {
         self.join(&host, newcomer, rest, token, cx)
     }
 
-    /// Makes the connection a pipe of the socket, if that has one, and takes in what came with the header.
+    /// Makes the connection a pipe of the socket, if that accepts it, and takes in what came with the header.
     fn join(
         &mut self,
         host: &Arc<dyn Host>,
@@ -280,7 +279,7 @@ impl Connection {
         let (send, sent) =
             if host.never_sends() { ring::unused() } else { ring::new(self.framing, send_bounds) };
         let (received, recv) = ring::new(self.framing, recv_bounds);
-        // The first push is to ring.
+        // So that the first push rings.
         sent.consumer().arm();
         let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &**host, pipe));
         let mut open = Open {
@@ -316,7 +315,7 @@ impl Connection {
     fn closed_early(&self) -> AttemptError {
         let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
         match peer {
-            // They withhold it, if they have a peer already.
+            // A PAIR that already has a peer withholds its header.
             Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1))
                 if self.maker != Maker::Listener =>
             {
@@ -337,7 +336,7 @@ impl Connection {
             }
         }
         let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
-        // Of a connection that we made, the dialer tells.
+        // For a connection that we made, the dialer reports it.
         let is_news = self.maker == Maker::Listener
             && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
             && self.endpoint.meets_first_misfit();
@@ -348,8 +347,8 @@ impl Connection {
     }
 }
 
-/// Sends the header that was withheld, if there is room for a peer after all. If the stream does not take
-/// it whole, though nothing was sent before, the peer may as well come again.
+/// Sends the header that was withheld, if there is room for a peer after all. If the stream does not take it
+/// whole, though nothing was sent before, the peer may connect again.
 fn catch_up(host: &dyn Host, stream: &dyn Stream) -> bool {
     let ours = header::encode(host.identity().0);
     !host.is_full() && stream.write(&[IoSlice::new(&ours)]).is_ok_and(|n| n == ours.len())

@@ -1,8 +1,8 @@
 //! Open: a connection that is a pipe of its socket.
 //!
-//! Owns what carries messages: the decoder, the receive ring's producer, and the link to those who send.
-//! Reads into the ring, by the block where the queue is large. Touches nothing of the connection around it:
-//! what is to become of that it says by a [`Fate`].
+//! Owns what carries messages: the decoder, the receive ring's producer, and the link to the threads that
+//! send. Reads into the ring, by the block if the queue is large. Touches nothing of the connection around
+//! it: a [`Fate`] says what becomes of that.
 
 use std::io::{self, ErrorKind};
 
@@ -25,7 +25,7 @@ use crate::wire::{Decoder, FrameError, Piece};
 /// Read at most this much of one connection in a turn, then let the others have theirs. The last read may
 /// bring as much again, so a turn reads less than twice this.
 const READ: usize = READ_BLOCK;
-/// Read at most this often from one connection in a turn: where the queue is small, a read may bring a few
+/// Read at most this often from one connection in a turn: with a small queue, a read may bring only a few
 /// bytes.
 const READS: usize = 128;
 /// Read by the block into a receive queue with these bounds or larger ones, as the default has. A smaller queue
@@ -35,11 +35,11 @@ const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 1 << 20 };
 /// receive ring. At a quarter of a block, what waits in a ring keeps at most four times its own length
 /// alive, and a slow receiver at most four times the bound of its queue and one read.
 const SHARED_RUN: usize = READ_BLOCK / 4;
-/// Read the remainder of a body into its place if at least this much is missing; less is not worth a read
-/// of its own. Anything from 8 to 128 KiB was as good, as far as could be measured.
+/// Read the remainder of a body straight into its buffer if at least this much is missing; less is not worth
+/// a read of its own. Values from 8 to 128 KiB measured alike.
 const IN_PLACE: usize = 64 * 1024;
-/// Read at most this much beyond the bounds of a receive queue when the stream takes nothing more: a kernel
-/// buffers less, unless it is told to buffer more.
+/// Read at most this much beyond the bounds of a receive queue once nothing can be written: a kernel buffers
+/// less, unless it is told to buffer more.
 const LAST_BYTES: u64 = 8 << 20;
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) struct Open {
     pub(super) decoder: Decoder,
     pub(super) recv: Producer,
     pub(super) pipe: PipeId,
-    /// The receive ring is full; its consumer resumes us.
+    /// Whether the receive ring is full; its consumer resumes this connection.
     pub(super) paused: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     pub(super) broken: Option<Box<DetachReason>>,
@@ -57,11 +57,11 @@ pub(super) struct Open {
 /// What a read has brought.
 #[derive(Clone, Copy, Debug)]
 struct Read {
-    /// How many bytes; none at the end of the stream.
+    /// The number of bytes; 0 at the end of the stream.
     n: usize,
-    /// There was no room for more.
+    /// Whether the buffer had no room for more.
     filled: bool,
-    /// They are where they are to stay already.
+    /// Whether the bytes are already in their body's buffer.
     in_place: bool,
 }
 
@@ -72,7 +72,7 @@ impl Open {
         received == 0 && !self.decoder.is_mid_frame()
     }
 
-    /// Reads until all is read that there was, or it is enough for a turn.
+    /// Reads until nothing is left, or it is enough for a turn.
     pub(super) fn read(
         &mut self,
         read_closed: bool,
@@ -81,7 +81,7 @@ impl Open {
     ) -> Fate {
         let (mut total, mut reads) = (0, 0);
         loop {
-            // A full queue stops reading, and so the peer, until its consumer resumes us.
+            // A full queue stops reading, and so the peer, until its consumer resumes this connection.
             if self.paused || !self.has_room() {
                 self.paused = true;
                 return Fate::Keep;
@@ -93,23 +93,24 @@ impl Open {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
-            // What was read into the place of a body is not in the block.
+            // Bytes that were read into a body's buffer are not in the block.
             let block = buffers.at_hand();
             let elsewhere = if read.in_place { 0 } else { read.n };
-            // Asked behind the read: what is sent once the limit is set is judged by it.
+            // Read after the bytes, so that a limit set before they were sent applies to them.
             self.decoder.set_limit(limit.get());
             if let Err(error) = self.take_in(&block[..elsewhere], block) {
                 return Fate::End(Ending::Lost(error.into()));
             }
             total += read.n;
             reads += 1;
-            // A short read has emptied the kernel's buffer, unless the end of the stream waits
-            // behind it: that was announced already and will not be announced again.
+            // A short read has emptied the kernel's buffer, unless the end of the stream waits behind it,
+            // which the poll has already reported and will not report again.
             let end_is_near = read_closed || self.broken.is_some();
             if !read.filled && !end_is_near && self.link.stream.short_read_is_last() {
                 return Fate::Keep;
             }
-            // There may be more; in the next turn, if this connection has had its share of this one.
+            // There may be more. If this connection has had its share of the turn, it reads that in the next
+            // one.
             if total >= READ || reads >= READS {
                 return Fate::Again;
             }
@@ -129,11 +130,11 @@ impl Open {
         if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
             return Activity::Stuck;
         }
-        // First: what is carried from now on is announced, whether it finds the blocks or not.
+        // First, so that anything carried from now on announces itself, whether it finds the blocks or not.
         link.active.store(false, Ordering::Relaxed);
         let released = self.recv.release_memory()
             && host.upgrade().is_none_or(|host| host.release_memory(self.pipe));
-        // It is idle, or has been announced again just now.
+        // It is idle, or has announced itself again just now.
         let is_idle = released || link.active.swap(true, Ordering::Relaxed);
         if is_idle { Activity::Idle } else { Activity::Busy }
     }
@@ -147,7 +148,7 @@ impl Open {
         }
     }
 
-    /// One read: into the body that is on its way, if there is much to come of it, or into a block.
+    /// Reads once: into the buffer of an incomplete body, if much of it is missing, or into a block.
     fn read_once(&mut self, buffers: &mut ReadBuffers) -> io::Result<Read> {
         let stream = &self.link.stream;
         if let Some(vacancy) = self.decoder.vacancy(IN_PLACE) {
@@ -163,8 +164,8 @@ impl Open {
         })
     }
 
-    /// Whether the receive ring takes what is read. Once nothing can be written, this takes no part in
-    /// how many messages there are: the peer has gone, and what the kernel still has of it is the end.
+    /// Whether the receive ring has room. Once nothing can be written, it may exceed its bounds by
+    /// [`LAST_BYTES`]: the peer is gone, and what the kernel still has is all that will come.
     fn has_room(&mut self) -> bool {
         self.recv.has_room()
             || self.broken.is_some()
@@ -172,7 +173,7 @@ impl Open {
                     < widen(self.recv.bounds().bytes).saturating_add(LAST_BYTES)
     }
 
-    /// How much may be read at once by what the receive queue has room for, if that is not large.
+    /// The most that may be read at once into a small receive queue, by its room.
     #[inline]
     fn reach(&self) -> usize {
         let bounds = self.recv.bounds();
@@ -186,7 +187,7 @@ impl Open {
         self.decoder.reach(narrow(messages), narrow(bytes))
     }
 
-    /// There is nothing to read.
+    /// There is nothing left to read now.
     fn is_dry(&mut self) -> Fate {
         match self.broken.take() {
             Some(reason) => Fate::End(Ending::Lost(*reason)),
@@ -194,15 +195,15 @@ impl Open {
         }
     }
 
-    /// The stream takes no more. What the peer sent before it went is read first.
+    /// Writing has failed. Reads first what the peer sent before it went.
     pub(super) fn write_failed(&mut self, error: io::Error) -> Fate {
         self.broken.get_or_insert_with(|| Box::new(reset_or(error)));
         self.paused = false;
         Fate::Again
     }
 
-    /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and tells the socket if
-    /// it slept.
+    /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and rings the socket's bell
+    /// if it slept.
     pub(super) fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
         self.link.mark_active();
         let mut wake = false;
@@ -228,12 +229,12 @@ impl Open {
     }
 }
 
-/// Whether a queue with these bounds is read into by the block.
+/// Whether to read by the block into a queue with these bounds.
 pub(super) fn is_large(bounds: Bounds) -> bool {
     bounds.messages >= LARGE_QUEUE.messages && bounds.bytes >= LARGE_QUEUE.bytes
 }
 
-/// What was a `usize` before.
+/// Converts back a number that was a `usize`.
 fn narrow(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -247,7 +248,8 @@ impl From<FrameError> for DetachReason {
     }
 }
 
-/// A reset is the peer's way of closing; anything else is worth its own words.
+/// The reason for an error: a reset is the peer's way of closing, and any other error is reported in its own
+/// words.
 fn reset_or(error: io::Error) -> DetachReason {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
