@@ -114,13 +114,13 @@ const RESEND_INTERVAL: Duration = Duration::from_secs(60);
 const SURVEY_DEADLINE: Duration = Duration::from_secs(1);
 const SURVEY_STORAGE: usize = 128;
 
-/// How many messages a queue holds by default. Enough that a broadcast to many peers and a burst seldom meet a
-/// full one: a PUB with eight subscribers sends 1.7 times as fast as with 128; with 8192 what waits has left the
-/// processor's cache before it is taken.
+/// The default number of messages of a queue. Large enough that a broadcast to many peers, or a burst, seldom
+/// meets a full queue: a PUB with eight subscribers sends 1.7 times as fast as with 128. With 8192, messages have
+/// left the processor's cache before they are taken.
 pub(crate) const QUEUE_MESSAGES: usize = 1000;
-/// How many bytes a queue holds by default. With more nothing is faster, whatever the length of the messages.
+/// The default number of bytes of a queue. More made nothing faster, for any length of messages.
 const QUEUE_BYTES: usize = 1 << 20;
-/// A SUB whose queue is set to less than this many messages asks for fresh news by that.
+/// A SUB whose queue is set to fewer messages than this prefers new messages.
 const FRESH: usize = 128;
 
 /// A longer spin gains nothing.
@@ -484,11 +484,11 @@ impl Options {
 
     /// How many bytes may wait to be received, at least 1, for the socket and for each context. Default 1 MiB.
     ///
-    /// The queue is full when it holds as many, or [`sub_queue`](Self::sub_queue) messages, whichever comes
-    /// first; further messages are dropped by the same rule. One message always fits, whatever its size, so
-    /// the queue holds at most one message more than the bytes allow. A message that several contexts have yet
-    /// to receive counts for each of them, though its bytes are in memory once. However small this is, it does
-    /// not make the queue prefer new messages.
+    /// The queue is full when it holds this many bytes, or [`sub_queue`](Self::sub_queue) messages, whichever
+    /// comes first; further messages are dropped by the same rule. One message always fits, whatever its size,
+    /// so the queue holds at most one message more than the bytes allow. A message that waits for several
+    /// contexts counts for each of them, though its bytes are in memory once. A small value does not make the
+    /// queue prefer new messages.
     ///
     /// When the bound is made smaller, messages that no longer fit are dropped. Only for SUB.
     #[doc(alias("ZMQ_RCVHWM"))]
@@ -708,7 +708,7 @@ impl Keep {
         self.queue.unwrap_or(QUEUE_MESSAGES)
     }
 
-    /// How many bytes.
+    /// How many bytes may wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.unwrap_or(QUEUE_BYTES)
     }
