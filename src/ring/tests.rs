@@ -570,16 +570,17 @@ impl Bell {
 
     fn wait(&self) {
         let rung = self.0.lock().unwrap();
-        let patience = Duration::from_secs(20);
+        let patience = Duration::from_secs(if cfg!(miri) { 600 } else { 20 });
         let (mut rung, late) = self.1.wait_timeout_while(rung, patience, |rung| !*rung).unwrap();
         assert!(!late.timed_out(), "a wake-up was lost");
         *rung = false;
     }
 }
 
-/// How many messages a stress passes on.
+/// How many messages a stress passes on. An interpreter passes on a few in a second, and some in each
+/// round are long.
 fn many() -> u64 {
-    rounds(100_000).into()
+    if cfg!(miri) { 150 } else { rounds(100_000).into() }
 }
 
 /// The `n`th message of a stress: its number, and a length that varies.
