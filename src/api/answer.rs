@@ -83,21 +83,6 @@ pub type Request = Asked<role::Rep>;
 /// Drop it to take no part. Keeps the socket open.
 pub type Question = Asked<role::Respondent>;
 
-impl Role for role::Rep {
-    type Send = NoSend;
-    type Recv = CanRecv<Request>;
-}
-
-impl Receives for role::Rep {
-    type Item = Request;
-}
-
-impl Takes<Request> for role::Rep {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Request, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
-
 impl Answers for role::Rep {}
 
 impl AnswersAsked for role::Rep {
@@ -124,21 +109,6 @@ impl Engine for role::Rep {
 
     fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
         rep.set_ttl(options.settings().ttl);
-    }
-}
-
-impl Role for role::Respondent {
-    type Send = NoSend;
-    type Recv = CanRecv<Question>;
-}
-
-impl Receives for role::Respondent {
-    type Item = Question;
-}
-
-impl Takes<Question> for role::Respondent {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Question, RecvError> {
-        recv::take::<Self>(core, patience)
     }
 }
 

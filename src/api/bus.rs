@@ -32,33 +32,6 @@ use super::prelude::*;
 #[doc(alias("NN_BUS", "nng_bus0_open"))]
 pub type Bus = Socket<role::Bus, CanSend, CanRecv<Message>>;
 
-impl Role for role::Bus {
-    type Send = CanSend;
-    type Recv = CanRecv<Message>;
-}
-
-impl Sends for role::Bus {}
-
-impl Gives for role::Bus {
-    fn give(
-        core: &Core<Self::Protocol>,
-        patience: Patience,
-        message: Message,
-    ) -> Result<(), SendError> {
-        send::give::<Self>(core, patience, message)
-    }
-}
-
-impl Receives for role::Bus {
-    type Item = Message;
-}
-
-impl Takes<Message> for role::Bus {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
-
 impl Engine for role::Bus {
     type Protocol = protocol::Bus;
 

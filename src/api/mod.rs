@@ -12,11 +12,8 @@ mod prelude {
     pub(super) use std::time::Duration;
 
     pub(super) use super::poller::WatchRecv;
-    pub(super) use super::recv::{self, Takes};
-    pub(super) use super::role::{
-        self, Answers, CanRecv, CanSend, Engine, NoRecv, NoSend, Receives, Role, Sends,
-    };
-    pub(super) use super::send::{self, Gives, PollSending, Sending, SendsAsync};
+    pub(super) use super::role::{self, Answers, CanRecv, CanSend, Engine, NoRecv, NoSend};
+    pub(super) use super::send::{PollSending, Sending, SendsAsync};
     pub(super) use super::socket::Socket;
     #[cfg(feature = "futures")]
     pub(super) use super::stream::RecvStream;

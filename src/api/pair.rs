@@ -27,33 +27,6 @@ use super::prelude::*;
 #[doc(alias("NN_PAIR", "nng_pair0_open", "ZMQ_PAIR"))]
 pub type Pair = Socket<role::Pair, CanSend, CanRecv<Message>>;
 
-impl Role for role::Pair {
-    type Send = CanSend;
-    type Recv = CanRecv<Message>;
-}
-
-impl Sends for role::Pair {}
-
-impl Gives for role::Pair {
-    fn give(
-        core: &Core<Self::Protocol>,
-        patience: Patience,
-        message: Message,
-    ) -> Result<(), SendError> {
-        send::give::<Self>(core, patience, message)
-    }
-}
-
-impl Receives for role::Pair {
-    type Item = Message;
-}
-
-impl Takes<Message> for role::Pair {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
-
 impl Engine for role::Pair {
     type Protocol = protocol::Pair;
 

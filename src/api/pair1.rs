@@ -32,33 +32,6 @@ use crate::protocol::Polyamorous;
 #[doc(alias("nng_pair1_open"))]
 pub type Pair1 = Socket<role::Pair1, CanSend, CanRecv<Message>>;
 
-impl Role for role::Pair1 {
-    type Send = CanSend;
-    type Recv = CanRecv<Message>;
-}
-
-impl Sends for role::Pair1 {}
-
-impl Gives for role::Pair1 {
-    fn give(
-        core: &Core<Self::Protocol>,
-        patience: Patience,
-        message: Message,
-    ) -> Result<(), SendError> {
-        send::give::<Self>(core, patience, message)
-    }
-}
-
-impl Receives for role::Pair1 {
-    type Item = Message;
-}
-
-impl Takes<Message> for role::Pair1 {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
-
 impl Engine for role::Pair1 {
     type Protocol = protocol::Pair1;
 
@@ -95,33 +68,6 @@ impl Engine for role::Pair1 {
 /// ```
 #[doc(alias("nng_pair1_open_poly"))]
 pub type PolyPair1 = Socket<role::PolyPair1, CanSend, CanRecv<Message>>;
-
-impl Role for role::PolyPair1 {
-    type Send = CanSend;
-    type Recv = CanRecv<Message>;
-}
-
-impl Sends for role::PolyPair1 {}
-
-impl Gives for role::PolyPair1 {
-    fn give(
-        core: &Core<Self::Protocol>,
-        patience: Patience,
-        message: Message,
-    ) -> Result<(), SendError> {
-        send::give::<Self>(core, patience, message)
-    }
-}
-
-impl Receives for role::PolyPair1 {
-    type Item = Message;
-}
-
-impl Takes<Message> for role::PolyPair1 {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
 
 impl Engine for role::PolyPair1 {
     type Protocol = Polyamorous;

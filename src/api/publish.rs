@@ -38,23 +38,6 @@ use super::prelude::*;
 #[doc(alias("NN_PUB", "nng_pub0_open", "ZMQ_PUB", "publisher"))]
 pub type Pub = Socket<role::Pub, CanSend, NoRecv>;
 
-impl Role for role::Pub {
-    type Send = CanSend;
-    type Recv = NoRecv;
-}
-
-impl Sends for role::Pub {}
-
-impl Gives for role::Pub {
-    fn give(
-        core: &Core<Self::Protocol>,
-        patience: Patience,
-        message: Message,
-    ) -> Result<(), SendError> {
-        send::give::<Self>(core, patience, message)
-    }
-}
-
 impl Engine for role::Pub {
     type Protocol = protocol::Pub;
 

@@ -31,21 +31,6 @@ use super::prelude::*;
 #[doc(alias("NN_PULL", "nng_pull0_open", "ZMQ_PULL", "pipeline"))]
 pub type Pull = Socket<role::Pull, NoSend, CanRecv<Message>>;
 
-impl Role for role::Pull {
-    type Send = NoSend;
-    type Recv = CanRecv<Message>;
-}
-
-impl Receives for role::Pull {
-    type Item = Message;
-}
-
-impl Takes<Message> for role::Pull {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
-
 impl Engine for role::Pull {
     type Protocol = protocol::Pull;
 

@@ -33,23 +33,6 @@ use super::prelude::*;
 #[doc(alias("NN_PUSH", "nng_push0_open", "ZMQ_PUSH", "pipeline"))]
 pub type Push = Socket<role::Push, CanSend, NoRecv>;
 
-impl Role for role::Push {
-    type Send = CanSend;
-    type Recv = NoRecv;
-}
-
-impl Sends for role::Push {}
-
-impl Gives for role::Push {
-    fn give(
-        core: &Core<Self::Protocol>,
-        patience: Patience,
-        message: Message,
-    ) -> Result<(), SendError> {
-        send::give::<Self>(core, patience, message)
-    }
-}
-
 impl Engine for role::Push {
     type Protocol = protocol::Push;
 

@@ -47,11 +47,6 @@ use crate::socket::wait::Failure;
 #[doc(alias("NN_REQ", "nng_req0_open", "ZMQ_REQ", "ZMQ_DEALER", "client"))]
 pub type Req = Socket<role::Req, NoSend, NoRecv>;
 
-impl Role for role::Req {
-    type Send = NoSend;
-    type Recv = NoRecv;
-}
-
 impl Engine for role::Req {
     type Protocol = protocol::Req;
 

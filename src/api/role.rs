@@ -38,14 +38,14 @@ use std::marker::PhantomData;
 
 use super::answer::Asked;
 use super::context::{AskingProtocol, Keeps, Opens};
-use super::recv::{Source, Takes, Yields};
-use super::send::{Destination, Gives};
-use crate::error::SendError;
+use super::recv::{self, Source, Takes, Yields};
+use super::send::{self, Destination, Gives};
+use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::options::Options;
 use crate::protocol::{self, Protocol, Route};
 use crate::socket::wait::{Outcome, Patience};
-use crate::socket::{Core, SocketPort};
+use crate::socket::{Core, Handle, SocketPort};
 
 pub use super::context::{Answering, Asking, Filtering};
 
@@ -227,3 +227,71 @@ pub enum Bus {}
 /// The role of a [`raw`](crate::raw) socket: `raw::Req` is short for `Socket<Raw<role::Req>>`.
 #[derive(Debug)]
 pub struct Raw<R>(PhantomData<R>);
+
+/// Says what sockets of each role can do: [`Role`], and [`Sends`] and [`Receives`] where they have the calls.
+///
+/// A macro, since [`Gives`] and [`Takes`] must be implemented for each role by itself.
+macro_rules! roles {
+    (@NoSend $role:ty) => {};
+    (@CanSend $role:ty) => {
+        impl Sends for $role {}
+
+        impl Gives for $role {
+            fn give(
+                core: &Core<Self::Protocol>,
+                patience: Patience,
+                message: Message,
+            ) -> Result<(), SendError> {
+                send::give::<Self>(core, patience, message)
+            }
+        }
+    };
+    (@NoRecv $role:ty) => {};
+    (@CanRecv $role:ty, $item:ty) => {
+        impl Receives for $role {
+            type Item = $item;
+        }
+
+        impl Takes<$item> for $role {
+            fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<$item, RecvError> {
+                recv::take::<Self>(core, patience)
+            }
+        }
+    };
+    ($($role:ty: $send:ident, $recv:ident $(<$item:ty>)?;)*) => {$(
+        impl Role for $role {
+            type Send = $send;
+            type Recv = $recv $(<$item>)?;
+        }
+
+        roles!(@$send $role);
+        roles!(@$recv $role $(, $item)?);
+    )*};
+}
+
+roles! {
+    Pair: CanSend, CanRecv<Message>;
+    Pair1: CanSend, CanRecv<Message>;
+    PolyPair1: CanSend, CanRecv<Message>;
+    Req: NoSend, NoRecv;
+    Rep: NoSend, CanRecv<Asked<Rep>>;
+    Push: CanSend, NoRecv;
+    Pull: NoSend, CanRecv<Message>;
+    Pub: CanSend, NoRecv;
+    Sub: NoSend, CanRecv<Message>;
+    Surveyor: NoSend, NoRecv;
+    Respondent: NoSend, CanRecv<Asked<Respondent>>;
+    Bus: CanSend, CanRecv<Message>;
+
+    Raw<Pair>: CanSend, CanRecv<Message>;
+    Raw<Pair1>: CanSend, CanRecv<Message>;
+    Raw<Req>: CanSend, CanRecv<Message>;
+    Raw<Rep>: CanSend, CanRecv<Message>;
+    Raw<Push>: CanSend, NoRecv;
+    Raw<Pull>: NoSend, CanRecv<Message>;
+    Raw<Pub>: CanSend, NoRecv;
+    Raw<Sub>: NoSend, CanRecv<Message>;
+    Raw<Surveyor>: CanSend, CanRecv<Message>;
+    Raw<Respondent>: CanSend, CanRecv<Message>;
+    Raw<Bus>: CanSend, CanRecv<Message>;
+}

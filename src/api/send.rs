@@ -93,7 +93,7 @@ impl<R: Sends, V> Socket<R, CanSend, V> {
 }
 
 /// Where a send of a role is compiled: in this crate, for the reason for which [`Takes`](super::recv::Takes)
-/// is. Each role implements it with one and the same line, [`give`].
+/// is. `roles!` implements it for each role with the same line, [`give`].
 pub(crate) trait Gives: Engine {
     fn give(
         core: &Core<Self::Protocol>,

@@ -45,21 +45,6 @@ pub type Sub = Socket<role::Sub, NoSend, CanRecv<Message>>;
 /// The socket's own topics and messages.
 const OWN: Conversation = Conversation::FIRST;
 
-impl Role for role::Sub {
-    type Send = NoSend;
-    type Recv = CanRecv<Message>;
-}
-
-impl Receives for role::Sub {
-    type Item = Message;
-}
-
-impl Takes<Message> for role::Sub {
-    fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<Message, RecvError> {
-        recv::take::<Self>(core, patience)
-    }
-}
-
 impl Engine for role::Sub {
     type Protocol = protocol::Sub;
 

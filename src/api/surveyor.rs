@@ -41,11 +41,6 @@ use crate::socket::wait::{Failure, Operation};
 #[doc(alias("NN_SURVEYOR", "nng_surveyor0_open"))]
 pub type Surveyor = Socket<role::Surveyor, NoSend, NoRecv>;
 
-impl Role for role::Surveyor {
-    type Send = NoSend;
-    type Recv = NoRecv;
-}
-
 impl Engine for role::Surveyor {
     type Protocol = protocol::Surveyor;
 
