@@ -59,6 +59,7 @@ impl Loops {
     pub(super) fn choose_for(&self, socket: usize) -> usize {
         let mut hasher = DefaultHasher::new();
         socket.hash(&mut hasher);
+        // Both casts are lossless: a length fits, and the remainder is less than that.
         let chosen = (hasher.finish() % self.all.len() as u64) as usize;
         self.all[chosen].connections.fetch_add(1, Ordering::Relaxed);
         chosen
