@@ -285,12 +285,14 @@ impl Dialer {
             let is_waited_for = self.state.lock().once.is_some();
             let is_news =
                 !is_waited_for && endpoint.is_some_and(|endpoint| endpoint.begins_to_fail());
-            crate::contain::log!(
-                crate::contain::level_of(is_news),
-                "{}: connect to inproc://{}: {error}",
-                host.name(),
-                self.name
-            );
+            crate::contain::log(|| {
+                log::log!(
+                    crate::contain::level_of(is_news),
+                    "{}: connect to inproc://{}: {error}",
+                    host.name(),
+                    self.name
+                )
+            });
         }
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.failed(error);
@@ -408,10 +410,9 @@ fn join(
         let error = AttemptError::Protocol(error);
         let (name, place) = (far.host.name(), listener.endpoint.url());
         let is_news = listener.endpoint.meets_first_misfit();
-        crate::contain::log!(
-            crate::contain::level_of(is_news),
-            "{name}: no pipe with {place}: {error}"
-        );
+        crate::contain::log(|| {
+            log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {place}: {error}")
+        });
         listener.endpoint.failed(error);
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }

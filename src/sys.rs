@@ -32,11 +32,12 @@ fn count_forks() {
         let outcome = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         match outcome {
             0 => COUNTED.store(true, Ordering::Release),
-            error => crate::contain::log!(
-                Warn,
-                "forks will not be noticed: {}",
-                std::io::Error::from_raw_os_error(error)
-            ),
+            error => crate::contain::log(|| {
+                log::warn!(
+                    "forks will not be noticed: {}",
+                    std::io::Error::from_raw_os_error(error)
+                )
+            }),
         }
     }
 }

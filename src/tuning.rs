@@ -71,6 +71,6 @@ pub(crate) const LONG: u64 = 512;
 pub(crate) fn sharpen_timers() {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Err(error) = nix::sys::prctl::set_timerslack(1000) {
-        crate::contain::log!(Debug, "sleeps may be late: {error}");
+        crate::contain::log(|| log::debug!("sleeps may be late: {error}"));
     }
 }

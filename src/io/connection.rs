@@ -500,12 +500,9 @@ impl Connection {
             DetachReason::Malformed => host.counters().framing_errors.bump(),
             _ => return,
         }
-        crate::contain::log!(
-            Debug,
-            "{}: connection of {} closed: {reason}",
-            host.name(),
-            self.endpoint.url()
-        );
+        crate::contain::log(|| {
+            log::debug!("{}: connection of {} closed: {reason}", host.name(), self.endpoint.url())
+        });
     }
 }
 

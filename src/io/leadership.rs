@@ -426,7 +426,7 @@ fn current() -> ThreadId {
 /// Logs the error and waits a moment. Only a bug or a machine out of memory leads here, and a loop must not
 /// burn a core over it.
 fn cannot_poll(error: &io::Error) {
-    crate::contain::log!(Error, "the event loop cannot poll: {error}");
+    crate::contain::log(|| log::error!("the event loop cannot poll: {error}"));
     thread::sleep(Duration::from_millis(10));
 }
 

@@ -171,10 +171,11 @@ impl Link {
             if let Some(host) = endpoint.host.upgrade() {
                 let (name, remote) = (host.name(), RemoteOf(&*self.stream, endpoint));
                 let pipe = self.pipe;
-                crate::contain::log!(
-                    Debug,
-                    "{name}: {remote}, pipe {pipe}: {dropped} messages dropped: {reason}"
-                );
+                crate::contain::log(|| {
+                    log::debug!(
+                        "{name}: {remote}, pipe {pipe}: {dropped} messages dropped: {reason}"
+                    )
+                });
             }
             // A `drain` may wait for them.
             self.bell.ring(self.pipe, Edge::Writable);
@@ -183,7 +184,7 @@ impl Link {
 
     pub(super) fn shut_down(&self) {
         if let Err(error) = self.stream.shutdown_write() {
-            crate::contain::log!(Trace, "shutdown: {error}");
+            crate::contain::log(|| log::trace!("shutdown: {error}"));
         }
     }
 }

@@ -139,7 +139,7 @@ fn retire(mut listener: Box<dyn Listener>, registry: &Registry) {
     // A poll that checks the socket at this moment would keep it open beyond its drop; deregistering waits
     // for that. The socket may also not be registered yet, or the poll be gone.
     if let Err(error) = registry.deregister(listener.source()) {
-        crate::contain::log!(Trace, "not watched: {error}");
+        crate::contain::log(|| log::trace!("not watched: {error}"));
     }
 }
 
@@ -245,12 +245,14 @@ impl Listening {
     fn count(&self, error: io::Error) {
         if let Some(host) = self.host.upgrade() {
             host.counters().accept_errors.bump();
-            crate::contain::log!(
-                crate::contain::level_of(self.endpoint.begins_to_fail()),
-                "{}: accept on {}: {error}",
-                host.name(),
-                self.endpoint.url()
-            );
+            crate::contain::log(|| {
+                log::log!(
+                    crate::contain::level_of(self.endpoint.begins_to_fail()),
+                    "{}: accept on {}: {error}",
+                    host.name(),
+                    self.endpoint.url()
+                )
+            });
         }
         self.endpoint.failed(error.into());
     }
@@ -270,7 +272,7 @@ impl Driver {
         match slot.lend(registry, watch) {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                crate::contain::log!(Error, "cannot watch {}: {error}", endpoint.url());
+                crate::contain::log(|| log::error!("cannot watch {}: {error}", endpoint.url()));
                 endpoint.failed(error.into());
                 self.remove_listener(token);
             }

@@ -168,7 +168,7 @@ impl Mailbox {
             Some(Call::Poll) => {
                 self.alarm.note();
                 if let Err(error) = self.waker.wake() {
-                    crate::contain::log!(Error, "cannot wake the event loop: {error}");
+                    crate::contain::log(|| log::error!("cannot wake the event loop: {error}"));
                 }
             }
             // Without an I/O thread the next leader looks.

@@ -85,7 +85,7 @@ impl<P: Protocol> Core<P> {
     /// Closes the socket: ends its calls, endpoints and pipes. Gives the kernel what it takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         self.enter(|entry| entry.close())?;
-        crate::contain::log!(Debug, "{}: closed", self.name);
+        crate::contain::log(|| log::debug!("{}: closed", self.name));
         Ok(())
     }
 

@@ -30,7 +30,7 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
         self.try_bind(url, options).inspect_err(|error| {
             self.counters.bind_errors.bump();
-            crate::contain::log!(Debug, "{}: {error}", self.name);
+            crate::contain::log(|| log::debug!("{}: {error}", self.name));
         })
     }
 
@@ -189,7 +189,7 @@ impl<P: Protocol> Core<P> {
             return None;
         }
         let endpoint = Endpoint { core };
-        crate::contain::log!(Debug, "{}: {endpoint}", self.name);
+        crate::contain::log(|| log::debug!("{}: {endpoint}", self.name));
         Some(endpoint)
     }
 }

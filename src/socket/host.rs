@@ -74,7 +74,7 @@ impl<P: Protocol> Host for Core<P> {
 
     fn turn_away(&self, peer: &Peer, reason: DetachReason) {
         self.counters.rejected_pipes.bump();
-        crate::contain::log!(Debug, "{}: {peer} turned away: {reason}", self.name);
+        crate::contain::log(|| log::debug!("{}: {peer} turned away: {reason}", self.name));
         self.emit(PipeEventKind::Detached(reason), peer).wake();
         self.deciding.end().into_iter().for_each(Postponed::ask_again);
         if self.is_closed() {
@@ -101,11 +101,12 @@ impl<P: Protocol> Host for Core<P> {
         let is_crowded = self.deciding.is_crowded(listener);
         if is_crowded {
             self.counters.intake_pauses.bump();
-            crate::contain::log!(
-                Debug,
-                "{}: no new peer is accepted until those that came are decided about",
-                self.name
-            );
+            crate::contain::log(|| {
+                log::debug!(
+                    "{}: no new peer is accepted until those that came are decided about",
+                    self.name
+                )
+            });
         }
         is_crowded
     }
@@ -117,11 +118,9 @@ impl<P: Protocol> Host for Core<P> {
         let intake = self.enter(|entry| entry.intake(newcomer));
         if intake == Intake::Shut {
             self.counters.intake_pauses.bump();
-            crate::contain::log!(
-                Debug,
-                "{}: no new peer until what others left is received",
-                self.name
-            );
+            crate::contain::log(|| {
+                log::debug!("{}: no new peer until what others left is received", self.name)
+            });
         }
         intake
     }

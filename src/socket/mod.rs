@@ -372,7 +372,9 @@ impl<P: Protocol> Core<P> {
         match self.runtime() {
             Ok(runtime) => runtime.mailbox().post(command),
             // Waiting threads read the clock themselves; tasks will miss their deadline.
-            Err(error) => crate::contain::log!(Error, "{}: no timers: {error}", self.name),
+            Err(error) => {
+                crate::contain::log(|| log::error!("{}: no timers: {error}", self.name));
+            }
         }
     }
 }

@@ -67,23 +67,27 @@ impl Record {
     fn write(&self, name: &str) {
         match self {
             Self::There(peer) => {
-                crate::contain::log!(Debug, "{name}: {peer} is there, pipe {}", peer.pipe)
+                crate::contain::log(|| log::debug!("{name}: {peer} is there, pipe {}", peer.pipe))
             }
             Self::Gone(peer, reason) => {
-                crate::contain::log!(Debug, "{name}: {peer} is gone, pipe {}: {reason}", peer.pipe);
+                crate::contain::log(|| {
+                    log::debug!("{name}: {peer} is gone, pipe {}: {reason}", peer.pipe)
+                });
             }
-            Self::Dropped(Some(peer), reason) => crate::contain::log!(
-                Debug,
-                "{name}: {peer}, pipe {}: the first message is dropped: {reason}",
-                peer.pipe
-            ),
+            Self::Dropped(Some(peer), reason) => crate::contain::log(|| {
+                log::debug!(
+                    "{name}: {peer}, pipe {}: the first message is dropped: {reason}",
+                    peer.pipe
+                )
+            }),
             Self::Dropped(None, reason) => {
-                crate::contain::log!(Debug, "{name}: the first message is dropped: {reason}");
+                crate::contain::log(|| {
+                    log::debug!("{name}: the first message is dropped: {reason}")
+                });
             }
-            Self::Unsubscribed => crate::contain::log!(
-                Warn,
-                "{name}: the first message is dropped: nothing is subscribed to"
-            ),
+            Self::Unsubscribed => crate::contain::log(|| {
+                log::warn!("{name}: the first message is dropped: nothing is subscribed to")
+            }),
         }
     }
 }

@@ -335,7 +335,9 @@ impl Descriptor {
     fn set(&self, readable: bool) {
         let done = if readable { self.0.raise() } else { self.0.lower() };
         if let Err(error) = done {
-            crate::contain::log!(Error, "a descriptor cannot be made readable={readable}: {error}");
+            crate::contain::log(|| {
+                log::error!("a descriptor cannot be made readable={readable}: {error}")
+            });
         }
     }
 }

@@ -197,7 +197,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(in_use());
     }
     remove(path)?;
-    crate::contain::log!(Debug, "removed {}: a socket that nobody listened on", path.display());
+    crate::contain::log(|| {
+        log::debug!("removed {}: a socket that nobody listened on", path.display())
+    });
     Ok(())
 }
 
@@ -251,7 +253,9 @@ impl Drop for SocketFile {
             return;
         }
         if let Err(error) = remove(self.bound.path()) {
-            crate::contain::log!(Warn, "cannot remove {}: {error}", self.bound.path().display());
+            crate::contain::log(|| {
+                log::warn!("cannot remove {}: {error}", self.bound.path().display())
+            });
         }
     }
 }
@@ -278,7 +282,9 @@ impl Listener for IpcListener {
         let _ = socket.set_nosigpipe(true);
         // As on tcp: the next read will report a connection that is already lost.
         if let Err(error) = size_buffers(&socket, &self.settings) {
-            crate::contain::log!(Debug, "{}: options of an accepted connection: {error}", self.url);
+            crate::contain::log(|| {
+                log::debug!("{}: options of an accepted connection: {error}", self.url)
+            });
         }
         Ok(Box::new(IpcStream(stream)))
     }

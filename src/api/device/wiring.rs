@@ -133,7 +133,9 @@ fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
     while let Some(message) = take(from) {
         let Err(reason) = pass_on(to, message) else { continue };
         if to.counters.dropped(reason, 1) {
-            crate::contain::log!(Debug, "{}: a device drops the first message: {reason}", to.name);
+            crate::contain::log(|| {
+                log::debug!("{}: a device drops the first message: {reason}", to.name)
+            });
         }
         if reason == DropReason::DeviceStopped {
             return;

@@ -340,10 +340,9 @@ impl Connection {
         let is_news = self.maker == Maker::Listener
             && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
             && self.endpoint.meets_first_misfit();
-        crate::contain::log!(
-            crate::contain::level_of(is_news),
-            "{name}: no pipe with {remote}: {error}"
-        );
+        crate::contain::log(|| {
+            log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {remote}: {error}")
+        });
     }
 }
 
