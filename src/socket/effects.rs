@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use super::Core;
+use super::deferred_log::{Record, Records};
 use super::events::Told;
-use super::record::{Record, Records};
 use super::watch::Flag;
 use crate::io::Command;
 use crate::message::PipeId;

@@ -5,10 +5,10 @@
 
 use std::time::Instant;
 
+use super::deferred_log::Record;
 use super::effects::Closing;
 use super::entry::Entry;
 use super::forked::InChild;
-use super::record::Record;
 use super::watch::raise_all;
 use super::{Core, State};
 use crate::body::StateGuard;

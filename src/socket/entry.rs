@@ -6,9 +6,9 @@
 use std::time::Instant;
 
 use super::broadcast::MANY;
+use super::deferred_log::Record;
 use super::pipes::Pipe;
 use super::port::SocketPort;
-use super::record::Record;
 use super::{Core, PipeEventKind, State};
 use crate::detach::DetachReason;
 use crate::message::PipeId;

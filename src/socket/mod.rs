@@ -32,6 +32,7 @@ use crate::sys::Origin;
 
 mod broadcast;
 mod deciding;
+mod deferred_log;
 mod effects;
 mod enter;
 mod entry;
@@ -43,7 +44,6 @@ mod limits;
 mod outgoing;
 mod pipes;
 mod port;
-mod record;
 pub(crate) mod wait;
 pub(crate) mod watch;
 
@@ -53,12 +53,12 @@ pub use watch::Readiness;
 pub(crate) use port::SocketPort;
 
 use deciding::Deciding;
+use deferred_log::Record;
 use effects::Effects;
 use entry::Entry;
 use events::{EventHub, Told};
 use limits::Limits;
 use pipes::{Pipe, Pipes};
-use record::Record;
 use watch::Watch;
 
 /// A reference of the program to a socket: in a handle, a context, a survey, a request, a future.

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::deferred_log::Record;
 use super::effects::Effects;
-use super::record::Record;
 use crate::message::PipeId;
 use crate::number_map::NumberMap;
 use crate::options::Priorities;

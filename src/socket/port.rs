@@ -8,9 +8,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::broadcast::Broadcasting;
+use super::deferred_log::Record;
 use super::effects::Effects;
 use super::pipes::{Pipe, Pipes};
-use super::record::Record;
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Priorities;
 use crate::protocol::{Broadcast, Interest, Port, PushError};
