@@ -130,17 +130,19 @@ impl Driver {
         if self.standing(first) == Standing::Undecided || !self.knows_of_the_end(socket) {
             return Decided::Partly;
         }
+        // Read all headers that are there, so that nothing that came before a newcomer is unknown.
         let newcomers = self.lines.newcomers(socket);
         for &token in &newcomers {
             self.drive(token, |connection, cx| connection.read_ahead(token, cx));
         }
+        // Then decide in the order in which they came.
         for token in newcomers {
             match self.standing(token) {
                 Standing::Silent => {}
                 Standing::Undecided => return Decided::Partly,
                 Standing::Offered => {
                     self.drive(token, |connection, cx| connection.take_place(token, cx));
-                    // It may have left already, for the next one.
+                    // It may already have left, and made room for the next one.
                     if self.lines.present(socket) == Some(token) && !self.knows_of_the_end(socket) {
                         return Decided::Partly;
                     }

@@ -244,11 +244,14 @@ impl Driver {
         timeout: Option<Duration>,
         idle: impl FnOnce() -> bool,
     ) -> io::Result<()> {
+        // What was posted since the last turn, which may make the poll needless.
         self.cx.mailbox.is_at_work();
         self.run_commands();
+        // The poll, what it reports, and what was posted during it.
         self.poll_once(timeout, idle)?;
         self.run_events();
         self.run_commands();
+        // What earlier events left over, timers, and last what depends on all of this turn's headers.
         self.run_ready();
         self.run_timers();
         self.decide_about_newcomers();

@@ -43,10 +43,12 @@ struct Unfinished {
 pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
     let end = Instant::now() + LONGEST;
     let mut unfinished = Vec::new();
+    // Once over all links: most are done by this.
     for link in links {
         let mut it = Unfinished { link, patience: Instant::now() + PATIENCE };
         if it.goes_on(end) { unfinished.push(it) } else { it.link.post_close(linger) }
     }
+    // Again over those that have more and whose kernel keeps taking it, until the time is over.
     while !unfinished.is_empty() {
         thread::sleep(PAUSE);
         unfinished.retain_mut(|it| {

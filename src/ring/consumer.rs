@@ -298,6 +298,7 @@ impl<'r> Consumer<'r> {
         let Some(begun) = self.held.half().begun.take() else {
             return skip(self);
         };
+        // Set the remainder of the begun frame aside, skip behind it, and put it back.
         let mut kept = std::mem::take(&mut self.held.half().kept);
         if kept.is_empty() {
             kept = self.set_aside(begun.left);
@@ -362,6 +363,7 @@ impl<'r> Consumer<'r> {
         let room = if ring.tail.bounds.at_most_half(queued) { ROOM } else { 0 };
         let silence = if queued.messages == 0 { SILENCE } else { 0 };
         let met = room | silence;
+        // The load is cheap and mostly finds nothing; the swap makes sure that an order is answered once.
         ring.head.orders.load(Ordering::Relaxed) & met != 0
             && ring.head.orders.fetch_and(!met, Ordering::AcqRel) & met != 0
     }

@@ -132,6 +132,7 @@ impl Effects {
     pub(super) fn perform<P: Protocol>(mut self, core: &Core<P>) {
         let signal = &core.bell.signal;
         let mut rare = self.rare.take();
+        // First those who wait for this socket: its watchers, then its waiting calls.
         for flag in rare.iter_mut().flat_map(|rare| rare.flags.drain(..)) {
             flag.claim(core.leadership());
             flag.show();
@@ -147,10 +148,12 @@ impl Effects {
         if self.queues_changed {
             signal.wake_every(Interest::Drained);
         }
+        // Then the far ends. This may write to the kernel.
         self.bells.for_each(|(far, edge)| far.ring(edge));
         if tuning::CALLER_WRITES != Choice::Never {
             self.batches.for_each(|link| link.write_batch());
         }
+        // Then the event loop.
         if let Some(at) = self.timer {
             core.set_timer(at);
         }
@@ -190,6 +193,7 @@ impl Closing {
         if self.has_timer {
             core.post(Command::Expire(core.host(), None));
         }
+        // No new connections, then the last writes on those that exist.
         for endpoint in self.endpoints {
             endpoint.stop();
         }

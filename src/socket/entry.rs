@@ -136,8 +136,10 @@ impl<P: Protocol> Entry<'_, P> {
     pub(super) fn unplug(&mut self, id: PipeId, reason: DetachReason) -> bool {
         let Some(pipe) = self.state.pipes.get_mut(id) else { return false };
         let Some(far) = pipe.far.take() else { return false };
+        // Nothing more goes in at either end; events and counters learn of it.
         pipe.shut();
         self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects);
+        // The connection empties the send ring; until then the socket accounts for its messages.
         if !far.is_direct() {
             // Cleans up only when the list is about to grow: a thousand pipes may leave at once.
             if self.state.leaving.len() == self.state.leaving.capacity() {
@@ -145,6 +147,7 @@ impl<P: Protocol> Entry<'_, P> {
             }
             self.state.leaving.push(Arc::clone(pipe.send.ring()));
         }
+        // The far end learns of it after the lock, unless it knows.
         let rare = self.state.effects.rare();
         match reason {
             // Written in the caller, as by a closing socket: the program may end right after.
@@ -154,6 +157,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
         self.state.effects.peers_changed = true;
         self.state.effects.queues_changed = true;
+        // Then the protocol, which may take out what was received, or leave it to be read.
         let (protocol, mut port, now) = self.parts();
         protocol.detach(id, &reason, now, &mut port);
         if !self.state.pipes.depart(id) {
