@@ -1,5 +1,4 @@
-//! BUS: what one node says, all others hear. Nothing is passed on, so each connects to each. In
-//! several terminals:
+//! BUS: each node sends to all others. Nothing is forwarded, so each connects to each. In several terminals:
 //!
 //! ```text
 //! cargo run --example bus -- tcp://127.0.0.1:7716

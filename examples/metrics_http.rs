@@ -1,4 +1,4 @@
-//! A program that can be watched: a worker behind a queue, and its metrics over HTTP.
+//! A program that can be monitored: a worker behind a queue, and its metrics over HTTP.
 //!
 //! ```text
 //! cargo run --example metrics_http                  (or with an address, such as 127.0.0.1:9464)
@@ -17,7 +17,7 @@ use sinew::{Options, Pull, Push};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:9464".to_owned());
-    // Names of one's own: the metrics of the next run are about the same sockets.
+    // Named, so that the metrics of the next run belong to the same sockets.
     let push = Push::with_options(Options::new().name("jobs-out"))?;
     let pull = Pull::with_options(Options::new().name("jobs-in"))?;
     let work = pull.bind("tcp://127.0.0.1:0")?;
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address)?;
     println!("http://{}/metrics", listener.local_addr()?);
     for client in listener.incoming() {
-        // One that leaves halfway, or never says what it wants, is no reason to stop.
+        // A client that leaves halfway, or never sends a request, is no reason to stop.
         if let Err(error) = client.and_then(|client| serve(client, &sockets)) {
             eprintln!("{error}");
         }

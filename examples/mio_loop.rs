@@ -1,4 +1,4 @@
-//! Sockets in a plain mio loop, one thread, beside what is not sinew's. In three terminals:
+//! Sockets in a plain mio loop, in one thread, beside other sources. In three terminals:
 //!
 //! ```text
 //! cargo run --example mio_loop -- tcp://127.0.0.1:7714 127.0.0.1:7715
@@ -6,8 +6,8 @@
 //! nc 127.0.0.1 7715
 //! ```
 //!
-//! The first is a REP that answers, and at the other address it tells whoever connects, with whatever
-//! program, how many it has answered.
+//! The first is a REP that answers; at the other address it tells any program that connects how many requests
+//! it has answered.
 
 use std::error::Error;
 use std::io::Write;
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Answers until there is nothing to receive: mio tells of each change once, so none may be left.
+/// Answers until there is nothing to receive: mio reports each change once, so no request may be left.
 fn answer_all(rep: &Rep) -> Result<u32, Box<dyn Error>> {
     for answered in 0.. {
         match rep.try_recv() {

@@ -1,4 +1,4 @@
-//! PIPELINE: one hands out work, three do it, one collects what they have done. In five terminals:
+//! PIPELINE: one distributes work, three workers do it, and one collects the results. In five terminals:
 //!
 //! ```text
 //! cargo run --example pipeline -- sink

@@ -1,4 +1,4 @@
-//! PUB/SUB: one publishes, each subscriber picks what begins with its topics. In several terminals:
+//! PUB/SUB: one publishes, and each subscriber receives what begins with its topics. In several terminals:
 //!
 //! ```text
 //! cargo run --example pubsub -- publisher

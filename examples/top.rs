@@ -1,12 +1,12 @@
-//! What goes on in a topology: a table of its sockets and their peers that is printed every second.
+//! Shows what goes on in a topology: prints a table of its sockets and their peers every second.
 //!
 //! ```text
 //! cargo run --example top                 (until Ctrl-C)
 //! cargo run --example top -- --once       (one table, as soon as every socket has had a message)
 //! ```
 //!
-//! The topology is in the process: a pipeline over tcp, and news over inproc to one who reads and one
-//! who does not. A program of one's own would give its own sockets to `table`.
+//! The topology is in the process: a pipeline over tcp, and PUB/SUB over inproc with one subscriber that
+//! reads and one that does not. Your program would give its own sockets to `table`.
 
 use std::time::{Duration, Instant};
 use std::{env, error::Error, thread};

@@ -1,8 +1,8 @@
-//! The table in `tests/README.md` says the truth: each case of `docs/spec/conformance.md` has a test
-//! that cites it, and each test that the table names is there. What source, tests and documentation cite
-//! of the specification is in it.
+//! The table in `tests/README.md` is true: each case of `docs/spec/conformance.md` has a test that cites it,
+//! and each test that the table names exists. Everything that source, tests and documentation cite from the
+//! specification is in it.
 //!
-//! The table is made from the citations, such as `/// C117.` above a test. After adding one:
+//! The table is generated from the citations, such as `/// C117.` above a test. After adding one:
 //! `UPDATE_CONFORMANCE=1 cargo test --test conformance`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,8 +230,8 @@ fn citations_are_found_where_they_stand() {
     assert!(found.is_empty(), "a citation that is no test's");
 }
 
-/// Vectors of `wire.md` (`E12`, `H1`, `F8`, `B13`, `P4`, `W2`), decisions of `semantics.md` (`D28`) and cases of
-/// `conformance.md` (`C117`) exist wherever they are cited.
+/// Vectors of `wire.md` (`E12`, `H1`, `F8`, `B13`, `P4`, `W2`), decisions of `semantics.md` (`D28`) and cases
+/// of `conformance.md` (`C117`) exist wherever they are cited.
 #[test]
 fn what_is_cited_of_the_specification_is_in_it() {
     let mut known = BTreeSet::new();
@@ -308,8 +308,8 @@ fn links_into_the_specification_lead_to_its_sections() {
     assert!(links > 0 && astray.is_empty(), "no such section: {astray:#?}");
 }
 
-/// What a program's author reads says the rule itself, and links to the section; it names no case of a list that
-/// is not there. Examples cite cases in lines that are not shown.
+/// What a program's author reads says the rule itself, and links to the section; it names no case of a list
+/// that is not there. Examples cite cases in lines that are not shown.
 #[test]
 fn what_is_rendered_names_no_rule_by_its_number() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -1,5 +1,5 @@
-//! Children made by `fork`: what they inherit is of no use to them, and they do no harm to it; what they
-//! make themselves works.
+//! Children made by `fork`: they cannot use the sockets that they inherit, and do not harm them; sockets that
+//! they make work.
 #![cfg(target_os = "linux")]
 
 use std::future::Future;

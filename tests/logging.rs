@@ -1,4 +1,4 @@
-//! Log records: who came, who was refused, who left, and what is dropped, told once.
+//! Log records: peers that come, are refused and leave, and dropped messages, each logged once.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, Once, mpsc};

@@ -1,4 +1,4 @@
-//! A transport of one's own: a request and its reply over a switchboard.
+//! A custom transport: a request and its reply over a switchboard.
 //!
 //! ```sh
 //! cargo run --example custom_transport

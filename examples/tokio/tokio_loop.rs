@@ -5,13 +5,13 @@
 //! cargo run --example tokio_loop -- tcp://127.0.0.1:7716 send     and type
 //! ```
 //!
-//! Whoever only wants to receive or send in a task uses `recv_async` and `send_async`, which need no
-//! descriptor. This is for what exists and takes descriptors, and for waiting without taking: the first
-//! program waits until there is something, and then takes all there is as one batch.
+//! To receive or send in a task, use `recv_async` and `send_async`, which need no descriptor. This is for
+//! existing code that takes descriptors, and for waiting without receiving: the first program waits until
+//! there is something, and then takes all messages as one batch.
 //!
-//! tokio's way to wait for any descriptor, `AsyncFd`, takes a line of `unsafe`: the caller vouches for the
-//! descriptor staying what it is. This does without: tokio's reader of a pipe takes an `OwnedFd` and does
-//! not ask what it is, and it is only waited for here, never read.
+//! tokio's type for any descriptor, `AsyncFd`, takes a line of `unsafe`, by which the caller vouches for the
+//! descriptor. This program does without: tokio's reader of a pipe takes any `OwnedFd`, and the program only
+//! waits for it and never reads it.
 
 use std::error::Error;
 use std::io::{self, BufRead, ErrorKind};
@@ -53,8 +53,8 @@ fn descriptor(readiness: &Readiness) -> io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd_unchecked(readiness.as_fd().try_clone_to_owned()?)
 }
 
-/// Whether there is anything. `WouldBlock` has tokio wait until the descriptor becomes readable anew; what
-/// comes while we look is not overlooked.
+/// Checks whether there is anything. `WouldBlock` makes tokio wait until the descriptor becomes readable
+/// again; nothing that comes during the check is missed.
 fn look(readiness: &Readiness) -> io::Result<()> {
     if readiness.is_ready() { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
 }

@@ -1,4 +1,4 @@
-//! Living peers: the real `nanocat` (nanomsg) and `nngcat` (NNG) at the other end of the wire.
+//! Interoperation: the real `nanocat` (nanomsg) and `nngcat` (NNG) at the other end of the wire.
 //!
 //! For each of their roles, over tcp and ipc, with either side binding: exchanges of exact content,
 //! their process killed and started again, and, where we bind, our socket closed and bound again

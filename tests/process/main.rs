@@ -1,4 +1,4 @@
-//! What takes another process: a child, an example, a living peer.
+//! What takes another process: a child, an example, a peer of another library.
 //!
 //! No other group starts processes. Between its fork and its exec a child holds every descriptor of its
 //! parent, so a test beside it may see an address taken, or a connection open, a moment longer.

@@ -1,5 +1,5 @@
-//! Networks that swallow what is sent: each test has one of its own, in namespaces of the kernel that
-//! go with it. Where a test may not make them it says so, and that it was skipped.
+//! Networks that swallow packets: each test makes one of its own, in namespaces of the kernel that end with
+//! it. A test that may not make them says that it is skipped.
 #![cfg(target_os = "linux")]
 
 use std::fs;

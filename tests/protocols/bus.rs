@@ -1,4 +1,4 @@
-//! BUS: to every peer, from every peer, one hop, and nobody waits.
+//! BUS: sends to every peer, receives from every peer, over one hop, and never waits.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Contexts: many conversations over one socket, none in the way of another.
+//! Contexts: many conversations over one socket that do not disturb each other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};

@@ -1,5 +1,4 @@
-//! What each protocol does with messages: which peer gets them, and what becomes of them where there is no
-//! room.
+//! What each protocol does with messages: which peer gets them, and what becomes of them without room.
 
 #[path = "../kit/mod.rs"]
 mod kit;

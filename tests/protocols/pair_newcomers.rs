@@ -1,5 +1,5 @@
-//! PAIR: which newcomer is let in, where some have come, sent and left before any of them is seen. On a
-//! manual runtime everything is in the kernel before the first look.
+//! PAIR: which newcomer is let in, if some have connected, sent and left before the socket sees any of them.
+//! On a manual runtime everything is in the kernel before the first turn.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;

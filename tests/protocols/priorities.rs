@@ -1,4 +1,4 @@
-//! Priorities: strict places of peers among each other, for those that choose one peer at a time.
+//! Priorities: strict, for sockets that choose one peer at a time.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a SUB takes messages in: what it drops and why, and whom it wakes.
+//! How a SUB takes in messages: which it drops and why, and which calls it wakes.
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! Crowds: how many peers a socket takes on while the program decides about each.
+//! Crowds: how many peers a socket accepts while the program decides about each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

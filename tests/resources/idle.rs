@@ -1,4 +1,4 @@
-//! Connections that stand idle: what they keep in memory, and that they wake nobody.
+//! Idle connections: how much memory they keep, and that they wake nobody.
 
 use std::time::{Duration, Instant};
 

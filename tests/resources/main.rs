@@ -1,7 +1,7 @@
 //! What sockets take and give back: memory, descriptors, threads.
 //!
-//! All are counted for the whole process, so a test that counts is alone while it runs. Those that only load the
-//! machine run beside each other, and keep out of the other groups, which have tests that look at the clock.
+//! All are counted for the whole process, so a test that counts runs alone. Tests that only load the machine
+//! run beside each other, and are not in the other groups, which have tests that read the clock.
 
 #[path = "../kit/mod.rs"]
 mod kit;

@@ -1,4 +1,4 @@
-//! The `admit` callback: what it takes its time for holds up its own peer, and nobody else.
+//! The `admit` callback: a slow one holds up its own peer, and nobody else.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};

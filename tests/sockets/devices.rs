@@ -1,4 +1,4 @@
-//! Devices: what goes in at one side comes out at the other, once, in order, or is counted.
+//! Devices: a message that one side receives leaves at the other, once and in order, or is counted.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

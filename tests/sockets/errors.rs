@@ -1,4 +1,4 @@
-//! What errors say: what a person reads who sees no more than the error that `main` has returned.
+//! The text of errors, for a person who sees only the error that `main` has returned.
 
 use std::error::Error;
 use std::fmt::Debug;

@@ -1,5 +1,5 @@
-//! Code of the program in the middle of a socket: destructors of bodies, and wakers. None of it runs
-//! under a lock that a call of the socket needs, and what it does wrong stays its own affair.
+//! Code of the program that a socket runs: destructors of bodies, and wakers. None of it runs under a lock
+//! that a call of the socket needs, and its faults harm nobody else.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,4 @@
-//! Iterators over what is received: all that comes, in order, until the socket is closed.
+//! Iterators: they yield every received message, in order, until the socket is closed.
 
 use std::thread;
 use std::time::Duration;

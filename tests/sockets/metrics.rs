@@ -1,4 +1,4 @@
-//! The metrics page: its syntax, its names, and that it says what the sockets say.
+//! The metrics page: its syntax, its names, and its agreement with the sockets.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Pipes and their events: who comes, who goes, and why.
+//! Pipes and their events: which peers come and go, and why.
 
 use std::collections::HashSet;
 use std::time::Duration;

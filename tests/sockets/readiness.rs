@@ -1,5 +1,5 @@
-//! Readiness: descriptors for event loops that are not ours, and pollers. Ready is what would not have
-//! to wait, for exactly as long.
+//! Readiness: descriptors for the program's event loops, and pollers. A socket is ready exactly while the
+//! call would not have to wait.
 
 #![cfg(target_os = "linux")]
 

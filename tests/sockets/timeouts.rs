@@ -1,4 +1,4 @@
-//! Timeouts and the forms of a call: waiting, not waiting, waiting so long.
+//! Timeouts and the forms of a call: waiting, not waiting, waiting for a given time.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The bytes of requests, surveys and answers, against peers that are nothing but bytes.
+//! The bytes of requests, surveys and answers, against peers made by hand from bytes.
 //!
 //! B and E numbers are those of the wire specification, 13.4 and 13.1.
 

@@ -1,5 +1,5 @@
-//! Bad input, from the program and from peers: a typed error or a counted end of one connection, and
-//! the socket lives on with nothing lost.
+//! Bad input, from the program and from peers: it leads to a typed error, or to the counted end of one
+//! connection, and the socket goes on with nothing lost.
 
 use std::fs;
 use std::thread;

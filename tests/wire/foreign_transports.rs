@@ -1,5 +1,5 @@
-//! Transports that a program brings along: which one has a scheme, what may be added, and that one
-//! which misbehaves harms nobody but its own connections.
+//! Transports of the program: which one gets a scheme, what may be added, and that a faulty one harms only
+//! its own connections.
 
 use std::error::Error;
 use std::fmt;

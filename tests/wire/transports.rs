@@ -1,6 +1,6 @@
-//! The conformance list of transports: what a socket can rely on, whatever carries it. Every case runs
-//! for tcp, ipc and inproc, and for a transport written outside the crate, the one of
-//! `examples/custom_transport`. Cited are the conformance cases that are met here.
+//! The conformance list of transports: what a socket can rely on, whatever transport carries it. Every case
+//! runs for tcp, ipc and inproc, and for a transport outside the crate, that of `examples/custom_transport`.
+//! The tests cite the conformance cases that they show.
 //!
 //! A new transport adds a [`Fixture`] and a line at the end of this file.
 
