@@ -2,14 +2,14 @@
 //!
 //! Unless a comment says otherwise, the figures were measured for a prototype of the data path, and not again.
 //! The switches are for tests. Built with `--cfg sinew_fast_paths="never"`, only I/O threads turn event loops
-//! and write; with `"always"`, callers write at once whatever they wrote before. So both ways are tested
+//! and write; with `"always"`, callers write at once whatever they wrote before. So both paths are tested
 //! under all conditions.
 
 use std::time::Duration;
 
-/// Whether a short way is taken.
+/// Whether a fast path is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub(crate) enum FastPath {
     /// It is not.
     Never,
     /// Where it pays.
@@ -18,12 +18,12 @@ pub(crate) enum Choice {
     Always,
 }
 
-const CHOICE: Choice = if cfg!(sinew_fast_paths = "never") {
-    Choice::Never
+const FAST_PATHS: FastPath = if cfg!(sinew_fast_paths = "never") {
+    FastPath::Never
 } else if cfg!(sinew_fast_paths = "always") {
-    Choice::Always
+    FastPath::Always
 } else {
-    Choice::Measured
+    FastPath::Measured
 };
 
 /// How many I/O threads a runtime has by default. One is enough for many sockets and costs the least, and with
@@ -32,10 +32,10 @@ const CHOICE: Choice = if cfg!(sinew_fast_paths = "never") {
 pub(crate) const IO_THREADS: usize = if cfg!(sinew_io_threads = "4") { 4 } else { 1 };
 
 /// Whether a thread that waits, when no other does, turns the event loop itself.
-pub(crate) const WAITER_LEADS: bool = !matches!(CHOICE, Choice::Never);
+pub(crate) const WAITER_LEADS: bool = !matches!(FAST_PATHS, FastPath::Never);
 
 /// Whether callers write to the kernel themselves.
-pub(crate) const CALLER_WRITES: Choice = CHOICE;
+pub(crate) const CALLER_WRITES: FastPath = FAST_PATHS;
 
 /// A thread writes directly if it has had nothing to write for half the time that its last direct write
 /// took, and for at least this long. A fixed half microsecond sufficed where a write takes two; on a slower
@@ -57,9 +57,9 @@ pub(crate) const STREAM_MESSAGES: u64 = 8;
 pub(crate) const STREAM_BYTES: u64 = 8 << 10;
 
 /// How many bytes a caller adds to a pipe before it checks again whether a batch is full.
-pub(crate) const LOOK: u64 = 8 << 10;
+pub(crate) const CHECK_BYTES: u64 = 8 << 10;
 /// How many messages a caller adds before it checks.
-pub(crate) const LOOK_MESSAGES: u64 = 64;
+pub(crate) const CHECK_MESSAGES: u64 = 64;
 /// How many bytes make a batch that the caller writes itself.
 pub(crate) const BATCH: u64 = 64 << 10;
 /// The same for messages of [`LONG`] bytes or more on average.

@@ -22,7 +22,7 @@ use crate::ring::{Consumer, Ring};
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
 use crate::transport::Stream;
-use crate::tuning::{self, Choice};
+use crate::tuning::{self, FastPath};
 
 /// The number of slices in one write: enough for a batch of large messages, small enough for the stack.
 const SLICES: usize = 64;
@@ -143,7 +143,7 @@ impl Link {
         (queued.messages >= tuning::STREAM_MESSAGES || queued.bytes >= tuning::STREAM_BYTES)
             && !self.send.is_awaited()
             && !self.send.is_closed()
-            && tuning::CALLER_WRITES != Choice::Never
+            && tuning::CALLER_WRITES != FastPath::Never
     }
 
     /// Ends writing: gives queued messages back to the socket, or drops and counts them, and tells the peer

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::tuning::{self, Choice};
+use crate::tuning::{self, FastPath};
 
 thread_local! {
     /// The pace of the calling thread.
@@ -49,9 +49,9 @@ pub(super) fn write_directly(write: impl FnOnce()) -> bool {
     let begin = Instant::now();
     let mut pace = PACE.get();
     let allowed = match tuning::CALLER_WRITES {
-        Choice::Never => false,
-        Choice::Always => true,
-        Choice::Measured => pace.not_before.is_none_or(|time| begin >= time),
+        FastPath::Never => false,
+        FastPath::Always => true,
+        FastPath::Measured => pace.not_before.is_none_or(|time| begin >= time),
     };
     if !allowed {
         pace.pause_from(begin);

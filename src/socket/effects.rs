@@ -16,7 +16,7 @@ use crate::pipe::{Edge, FarEnd, FarLink, Host, Postponed};
 use crate::protocol::{Interest, Protocol};
 use crate::stats::DropReason;
 use crate::sync::Arc;
-use crate::tuning::{self, Choice};
+use crate::tuning::{self, FastPath};
 
 /// What to do once the lock is given back.
 #[derive(Default)]
@@ -150,7 +150,7 @@ impl Effects {
         }
         // Then the far ends. This may write to the kernel.
         self.bells.for_each(|(far, edge)| far.ring(edge));
-        if tuning::CALLER_WRITES != Choice::Never {
+        if tuning::CALLER_WRITES != FastPath::Never {
             self.batches.for_each(|link| link.write_batch());
         }
         // Then the event loop.

@@ -261,8 +261,8 @@ impl Pipe {
     #[cold]
     fn has_a_batch(&mut self) -> bool {
         self.next_look = NextLook {
-            messages: self.messages_sent + tuning::LOOK_MESSAGES,
-            bytes: self.bytes_sent + tuning::LOOK,
+            messages: self.messages_sent + tuning::CHECK_MESSAGES,
+            bytes: self.bytes_sent + tuning::CHECK_BYTES,
         };
         let (queued, bounds) = (self.send.queued(), self.send.bounds());
         let batch = if queued.bytes >= tuning::LONG * queued.messages {
@@ -283,8 +283,8 @@ impl Pipe {
             self.note(Edge::Readable, effects);
         }
         let next = &self.next_look;
-        let looks = self.messages_sent >= next.messages || self.bytes_sent >= next.bytes;
-        if looks && self.has_a_batch() {
+        let is_due = self.messages_sent >= next.messages || self.bytes_sent >= next.bytes;
+        if is_due && self.has_a_batch() {
             self.write_soon(effects);
         }
     }
