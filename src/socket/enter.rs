@@ -46,7 +46,7 @@ impl<P: Protocol> Core<P> {
         }
         let result = act(&mut entry);
         if !state.watches.is_empty() {
-            Entry { core: self, state: &mut state, now }.look_for_watches();
+            Entry { core: self, state: &mut state, now }.check_watches();
         }
         let busy = state.protocol.is_busy() || !state.watches.is_empty();
         if self.bell.set_busy(busy && !state.closed) {

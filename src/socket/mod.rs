@@ -246,11 +246,11 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Reads from the options in force, without copying them.
-    pub(crate) fn with_options<R>(&self, look: impl FnOnce(&Options) -> R) -> R {
+    pub(crate) fn with_options<R>(&self, read: impl FnOnce(&Options) -> R) -> R {
         match self.is_forked() {
-            false => look(&self.options.lock()),
+            false => read(&self.options.lock()),
             // Nothing will be done with them.
-            true => look(&Options::default()),
+            true => read(&Options::default()),
         }
     }
 

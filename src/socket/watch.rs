@@ -75,7 +75,7 @@ impl Readiness {
         if self.watching.origin.is_ancestral() {
             return true; // its calls fail at once
         }
-        self.watching.look();
+        self.watching.check();
         self.watching.flag.is_shown()
     }
 }
@@ -135,7 +135,7 @@ pub(crate) struct Watching {
 
 impl Watching {
     /// Enters the socket, which decides anew.
-    fn look(&self) {
+    fn check(&self) {
         if let Some(host) = self.host.upgrade() {
             host.visit();
         }
@@ -146,7 +146,7 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.flag.end();
         // The entry takes the watch off the list, and gives its claim on the event loop back.
-        self.look();
+        self.check();
     }
 }
 
@@ -279,7 +279,7 @@ impl<P: Protocol> Core<P> {
 impl<P: Protocol> Entry<'_, P> {
     /// Decides all flags anew. The last step of an entry.
     #[cold]
-    pub(crate) fn look_for_watches(&mut self) {
+    pub(crate) fn check_watches(&mut self) {
         let mut watches = std::mem::take(&mut self.state.watches);
         watches.retain(|watch| {
             let has_ended = watch.flag.has_ended();
@@ -293,7 +293,7 @@ impl<P: Protocol> Entry<'_, P> {
         // and all are tested again. That ends, since a test takes no message away from anybody.
         loop {
             let woken = self.state.effects.wakes.len();
-            watches.iter_mut().for_each(|watch| self.look_for(watch));
+            watches.iter_mut().for_each(|watch| self.check(watch));
             if watches.len() < 2 || self.state.effects.wakes.len() == woken {
                 break;
             }
@@ -304,7 +304,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    fn look_for(&mut self, watch: &mut Watch<P>) {
+    fn check(&mut self, watch: &mut Watch<P>) {
         let claims = !watch.claimed && self.core.leadership().is_some();
         watch.claimed |= claims;
         let (protocol, mut port, _) = self.parts();
