@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use sinew::role::{self, Raw, Role};
 use sinew::{
-    Asked, BindError, Closed, ConnectError, Endpoint, EndpointOptions, Events, Message,
-    OptionError, Options, PeerStatus, RecvError, RepContext, ReqContext, RespondentContext,
-    SendError, Stats, SubContext, SurveyorContext, WaitError,
+    AnySocket, Asked, Closed, Message, OptionError, Options, RecvError, RepContext, ReqContext,
+    RespondentContext, SendError, SubContext, SurveyorContext,
 };
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What every socket has.
-pub trait Socket: Clone + Debug + Send + Sync + 'static {
+/// A socket by its type: how a test makes one, and what it wants to know of it. The calls that every socket
+/// has are those of [`AnySocket`].
+pub trait Socket: AnySocket + Clone + 'static {
     const NAME: &'static str;
     /// What it announces, and what its peers must announce.
     const IDS: (u8, u8);
@@ -30,19 +30,6 @@ pub trait Socket: Clone + Debug + Send + Sync + 'static {
     const OPTIONS: &'static [&'static str];
 
     fn try_with(options: Options) -> Result<Self, OptionError>;
-    fn bind_with(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError>;
-    fn connect_with(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, ConnectError>;
-    fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError>;
-    fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError>;
-    fn peers(&self) -> Vec<PeerStatus>;
-    fn events(&self) -> Events;
-    fn stats(&self) -> Stats;
-    fn drain(&self, timeout: Duration) -> usize;
-    fn options(&self) -> Options;
-    fn set_options(&self, options: Options) -> Result<(), OptionError>;
-    fn close(&self) -> Result<(), Closed>;
-    fn is_closed(&self) -> bool;
-    fn is_raw(&self) -> bool;
 
     fn with(options: Options) -> Self {
         Self::try_with(options).expect("good options")
@@ -50,14 +37,6 @@ pub trait Socket: Clone + Debug + Send + Sync + 'static {
 
     fn new() -> Self {
         Self::with(Options::new())
-    }
-
-    fn bind(&self, url: &str) -> Result<Endpoint, BindError> {
-        self.bind_with(url, &EndpointOptions::new())
-    }
-
-    fn connect(&self, url: &str) -> Result<Endpoint, ConnectError> {
-        self.connect_with(url, &EndpointOptions::new())
     }
 }
 
@@ -137,45 +116,6 @@ impl<R: Listed> Socket for sinew::Socket<R> {
 
     fn try_with(options: Options) -> Result<Self, OptionError> {
         Self::with_options(options)
-    }
-    fn bind_with(&self, url: &str, with: &EndpointOptions) -> Result<Endpoint, BindError> {
-        Self::bind_with(self, url, with)
-    }
-    fn connect_with(&self, url: &str, with: &EndpointOptions) -> Result<Endpoint, ConnectError> {
-        Self::connect_with(self, url, with)
-    }
-    fn connect_now(&self, url: &str) -> Result<Endpoint, ConnectError> {
-        Self::connect_now(self, url)
-    }
-    fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
-        Self::wait_for_peers(self, peers, timeout)
-    }
-    fn peers(&self) -> Vec<PeerStatus> {
-        Self::peers(self)
-    }
-    fn events(&self) -> Events {
-        Self::events(self)
-    }
-    fn stats(&self) -> Stats {
-        Self::stats(self)
-    }
-    fn drain(&self, timeout: Duration) -> usize {
-        Self::drain(self, timeout)
-    }
-    fn options(&self) -> Options {
-        Self::options(self)
-    }
-    fn set_options(&self, options: Options) -> Result<(), OptionError> {
-        Self::set_options(self, options)
-    }
-    fn close(&self) -> Result<(), Closed> {
-        Self::close(self)
-    }
-    fn is_closed(&self) -> bool {
-        Self::is_closed(self)
-    }
-    fn is_raw(&self) -> bool {
-        Self::is_raw(self)
     }
 }
 
