@@ -209,18 +209,25 @@ struct Busy {
     during_writes: Arc<Mutex<Option<(Push, usize)>>>,
 }
 
+fn over_tcp(address: &Address) -> Address {
+    Address::parse(&format!("tcp://{}", address.after_scheme())).expect("it has a scheme")
+}
+
 impl StreamTransport for Busy {
     fn schemes(&self) -> &[&str] {
         &["busy"]
     }
 
-    fn bind(&self, _: &Address, _: &EndpointSettings) -> Result<Box<dyn Listener>, BindError> {
-        unimplemented!("it only connects")
+    fn bind(
+        &self,
+        address: &Address,
+        settings: &EndpointSettings,
+    ) -> Result<Box<dyn Listener>, BindError> {
+        Tcp::new().bind(&over_tcp(address), settings)
     }
 
     fn target(&self, address: &Address) -> Result<Target, AddressError> {
-        let url = format!("tcp://{}", address.after_scheme());
-        Tcp::new().target(&Address::parse(&url).expect("it has a scheme"))
+        Tcp::new().target(&over_tcp(address))
     }
 
     fn connect(
