@@ -177,6 +177,7 @@ struct Tail {
     /// Never changes. It is here because the consumer needs it only when it checks for orders.
     bounds: Bounds,
     /// Processors fetch cache lines in pairs: the second line of this pair must not be one of the consumer's.
+    /// (`CachePadded` would say so too, but its alignment makes the `Arc` of each ring 64 bytes larger.)
     _apart: [u64; 8],
 }
 

@@ -204,6 +204,10 @@ impl Closing {
 }
 
 /// Usually one thing or none, which then takes no memory of its own.
+///
+/// `SmallVec<[T; 1]>` does the same, for 32 to 33 instructions more a message of PUSH/PULL and PUB/SUB over inproc,
+/// which take 1,431 and 1,832, and 158 more a round trip of REQ/REP, which takes 5,102: its drop and its
+/// iterator ask more often whether it has spilled.
 pub(super) struct Few<T> {
     first: Option<T>,
     others: Vec<T>,
