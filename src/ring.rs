@@ -38,7 +38,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::body::{self, Body};
 use crate::sync::{
@@ -88,8 +88,10 @@ const LARGEST_BLOCK: usize = if cfg!(loom) { FIRST_BLOCK } else { 64 * 1024 };
 /// Bodies below this length are copied out of their block when popped: cheaper than sharing it.
 const COPY_OUT: usize = 4 * 1024;
 /// Copy a body out if it is a smaller part of its block than one in this many, since a slice keeps the whole
-/// block alive.
+/// block alive. The same holds for the copy that small bodies share.
 const LEAST_PART: usize = 16;
+/// Copy out at most this many bytes of small messages at once.
+const RUN: usize = COPY_OUT;
 
 /// The largest block from which a run of frames is queued by reference, unless the run itself is larger.
 pub(crate) const READ_BLOCK: usize = 256 * 1024;
@@ -434,7 +436,10 @@ impl Block {
     /// Tells loom that `len` bytes at `at` are written or read now.
     #[cfg(loom)]
     fn watch(&self, at: *const u8, len: usize, write: bool) {
-        let at = at as usize - self.bytes.as_ptr() as usize;
+        let at = (at as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+        if at > self.size {
+            return; // in a copy, which only the consumer has
+        }
         for mark in &self.marks[at..at + len] {
             if write {
                 mark.with_mut(|_| ());
@@ -866,7 +871,7 @@ impl Inlet {
         } else {
             outlet.node
         };
-        (outlet.node, outlet.at) = (ptr::null_mut(), ptr::null());
+        (outlet.node, outlet.at, outlet.run) = (ptr::null_mut(), ptr::null(), None);
         ring.tail.first.store(ptr::null_mut(), Ordering::Relaxed);
         self.node = ptr::null_mut();
         self.seal();
@@ -895,11 +900,21 @@ struct Outlet {
     limit: u64,
     /// The published position when last read.
     known: u64,
+    /// While the bytes up to `limit` are read from a copy.
+    run: Option<Box<Run>>,
+}
+
+/// The copy of whole frames, from which their bodies are cut without another. It ends at the limit.
+struct Run {
+    bytes: Bytes,
+    /// Where the first byte behind the frames is, in the node.
+    behind: *const u8,
 }
 
 impl Default for Outlet {
     fn default() -> Self {
-        Self { node: ptr::null_mut(), at: ptr::null(), position: 0, limit: 0, known: 0 }
+        let (node, at) = (ptr::null_mut(), ptr::null());
+        Self { node, at, position: 0, limit: 0, known: 0, run: None }
     }
 }
 
@@ -908,6 +923,39 @@ impl Outlet {
     fn contiguous(&self) -> usize {
         // Contiguous bytes are in memory, so their number is a usize.
         (self.limit - self.position) as usize
+    }
+
+    /// Moves on by `n` bytes, which are contiguous.
+    #[inline]
+    fn step(&mut self, n: usize) {
+        self.at = self.at.wrapping_add(n);
+        self.position += widen(n);
+    }
+
+    /// Goes on in the node, if what was copied of it is consumed.
+    #[inline]
+    fn end_run(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.at = run.behind;
+        }
+    }
+
+    /// Takes off `skip` bytes and `len` more of the run; yields the latter.
+    #[inline]
+    fn cut_run(&mut self, skip: usize, len: usize) -> Option<Bytes> {
+        let left = self.contiguous();
+        let run = self.run.as_mut()?;
+        let start = run.bytes.len() - left + skip;
+        let body = if skip + len < left {
+            run.bytes.slice(start..start + len)
+        } else {
+            // The last takes over the run's own reference.
+            let mut last = std::mem::take(&mut run.bytes);
+            last.advance(start);
+            last
+        };
+        self.step(skip + len);
+        Some(body)
     }
 }
 
@@ -948,11 +996,16 @@ impl<'r> Held<'r> {
     /// Moves on until there are bytes before the limit; `false` if everything published is consumed.
     #[inline]
     fn refill(&mut self) -> bool {
+        let outlet = &self.peek().outlet;
+        outlet.position < outlet.limit || self.refill_empty()
+    }
+
+    /// What [`refill`](Self::refill) does when the limit is reached.
+    #[inline(never)]
+    fn refill_empty(&mut self) -> bool {
         let ring = self.ring;
         let outlet = &mut self.half().outlet;
-        if outlet.position < outlet.limit {
-            return true;
-        }
+        outlet.end_run();
         if outlet.position == outlet.known {
             outlet.known = ring.position();
         }
@@ -993,7 +1046,8 @@ impl<'r> Held<'r> {
         let outlet = &self.peek().outlet;
         match outlet.contiguous() {
             0 => &[],
-            // SAFETY: what is below the limit is published and not consumed; the node keeps it alive.
+            // SAFETY: what is below the limit is published and not consumed; the node keeps it alive, or
+            // the run does.
             len => unsafe { self.bytes(outlet.node, outlet.at, len) },
         }
     }
@@ -1023,6 +1077,12 @@ impl<'r> Held<'r> {
         let known = outlet.known;
         let (mut node, mut at, mut position) = (outlet.node, outlet.at, outlet.position);
         let mut listed = 0;
+        if let Some(run) = &outlet.run
+            && let Some(first) = out.first_mut()
+        {
+            *first = IoSlice::new(self.front());
+            (listed, at, position) = (1, run.behind, outlet.limit);
+        }
         while listed < out.len() && position < known {
             // SAFETY: `position` is published and at or behind the beginning of this node, so it is
             // linked; if it ends here, the next one is. What is published and not consumed does not
@@ -1064,20 +1124,35 @@ impl<'r> Held<'r> {
             assert!(self.refill(), "{TAKEN_OVER_WHOLE}");
             let outlet = &mut self.half().outlet;
             let step = rest.min(outlet.contiguous());
-            outlet.at = outlet.at.wrapping_add(step);
-            outlet.position += widen(step);
+            outlet.step(step);
             rest -= step;
         }
     }
 
     /// Takes off `skip` bytes and `len` more, all in the front; returns a copy of the latter.
-    #[inline]
     fn copy_out(&mut self, skip: usize, len: usize) -> Bytes {
+        if let Some(body) = self.cut_run(skip, len) {
+            return body;
+        }
         let body = Bytes::copy_from_slice(&self.front()[skip..skip + len]);
-        let outlet = &mut self.half().outlet;
-        outlet.at = outlet.at.wrapping_add(skip + len);
-        outlet.position += widen(skip + len);
+        self.half().outlet.step(skip + len);
         body
+    }
+
+    /// Has the first `len` bytes of the front, which are whole frames, read from a copy.
+    fn copy_run(&mut self, len: usize) {
+        let bytes = Bytes::copy_from_slice(&self.front()[..len]);
+        let outlet = &mut self.half().outlet;
+        let behind = outlet.at.wrapping_add(len);
+        outlet.at = bytes.as_ptr();
+        outlet.limit = outlet.position + widen(len);
+        outlet.run = Some(Box::new(Run { bytes, behind }));
+    }
+
+    /// Takes off `skip` bytes and `len` more of the run, if there is one; yields the latter.
+    #[inline]
+    fn cut_run(&mut self, skip: usize, len: usize) -> Option<Bytes> {
+        self.half().outlet.cut_run(skip, len)
     }
 
     /// The first `len` bytes of the front as a body: a copy if a reference would pin too much memory.

@@ -15,10 +15,13 @@
 //!   load without a fence.
 
 use std::io::IoSlice;
+use std::num::NonZeroUsize;
 
 use bytes::{Buf, Bytes};
 
-use super::{Bounds, COPY_OUT, Held, Outlet, Queued, ROOM, SILENCE, TAKEN_OVER_WHOLE, Taken};
+use super::{
+    Bounds, COPY_OUT, Held, LEAST_PART, Outlet, Queued, ROOM, RUN, SILENCE, TAKEN_OVER_WHOLE, Taken,
+};
 use crate::body::Body;
 use crate::message::Frame;
 use crate::sync::Ordering;
@@ -44,7 +47,7 @@ pub(super) struct Half {
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     /// Bytes on the wire yet to be consumed.
-    left: usize,
+    left: NonZeroUsize,
     /// Length of its SP message.
     payload: usize,
 }
@@ -98,13 +101,13 @@ impl<'r> Consumer<'r> {
             }
             // The next frame was begun before, is cut between blocks, or ends beyond the bytes.
             let frame = self.first().expect("consumed bytes were listed before");
-            let step = rest.min(frame.left);
+            let step = rest.min(frame.left.get());
             self.skip(step);
             rest -= step;
             // A message has left with its last byte; until then its frame counts as begun.
-            self.held.half().begun = (step < frame.left)
-                .then_some(Begun { left: frame.left - step, payload: frame.payload });
-            if step == frame.left {
+            let left = NonZeroUsize::new(frame.left.get() - step);
+            self.held.half().begun = left.map(|left| Begun { left, payload: frame.payload });
+            if left.is_none() {
                 taken.add(frame.payload);
             }
         }
@@ -204,7 +207,7 @@ impl<'r> Consumer<'r> {
             while bounds.reached_by(queued)
                 && let Some(frame) = this.first()
             {
-                this.skip(frame.left);
+                this.skip(frame.left.get());
                 evicted.add(frame.payload);
                 queued.messages -= 1;
                 queued.bytes -= widen(frame.payload);
@@ -234,7 +237,8 @@ impl<'r> Consumer<'r> {
             return Some(begun);
         }
         let payload = self.next_payload()?;
-        Some(Begun { left: self.framing().prefix_len() + payload, payload })
+        let left = NonZeroUsize::new(self.framing().prefix_len() + payload)?;
+        Some(Begun { left, payload })
     }
 
     /// Drops the first `n` bytes, which all belong to one frame.
@@ -267,8 +271,20 @@ impl<'r> Consumer<'r> {
     /// Takes off the first message, which is `payload` bytes long.
     #[inline]
     fn take(&mut self, payload: usize) -> Frame {
+        match self.held.cut_run(self.framing().prefix_len(), payload) {
+            Some(body) => Frame::whole(body),
+            None => self.take_first(payload),
+        }
+    }
+
+    /// Takes off a message that does not lie in a run, and begins one if it can.
+    fn take_first(&mut self, payload: usize) -> Frame {
         let prefix = self.framing().prefix_len();
-        if payload < COPY_OUT && prefix + payload <= self.held.front().len() {
+        let (frame, front) = (prefix + payload, self.held.front().len());
+        if payload < COPY_OUT && frame <= front {
+            if frame < front && frame <= RUN / 2 {
+                self.begin_run();
+            }
             return Frame::whole(self.held.copy_out(prefix, payload));
         }
         self.held.advance(prefix);
@@ -286,6 +302,25 @@ impl<'r> Consumer<'r> {
         Frame::new(header, self.cut(payload - here))
     }
 
+    /// Copies some frames at the front at once, if there are several: as many as their bodies may pin
+    /// when each of them shares the copy.
+    fn begin_run(&mut self) {
+        let (framing, front) = (self.framing(), self.held.front());
+        let (mut rest, mut least, mut frames) = (front, usize::MAX, 0);
+        while let Some(payload) = framing.payload_len(rest)
+            && let Some((_, behind)) = rest.split_at_checked(framing.prefix_len() + payload)
+        {
+            least = least.min(payload);
+            if front.len() - behind.len() > RUN.min(least.saturating_mul(LEAST_PART)) {
+                break;
+            }
+            (rest, frames) = (behind, frames + 1);
+        }
+        if frames > 1 {
+            self.held.copy_run(front.len() - rest.len());
+        }
+    }
+
     /// Takes the first `len` bytes of the front off as a body.
     fn cut(&mut self, len: usize) -> Body {
         let body = self.held.body(len);
@@ -301,7 +336,7 @@ impl<'r> Consumer<'r> {
         // Set the remainder of the begun frame aside, skip behind it, and put it back.
         let mut kept = std::mem::take(&mut self.held.half().kept);
         if kept.is_empty() {
-            kept = self.set_aside(begun.left);
+            kept = self.set_aside(begun.left.get());
         }
         skip(self);
         let half = self.held.half();

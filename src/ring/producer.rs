@@ -193,7 +193,10 @@ impl Producer {
     /// Drops the oldest messages if the ring is full; says how many.
     #[inline]
     fn make_room(&mut self) -> Result<u64, PushRefusal> {
-        if self.is_closed() || !self.is_full() {
+        if self.is_closed() {
+            return Err(PushRefusal::Closed);
+        }
+        if !self.is_full() {
             return Ok(0);
         }
         let (bounds, pushed) = (self.bounds(), self.pushed());
@@ -217,9 +220,6 @@ impl Producer {
     /// Publishes the message of `len` bytes that `write` writes, unless the ring was closed meanwhile.
     #[inline]
     fn add(&mut self, len: usize, write: impl FnOnce(&mut Self)) -> Result<Wake, PushRefusal> {
-        if self.is_closed() {
-            return Err(PushRefusal::Closed);
-        }
         let mark = self.inlet.mark();
         write(self);
         let before = self.pushed();

@@ -333,6 +333,52 @@ fn a_popped_body_pins_a_block_only_if_it_is_a_fair_part_of_it() {
     assert!(pins(20_000, 299_000));
 }
 
+/// Has bodies of such lengths read in one piece, pops them all, and says how many share a copy each time.
+fn runs(lengths: &[usize]) -> Vec<usize> {
+    let mut ring = ring(NO_BOUNDS);
+    let frames: Vec<_> = lengths.iter().map(|&len| wire(Length, b"", &body(len))).collect();
+    let _ = ring.append(&frames.concat(), frames.len());
+    let popped: Vec<Bytes> = lengths.iter().map(|_| pop(&ring).unwrap()).collect();
+    assert!(popped.iter().map(Bytes::len).eq(lengths.iter().copied()));
+    let goes_on = |pair: &[Bytes]| pair[0].as_ptr_range().end.wrapping_add(8) == pair[1].as_ptr();
+    let ends = popped.windows(2).map(|pair| !goes_on(pair)).chain([true]);
+    let ends: Vec<usize> =
+        ends.enumerate().filter(|(_, ends)| *ends).map(|(at, _)| at + 1).collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(&ends).map(|(start, end)| end - start).collect()
+}
+
+#[test]
+fn small_bodies_share_a_copy_of_which_each_is_a_fair_part() {
+    assert_eq!(runs(&[64; 30]), [14, 14, 2], "14 frames of 72 bytes are less than 16 times 64");
+    assert_eq!(runs(&[1, 1, 1]), [1, 1, 1], "two frames are more than 16 bytes");
+    assert_eq!(runs(&[1000; 9]), [4, 4, 1], "a copy has at most 4 KiB");
+    assert_eq!(runs(&[3001, 3001]), [1, 1]);
+    assert_eq!(runs(&[200, 200, 7, 200, 200, 200]), [2, 1, 3], "a small one stands alone");
+}
+
+#[test]
+fn what_is_in_a_run_is_queued_until_it_is_taken_and_is_the_oldest() {
+    let mut ring = ring(bounds(4, usize::MAX));
+    for text in ["a message", "b message", "c message", "d message"] {
+        let _ = push(&mut ring, text).unwrap();
+    }
+    assert_eq!(pop(&ring).unwrap(), "a message");
+    assert_eq!(ring.queued(), queued(3, 27));
+    let _ = push(&mut ring, "e message").unwrap();
+    assert_eq!(push(&mut ring, "f message"), Err(PushRefusal::Full));
+    assert_eq!(ring.push_evicting(b"", &Bytes::from_static(b"f message")), (Ok(Wake(false)), 1));
+    assert_eq!(listed(&mut ring.consumer())[8..17], *b"c message", "b was the oldest");
+    assert_eq!(read(&ring, 10).1.messages, 0);
+    assert_eq!(read(&ring, 7 + 17).1.messages, 2);
+    assert_eq!(pop(&ring).unwrap(), "e message");
+    assert!(!ring.release_memory());
+    assert_eq!(pop(&ring).unwrap(), "f message");
+    assert!(ring.release_memory());
+    let _ = push(&mut ring, "g").unwrap();
+    assert_eq!(pop(&ring).unwrap(), "g");
+}
+
 #[test]
 fn blocks_start_small_grow_and_are_given_up_when_the_ring_rests() {
     let mut ring = ring(NO_BOUNDS);
