@@ -35,6 +35,7 @@ impl Balance {
     }
 
     /// Sends to the next pipe. One found full or gone is not ready until it is added again.
+    #[inline]
     pub(super) fn send(
         &mut self,
         header: &[u8],
@@ -59,9 +60,7 @@ impl Balance {
     /// Offers a message to one pipe after the other until one takes it, which goes to the end.
     #[inline(always)]
     fn send_by(&mut self, mut takes: impl FnMut(PipeId) -> bool) -> Option<PipeId> {
-        while let Some(line) = self.ready.best()
-            && let Some(pipe) = line.front()
-        {
+        while let Some((line, pipe)) = self.ready.best() {
             if takes(pipe) {
                 line.rotate();
                 return Some(pipe);
@@ -73,9 +72,7 @@ impl Balance {
 
     /// Whether a pipe has room. One found full is not ready until it is added again.
     pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
-        while let Some(line) = self.ready.best()
-            && let Some(pipe) = line.front()
-        {
+        while let Some((line, pipe)) = self.ready.best() {
             if io.has_room(pipe) {
                 return true;
             }
@@ -112,8 +109,7 @@ impl FairQueue {
     #[inline]
     pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
         loop {
-            let line = self.readable.best()?;
-            let pipe = line.front()?;
+            let (line, pipe) = self.readable.best()?;
             if let Some(frame) = io.pop(pipe) {
                 line.rotate();
                 return Some((pipe, frame));
@@ -131,8 +127,7 @@ impl FairQueue {
         io: &mut impl Port,
     ) -> Option<(PipeId, Frame)> {
         loop {
-            let line = self.readable.best()?;
-            let pipe = line.front()?;
+            let (line, pipe) = self.readable.best()?;
             match io.pop_if(pipe, &mut judge) {
                 Picked::Taken(frame) => {
                     line.rotate();
@@ -146,7 +141,7 @@ impl FairQueue {
 
     /// Moves the next pipe behind the others of its priority.
     pub(super) fn pass_turn(&mut self) {
-        if let Some(line) = self.readable.best() {
+        if let Some((line, _)) = self.readable.best() {
             line.rotate();
         }
     }
@@ -157,9 +152,7 @@ impl FairQueue {
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
-        while let Some(line) = self.readable.best()
-            && let Some(pipe) = line.front()
-        {
+        while let Some((line, pipe)) = self.readable.best() {
             if has_message(pipe, &judge, io) {
                 return true;
             }
@@ -381,10 +374,10 @@ impl Classes {
         self.lines.iter_mut().for_each(|(_, line)| line.leave(pipe));
     }
 
-    /// The line to serve now.
+    /// The line to serve now, and the pipe at its front.
     #[inline]
-    fn best(&mut self) -> Option<&mut Line> {
-        self.lines.iter_mut().map(|(_, line)| line).find(|line| line.front().is_some())
+    fn best(&mut self) -> Option<(&mut Line, PipeId)> {
+        self.lines.iter_mut().find_map(|(_, line)| line.front().map(|pipe| (line, pipe)))
     }
 
     fn is_empty(&self) -> bool {
@@ -427,6 +420,7 @@ impl Line {
     }
 
     /// Sends the pipe at the front to the end.
+    #[inline]
     fn rotate(&mut self) {
         if self.order.len() > 1
             && let Some(pipe) = self.order.pop_front()

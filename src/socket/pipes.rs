@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use slab::Slab;
+
 use super::deferred_log::Record;
 use super::effects::Effects;
 use crate::message::PipeId;
@@ -30,8 +32,12 @@ use crate::wire::frame::widen;
 /// pattern.
 #[derive(Default)]
 pub(super) struct Pipes {
-    /// Boxed, because a table has up to twice as many slots as elements.
-    table: NumberMap<PipeId, Box<Pipe>>,
+    /// Boxed, because a slab has up to twice as many slots as elements.
+    pipes: Slab<Box<Pipe>>,
+    /// The slot of each.
+    slots: NumberMap<PipeId, usize>,
+    /// The pipe that was used last, which is nearly always used next, and its slot.
+    last: Option<(PipeId, usize)>,
     /// The departed pipes, the oldest first.
     departed: BTreeMap<u64, PipeId>,
     /// The bytes that they hold.
@@ -56,21 +62,39 @@ pub(super) struct Departure {
 impl Pipes {
     #[inline]
     pub(super) fn get(&self, pipe: PipeId) -> Option<&Pipe> {
-        self.table.get(&pipe).map(|pipe| &**pipe)
+        self.pipes.get(*self.slots.get(&pipe)?).map(|pipe| &**pipe)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, pipe: PipeId) -> Option<&mut Pipe> {
-        self.table.get_mut(&pipe).map(|pipe| &mut **pipe)
+        let slot = match self.last {
+            Some((last, slot)) if last == pipe => slot,
+            _ => self.look_up(pipe)?,
+        };
+        self.pipes.get_mut(slot).map(|pipe| &mut **pipe)
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, pipe: PipeId) -> Option<usize> {
+        let slot = *self.slots.get(&pipe)?;
+        self.last = Some((pipe, slot));
+        Some(slot)
+    }
+
+    /// Takes out a pipe.
+    fn take(&mut self, pipe: PipeId) -> Option<Box<Pipe>> {
+        let slot = self.slots.remove(&pipe)?;
+        self.last = None;
+        self.pipes.try_remove(slot)
     }
 
     pub(super) fn insert(&mut self, id: PipeId, pipe: Pipe) {
-        self.table.insert(id, Box::new(pipe));
+        self.slots.insert(id, self.pipes.insert(Box::new(pipe)));
     }
 
     /// All pipes, including departed ones.
     pub(super) fn all(&self) -> impl Iterator<Item = &Pipe> {
-        self.table.values().map(|pipe| &**pipe)
+        self.pipes.iter().map(|(_, pipe)| &**pipe)
     }
 
     /// The usable pipes.
@@ -79,7 +103,7 @@ impl Pipes {
     }
 
     pub(super) fn remove(&mut self, id: PipeId) -> Option<Pipe> {
-        let pipe = self.table.remove(&id)?;
+        let pipe = self.take(id)?;
         if let Some(departure) = &pipe.departure {
             self.departed.remove(&departure.number);
             self.left_behind -= departure.bytes;
@@ -90,22 +114,24 @@ impl Pipes {
     /// Takes out all pipes. Those who wait for the intake go on waiting.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Pipe> {
         let waiting = self.take_waiting();
-        let Self { table, .. } = std::mem::replace(self, Self { waiting, ..Self::default() });
-        table.into_values().map(|pipe| *pipe)
+        let Self { pipes, .. } = std::mem::replace(self, Self { waiting, ..Self::default() });
+        pipes.into_iter().map(|(_, pipe)| *pipe)
     }
 
     /// Marks a pipe as departed, or forgets it if it has nothing left to read. Says whether it has.
     pub(super) fn depart(&mut self, id: PipeId) -> bool {
-        let Some(pipe) = self.table.get_mut(&id) else { return false };
+        let Some(pipe) = self.get_mut(id) else { return false };
         // If it has something, the call that takes the last message is told so.
         let is_read = pipe.recv.drained();
         let queued = pipe.recv.queued();
         if is_read {
-            self.table.remove(&id);
+            self.take(id);
             return false;
         }
         let departure = Departure { number: self.departures, bytes: queued.bytes + PIPE };
-        pipe.departure = Some(Box::new(departure));
+        if let Some(pipe) = self.get_mut(id) {
+            pipe.departure = Some(Box::new(departure));
+        }
         self.departures += 1;
         self.departed.insert(departure.number, id);
         self.left_behind += departure.bytes;

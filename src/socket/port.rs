@@ -60,6 +60,20 @@ impl SocketPort<'_> {
         self.pipes.usable().count()
     }
 
+    /// Takes the next message out of a ring that was empty a moment ago, or has the next push say so.
+    #[cold]
+    fn pop_or_arm(&mut self, id: PipeId) -> Option<Frame> {
+        let pipe = self.pipes.get_mut(id)?;
+        let is_empty = pipe.recv.consumer().arm();
+        if !is_empty {
+            return self.pop(id);
+        }
+        if pipe.is_gone() {
+            self.remove_if_read(id);
+        }
+        None
+    }
+
     /// Forgets a pipe, if it has departed and been read to its end.
     #[cold]
     fn remove_if_read(&mut self, id: PipeId) {
@@ -150,24 +164,12 @@ impl Port for SocketPort<'_> {
         self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
-        let mut consumer = pipe.recv.consumer();
-        let (frame, taken) = loop {
-            match consumer.pop() {
-                Some(popped) => break popped,
-                None if consumer.arm() => {
-                    drop(consumer);
-                    if pipe.is_gone() {
-                        self.remove_if_read(id);
-                    }
-                    return None;
-                }
-                None => {}
-            }
+        let Some((frame, taken)) = pipe.recv.consumer().pop() else {
+            return self.pop_or_arm(id);
         };
-        drop(consumer);
         pipe.count_taken(taken, self.counters, self.effects);
         if taken.room {
             self.remove_if_read(id);
