@@ -76,9 +76,12 @@ impl<R: Role> Protocol for Receiver<R> {
         match *to {}
     }
 
+    #[inline]
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        let (pipe, frame) = self.messages.pop(io).ok_or(RecvRefusal::WouldBlock)?;
-        Ok(Message::received(frame.into_body(), pipe))
+        match self.messages.pop(io) {
+            Some((pipe, frame)) => Ok(Message::received(frame.into_body(), pipe)),
+            None => Err(RecvRefusal::WouldBlock),
+        }
     }
 
     fn can_recv(&self, _: Conversation) -> bool {

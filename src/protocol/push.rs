@@ -64,6 +64,7 @@ impl Push {
     }
 
     /// The reason why no pipe takes a message now.
+    #[cold]
     fn obstacle(&self) -> DropReason {
         if self.peers == 0 { DropReason::NoPeer } else { DropReason::SendQueueFull }
     }
@@ -103,6 +104,7 @@ impl Protocol for Push {
         io.wake(SEND);
     }
 
+    #[inline]
     fn send(
         &mut self,
         (): &(),

@@ -503,7 +503,10 @@ impl Protocol for Sub {
         } else {
             context.queue.pop_front().or_else(|| self.fetch(*from, io))
         };
-        message.ok_or(RecvRefusal::WouldBlock)
+        match message {
+            Some(message) => Ok(message),
+            None => Err(RecvRefusal::WouldBlock),
+        }
     }
 
     /// The messages in the pipes may be for any context.

@@ -9,8 +9,9 @@ use super::deferred_log::Record;
 use super::effects::Closing;
 use super::entry::Entry;
 use super::forked::InChild;
+use super::wait::{Outcome, Refusal};
 use super::watch::raise_all;
-use super::{Core, State};
+use super::{Core, SocketPort, State};
 use crate::body::StateGuard;
 use crate::detach::DetachReason;
 use crate::error::Closed;
@@ -62,6 +63,47 @@ impl<P: Protocol> Core<P> {
             self.leave(state, now);
         }
         result
+    }
+
+    /// The short way in and out, for an attempt that concerns nobody but the caller: nothing to hand over,
+    /// no timer that may be due, nobody who waits or watches.
+    ///
+    /// `None` in place of a refusal: the caller must go the long way, where the attempt may be made again.
+    #[inline(always)]
+    pub(super) fn enter_alone<T: Outcome, E: Refusal>(
+        &self,
+        attempt: &mut impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+    ) -> Result<T, Option<E>> {
+        if P::SCHEDULE.clock == Clock::Always || self.is_forked() {
+            return Err(None);
+        }
+        let mut state = self.state.lock();
+        let is_due = P::SCHEDULE.clock != Clock::Never && state.may_be_due();
+        let is_awaited = self.bell.signal.is_awaited();
+        let is_watched = !state.watches.is_empty();
+        if state.closed || is_due || is_awaited || is_watched || self.bell.is_pending() {
+            return Err(None);
+        }
+        let mut entry = Entry { core: self, state: &mut state, now: self.birth };
+        let (protocol, mut port, now) = entry.parts();
+        let outcome = attempt(protocol, &mut port, now);
+        match &outcome {
+            Ok(value) => value.count(&mut port),
+            // What is noted now is done on the long way.
+            Err(refusal) if refusal.is_for_now() => return Err(None),
+            Err(_) => {}
+        }
+        if self.bell.set_busy(state.protocol.is_busy()) {
+            state.effects.visit = true;
+        }
+        if P::SCHEDULE.clock != Clock::Never {
+            state.effects.timer = state.timer_to_set();
+        }
+        if !state.effects.is_nothing() {
+            state.effects.wake_nobody();
+            self.leave(state, self.birth);
+        }
+        outcome.map_err(Some)
     }
 
     /// Gives the lock back, and performs the effects that were noted under it.
@@ -143,6 +185,18 @@ impl<P: Protocol> Entry<'_, P> {
 }
 
 impl<P: Protocol> State<P> {
+    /// Whether the event loop runs our timers at `deadline`, which had not come when the clock was last asked.
+    #[inline]
+    pub(super) fn is_loop_in_charge_of(&self, deadline: Instant) -> bool {
+        deadline > self.seen && self.armed.is_some()
+    }
+
+    /// Whether an entry would have to ask the clock.
+    #[inline]
+    fn may_be_due(&self) -> bool {
+        self.protocol.deadline().is_some_and(|deadline| !self.is_loop_in_charge_of(deadline))
+    }
+
     /// The time at which the event loop must run our timers, if that is earlier than it knows.
     fn timer_to_set(&mut self) -> Option<Instant> {
         let deadline = self.protocol.deadline().filter(|_| !self.closed)?;

@@ -68,7 +68,7 @@ impl<P: Protocol> Entry<'_, P> {
         let Some(deadline) = self.state.protocol.deadline() else { return };
         if P::SCHEDULE.clock == Clock::WhenDue {
             // The event loop enters when a timer is due, so a message need not read the clock.
-            if deadline > self.state.seen && self.state.armed.is_some() {
+            if self.state.is_loop_in_charge_of(deadline) {
                 return;
             }
             self.now = Instant::now();

@@ -101,6 +101,21 @@ impl<P: Protocol> Core<P> {
         patience: Patience,
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
+        match self.enter_alone(&mut attempt) {
+            Ok(value) => Ok(value),
+            Err(Some(refusal)) => Err(Failure::Refused(refusal)),
+            Err(None) => self.wait_among_others(interest, patience, attempt),
+        }
+    }
+
+    /// Goes on when the short way in is not open, or has led to nothing.
+    #[inline(never)]
+    fn wait_among_others<T: Outcome, E: Refusal>(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+    ) -> Result<T, Failure<E>> {
         let mut attempt = |entry: &mut Entry<'_, P>| {
             let (protocol, mut port, now) = entry.parts();
             attempt(protocol, &mut port, now)
