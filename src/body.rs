@@ -3,10 +3,10 @@
 //! A program may make a body of anything that holds bytes ([`Bytes::from_owner`]). Its destructor runs where
 //! the last reference is dropped, perhaps deep inside a socket, in the middle of a change. That destructor is
 //! not ours: it may take long, panic, or use the same socket. So a thread drops no [`Body`] while it holds
-//! something that other threads wait for. It puts the body off, and drops it after letting go.
+//! something that other threads wait for: it keeps the body for later, and drops it after letting go.
 //!
-//! Owns the bodies that each thread has put off, and the lock under which a thread puts them off:
-//! [`StateLock`].
+//! Owns the bodies that each thread has put off, and [`StateLock`], the lock under which a thread puts them
+//! off.
 
 use std::cell::Cell;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::sync::{Mutex, MutexGuard, Rank};
 pub(crate) struct Body(Bytes);
 
 impl Body {
-    /// The bytes. From now on nothing puts off their destructor.
+    /// Take the bytes out. From now on nothing puts off their destructor.
     #[inline]
     pub(crate) fn into_bytes(mut self) -> Bytes {
         std::mem::take(&mut self.0)
@@ -69,7 +69,7 @@ impl Drop for Body {
     }
 }
 
-/// Keeps `bytes` until the thread may drop them.
+/// Keep `bytes` until the thread may drop them.
 #[cold]
 fn put_aside(bytes: Bytes) {
     // An empty body refers to nothing. A body that was moved out of is empty.
@@ -84,10 +84,10 @@ thread_local! {
 
 /// The bodies that a thread has put off.
 ///
-/// It has no destructor, so that the thread can use it until its end. It leaks nothing: outside of holds it is
-/// empty and has no memory.
+/// It has no destructor, so that the thread can use it until its end. It leaks nothing: while no hold is in
+/// force it is empty and owns no memory.
 struct Later {
-    /// How many holds are in force. Bodies are put off while there are any.
+    /// How many holds are in force. While there is one, bodies are put off.
     holds: Cell<usize>,
     first: ManuallyDrop<Cell<Option<Bytes>>>,
     others: ManuallyDrop<Cell<Vec<Bytes>>>,
@@ -131,11 +131,11 @@ impl Later {
 #[must_use = "bodies are put off as long as this lives"]
 #[derive(Debug)]
 pub(crate) struct PutOff {
-    /// A hold is in force for the thread that made it.
+    /// A hold applies only to the thread that made it.
     _not_send: PhantomData<*const ()>,
 }
 
-/// Begins a hold.
+/// Begin a hold.
 #[inline]
 pub(crate) fn put_off() -> PutOff {
     LATER.with(|later| later.holds.set(later.holds.get() + 1));
@@ -183,7 +183,7 @@ impl Drop for Remains {
     }
 }
 
-/// Drops `bytes`, or puts them off again.
+/// Drop `bytes`, or put them off again.
 fn let_go(bytes: Bytes) {
     if LATER.with(Later::is_in_force) {
         put_aside(bytes)
@@ -238,7 +238,7 @@ pub(crate) struct StateGuard<'a, T> {
 }
 
 impl<T> StateGuard<'_, T> {
-    /// Unlocks. Returns the bodies that were put off, if there are any, for the caller to drop.
+    /// Unlock. Returns the bodies that were put off, if there are any, for the caller to drop.
     #[inline]
     pub(crate) fn unlock(self) -> Option<Remains> {
         let remains = LATER.with(|later| (!later.is_empty.get()).then(|| later.take()));

@@ -1,4 +1,4 @@
-//! Containment: runs code that is not ours where its panic must go no further.
+//! Containment: runs code that is not ours, and lets its panic go no further.
 //!
 //! An event loop serves all sockets of its runtime, and a change of a socket must be completed. Neither may
 //! end because a destructor, a waker or a logger panics. This file also owns [`log`], through which
@@ -7,12 +7,12 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The level of a record that is told louder when it is news.
+/// The level of a record that is logged louder when it is news.
 pub(crate) fn level_of(is_news: bool) -> log::Level {
     if is_news { log::Level::Warn } else { log::Level::Debug }
 }
 
-/// Runs `call`. If it panics, logs that `what` did.
+/// Run `call`. If it panics, log that `what` did.
 pub(crate) fn contain(what: &str, call: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
         forget(panic);
@@ -27,7 +27,7 @@ pub(crate) fn log(record: impl FnOnce()) {
     }
 }
 
-/// Drops a panic's payload. If its destructor panics in turn, the second payload is leaked.
+/// Drop a panic's payload. If its destructor panics in turn, leak the second payload.
 pub(crate) fn forget(panic: Box<dyn Any + Send>) {
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(worse);

@@ -1,17 +1,16 @@
 //! Interests: what calls wait for.
 //!
-//! Owns the names of what may be waited for, and the numbers of the conversations among them. Plain data:
-//! the protocols say what has become possible, the socket's signal wakes whoever waits for it, and a bell
-//! has the two meet.
+//! Owns the names of what a call may wait for, and the numbers of conversations. Plain data: the protocols say
+//! what has become possible, a bell collects it, and the socket's signal wakes whoever waits for it.
 
 use crate::message::PipeId;
 
 /// What a waiting call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Interest {
-    /// Room to send: in this pipe, or `None` where it does not matter in which.
+    /// Room to send in this pipe, or with `None` in any pipe.
     Send(Option<PipeId>),
-    /// Something to receive, in this conversation; the first where the socket has only one.
+    /// Something to receive in this conversation. A socket that has only one uses the first.
     Recv(Conversation),
     /// A change in the number of peers. Not used by protocols.
     Peers,
@@ -30,7 +29,7 @@ impl Interest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Conversation {
     pub(crate) index: u32,
-    /// How many conversations had been opened before it, modulo 2^32.
+    /// How many conversations were opened before it, modulo 2^32.
     pub(crate) generation: u32,
 }
 

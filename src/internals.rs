@@ -1,7 +1,7 @@
-//! Internals: the parts that are measured one by one, each in a shell that benches can hold.
+//! Internals: wrappers that let benches measure single parts.
 //!
-//! Owns no behaviour: a shell makes a part and calls it. Not public API: only there with
-//! `--cfg sinew_internals`, as `src/internals` sets it, and changed without notice.
+//! Owns no behaviour: a wrapper makes a part and calls it. This is not public API: it exists only with
+//! `--cfg sinew_internals`, as `src/internals` sets it, and changes without notice.
 
 use std::io::IoSlice;
 
@@ -12,15 +12,15 @@ use crate::ring::{self, Bounds, Encoder, Producer};
 use crate::sync::Arc;
 use crate::wire::{Decoder, Framing, Piece};
 
-/// Large enough for a batch, small enough to be met by a producer that is alone.
+/// Large enough for a batch, small enough for a producer alone to reach.
 const BOUNDS: Bounds = Bounds { messages: 8192, bytes: 1 << 20 };
 const SLICES: usize = 64;
 
-/// A ring, from the end that messages are put in at.
+/// The producer's end of a ring.
 #[derive(Debug)]
 pub struct Ring(Producer);
 
-/// The end that messages are taken out at.
+/// The consumer's end of a ring.
 #[derive(Debug)]
 pub struct RingOut(Arc<ring::Ring>);
 
@@ -31,19 +31,19 @@ impl Ring {
         (Self(producer), RingOut(ring))
     }
 
-    /// Puts a message in; whether there was room.
+    /// Push a message. Returns whether there was room.
     pub fn push(&mut self, body: &Bytes) -> bool {
         self.0.push(&[], body).is_ok()
     }
 }
 
 impl RingOut {
-    /// The next message.
+    /// Pop the next message.
     pub fn pop(&self) -> Option<Bytes> {
         Some(self.0.consumer().pop()?.0.into_body().into_bytes())
     }
 
-    /// Consumes one write of bytes; the number of messages that left.
+    /// Consume the bytes of one write. Returns how many messages left.
     pub fn write(&self) -> u64 {
         let mut consumer = self.0.consumer();
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -53,7 +53,7 @@ impl RingOut {
     }
 }
 
-/// Messages framed once for many rings.
+/// Many rings, for messages that go to all of them.
 #[derive(Debug)]
 pub struct Broadcast {
     encoder: Encoder,
@@ -61,13 +61,13 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// To so many empty rings.
+    /// Make this many empty rings.
     pub fn to(rings: usize) -> Self {
         let rings = (0..rings).map(|_| Ring::open()).collect();
         Self { encoder: Encoder::new(), rings }
     }
 
-    /// Frames the message once and pushes it into every ring, then takes everything out.
+    /// Frame the message once and push it into every ring, then take everything out.
     pub fn encoded(&mut self, body: &Bytes) {
         let encoded = self.encoder.encode(Framing::Length, &[], body);
         for (ring, _) in &mut self.rings {
@@ -76,7 +76,7 @@ impl Broadcast {
         self.empty();
     }
 
-    /// The same, framed for each ring.
+    /// Do the same, but frame the message for each ring.
     pub fn copied(&mut self, body: &Bytes) {
         for (ring, _) in &mut self.rings {
             ring.push(body);
@@ -91,29 +91,29 @@ impl Broadcast {
     }
 }
 
-/// What a subscriber wants.
+/// A subscriber's topics.
 #[derive(Debug)]
 pub struct TopicSet(Topics);
 
 impl TopicSet {
-    /// Nothing.
+    /// No topics.
     #[expect(clippy::new_without_default, reason = "a shell for benches")]
     pub fn new() -> Self {
         Self(Topics::new())
     }
 
-    /// From now on also messages that begin like that.
+    /// Add a topic.
     pub fn insert(&mut self, topic: &[u8]) -> bool {
         self.0.insert(topic)
     }
 
-    /// Whether the message is wanted.
+    /// Whether one of the topics matches the message.
     pub fn matches(&self, body: &[u8]) -> bool {
         self.0.matches(body)
     }
 }
 
-/// Cuts a stream into frames; says how many messages there were.
+/// Cut a stream into frames. Returns how many messages there were.
 pub fn decode(stream: &[u8], read: usize) -> usize {
     let mut decoder = Decoder::new(Framing::Length, None);
     let mut messages = 0;
@@ -128,7 +128,7 @@ pub fn decode(stream: &[u8], read: usize) -> usize {
     messages
 }
 
-/// A stream of frames of `len` bytes, `size` bytes long or a little longer.
+/// Make a stream of frames of `len` bytes each, `size` bytes long or a little longer.
 pub fn stream(len: usize, size: usize) -> Vec<u8> {
     let frame = [&Framing::Length.prefix(len)[..], &vec![7; len]].concat();
     frame.repeat(size.div_ceil(frame.len()))

@@ -1,7 +1,7 @@
 //! Tables whose keys are numbers that we have given out: pipes, requests.
 //!
-//! Owns how they are hashed. No peer chooses such a number, only which of them it looks up, so no
-//! protection against chosen keys is needed, which would take longer than all the rest of a look.
+//! Owns how they are hashed. A peer cannot choose these numbers, only which of them it looks up. So the hash
+//! needs no protection against chosen keys, which would take longer than the rest of the lookup.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,7 +12,7 @@ pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>
 /// A set of numbers.
 pub(crate) type NumberSet<K> = HashSet<K, BuildHasherDefault<NumberHasher>>;
 
-/// The numbers are consecutive: spreading them is all that a table of them needs.
+/// A hash for consecutive numbers: it need only spread them.
 #[derive(Default)]
 pub(crate) struct NumberHasher(u64);
 

@@ -300,11 +300,11 @@ counters! {
         /// had received messages that peers had left behind, or a listener began to wait for the `admit`
         /// callback.
         intake_pauses,
-        /// Waits that looked again and again before they slept, and so were over sooner than a sleep.
+        /// Waits that spun before they slept, and so were over sooner than with a sleep.
         spins_paid,
-        /// Waits that looked again and again, and slept after all, or had better done so at once.
+        /// Waits that spun and slept after all, or would have been better off sleeping at once.
         spins_unpaid,
-        /// How long waits looked again and again, in nanoseconds.
+        /// How long waits spun, in nanoseconds.
         spin_nanoseconds,
     }
     gauges {

@@ -1,9 +1,9 @@
-//! The only door to `std::sync`, or to loom when the crate is built with `--cfg loom`.
+//! Synchronization: all other code takes it from here. It is `std::sync`, or loom with `--cfg loom`.
 //!
-//! Owns the choice, and two habits. Each lock has a [`Rank`], which says in what order locks are taken. And a
-//! lock whose holder panicked is taken over, not poisoned: what our locks guard is put right before any
-//! foreign code can run, so there is nothing to distrust. `Arc` is always std's: counting references is not
-//! what most models are about. Where a count decides who may write, it is a [`Counted`].
+//! Owns that choice, and two rules. Each lock has a [`Rank`], which says in what order locks are taken. And a
+//! lock whose holder panicked is not poisoned: our code puts right what a lock guards before it runs any
+//! foreign code, so the state is sound. `Arc` is always std's, because most models are not about counting
+//! references. Where a count decides who may write, it is a [`Counted`].
 
 mod order;
 
@@ -14,7 +14,7 @@ use order::{Held, Order};
 
 pub(crate) use order::Rank;
 
-// Std's in models too: loom has no `OnceLock` and no bounded channel, and no model is about one.
+// These are std's in models too: loom has no `OnceLock` and no bounded channel, and no model is about one.
 pub(crate) use std::sync::{Arc, OnceLock, Weak, mpsc};
 
 /// Atomics for statics: std's in models too, since loom's cannot be made in a constant.
@@ -52,7 +52,7 @@ pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
-/// A place that loom watches: std's, with loom's way to borrow.
+/// A cell whose accesses loom checks. Outside of models it is std's, with loom's way to borrow.
 #[cfg(not(loom))]
 #[derive(Debug, Default)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -63,25 +63,25 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    /// The place, for as long as the pointer lives: loom reports who else looks meanwhile.
+    /// Borrow the value for as long as the pointer lives. Loom reports any other access meanwhile.
     pub(crate) fn get_mut(&self) -> MutPtr<T> {
         MutPtr(self.0.get())
     }
 }
 
-/// Where an [`UnsafeCell`] has its value.
+/// A pointer to the value of an [`UnsafeCell`].
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct MutPtr<T>(*mut T);
 
 #[cfg(not(loom))]
 impl<T> MutPtr<T> {
-    pub(crate) fn with<R>(&self, look: impl FnOnce(*mut T) -> R) -> R {
-        look(self.0)
+    pub(crate) fn with<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0)
     }
 }
 
-/// Waits a moment; loom lets the others run.
+/// Wait a moment. In a model, let other threads run.
 #[cfg(loom)]
 pub(crate) struct Backoff;
 
@@ -114,7 +114,7 @@ impl<T> Mutex<T> {
         MutexGuard { guard, held: self.order.hold() }
     }
 
-    /// The guard, unless somebody else holds the lock.
+    /// Lock, unless another thread holds the lock.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let guard = match self.inner.try_lock() {
             Ok(guard) => guard,
@@ -148,7 +148,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A condition of what a [`Mutex`] guards.
+/// A condition variable for a [`Mutex`].
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(InnerCondvar);
 
@@ -157,14 +157,14 @@ impl Condvar {
         Self::default()
     }
 
-    /// Waits until it is notified, or for nothing.
+    /// Wait until notified, or until a spurious wake-up.
     pub(crate) fn wait<'g, T>(&self, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
         let MutexGuard { guard, held } = guard;
         let guard = self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
         MutexGuard { guard, held }
     }
 
-    /// As `wait`, but no longer than `most`; also says whether that is over.
+    /// As `wait`, but for at most `most`. Also says whether that time is over.
     pub(crate) fn wait_timeout<'g, T>(
         &self,
         guard: MutexGuard<'g, T>,

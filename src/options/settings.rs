@@ -1,7 +1,7 @@
-//! What the options of a socket amount to, for who reads them.
+//! The value of every option of a socket, for code that reads options.
 //!
-//! Owns the defaults of the options that need not be set. An [`Options`] is what the program asks
-//! for, and remembers what it did not ask for; here every option has a value.
+//! Owns the defaults. An [`Options`] also says which options the program has not set; here every option has a
+//! value.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 
 /// The value of every option of a socket, from [`Options::settings`].
 ///
-/// Each field is what the setter of the same name describes.
+/// The setter of the same name describes each field.
 ///
 /// ```
 /// use sinew::{Options, Pair};
@@ -62,7 +62,7 @@ pub struct Settings {
     pub kernel_send_buffer: Option<usize>,
     /// See [`Options::kernel_recv_buffer`].
     pub kernel_recv_buffer: Option<usize>,
-    /// See [`Options::ttl`]. The default also for a number above 255, which no socket takes.
+    /// See [`Options::ttl`]. A number above 255, which no socket takes, also gives the default.
     pub ttl: u8,
     /// See [`Options::resend_interval`].
     pub resend_interval: Option<Duration>,
@@ -72,7 +72,7 @@ pub struct Settings {
     pub survey_deadline: Option<Duration>,
     /// See [`Options::survey_storage`].
     pub survey_storage: usize,
-    /// See [`Options::overflow`]. `None`: the default of the socket, or of a socket that has no choice.
+    /// See [`Options::overflow`]. `None`: the socket's default, or a socket that has no choice.
     pub overflow: Option<Overflow>,
     /// See [`Options::requeue`].
     pub requeue: bool,
@@ -80,7 +80,7 @@ pub struct Settings {
     pub sub_queue: usize,
     /// See [`Options::sub_queue_bytes`].
     pub sub_queue_bytes: usize,
-    /// See [`Options::prefer_new`]. Also `true` when it was not set: a full queue drops its oldest then.
+    /// See [`Options::prefer_new`]. Also `true` if it was not set: then a full queue drops its oldest message.
     pub prefer_new: bool,
     /// See [`Options::conflate`].
     pub conflate: Option<Conflate>,

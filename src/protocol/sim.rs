@@ -1,12 +1,12 @@
-//! A simulated network: protocols on nodes, links between them, virtual time, one seed for it all.
+//! A simulated network: protocols on nodes, links between them, virtual time, and one seed for all of it.
 //!
 //! The same protocol code that runs under a socket's lock runs here against links that are slow,
-//! fill, break and heal. A run is a sequence of events on one queue, so the seed that failed fails
-//! again. What the protocols are run for stands in `properties.rs`.
+//! fill, break and heal. A run is a sequence of events on one queue, so a seed that failed fails
+//! again. `properties.rs` has the properties that the protocols are tested for.
 //!
-//! The network keeps to the letter of [`Port`] and no further: an edge is handed over only when the
-//! protocol has left an order for it, and a program looks again only after a wake. A protocol that
-//! forgets either hangs, and the property that waits for its result fails.
+//! The network does what [`Port`] promises and no more: it reports an edge only if the protocol has
+//! ordered it, and a program tries again only after a wake. A protocol that forgets an order or a wake
+//! hangs, and the property that waits for its result fails.
 //!
 //! # The conservation law
 //!
@@ -42,15 +42,15 @@ use crate::verdict::{Picked, Verdict};
 
 mod properties;
 
-/// What uses a protocol: the program at a node.
+/// The program at a node, which uses its protocol.
 pub(super) trait Program<P: Protocol> {
-    /// Does something of its own accord.
+    /// Do something of its own accord.
     fn act(&mut self, protocol: &mut P, io: &mut SimPort<'_>);
 
-    /// Looks again at whatever waits for `interest`.
+    /// Try again whatever waits for `interest`.
     fn woken(&mut self, interest: Interest, protocol: &mut P, io: &mut SimPort<'_>);
 
-    /// Asserts what must be so once everything has healed and come to rest.
+    /// Assert what must hold once everything has healed and nothing moves any more.
     fn check(&self);
 }
 
@@ -63,7 +63,7 @@ pub(super) struct World {
     faults: bool,
 }
 
-/// What happens by itself at some time.
+/// What happens by itself at a given time.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Act(usize),
@@ -75,7 +75,7 @@ enum Event {
     Tell(PipeId),
 }
 
-/// A connection between two nodes that is made again whenever it breaks.
+/// A connection between two nodes, made anew whenever it breaks.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     nodes: [usize; 2],
@@ -83,7 +83,7 @@ struct Link {
     pipes: Option<[PipeId; 2]>,
 }
 
-/// How much a link takes and how slow it is.
+/// How much a link holds, and how slow it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     /// Messages in the send queue, and again in the receive queue.
@@ -111,7 +111,7 @@ impl World {
         self.nodes.len() - 1
     }
 
-    /// A node that passes on between two raw sockets: `right` has the links in which the node stands
+    /// Add a node that forwards between two raw sockets: `right` has the links in which the node stands
     /// first, `left` the others. At its first act it sends `injects` to the right.
     pub(super) fn device<L: RawProtocol, R: RawProtocol>(
         &mut self,
@@ -128,8 +128,8 @@ impl World {
         self.links.push(Link { nodes, shape, pipes: None });
     }
 
-    /// Runs a storm, in which every node acts `acts` times and `breaks` links break, and then long
-    /// enough with all links healed; checks the law on the way and everything at the end.
+    /// Run a storm, in which every node acts `acts` times and `breaks` links break, and then continue long
+    /// enough with all links healed. Check the law on the way and everything at the end.
     pub(super) fn run(&mut self, acts: usize, breaks: usize) {
         const STORM: Duration = Duration::from_secs(1);
         const PEACE: Duration = Duration::from_secs(20);
@@ -155,7 +155,7 @@ impl World {
         self.net.queued()
     }
 
-    /// Messages that were sent and are on no way yet.
+    /// Messages that were sent and are in no pipe yet.
     pub(super) fn held_outbound(&self) -> u64 {
         self.nodes.iter().map(|node| node.held().outbound).sum()
     }
@@ -167,7 +167,7 @@ impl World {
 
     fn run_until(&mut self, end: Instant) {
         loop {
-            self.settle();
+            self.report_all();
             self.check_law();
             let event = self.net.events.first_key_value().map(|(&(at, _), _)| at);
             let timer = (0..self.nodes.len())
@@ -207,8 +207,8 @@ impl World {
         }
     }
 
-    /// Hands over edges and wakes until there are none: what a socket does on each entry.
-    fn settle(&mut self) {
+    /// Report edges and wakes until there are none, as a socket does on each entry.
+    fn report_all(&mut self) {
         for _ in 0..100_000 {
             if let Some((pipe, edge)) = self.net.take_edge() {
                 let end = &self.net.ends[&pipe];
@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    /// Both nodes hear of it a little later, and the link is made again later still.
+    /// Break a link. Both nodes hear of it a little later, and the link is made anew later still.
     fn break_link(&mut self, link: usize) {
         let Some(pipes) = self.links[link].pipes.take() else {
             return;
@@ -266,7 +266,7 @@ impl World {
         self.net.schedule_within(Duration::from_millis(100), Event::Connect(link));
     }
 
-    /// Breaks the link of a pipe whose protocol wants no more of it; that node hears of it at once.
+    /// Break the link of a pipe that its protocol closes. That node hears of it at once.
     fn disconnect(&mut self, pipe: PipeId) {
         let has = |link: &Link| link.pipes.is_some_and(|pipes| pipes.contains(&pipe));
         if let Some(link) = self.links.iter().position(has) {
@@ -317,7 +317,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// How many were dropped on the way out and on the way in.
+    /// How many messages were dropped on the way out and on the way in.
     fn drops(&self) -> (u64, u64) {
         let outbound = [
             DropReason::NoPeer,
@@ -333,7 +333,7 @@ impl Tally {
     }
 }
 
-/// Pipes, time and chance: the world as seen from below the protocols.
+/// Pipes, time and chance: the part of the world below the protocols.
 struct Net {
     now: Instant,
     random: Random,
@@ -434,7 +434,7 @@ impl Net {
         (count > 0).then(|| self.edges.swap_remove(self.random.below(count)))
     }
 
-    /// Sets the next message of `pipe` in motion, if there is one and it could arrive.
+    /// Send the next message of `pipe` on its way, if there is one and it can arrive.
     fn kick(&mut self, pipe: PipeId) {
         let far = self.end(pipe).far;
         let full = self.end(far).received.len() >= self.end(far).shape.capacity;
@@ -464,8 +464,8 @@ impl Net {
         self.kick(pipe);
     }
 
-    /// What has not arrived is lost; what has can still be popped, unless the protocol never had
-    /// the pipe.
+    /// Close a pipe. What has not arrived is lost. What has can still be popped, unless the protocol never
+    /// had the pipe.
     fn close(&mut self, pipe: PipeId) {
         let end = self.end(pipe);
         end.open = false;
@@ -533,12 +533,12 @@ impl SimPort<'_> {
         self.net.ends[&pipe].sending.len()
     }
 
-    /// Counts a send that has succeeded.
+    /// Count a send that has succeeded.
     pub(super) fn offered(&mut self, copies: usize) {
         self.tally().offered += copies as u64;
     }
 
-    /// Counts a message that the program has got.
+    /// Count a message that the program has got.
     pub(super) fn delivered(&mut self) {
         self.tally().delivered += 1;
     }
@@ -574,8 +574,8 @@ impl Port for SimPort<'_> {
         Ok(())
     }
 
-    /// As the ring does: the message on its way is kept, and where it is alone the queue grows beyond
-    /// its capacity by the new one.
+    /// Push as the ring does: keep the message that is on its way, and if it is alone, let the new one
+    /// exceed the queue's capacity.
     fn push_evicting(
         &mut self,
         pipe: PipeId,
@@ -682,13 +682,13 @@ impl Port for SimPort<'_> {
     }
 }
 
-/// What is waited for where there is only one thing to wait for.
+/// The interest of senders where there is only one thing to wait for.
 pub(super) const SEND: Interest = Interest::SEND;
 const RECV: Interest = Interest::RECV;
 
-/// Receives, mostly after asking whether that will do, and checks what was said. For sockets without
+/// Receive, mostly after asking whether that will succeed, and check the answer. For sockets without
 /// conversations.
-pub(super) fn recv_settled<P: Protocol>(
+pub(super) fn recv_checked<P: Protocol>(
     protocol: &mut P,
     from: &P::From,
     io: &mut SimPort<'_>,
@@ -706,8 +706,8 @@ pub(super) fn recv_settled<P: Protocol>(
     received
 }
 
-/// Sends, mostly after asking whether that will do, and checks what was said.
-pub(super) fn send_settled<P: Protocol>(
+/// Send, mostly after asking whether that will succeed, and check the answer.
+pub(super) fn send_checked<P: Protocol>(
     protocol: &mut P,
     interest: Interest,
     to: &P::To,
@@ -729,7 +729,7 @@ pub(super) fn send_settled<P: Protocol>(
     sent
 }
 
-/// Looks as for somebody who watches, which must change nothing that matters.
+/// Check readiness as a watch does, which must change nothing that matters.
 fn watch<P: Protocol>(protocol: &mut P, io: &mut SimPort<'_>) {
     if io.random().one_in(2) {
         protocol.poll_ready(RECV, io);
@@ -802,11 +802,11 @@ impl<P: Protocol, A: Program<P>> Node for Actor<P, A> {
     }
 }
 
-/// Two raw sockets, and what comes out of one goes into the other.
+/// Two raw sockets: what comes out of one goes into the other.
 struct Device<L, R> {
     left: L,
     right: R,
-    /// To the left and to the right: what waits for room.
+    /// What waits for room, to the left and to the right.
     stuck: [Option<Message>; 2],
     /// What it sends to the right at its next act.
     injects: Option<Message>,
@@ -820,7 +820,7 @@ impl<L: RawProtocol, R: RawProtocol> Device<L, R> {
     }
 }
 
-/// Passes on until there is nothing more or no room. What must not be sent on ends here.
+/// Forward until there is nothing more or no room. A message that must not be forwarded is dropped here.
 fn pass_on<T: RawProtocol>(
     from: &mut impl RawProtocol,
     to: &mut T,
@@ -830,7 +830,7 @@ fn pass_on<T: RawProtocol>(
 ) {
     loop {
         if stuck.is_none() {
-            let Ok(message) = recv_settled(from, &(), io) else {
+            let Ok(message) = recv_checked(from, &(), io) else {
                 return;
             };
             io.delivered();
@@ -845,7 +845,7 @@ fn pass_on<T: RawProtocol>(
             }
             _ => 1,
         };
-        match send_settled(to, SEND, message.header(), message.body(), io) {
+        match send_checked(to, SEND, message.header(), message.body(), io) {
             Ok(()) => io.offered(copies),
             Err(SendRefusal::WouldBlock) => return *stuck = Some(message),
             Err(_) => {}
@@ -935,7 +935,7 @@ impl Random {
         self.below(n) == 0
     }
 
-    /// Few different ones, so that pipes meet both equals and betters.
+    /// Choose among few priorities, so that pipes have both equals and betters.
     fn priorities(&mut self) -> Priorities {
         let mut one = || 7 + self.below(3) as u8;
         Priorities { send: one(), recv: one() }

@@ -245,8 +245,8 @@ impl Sub {
         loop {
             let Self { contexts, takers, pipes, .. } = &mut *self;
             let mut judge = Judge { contexts, takers, effort, holds_up: false };
-            let look = |head: &[u8], body: &[u8]| judge.judge(head, body);
-            let popped = pipes.pop_if(look, io);
+            let inspect = |head: &[u8], body: &[u8]| judge.judge(head, body);
+            let popped = pipes.pop_if(inspect, io);
             effort = judge.effort;
             let Some((pipe, frame)) = popped else {
                 // A full queue pauses the intake, or the pipes are empty, or one entry has done enough.
@@ -769,7 +769,7 @@ mod tests {
         SIX.iter().for_each(|text| bench.io.arrives(pipe(1), text.as_bytes()));
         bench.sub.pipes.add(pipe(1), 8);
         assert!(bench.sub.poll_ready(context.interest(), &mut bench.io));
-        assert_eq!(bench.io.popped, 8, "a look takes in all as well");
+        assert_eq!(bench.io.popped, 8, "a check takes everything in as well");
         bench.arrives(1, &[]);
         bench.io.arrives(pipe(1), b"7");
         bench.sub.pipes.add(pipe(1), 8);

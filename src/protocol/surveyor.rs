@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
     }
 
-    // C166 with a new survey sent before those who waited could look again.
+    // C166, with a new survey sent before the waiting threads could try again.
     #[test]
     fn a_receive_that_waited_at_the_deadline_hears_of_it_even_after_the_next_survey() {
         let (mut bench, asker) = Bench::new();

@@ -1,7 +1,7 @@
-//! A port that is worked by hand, for the unit tests of single protocols.
+//! A port that a test works by hand, for the unit tests of single protocols.
 //!
-//! Says nothing by itself: a test puts frames into pipes, fills and empties them, and looks at what
-//! the protocol has done.
+//! It does nothing by itself: a test puts frames into pipes, fills and empties them, and checks what the
+//! protocol has done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub(super) fn start() -> Instant {
     Instant::now()
 }
 
-/// Pipes are there until they are broken off, have room until they are filled and are drained
+/// A port whose pipes exist until they are broken off, have room until they are filled, and count as drained
 /// until they are made busy.
 #[derive(Debug, Default)]
 pub(super) struct ManualPort {
@@ -46,7 +46,7 @@ pub(super) struct ManualPort {
     /// Copies that went to more contexts than one.
     pub(super) copied: u64,
     pub(super) resent: u64,
-    /// What time it is; without, the clock's.
+    /// The time, or `None` for the clock's.
     pub(super) now: Option<Instant>,
 }
 
@@ -56,17 +56,17 @@ impl ManualPort {
         self.arrived.entry(pipe).or_default().push_back(frame);
     }
 
-    /// From now on the pipe takes nothing.
+    /// Let the pipe take nothing from now on.
     pub(super) fn fill(&mut self, pipe: PipeId) {
         self.full.insert(pipe);
     }
 
-    /// From now on the pipe keeps what it takes.
+    /// Let the pipe keep what it takes from now on.
     pub(super) fn stall(&mut self, pipe: PipeId) {
         self.stalled.insert(pipe);
     }
 
-    /// Transmits everything the pipe has; it has room again.
+    /// Transmit everything that the pipe has, so that it has room again.
     pub(super) fn drain(&mut self, pipe: PipeId) {
         self.full.remove(&pipe);
         self.undrained.remove(&pipe);
@@ -76,7 +76,7 @@ impl ManualPort {
         self.gone.insert(pipe);
     }
 
-    /// The pipe's place among the others; without, it has the default.
+    /// Set the pipe's priorities. Without this call it has the default ones.
     pub(super) fn rank(&mut self, pipe: PipeId, send: u8, recv: u8) {
         self.priorities.insert(pipe, Priorities { send, recv });
     }
@@ -120,7 +120,7 @@ impl Port for ManualPort {
         Ok(())
     }
 
-    /// A full pipe drops the oldest message in it, if a test has not taken it yet.
+    /// Push. A full pipe drops its oldest message, unless a test has taken it.
     fn push_evicting(
         &mut self,
         pipe: PipeId,
@@ -211,7 +211,7 @@ impl Port for ManualPort {
     }
 }
 
-/// A broadcast as one push after the other, for ports that are not sockets.
+/// A broadcast made of one push after the other, for ports that are not sockets.
 pub(super) struct OneByOne<'p, P>(&'p mut P, Broadcast<'p>);
 
 impl<'p, P: Port> OneByOne<'p, P> {

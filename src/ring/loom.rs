@@ -49,15 +49,15 @@ fn a_consumer_that_sleeps_is_woken() {
 
 #[test]
 fn a_producer_that_waits_for_room_or_silence_is_told() {
-    for look in [Producer::has_room, |ring: &mut Producer| ring.drained()] {
+    for check in [Producer::has_room, |ring: &mut Producer| ring.drained()] {
         model(move || {
             let (mut producer, ring) = ring(1);
             push(&mut producer);
-            let producer = thread::spawn(move || (look(&mut producer), producer));
+            let producer = thread::spawn(move || (check(&mut producer), producer));
             let taken = pop(&ring).unwrap();
             let (found, mut producer) = producer.join().unwrap();
             assert!(found || taken.room);
-            assert!(look(&mut producer));
+            assert!(check(&mut producer));
         });
     }
 }

@@ -1,6 +1,6 @@
-//! A ring as a list of messages and a few flags, and the proof that a ring behaves like that.
+//! A model of a ring, and the test that a ring behaves like it.
 //!
-//! Owns the random operations that are done to both.
+//! Owns the random operations that the test applies to both.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::Decoder;
 use Framing::{Length, TypeAndLength};
 
-/// What a ring promises, said as simply as possible: a list of messages and a few flags.
+/// What a ring promises, as simply as possible: a list of messages and a few flags.
 struct Model {
     framing: Framing,
     bounds: Bounds,
@@ -176,7 +176,7 @@ enum Operation {
         header: usize,
         body: usize,
     },
-    /// Framed by an encoder; what is `skipped` goes to other rings only.
+    /// Push a message framed by an encoder. The `skipped` messages go to other rings only.
     PushEncoded {
         skipped: bool,
         evicting: bool,
@@ -226,7 +226,7 @@ fn operations() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Something that differs from message to message, and is not the same at its two ends.
+/// A verdict that depends on the message's length and last byte.
 fn verdict(message: &[u8]) -> Verdict {
     let last = message.last().copied().unwrap_or_default();
     match (message.len() + usize::from(last)) % 8 {
@@ -241,13 +241,13 @@ fn bytes(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(|i| (seed + i) as u8).collect()
 }
 
-/// The same in two parts, and whole.
+/// The same bytes in two parts, and whole.
 fn split(seed: usize, header: usize, body: usize) -> (Vec<u8>, Bytes, Vec<u8>) {
     let whole = bytes(seed, header + body);
     (whole[..header].to_vec(), Bytes::copy_from_slice(&whole[header..]), whole)
 }
 
-/// Does the same to the ring and to the model; they must answer alike.
+/// Apply one operation to the ring and to the model, and compare their answers.
 fn compare(
     encoder: &mut Encoder,
     ring: &mut Producer,
@@ -303,7 +303,7 @@ fn compare(
     assert_eq!(ring.is_closed(), model.closed);
 }
 
-/// Adds messages of those lengths to the model; a run of their frames, and whether to wake for it.
+/// Add messages of these lengths to the model. Returns their frames as one run, and whether to wake for it.
 fn run(model: &mut Model, seed: usize, lens: &[usize]) -> (Bytes, Wake) {
     let framing = model.framing;
     let run: Vec<u8> = lens.iter().flat_map(|&len| wire(framing, &[], &bytes(seed, len))).collect();
@@ -332,7 +332,7 @@ fn pop_if(ring: &Ring, model: &mut Model) {
     assert!((picked, taken) == model.pop_if());
 }
 
-/// What was popped, as the model has it.
+/// What was popped, in the model's form.
 fn flat(popped: Option<(Frame, Taken)>) -> Option<(Vec<u8>, Taken)> {
     popped.map(|(frame, taken)| (frame.into_body().to_vec(), taken))
 }

@@ -1,4 +1,4 @@
-//! What a ring promises, tried out.
+//! Tests of what a ring promises.
 
 use std::io::IoSlice;
 use std::sync::Condvar;
@@ -20,13 +20,13 @@ pub(super) const fn bounds(messages: usize, bytes: usize) -> Bounds {
     Bounds { messages, bytes }
 }
 
-/// The ring, by its producer.
+/// Make a ring, and return its producer.
 pub(super) fn ring(bounds: Bounds) -> Producer {
     new(Length, bounds).0
 }
 
 pub(super) fn body(len: usize) -> Bytes {
-    // By copies: interpreted, a byte at a time takes long.
+    // Copy whole stretches: under Miri, a byte at a time takes too long.
     let mut bytes = (0..251).take(len).collect::<Vec<u8>>().repeat(len / 251 + 1);
     bytes.truncate(len);
     bytes.into()
@@ -45,7 +45,7 @@ pub(super) fn pop(ring: &Ring) -> Option<Bytes> {
     Some(frame.into_body().into_bytes())
 }
 
-/// The first `n` bytes, consumed as a connection would.
+/// Consume the first `n` bytes as a connection does.
 fn read(ring: &Ring, n: usize) -> (Vec<u8>, Taken) {
     let mut consumer = ring.consumer();
     let mut bytes = listed(&mut consumer);
@@ -440,7 +440,7 @@ fn a_stream_uses_its_blocks_again() {
     let payload = body(3000);
     let _ = ring.push(&[], &payload).unwrap();
     for _ in 0..1000 {
-        // One is always left, so no block is ever empty.
+        // One message is always left, so no block is ever empty.
         let _ = ring.push(&[], &payload).unwrap();
         assert_eq!(pop(&ring).unwrap().len(), 3000);
         if ring.block().0 == LARGEST_BLOCK {
@@ -456,7 +456,7 @@ fn a_ring_at_rest_is_small() {
     assert!(size_of::<Ring>() <= 256, "{}", size_of::<Ring>());
 }
 
-/// Pipes on which nothing is sent have one ring among them.
+/// Pipes on which nothing is sent share one ring.
 #[test]
 fn an_unused_ring_takes_nothing_and_is_empty_for_all() {
     let ((mut one, ring), (mut other, same)) = (unused(), unused());
@@ -590,7 +590,7 @@ fn slices_fill_as_many_places_as_there_are() {
     assert_eq!(consumer.slices(&mut [IoSlice::new(&[]); 9]), 4);
 }
 
-/// What a connection does with what it reads.
+/// Do what a connection does with the bytes it reads.
 pub(super) fn receive(ring: &mut Producer, decoder: &mut Decoder, stream: &[u8], read: usize) {
     for mut input in stream.chunks(read) {
         while let Some(piece) = decoder.next(&mut input) {
@@ -602,7 +602,7 @@ pub(super) fn receive(ring: &mut Producer, decoder: &mut Decoder, stream: &[u8],
     }
 }
 
-/// Rung by one thread, awaited by another; fails when nobody rings.
+/// A flag that one thread sets and another waits for. The wait fails if nobody sets it.
 #[derive(Default)]
 struct Bell(sync::Mutex<bool>, Condvar);
 
@@ -629,7 +629,7 @@ fn many() -> u64 {
     if cfg!(miri) { 150 } else { rounds(100_000).into() }
 }
 
-/// The `n`th message of a stress: its number, and a length that varies.
+/// The `n`th message of a stress test: its number, padded to a length that varies.
 fn numbered(n: u64) -> Bytes {
     let len = match n % 64 {
         0 => BY_REFERENCE + 5,
@@ -659,7 +659,7 @@ impl Stress {
         (producer, Self { ring, consumer: Bell::default(), producer: Bell::default() })
     }
 
-    /// Pushes every message, waits for room when there is none, and for silence at the end.
+    /// Push every message, waiting for room when there is none, and at the end until nothing is left.
     fn produce(&self, mut ring: Producer) {
         for n in 0..many() {
             let body = numbered(n);
@@ -677,7 +677,7 @@ impl Stress {
         }
     }
 
-    /// Sleeps until there is something.
+    /// Sleep until there is something.
     fn nothing_left(&self) {
         if self.ring.consumer().arm() {
             self.consumer.wait();
@@ -747,7 +747,7 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
                     evicted += dropped;
                     match pushed {
                         Ok(wake) => break stress.consumer.ring_if(wake.0),
-                        // The consumer has been at work for long, and is not run.
+                        // The consumer was interrupted at work, so nothing can be evicted.
                         Err(refusal) => assert_eq!(refusal, PushRefusal::Full),
                     }
                     thread::yield_now();
@@ -772,7 +772,7 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
     assert_eq!(stress.ring.queued(), Queued::default());
 }
 
-/// What is pushed while the ring is closed is either refused, or there for who has closed it.
+/// A message pushed while another thread closes the ring is either refused, or left for that thread.
 #[test]
 fn stress_a_push_that_meets_a_close_is_refused_or_counted() {
     for round in 0..rounds(2000) as usize {
@@ -784,7 +784,7 @@ fn stress_a_push_that_meets_a_close_is_refused_or_counted() {
                 let bodies = [body(round % 50), body(BY_REFERENCE)];
                 while producer.push(b"head", &bodies[pushed as usize % 2]).is_ok() {
                     pushed += 1;
-                    // On a busy machine thousands come before the close otherwise, to be popped each.
+                    // Otherwise thousands come before the close on a busy machine, and each must be popped.
                     if pushed % 32 == 0 {
                         thread::yield_now();
                     }

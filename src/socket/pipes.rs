@@ -184,7 +184,7 @@ impl Pipes {
 
 /// How far the counters of sent messages may go before the caller checks whether they make a batch.
 #[derive(Default)]
-struct NextLook {
+struct NextCheck {
     messages: u64,
     bytes: u64,
 }
@@ -203,7 +203,7 @@ pub(super) struct Pipe {
     pub(super) messages_received: u64,
     pub(super) bytes_received: u64,
     pub(super) drops: PipeDrops,
-    next_look: NextLook,
+    next_check: NextCheck,
     /// Set once it has departed and has something left to read.
     departure: Option<Box<Departure>>,
     lease: PipeLease,
@@ -223,7 +223,7 @@ impl Pipe {
             messages_received: 0,
             bytes_received: 0,
             drops: PipeDrops::default(),
-            next_look: NextLook::default(),
+            next_check: NextCheck::default(),
             departure: None,
             lease: new.lease,
         }
@@ -286,7 +286,7 @@ impl Pipe {
     /// ring can hold.
     #[cold]
     fn has_a_batch(&mut self) -> bool {
-        self.next_look = NextLook {
+        self.next_check = NextCheck {
             messages: self.messages_sent + tuning::CHECK_MESSAGES,
             bytes: self.bytes_sent + tuning::CHECK_BYTES,
         };
@@ -308,7 +308,7 @@ impl Pipe {
         if wake.0 {
             self.note(Edge::Readable, effects);
         }
-        let next = &self.next_look;
+        let next = &self.next_check;
         let is_due = self.messages_sent >= next.messages || self.bytes_sent >= next.bytes;
         if is_due && self.has_a_batch() {
             self.write_soon(effects);

@@ -177,7 +177,7 @@ impl Port for SocketPort<'_> {
         Some(frame)
     }
 
-    /// Lays the consumer to sleep with the last message, and does not have to look again.
+    /// Pops everything, and puts the consumer to sleep with the last message, without another check.
     #[inline]
     fn pop_all(&mut self, id: PipeId, mut take: impl FnMut(&mut Self, Frame)) {
         while let Some(pipe) = self.pipes.get_mut(id) {

@@ -1,8 +1,8 @@
 //! Waiting: the one blocking loop, and its twin for tasks.
 //!
-//! An operation is an attempt that never blocks. Here it is repeated until it succeeds, fails for
-//! good, or the time is over; between attempts the caller sleeps where the signal can find it. Every
-//! blocking and every async call of every socket goes through [`Core::wait`] or [`Core::poll_wait`].
+//! An operation is an attempt that never blocks. This file repeats it until it succeeds, fails for good, or
+//! the time is over; between attempts the caller sleeps where the signal can find it. Every blocking and
+//! every async call of every socket goes through [`Core::wait`] or [`Core::poll_wait`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -85,10 +85,10 @@ impl<T> Outcome for (T, Message) {
 
 /// What a call that has to wait registers with the signal.
 struct Registration<'a> {
-    /// Its place in the queue, taken when it first needs one.
+    /// The waiter, made when it is first needed.
     waiter: &'a mut Option<WaiterId<Interest>>,
-    /// How it is woken. Made before the lock is taken, and dropped after it if it is not used: a task's
-    /// waker is not ours.
+    /// How to wake it. Made before the lock is taken, and dropped after it if it is not used, since a task's
+    /// waker is foreign code.
     sleeper: &'a mut Option<Sleeper>,
 }
 
@@ -131,7 +131,7 @@ impl<P: Protocol> Core<P> {
         patience: Patience,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
-        // With a closure of its own, which becomes a part of each call.
+        // With a closure of its own, which is inlined into each call.
         match self.enter_here(|entry| entry.attempt(interest, None, attempt)) {
             Attempt::Over(outcome) => outcome,
             Attempt::Waits(_) => self.wait_on(interest, patience, attempt),
@@ -194,22 +194,22 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Who turns the loop that our connections are on, if we ever had any and it is the only one. In a
-    /// runtime without an I/O thread everybody has to do with the loop.
+    /// The leadership of the loop that has this socket's connections, if it ever had any and the loop is the
+    /// only one. In a runtime without an I/O thread every socket depends on the loop.
     pub(crate) fn leadership(&self) -> Option<&Arc<Leadership>> {
         let leadership = self.runtime.get()?.leadership()?;
         (self.has_streams.load(Ordering::Relaxed) || leadership.is_manual()).then_some(leadership)
     }
 
-    /// Whether a call that is not registered sees from the bell that its wait is over. A socket that filters
-    /// is entered by who brings something; where others wait, one of them may be faster; and numbers of peers
-    /// and of messages change without a bell.
+    /// Whether a call that is not registered can see from the bell that its wait is over. Not if the socket
+    /// filters, since the thread that rings then enters it; not if others wait, since one of them may be
+    /// faster; and not for counts of peers and messages, which change without a bell.
     fn shows_news(&self, interest: Interest) -> bool {
         let announced = matches!(interest, Interest::Send(_) | Interest::Recv(_));
         announced && !P::SCHEDULE.filters && !self.bell.signal.is_awaited()
     }
 
-    /// Looks for news again and again before going to sleep, and turns the loop meanwhile if nobody else does.
+    /// Spins before going to sleep, and turns the loop meanwhile if no other thread does.
     fn spin(&self, wait: &Wait<'_>, until: Option<Instant>, mut news: impl FnMut() -> bool) {
         let spun = match self.leadership() {
             Some(leadership) => leadership.spin(wait, until, &mut news),
@@ -220,7 +220,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Sleeps until woken or until the time given, and leaves the queue. Returns whether it has slept.
+    /// Sleeps until woken or until the given time, and cancels the waiter. Returns whether it has slept.
     fn sleep(&self, waiter: WaiterId<Interest>, until: Option<Instant>) -> bool {
         let signal = &self.bell.signal;
         let sleeps = !self.bell.is_pending() && signal.is_asleep(waiter);
@@ -231,7 +231,7 @@ impl<P: Protocol> Core<P> {
         sleeps
     }
 
-    /// Waits until at least `wanted` peers are there.
+    /// Waits until at least `wanted` peers are connected.
     pub(crate) fn wait_for_peers(&self, wanted: usize, timeout: Duration) -> Result<(), WaitError> {
         let mut attempt = |entry: &mut Entry<'_, P>| match entry.peer_count() {
             there if there >= wanted => Ok(()),
@@ -248,7 +248,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// How things stand now that the time of a call is over; `waited`: see [`Facts`].
+    /// Gathers the facts for the error of a call whose time is over; `waited`: see [`Facts`].
     #[cold]
     pub(crate) fn situation(&self, call: Call, waited: Option<Duration>) -> Situation {
         let facts = self.read(|state| (state.pipes.usable().count(), state.protocol.hint()));
@@ -263,7 +263,7 @@ impl<P: Protocol> Core<P> {
         Situation::new(Facts { call, socket, waited, peers, endpoints, hint })
     }
 
-    /// Waits until everything accepted has been handed over; says how many messages are left.
+    /// Waits until every accepted message has left the socket; returns how many have not.
     pub(crate) fn drain(&self, timeout: Duration) -> usize {
         let mut left = 0;
         let mut attempt = |entry: &mut Entry<'_, P>| {
@@ -281,15 +281,15 @@ impl<P: Protocol> Core<P> {
 /// How one attempt ended.
 pub(super) enum Attempt<T, E> {
     Over(Result<T, Failure<E>>),
-    /// It would have to wait; the protocol wants to be entered at that time in any case.
+    /// It would have to wait. The protocol must be entered at this time in any case.
     Waits(Option<Instant>),
 }
 
 impl<P: Protocol> Entry<'_, P> {
-    /// Attempts once. A call that has to wait is registered under the lock under which it found nothing:
-    /// whoever changes that later finds it registered.
+    /// Attempts once. Registers a call that has to wait under the lock under which it found nothing, so that
+    /// a later change finds it registered.
     ///
-    /// Part of each call: the first attempt, which is nearly always the only one, registers nothing.
+    /// Inlined into each call: the first attempt, nearly always the only one, registers nothing.
     #[inline(always)]
     fn attempt<T: Outcome, E: Refusal>(
         &mut self,
@@ -317,7 +317,7 @@ impl<P: Protocol> Entry<'_, P> {
                 Attempt::Waits(self.state.protocol.deadline())
             }
             Err(refusal) => {
-                // It may have been woken for what it cannot use and the next one can; and what
+                // It may have been woken for something that it cannot use and the next waiter can; and what
                 // ends its wait ends that of others.
                 self.pass_on(interest);
                 Attempt::Over(Err(Failure::Refused(refusal)))
@@ -325,7 +325,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
     }
 
-    /// If there is more where that came from, the next in the queue is told.
+    /// Wakes the next waiter if there is more for it.
     fn pass_on(&mut self, interest: Interest) {
         if self.core.bell.signal.is_awaited() && self.state.protocol.ready(interest) {
             self.state.effects.wakes.push(interest);
@@ -333,7 +333,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 }
 
-/// Where a task waits: its place in the queue, and its claim on the event loop.
+/// What a task keeps between polls: its waiter, and its claim on the event loop.
 #[derive(Debug, Default)]
 pub(crate) struct TaskWait {
     waiter: Option<WaiterId<Interest>>,
@@ -342,8 +342,8 @@ pub(crate) struct TaskWait {
 }
 
 impl<P: Protocol> Core<P> {
-    /// Attempts once, and has the task woken when it is worth to attempt again. The one place where
-    /// tasks wait. Who gives up in between says so by `leave`.
+    /// Attempts once, and wakes the task when another attempt is worth it. The one place where tasks wait. A
+    /// task that gives up in between calls [`cancel_wait`](Self::cancel_wait).
     pub(crate) fn poll_wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
@@ -356,15 +356,15 @@ impl<P: Protocol> Core<P> {
             let (protocol, mut port, now) = entry.parts();
             attempt(protocol, &mut port, now)
         };
-        // An earlier waker is dropped here, with no lock held: it may be the last of its task, and
-        // take anything with it.
+        // Drops an earlier waker here, with no lock held: it may be the last reference to its task, whose
+        // destructor may do anything.
         if let Some(place) = *waiter {
             match self.is_forked() {
                 true => *waiter = None,
                 false => _ = signal.cancel(place),
             }
         }
-        // Without a registration, which takes a clone of the waker: most have nothing to wait for.
+        // Without a registration, which takes a clone of the waker, since most attempts succeed.
         let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
             Attempt::Over(outcome) => outcome,
             Attempt::Waits(_) => ready!(self.poll_on(interest, waiter, claim, cx, &mut attempt)),
@@ -404,23 +404,23 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Waits no longer, and passes on what the task was woken for and has not used.
+    /// Ends the wait of a task, and wakes another waiter if the task was woken and has not used that.
     pub(crate) fn cancel_wait(&self, wait: &mut TaskWait) {
         if let Some(waiter) = wait.waiter.take()
             && !self.is_forked()
             && !self.bell.signal.cancel(waiter)
         {
-            // Woken, and not polled since: somebody else can use what we were woken for.
+            // Woken, and not polled since: another waiter can use what this one was woken for.
             self.enter(|entry| entry.pass_on(waiter.interest()));
         }
         wait.claim = None;
     }
 }
 
-/// An operation as a future, which can be begun anew when it was ready.
+/// An operation as a future, which can be started again when it was ready.
 ///
-/// Needs no runtime: the socket's own threads wake it. Dropping it loses nothing: the operation has
-/// either happened and was returned, or has not happened; and a wake-up that it had got is passed on.
+/// Needs no runtime: the socket's own threads wake it. Dropping it loses nothing: the operation has either
+/// happened and was returned, or has not happened; and it passes on an unused wake-up.
 pub(crate) struct Operation<P: Protocol, F> {
     core: Handle<P>,
     interest: Interest,
@@ -460,7 +460,7 @@ impl<P: Protocol, F> Drop for Operation<P, F> {
     }
 }
 
-/// Sleeps until woken or until the time given. Of no protocol: there is one in the program.
+/// Sleeps until woken or until the given time. Not generic over the protocol, so that the program has it once.
 fn sleep(
     leadership: Option<&Arc<Leadership>>,
     signal: &Signal<Interest>,

@@ -1,65 +1,65 @@
-//! Accounts: whether it pays to look again before going to sleep.
+//! Accounts: whether it pays to spin before going to sleep.
 //!
-//! Owns the rule, in nanoseconds that spinning has saved and cost; no clock, and nothing of who spins. To be
-//! woken takes a while, and so a wait that is over sooner had better not have slept. An account has the
-//! balance of a waiter's last waits: it spins as long as it has credit.
+//! Owns the rule, in nanoseconds that spinning has saved and cost; it reads no clock, and does not know who
+//! spins. A wake-up takes a while, so a wait that is over sooner should not have slept. An account has the
+//! balance of a waiter's last waits: the waiter spins as long as it has credit.
 //!
-//! * A spin that has found something earns what it saved: what a sleep would have cost, less what it took.
-//!   That may be a loss. A spin in vain loses all that it took.
-//! * A sleep that was so short that a spin would have been shorter earns what that would have saved. So a
+//! * A spin that has found something earns what it saved: the cost of a sleep, less its own time. That may be
+//!   a loss. A spin in vain loses all its time.
+//! * A sleep that was so short that a spin would have been shorter earns what the spin would have saved. So a
 //!   waiter whose waits become short begins to spin without a trial.
-//! * Any other sleep earns a little, which pays for a trial now and then: two that wait for each other, and
-//!   both sleep, never see a short wait, and would answer each other at once if they did not. Each trial in
-//!   vain halves that, down to a sixteenth.
+//! * Any other sleep earns a little, which pays for a trial now and then: two threads that wait for each
+//!   other, and both sleep, never see a short wait, though they would answer each other at once if they did
+//!   not. Each trial in vain halves that, down to a sixteenth.
 //!
 //! So spinning costs at most what it has saved, apart from a few spins in a row when things change, and a
 //! fraction of a microsecond for each sleep.
 
 use std::time::Duration;
 
-/// What one spin may take, and what it may save.
+/// How long one spin may take, and how much it may save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// How long it takes at most.
+    /// The longest time that it takes.
     pub(crate) limit: Duration,
-    /// What a sleep costs, which is what is saved by none.
+    /// The cost of a sleep, which a spin saves.
     pub(crate) worth: Duration,
 }
 
-/// What an answer takes beside wake-ups, in both processes and in the kernel.
+/// The time of an answer beside wake-ups, in both processes and in the kernel.
 const WORK: Duration = Duration::from_micros(10);
-/// What a sleep costs beside the wake-up: two calls of the system, and the way back to the message.
+/// The cost of a sleep beside the wake-up: two system calls, and the way back to the message.
 const FALLING_ASLEEP: Duration = Duration::from_micros(5);
-/// No measured spin takes longer.
+/// The longest spin by measurement.
 const LONGEST: Duration = Duration::from_micros(100);
 
 impl Terms {
-    /// Where a wake-up takes `wake`. Long enough for the first answer of one that sleeps, though that saves
-    /// nothing: the second will come sooner.
+    /// The terms if a wake-up takes `wake`. The limit is long enough for the first answer of a peer that
+    /// sleeps, though that saves nothing: its second answer will come sooner.
     pub(crate) fn measured(wake: Duration) -> Self {
         Self { limit: (2 * wake + WORK).min(LONGEST), worth: wake + FALLING_ASLEEP }
     }
 
-    /// As the program wants it: whatever is found within `limit` is worth it.
+    /// The terms if the program sets the limit: anything found within `limit` is worth it.
     pub(crate) fn fixed(limit: Duration) -> Self {
         Self { limit, worth: limit }
     }
 }
 
-/// How many whole spins in vain in a row the largest credit pays for.
+/// The largest credit pays for this many whole spins in vain in a row.
 const CREDIT: i64 = 4;
-/// The largest debt: what it takes to be kept from the processor for several slices of time.
+/// The largest debt: the time of several slices in which another thread has the processor.
 const DEBT: i64 = 20_000_000;
-/// What a sleep earns that was too long for a spin.
+/// What a sleep earns that was too long for a spin, in nanoseconds.
 const ALLOWANCE: i64 = 3200;
-/// How often that is halved at most.
+/// Halve that at most this often.
 const HALVINGS: u32 = 4;
 
 /// The balance of a waiter.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     balance: i64,
-    /// How many spins have lost something since the last one that has earned.
+    /// The number of spins with a loss since the last one with a gain.
     losses: u32,
 }
 
@@ -69,7 +69,8 @@ impl Account {
         self.balance >= 0
     }
 
-    /// A spin has found something after `time`, or has taken so long in vain. Returns whether it has paid.
+    /// Books a spin that has found something after `time`, or has taken that long in vain. Returns whether it
+    /// has paid.
     pub(crate) fn spun(&mut self, time: Duration, found: bool, terms: Terms) -> bool {
         let saved = if found { terms.worth } else { Duration::ZERO };
         let earned = nanoseconds(saved).saturating_sub(nanoseconds(time));
@@ -78,7 +79,7 @@ impl Account {
         earned >= 0
     }
 
-    /// A wait has been slept through, and was over after `time`, the wake-up not included.
+    /// Books a wait that was slept through, and was over after `time`, without the wake-up.
     pub(crate) fn slept(&mut self, time: Duration, terms: Terms) {
         let saved = nanoseconds(terms.worth).saturating_sub(nanoseconds(time));
         self.earn(saved.max(ALLOWANCE >> self.losses.min(HALVINGS)), terms);

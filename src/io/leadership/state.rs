@@ -1,8 +1,8 @@
-//! The state of an event loop's leadership, as all see it who do not lead.
+//! The state of an event loop's leadership, as threads that do not lead see it.
 //!
-//! Owns the state word, by which whoever posts something learns whom to call; and a leaf lock over what
-//! is pending: commands, followers, and what the I/O thread is to know of waiters that have led. Knows
-//! nothing of drivers, polls and sockets: it says who is to be called, and calls nobody.
+//! Owns the state word, which tells whoever posts something whom to call, and a leaf lock over what is
+//! pending: commands, followers, and what the I/O thread must know of waiters that have led. Knows
+//! nothing of drivers, polls and sockets: it says whom to call, and calls nobody.
 //!
 //! ```text
 //!              at_work                  about_to_poll
@@ -13,24 +13,25 @@
 //!
 //! Nothing posted is overlooked, and no follower sleeps while nobody leads:
 //!
-//! * A leader that is about to poll stores POLLING, makes a fence, and looks once more. Whoever has changed
-//!   something makes a fence and reads the word. Either the leader sees the change, or the other POLLING.
-//! * A leader that goes away stores AWAY, and then looks for commands under the lock. A command that is
-//!   pushed after that, under the same lock, is pushed by one who reads AWAY or what came later.
+//! * A leader that is about to poll stores POLLING, makes a fence, and checks once more. A thread that has
+//!   changed something makes a fence and reads the word. Either the leader sees the change, or that thread
+//!   sees POLLING.
+//! * A leader that goes away stores AWAY, and then checks for commands under the lock. A thread that pushes
+//!   a command later, under the same lock, reads AWAY or a newer value.
 //! * A follower puts itself on the list under the lock, and then tries once more to take the driver. A leader
-//!   gives the driver back, and then takes the list under the lock. If the leader came first, the driver was
-//!   free when the follower tried.
+//!   gives the driver back, and then takes the list under the lock. If the leader takes the list first, the
+//!   driver is free when the follower tries.
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, Rank, fence};
 
-/// It is at work, or has been called, and looks once more before it sleeps.
+/// The leader is at work, or has been called: it checks once more before it sleeps.
 const AT_WORK: usize = 0;
-/// It is in the poll, or about to be.
+/// The leader is in the poll, or about to be.
 const POLLING: usize = 1;
-/// There is none.
+/// There is no leader.
 const AWAY: usize = 2;
 
-/// What the leader does, and what is pending: commands `C` and followers `F`.
+/// What the leader is doing, and what is pending: commands `C` and followers `F`.
 #[derive(Debug)]
 pub(crate) struct State<C, F> {
     /// The state word: one of the three above.
@@ -41,31 +42,31 @@ pub(crate) struct State<C, F> {
 /// What waits for a leader, or for the I/O thread.
 #[derive(Debug)]
 struct Pending<C, F> {
-    /// What was posted and not taken yet.
+    /// Commands posted and not taken yet.
     commands: Vec<C>,
-    /// There will be no leader any more.
+    /// There will be no leader again.
     closed: bool,
-    /// Who sleeps until the leader leaves.
+    /// The threads that sleep until the leader leaves.
     followers: Vec<F>,
     /// How often waiters have led.
     led: u64,
-    /// A waiter has left batches behind that are held back, and only the I/O thread sweeps.
+    /// A waiter has left batches unsent, and only the I/O thread sends those that are due.
     batches: bool,
-    /// A waiter has left a backlog behind: connections with more to do than a turn allows.
+    /// A waiter has left a backlog: connections with more to do than a turn allows.
     backlog: bool,
 }
 
-/// Who is to be called.
+/// Whom to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    /// The leader, out of the poll.
+    /// The leader: interrupt its poll.
     Poll,
     /// The I/O thread: there is no leader.
     IoThread,
 }
 
 impl<C, F> State<C, F> {
-    /// There is no leader yet.
+    /// A state with no leader yet.
     pub(crate) fn new() -> Self {
         let pending = Pending {
             commands: Vec::new(),
@@ -78,8 +79,8 @@ impl<C, F> State<C, F> {
         Self { leader: AtomicUsize::new(AWAY), pending: Mutex::new(Rank::Loop, pending) }
     }
 
-    /// Whom to call, so that what was changed before is looked at. Nobody, if somebody will look in
-    /// any case. Each call is asked of one caller only.
+    /// Whom the caller must call to get its earlier change noticed; `None` if somebody will check in any
+    /// case. Of several threads that ask at once, only one is told to call.
     pub(crate) fn call(&self, concerned: impl FnOnce(Call) -> bool) -> Option<Call> {
         // Pairs with the one in `about_to_poll`: either the leader sees what was changed, or we see
         // that it polls.
@@ -93,22 +94,23 @@ impl<C, F> State<C, F> {
         if !concerned(call) {
             return None;
         }
-        // If the leader has moved on it has looked since, or somebody else calls it.
+        // If this fails, the leader has moved on and has checked since, or another thread calls it.
         let exchanged =
             self.leader.compare_exchange(seen, AT_WORK, Ordering::AcqRel, Ordering::Relaxed);
         exchanged.is_ok().then_some(call)
     }
 
-    /// Posts a command. Whoever does asks afterwards whom to [`call`](Self::call).
+    /// Post a command. Ask afterwards whom to [`call`](Self::call).
     pub(crate) fn push(&self, command: C) {
         let mut pending = self.pending.lock();
-        // Else it ends here: this may outlive the driver by far, and a command have a stream.
+        // Once closed, drop the command: this state may long outlive the driver, and a command may own a
+        // stream.
         if !pending.closed {
             pending.commands.push(command);
         }
     }
 
-    /// Takes the commands.
+    /// Take the commands.
     pub(crate) fn take(&self) -> Vec<C> {
         std::mem::take(&mut self.pending.lock().commands)
     }
@@ -118,7 +120,7 @@ impl<C, F> State<C, F> {
         self.pending.lock().commands.is_empty()
     }
 
-    /// Takes the commands, the last there will be.
+    /// Take the last commands, and drop any posted later.
     pub(crate) fn close(&self) -> Vec<C> {
         let mut pending = self.pending.lock();
         pending.closed = true;
@@ -128,29 +130,30 @@ impl<C, F> State<C, F> {
 
 /// For the leader.
 impl<C, F> State<C, F> {
-    /// Says that it is about to poll. It looks once more afterwards.
+    /// Say that the leader is about to poll. It must check once more afterwards.
     pub(crate) fn about_to_poll(&self) {
         self.leader.store(POLLING, Ordering::Relaxed);
         fence(Ordering::SeqCst); // pairs with the one in `call`
     }
 
-    /// Says that it is at work.
+    /// Say that the leader is at work.
     pub(crate) fn at_work(&self) {
         self.leader.store(AT_WORK, Ordering::Relaxed);
     }
 
-    /// Says that nobody leads for now. It looks for commands afterwards.
+    /// Say that nobody leads for now. The caller must check for commands afterwards.
     pub(crate) fn away(&self) {
-        // No fence: commands are looked for, and pushed, under the lock.
+        // This needs no fence: commands are pushed and checked for under the lock.
         self.leader.store(AWAY, Ordering::Relaxed);
     }
 
-    /// Takes the followers, once it has given the driver back. They are to be woken.
+    /// Take the followers, to wake them. Call this after giving the driver back.
     pub(crate) fn promote(&self) -> Vec<F> {
         std::mem::take(&mut self.pending.lock().followers)
     }
 
-    /// As [`promote`](Self::promote), for a waiter that has led. Whether it calls the I/O thread besides.
+    /// As [`promote`](Self::promote), for a waiter that has led. Also says whether it must call the I/O
+    /// thread.
     pub(crate) fn waiter_leaves(&self, backlog: bool) -> (Vec<F>, bool) {
         let mut pending = self.pending.lock();
         pending.led = pending.led.wrapping_add(1);
@@ -159,8 +162,8 @@ impl<C, F> State<C, F> {
         (std::mem::take(&mut pending.followers), needed)
     }
 
-    /// Tells the I/O thread that a waiter leaves batches behind. Before it gives the driver back: as
-    /// soon as the I/O thread has that, it forgets what it was told.
+    /// Tell the I/O thread that a waiter leaves batches unsent. Call this before giving the driver back: the
+    /// I/O thread clears the mark as soon as it leads.
     pub(crate) fn waiter_leaves_batches(&self) {
         self.pending.lock().batches = true;
     }
@@ -168,7 +171,7 @@ impl<C, F> State<C, F> {
 
 /// For the I/O thread.
 impl<C, F> State<C, F> {
-    /// Says that it leads, and so looks after what waiters have left behind.
+    /// Say that the I/O thread leads, and so sends the batches that waiters have left.
     pub(crate) fn io_thread_leads(&self) {
         self.pending.lock().batches = false;
     }
@@ -178,7 +181,7 @@ impl<C, F> State<C, F> {
         self.pending.lock().led
     }
 
-    /// Whether it must lead, if nobody else does.
+    /// Whether the I/O thread must lead if nobody else does.
     pub(crate) fn needs_io_thread(&self) -> bool {
         self.pending.lock().needs_io_thread()
     }
@@ -191,12 +194,12 @@ impl<C, F> State<C, F> {
 
 /// For followers.
 impl<C, F> State<C, F> {
-    /// Puts a follower on the list. It tries once more to take the driver, and sleeps if it cannot.
+    /// Put a follower on the list. It must then try once more to take the driver, and may sleep if it cannot.
     pub(crate) fn follow(&self, follower: F) {
         self.pending.lock().followers.push(follower);
     }
 
-    /// Takes followers off the list, if they are still on it.
+    /// Take the matching followers off the list, if they are still on it.
     pub(crate) fn unfollow(&self, is_it: impl Fn(&F) -> bool) {
         self.pending.lock().followers.retain(|follower| !is_it(follower));
     }

@@ -13,12 +13,12 @@ use super::super::{
     Awaited, Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub,
     Pull, Push, Raw, RawReq, RawResponder, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
 };
-use super::{Program, SEND, Shape, SimPort, World, recv_settled, send_settled};
+use super::{Program, SEND, Shape, SimPort, World, recv_checked, send_checked};
 use crate::message::{Message, PipeId};
 use crate::options::{Conflate, Conflating, Keep, Resends};
 use crate::rounds::rounds;
 
-/// How often each program acts. Until it has, it leaves some of what it could receive for later.
+/// How often each program acts. Until then it leaves some of what it could receive for later.
 const ACTS: usize = 40;
 const RESEND: Duration = Duration::from_millis(100);
 const SURVEY: Duration = Duration::from_millis(50);
@@ -77,8 +77,8 @@ proptest! {
         prop_assert!(breaks > 0 || received == sent);
     }
 
-    /// A context gets only what begins with one of its topics of this moment, and what comes from one
-    /// publisher over one pipe comes in order and once.
+    /// A context gets only messages that begin with one of its current topics. Those of one publisher that
+    /// come over one pipe come in order and once.
     #[test]
     fn a_subscriber_gets_what_it_wants(
         seed: u64, shape in shapes(), publishers in 1..4usize, subscribers in 1..4usize,
@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!((world.queued(), world.held_outbound()), (0, 0));
     }
 
-    /// Who conflates, on either side, may miss what was, but not how things stand in the end.
+    /// A socket that conflates, on either side, may miss old values, but not the last one.
     #[test]
     fn the_last_word_on_each_key_reaches_every_subscriber(
         seed: u64, shape in shapes(), subscribers in 1..4usize, sends: bool, keeps: bool,
@@ -126,7 +126,7 @@ proptest! {
         prop_assert_eq!((world.queued(), world.held_outbound()), (0, 0));
     }
 
-    /// A hub that waits for each peer by name answers everything, however slow the others are.
+    /// A hub that waits for each peer by its id answers everything, however slow the others are.
     #[test]
     fn a_hub_that_waits_answers_every_peer(seed: u64, shape in shapes(), peers in 1..5usize) {
         let mut world = World::new(seed);
@@ -139,7 +139,7 @@ proptest! {
         prop_assert_eq!(world.queued(), 0);
     }
 
-    /// Nobody hears himself, and what comes over one pipe comes in order and once.
+    /// No socket receives its own messages, and what comes over one pipe comes in order and once.
     #[test]
     fn a_bus_is_heard_by_the_others(
         seed: u64, shape in shapes(), nodes in 2..5usize, breaks in 0..8usize,
@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(world.queued(), 0);
     }
 
-    /// What runs round a ring of devices comes to an end by its TTL: the last device it reaches sends
+    /// A message that runs round a ring of devices is ended by its TTL: the last device it reaches sends
     /// it once more, in vain, unless its count cannot grow.
     #[test]
     fn a_ring_of_devices_comes_to_rest(
@@ -177,7 +177,7 @@ proptest! {
         prop_assert!(world.offered() == hops || (breaks > 0 && world.offered() < hops));
     }
 
-    /// The same for a request, whose backtrace grows by a word in each device. Nobody answers it.
+    /// The same holds for a request, whose backtrace grows by a word in each device. Nobody answers it.
     #[test]
     fn a_request_in_a_ring_of_devices_comes_to_rest(
         seed: u64, shape in shapes(), devices in 1..5usize, breaks in 0..3usize, ttl in 1..20u8,
@@ -198,11 +198,11 @@ proptest! {
         prop_assert!(world.offered() == hops || (breaks > 0 && world.offered() < hops));
     }
 
-    /// A request gets at most one reply, that of the conversation's last request; links that heal
-    /// see to it that it gets one; no REP answers the wrong pipe.
+    /// A request gets at most one reply, that of the conversation's last request. It gets one once the
+    /// links have healed. No REP answers the wrong pipe.
     ///
-    /// Where REPs forget, the interval has to help; where they do not, the loss of a pipe is all
-    /// that makes a request go out again. A pipe that is closed for a fault ends what it carried.
+    /// If REPs forget requests, only the resend interval helps. If they do not, a request goes out again
+    /// only when its pipe is lost. A pipe that is closed for a fault ends what it carried.
     #[test]
     fn every_request_gets_its_reply(
         seed: u64, shape in shapes(), reqs in 1..4usize, reps in 1..4usize, breaks in 0..12usize,
@@ -224,7 +224,7 @@ proptest! {
         world.run(ACTS, breaks);
     }
 
-    /// The same across devices, where requests and replies may be lost on the way.
+    /// The same holds across devices, where requests and replies may be lost on the way.
     #[test]
     fn every_request_gets_its_reply_across_devices(
         seed: u64, shape in shapes(), reqs in 1..4usize, reps in 1..4usize, devices in 1..3u8,
@@ -288,7 +288,7 @@ proptest! {
         world.run(ACTS, breaks);
     }
 
-    /// Whatever a peer sends, nothing panics and everything is accounted for.
+    /// Whatever a peer sends, nothing panics and every message is counted.
     #[test]
     fn junk_is_accounted_for(seed: u64, shape in shapes(), breaks in 0..4usize) {
         let mut world = World::new(seed);
@@ -349,7 +349,7 @@ fn label(node: u8, conversation: usize, number: u32) -> Bytes {
 
 const LABEL: usize = 6;
 
-/// A protocol that sends to and receives from nobody in particular.
+/// A protocol whose sends and receives name no peer.
 trait Exchange: Protocol<To = (), From = (), Received = Message> {}
 
 impl<P: Protocol<To = (), From = (), Received = Message>> Exchange for P {}
@@ -365,7 +365,7 @@ fn number(message: &[u8]) -> u32 {
     u32::from_be_bytes(*number)
 }
 
-/// What is sent and what comes, on the whole network.
+/// What was sent and what has come, on the whole network.
 #[derive(Default)]
 struct Ledger {
     sent: BTreeSet<Bytes>,
@@ -387,7 +387,7 @@ impl Feeder {
     fn feed(&mut self, push: &mut Push, io: &mut SimPort<'_>) {
         while self.sent < self.wanted {
             let message = label(io.node(), 0, self.sent);
-            if send_settled(push, SEND, &(), &message, io).is_err() {
+            if send_checked(push, SEND, &(), &message, io).is_err() {
                 return;
             }
             io.offered(1);
@@ -426,7 +426,7 @@ impl Worker {
     }
 
     fn work(&mut self, pull: &mut Pull, io: &mut SimPort<'_>) {
-        while let Ok(message) = recv_settled(pull, &(), io) {
+        while let Ok(message) = recv_checked(pull, &(), io) {
             io.delivered();
             self.order.check(&message);
             let new = self.ledger.borrow_mut().received.insert(message.into_bytes());
@@ -456,8 +456,8 @@ struct Order {
     last: BTreeMap<(PipeId, u8, Option<u8>), u32>,
     /// Order is kept only among those that begin with the same byte.
     by_key: bool,
-    /// There is a device on the way: it takes what it had received over a pipe that is lost in turn
-    /// with what comes over the next.
+    /// There is a device on the way: after a pipe is lost, it mixes what it had received over that pipe with
+    /// what comes over the next.
     across_a_device: bool,
 }
 
@@ -495,7 +495,7 @@ impl Herald {
         while self.sent < self.wanted {
             let message = [&topic(io)[..], &label(io.node(), 0, self.sent)].concat();
             let copies = io.peers().max(1);
-            if send_settled(publisher, SEND, &(), &message.into(), io).is_err() {
+            if send_checked(publisher, SEND, &(), &message.into(), io).is_err() {
                 return;
             }
             io.offered(copies);
@@ -519,15 +519,15 @@ impl Program<Pub> for Herald {
     }
 }
 
-/// What was last said of each key.
+/// The newest number of each key.
 type Words = BTreeMap<u8, u32>;
 
-/// The program at a PUB: news of a few things.
+/// The program at a PUB: publishes new values of a few keys.
 #[derive(Default)]
 struct Reporter {
     acts: usize,
     sent: u32,
-    /// Of what it has yet to tell.
+    /// The keys that it has yet to publish.
     keys: BTreeSet<u8>,
     last: Rc<RefCell<Words>>,
 }
@@ -537,7 +537,7 @@ impl Reporter {
         while let Some(&key) = self.keys.first() {
             let message = [&[key][..], &self.sent.to_be_bytes()].concat();
             let copies = io.peers().max(1);
-            if send_settled(publisher, SEND, &(), &message.into(), io).is_err() {
+            if send_checked(publisher, SEND, &(), &message.into(), io).is_err() {
                 return;
             }
             io.offered(copies);
@@ -551,7 +551,7 @@ impl Reporter {
 impl Program<Pub> for Reporter {
     fn act(&mut self, publisher: &mut Pub, io: &mut SimPort<'_>) {
         self.acts += 1;
-        // In the end of all: by then everybody is there.
+        // At the last act publish all keys: by then every subscriber is there.
         let told = (0..3).filter(|_| self.acts == ACTS || io.random().one_in(2));
         self.keys.extend(told);
         self.report(publisher, io);
@@ -564,7 +564,7 @@ impl Program<Pub> for Reporter {
     fn check(&self) {}
 }
 
-/// The program at a SUB: shows how things stand.
+/// The program at a SUB: shows the newest value of each key.
 struct Board {
     keep: Option<Conflate>,
     acts: usize,
@@ -621,7 +621,7 @@ struct Reading {
     context: Conversation,
     topics: BTreeSet<Vec<u8>>,
     order: Order,
-    /// It has found nothing and was not woken since.
+    /// It has found nothing, and was not woken since.
     waits: bool,
 }
 
@@ -639,7 +639,7 @@ impl Reader {
             assert!(!*waits, "it should have been woken");
             assert!(topics.iter().any(|topic| message.starts_with(topic)), "it was wanted");
             order.check(&message);
-            // Who does not read to the end is not waiting.
+            // A reader that stops before the end is not waiting.
             if io.random().one_in(4) {
                 return;
             }
@@ -667,7 +667,7 @@ fn keep(io: &mut SimPort<'_>) -> Keep {
     Keep { queue: Some(3), bytes, prefer_new, conflate: io.random().one_in(2).then_some(BY_KEY) }
 }
 
-/// Of each first byte the newest.
+/// Keep the newest message for each first byte.
 const BY_KEY: Conflate = Conflate::Prefix(1);
 
 /// What a publisher does that conflates, if it does, with copies that find no room.
@@ -706,7 +706,7 @@ impl Program<Sub> for Reader {
 
     fn woken(&mut self, interest: Interest, sub: &mut Sub, io: &mut SimPort<'_>) {
         let waits = |reading: &Reading| reading.context.interest() == interest;
-        // Some are left in the queue, for it to overflow.
+        // Leave some in the queue, so that it overflows.
         if let Some(which) = self.contexts.iter().position(waits) {
             self.contexts[which].waits = false;
             if !io.random().one_in(2) {
@@ -728,7 +728,7 @@ struct Chatter {
 
 impl Chatter {
     fn listen(&mut self, bus: &mut Bus, io: &mut SimPort<'_>) {
-        while let Ok(message) = recv_settled(bus, &(), io) {
+        while let Ok(message) = recv_checked(bus, &(), io) {
             io.delivered();
             assert_ne!(message[0], io.node(), "nobody hears himself");
             assert_eq!(message[0], io.node_behind(message.pipe().expect("it was received")));
@@ -769,7 +769,7 @@ impl Echo {
         let Some(answers) = self.waiting.get_mut(&pipe) else { return };
         while let Some(answer) = answers.front() {
             let interest = Polyamorous::interest(Some(pipe));
-            if send_settled(hub, interest, &Some(pipe), answer, io).is_err() {
+            if send_checked(hub, interest, &Some(pipe), answer, io).is_err() {
                 return;
             }
             io.offered(1);
@@ -781,12 +781,12 @@ impl Echo {
 impl Program<Polyamorous> for Echo {
     fn act(&mut self, _: &mut Polyamorous, _: &mut SimPort<'_>) {}
 
-    /// Answers a peer when it has asked, and again only when told to.
+    /// Answer a peer when it has asked, and try again only after a wake.
     fn woken(&mut self, interest: Interest, hub: &mut Polyamorous, io: &mut SimPort<'_>) {
         if let Interest::Send(Some(pipe)) = interest {
             return self.answer(pipe, hub, io);
         }
-        while let Ok(message) = recv_settled(hub, &(), io) {
+        while let Ok(message) = recv_checked(hub, &(), io) {
             io.delivered();
             let pipe = message.pipe().expect("it was received");
             let answers = self.waiting.entry(pipe).or_default();
@@ -812,7 +812,7 @@ struct Caller {
 
 impl Caller {
     fn listen(&mut self, pair: &mut Pair1, io: &mut SimPort<'_>) {
-        while let Ok(message) = recv_settled(pair, &(), io) {
+        while let Ok(message) = recv_checked(pair, &(), io) {
             io.delivered();
             assert_eq!(number(&message), self.heard, "each in its turn");
             self.heard += 1;
@@ -824,7 +824,7 @@ impl Program<Pair1> for Caller {
     fn act(&mut self, pair: &mut Pair1, io: &mut SimPort<'_>) {
         self.acts += 1;
         let call = label(io.node(), 0, self.sent);
-        if send_settled(pair, SEND, &(), &call, io).is_ok() {
+        if send_checked(pair, SEND, &(), &call, io).is_ok() {
             io.offered(1);
             self.sent += 1;
         }
@@ -866,7 +866,7 @@ struct Talker {
     /// How many sockets want to be paired with the one in the middle.
     rivals: usize,
     acts: usize,
-    /// Messages it would like to send.
+    /// How many messages it would like to send.
     wanted: u32,
     sent: u32,
     /// The last number that came through each pipe.
@@ -882,7 +882,7 @@ impl Talker {
     fn talk(&mut self, pair: &mut impl Exchange, io: &mut SimPort<'_>) {
         while self.sent < self.wanted {
             let message = label(io.node(), 0, self.sent);
-            if send_settled(pair, SEND, &(), &message, io).is_err() {
+            if send_checked(pair, SEND, &(), &message, io).is_err() {
                 return;
             }
             io.offered(1);
@@ -891,7 +891,7 @@ impl Talker {
     }
 
     fn listen(&mut self, pair: &mut impl Exchange, io: &mut SimPort<'_>) {
-        while let Ok(message) = recv_settled(pair, &(), io) {
+        while let Ok(message) = recv_checked(pair, &(), io) {
             io.delivered();
             let pipe = message.pipe().expect("it was received");
             let number = u32::from_be_bytes(message[2..].try_into().expect("a label"));
@@ -940,7 +940,7 @@ struct Asker {
 struct Asking {
     conversation: Conversation,
     number: u32,
-    /// The request that is still to end.
+    /// The request that has not ended yet.
     awaited: Option<Awaited>,
 }
 
@@ -1030,7 +1030,7 @@ impl Program<Req> for Asker {
 struct Helper {
     /// Answers some questions late, and some not at all.
     forgetful: bool,
-    /// Questions to be answered at the next occasion.
+    /// Questions to answer at the next act.
     pondered: Vec<(Route, Message)>,
     /// Answers that wait for room.
     waiting: Vec<(Route, Message)>,
@@ -1043,7 +1043,7 @@ impl Helper {
     }
 
     fn listen<R: Role>(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
-        while let Ok((route, message)) = recv_settled(rep, &(), io) {
+        while let Ok((route, message)) = recv_checked(rep, &(), io) {
             io.delivered();
             assert!(self.across_devices || io.node_behind(route.pipe()) == message[0]);
             match io.random().below(4) {
@@ -1063,7 +1063,7 @@ impl Helper {
     ) {
         let before = io.sending(route.pipe());
         let answer = Bytes::from([&message[..], &[io.node()]].concat());
-        if send_settled(rep, route.interest(), &route, &answer, io).is_err() {
+        if send_checked(rep, route.interest(), &route, &answer, io).is_err() {
             return self.waiting.push((route, message));
         }
         io.offered(1);
@@ -1195,7 +1195,7 @@ impl Program<Surveyor> for Pollster {
     }
 }
 
-/// The program of a peer that sends what no peer should, and some of what it heard once more.
+/// The program of a bad peer: it sends what no peer should, and repeats some of what it received.
 struct Vandal;
 
 impl Program<Pair> for Vandal {
@@ -1211,7 +1211,7 @@ impl Program<Pair> for Vandal {
         if let Interest::Send(_) = interest {
             return;
         }
-        while let Ok(message) = recv_settled(pair, &(), io) {
+        while let Ok(message) = recv_checked(pair, &(), io) {
             io.delivered();
             for _ in 0..io.random().below(3) {
                 self.throw(message.body().clone(), pair, io);
@@ -1232,7 +1232,7 @@ impl Vandal {
 
 /// A program that asks and takes whatever there is to receive.
 struct Witness<P: Protocol> {
-    /// Asks something, where the protocol can, and says what to receive.
+    /// Ask something, if the protocol can, and say what to receive.
     ask: fn(&mut P, &mut SimPort<'_>) -> P::From,
     asked: Vec<P::From>,
 }
