@@ -629,7 +629,7 @@ pub enum UnsubscribeError {
     Forked,
 }
 
-/// A runtime could not be started.
+/// A runtime could not be started, or its event loop not be turned.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
@@ -665,6 +665,20 @@ pub enum RuntimeError {
     /// The runtime was made before a `fork`, in an ancestor of this process, where its threads are.
     #[error("the runtime belongs to the process that this one was forked from")]
     Forked,
+    /// The event loop cannot be polled, or its descriptor not be watched.
+    #[error("the event loop cannot be polled: {source}")]
+    Poll {
+        /// The error of the operating system, or of the executor.
+        source: io::Error,
+    },
+    /// The runtime has I/O threads, and no event loop for a task to turn.
+    #[error(
+        "the runtime has I/O threads, which turn its event loops; only a manual one leaves that to a task"
+    )]
+    NotManual,
+    /// A future turns the event loop already, and one at a time can.
+    #[error("another future turns the event loop")]
+    Driven,
     /// The program asked for I/O threads in a manual runtime, which has none.
     #[error("a manual runtime has no I/O threads, but {threads} were asked for")]
     ManualIoThreads {

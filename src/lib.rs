@@ -378,7 +378,7 @@ pub use peer::{
 };
 pub use pipe::endpoint::Endpoint;
 pub use protocol_id::ProtocolId;
-pub use runtime::{Runtime, RuntimeBuilder};
+pub use runtime::{EventLoop, Runtime, RuntimeBuilder};
 pub use socket::{Events, PipeEvent, PipeEventKind, Readiness};
 pub use stats::{DropReason, Stats};
 

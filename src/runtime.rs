@@ -6,6 +6,8 @@
 //! cannot read fast enough; or none: then the program turns it, and so does any thread that waits in one of
 //! its sockets.
 
+mod event_loop;
+
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use crate::sync::{Arc, Mutex, Rank};
 use crate::sys::{Origin, PerProcess};
 use crate::transport::{StreamTransport, Transports};
 use crate::tuning;
+
+pub use event_loop::EventLoop;
 
 /// How many I/O threads a runtime may have: more than any machine has cores for.
 const MOST_IO_THREADS: usize = 1024;
@@ -119,7 +123,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// The operating system refused to poll. [`Forked`](RuntimeError::Forked): it is the runtime of the
+    /// [`Poll`](RuntimeError::Poll): the operating system refused to poll. [`Forked`](RuntimeError::Forked): it is the runtime of the
     /// process that this one was forked from.
     pub fn turn(&self, timeout: Option<Duration>) -> Result<(), RuntimeError> {
         if self.is_forked() {
@@ -129,7 +133,7 @@ impl Runtime {
             return Ok(());
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(self.inner.home().turn(until)?)
+        self.inner.home().turn(until).map_err(|source| RuntimeError::Poll { source })
     }
 
     /// Returns how many connections each event loop has: a number for each I/O thread, or a single one for

@@ -163,6 +163,24 @@ fn inherited_conversations_contexts_and_devices_say_so_too() {
     });
 }
 
+/// To poll what it shares with its parent would take away the parent's events.
+#[test]
+fn an_inherited_event_loop_is_not_turned() {
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let event_loop = runtime.event_loop().unwrap();
+    let mut begun = pin!(event_loop.drive(|_| Poll::Pending));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(begun.as_mut().poll(&mut cx).is_pending());
+    in_child(|| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = begun.as_mut().poll(&mut cx);
+        assert!(matches!(polled, Poll::Ready(Err(RuntimeError::Forked))), "{polled:?}");
+        let outcome = now(event_loop.drive(|_| Poll::Pending));
+        assert!(matches!(outcome, Err(RuntimeError::Forked)), "{outcome:?}");
+        assert!(matches!(runtime.event_loop(), Err(RuntimeError::Forked)));
+    });
+}
+
 /// C451. Also under the names that its parent uses.
 #[test]
 fn what_a_child_makes_itself_works() {

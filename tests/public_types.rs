@@ -33,7 +33,7 @@ fn sockets_contexts_and_what_they_hand_out_may_be_shared_by_threads() {
     each!(shared: raw::Pair, raw::Pair1, raw::Push, raw::Pull, raw::Pub, raw::Sub, raw::Bus);
     each!(shared: raw::Req, raw::Rep, raw::Surveyor, raw::Respondent);
     each!(shared: ReqContext, RepContext, SubContext, SurveyorContext, RespondentContext);
-    each!(shared: Request, Question, Survey, Endpoint, Events, Readiness, Poller, Runtime);
+    each!(shared: Request, Question, Survey, Endpoint, Events, Readiness, Poller, Runtime, EventLoop);
     each!(shared: DeviceHandle, DeviceSide, SpawnedDevice, Metrics<'_>, dyn Observe, dyn AnySocket);
     each!(shared: iter::Iter<'_, Pull>, iter::TryIter<'_, Pull>, iter::IntoIter<Pull>);
     each!(shared: dyn StreamTransport, dyn Listener, dyn Stream);

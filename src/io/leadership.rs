@@ -46,6 +46,7 @@
 //! never a message.
 
 pub(super) mod state;
+pub(crate) mod task;
 
 use std::io;
 use std::thread::{self, ThreadId};
@@ -116,8 +117,10 @@ impl Leadership {
     /// Counts a task that waits.
     pub(crate) fn count_task(self: &Arc<Self>) -> WaitingTask {
         self.waiters.fetch_add(TASK, Ordering::Relaxed);
-        // It may stand by, and is needed now. Costs a store if it leads.
-        self.mailbox.call_io_thread();
+        if !self.manual {
+            // It may stand by, and is needed now. Costs a store if it leads.
+            self.mailbox.call_io_thread();
+        }
         WaitingTask(Arc::clone(self))
     }
 
@@ -209,7 +212,7 @@ impl Leadership {
         // From here on who posts calls the I/O thread. This looks for what was posted before.
         let (followers, needed) = self.mailbox.state.waiter_leaves(backlog);
         followers.iter().for_each(|thread| thread.unpark());
-        if needed || !self.is_alone() {
+        if needed || self.manual || !self.is_alone() {
             self.mailbox.call_io_thread();
         }
     }
@@ -379,8 +382,15 @@ impl Leadership {
         self.promote();
     }
 
-    /// Wakes the followers, of whom one will lead. The driver has been given back.
+    /// Wakes those who would lead: the followers, and the task that turns the loop. The driver has been
+    /// given back.
     fn promote(&self) {
+        self.wake_followers();
+        self.mailbox.call_io_thread();
+    }
+
+    /// Wakes the followers, of whom one will lead.
+    fn wake_followers(&self) {
         self.mailbox.state.promote().iter().for_each(|thread| thread.unpark());
     }
 

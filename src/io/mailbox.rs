@@ -7,12 +7,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
 use super::connection::{Connection, Ending};
 use super::leadership::state::{Call, State};
+use super::leadership::task::TaskPlace;
 use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;
@@ -103,6 +105,8 @@ pub(crate) struct Mailbox {
     io_thread: OnceLock<Arc<Parker>>,
     /// When the leader was last called out of its poll.
     pub(super) alarm: Alarm,
+    /// The task that turns the loop, where there is no I/O thread.
+    pub(crate) task: TaskPlace,
 }
 
 impl Mailbox {
@@ -116,6 +120,7 @@ impl Mailbox {
             checks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
             alarm: Alarm::default(),
+            task: TaskPlace::new(),
         }
     }
 
@@ -156,13 +161,18 @@ impl Mailbox {
         self.rouse(|_| !self.checks_soon.load(Ordering::Relaxed));
     }
 
+    /// The descriptor of the poll: readable while the poll has something to say.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.registry.as_fd()
+    }
+
     /// Ends the poll that a leader is in: it may have what it waits for.
     pub(crate) fn interrupt(&self) {
         self.rouse(|call| call == Call::Poll);
     }
 
     /// Wakes whoever is to look at what was changed before; unless `concerned` says no of it.
-    fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
+    pub(super) fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
         match self.state.call(concerned) {
             None => {}
             Some(Call::Poll) => {
@@ -171,14 +181,17 @@ impl Mailbox {
                     crate::contain::log(|| log::error!("cannot wake the event loop: {error}"));
                 }
             }
-            // Without an I/O thread the next leader looks.
+            // Without an I/O thread and a task the next leader looks.
             Some(Call::IoThread) => self.call_io_thread(),
         }
     }
 
-    /// Wakes the I/O thread, if there is one.
+    /// Wakes the I/O thread or the task in its place, if there is one.
     pub(super) fn call_io_thread(&self) {
-        self.io_thread.get().into_iter().for_each(|thread| thread.unpark());
+        match self.io_thread.get() {
+            Some(thread) => thread.unpark(),
+            None => self.task.wake(),
+        }
     }
 
     /// Announces that the leader is about to poll. `false`: there is a command, or `idle` says that it need

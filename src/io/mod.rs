@@ -23,6 +23,7 @@
 //! | `connection`, `link` | one connection: the driver's part, and the part that senders share |
 //! | `writing`, `pace` | which thread writes, and when |
 //! | `batching`, `idle`, `timers` | what is done later: for busy connections, for idle ones, at a set time |
+//! | `clock` | how a task that turns the loop learns of the time |
 //! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
 //! | `loops` | the drivers of one runtime |
@@ -35,6 +36,7 @@ use mio::{Events, Poll, Token};
 
 mod asking;
 mod batching;
+mod clock;
 mod connection;
 mod control;
 mod dialing;
@@ -61,6 +63,7 @@ pub(crate) use mailbox::{Command, Mailbox, Retry};
 pub(crate) use timers::after;
 
 use batching::Batching;
+use clock::Clock;
 use connection::{Connection, Ending, Fate, Reported};
 use dialing::Dialer;
 use idle::Idle;
@@ -155,6 +158,10 @@ pub(crate) struct Driver {
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
     cx: Context,
+    /// For the task that turns the loop, once there has been one.
+    clock: Option<Clock>,
+    /// The last poll had as many events as fit in: there may be more.
+    is_cut_short: bool,
     stopped: bool,
     /// The process that made it.
     origin: Origin,
@@ -198,6 +205,8 @@ impl Driver {
             lines: Lines::default(),
             expiries: HashMap::new(),
             cx,
+            clock: None,
+            is_cut_short: false,
             stopped: false,
             origin: Origin::now(),
         })
@@ -250,12 +259,37 @@ impl Driver {
         // The poll, what it reports, and what was posted during it.
         self.poll_once(timeout, idle)?;
         self.run_events();
+        self.work_off();
+        Ok(())
+    }
+
+    /// Does everything that is due without waiting. Polls only if `ask`, or if the last poll may not have
+    /// told all.
+    pub(crate) fn turn_at_once(&mut self, ask: bool) -> io::Result<()> {
+        if ask || self.is_cut_short {
+            return self.turn(Some(Duration::ZERO), || true);
+        }
+        self.cx.mailbox.is_at_work();
+        self.work_off();
+        Ok(())
+    }
+
+    /// Does what is due and needs no poll.
+    fn work_off(&mut self) {
         self.run_commands();
         // What earlier events left over, timers, and last what depends on all of this turn's headers.
         self.run_ready();
         self.run_timers();
         self.decide_about_newcomers();
-        Ok(())
+    }
+
+    /// Has the task that turns the loop woken when the next timer is due.
+    pub(crate) fn set_clock(&mut self) -> io::Result<()> {
+        let clock = match &mut self.clock {
+            Some(clock) => clock,
+            none => none.insert(Clock::new(&self.cx.mailbox)?),
+        };
+        clock.set(self.cx.timers.next_due())
     }
 
     fn poll_once(
@@ -288,9 +322,10 @@ impl Driver {
         !self.batching.is_empty()
     }
 
-    /// Whether connections or listeners have more to do, which the poll will not report again.
+    /// Whether connections or listeners have more to do, which the poll will not report again, or the last
+    /// poll may not have reported all.
     pub(crate) fn has_more_to_do(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.is_cut_short
     }
 
     /// The time until the next sweep; `None`: there is nothing to sweep.
@@ -330,6 +365,7 @@ impl Driver {
                 Kind::Dialer | Kind::Race => {}
             }
         }
+        self.is_cut_short = events.iter().count() == events.capacity();
         self.events = events;
     }
 

@@ -60,6 +60,9 @@ pub(crate) enum Rank {
     Pool,
     /// What is posted to an event loop, and the threads that follow its leader.
     Loop,
+    /// The waker of the task that turns an event loop; or when the clock strikes that wakes it, where that is
+    /// a thread.
+    Task,
     /// What the waits of a socket have gained by spinning.
     Account,
 }

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod async_runtimes;
 #[cfg(test)]
+mod event_loop;
+#[cfg(test)]
 #[path = "../../kit/mod.rs"]
 mod kit;
 #[cfg(test)]
