@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use super::poller::WatchRecv;
@@ -22,8 +23,8 @@ use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};
 use crate::socket::wait::{Operation, Outcome, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
-use crate::socket::{Core, Handle, SocketPort};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank};
+use crate::socket::{Core, Handle, SocketPort, Timeout};
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 mod answering;
 mod asking;
@@ -59,8 +60,8 @@ pub(crate) struct Shared<K> {
     kept: K,
     closed: AtomicBool,
     receiving: AtomicBool,
-    send_timeout: Mutex<Option<Duration>>,
-    recv_timeout: Mutex<Option<Duration>>,
+    send_timeout: Timeout,
+    recv_timeout: Timeout,
 }
 
 /// How many calls may receive on a context at once.
@@ -83,24 +84,27 @@ pub(crate) trait Opens<K>: Engine {
     /// [`Takes`](super::recv::Takes).
     fn take(
         core: &Core<Self::Protocol>,
-        shared: &Arc<Shared<K>>,
+        shared: &Shared<K>,
         patience: Patience,
     ) -> Result<Message, RecvError>;
 }
 
 /// What a kind of context keeps of its conversation, and how it receives in it.
 pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
+    /// What one receive remembers from one attempt to the next.
+    type Progress: Default + Send + Unpin + 'static;
+
     /// What a receive waits for.
     fn interest(&self) -> Interest;
 
     /// One attempt to receive.
     fn attempt(
-        shared: &Arc<Shared<Self>>,
-    ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<P::Received, RecvRefusal>
-    + Send
-    + Unpin
-    + 'static
-    + use<P, Self>;
+        shared: &Shared<Self>,
+        progress: &mut Self::Progress,
+        protocol: &mut P,
+        io: &mut SocketPort<'_>,
+        now: Instant,
+    ) -> Result<P::Received, RecvRefusal>;
 
     /// Keeps the part of what is received that the program does not get.
     fn keep(&self, core: &Core<P>, received: P::Received) -> Message;
@@ -123,8 +127,8 @@ impl<R: Converses> Context<R> {
             // A context of a closed socket is a closed context.
             closed: AtomicBool::new(core.is_closed()),
             receiving: AtomicBool::new(false),
-            send_timeout: Mutex::new(Rank::ContextTimeout, options.send_timeout),
-            recv_timeout: Mutex::new(Rank::ContextTimeout, options.recv_timeout),
+            send_timeout: Timeout::new(options.send_timeout),
+            recv_timeout: Timeout::new(options.recv_timeout),
         };
         Self { core: core.clone(), shared: Arc::new(shared) }
     }
@@ -141,8 +145,7 @@ impl<R: Converses> Context<R> {
     /// * REQ: `ConnectionReset` with resending switched off, `BadReply`, and `GivenUp` with a limit to
     ///   resending.
     pub fn recv(&self) -> Result<Message, RecvError> {
-        let timeout = *self.shared.recv_timeout.lock();
-        self.take(Patience::For(timeout))
+        self.take(Patience::For(self.shared.recv_timeout.get()))
     }
 
     /// Receives if there is something to receive now.
@@ -173,8 +176,8 @@ impl<R: Converses> Context<R> {
     pub fn recv_async(&self) -> impl Future<Output = Result<Message, RecvError>> + Send + use<R> {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
         async move {
-            let _receiving = shared.receive(R::RECEIVERS)?;
-            let attempt = R::Kind::attempt(&shared);
+            let _receiving = Receiving::begin(Arc::clone(&shared), R::RECEIVERS)?;
+            let attempt = attempt(Arc::clone(&shared));
             let received = Operation::new(&core, shared.kept.interest(), attempt).await;
             let received = received.map_err(|failure| core.recv_error(failure))?;
             Ok(shared.kept.keep(&core, received))
@@ -184,12 +187,12 @@ impl<R: Converses> Context<R> {
     /// Sets how long later receives of this context may wait. `None`: forever; zero: one attempt. Default: the
     /// socket's timeout when the context was made.
     pub fn set_default_recv_timeout(&self, timeout: impl Into<Option<Duration>>) {
-        *self.shared.recv_timeout.lock() = timeout.into();
+        self.shared.recv_timeout.set(timeout.into());
     }
 
     /// How long a receive of this context may wait.
     pub fn default_recv_timeout(&self) -> Option<Duration> {
-        *self.shared.recv_timeout.lock()
+        self.shared.recv_timeout.get()
     }
 
     /// Whether a receive would not have to wait, as a descriptor for event loops.
@@ -224,14 +227,14 @@ impl<R: Converses> Context<R> {
     #[cfg(feature = "futures")]
     fn arrivals(&self) -> RecvStream<Message> {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
-        let mut attempt = R::Kind::attempt(&shared);
+        let mut attempt = attempt(Arc::clone(&shared));
         let mut receiving = None;
         let receive = {
             let shared = Arc::clone(&shared);
             move |protocol: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
                 if receiving.is_none() {
-                    let right = shared.receive(R::RECEIVERS).map_err(|_| RecvRefusal::State)?;
-                    receiving = Some(right);
+                    let right = Receiving::begin(Arc::clone(&shared), R::RECEIVERS);
+                    receiving = Some(right.map_err(|_| RecvRefusal::State)?);
                 }
                 attempt(protocol, io, now)
             }
@@ -244,7 +247,7 @@ impl<R: Converses> Context<R> {
 /// Receives in the conversation of a context.
 fn take<P, K>(
     core: &Core<P>,
-    shared: &Arc<Shared<K>>,
+    shared: &Shared<K>,
     receivers: Receivers,
     patience: Patience,
 ) -> Result<Message, RecvError>
@@ -252,11 +255,20 @@ where
     P: Protocol<Received: Outcome>,
     K: Keeps<P>,
 {
-    let _receiving = shared.receive(receivers)?;
-    match core.wait(shared.kept.interest(), patience, K::attempt(shared)) {
+    let _receiving = Receiving::begin(shared, receivers)?;
+    match core.wait(shared.kept.interest(), patience, attempt(shared)) {
         Ok(received) => Ok(shared.kept.keep(core, received)),
         Err(failure) => Err(core.recv_error(failure)),
     }
+}
+
+/// What a receive in the conversation of a context tries.
+#[inline(always)]
+fn attempt<P: Protocol, K: Keeps<P>>(
+    shared: impl Deref<Target = Shared<K>>,
+) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<P::Received, RecvRefusal> {
+    let mut progress = K::Progress::default();
+    move |protocol, io, now| K::attempt(&shared, &mut progress, protocol, io, now)
 }
 
 impl<K> Shared<K> {
@@ -274,30 +286,44 @@ impl<K> Shared<K> {
         self.kept.close(core);
         Ok(())
     }
+}
 
-    /// Returns the right to receive, unless only one call may receive and another does.
-    fn receive(self: &Arc<Self>, receivers: Receivers) -> Result<Receiving<K>, RecvError> {
-        if self.is_closed() {
+/// A call that receives: the only one, if the context allows but one.
+struct Receiving<S: Deref<Target: Exclusive>>(Option<S>);
+
+/// What only one call may have at a time.
+trait Exclusive {
+    fn is_taken(&self) -> &AtomicBool;
+}
+
+impl<K> Exclusive for Shared<K> {
+    fn is_taken(&self) -> &AtomicBool {
+        &self.receiving
+    }
+}
+
+impl<K, S: Deref<Target = Shared<K>>> Receiving<S> {
+    /// Begins to receive, unless only one call may and another does.
+    #[inline]
+    fn begin(shared: S, receivers: Receivers) -> Result<Self, RecvError> {
+        if shared.is_closed() {
             return Err(RecvError::Closed);
         }
         if receivers == Receivers::Many {
-            return Ok(Receiving(None));
+            return Ok(Self(None));
         }
-        if self.receiving.swap(true, Ordering::AcqRel) {
+        if shared.receiving.swap(true, Ordering::AcqRel) {
             Err(RecvError::State)
         } else {
-            Ok(Receiving(Some(Arc::clone(self))))
+            Ok(Self(Some(shared)))
         }
     }
 }
 
-/// A call that receives. Holds the context if that allows only one.
-struct Receiving<K>(Option<Arc<Shared<K>>>);
-
-impl<K> Drop for Receiving<K> {
+impl<S: Deref<Target: Exclusive>> Drop for Receiving<S> {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
-            shared.receiving.store(false, Ordering::Release);
+            shared.is_taken().store(false, Ordering::Release);
         }
     }
 }
@@ -320,6 +346,6 @@ impl<R: Converses, K: Keeps<R::Protocol>> fmt::Debug for Context<R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct(&format!("{}Context", R::NAME));
         debug.field("closed", &self.shared.is_closed());
-        debug.field("recv_timeout", &*self.shared.recv_timeout.lock()).finish_non_exhaustive()
+        debug.field("recv_timeout", &self.shared.recv_timeout.get()).finish_non_exhaustive()
     }
 }

@@ -166,7 +166,8 @@ impl Req {
             return;
         };
         match &asker.state {
-            State::Idle | State::Failed(..) => {}
+            State::Idle => return,
+            State::Failed(..) => {}
             State::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
             State::Outstanding(request) => {
                 if matches!(request.place, Place::Unsent) {

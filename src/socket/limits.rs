@@ -11,24 +11,51 @@ use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 /// How long calls wait and how long a message may be. Follows the socket's options.
 #[derive(Debug)]
 pub(super) struct Limits {
-    /// In nanoseconds; [`NO_TIMEOUT`] for none.
-    send_timeout: AtomicU64,
-    /// As `send_timeout`.
-    recv_timeout: AtomicU64,
+    send_timeout: Timeout,
+    recv_timeout: Timeout,
     /// In bytes; `usize::MAX`: no limit.
     max_send_size: AtomicUsize,
     /// Shared with the endpoints that have no limit of their own.
     max_recv_size: RecvLimit,
 }
 
+/// How long calls may wait: an option that is read without a lock.
+#[derive(Debug)]
+pub(crate) struct Timeout {
+    /// [`NO_TIMEOUT`]: forever.
+    nanoseconds: AtomicU64,
+}
+
 /// No timeout. As a time it would be more than half a millennium.
 const NO_TIMEOUT: u64 = u64::MAX;
+
+impl Timeout {
+    pub(crate) fn new(time: Option<Duration>) -> Self {
+        let timeout = Self { nanoseconds: AtomicU64::new(NO_TIMEOUT) };
+        timeout.set(time);
+        timeout
+    }
+
+    pub(crate) fn set(&self, time: Option<Duration>) {
+        let nanoseconds =
+            time.map_or(NO_TIMEOUT, |time| u64::try_from(time.as_nanos()).unwrap_or(NO_TIMEOUT));
+        self.nanoseconds.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<Duration> {
+        match self.nanoseconds.load(Ordering::Relaxed) {
+            NO_TIMEOUT => None,
+            time => Some(Duration::from_nanos(time)),
+        }
+    }
+}
 
 impl Limits {
     pub(super) fn new(options: &Options) -> Self {
         let limits = Self {
-            send_timeout: AtomicU64::new(0),
-            recv_timeout: AtomicU64::new(0),
+            send_timeout: Timeout::new(None),
+            recv_timeout: Timeout::new(None),
             max_send_size: AtomicUsize::new(0),
             max_recv_size: RecvLimit::new(None),
         };
@@ -39,8 +66,8 @@ impl Limits {
     /// Copies the options. Called under their lock.
     pub(super) fn follow(&self, options: &Options) {
         let settings = options.settings();
-        self.send_timeout.store(nanoseconds(settings.send_timeout), Ordering::Relaxed);
-        self.recv_timeout.store(nanoseconds(settings.recv_timeout), Ordering::Relaxed);
+        self.send_timeout.set(settings.send_timeout);
+        self.recv_timeout.set(settings.recv_timeout);
         let size = settings.max_send_size.unwrap_or(usize::MAX);
         self.max_send_size.store(size, Ordering::Relaxed);
         self.max_recv_size.set(settings.max_recv_size);
@@ -53,29 +80,17 @@ impl Limits {
 
     #[inline]
     pub(super) fn send_timeout(&self) -> Option<Duration> {
-        timeout(&self.send_timeout)
+        self.send_timeout.get()
     }
 
     #[inline]
     pub(super) fn recv_timeout(&self) -> Option<Duration> {
-        timeout(&self.recv_timeout)
+        self.recv_timeout.get()
     }
 
     #[inline]
     pub(super) fn max_send_size(&self) -> usize {
         self.max_send_size.load(Ordering::Relaxed)
-    }
-}
-
-fn nanoseconds(timeout: Option<Duration>) -> u64 {
-    timeout.map_or(NO_TIMEOUT, |time| u64::try_from(time.as_nanos()).unwrap_or(NO_TIMEOUT))
-}
-
-#[inline]
-fn timeout(nanoseconds: &AtomicU64) -> Option<Duration> {
-    match nanoseconds.load(Ordering::Relaxed) {
-        NO_TIMEOUT => None,
-        time => Some(Duration::from_nanos(time)),
     }
 }
 

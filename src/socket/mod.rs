@@ -58,6 +58,7 @@ use effects::Effects;
 use entry::Entry;
 use events::{EventHub, Told};
 use limits::Limits;
+pub(crate) use limits::Timeout;
 use pipes::{Pipe, Pipes};
 use watch::Watch;
 

@@ -36,8 +36,6 @@ pub(crate) enum Rank {
     PipeIds,
     /// The listeners that wait until there are fewer peers to decide about.
     Deciding,
-    /// How long the calls of a context wait.
-    ContextTimeout,
     /// The sockets that are bound to inproc names, and the dialers that wait for one.
     InprocNames,
     /// Whether an inproc dialer is joined. Changed under the names too.

@@ -49,25 +49,24 @@ pub struct Answering {
 }
 
 impl<P: AnsweringProtocol> Keeps<P> for Answering {
+    type Progress = ();
+
     fn interest(&self) -> Interest {
         ONLY_RECV
     }
 
     /// Receives unless the context has been closed.
     fn attempt(
-        shared: &Arc<Shared<Self>>,
-    ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<(Route, Message), RecvRefusal>
-    + Send
-    + Unpin
-    + 'static
-    + use<P> {
-        let shared = Arc::clone(shared);
-        move |responder, io, now| {
-            if shared.is_closed() {
-                return Err(RecvRefusal::Closed);
-            }
-            responder.recv(&(), now, io)
+        shared: &Shared<Self>,
+        (): &mut (),
+        responder: &mut P,
+        io: &mut SocketPort<'_>,
+        now: Instant,
+    ) -> Result<(Route, Message), RecvRefusal> {
+        if shared.is_closed() {
+            return Err(RecvRefusal::Closed);
         }
+        responder.recv(&(), now, io)
     }
 
     /// Replaces what was received before; a receive that fails changes nothing.
@@ -125,7 +124,7 @@ impl Opens<Answering> for role::Rep {
 
     fn take(
         core: &Core<Self::Protocol>,
-        shared: &Arc<Shared<Answering>>,
+        shared: &Shared<Answering>,
         patience: Patience,
     ) -> Result<Message, RecvError> {
         take(core, shared, Self::RECEIVERS, patience)
@@ -145,7 +144,7 @@ impl Opens<Answering> for role::Respondent {
 
     fn take(
         core: &Core<Self::Protocol>,
-        shared: &Arc<Shared<Answering>>,
+        shared: &Shared<Answering>,
         patience: Patience,
     ) -> Result<Message, RecvError> {
         take(core, shared, Self::RECEIVERS, patience)
@@ -163,8 +162,7 @@ impl<R: Answers> Context<R, Answering> {
     ///
     /// `State` if there is nothing to answer; `TimedOut`, `Closed` or `TooLarge`. Each gives the message back.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let timeout = *self.shared.send_timeout.lock();
-        self.answer(message.into(), Patience::For(timeout))
+        self.answer(message.into(), Patience::For(self.shared.send_timeout.get()))
     }
 
     /// Answers what was received last if there is room now; if not, it can still be answered.
@@ -215,12 +213,12 @@ impl<R: Answers> Context<R, Answering> {
     /// Sets how long later sends of this context may wait. `None`: forever; zero: one attempt. Default: the
     /// socket's timeout when the context was made.
     pub fn set_default_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
-        *self.shared.send_timeout.lock() = timeout.into();
+        self.shared.send_timeout.set(timeout.into());
     }
 
     /// How long a send of this context may wait.
     pub fn default_send_timeout(&self) -> Option<Duration> {
-        *self.shared.send_timeout.lock()
+        self.shared.send_timeout.get()
     }
 
     /// Makes a stream of what is received. Each item replaces the one before, and is what `send` answers. Ends

@@ -14,7 +14,7 @@ use crate::api::stream::RecvStream;
 use crate::error::{OptionError, RecvError, SendError};
 use crate::message::Message;
 use crate::options::{Options, Resends};
-use crate::protocol::{self, Conversation, Interest, Protocol, RecvRefusal};
+use crate::protocol::{self, Awaited, Conversation, Interest, Protocol, RecvRefusal};
 use crate::socket::wait::Patience;
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
@@ -54,6 +54,9 @@ pub struct Asking {
 }
 
 impl<P: AskingProtocol> Keeps<P> for Asking {
+    /// What the receive waits for: what was asked last when it began.
+    type Progress = Option<Awaited>;
+
     fn interest(&self) -> Interest {
         self.conversation.interest()
     }
@@ -61,21 +64,17 @@ impl<P: AskingProtocol> Keeps<P> for Asking {
     /// Receives the answer to what the conversation had asked when the receive began; a newer question cancels
     /// it.
     fn attempt(
-        shared: &Arc<Shared<Self>>,
-    ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal>
-    + Send
-    + Unpin
-    + 'static
-    + use<P> {
-        let conversation = shared.kept.conversation;
-        let mut awaited = None;
-        move |protocol, io, now| {
-            let awaited = match awaited {
-                Some(awaited) => awaited,
-                None => *awaited.insert(protocol.awaited(conversation)?),
-            };
-            protocol.recv(&awaited, now, io)
-        }
+        shared: &Shared<Self>,
+        awaited: &mut Option<Awaited>,
+        protocol: &mut P,
+        io: &mut SocketPort<'_>,
+        now: Instant,
+    ) -> Result<Message, RecvRefusal> {
+        let awaited = match *awaited {
+            Some(awaited) => awaited,
+            None => *awaited.insert(protocol.awaited(shared.kept.conversation)?),
+        };
+        protocol.recv(&awaited, now, io)
     }
 
     fn keep(&self, _: &Core<P>, received: Message) -> Message {
@@ -155,7 +154,7 @@ impl Opens<Asking> for role::Req {
 
     fn take(
         core: &Core<Self::Protocol>,
-        shared: &Arc<Shared<Asking>>,
+        shared: &Shared<Asking>,
         patience: Patience,
     ) -> Result<Message, RecvError> {
         take(core, shared, Self::RECEIVERS, patience)
@@ -179,7 +178,7 @@ impl Opens<Asking> for role::Surveyor {
 
     fn take(
         core: &Core<Self::Protocol>,
-        shared: &Arc<Shared<Asking>>,
+        shared: &Shared<Asking>,
         patience: Patience,
     ) -> Result<Message, RecvError> {
         take(core, shared, Self::RECEIVERS, patience)

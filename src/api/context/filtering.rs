@@ -52,19 +52,20 @@ pub struct Filtering {
 }
 
 impl Keeps<protocol::Sub> for Filtering {
+    type Progress = ();
+
     fn interest(&self) -> Interest {
         self.conversation.interest()
     }
 
     fn attempt(
-        shared: &Arc<Shared<Self>>,
-    ) -> impl FnMut(&mut protocol::Sub, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal>
-    + Send
-    + Unpin
-    + 'static
-    + use<> {
-        let conversation = shared.kept.conversation;
-        move |sub, io, now| sub.recv(&conversation, now, io)
+        shared: &Shared<Self>,
+        (): &mut (),
+        sub: &mut protocol::Sub,
+        io: &mut SocketPort<'_>,
+        now: Instant,
+    ) -> Result<Message, RecvRefusal> {
+        sub.recv(&shared.kept.conversation, now, io)
     }
 
     fn keep(&self, _: &Core<protocol::Sub>, received: Message) -> Message {
@@ -98,7 +99,7 @@ impl Opens<Filtering> for role::Sub {
 
     fn take(
         core: &Core<Self::Protocol>,
-        shared: &Arc<Shared<Filtering>>,
+        shared: &Shared<Filtering>,
         patience: Patience,
     ) -> Result<Message, RecvError> {
         take(core, shared, Self::RECEIVERS, patience)
