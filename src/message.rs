@@ -422,34 +422,38 @@ impl Frame {
 
     /// Takes the first `n` bytes off. Returns `None`, and takes nothing, when there are fewer.
     pub(crate) fn take(&mut self, n: usize) -> Option<Bytes> {
-        if n > self.len() {
-            return None;
-        }
-        if n > self.head().len() {
-            self.join();
-        }
-        match &mut self.head {
-            Some(head) if !head.is_empty() => Some(head.split_to(n)),
-            _ => Some(self.body.split_to(n)),
-        }
+        let first = self.first(n);
+        (n <= first.len()).then(|| first.split_to(n))
     }
 
     /// Shows the first `n` bytes to `read`, then takes them off without keeping a reference to them. Returns
     /// `None`, and takes nothing, when there are fewer.
+    #[inline]
     pub(crate) fn take_off<R>(&mut self, n: usize, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        if n > self.len() {
-            return None;
-        }
-        if n > self.head().len() {
-            self.join();
-        }
-        let first = match &mut self.head {
-            Some(head) if !head.is_empty() => &mut **head,
-            _ => &mut self.body,
-        };
-        let seen = read(&first[..n]);
+        let first = self.first(n);
+        let seen = read(first.get(..n)?);
         first.advance(n);
         Some(seen)
+    }
+
+    /// The part that has the first `n` bytes, if there are so many.
+    #[inline]
+    fn first(&mut self, n: usize) -> &mut Bytes {
+        match self.head {
+            None => &mut self.body,
+            Some(_) => self.first_of_two(n),
+        }
+    }
+
+    #[cold]
+    fn first_of_two(&mut self, n: usize) -> &mut Bytes {
+        if n > self.head().len() && n <= self.len() {
+            self.join();
+        }
+        match &mut self.head {
+            Some(head) if !head.is_empty() => head,
+            _ => &mut self.body,
+        }
     }
 
     /// The 32-bit word that begins at byte `at`; `None` when the message ends before the word does.
@@ -465,10 +469,12 @@ impl Frame {
     }
 
     /// All bytes that are left, in one piece.
-    #[inline]
-    pub(crate) fn into_body(mut self) -> Body {
-        self.join();
-        self.body
+    #[inline(always)]
+    pub(crate) fn into_body(self) -> Body {
+        match self.head {
+            None => self.body,
+            Some(head) => joined(*head, self.body),
+        }
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
@@ -479,25 +485,26 @@ impl Frame {
     }
 
     /// Moves the bytes of `head` into `body`.
-    #[inline]
     fn join(&mut self) {
         if let Some(head) = self.head.take() {
-            self.join_with(*head);
+            self.body = joined(*head, std::mem::take(&mut self.body));
         }
     }
+}
 
-    /// Puts `head` before the body. Copies only when neither is empty.
-    #[cold]
-    fn join_with(&mut self, head: Bytes) {
-        if self.body.is_empty() {
-            self.body = head.into();
-        } else if !head.is_empty() {
-            let mut whole = BytesMut::with_capacity(head.len() + self.body.len());
-            whole.extend_from_slice(&head);
-            whole.extend_from_slice(&self.body);
-            self.body = whole.freeze().into();
-        }
+/// The bytes of both. Copies only when neither is empty.
+#[cold]
+fn joined(head: Bytes, body: Body) -> Body {
+    if body.is_empty() {
+        return head.into();
     }
+    if head.is_empty() {
+        return body;
+    }
+    let mut whole = BytesMut::with_capacity(head.len() + body.len());
+    whole.extend_from_slice(&head);
+    whole.extend_from_slice(&body);
+    whole.freeze().into()
 }
 
 #[cfg(test)]

@@ -150,7 +150,9 @@ impl<R: Role> Protocol for Responder<R> {
             Ok(()) => {
                 // The push cancels the order of an earlier one: calls that wait for `writable` must be woken by
                 // this send.
-                self.full.remove(&to.pipe);
+                if !self.full.is_empty() {
+                    self.full.remove(&to.pipe);
+                }
                 Ok(())
             }
             Err(PushError::Gone) => {

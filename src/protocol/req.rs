@@ -173,7 +173,8 @@ impl Req {
                 if matches!(request.place, Place::Unsent) {
                     io.dropped(None, DropReason::Superseded);
                 }
-                return self.conclude(conversation, State::Idle, io);
+                self.conclude(conversation, io);
+                return;
             }
         }
         asker.state = State::Idle;
@@ -229,29 +230,28 @@ impl Req {
         if !request.copies.contains(&pipe) {
             return Err(DropReason::NotAsked);
         }
-        self.conclude(conversation, State::Replied(id, Message::received(body, pipe)), io);
+        if let Some(state) = self.conclude(conversation, io) {
+            *state = State::Replied(id, Message::received(body, pipe));
+        }
         Ok(())
     }
 
-    /// Ends the outstanding request of a conversation: `state` says how.
-    fn conclude(&mut self, conversation: Conversation, state: State, io: &mut impl Port) {
-        let Some(asker) = self.conversations.get_mut(conversation) else {
-            return;
-        };
-        // Replaced in place, since a request is large.
-        let mut had_timer = false;
-        if let State::Outstanding(request) = &asker.state {
-            self.lists.ids.retire(request.id);
-            if request.is_in_line() {
-                self.lists.line.remove(&request.ticket);
-            }
-            had_timer = request.timer().is_some();
+    /// Ends the outstanding request of a conversation, if it has one, and tells whoever waits for it. Returns
+    /// the state, in which the caller writes how it ended: to pass that here would move it twice.
+    fn conclude(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<&mut State> {
+        let asker = self.conversations.get_mut(conversation)?;
+        let State::Outstanding(request) = &asker.state else { return None };
+        self.lists.ids.retire(request.id);
+        if request.is_in_line() {
+            self.lists.line.remove(&request.ticket);
         }
-        asker.state = state;
+        let had_timer = request.timer().is_some();
+        asker.state = State::Idle;
         if had_timer {
             self.forget_timers();
         }
         io.wake(conversation.interest());
+        Some(&mut self.conversations.get_mut(conversation)?.state)
     }
 
     /// Forgets timers for which no request waits any more.
@@ -288,8 +288,10 @@ impl Req {
             Loss::Nothing => {}
             Loss::Again => self.line_up_again(conversation, now),
             Loss::Fatal(refusal) => {
-                let failed = State::Failed(request.id, refusal);
-                self.conclude(conversation, failed, io);
+                let id = request.id;
+                if let Some(state) = self.conclude(conversation, io) {
+                    *state = State::Failed(id, refusal);
+                }
             }
         }
     }

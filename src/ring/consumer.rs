@@ -137,7 +137,7 @@ impl<'r> Consumer<'r> {
 
     /// Takes the next message, without its prefix; `None` if there is none, or [`consume`](Self::consume) has
     /// begun it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
         let payload = self.next_payload()?;
         let frame = self.take(payload);

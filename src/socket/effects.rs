@@ -247,8 +247,8 @@ impl<T> Few<T> {
     fn for_each(self, mut act: impl FnMut(T)) {
         let Some(first) = self.first else { return };
         act(first);
-        for other in self.others {
-            act(other);
+        if !self.others.is_empty() {
+            self.others.into_iter().for_each(act);
         }
     }
 }
