@@ -1,9 +1,11 @@
-//! Measures sinew beside its peers and writes what came out as a table and two plots.
+//! Measures sinew beside its peers and writes what came out as tables and two plots.
 //!
 //! Without `SINEW_PEER` in the environment this is the runner: `table` says what is compared with what,
-//! `runner` runs it, `results` reads what came out, `markdown` and `plot` write it down. With it, this
-//! is one cell: the driver of `benches/perf` with the library of that name.
+//! `runner` runs it, `awake` keeps processors from halting, `results` reads what came out, `markdown`
+//! and `plot` write it down. With it, this is one cell: the driver of `benches/perf` with the library
+//! of that name.
 
+mod awake;
 #[path = "../../perf/driver/mod.rs"]
 mod driver;
 mod markdown;
@@ -17,46 +19,55 @@ mod table;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 use std::{env, fs, io};
 
 use clap::Parser;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use driver::Task;
 use results::Results;
 use runner::Runner;
-use table::{Cell, Entrant, LIBRARIES, Row};
+use table::{Cell, Condition, Entrant, LIBRARIES, Row};
 
 /// Names the library that a process measures.
 const PEER: &str = "SINEW_PEER";
 
-/// Measures sinew beside nanomsg, NNG, libzmq, rzmq and zeromq.
+/// Measures sinew beside nanomsg, NNG, libzmq, rzmq, zeromq and omq.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How often each cell is run by each library.
+    /// How often each cell is run by each library that has a chance.
     #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    rounds: u64,
     /// Short runs, to see that everything works.
     #[arg(long)]
     quick: bool,
-    /// Only rows and cells whose title or name contains this.
+    /// Only rows whose title contains this, or whose cell's name does.
     #[arg(long, default_value = "")]
     only: String,
     /// Only these libraries.
     #[arg(long, value_delimiter = ',')]
     libs: Vec<String>,
-    /// Throughput and latency for 8 B to 1 MiB over tcp, ipc and inproc as well.
-    #[arg(long)]
-    all: bool,
+    /// Only this condition: as-is or awake.
+    #[arg(long, value_parser = |name: &str| Condition::named(name).ok_or("as-is or awake"))]
+    condition: Option<Condition>,
     /// Where the results go: raw.jsonl, table.md, throughput.svg and latency.svg.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
     out: PathBuf,
-    /// Add to the raw results that are there, and make tables and plots of all of them.
+    /// Go on with the raw results that are there: what they have is not run again.
     #[arg(long)]
     append: bool,
-    /// Do not count system calls.
+    /// Run nothing and take these raw results; of a cell that is in several files the last one counts.
+    #[arg(long, value_delimiter = ',')]
+    from: Vec<PathBuf>,
+    /// Put the comparisons into this page as well, and the plots beside it.
     #[arg(long)]
-    no_calls: bool,
+    page: Option<PathBuf>,
+    /// Count system calls as well, in a run of its own for each library.
+    #[arg(long)]
+    calls: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -65,25 +76,16 @@ fn main() -> io::Result<()> {
     }
     let arguments = Arguments::parse();
     fs::create_dir_all(&arguments.out)?;
-    let (rows, cells) = chosen(&arguments);
-    let (libraries, mut notes) = present(&arguments.libs);
-    notes.extend(run(&arguments, &cells, &libraries)?);
-    write_down(&arguments, &rows, &cells, &notes)
-}
-
-/// The rows and cells that are asked for.
-fn chosen(arguments: &Arguments) -> (Vec<Row>, Vec<Cell>) {
-    let only = &arguments.only;
     let mut rows = table::rows();
+    let only = &arguments.only;
     rows.retain(|row| row.title.contains(only) || row.cell.id.contains(only));
-    let mut cells = table::cells(&rows);
-    if arguments.all {
-        let mut more = Vec::new();
-        table::sweep(&mut more);
-        more.retain(|cell| cell.id.contains(only) && cells.iter().all(|known| known.id != cell.id));
-        cells.append(&mut more);
+    let cells = table::cells(&rows);
+    if !arguments.from.is_empty() {
+        return write_down(&arguments, &rows, &cells, &arguments.from, &[]);
     }
-    (rows, cells)
+    let (libraries, mut notes) = present(&arguments.libs);
+    run(&arguments, &cells, &libraries, &mut notes)?;
+    write_down(&arguments, &rows, &cells, &[arguments.out.join("raw.jsonl")], &notes)
 }
 
 /// The libraries that are asked for and there, and what is to be said about the others.
@@ -101,38 +103,70 @@ fn present(wanted: &[String]) -> (Vec<&'static str>, Vec<String>) {
     (libraries, notes)
 }
 
-/// Runs everything, and returns what is to be said about it.
+/// Runs everything.
 fn run(
     arguments: &Arguments,
     cells: &[Cell],
     libraries: &[&'static str],
-) -> io::Result<Vec<String>> {
-    let mut notes = Vec::new();
+    notes: &mut Vec<String>,
+) -> io::Result<()> {
     let start = Instant::now();
     let mut runner =
         Runner::new(&arguments.out.join("raw.jsonl"), arguments.append, arguments.quick)?;
+    runner.note(&about())?;
     let entrants: HashMap<&str, Vec<Entrant>> = cells
         .iter()
         .map(|cell| (cell.id.as_str(), libraries.iter().flat_map(|l| cell.entrants(l)).collect()))
         .collect();
+    let conditions =
+        || Condition::ALL.into_iter().filter(|c| arguments.condition.is_none_or(|only| only == *c));
     for round in 0..arguments.rounds {
         for cell in cells {
-            eprintln!("{:4} s, round {round}: {}", start.elapsed().as_secs(), cell.id);
-            runner.round(round, cell, &entrants[cell.id.as_str()])?;
+            for condition in conditions().filter(|condition| cell.is_run_in(*condition)) {
+                let (time, name) = (start.elapsed().as_secs(), condition.name());
+                eprintln!("{time:4} s, round {round}, {name}: {}", cell.id);
+                runner.round(round, cell, condition, &entrants[cell.id.as_str()])?;
+            }
         }
     }
-    if arguments.no_calls {
-        return Ok(notes);
+    if !arguments.calls {
+        return Ok(());
     }
     if let Some(why) = runner::cannot_count_calls() {
-        note(&mut notes, format!("LEFT OUT: system calls, which cannot be counted: {why}"));
-        return Ok(notes);
+        note(notes, format!("LEFT OUT: system calls, which cannot be counted: {why}"));
+        return Ok(());
     }
-    for cell in cells.iter().filter(|cell| cell.calls) {
+    for cell in cells.iter().filter(|cell| !cell.is_still) {
         eprintln!("{:4} s, system calls: {}", start.elapsed().as_secs(), cell.id);
         runner.count_calls(cell, &entrants[cell.id.as_str()])?;
     }
-    Ok(notes)
+    Ok(())
+}
+
+/// What is measured on which machine, in a line.
+fn about() -> String {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown", |(_, name)| name);
+    let processors = processor.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let commit = git(&["log", "-1", "--format=%h of %cs"]);
+    let changed = match git(&["status", "--porcelain", "--", "src", "Cargo.toml"]).as_str() {
+        "" => "",
+        _ => " with changes",
+    };
+    let kernel = kernel.trim().split('-').next().unwrap_or_default();
+    format!("sinew at {commit}{changed}; {processors} processors, {model}; Linux {kernel}")
+}
+
+/// What git prints about the repository that this was built from.
+fn git(arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output();
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn note(notes: &mut Vec<String>, text: String) {
@@ -140,24 +174,41 @@ fn note(notes: &mut Vec<String>, text: String) {
     notes.push(text);
 }
 
-/// Tables and plots of all that is in the raw results.
+/// Tables and plots of raw results.
 fn write_down(
     arguments: &Arguments,
     rows: &[Row],
     cells: &[Cell],
+    raw: &[PathBuf],
     notes: &[String],
 ) -> io::Result<()> {
+    let results = Results::read(raw)?;
+    let plots = [
+        ("throughput.svg", plot::throughput(cells, &results)),
+        ("latency.svg", plot::latency(cells, &results)),
+    ];
     let out = &arguments.out;
-    let results = Results::read(&out.join("raw.jsonl"))?;
-    fs::write(out.join("table.md"), markdown::tables(rows, cells, &results, notes))?;
-    fs::write(out.join("throughput.svg"), plot::throughput(cells, &results))?;
-    fs::write(out.join("latency.svg"), plot::latency(cells, &results))?;
-    println!("{}", out.join("table.md").display());
+    fs::write(out.join("table.md"), markdown::everything(rows, cells, &results, notes))?;
+    for (name, plot) in &plots {
+        fs::write(out.join(name), plot)?;
+    }
+    let comparisons = markdown::comparisons(rows, &results);
+    if let Some(path) = &arguments.page {
+        let page = fs::read_to_string(path)?;
+        let page = markdown::into_page(&page, &comparisons).map_err(io::Error::other)?;
+        fs::write(path, page)?;
+        for (name, plot) in &plots {
+            fs::write(path.with_file_name(name), plot)?;
+        }
+    }
+    print!("{comparisons}");
     Ok(())
 }
 
 /// Measures one library, as the command line has it.
 fn measure(library: &str) -> ! {
+    // It ends with the runner, however that ends.
+    set_pdeathsig(Signal::SIGKILL).expect("the system has this signal");
     let task = Task::from_command_line();
     match library {
         "sinew" if task.tasks => driver::run::<sockets::Tasks>(task),
@@ -165,6 +216,9 @@ fn measure(library: &str) -> ! {
         table::BARE => driver::run::<peers::Bare>(task),
         "nanomsg" => driver::run::<peers::Nanomsg>(task),
         "nng" => driver::run::<peers::Nng>(task),
+        "nng2" => driver::run::<peers::Nng2>(task),
+        "omq" if task.tasks => driver::run::<peers::Omq>(task),
+        "omq" => driver::run::<peers::OmqThreads>(task),
         "libzmq" => driver::run::<peers::Libzmq>(task),
         "rzmq" => driver::run::<peers::Rzmq>(task),
         "zeromq" => driver::run::<peers::Zeromq>(task),

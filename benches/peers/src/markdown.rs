@@ -1,24 +1,169 @@
-//! The tables: what is compared, and below it everything that was measured.
+//! The tables: what is compared, for a page of the documentation, and everything that was measured.
 
 use std::fmt::Write;
 
-use crate::results::{Mood, Ratio, Results, Run, median};
-use crate::table::{Cell, Row, SINEW};
+use crate::results::{Comparison, Reached, Results, Run, median};
+use crate::table::{COLUMNS, Cell, Condition, Row, Value};
 
-/// All tables as Markdown.
-pub(crate) fn tables(rows: &[Row], cells: &[Cell], results: &Results, notes: &[String]) -> String {
+/// Between these lines of a page the comparisons stand.
+pub(crate) const BEGIN: &str = "<!-- made by benches/peers: begin -->";
+pub(crate) const END: &str = "<!-- made by benches/peers: end -->";
+
+/// What sinew's processor time for a message is meant to be of the peer's, where sinew is in front.
+const CPU_GOAL: f64 = 0.7;
+
+/// The comparisons, for a page: a table for each condition.
+pub(crate) fn comparisons(rows: &[Row], results: &Results) -> String {
+    let mut text = String::new();
+    preface(&mut text, results);
+    for condition in Condition::ALL {
+        let measured = |row: &&Row| !results.runs(&row.cell, condition).is_empty();
+        let rows: Vec<&Row> = rows.iter().filter(measured).collect();
+        if !rows.is_empty() {
+            comparison_table(&mut text, &rows, condition, results);
+        }
+    }
+    text
+}
+
+fn preface(text: &mut String, results: &Results) {
+    for about in &results.about {
+        line(text, &format!("* {about}"));
+    }
+    let versions = results.versions().map(|(library, version)| format!("{library} {version}"));
+    line(text, &format!("* {}", versions.collect::<Vec<_>>().join(", ")));
+    let (disturbed, all) = results.disturbed();
+    let rounds = results.rounds();
+    let disturbed = match disturbed {
+        0 => "while the machine did nothing else".to_owned(),
+        some => format!("of which {some} began while the machine was busy otherwise"),
+    };
+    line(text, &format!("* {all} runs, up to {rounds} rounds, {disturbed}"));
+}
+
+/// Counts what is reached.
+#[derive(Default)]
+struct Tally {
+    goals: usize,
+    reached: usize,
+    in_front: usize,
+    cheap: usize,
+}
+
+impl Tally {
+    fn add(&mut self, row: &Row, condition: Condition, comparison: Option<&Comparison>) {
+        self.goals += 1;
+        let Some(comparison) = comparison else { return };
+        let ratio = comparison.ratio();
+        self.reached += usize::from(row.is_reached(condition, ratio));
+        let in_front = if row.value.more_is_better() { ratio > 1.0 } else { ratio < 1.0 };
+        if let Some(cpu) = comparison.cpu_ratio().filter(|_| in_front) {
+            self.in_front += 1;
+            self.cheap += usize::from(cpu <= CPU_GOAL);
+        }
+    }
+}
+
+fn comparison_table(text: &mut String, rows: &[&Row], condition: Condition, results: &Results) {
+    line(text, &format!("\n### {}\n\n{COLUMNS}", condition.title()));
+    line(text, &format!("|{}", "---|".repeat(COLUMNS.matches('|').count() - 1)));
+    let mut tally = Tally::default();
+    for row in rows {
+        let compared = results.compare(row, condition);
+        tally.add(row, condition, compared.as_ref().ok());
+        let fields = match &compared {
+            Ok(comparison) => compared_fields(row, condition, comparison),
+            Err(why) => [
+                String::new(),
+                String::new(),
+                format!("none: {why}"),
+                "no".to_owned(),
+                String::new(),
+            ],
+        };
+        let [sinew, peer, ratio, reached, cpu] = fields;
+        let (label, goal) = (row.label(), row.goal_label(condition));
+        let fields = [label, sinew, peer, ratio, goal, reached, cpu];
+        line(text, &format!("| {} |", fields.join(" | ")));
+    }
+    let Tally { goals, reached, in_front, cheap } = tally;
+    line(
+        text,
+        &format!(
+            "\n{reached} of {goals} goals are reached. Of the {in_front} rows in which sinew is in front it takes \
+         at most {CPU_GOAL} of the peer's processor time in {cheap}."
+        ),
+    );
+    if let Some(floor) = floor(rows, condition, results) {
+        line(text, &floor);
+    }
+}
+
+/// What questions and answers take without any library.
+fn floor(rows: &[&Row], condition: Condition, results: &Results) -> Option<String> {
+    // Two ways to use sinew are two rows of one cell, in which no library is used in one way.
+    let mut cells: Vec<&Row> = rows.to_vec();
+    cells.dedup_by(|a, b| a.cell.id == b.cell.id);
+    let bare = |row: &&Row| {
+        let bare = results.bare(row, condition)?;
+        Some(format!("{} {} for \"{}\"", number(bare), row.value.unit(), row.title))
+    };
+    let floors: Vec<String> = cells.iter().filter_map(bare).collect();
+    let floors = floors.join(", ");
+    (!floors.is_empty()).then(|| {
+        format!("Sockets of the system behind a poll, with no library at all, reach {floors}.")
+    })
+}
+
+/// sinew, best peer, ratio, reached, processor time.
+fn compared_fields(row: &Row, condition: Condition, comparison: &Comparison) -> [String; 5] {
+    let Comparison { sinew, peer, ratios } = comparison;
+    let ratio = comparison.ratio();
+    let cpu = match (sinew.cpu, peer.cpu, comparison.cpu_ratio()) {
+        (Some(mine), Some(theirs), Some(ratio)) => {
+            format!("{} : {} = {ratio:.2}", number(mine), number(theirs))
+        }
+        _ => "–".to_owned(),
+    };
+    let reached = if row.is_reached(condition, ratio) { "yes" } else { "no" };
+    let range = range(ratios, |ratio| format!("{ratio:.2}"));
+    [shown(sinew), shown(peer), format!("**{ratio:.2}**{range}"), reached.to_owned(), cpu]
+}
+
+/// Who it is, the median, and what was lost.
+fn shown(reached: &Reached) -> String {
+    let middle = median(&reached.numbers()).map_or("–".to_owned(), number);
+    let lost = match reached.lost {
+        0.0 => String::new(),
+        part => format!(", {:.0} % lost", (part * 100.0).max(1.0)),
+    };
+    let name = reached.entrant.as_str();
+    let name = name.strip_prefix("sinew, ").unwrap_or(name.strip_prefix("sinew").unwrap_or(name));
+    match name {
+        "" => format!("{middle}{lost}"),
+        name => format!("{middle} ({name}{lost})"),
+    }
+}
+
+/// A page with the comparisons between its marks; fails if it has no marks.
+pub(crate) fn into_page(page: &str, comparisons: &str) -> Result<String, String> {
+    let part = |mark| page.split_once(mark).ok_or(format!("the page has no line {mark}"));
+    let ((before, _), (_, after)) = (part(BEGIN)?, part(END)?);
+    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", comparisons.trim()))
+}
+
+/// Everything as Markdown.
+pub(crate) fn everything(
+    rows: &[Row],
+    cells: &[Cell],
+    results: &Results,
+    notes: &[String],
+) -> String {
     let mut text = String::from("# sinew and its peers\n\n");
     for note in notes {
         line(&mut text, &format!("* {note}"));
     }
-    let (disturbed, all) = results.disturbed();
-    if disturbed > 0 {
-        line(
-            &mut text,
-            &format!("* {disturbed} of {all} runs began while the machine was busy otherwise."),
-        );
-    }
-    summary(&mut text, rows, results);
+    text.push_str(&comparisons(rows, results));
     line(&mut text, "\n## Everything that was measured");
     for cell in cells {
         details(&mut text, cell, results);
@@ -26,117 +171,56 @@ pub(crate) fn tables(rows: &[Row], cells: &[Cell], results: &Results, notes: &[S
     text
 }
 
-fn summary(text: &mut String, rows: &[Row], results: &Results) {
-    line(text, "\n## Comparisons\n");
-    line(
-        text,
-        "Medians, with the least and the most. A ratio is sinew's median divided by the peer's, of",
-    );
-    line(text, "runs in the same mood; *mixed* if no mood has two runs of both.\n");
-    line(text, "| workload | sinew | against | ratio | target | met | best peer | ratio |");
-    line(text, "|---|---|---|---|---|---|---|---|");
-    for row in rows {
-        let shown = |library| match results.best(row, library, None) {
-            Some((name, values)) => format!("{name} {}", spread(&values)),
-            None => "none without loss or failure".to_owned(),
-        };
-        let peer = row.against;
-        let ratios = results.ratios(row, peer);
-        let target =
-            format!("{} {}", if row.value.more_is_better() { "≥" } else { "≤" }, row.target);
-        let cells = [
-            format!("{} ({})", row.title, row.value.unit()),
-            shown(Some(SINEW)),
-            shown(peer),
-            ratio_text(&ratios),
-            target,
-            met(row, &ratios).to_owned(),
-            shown(None),
-            ratio_text(&results.ratios(row, None)),
-        ];
-        line(text, &format!("| {} |", cells.join(" | ")));
-    }
-}
-
-fn ratio_text(ratios: &[Ratio]) -> String {
-    if ratios.is_empty() {
-        return "–".to_owned();
-    }
-    let one = |ratio: &Ratio| {
-        let mood = ratio.mood.map_or("mixed", Mood::name);
-        format!("{:.2} ({mood}, {})", ratio.value, ratio.peer)
-    };
-    ratios.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-/// Only if it is met in each mood that there was.
-fn met(row: &Row, ratios: &[Ratio]) -> &'static str {
-    let meets = |ratio: &Ratio| match row.value.more_is_better() {
-        true => ratio.value >= row.target,
-        false => ratio.value <= row.target,
-    };
-    match ratios {
-        [] => "not known",
-        [only] if only.mood.is_none() => {
-            if meets(only) {
-                "yes, moods mixed"
-            } else {
-                "no, moods mixed"
-            }
-        }
-        all => {
-            if all.iter().all(meets) {
-                "yes"
-            } else {
-                "no"
-            }
-        }
-    }
-}
-
-/// All of one cell, an entrant and a mood a line.
+/// All of one cell, an entrant and a condition a line.
 fn details(text: &mut String, cell: &Cell, results: &Results) {
-    let runs = results.runs(&cell.id);
     line(text, &format!("\n### {}\n", cell.id));
     line(
         text,
-        "| library | mood | runs | received/s | sent/s | p50 | p90 | p99 | p99.9 | p99.99 µs | CPU µs/msg | calls/msg | peak MiB a, b | KiB a connection | lost |",
+        "| library | condition | runs | received/s | sent/s | p50 | p90 | p99 | p99.9 | p99.99 µs | CPU µs/msg | calls/msg | peak MiB a, b | KiB a connection | lost | probe µs |",
     );
-    line(text, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
-    let mut names: Vec<&str> = Vec::new();
-    for run in runs {
-        if !names.contains(&run.entrant.as_str()) {
-            names.push(&run.entrant);
-        }
-    }
-    for name in names {
-        for mood in Mood::ALL {
-            let alike: Vec<&Run> =
-                runs.iter().filter(|run| run.entrant == name && run.mood == mood).collect();
-            if !alike.is_empty() {
-                let calls = results.calls(&cell.id, name);
-                line(text, &details_line(name, mood, &alike, calls));
+    line(text, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for condition in Condition::ALL {
+        let runs = results.runs(cell, condition);
+        let mut names: Vec<&str> = Vec::new();
+        for run in runs {
+            if !names.contains(&run.entrant.as_str()) {
+                names.push(&run.entrant);
             }
         }
+        for name in names {
+            let runs: Vec<&Run> = runs.iter().filter(|run| run.entrant == name).collect();
+            let calls = results.calls(cell, name);
+            line(text, &details_line(cell, name, condition, &runs, calls));
+        }
     }
-    for (who, why) in results.failures(&cell.id) {
+    for (who, why) in results.failures(cell) {
         line(text, &format!("\n{who} fails: {why}"));
     }
 }
 
-fn details_line(name: &str, mood: Mood, runs: &[&Run], calls: Option<f64>) -> String {
+fn details_line(
+    cell: &Cell,
+    name: &str,
+    condition: Condition,
+    runs: &[&Run],
+    calls: Option<f64>,
+) -> String {
     let all = |field: &str| runs.iter().filter_map(|run| run.number(field)).collect::<Vec<f64>>();
     let middle = |field| median(&all(field)).map_or("–".to_owned(), number);
     let mib = |field| median(&all(field)).map_or("–".to_owned(), |kib| number(kib / 1024.0));
     let cpu: Vec<f64> = runs.iter().filter_map(|run| run.cpu()).collect();
     let lost: u64 = runs.iter().map(|run| run.lost).sum();
-    let cells = [
+    let p50 = match cell.value {
+        Value::P50 => spread(&all("p50")),
+        _ => middle("p50"),
+    };
+    let fields = [
         name.to_owned(),
-        mood.name().to_owned(),
+        condition.name().to_owned(),
         runs.len().to_string(),
         spread(&all("rcv")),
-        spread(&all("snd")),
-        middle("p50"),
+        middle("snd"),
+        p50,
         middle("p90"),
         middle("p99"),
         middle("p999"),
@@ -146,24 +230,27 @@ fn details_line(name: &str, mood: Mood, runs: &[&Run], calls: Option<f64>) -> St
         format!("{}, {}", mib("rss_a"), mib("rss_b")),
         format!("{}, {}", middle("kb_srv"), middle("kb_cli")),
         lost.to_string(),
+        middle("probe_us"),
     ];
-    format!("| {} |", cells.join(" | "))
+    format!("| {} |", fields.join(" | "))
 }
 
-/// The median with least and most. If these are far apart, all values: the median of two ways to
-/// behave is neither of them.
+/// The median with least and most.
 fn spread(values: &[f64]) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (Some(middle), Some(least), Some(most)) = (median(values), sorted.first(), sorted.last())
-    else {
-        return "–".to_owned();
-    };
-    let range = match most / least > 1.5 {
-        true => sorted.iter().map(|value| number(*value)).collect::<Vec<_>>().join(", "),
-        false => format!("{}–{}", number(*least), number(*most)),
-    };
-    format!("{} ({range})", number(middle))
+    let middle = median(values).map_or("–".to_owned(), number);
+    format!("{middle}{}", range(values, number))
+}
+
+/// Least and most; nothing if there is one value or none.
+fn range(values: &[f64], text: impl Fn(f64) -> String) -> String {
+    let least = values.iter().copied().reduce(f64::min);
+    let most = values.iter().copied().reduce(f64::max);
+    match (least, most) {
+        (Some(least), Some(most)) if values.len() > 1 => {
+            format!(" ({}–{})", text(least), text(most))
+        }
+        _ => String::new(),
+    }
 }
 
 /// Three digits, in thousands or millions if it is large.
@@ -181,4 +268,17 @@ fn number(value: f64) -> String {
 
 fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("memory is enough");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_what_is_around_the_marks() {
+        let page = format!("before\n\n{BEGIN}\nold\n{END}\n\nafter\n");
+        let new = into_page(&page, "new\n").expect("it has the marks");
+        assert_eq!(new, format!("before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"));
+        into_page("no marks", "new").expect_err("it has no marks");
+    }
 }

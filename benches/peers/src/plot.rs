@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::results::{Results, median};
-use crate::table::{Cell, LIBRARIES};
+use crate::table::{Cell, Condition, LIBRARIES};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 460.0;
@@ -11,7 +11,8 @@ const HEIGHT: f64 = 460.0;
 const MARGIN: (f64, f64, f64, f64) = (80.0, 130.0, 40.0, 60.0);
 
 /// One colour for each of `LIBRARIES`, also told apart by those who see fewer colours.
-const COLOURS: [&str; 6] = ["#d55e00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#8c8c00"];
+const COLOURS: [&str; 8] =
+    ["#d55e00", "#0072b2", "#56b4e9", "#7fb3d5", "#009e73", "#cc79a7", "#8c8c00", "#000000"];
 
 /// A line of a plot: a place on the x axis, the median, the least and the most.
 struct Line {
@@ -74,9 +75,10 @@ pub(crate) fn latency(cells: &[Cell], results: &Results) -> String {
     .draw()
 }
 
-/// What a library reached in the way that comes first to mind.
+/// What a library reached in its best way, in the machine as it is.
 fn spread(results: &Results, cell: &Cell, library: &str, field: &str) -> Option<[f64; 3]> {
-    let runs = results.runs(&cell.id).iter().filter(|run| run.entrant == library);
+    let best = results.best(cell, Condition::AsIs, library)?;
+    let runs = results.runs(cell, Condition::AsIs).iter().filter(|run| run.entrant == best);
     let values: Vec<f64> = runs.filter_map(|run| run.number(field)).filter(|v| *v > 0.0).collect();
     let least = values.iter().copied().reduce(f64::min)?;
     let most = values.iter().copied().reduce(f64::max)?;

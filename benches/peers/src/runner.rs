@@ -3,7 +3,7 @@
 //! Libraries take turns within a cell, cells within a round, so that what disturbs the machine for a
 //! while disturbs all of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -13,12 +13,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::time::TimeValLike;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::{Value, json};
 
 use crate::PEER;
-use crate::table::{Cell, Count, Entrant};
+use crate::awake::Awake;
+use crate::results::Results;
+use crate::table::{Cell, Condition, Count, Entrant};
 
 /// What a run is meant to take where the count is free, in seconds.
 const LONG: f64 = 0.5;
@@ -27,23 +31,54 @@ const SHORT: f64 = 0.15;
 const MOST: f64 = 20e6;
 /// A pilot that was short says little about the rate, and sends another one.
 const PILOTS: usize = 3;
+/// Who has failed so often in a cell is not asked again.
+const FAILURES: u32 = 2;
 
 /// How long the machine is watched before a run, to see whether anything else is at work.
 const WATCH: Duration = Duration::from_millis(50);
+
+/// What is kept of what a run prints.
+const KEPT: [&str; 19] = [
+    "ver",
+    "n",
+    "recvd",
+    "snd",
+    "rcv",
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "p9999",
+    "cpu_a",
+    "cpu_b",
+    "rss_a",
+    "rss_b",
+    "kb_srv",
+    "kb_cli",
+    "subscribe_cpu_s",
+    "skip",
+    "probe_us",
+];
 
 /// Runs cells and writes down what comes out.
 pub(crate) struct Runner {
     raw: File,
     seconds: f64,
+    /// What there is already: that is not run again.
+    results: Results,
     /// How many messages each entrant gets in each cell, once its pilot has told.
     counts: HashMap<(String, String), u64>,
-    /// Who has failed once is not asked again.
-    failed: HashSet<(String, String)>,
+    failures: HashMap<(String, String), u32>,
     port: u16,
 }
 
 impl Runner {
+    /// With `append` it goes on where the last one came to an end.
     pub(crate) fn new(raw: &Path, append: bool, quick: bool) -> io::Result<Self> {
+        let results = match append && raw.exists() {
+            true => Results::read(&[raw.to_owned()])?,
+            false => Results::default(),
+        };
         let raw = OpenOptions::new()
             .create(true)
             .write(true)
@@ -52,85 +87,99 @@ impl Runner {
             .open(raw)?;
         let seconds = if quick { SHORT } else { LONG };
         let port = 20_000 + (id() % 5000) as u16;
-        Ok(Self { raw, seconds, counts: HashMap::new(), failed: HashSet::new(), port })
+        let (counts, failures) = (HashMap::new(), HashMap::new());
+        Ok(Self { raw, seconds, results, counts, failures, port })
     }
 
-    /// One round of one cell.
+    /// Writes down where and what is measured.
+    pub(crate) fn note(&mut self, about: &str) -> io::Result<()> {
+        self.write(json!({ "about": about }))
+    }
+
+    fn write(&mut self, line: Value) -> io::Result<()> {
+        writeln!(self.raw, "{line}")?;
+        self.raw.flush()?;
+        self.results.take(0, line);
+        Ok(())
+    }
+
+    /// One round of one cell in one condition.
     pub(crate) fn round(
         &mut self,
-        round: usize,
+        round: u64,
         cell: &Cell,
+        condition: Condition,
         entrants: &[Entrant],
     ) -> io::Result<()> {
-        for entrant in entrants {
-            let key = (cell.id.clone(), entrant.name());
-            if self.failed.contains(&key) {
-                continue;
-            }
-            let count = self.count(cell, entrant);
-            let busy = busy_share();
-            let result = match count {
-                Ok(count) => self.run(cell, entrant, count, None),
-                Err(failure) => Err(failure),
-            };
-            if result.is_err() {
-                self.failed.insert(key);
-            }
-            self.record(round, cell, entrant, busy, result)?;
+        let is_due = |entrant: &&Entrant| {
+            let failures = self.failures.get(&(cell.id.clone(), entrant.name()));
+            failures.is_none_or(|count| *count < FAILURES)
+                && !self.results.has(cell, condition, round, entrant)
+                && !self.results.is_hopeless(cell, condition, entrant)
+        };
+        let due: Vec<&Entrant> = entrants.iter().filter(is_due).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let _awake = match condition {
+            Condition::AsIs => None,
+            Condition::Awake => Some(Awake::begin()?),
+        };
+        for entrant in due {
+            self.entrant(round, cell, condition, entrant)?;
         }
         Ok(())
+    }
+
+    fn entrant(
+        &mut self,
+        round: u64,
+        cell: &Cell,
+        condition: Condition,
+        entrant: &Entrant,
+    ) -> io::Result<()> {
+        let count = self.count(cell, entrant);
+        let busy = busy_share();
+        let result = count.and_then(|count| self.run(cell, entrant, count, None));
+        if result.is_err() {
+            *self.failures.entry((cell.id.clone(), entrant.name())).or_default() += 1;
+        }
+        let mut line = match result {
+            Ok(result) => kept(&result, cell, entrant),
+            Err(why) => json!({ "fail": why }),
+        };
+        line["cell"] = json!(cell.id);
+        line["condition"] = json!(condition.name());
+        line["entrant"] = json!(entrant.name());
+        line["library"] = json!(entrant.lib);
+        line["round"] = json!(round);
+        line["busy"] = json!(busy.map(|share| (share * 100.0).round() / 100.0));
+        self.write(line)
     }
 
     /// Counts the system calls of a run of each.
     pub(crate) fn count_calls(&mut self, cell: &Cell, entrants: &[Entrant]) -> io::Result<()> {
         let counted = env::temp_dir().join(format!("sinew-peers-calls-{}", id()));
         for entrant in entrants {
-            let key = (cell.id.clone(), entrant.name());
-            if self.failed.contains(&key) {
-                continue;
-            }
             let Ok(count) = self.count(cell, entrant) else { continue };
             let Ok(result) = self.run(cell, entrant, count, Some(&counted)) else { continue };
             let (Some(calls), Some(received)) = (calls_in(&counted), result["recvd"].as_f64())
             else {
                 continue;
             };
-            let line = json!({
-                "cell": cell.id, "entrant": entrant.name(), "library": entrant.library,
+            self.write(json!({
+                "cell": cell.id, "entrant": entrant.name(), "library": entrant.lib,
                 "calls": calls / received,
-            });
-            writeln!(self.raw, "{line}")?;
+            }))?;
         }
         let _ = fs::remove_file(counted);
         Ok(())
     }
 
-    fn record(
-        &mut self,
-        round: usize,
-        cell: &Cell,
-        entrant: &Entrant,
-        busy: Option<f64>,
-        result: Result<Value, String>,
-    ) -> io::Result<()> {
-        let mut line = result.unwrap_or_else(|why| json!({ "fail": why }));
-        if let (Some(received), Some(count)) = (line["recvd"].as_u64(), line["n"].as_u64()) {
-            let complete = cell.complete(count, entrant.k);
-            line["lost"] = json!(complete.saturating_sub(received));
-        }
-        line["round"] = json!(round);
-        line["busy"] = json!(busy);
-        line["cell"] = json!(cell.id);
-        line["entrant"] = json!(entrant.name());
-        line["library"] = json!(entrant.library);
-        writeln!(self.raw, "{line}")?;
-        self.raw.flush()
-    }
-
     /// How many messages it gets.
     fn count(&mut self, cell: &Cell, entrant: &Entrant) -> Result<u64, String> {
         let pilot = match cell.count {
-            Count::Exactly(count) => return Ok(count.min(entrant.most)),
+            Count::Exactly(count) => return Ok(count),
             Count::Pilot(pilot) => pilot,
         };
         let key = (cell.id.clone(), entrant.name());
@@ -173,7 +222,7 @@ impl Runner {
                 command
             }
         };
-        command.env(PEER, entrant.library);
+        command.env(PEER, entrant.lib);
         command.args([cell.metric, cell.pattern, &self.url(cell)]);
         command.args([cell.size.to_string(), count.to_string()]);
         command.args(&entrant.options).arg(format!("k={}", entrant.k));
@@ -209,13 +258,35 @@ pub(crate) fn cannot_count_calls() -> Option<String> {
     }
 }
 
-/// Which part of all processors is busy while nothing is measured; `None`: the system does not tell.
+/// What is kept of a result, and what was lost.
+fn kept(result: &Value, cell: &Cell, entrant: &Entrant) -> Value {
+    let mut line = json!({});
+    for field in KEPT {
+        if !result[field].is_null() {
+            line[field] = result[field].clone();
+        }
+    }
+    if let (Some(received), Some(count)) = (result["recvd"].as_u64(), result["n"].as_u64()) {
+        line["lost"] = json!(cell.complete(count, entrant.k).saturating_sub(received));
+    }
+    line
+}
+
+/// Which part of all processors others use while nothing is measured; `None`: the system does not tell.
 fn busy_share() -> Option<f64> {
-    let before = processor_ticks()?;
+    let before = (processor_ticks()?, own_ticks()?);
     thread::sleep(WATCH);
-    let after = processor_ticks()?;
-    let (idle, all) = (after.0 - before.0, after.1 - before.1);
-    (all > 0.0).then(|| 1.0 - idle / all)
+    let after = (processor_ticks()?, own_ticks()?);
+    let ((idle, all), own) = ((after.0.0 - before.0.0, after.0.1 - before.0.1), after.1 - before.1);
+    (all > 0.0).then(|| (1.0 - (idle + own) / all).max(0.0))
+}
+
+/// How much time this process has had, its threads that keep processors awake included.
+fn own_ticks() -> Option<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    let ticks_a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    Some(micros as f64 / 1e6 * ticks_a_second as f64)
 }
 
 /// How much time all processors have been idle, and how much there was.

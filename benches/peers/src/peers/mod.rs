@@ -7,6 +7,8 @@ mod bare;
 mod libzmq;
 mod nanomsg;
 mod nng;
+mod nng2;
+mod omq;
 mod rzmq;
 mod zeromq;
 
@@ -14,6 +16,8 @@ pub(crate) use bare::Bare;
 pub(crate) use libzmq::Libzmq;
 pub(crate) use nanomsg::Nanomsg;
 pub(crate) use nng::Nng;
+pub(crate) use nng2::Nng2;
+pub(crate) use omq::{Omq, OmqThreads};
 pub(crate) use rzmq::Rzmq;
 pub(crate) use zeromq::Zeromq;
 
