@@ -78,8 +78,10 @@ impl Protocol for Bus {
     }
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        let (pipe, frame) = self.messages.pop(io).ok_or(RecvRefusal::WouldBlock)?;
-        Ok(Message::received(frame.into_body(), pipe))
+        match self.messages.pop(io) {
+            Some((pipe, frame)) => Ok(Message::received(frame.into_body(), pipe)),
+            None => Err(RecvRefusal::WouldBlock),
+        }
     }
 
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
