@@ -380,7 +380,7 @@ pub use pipe::endpoint::Endpoint;
 pub use protocol_id::ProtocolId;
 pub use runtime::{EventLoop, Runtime, RuntimeBuilder};
 pub use socket::{Events, PipeEvent, PipeEventKind, Readiness};
-pub use stats::{DropReason, Stats};
+pub use stats::{DropReason, Spins, Stats};
 
 /// Iterators over what sockets receive: made by their `iter`, `try_iter` and `into_iter`.
 pub mod iter {

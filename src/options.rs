@@ -225,9 +225,11 @@ impl Options {
     /// for at most twice that and 10 us, and never for more than 100 us. A socket spins only while that pays:
     /// while its last waits have taken less time than a sleep would have cost, or, if a time is set, were over
     /// within it. So a time that is longer than a wake-up buys quick answers with processor time. At most half
-    /// as many threads of a process spin at once as it has processors, and none if it has one. Has no effect on
-    /// tasks. [`spins_paid`](crate::Stats::spins_paid), [`spins_unpaid`](crate::Stats::spins_unpaid) and
-    /// [`spin_nanoseconds`](crate::Stats::spin_nanoseconds) count what came of it. Takes effect for later calls.
+    /// as many threads of a process spin at once as it has processors, and none if it has one. Where tasks or
+    /// several threads wait, the I/O thread spins for them as it does by default, but only for sockets that may.
+    /// [`spins_paid`](crate::Stats::spins_paid), [`spins_unpaid`](crate::Stats::spins_unpaid),
+    /// [`spin_nanoseconds`](crate::Stats::spin_nanoseconds) and [`Runtime::spins`](crate::Runtime::spins) count
+    /// what came of it. Takes effect for later calls.
     pub fn spin(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.spin = time.into();
         self

@@ -19,14 +19,14 @@ pub(crate) struct Parker {
     thread: Thread,
     /// It is parked, or about to be. A hint.
     parked: AtomicBool,
-    alarm: Alarm,
+    called: Stamp,
 }
 
 /// When somebody was called who slept, to learn how long it took.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm(AtomicU64);
+pub(crate) struct Stamp(AtomicU64);
 
-impl Alarm {
+impl Stamp {
     /// Notes the time. The sleeper is called right after this.
     pub(crate) fn note(&self) {
         self.0.store(clock(), Ordering::Relaxed);
@@ -59,8 +59,8 @@ thread_local! {
 
 impl Parker {
     fn new() -> Arc<Self> {
-        let (parked, alarm) = (AtomicBool::new(false), Alarm::default());
-        Arc::new(Self { thread: thread::current(), parked, alarm })
+        let (parked, called) = (AtomicBool::new(false), Stamp::default());
+        Arc::new(Self { thread: thread::current(), parked, called })
     }
 
     /// That of the calling thread.
@@ -76,14 +76,14 @@ impl Parker {
     /// Sleeps until called, at most for so long; or not at all, if called before. Only in the thread whose
     /// place it is.
     pub(crate) fn park(&self, most: Option<Duration>) {
-        self.alarm.forget();
+        self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
         match most {
             None => thread::park(),
             Some(most) => thread::park_timeout(most),
         }
         self.parked.store(false, Ordering::Relaxed);
-        self.alarm.learn();
+        self.called.learn();
     }
 
     /// As [`park`](Self::park), in a thread whose timers are sharp: a sleep that ends by itself ends as late as
@@ -99,7 +99,7 @@ impl Parker {
     /// Wakes the thread, or has its next sleep end at once.
     pub(crate) fn unpark(&self) {
         if self.parked.load(Ordering::Relaxed) {
-            self.alarm.note();
+            self.called.note();
         }
         self.thread.unpark();
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::error::RuntimeError;
 use crate::io::leadership::Leadership;
 use crate::io::{Command, Driver, Mailbox};
+use crate::stats::Spins;
 use crate::sync::{Arc, Mutex, Rank};
 use crate::sys::{Origin, PerProcess};
 use crate::transport::{StreamTransport, Transports};
@@ -145,6 +146,20 @@ impl Runtime {
     /// with the fewest.
     pub fn connections(&self) -> Vec<usize> {
         self.inner.loops.iter().map(|it| it.mailbox().connections()).collect()
+    }
+
+    /// Returns what came of spinning in the runtime's I/O threads.
+    ///
+    /// An I/O thread spins before it sleeps while tasks, pollers or several threads wait for its connections,
+    /// as long as that pays, and only for sockets that may [`spin`](crate::Options::spin). What threads do
+    /// that wait themselves is in the [`Stats`](crate::Stats) of their sockets.
+    pub fn spins(&self) -> Spins {
+        let all = self.inner.loops.iter().map(|it| it.spins());
+        all.fold(Spins::default(), |sum, one| Spins {
+            paid: sum.paid + one.paid,
+            unpaid: sum.unpaid + one.unpaid,
+            time: sum.time + one.time,
+        })
     }
 
     /// Where commands that are not for a connection are posted.

@@ -55,6 +55,11 @@ impl Spin {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
 
+    /// Whether its waits may spin at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
     /// Begins a wait.
     pub(crate) fn begin(&self) -> Wait<'_> {
         Wait { spin: self, begin: Instant::now(), terms: self.terms(), is_tried: false }
@@ -91,8 +96,9 @@ impl Wait<'_> {
         !tried && self.terms.is_some() && self.spin.account.lock().has_credit()
     }
 
-    /// Calls `look` until it says yes, at most until the time given, and learns from it. `None`: others had
-    /// all the places, or there was no time.
+    /// Calls `look` until it says yes, at most until the time given, and learns from it. `None` if there was
+    /// nothing to learn: the first look has found something, and who sleeps looks once as well; or others had all
+    /// the places.
     pub(crate) fn spin(
         &self,
         until: Option<Instant>,
@@ -103,6 +109,9 @@ impl Wait<'_> {
         let left = until.map(|until| until.saturating_duration_since(begin));
         let limit = left.map_or(terms.limit, |left| left.min(terms.limit));
         if limit.is_zero() {
+            return None;
+        }
+        if look() {
             return None;
         }
         let mut place = None;
@@ -125,9 +134,11 @@ impl Wait<'_> {
 
     /// Learns from a wait in which the thread has slept.
     pub(crate) fn has_slept(&self) {
-        if let Some(terms) = self.terms {
-            let time = self.begin.elapsed().saturating_sub(wake_up());
-            self.spin.account.lock().slept(time, terms);
+        let Some(terms) = self.terms else { return };
+        let time = self.begin.elapsed();
+        // Sooner nobody is woken: it was called before it slept.
+        if time >= Duration::from_nanos(LEAST) {
+            self.spin.account.lock().slept(time.saturating_sub(wake_up()), terms);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! may read the counters at any time.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::spin::Spun;
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -356,6 +357,46 @@ impl Counter {
     }
 }
 
+/// What came of spinning in the I/O threads of a runtime; see [`Runtime::spins`](crate::Runtime::spins).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Spins {
+    /// Waits that spun, and so were over sooner than a sleep would have been.
+    pub paid: u64,
+    /// Waits that spun, and slept after all or had better done so at once.
+    pub unpaid: u64,
+    /// The time that all of them spun.
+    pub time: Duration,
+}
+
+/// The live counters behind [`Spins`].
+#[derive(Debug)]
+pub(crate) struct SpinCounters {
+    paid: Counter,
+    unpaid: Counter,
+    nanoseconds: Counter,
+}
+
+impl SpinCounters {
+    pub(crate) fn new() -> Self {
+        Self { paid: Counter::new(), unpaid: Counter::new(), nanoseconds: Counter::new() }
+    }
+
+    pub(crate) fn count(&self, spun: Spun) {
+        count_spin(spun, [&self.paid, &self.unpaid, &self.nanoseconds]);
+    }
+
+    pub(crate) fn read(&self) -> Spins {
+        let time = Duration::from_nanos(self.nanoseconds.get());
+        Spins { paid: self.paid.get(), unpaid: self.unpaid.get(), time }
+    }
+}
+
+fn count_spin(Spun { paid, time }: Spun, [paid_ones, unpaid_ones, nanoseconds]: [&Counter; 3]) {
+    if paid { paid_ones } else { unpaid_ones }.bump();
+    nanoseconds.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+}
+
 /// Counts one connection as in progress while this lives.
 #[derive(Debug)]
 pub(crate) struct InProgress(Arc<Counters>);
@@ -375,9 +416,8 @@ impl Drop for InProgress {
 
 impl Counters {
     /// Counts a wait that has spun.
-    pub(crate) fn count_spin(&self, Spun { paid, time }: Spun) {
-        if paid { &self.spins_paid } else { &self.spins_unpaid }.bump();
-        self.spin_nanoseconds.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    pub(crate) fn count_spin(&self, spun: Spun) {
+        count_spin(spun, [&self.spins_paid, &self.spins_unpaid, &self.spin_nanoseconds]);
     }
 
     /// Counts messages that were dropped. Returns whether they are the first for this reason.

@@ -42,7 +42,7 @@ fn sockets_contexts_and_what_they_hand_out_may_be_shared_by_threads() {
 
 #[test]
 fn what_is_plain_data_may_be_shared_by_threads() {
-    each!(shared: Message, PipeId, Options, EndpointOptions, Settings, Overflow, Stats, DropReason, ProtocolId);
+    each!(shared: Message, PipeId, Options, EndpointOptions, Settings, Overflow, Stats, Spins, DropReason, ProtocolId);
     each!(shared: Peer, PeerStatus, PeerCredentials, QueueStatus, PipeEvent, PipeEventKind);
     each!(shared: EndpointId, EndpointState, EndpointStatus, Snapshot, EndpointSnapshot, DeviceStats);
     each!(shared: Address, BoundFile, EndpointSettings, Family, Framing, Destination, StreamPeer, Target, Tcp, Ipc);

@@ -40,6 +40,7 @@
 //! | pending: followers | a thread that follows | a leader that leaves | their lock, and the driver's | `the_io_thread_leads_when_the_last_waiter_has_left` |
 //! | pending: `led`, `batches`, `backlog` | a waiter that leaves | the I/O thread that stands by | their lock | none: hints |
 //! | `waiters` | who begins and ends to wait | who would lead, or leads | nothing: a hint | none |
+//! | `eager` | as `waiters` | the I/O thread that leads | nothing: a hint | none |
 //! | `woken` | who wakes a waiter | the I/O thread that leads | nothing: a hint | none |
 //!
 //! What is a hint costs, when it is read too late, an interval of the I/O thread or a switch of threads,
@@ -55,7 +56,8 @@ use std::time::{Duration, Instant};
 use crate::io::{Driver, Mailbox};
 use crate::parker::Parker;
 use crate::signal::Wake;
-use crate::spin::{self, Spun, Wait};
+use crate::spin::{self, Spin, Spun, Wait};
+use crate::stats::{SpinCounters, Spins};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use crate::tuning;
 
@@ -81,17 +83,26 @@ pub(crate) struct Leadership {
     /// The waiters: who waits in a call of a socket that has connections here. The sum of [`THREAD`] and
     /// [`TASK`] for each.
     waiters: AtomicUsize,
+    /// How many of them are in calls of sockets that may spin: the I/O thread may then spin for them.
+    eager: AtomicUsize,
+    /// When the I/O thread does.
+    spin: Spin,
+    /// What that has come to.
+    spins: SpinCounters,
     /// A thread that waits has been woken since the I/O thread last checked.
     woken: AtomicBool,
 }
 
 /// Counts a task as a waiter until it is dropped.
 #[derive(Debug)]
-pub(crate) struct WaitingTask(Arc<Leadership>);
+pub(crate) struct WaitingTask {
+    leadership: Arc<Leadership>,
+    eager: bool,
+}
 
 impl Drop for WaitingTask {
     fn drop(&mut self) {
-        self.0.waiters.fetch_sub(TASK, Ordering::Relaxed);
+        self.leadership.count_off(TASK, self.eager);
     }
 }
 
@@ -106,6 +117,9 @@ impl Leadership {
             mailbox: Arc::clone(driver.mailbox()),
             driver: Mutex::new(Rank::Driver, driver),
             waiters: AtomicUsize::new(0),
+            eager: AtomicUsize::new(0),
+            spin: Spin::new(None),
+            spins: SpinCounters::new(),
             woken: AtomicBool::new(false),
         }
     }
@@ -114,27 +128,45 @@ impl Leadership {
         &self.mailbox
     }
 
-    /// Counts a task that waits.
-    pub(crate) fn count_task(self: &Arc<Self>) -> WaitingTask {
-        self.waiters.fetch_add(TASK, Ordering::Relaxed);
+    /// What the I/O thread has gained by spinning.
+    pub(crate) fn spins(&self) -> Spins {
+        self.spins.read()
+    }
+
+    /// Counts a waiter, a [`THREAD`] or a [`TASK`].
+    fn count_on(&self, waiter: usize, eager: bool) {
+        self.waiters.fetch_add(waiter, Ordering::Relaxed);
+        self.eager.fetch_add(usize::from(eager), Ordering::Relaxed);
+    }
+
+    /// Counts a waiter off.
+    fn count_off(&self, waiter: usize, eager: bool) {
+        self.waiters.fetch_sub(waiter, Ordering::Relaxed);
+        self.eager.fetch_sub(usize::from(eager), Ordering::Relaxed);
+    }
+
+    /// Counts a task that waits, in a socket that may spin if it is `eager`.
+    pub(crate) fn count_task(self: &Arc<Self>, eager: bool) -> WaitingTask {
+        self.count_on(TASK, eager);
         if !self.manual {
             // It may stand by, and is needed now. Costs a store if it leads.
             self.mailbox.call_io_thread();
         }
-        WaitingTask(Arc::clone(self))
+        WaitingTask { leadership: Arc::clone(self), eager }
     }
 
-    /// Waits while `asleep`, at most until the time given; leads meanwhile if the thread is alone.
-    pub(crate) fn wait(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
+    /// Waits while `asleep`, at most until the time given, in a socket that may spin if it is `eager`; leads
+    /// meanwhile if the thread is alone.
+    pub(crate) fn wait(&self, until: Option<Instant>, eager: bool, asleep: &impl Fn() -> bool) {
         if self.manual {
             return self.lead_or_follow(until, asleep);
         }
-        self.waiters.fetch_add(THREAD, Ordering::Relaxed);
+        self.count_on(THREAD, eager);
         if self.is_alone() && tuning::WAITER_LEADS {
             self.lead_while_waiting(until, asleep);
         }
         park(until, asleep);
-        self.waiters.fetch_sub(THREAD, Ordering::Relaxed);
+        self.count_off(THREAD, eager);
     }
 
     /// Whether there is no I/O thread.
@@ -157,9 +189,7 @@ impl Leadership {
                 driver = self.take();
             }
             let Some(leading) = &mut driver else { return spin::looks(&mut *news) };
-            if let Err(error) = leading.turn(Some(Duration::ZERO), || true) {
-                cannot_poll(&error);
-            }
+            turn(leading, Some(Duration::ZERO));
             // What is held back is for the I/O thread, and it is not to wait for the end of this.
             may_lead = !leading.is_batching();
             if !may_lead {
@@ -275,10 +305,10 @@ impl Leadership {
     fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
         self.mailbox.state.io_thread_leads();
         loop {
-            // While a batch is held back, the wait for it comes after the turn.
-            let timeout = driver.is_batching().then_some(Duration::ZERO);
-            if let Err(error) = driver.turn(timeout, || true) {
-                cannot_poll(&error);
+            if driver.is_batching() {
+                turn(&mut driver, Some(Duration::ZERO)); // the wait for the sweep comes after it
+            } else {
+                self.turn_when_due(&mut driver);
             }
             if driver.is_stopped() {
                 return true;
@@ -301,6 +331,28 @@ impl Leadership {
                 return false;
             }
         }
+    }
+
+    /// Makes a turn once there is something to do: polls, and spins before that if it pays for those who wait.
+    fn turn_when_due(&self, driver: &mut Driver) {
+        if self.eager.load(Ordering::Relaxed) == 0 {
+            return turn(driver, None);
+        }
+        let mut wait = self.spin.begin();
+        if wait.may_spin() {
+            let mut found = false;
+            let spun = wait.spin(None, || {
+                turn(driver, Some(Duration::ZERO));
+                found = !driver.was_idle();
+                found
+            });
+            spun.into_iter().for_each(|spun| self.spins.count(spun));
+            if found {
+                return;
+            }
+        }
+        turn(driver, None);
+        wait.has_slept();
     }
 
     /// Whether a waiting thread has been woken since this was asked last.
@@ -425,6 +477,13 @@ pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
     }
 }
 
+/// Makes a turn, and logs if it cannot.
+fn turn(driver: &mut Driver, timeout: Option<Duration>) {
+    if let Err(error) = driver.turn(timeout, || true) {
+        cannot_poll(&error);
+    }
+}
+
 fn time_left(until: Option<Instant>) -> Option<Duration> {
     until.map(|until| until.saturating_duration_since(Instant::now()))
 }
@@ -443,7 +502,6 @@ fn cannot_poll(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spin::Spin;
 
     /// The waiter comes back and leads, but only the I/O thread writes what is held back.
     #[test]
@@ -484,12 +542,19 @@ mod tests {
         let late = Instant::now() + Duration::from_secs(20);
         let spin = Spin::new(Some(Duration::from_secs(20)));
         thread::scope(|scope| {
+            let mut looks = 0;
             let spun = leadership.spin(&spin.begin(), None, &mut || {
-                scope.spawn(|| leadership.wait(Some(late), &|| asleep.load(Ordering::Relaxed)));
+                looks += 1;
+                if looks > 1 {
+                    return true;
+                }
+                scope.spawn(|| {
+                    leadership.wait(Some(late), false, &|| asleep.load(Ordering::Relaxed))
+                });
                 while leadership.followers() == 0 {
                     thread::yield_now();
                 }
-                true
+                false
             });
             if spun.is_none() {
                 return eprintln!("SKIPPED: one processor");

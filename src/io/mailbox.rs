@@ -18,7 +18,7 @@ use super::leadership::task::TaskPlace;
 use super::listening::ListenerSlot;
 use super::race::Race;
 use crate::error::AttemptError;
-use crate::parker::{Alarm, Parker};
+use crate::parker::{Parker, Stamp};
 use crate::peer::EndpointId;
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Postponed};
@@ -104,7 +104,7 @@ pub(crate) struct Mailbox {
     /// The one handle of the I/O thread, if there is one.
     io_thread: OnceLock<Arc<Parker>>,
     /// When the leader was last called out of its poll.
-    pub(super) alarm: Alarm,
+    pub(super) called: Stamp,
     /// The task that turns the loop, where there is no I/O thread.
     pub(crate) task: TaskPlace,
 }
@@ -119,7 +119,7 @@ impl Mailbox {
             registry,
             checks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
-            alarm: Alarm::default(),
+            called: Stamp::default(),
             task: TaskPlace::new(),
         }
     }
@@ -176,7 +176,7 @@ impl Mailbox {
         match self.state.call(concerned) {
             None => {}
             Some(Call::Poll) => {
-                self.alarm.note();
+                self.called.note();
                 if let Err(error) = self.waker.wake() {
                     crate::contain::log(|| log::error!("cannot wake the event loop: {error}"));
                 }
@@ -197,7 +197,7 @@ impl Mailbox {
     /// Announces that the leader is about to poll. `false`: there is a command, or `idle` says that it need
     /// not wait.
     pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
-        self.alarm.forget();
+        self.called.forget();
         self.state.about_to_poll();
         let nothing = self.state.is_empty() && idle();
         if !nothing {

@@ -162,6 +162,8 @@ pub(crate) struct Driver {
     clock: Option<Clock>,
     /// The last poll had as many events as fit in: there may be more.
     is_cut_short: bool,
+    /// The last turn has found neither commands nor events.
+    was_idle: bool,
     stopped: bool,
     /// The process that made it.
     origin: Origin,
@@ -207,6 +209,7 @@ impl Driver {
             cx,
             clock: None,
             is_cut_short: false,
+            was_idle: false,
             stopped: false,
             origin: Origin::now(),
         })
@@ -255,6 +258,7 @@ impl Driver {
     ) -> io::Result<()> {
         // What was posted since the last turn, which may make the poll needless.
         self.cx.mailbox.is_at_work();
+        self.was_idle = self.ready.is_empty();
         self.run_commands();
         // The poll, what it reports, and what was posted during it.
         self.poll_once(timeout, idle)?;
@@ -306,7 +310,7 @@ impl Driver {
         let polled = self.poll.poll(&mut self.events, timeout);
         self.cx.mailbox.is_at_work();
         if waits {
-            self.cx.mailbox.alarm.learn();
+            self.cx.mailbox.called.learn();
         }
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -315,6 +319,11 @@ impl Driver {
             }
             polled => polled,
         }
+    }
+
+    /// Whether the last turn has found nothing to do, timers aside.
+    pub(crate) fn was_idle(&self) -> bool {
+        self.was_idle
     }
 
     /// Whether batches are held back, which must be written later.
@@ -356,6 +365,7 @@ impl Driver {
         // Taken out and put back below, since handling them needs the whole driver.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != WAKE) {
+            self.was_idle = false;
             let (token, readiness) = (event.token(), Reported::of(event));
             match Kind::of(token) {
                 Kind::Connection => {
@@ -432,6 +442,7 @@ impl Driver {
 
     fn run_commands(&mut self) {
         for command in self.cx.mailbox.take() {
+            self.was_idle = false;
             self.run_command(command);
         }
     }

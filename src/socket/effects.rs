@@ -134,7 +134,7 @@ impl Effects {
         let mut rare = self.rare.take();
         // First those who wait for this socket: its watchers, then its waiting calls.
         for flag in rare.iter_mut().flat_map(|rare| rare.flags.drain(..)) {
-            flag.claim(core.leadership());
+            flag.claim(core.leadership(), core.spin.is_on());
             flag.show();
         }
         self.wakes.for_each(|interest| signal.wake(interest));

@@ -225,7 +225,7 @@ impl<P: Protocol> Core<P> {
         let signal = &self.bell.signal;
         let sleeps = !self.bell.is_pending() && signal.is_asleep(waiter);
         if sleeps {
-            sleep(self.leadership(), signal, waiter, until);
+            sleep(self.leadership(), self.spin.is_on(), signal, waiter, until);
         }
         signal.cancel(waiter);
         sleeps
@@ -396,7 +396,7 @@ impl<P: Protocol> Core<P> {
                 }
                 Attempt::Waits(_) => {
                     if claim.is_none() {
-                        *claim = self.leadership().map(Leadership::count_task);
+                        *claim = self.leadership().map(|it| it.count_task(self.spin.is_on()));
                     }
                     return Poll::Pending;
                 }
@@ -463,13 +463,14 @@ impl<P: Protocol, F> Drop for Operation<P, F> {
 /// Sleeps until woken or until the given time. Not generic over the protocol, so that the program has it once.
 fn sleep(
     leadership: Option<&Arc<Leadership>>,
+    eager: bool,
     signal: &Signal<Interest>,
     waiter: WaiterId<Interest>,
     until: Option<Instant>,
 ) {
     let asleep = || signal.is_asleep(waiter);
     match leadership {
-        Some(leadership) => leadership.wait(until, &asleep),
+        Some(leadership) => leadership.wait(until, eager, &asleep),
         None => leadership::park(until, &asleep),
     }
 }

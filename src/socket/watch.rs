@@ -212,10 +212,10 @@ impl<B: Show> Flag<B> {
 
     /// Makes the I/O thread turn the loop for as long as the watch lasts. Called with no lock held: the thread
     /// may have to be woken.
-    pub(crate) fn claim(&self, leadership: Option<&Arc<Leadership>>) {
+    pub(crate) fn claim(&self, leadership: Option<&Arc<Leadership>>, eager: bool) {
         let mut claim = self.claim.lock();
         if claim.is_none() {
-            *claim = leadership.map(Leadership::count_task);
+            *claim = leadership.map(|it| it.count_task(eager));
         }
     }
 

@@ -1,11 +1,12 @@
 //! Waits that poll before they sleep: what is counted, and when it is not done.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use crate::kit::{Transport, conserved, eventually, timed_out};
-use sinew::{Options, Pair, Pub, Rep, Req, Stats, Sub};
+use sinew::{Options, Pair, Pub, Rep, Req, Runtime, Spins, Stats, Sub};
 
 /// Whatever comes within it is worth it: that does not depend on the machine.
 const LONG: Duration = Duration::from_millis(1);
@@ -31,6 +32,48 @@ fn answer(rep: &Rep) -> thread::JoinHandle<()> {
             let _ = request.reply("yes");
         }
     })
+}
+
+/// Four threads that ask and one that answers, over tcp, until `enough`: more wait than one, and so the I/O
+/// thread turns the loop.
+fn converse_in_many_threads(
+    runtime: &Runtime,
+    options: &Options,
+    mut enough: impl FnMut(usize) -> bool,
+) {
+    let rep = Rep::on(runtime, options.clone()).unwrap();
+    let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
+    let answering = answer(&rep);
+    let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let req = Req::on(runtime, options.clone()).unwrap();
+                req.connect(&url).unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    req.request("quick?").unwrap();
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        eventually("it is enough", || enough(rounds.load(Ordering::Relaxed)));
+        done.store(true, Ordering::Relaxed);
+    });
+    rep.close().unwrap();
+    answering.join().unwrap();
+}
+
+#[test]
+fn the_io_thread_spins_for_sockets_that_may() {
+    let runtime = Runtime::builder().io_threads(1).build().unwrap();
+    converse_in_many_threads(&runtime, &Options::new().spin(Duration::ZERO), |rounds| rounds > 200);
+    assert_eq!(runtime.spins(), Spins::default(), "none may");
+    if has_processors() {
+        converse_in_many_threads(&runtime, &Options::new(), |_| {
+            let spins = runtime.spins();
+            spins.paid + spins.unpaid > 0 && spins.time > Duration::ZERO
+        });
+    }
 }
 
 fn conversing(transport: Transport, options: Options) -> (Req, Rep, impl Sized) {
