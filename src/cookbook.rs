@@ -16,6 +16,9 @@ pub mod last_value_cache {}
 pub mod heartbeats {}
 #[doc = include_str!("../docs/cookbook/broker.md")]
 pub mod broker {}
+// Its programs need tokio and smol, and are tested where those are: in tests/ecosystem.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/cookbook/async_clients.md"))]
+pub mod async_clients {}
 #[doc = include_str!("../docs/cookbook/graceful_shutdown.md")]
 pub mod graceful_shutdown {}
 #[doc = include_str!("../docs/cookbook/from_nanomsg.md")]

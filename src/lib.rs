@@ -46,7 +46,8 @@
 //! receive can be iterated over: `for message in &pull`, `pull.iter()`, `pull.try_iter()` ([`iter`]).
 //!
 //! With the feature `futures` sockets also make streams and sinks. A [`Poller`] waits for many sockets in
-//! one thread, and a [`Readiness`] is a descriptor for an event loop that you already have.
+//! one thread, and a [`Readiness`] is a descriptor for an event loop that you already have. A program that
+//! lives in tasks can have one of them do what the I/O thread does ([`EventLoop`]).
 //!
 //! The sockets in [`raw`] expose the protocol's header and keep no conversations; a [`Device`] forwards
 //! between two of them.

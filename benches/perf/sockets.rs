@@ -1,13 +1,17 @@
 //! This crate's sockets as the driver wants them: with calls that block, and with futures.
 
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use sinew::role::Answers;
 use sinew::{
-    AnySocket, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Sub,
-    Surveyor,
+    AnySocket, EventLoop, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Runtime,
+    Sub, Surveyor,
 };
+use tokio::net::unix::pipe;
 
 use crate::driver::{Head, Kind, Library, Task, Threads, Tokio, keep_head};
 
@@ -80,12 +84,31 @@ impl Socket {
 fn runtime(task: &Task) -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        match task.io {
+        let runtime = match task.io {
             Some(threads) => Runtime::builder().io_threads(threads).build(),
+            None if task.drive => Runtime::builder().manual(true).build(),
             None => Runtime::global(),
         }
-        .expect("threads can be started")
+        .expect("threads can be started");
+        if task.drive {
+            tokio::spawn(drive(runtime.event_loop().expect("it has no thread")));
+        }
+        runtime
     })
+}
+
+/// Turns the event loop as a task.
+async fn drive(event_loop: EventLoop) {
+    let descriptor =
+        event_loop.as_fd().try_clone_to_owned().expect("there are descriptors to spare");
+    let descriptor =
+        pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("it can be watched");
+    let readable = |cx: &mut Context<'_>| {
+        ready!(descriptor.poll_read_ready(cx))?;
+        _ = descriptor.try_io(|| Err::<(), _>(ErrorKind::WouldBlock.into()));
+        Poll::Ready(Ok(()))
+    };
+    event_loop.drive(readable).await.expect("it is the only task that does");
 }
 
 /// The defaults, but for what is asked for, for messages of any size, and for surveys that end only

@@ -34,6 +34,7 @@ const ANYWHERE: &[(&[&str], u64)] = &[
     (&["lat", "pair", "URL", "1", "200", "warm=10"], 200),
     (&["conc", "reqrep", "URL", "64", "200", "k=10"], 200),
     (&["conc", "reqrep", "URL", "64", "200", "k=10", "async=1"], 200),
+    (&["conc", "reqrep", "URL", "64", "200", "k=10", "async=1", "drive=1", "workers=1"], 200),
     (&["survey", "survey", "URL", "64", "20", "k=5"], 100),
     (&["subs", "pubsub", "URL", "64", "500", "k=100", "rate=1000", "nodrop=1"], 500),
 ];

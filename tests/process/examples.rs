@@ -143,6 +143,14 @@ fn an_async_rep_has_all_requests_in_work_at_once() {
 }
 
 #[test]
+fn clients_in_tasks_are_served_by_no_other_thread() {
+    for example in ["async_clients", "smol_clients"] {
+        let program = Program::start(example, &["20", "10"]);
+        assert!(program.line().starts_with("20 clients have asked 10 times each"));
+    }
+}
+
+#[test]
 fn a_mio_loop_answers_requests_beside_other_work() {
     let url = free_tcp_url();
     let other = free_tcp_url();

@@ -5,7 +5,7 @@ use std::process::exit;
 
 const USAGE: &str = "usage: perf thr|lat|open|fan|fanin|conc|survey|subs|mem \
     pushpull|pubsub|pair|reqrep|survey URL SIZE COUNT \
-    [k=N hwm=N nodrop=1 rate=N warm=N nodelay=1 io=N async=1 workers=N]";
+    [k=N hwm=N nodrop=1 rate=N warm=N nodelay=1 io=N async=1 workers=N drive=1]";
 
 /// The kinds of workloads; `main.rs` says what each one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub(crate) struct Task {
     pub(crate) tasks: bool,
     /// Threads of an executor; `None`: one for each processor.
     pub(crate) workers: Option<usize>,
+    /// A task turns the event loop, if the library has such a thing.
+    pub(crate) drive: bool,
     /// This process is the far end.
     pub(crate) far: bool,
 }
@@ -148,6 +150,7 @@ impl Task {
             io: None,
             tasks: false,
             workers: None,
+            drive: false,
             far: false,
         };
         options.iter().try_for_each(|option| task.set(option))?;
@@ -166,6 +169,7 @@ impl Task {
             "io" => self.io = Some(number(value)?),
             "async" => self.tasks = value == "1",
             "workers" => self.workers = Some(number(value)?),
+            "drive" => self.drive = value == "1",
             "end" => self.far = value == "far",
             _ => return Err(format!("no option {key}")),
         }
@@ -182,6 +186,9 @@ impl Task {
         }
         if self.k == 0 || self.count == 0 || self.workers == Some(0) || self.io == Some(0) {
             return Err("of nothing, nothing can be measured".to_owned());
+        }
+        if self.drive && (!self.tasks || self.io.is_some()) {
+            return Err("a task drives only tasks, and takes the place of I/O threads".to_owned());
         }
         if self.metric == Metric::Open && self.rate <= 0.0 {
             return Err("open needs a rate".to_owned());

@@ -14,3 +14,7 @@ mod serialize;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/cookbook/async_clients.md")]
+struct AsyncClients;
