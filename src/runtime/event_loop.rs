@@ -55,9 +55,10 @@ use crate::sys::Origin;
 /// let (rep, req) = (sinew::Rep::on(&runtime, Default::default())?, sinew::Req::on(&runtime, Default::default())?);
 /// req.connect(rep.bind("tcp://127.0.0.1:0")?.url())?;
 /// let asking = async {
-///     let reply = req.request_async("what is the answer?");
+///     let request = req.context();
+///     request.send("what is the answer?")?;
 ///     rep.recv_async().await?.reply_async("42").await?;
-///     assert_eq!(reply.await?, "42");
+///     assert_eq!(request.recv_async().await?, "42");
 ///     Ok::<(), Box<dyn std::error::Error>>(())
 /// };
 /// # // `select`, by hand.
