@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::kit::sockets::{Socket, one_by_one};
 use crate::kit::{
     self, QUIET, Raw, RawListener, SOON, attached, detached, eventually, frame, header,
 };
@@ -71,6 +72,41 @@ fn an_idle_connection_that_was_dialed_is_small() {
     (0..MANY).for_each(|_| dial());
     // With its endpoint and its dialer.
     at_most(2048, before);
+}
+
+/// Accepts connections that carry nothing.
+fn accepts<S: Socket>() {
+    let _turn = alone();
+    let socket = S::try_with(Options::new()).unwrap();
+    let url = socket.bind("tcp://127.0.0.1:0").unwrap().url();
+    let (ours, theirs) = S::IDS;
+    let mut peers = Vec::with_capacity(MANY + FIRST);
+    let mut one_more = || {
+        peers.push(Raw::greet(&url, theirs, ours));
+        socket.wait_for_peers(peers.len(), SOON).unwrap();
+    };
+    (0..FIRST).for_each(|_| one_more());
+    let before = allocated();
+    (0..MANY).for_each(|_| one_more());
+    eprint!("{}: ", S::NAME);
+    at_most(1400, before);
+}
+
+/// Those that receive only are smaller: they have no ring to send.
+#[test]
+fn an_idle_connection_of_any_socket_is_small() {
+    one_by_one([
+        accepts::<sinew::Pub>,
+        accepts::<sinew::Sub>,
+        accepts::<sinew::Req>,
+        accepts::<sinew::Rep>,
+        accepts::<Push>,
+        accepts::<Pull>,
+        accepts::<sinew::Surveyor>,
+        accepts::<sinew::Respondent>,
+        accepts::<sinew::Bus>,
+        accepts::<sinew::PolyPair1>,
+    ]);
 }
 
 /// What a stream leaves behind in the rings is given back, and the connection goes on as before.
