@@ -9,7 +9,9 @@
 
 #![allow(unsafe_code)]
 
+use std::os::fd::RawFd;
 use std::ptr;
+use std::time::Duration;
 
 use crate::sync::Ordering;
 use crate::sync::statics::{AtomicBool, AtomicPtr, AtomicU32};
@@ -40,6 +42,30 @@ fn count_forks() {
             }),
         }
     }
+}
+
+/// Waits until there is something to read from `file`, for at most `time`; says whether there is.
+///
+/// `time` is exact to the microsecond on Linux, and elsewhere rounded up to milliseconds.
+pub(crate) fn wait_readable(file: RawFd, time: Duration) -> bool {
+    let mut watched = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+    // A signal, or a system out of memory: whoever asks looks for itself.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let ready = {
+        let limit = libc::timespec {
+            tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        // SAFETY: both are valid for the call, the list has one entry, and no mask is given.
+        unsafe { libc::ppoll(&raw mut watched, 1, &raw const limit, ptr::null()) }
+    };
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let ready = {
+        let limit = time.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
+        // SAFETY: the list is valid for the call and has one entry.
+        unsafe { libc::poll(&raw mut watched, 1, limit) }
+    };
+    ready != 0
 }
 
 /// The process in which something was made.

@@ -48,7 +48,7 @@ pub(crate) const FAR_APART: Duration = Duration::from_micros(3);
 /// How long the I/O thread holds back messages of a pipe that is written in batches, so that callers can write
 /// full batches themselves.
 pub(crate) const HOLD_BACK: Duration = Duration::from_micros(50);
-/// The upper bound of that time where writing what all such pipes hold takes long.
+/// The upper bound of that time where writing what all such pipes hold takes long, or callers go on writing.
 pub(crate) const LONGEST_HOLD_BACK: Duration = Duration::from_millis(1);
 
 /// A pipe is written in batches if this many messages, or [`STREAM_BYTES`], have come during one write.

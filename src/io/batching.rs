@@ -20,8 +20,7 @@ pub(super) struct Batching {
     held: BTreeMap<Token, u64>,
     /// When the next sweep is due, if anything is held back.
     sweep_at: Instant,
-    /// How long to hold back: twice as long as the last sweep took, so that a sweep over many leaves
-    /// their senders the time to fill batches.
+    /// How long to hold back.
     pause: Duration,
 }
 
@@ -56,9 +55,13 @@ impl Batching {
         Some(std::mem::take(&mut self.held))
     }
 
-    /// Ends the sweep that began at `begin`.
-    pub(super) fn end_sweep(&mut self, begin: Instant, now: Instant) {
-        self.pause = (2 * (now - begin)).clamp(HOLD_BACK, LONGEST_HOLD_BACK);
+    /// Ends the sweep that began at `begin`. `in_vain`: callers write all of it by themselves. The next pause is
+    /// then twice as long, so that what callers leave over when they stop is not held back for much longer
+    /// than they have written. Else it is twice as long as the sweep took, so that a sweep over many leaves
+    /// their senders the time to fill batches.
+    pub(super) fn end_sweep(&mut self, begin: Instant, now: Instant, in_vain: bool) {
+        let pause = if in_vain { self.pause } else { now - begin };
+        self.pause = (2 * pause).clamp(HOLD_BACK, LONGEST_HOLD_BACK);
         self.sweep_at = now + self.pause;
     }
 }
@@ -103,7 +106,7 @@ mod tests {
         batching.begin_sweep(begin).expect("it is time");
         batching.hold_back(A, 1, begin);
         let end = begin + 3 * HOLD_BACK;
-        batching.end_sweep(begin, end);
+        batching.end_sweep(begin, end, false);
         assert_eq!(batching.until_sweep(end), Some(6 * HOLD_BACK));
     }
 
@@ -112,8 +115,27 @@ mod tests {
         let begin = Instant::now();
         let mut batching = Batching::new(begin);
         let end = begin + Duration::from_secs(1);
-        batching.end_sweep(begin, end);
+        batching.end_sweep(begin, end, false);
         batching.hold_back(A, 0, end);
         assert_eq!(batching.until_sweep(end), Some(LONGEST_HOLD_BACK));
+    }
+
+    /// Callers that write by themselves need no thread that looks after them each moment; nor may it come late
+    /// when they stop.
+    #[test]
+    fn the_pause_grows_while_callers_write_and_is_short_again_when_they_stop() {
+        let mut now = Instant::now();
+        let mut batching = Batching::new(now);
+        let mut paused = Vec::new();
+        for in_vain in [true, true, true, true, true, true, false, true] {
+            batching.hold_back(A, 0, now);
+            let pause = batching.until_sweep(now).expect("something is held back");
+            paused.push(pause.as_micros() / HOLD_BACK.as_micros());
+            now += pause;
+            batching.begin_sweep(now).expect("it is time");
+            batching.end_sweep(now, now, in_vain);
+        }
+        let longest = LONGEST_HOLD_BACK.as_micros() / HOLD_BACK.as_micros();
+        assert_eq!(paused, [1, 2, 4, 8, 16, longest, longest, 1]);
     }
 }

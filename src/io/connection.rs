@@ -89,6 +89,8 @@ pub(crate) struct Connection {
     read_closed: bool,
     /// Whether it is, and the socket has no room now for what the peer may leave behind.
     is_put_off: bool,
+    /// Whether there may be something to read that the poll will not report.
+    is_unread: bool,
     /// Whether it is among the members of its endpoint: until it is a pipe, or over.
     is_member: bool,
     /// Whether it is in the driver's ready queue.
@@ -143,8 +145,10 @@ pub(crate) enum Fate {
     Keep,
     /// It is established, the first one of its race.
     Stands,
-    /// It goes on, and has more to do than this turn allowed.
+    /// It goes on, and has more to read than this turn allowed.
     Again,
+    /// It goes on, and has more to write than this turn allowed.
+    WriteAgain,
     /// It goes on, and what is queued must be written a little later, unless callers do so. This many
     /// messages had left its send ring.
     HoldBack(u64),
@@ -189,6 +193,7 @@ impl Connection {
             timer: None,
             read_closed: false,
             is_put_off: false,
+            is_unread: false,
             is_member: false,
             is_queued: false,
             since: Moment::now(),
@@ -219,10 +224,11 @@ impl Connection {
         // Writing comes first: it makes room for waiting sends, and reading may take the whole turn.
         let wrote = if event.writable { self.on_writable(token, cx) } else { Fate::Keep };
         match wrote {
+            Fate::End(_) => wrote,
+            _ if !event.readable && !event.read_closed => wrote,
             // With more to write, it reads in the next turn together with that: see `go_on`.
-            Fate::End(_) | Fate::Again => wrote,
-            _ if event.readable || event.read_closed => self.read_besides(wrote, token, cx),
-            _ => wrote,
+            Fate::Again | Fate::WriteAgain => Fate::Again,
+            _ => self.read_besides(wrote, token, cx),
         }
     }
 
@@ -339,10 +345,10 @@ impl Connection {
 
     /// Does what an earlier turn left over: writing must not prevent reading.
     pub(crate) fn go_on(&mut self, token: Token, cx: &mut Context) -> Fate {
+        let is_unread = std::mem::take(&mut self.is_unread);
         match self.flush(token, cx) {
-            fate @ (Fate::Keep | Fate::Again | Fate::HoldBack(_)) => {
-                self.read_besides(fate, token, cx)
-            }
+            fate @ Fate::End(_) => fate,
+            fate if is_unread => self.read_besides(fate, token, cx),
             fate => fate,
         }
     }
@@ -370,7 +376,7 @@ impl Connection {
                 open.flushed(flushed)
             }
             Phase::Closing { link, drained: false } => match link.flush(cx.writer) {
-                Flushed::Later | Flushed::HeldBack => Fate::Again,
+                Flushed::Later | Flushed::HeldBack => Fate::WriteAgain,
                 Flushed::Broken(_) => Fate::End(Ending::Closed),
                 Flushed::Blocked => Fate::Keep,
                 Flushed::Idle => self.half_close(token, cx),
@@ -379,13 +385,18 @@ impl Connection {
         }
     }
 
-    /// Writes what is queued if no caller has written since `departed` messages had left.
-    pub(crate) fn sweep(&mut self, departed: u64, token: Token, cx: &mut Context) -> Fate {
+    /// Whether callers have written since `departed` messages had left, and none of them waits for room: what
+    /// is queued may be held back once more.
+    pub(super) fn is_written_by_callers(&self, departed: u64) -> bool {
+        matches!(&self.phase, Phase::Open(Open { link, .. })
+            if link.send.departed().messages != departed && !link.send.is_awaited())
+    }
+
+    /// Holds back once more what is queued.
+    pub(super) fn hold_back(&mut self) -> Fate {
         match &mut self.phase {
-            Phase::Open(open) if open.link.send.departed().messages != departed => {
-                open.flushed(Flushed::HeldBack)
-            }
-            _ => self.flush(token, cx),
+            Phase::Open(open) => open.flushed(Flushed::HeldBack),
+            _ => Fate::Keep,
         }
     }
 

@@ -34,8 +34,8 @@
 //! |---|---|---|---|---|
 //! | the driver's lock | who leads | who would | itself | all |
 //! | state word: AT_WORK | the leader, before and after the poll; who makes a call | who posts | | all |
-//! | state word: POLLING | the leader, before it polls | who posts, or wakes a waiter | the fences in `about_to_poll` and `call` | `who_leads_while_it_waits_is_woken_from_the_poll`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
-//! | state word: AWAY | the leader, before it leaves or holds back a batch | who posts | the lock of what is pending | `what_is_posted_while_a_waiter_leads_and_leaves_is_taken`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
+//! | state word: POLLING | the leader, before it polls or holds back a batch | who posts, or wakes a waiter | the fences in `about_to_poll` and `call` | `who_leads_while_it_waits_is_woken_from_the_poll`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
+//! | state word: AWAY | the leader, before it leaves | who posts | the lock of what is pending | `what_is_posted_while_a_waiter_leads_and_leaves_is_taken` |
 //! | pending: commands | who posts | the leader | their lock | the same |
 //! | pending: followers | a thread that follows | a leader that leaves | their lock, and the driver's | `the_io_thread_leads_when_the_last_waiter_has_left` |
 //! | pending: `led`, `batches`, `backlog` | a waiter that leaves | the I/O thread that stands by | their lock | none: hints |
@@ -314,12 +314,8 @@ impl Leadership {
                 return true;
             }
             if let Some(pause) = driver.until_sweep() {
-                // Leave the senders the time to fill the batch. The poll would return for each event;
-                // while the leader is away, only a command ends the pause.
-                self.mailbox.state.away();
-                if self.mailbox.state.is_empty() {
-                    Parker::own().park(Some(pause));
-                }
+                // Leave the senders the time to fill the batch.
+                driver.await_sweep(pause);
                 driver.sweep();
             } else if self.take_woken()
                 && self.is_alone()

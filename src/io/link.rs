@@ -125,7 +125,7 @@ impl Link {
     /// Writes until the ring is empty, the kernel is full, or it was enough for one go. No thread waits for
     /// the write half: one that finds it taken leaves, and makes the driver check again.
     pub(super) fn flush(&self, writer: Writer) -> Flushed {
-        let Some(mut pen) = self.pen(writer) else { return Flushed::Later };
+        let Some(mut pen) = self.pen(writer) else { return self.left_to_another(writer) };
         let outcome = writing::write_out(&self.blocked, &mut pen);
         pen.put_down();
         outcome
@@ -134,6 +134,16 @@ impl Link {
     fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
         let (consumer, bodies) = (self.send.try_consumer()?, body::put_off());
         Some(LinkPen { link: self, consumer, bodies, writer, room: false, wrote: false })
+    }
+
+    /// What becomes of the remainder while another thread writes, which may be in a system call for long: the
+    /// driver looks again in its next sweep, or at once if anybody waits for room.
+    fn left_to_another(&self, writer: Writer) -> Flushed {
+        let can_wait = writer == Writer::Driver
+            && !self.send.is_awaited()
+            && !self.send.is_closed()
+            && tuning::CALLER_WRITES != FastPath::Never;
+        if can_wait { Flushed::HeldBack } else { Flushed::Later }
     }
 
     /// Whether so many messages have come during the last write that the next one should wait for more. Not if

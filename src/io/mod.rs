@@ -30,6 +30,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -81,7 +82,7 @@ use timers::{TimerKey, Timers};
 use crate::peer::EndpointId;
 use crate::pipe::Host;
 use crate::sync::{Arc, Weak};
-use crate::sys::Origin;
+use crate::sys::{self, Origin};
 
 /// Poll for at most this long. A longer time makes mio count milliseconds beyond 31 bits, and the poll then
 /// returns at once or not at all.
@@ -164,6 +165,8 @@ pub(crate) struct Driver {
     is_cut_short: bool,
     /// The last turn has found neither commands nor events.
     was_idle: bool,
+    /// The pause before the next turn has shown that the poll has nothing to report.
+    is_quiet: bool,
     stopped: bool,
     /// The process that made it.
     origin: Origin,
@@ -210,6 +213,7 @@ impl Driver {
             clock: None,
             is_cut_short: false,
             was_idle: false,
+            is_quiet: false,
             stopped: false,
             origin: Origin::now(),
         })
@@ -301,6 +305,10 @@ impl Driver {
         timeout: Option<Duration>,
         idle: impl FnOnce() -> bool,
     ) -> io::Result<()> {
+        if std::mem::take(&mut self.is_quiet) && timeout == Some(Duration::ZERO) {
+            self.events.clear();
+            return Ok(());
+        }
         let waits = self.ready.is_empty()
             && self.batching.is_empty()
             && !self.stopped
@@ -350,10 +358,25 @@ impl Driver {
         }
         let begin = Instant::now();
         let Some(held) = self.batching.begin_sweep(begin) else { return };
+        let mut in_vain = true;
         for (token, departed) in held {
-            self.drive(token, |connection, cx| connection.sweep(departed, token, cx));
+            let mut by_callers = false;
+            self.drive(token, |connection, cx| {
+                by_callers = connection.is_written_by_callers(departed);
+                if by_callers { connection.hold_back() } else { connection.flush(token, cx) }
+            });
+            in_vain &= by_callers;
         }
-        self.batching.end_sweep(begin, Instant::now());
+        self.batching.end_sweep(begin, Instant::now(), in_vain);
+    }
+
+    /// Waits for `pause`, or until something happens. Finer than the poll, which counts milliseconds.
+    pub(crate) fn await_sweep(&mut self, pause: Duration) {
+        if !pause.is_zero() && self.cx.mailbox.prepare_to_poll(|| true) {
+            self.is_quiet = !sys::wait_readable(self.poll.as_raw_fd(), pause);
+            self.cx.mailbox.is_at_work();
+            self.cx.mailbox.called.learn();
+        }
     }
 
     fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
@@ -559,4 +582,38 @@ impl Drop for Driver {
 /// The identity of a socket, as long as a reference to it is held, as by a timer.
 fn address(host: &Weak<dyn Host>) -> usize {
     host.as_ptr().cast::<()>().addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// As long as nothing happens.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_pause_ends_when_something_is_posted() {
+        let mut driver = Driver::new().unwrap();
+        let mailbox = Arc::clone(driver.mailbox());
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| mailbox.post(Command::Stop));
+            while !driver.is_stopped() {
+                driver.await_sweep(LONG);
+                driver.turn(Some(Duration::ZERO), || true).unwrap();
+            }
+        });
+        assert!(start.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_pause_that_nothing_ends_has_the_next_turn_poll_for_nothing() {
+        let mut driver = Driver::new().unwrap();
+        driver.await_sweep(Duration::from_micros(50));
+        assert!(driver.is_quiet);
+        driver.turn(Some(Duration::ZERO), || true).unwrap();
+        assert!(!driver.is_quiet, "once only");
+    }
 }

@@ -43,7 +43,8 @@ pub(super) enum Wrote {
 pub(super) enum Flushed {
     /// Everything is written, and the next push rings. After a single batch: the duty stays where it is.
     Idle,
-    /// So much has come while the driver wrote that a sender must be streaming: wait for a full batch.
+    /// A sender streams: so much has come while the driver wrote, or a caller is writing a batch itself. The
+    /// driver checks again in its next sweep.
     HeldBack,
     /// The kernel takes no more now.
     Blocked,

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crate::kit::{self, SOON, attached, conserved, detached, eventually, next_event};
@@ -16,7 +17,7 @@ use sinew::transport::{
 };
 use sinew::{
     AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions, Options,
-    Pair, PipeEventKind, Runtime, RuntimeError,
+    Pair, PipeEventKind, Pull, Push, Runtime, RuntimeError,
 };
 
 /// What goes wrong.
@@ -48,6 +49,8 @@ enum Fault {
     SmallBites,
     /// Harmless: every second read is interrupted.
     Interruptions,
+    /// Harmless: every write takes its time.
+    SlowWrites,
 }
 
 /// tcp under another name, with a fault that begins when the switch is turned.
@@ -58,11 +61,14 @@ struct Faulty {
     is_on: Arc<AtomicBool>,
     /// Streams made so far.
     streams: Arc<AtomicUsize>,
+    /// Reads that have found nothing.
+    reads_in_vain: Arc<AtomicUsize>,
 }
 
 impl Faulty {
     fn new(scheme: &'static str, fault: Fault) -> Self {
-        Self { scheme, fault, is_on: Arc::default(), streams: Arc::default() }
+        let (is_on, streams, reads_in_vain) = Default::default();
+        Self { scheme, fault, is_on, streams, reads_in_vain }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -189,7 +195,9 @@ impl Stream for FaultyStream {
         }
         let bite =
             if self.faulty.has(Fault::SmallBites) { buffer.len().min(7) } else { buffer.len() };
-        let read = self.inner.read(&mut buffer[..bite])?;
+        let read = self.inner.read(&mut buffer[..bite]).inspect_err(|_| {
+            self.faulty.reads_in_vain.fetch_add(1, Ordering::SeqCst);
+        })?;
         if self.faulty.has(Fault::ReadTooMuch) { Ok(buffer.len() + 1) } else { Ok(read) }
     }
 
@@ -200,6 +208,9 @@ impl Stream for FaultyStream {
         }
         if self.faulty.has(Fault::WriteInterrupted) {
             return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.faulty.has(Fault::SlowWrites) {
+            thread::sleep(Duration::from_millis(1));
         }
         let written = self.inner.write(slices)?;
         if self.faulty.has(Fault::WriteTooMuch) {
@@ -449,6 +460,29 @@ fn odd_streams_are_served_all_the_same() {
         scene.right.close().unwrap();
         eventually("the end is noticed", || scene.left.peers().is_empty());
     }
+}
+
+/// The I/O thread leaves a connection alone on which a caller is writing: it would turn in circles, and
+/// read each time what cannot be there.
+#[test]
+fn a_stream_that_callers_write_is_not_read_in_vain() {
+    const MESSAGES: usize = 300;
+    let (ears, mouths) = (Faulty::new("slow", Fault::None), Faulty::new("slow", Fault::SlowWrites));
+    let of = |faulty: &Faulty| Runtime::builder().transport(faulty.clone()).build().unwrap();
+    let (here, there) = (of(&ears), of(&mouths));
+    let pull = Pull::on(&here, Options::new()).unwrap();
+    let push = Push::on(&there, Options::new()).unwrap();
+    push.connect(pull.bind("slow://127.0.0.1:0").unwrap().url()).unwrap();
+    push.wait_for_peers(1, SOON).unwrap();
+    let before = mouths.reads_in_vain.load(Ordering::SeqCst);
+    mouths.is_on.store(true, Ordering::SeqCst);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..MESSAGES).for_each(|_| push.send(vec![7; 32 << 10]).unwrap()));
+        (0..MESSAGES).for_each(|_| drop(pull.recv_timeout(SOON).unwrap()));
+    });
+    let in_vain = mouths.reads_in_vain.load(Ordering::SeqCst) - before;
+    assert!(in_vain < 10, "{in_vain} reads, and nothing has come");
+    conserved(|| push.stats());
 }
 
 /// The one added last has the scheme, be it tcp; without it, the scheme means what it always does.

@@ -64,10 +64,12 @@ impl Driver {
             Fate::Keep => {}
             Fate::Stands => self.stands(token),
             Fate::Again => {
+                connection.is_unread = true;
                 // It may also have just become a pipe.
                 self.opened(token);
                 self.queue(token);
             }
+            Fate::WriteAgain => self.queue(token),
             Fate::Opened => self.opened(token),
             Fate::Offered(in_line) => self.lines.is_due(in_line.socket),
             Fate::HoldBack(departed) => {

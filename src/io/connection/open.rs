@@ -141,7 +141,7 @@ impl Open {
 
     pub(super) fn flushed(&mut self, flushed: Flushed) -> Fate {
         match flushed {
-            Flushed::Later => Fate::Again,
+            Flushed::Later => Fate::WriteAgain,
             Flushed::HeldBack => Fate::HoldBack(self.link.send.departed().messages),
             Flushed::Broken(error) => self.write_failed(error),
             Flushed::Idle | Flushed::Blocked => Fate::Keep,

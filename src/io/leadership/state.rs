@@ -317,12 +317,13 @@ mod loom_models {
             while !self.take() && !self.follow() {}
         }
 
-        /// The I/O thread holds back a batch: it is away, and there for who calls it by name.
+        /// As `Driver::await_sweep`, in which the I/O thread holds back a batch.
         fn hold_back(&self) {
-            self.state.away();
+            self.state.about_to_poll();
             if self.state.is_empty() {
                 thread::park();
             }
+            self.state.at_work();
         }
     }
 
