@@ -23,7 +23,7 @@
 //! trips before the clock starts; `hwm`, messages in each queue; `nodrop=1`, a PUB that waits for slow
 //! subscribers; `nodelay=0`, Nagle's algorithm; `io`, I/O threads in each process; `async=1`,
 //! tasks of an executor with `workers` threads instead of threads; `drive=1`, a task that turns the event
-//! loop in place of the I/O thread.
+//! loop in place of the I/O thread; `spin`, the microseconds that a call spins before it sleeps.
 //!
 //! Over tcp and ipc each end is a process of its own, over inproc a thread. The result is one line of
 //! JSON: `snd` and `rcv` are messages a second as the sender and the receiver see it, `p50` to `max` are

@@ -121,6 +121,9 @@ fn options(kind: Kind, task: &Task) -> Options {
     if let Some(on) = task.nodelay {
         options = options.tcp_nodelay(on);
     }
+    if let Some(micros) = task.spin {
+        options = options.spin(Duration::from_micros(micros));
+    }
     match kind {
         Kind::Pub if task.nodrop => options.overflow(Overflow::Wait),
         Kind::Sub if task.hwm.is_some() => options.sub_queue(task.hwm.unwrap_or_default()),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::results::{Comparison, Reached, Results, Run, median};
-use crate::table::{COLUMNS, Cell, Condition, Row, Value};
+use crate::table::{COLUMNS, Cell, Condition, NO_SPINNING, Row, Value};
 
 /// Between these lines of a page the comparisons stand.
 pub(crate) const BEGIN: &str = "<!-- made by benches/peers: begin -->";
@@ -23,7 +23,46 @@ pub(crate) fn comparisons(rows: &[Row], results: &Results) -> String {
             comparison_table(&mut text, &rows, condition, results);
         }
     }
+    spinning(&mut text, rows, results);
     text
+}
+
+/// What spinning gains and what it costs.
+fn spinning(text: &mut String, rows: &[Row], results: &Results) {
+    let mut lines = Vec::new();
+    for row in rows {
+        for condition in Condition::ALL {
+            let with = results.sinew(row, condition, row.way);
+            let without = results.sinew(row, condition, NO_SPINNING);
+            // Two rows of one cell compare one of its ways each.
+            if let (Some(with), Some(without)) = (with, without)
+                && row.way != "tasks"
+            {
+                let figure = |it: &Reached| median(&it.numbers()).map_or("–".to_owned(), number);
+                let cpu = |it: &Reached| it.cpu.map_or("–".to_owned(), number);
+                let fields = [
+                    row.label(),
+                    condition.name().to_owned(),
+                    figure(&with),
+                    figure(&without),
+                    cpu(&with),
+                    cpu(&without),
+                ];
+                lines.push(format!("| {} |", fields.join(" | ")));
+            }
+        }
+    }
+    if lines.is_empty() {
+        return;
+    }
+    line(text, "\n### What spinning costs\n");
+    line(
+        text,
+        "By default, and with `Options::spin(Duration::ZERO)`; processor time of both ends for a message.\n",
+    );
+    line(text, "| workload | condition | spinning | not | processor time spinning, µs | not, µs |");
+    line(text, "|---|---|---|---|---|---|");
+    line(text, &lines.join("\n"));
 }
 
 fn preface(text: &mut String, results: &Results) {

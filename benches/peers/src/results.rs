@@ -277,13 +277,18 @@ impl Results {
         median(&times.collect::<Vec<_>>())
     }
 
+    /// What sinew reached when it was used in one way, or in the best variety of it.
+    pub(crate) fn sinew(&self, row: &Row, condition: Condition, way: &str) -> Option<Reached> {
+        let is_meant = |run: &Run| run.lib == SINEW && is_way(run, way);
+        self.ranking(&row.cell, condition, row.value, is_meant).into_iter().next()
+    }
+
     /// Compares sinew with the best peer; fails with the reason why that cannot be done.
     pub(crate) fn compare(&self, row: &Row, condition: Condition) -> Result<Comparison, String> {
         let rank = |is_meant: &dyn Fn(&Run) -> bool| {
             self.ranking(&row.cell, condition, row.value, is_meant).into_iter()
         };
-        let sinew = rank(&|run| run.lib == SINEW && is_way(run, row.way)).next();
-        let sinew = sinew.ok_or("sinew has no result")?;
+        let sinew = self.sinew(row, condition, row.way).ok_or("sinew has no result")?;
         let is_peer = |run: &Run| match row.against {
             Some(peer) => run.lib == peer,
             None => run.lib != SINEW && run.lib != BARE,
@@ -342,8 +347,10 @@ impl Results {
 
 /// Whether it was run in this way, or in a variety of it.
 fn is_way(run: &Run, way: &str) -> bool {
-    let ran = run.entrant.split_once(", ").map_or("", |(_, way)| way);
-    ran.starts_with(way)
+    match run.entrant.split_once(", ") {
+        None => way.is_empty(),
+        Some((_, ran)) => !way.is_empty() && ran.starts_with(way),
+    }
 }
 
 /// The ratios of all rounds that both have.
@@ -442,6 +449,7 @@ mod tests {
         let runs = [
             ("sinew, threads", 0, 8.0, 0),
             ("sinew, tasks, 1 worker", 0, 12.0, 0),
+            ("sinew, no spinning", 0, 13.0, 0),
             ("zeromq, 1 worker", 0, 10.0, 0),
         ];
         let comparison =

@@ -17,6 +17,9 @@ pub(crate) const BARE: &str = "bare";
 pub(crate) const LIBRARIES: [&str; 9] =
     [SINEW, "nanomsg", "nng", "nng2", "libzmq", "rzmq", "zeromq", "omq", BARE];
 
+/// A way to use sinew that is no row's: it shows what spinning costs.
+pub(crate) const NO_SPINNING: &str = "no spinning";
+
 /// What the processors do when they have nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
@@ -236,9 +239,18 @@ impl Cell {
                 ("threads", &[]),
                 ("tasks", &["async=1"]),
                 ("tasks, 1 worker", &["async=1", "workers=1"]),
+                ("tasks, no I/O thread", &["async=1", "workers=1", "drive=1"]),
             ],
-            SINEW if self.metric == "lat" && self.transport == "inproc" => {
-                &[("threads", &[]), ("tasks", &["async=1", "workers=1"])]
+            SINEW if self.metric == "lat" && self.transport == "inproc" => &[
+                ("threads", &[]),
+                (NO_SPINNING, &["spin=0"]),
+                ("tasks", &["async=1", "workers=1"]),
+            ],
+            SINEW if matches!(self.metric, "lat" | "open") => {
+                &[("", &[]), (NO_SPINNING, &["spin=0"])]
+            }
+            SINEW if self.metric == "thr" && self.size == 64 => {
+                &[("", &[]), (NO_SPINNING, &["spin=0"])]
             }
             "rzmq" | "zeromq" if !self.is_still => &[("", &[]), ("1 worker", &["workers=1"])],
             "omq" if !self.is_still => &[
@@ -304,7 +316,7 @@ pub(crate) struct Row {
     pub(crate) title: &'static str,
     pub(crate) cell: Cell,
     pub(crate) value: Value,
-    /// How sinew is used: the beginning of the name of a way.
+    /// How sinew is used: the name of a way, or its beginning.
     pub(crate) way: &'static str,
     /// One peer, or `None`: the best of all.
     pub(crate) against: Option<&'static str>,

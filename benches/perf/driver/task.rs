@@ -5,7 +5,7 @@ use std::process::exit;
 
 const USAGE: &str = "usage: perf thr|lat|open|fan|fanin|conc|survey|subs|mem \
     pushpull|pubsub|pair|reqrep|survey URL SIZE COUNT \
-    [k=N hwm=N nodrop=1 rate=N warm=N nodelay=1 io=N async=1 workers=N drive=1]";
+    [k=N hwm=N nodrop=1 rate=N warm=N nodelay=1 io=N async=1 workers=N drive=1 spin=N]";
 
 /// The kinds of workloads; `main.rs` says what each one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,9 @@ pub(crate) struct Task {
     pub(crate) workers: Option<usize>,
     /// A task turns the event loop, if the library has such a thing.
     pub(crate) drive: bool,
+    /// How many microseconds a call spins before it sleeps, if the library has such a thing; `None`: as
+    /// the library has it.
+    pub(crate) spin: Option<u64>,
     /// This process is the far end.
     pub(crate) far: bool,
 }
@@ -151,6 +154,7 @@ impl Task {
             tasks: false,
             workers: None,
             drive: false,
+            spin: None,
             far: false,
         };
         options.iter().try_for_each(|option| task.set(option))?;
@@ -170,6 +174,7 @@ impl Task {
             "async" => self.tasks = value == "1",
             "workers" => self.workers = Some(number(value)?),
             "drive" => self.drive = value == "1",
+            "spin" => self.spin = Some(number(value)?),
             "end" => self.far = value == "far",
             _ => return Err(format!("no option {key}")),
         }
