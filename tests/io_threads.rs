@@ -12,14 +12,15 @@ use std::sync::{Barrier, Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
 
-use kit::sockets::{Receives, Sends};
+use kit::sockets::Listed;
 use kit::{
     Raw, RawListener, SOON, SetOnDrop, Transport, attached, conserved, descriptors, detached,
     eventually, header,
 };
+use sinew::role::{Receives, Sends};
 use sinew::{
-    ConnectError, DetachReason, EndpointOptions, OptionError, Options, Pair, Pair1, Pull, Push,
-    Rep, Req, Runtime, RuntimeError, Surveyor,
+    ConnectError, DetachReason, EndpointOptions, Message, OptionError, Options, Pair, Pair1, Pull,
+    Push, Rep, Req, Runtime, RuntimeError, Socket, Surveyor,
 };
 
 const PUSH: u8 = 0x50;
@@ -408,8 +409,8 @@ fn a_number_of_threads_that_cannot_be_is_refused() {
 /// whichever of them has the processor.
 #[test]
 fn a_pair_that_connects_anew_loses_nothing_to_the_order_of_threads() {
-    type Open<P> = fn(&Runtime, Options) -> Result<P, OptionError>;
-    fn check<P: Sends + Receives>(open: Open<P>, threads: usize) {
+    type Open<R> = fn(&Runtime, Options) -> Result<Socket<R>, OptionError>;
+    fn check<R: Listed + Sends + Receives<Item = Message>>(open: Open<R>, threads: usize) {
         for round in 0..kit::rounds(20) {
             let transport = Transport::STREAMS[round as usize % Transport::STREAMS.len()];
             let (there, here) = (runtime(threads), runtime(threads));
@@ -426,7 +427,7 @@ fn a_pair_that_connects_anew_loses_nothing_to_the_order_of_threads() {
             }
             for n in 0..120_u32 {
                 let message = pair.recv_timeout(SOON).unwrap();
-                let what = format!("{}, {threads} threads, {transport:?}, round {round}", P::NAME);
+                let what = format!("{}, {threads} threads, {transport:?}, round {round}", R::NAME);
                 assert_eq!(message, n.to_be_bytes(), "{what}");
             }
             conserved(|| pair.stats());

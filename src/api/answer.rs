@@ -147,7 +147,7 @@ impl<R: Answers> Socket<R, NoSend, CanRecv<Asked<R>>> {
     /// socket's timeouts. A context of a closed socket is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> Context<R> {
-        Context::new(&self.core)
+        Context::new(self)
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::poller::WatchRecv;
 use super::role::{Converses, Engine};
+use super::socket::Socket;
 #[cfg(feature = "futures")]
 use super::stream::RecvStream;
 use crate::error::{Closed, RecvError};
@@ -118,8 +119,22 @@ pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
 
 /// The calls of every context.
 impl<R: Converses> Context<R> {
-    /// Copies the timeouts of the socket; later changes of one do not reach the other.
-    pub(super) fn new(core: &Handle<R::Protocol>) -> Self {
+    /// Makes a context of a socket of any role that has them. Where the role is known, `socket.context()` is the
+    /// same, and its documentation says what a context of that role copies.
+    ///
+    /// ```
+    /// use sinew::role::Converses;
+    /// use sinew::{Context, Rep, Req, Socket};
+    ///
+    /// fn workers<R: Converses>(socket: &Socket<R>) -> [Context<R>; 4] {
+    ///     [(); 4].map(|()| Context::new(socket))
+    /// }
+    ///
+    /// let (asking, answering) = (workers(&Req::new()), workers(&Rep::new()));
+    /// # let _ = (asking, answering);
+    /// ```
+    pub fn new(socket: &Socket<R>) -> Self {
+        let core = &socket.core;
         let kept = R::open(core);
         let options = core.options();
         let shared = Shared {

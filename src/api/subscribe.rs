@@ -104,7 +104,7 @@ impl Sub {
     /// socket is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> SubContext {
-        Context::new(&self.core)
+        Context::new(self)
     }
 }
 

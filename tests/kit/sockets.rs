@@ -1,78 +1,44 @@
-//! Every kind of socket under one roof: lists of them, and what a test wants to know of each.
+//! Every role of a socket in one list, and what a test wants to know of each.
 //!
-//! What the calls of sockets have in common is in the library: a test over several is one over roles. The
-//! traits here have the same calls for tests whose parameter is the type of a socket or a context.
-//!
-//! `every_socket!(check)` is an array of `check::<Pair>`, `check::<raw::Pair>` and so on, to be given
-//! to [`one_by_one`] or [`at_once`]; likewise `every_sender!`, `every_receiver!` and
+//! A test over several sockets is a function over roles, `fn check<R: Listed>()`, and works with a
+//! `Socket<R>`. `every_socket!(check)` is an array of `check::<role::Pair>`, `check::<Raw<role::Pair>>` and so
+//! on, to be given to [`one_by_one`] or [`at_once`]; likewise `every_sender!`, `every_receiver!` and
 //! `every_conversant!`, those that have contexts.
 
 use std::fmt::Debug;
-use std::pin::Pin;
 use std::thread;
-use std::time::Duration;
 
-use sinew::role::{self, Raw, Role};
-use sinew::{
-    AnySocket, Asked, Closed, Message, OptionError, Options, RecvError, RepContext, ReqContext,
-    RespondentContext, SendError, SubContext, SurveyorContext,
-};
+use sinew::role::{Converses, Receives, Role, Sends};
+use sinew::{Context, Message, RecvError, SendError, Socket};
 
-type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+use super::{SOON, block_on};
 
-/// A socket by its type: how a test makes one, and what it wants to know of it. The calls that every socket
-/// has are those of [`AnySocket`].
-pub trait Socket: AnySocket + Clone + 'static {
+/// What a test wants to know of a socket, by its role.
+pub trait Listed: Role + Debug {
     const NAME: &'static str;
     /// What it announces, and what its peers must announce.
     const IDS: (u8, u8);
     /// The options that not every socket has and this one has.
     const OPTIONS: &'static [&'static str];
-
-    fn try_with(options: Options) -> Result<Self, OptionError>;
-
-    fn with(options: Options) -> Self {
-        Self::try_with(options).expect("good options")
-    }
-
-    fn new() -> Self {
-        Self::with(Options::new())
-    }
 }
 
-/// Four ways to send.
-pub trait Sends: Socket {
+/// What a test wants to know of a socket that sends.
+pub trait ListedSender: Listed + Sends {
     /// Whether a send with nobody there waits; otherwise it succeeds.
     const WAITS: bool;
-    fn send(&self, message: impl Into<Message>) -> Result<(), SendError>;
-    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError>;
-    fn send_timeout(&self, message: impl Into<Message>, timeout: Duration)
-    -> Result<(), SendError>;
-    fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>>;
-    /// `body` as a message that can be sent: raw sockets want a header.
-    fn message(body: &'static str) -> Message;
+    /// The header without which a raw socket refuses a message.
+    const HEADER: &'static [u8];
+
+    /// `body` as a message that can be sent.
+    fn message(body: &'static str) -> Message {
+        Message::from(body).with_header(Self::HEADER)
+    }
 }
 
-/// Four ways to receive; what comes is the message, with the right to answer given up.
-pub trait Receives: Send + Sync + 'static {
-    fn recv(&self) -> Result<Message, RecvError>;
-    fn try_recv(&self) -> Result<Message, RecvError>;
-    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError>;
-    fn recv_async(&self) -> Task<Result<Message, RecvError>>;
-}
-
-/// A socket with contexts.
-pub trait Converses: Socket {
-    type Context: Context;
-    fn context(&self) -> Self::Context;
-}
-
-/// What every context has.
-pub trait Context: Receives {
-    /// Does what must be done before a receive can wait.
-    fn begin(&self);
-    fn close(&self) -> Result<(), Closed>;
-    fn set_default_recv_timeout(&self, timeout: Duration);
+/// What a test wants to know of a socket with contexts.
+pub trait ListedConversant: Listed + Converses {
+    /// Does what must be done before a receive on a context can wait.
+    fn begin(context: &Context<Self>);
 }
 
 /// Runs tests one after the other.
@@ -89,12 +55,42 @@ pub fn at_once(tests: impl IntoIterator<Item = fn()>) {
     });
 }
 
+/// A call that waits, by name; `S` is a socket or a context.
+pub type Form<S, T> = (&'static str, fn(&S) -> T);
+
+/// The forms of a send that wait; the one with a timeout waits for `6 * SOON`.
+pub fn waiting_sends<R: ListedSender>() -> [Form<Socket<R>, Result<(), SendError>>; 3] {
+    [
+        ("send", |socket| socket.send(R::message("mine"))),
+        ("send_timeout", |socket| socket.send_timeout(R::message("mine"), 6 * SOON)),
+        ("send_async", |socket| block_on(socket.send_async(R::message("mine")))),
+    ]
+}
+
+/// The forms of a receive that wait; the one with a timeout waits for `6 * SOON`. What is received is dropped.
+pub fn waiting_recvs<R: Receives>() -> [Form<Socket<R>, Result<(), RecvError>>; 3] {
+    [
+        ("recv", |socket| socket.recv().map(drop)),
+        ("recv_timeout", |socket| socket.recv_timeout(6 * SOON).map(drop)),
+        ("recv_async", |socket| block_on(socket.recv_async()).map(drop)),
+    ]
+}
+
+/// The same of a context.
+pub fn waiting_context_recvs<R: Converses>() -> [Form<Context<R>, Result<(), RecvError>>; 3] {
+    [
+        ("recv", |context| context.recv().map(drop)),
+        ("recv_timeout", |context| context.recv_timeout(6 * SOON).map(drop)),
+        ("recv_async", |context| block_on(context.recv_async()).map(drop)),
+    ]
+}
+
 macro_rules! list {
-    ($list:ident: $($socket:ty,)*) => {
+    ($list:ident: $($role:ty,)*) => {
         #[allow(unused_macros, reason = "each test binary uses its own part")]
         macro_rules! $list {
             ($test:ident) => {
-                [$($test::<$socket>,)*]
+                [$($test::<$role>,)*]
             };
         }
         #[allow(unused_imports, reason = "each test binary uses its own part")]
@@ -102,250 +98,132 @@ macro_rules! list {
     };
 }
 
-/// What a test wants to know of a socket, by its role.
-pub trait Listed: Role + Debug {
-    const NAME: &'static str;
-    const IDS: (u8, u8);
-    const OPTIONS: &'static [&'static str];
-}
-
-impl<R: Listed> Socket for sinew::Socket<R> {
-    const NAME: &'static str = R::NAME;
-    const IDS: (u8, u8) = R::IDS;
-    const OPTIONS: &'static [&'static str] = R::OPTIONS;
-
-    fn try_with(options: Options) -> Result<Self, OptionError> {
-        Self::with_options(options)
-    }
-}
-
 macro_rules! sockets {
-    ($($socket:ty, $role:ty: $ids:expr, $options:expr;)*) => {
-        $(impl Listed for $role {
-            const NAME: &'static str = stringify!($socket);
+    (cooked { $($cooked:ident: $ids:expr, $options:expr;)* }
+     raw { $($raw:ident: $raw_ids:expr, $raw_options:expr;)* }) => {
+        $(impl Listed for sinew::role::$cooked {
+            const NAME: &'static str = stringify!($cooked);
             const IDS: (u8, u8) = $ids;
             const OPTIONS: &'static [&'static str] = &$options;
         })*
-        list!(every_socket: $($socket,)*);
+        $(impl Listed for sinew::role::Raw<sinew::role::$raw> {
+            const NAME: &'static str = concat!("raw ", stringify!($raw));
+            const IDS: (u8, u8) = $raw_ids;
+            const OPTIONS: &'static [&'static str] = &$raw_options;
+        })*
+        list! { every_socket:
+            $(sinew::role::$cooked,)*
+            $(sinew::role::Raw<sinew::role::$raw>,)*
+        }
+    };
+}
+
+macro_rules! senders {
+    (cooked { $($cooked:ident: $waits:expr;)* }
+     raw { $($raw:ident: $raw_waits:expr, $header:expr;)* }) => {
+        $(impl ListedSender for sinew::role::$cooked {
+            const WAITS: bool = $waits;
+            const HEADER: &'static [u8] = &[];
+        })*
+        $(impl ListedSender for sinew::role::Raw<sinew::role::$raw> {
+            const WAITS: bool = $raw_waits;
+            const HEADER: &'static [u8] = &$header;
+        })*
+        list! { every_sender:
+            $(sinew::role::$cooked,)*
+            $(sinew::role::Raw<sinew::role::$raw>,)*
+        }
+    };
+}
+
+macro_rules! receivers {
+    (cooked { $($cooked:ident,)* } raw { $($raw:ident,)* }) => {
+        list! { every_receiver:
+            $(sinew::role::$cooked,)*
+            $(sinew::role::Raw<sinew::role::$raw>,)*
+        }
+    };
+}
+
+macro_rules! conversants {
+    ($($role:ident: $begin:expr;)*) => {
+        $(impl ListedConversant for sinew::role::$role {
+            fn begin(context: &Context<Self>) {
+                let begin: fn(&Context<Self>) = $begin;
+                begin(context);
+            }
+        })*
+        list!(every_conversant: $(sinew::role::$role,)*);
     };
 }
 
 sockets! {
-    sinew::Pair, role::Pair: (0x10, 0x10), [];
-    sinew::Pair1, role::Pair1: (0x11, 0x11), ["ttl"];
-    sinew::PolyPair1, role::PolyPair1: (0x11, 0x11), ["ttl", "overflow", "recv_priority"];
-    sinew::Pub, role::Pub: (0x20, 0x21), ["overflow", "conflate"];
-    sinew::Sub, role::Sub: (0x21, 0x20), ["sub_queue", "sub_queue_bytes", "prefer_new", "conflate", "recv_priority"];
-    sinew::Req, role::Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];
-    sinew::Rep, role::Rep: (0x31, 0x30), ["ttl", "recv_priority"];
-    sinew::Push, role::Push: (0x50, 0x51), ["overflow", "send_priority"];
-    sinew::Pull, role::Pull: (0x51, 0x50), ["recv_priority"];
-    sinew::Surveyor, role::Surveyor: (0x62, 0x63), ["survey_deadline", "survey_storage", "overflow"];
-    sinew::Respondent, role::Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
-    sinew::Bus, role::Bus: (0x70, 0x70), ["overflow", "recv_priority"];
-    sinew::raw::Pair, Raw<role::Pair>: (0x10, 0x10), [];
-    sinew::raw::Pair1, Raw<role::Pair1>: (0x11, 0x11), ["ttl"];
-    sinew::raw::Pub, Raw<role::Pub>: (0x20, 0x21), ["overflow", "conflate"];
-    sinew::raw::Sub, Raw<role::Sub>: (0x21, 0x20), ["recv_priority"];
-    sinew::raw::Req, Raw<role::Req>: (0x30, 0x31), ["send_priority", "recv_priority"];
-    sinew::raw::Rep, Raw<role::Rep>: (0x31, 0x30), ["ttl", "recv_priority"];
-    sinew::raw::Push, Raw<role::Push>: (0x50, 0x51), ["overflow", "send_priority"];
-    sinew::raw::Pull, Raw<role::Pull>: (0x51, 0x50), ["recv_priority"];
-    sinew::raw::Surveyor, Raw<role::Surveyor>: (0x62, 0x63), ["overflow", "recv_priority"];
-    sinew::raw::Respondent, Raw<role::Respondent>: (0x63, 0x62), ["ttl", "recv_priority"];
-    sinew::raw::Bus, Raw<role::Bus>: (0x70, 0x70), ["overflow", "recv_priority"];
-}
-
-/// What a test wants to know of a socket that sends, by its role.
-pub trait ListedSender: Listed + role::Sends {
-    const WAITS: bool;
-    const HEADER: &'static [u8];
-}
-
-impl<R: ListedSender> Sends for sinew::Socket<R> {
-    const WAITS: bool = R::WAITS;
-
-    fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        Self::send(self, message)
+    cooked {
+        Pair: (0x10, 0x10), [];
+        Pair1: (0x11, 0x11), ["ttl"];
+        PolyPair1: (0x11, 0x11), ["ttl", "overflow", "recv_priority"];
+        Pub: (0x20, 0x21), ["overflow", "conflate"];
+        Sub: (0x21, 0x20), ["sub_queue", "sub_queue_bytes", "prefer_new", "conflate", "recv_priority"];
+        Req: (0x30, 0x31), ["resend_interval", "max_resends", "send_priority"];
+        Rep: (0x31, 0x30), ["ttl", "recv_priority"];
+        Push: (0x50, 0x51), ["overflow", "send_priority"];
+        Pull: (0x51, 0x50), ["recv_priority"];
+        Surveyor: (0x62, 0x63), ["survey_deadline", "survey_storage", "overflow"];
+        Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
+        Bus: (0x70, 0x70), ["overflow", "recv_priority"];
     }
-    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        Self::try_send(self, message)
+    raw {
+        Pair: (0x10, 0x10), [];
+        Pair1: (0x11, 0x11), ["ttl"];
+        Pub: (0x20, 0x21), ["overflow", "conflate"];
+        Sub: (0x21, 0x20), ["recv_priority"];
+        Req: (0x30, 0x31), ["send_priority", "recv_priority"];
+        Rep: (0x31, 0x30), ["ttl", "recv_priority"];
+        Push: (0x50, 0x51), ["overflow", "send_priority"];
+        Pull: (0x51, 0x50), ["recv_priority"];
+        Surveyor: (0x62, 0x63), ["overflow", "recv_priority"];
+        Respondent: (0x63, 0x62), ["ttl", "recv_priority"];
+        Bus: (0x70, 0x70), ["overflow", "recv_priority"];
     }
-    fn send_timeout(
-        &self,
-        message: impl Into<Message>,
-        timeout: Duration,
-    ) -> Result<(), SendError> {
-        Self::send_timeout(self, message, timeout)
-    }
-    fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>> {
-        Box::pin(Self::send_async(self, message.into()))
-    }
-    fn message(body: &'static str) -> Message {
-        Message::from(body).with_header(R::HEADER)
-    }
-}
-
-macro_rules! senders {
-    ($($socket:ty, $role:ty: $waits:expr, $header:expr;)*) => {
-        $(impl ListedSender for $role {
-            const WAITS: bool = $waits;
-            const HEADER: &'static [u8] = &$header;
-        })*
-        list!(every_sender: $($socket,)*);
-    };
 }
 
 const WAITS: bool = true;
 const SUCCEEDS: bool = false;
 
 senders! {
-    sinew::Pair, role::Pair: WAITS, [];
-    sinew::Pair1, role::Pair1: WAITS, [];
-    sinew::PolyPair1, role::PolyPair1: WAITS, [];
-    sinew::Push, role::Push: WAITS, [];
-    sinew::Pub, role::Pub: SUCCEEDS, [];
-    sinew::Bus, role::Bus: SUCCEEDS, [];
-    sinew::raw::Pair, Raw<role::Pair>: WAITS, [];
-    sinew::raw::Pair1, Raw<role::Pair1>: WAITS, [0, 0, 0, 1];
-    sinew::raw::Push, Raw<role::Push>: WAITS, [];
-    sinew::raw::Pub, Raw<role::Pub>: SUCCEEDS, [];
-    sinew::raw::Bus, Raw<role::Bus>: SUCCEEDS, [];
-    sinew::raw::Req, Raw<role::Req>: WAITS, [0x80, 0, 0, 1];
-    sinew::raw::Rep, Raw<role::Rep>: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
-    sinew::raw::Surveyor, Raw<role::Surveyor>: SUCCEEDS, [0x80, 0, 0, 1];
-    sinew::raw::Respondent, Raw<role::Respondent>: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
-}
-
-/// A survey whose answers nobody wants. It is not among the senders: it has no forms of a send.
-impl Sends for sinew::Surveyor {
-    const WAITS: bool = SUCCEEDS;
-
-    fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.survey(message).map(drop)
+    cooked {
+        Pair: WAITS;
+        Pair1: WAITS;
+        PolyPair1: WAITS;
+        Push: WAITS;
+        Pub: SUCCEEDS;
+        Bus: SUCCEEDS;
     }
-    fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        Sends::send(self, message)
-    }
-    fn send_timeout(&self, message: impl Into<Message>, _: Duration) -> Result<(), SendError> {
-        Sends::send(self, message)
-    }
-    fn send_async(&self, message: impl Into<Message>) -> Task<Result<(), SendError>> {
-        Box::pin(std::future::ready(Sends::send(self, message)))
-    }
-    fn message(body: &'static str) -> Message {
-        body.into()
+    raw {
+        Pair: WAITS, [];
+        Pair1: WAITS, [0, 0, 0, 1];
+        Push: WAITS, [];
+        Pub: SUCCEEDS, [];
+        Bus: SUCCEEDS, [];
+        Req: WAITS, [0x80, 0, 0, 1];
+        Rep: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
+        Surveyor: SUCCEEDS, [0x80, 0, 0, 1];
+        Respondent: SUCCEEDS, [0, 0, 0, 1, 0x80, 0, 0, 1];
     }
 }
 
-/// What is received, with the right to answer given up.
-pub trait Opened {
-    fn open(self) -> Message;
+receivers! {
+    cooked { Pair, Pair1, PolyPair1, Pull, Sub, Bus, Rep, Respondent, }
+    raw { Pair, Pair1, Pull, Sub, Bus, Req, Rep, Surveyor, Respondent, }
 }
 
-impl Opened for Message {
-    fn open(self) -> Message {
-        self
-    }
-}
-
-impl<R: role::Answers> Opened for Asked<R> {
-    fn open(self) -> Message {
-        self.into_message()
-    }
-}
-
-impl<R: role::Receives<Item: Opened>> Receives for sinew::Socket<R> {
-    fn recv(&self) -> Result<Message, RecvError> {
-        Self::recv(self).map(Opened::open)
-    }
-    fn try_recv(&self) -> Result<Message, RecvError> {
-        Self::try_recv(self).map(Opened::open)
-    }
-    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-        Self::recv_timeout(self, timeout).map(Opened::open)
-    }
-    fn recv_async(&self) -> Task<Result<Message, RecvError>> {
-        let receiving = Self::recv_async(self);
-        Box::pin(async move { receiving.await.map(Opened::open) })
-    }
-}
-
-impl<R: role::Converses> Receives for sinew::Context<R> {
-    fn recv(&self) -> Result<Message, RecvError> {
-        Self::recv(self)
-    }
-    fn try_recv(&self) -> Result<Message, RecvError> {
-        Self::try_recv(self)
-    }
-    fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
-        Self::recv_timeout(self, timeout)
-    }
-    fn recv_async(&self) -> Task<Result<Message, RecvError>> {
-        Box::pin(Self::recv_async(self))
-    }
-}
-
-list! { every_receiver:
-    sinew::Pair, sinew::Pair1, sinew::PolyPair1, sinew::Pull, sinew::Sub, sinew::Bus, sinew::Rep,
-    sinew::Respondent, sinew::raw::Pair, sinew::raw::Pair1, sinew::raw::Pull, sinew::raw::Sub,
-    sinew::raw::Bus, sinew::raw::Req, sinew::raw::Rep, sinew::raw::Surveyor, sinew::raw::Respondent,
-}
-
-macro_rules! contexts {
-    ($($socket:ty: $context:ty, $begin:expr;)*) => {
-        $(impl Converses for $socket {
-            type Context = $context;
-
-            fn context(&self) -> $context {
-                Self::context(self)
-            }
-        }
-
-        impl Context for $context {
-            fn begin(&self) {
-                let begin: fn(&Self) = $begin;
-                begin(self);
-            }
-            fn close(&self) -> Result<(), Closed> {
-                Self::close(self)
-            }
-            fn set_default_recv_timeout(&self, timeout: Duration) {
-                Self::set_default_recv_timeout(self, timeout);
-            }
-        })*
-        list!(every_conversant: $($socket,)*);
-    };
-}
-
-contexts! {
-    sinew::Req: ReqContext, |context| context.send("held").expect("it is open");
-    sinew::Rep: RepContext, |_| ();
-    sinew::Sub: SubContext, |context| context.subscribe("").expect("it is open");
-    sinew::Surveyor: SurveyorContext, |context| {
+conversants! {
+    Req: |context| context.send("held").expect("it is open");
+    Rep: |_| ();
+    Sub: |context| context.subscribe("").expect("it is open");
+    Surveyor: |context| {
         context.set_survey_deadline(None).expect("in range");
         context.send("anyone?").expect("it is open");
     };
-    sinew::Respondent: RespondentContext, |_| ();
-}
-
-/// A call that waits, by name.
-pub type Form<S, T> = (&'static str, fn(&S) -> T);
-
-/// The forms of a send that wait; the one with a timeout waits for `6 * SOON`.
-pub fn waiting_sends<S: Sends>() -> [Form<S, Result<(), SendError>>; 3] {
-    [
-        ("send", |socket| socket.send(S::message("mine"))),
-        ("send_timeout", |socket| socket.send_timeout(S::message("mine"), 6 * super::SOON)),
-        ("send_async", |socket| super::block_on(socket.send_async(S::message("mine")))),
-    ]
-}
-
-/// The forms of a receive that wait; the one with a timeout waits for `6 * SOON`.
-pub fn waiting_recvs<S: Receives>() -> [Form<S, Result<Message, RecvError>>; 3] {
-    [
-        ("recv", |socket| socket.recv()),
-        ("recv_timeout", |socket| socket.recv_timeout(6 * super::SOON)),
-        ("recv_async", |socket| super::block_on(socket.recv_async())),
-    ]
+    Respondent: |_| ();
 }

@@ -7,11 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::join;
-use crate::kit::sockets::{self, Context, Converses, Receives, every_conversant, one_by_one};
+use crate::kit::sockets::{self, ListedConversant, every_conversant, one_by_one};
 use crate::kit::{self, Raw, SOON, Transport, arrived, conserved};
+use sinew::role::{self, Converses};
 use sinew::{
-    Closed, DropReason, Options, Pub, RecvError, Rep, Req, Respondent, SendError, Sub, Surveyor,
-    UnsubscribeError,
+    Closed, Context, DropReason, Options, Pub, RecvError, Rep, Req, Respondent, SendError, Socket,
+    Sub, Surveyor, UnsubscribeError,
 };
 
 const REQ: u8 = 0x30;
@@ -109,13 +110,13 @@ fn closing_a_context_ends_its_calls_and_no_others() {
 /// C196.
 #[test]
 fn closing_the_socket_ends_the_calls_of_every_context() {
-    fn check<S: Converses>() {
+    fn check<R: ListedConversant>() {
         for _ in 0..20 {
-            let socket = S::with(Options::new());
-            let contexts = [(); 10].map(|()| socket.context());
-            contexts.iter().for_each(Context::begin);
+            let socket = Socket::<R>::with_options(Options::new()).unwrap();
+            let contexts = [(); 10].map(|()| Context::new(&socket));
+            contexts.iter().for_each(R::begin);
             thread::scope(|scope| {
-                let forms = sockets::waiting_recvs().into_iter().cycle();
+                let forms = sockets::waiting_context_recvs().into_iter().cycle();
                 let waiting: Vec<_> = contexts
                     .iter()
                     .zip(forms)
@@ -124,7 +125,7 @@ fn closing_the_socket_ends_the_calls_of_every_context() {
                 socket.close().unwrap();
                 for (name, thread) in waiting {
                     let outcome = thread.join().unwrap();
-                    assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", S::NAME);
+                    assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", R::NAME);
                 }
             });
             conserved(|| socket.stats());
@@ -156,22 +157,22 @@ fn a_closed_context_stays_closed() {
     check!(Surveyor::new());
     check!(Respondent::new());
 
-    fn receives_nothing<S: Converses>() {
-        let socket = S::with(Options::new());
-        let (closed, open) = (socket.context(), socket.context());
+    fn receives_nothing<R: ListedConversant>() {
+        let socket = Socket::<R>::with_options(Options::new()).unwrap();
+        let (closed, open) = (Context::new(&socket), Context::new(&socket));
         closed.close().unwrap();
-        assert_eq!(closed.close(), Err(Closed), "{}", S::NAME);
-        all_closed::<S>(&closed);
+        assert_eq!(closed.close(), Err(Closed), "{}", R::NAME);
+        all_closed::<R>(&closed);
         socket.close().unwrap();
-        for context in [open, socket.context()] {
-            all_closed::<S>(&context);
+        for context in [open, Context::new(&socket)] {
+            all_closed::<R>(&context);
         }
         conserved(|| socket.stats());
     }
-    fn all_closed<S: Converses>(context: &S::Context) {
-        assert_eq!(context.try_recv(), Err(RecvError::Closed), "{}", S::NAME);
-        for (name, recv) in sockets::waiting_recvs() {
-            assert_eq!(recv(context), Err(RecvError::Closed), "{} {name}", S::NAME);
+    fn all_closed<R: ListedConversant>(context: &Context<R>) {
+        assert_eq!(context.try_recv(), Err(RecvError::Closed), "{}", R::NAME);
+        for (name, recv) in sockets::waiting_context_recvs() {
+            assert_eq!(recv(context), Err(RecvError::Closed), "{} {name}", R::NAME);
         }
     }
     one_by_one(every_conversant!(receives_nothing));
@@ -303,18 +304,18 @@ fn timeouts_are_taken_from_the_socket_and_independent_afterwards() {
 /// C204: what every kind of context has.
 #[test]
 fn the_receive_timeout_of_a_context_is_its_own() {
-    fn check<S: Converses>() {
+    fn check<R: ListedConversant>() {
         let (short, long) = (Duration::from_millis(20), 6 * SOON);
-        let socket = S::with(Options::new().recv_timeout(short));
-        let (taken, set) = (socket.context(), socket.context());
+        let socket = Socket::<R>::with_options(Options::new().recv_timeout(short)).unwrap();
+        let (taken, set) = (Context::new(&socket), Context::new(&socket));
         socket.set_options(socket.options().recv_timeout(long)).unwrap();
-        let later = socket.context();
+        let later = Context::new(&socket);
         later.set_default_recv_timeout(short);
         set.set_default_recv_timeout(short / 2);
         for context in [&taken, &later, &set] {
-            context.begin();
+            R::begin(context);
             let start = Instant::now();
-            assert!(matches!(context.recv(), Err(RecvError::TimedOut(_))), "{}", S::NAME);
+            assert!(matches!(context.recv(), Err(RecvError::TimedOut(_))), "{}", R::NAME);
             assert!(start.elapsed() >= short / 2);
         }
         conserved(|| socket.stats());
@@ -358,10 +359,10 @@ fn closing_a_context_ends_a_send_to_a_stalled_peer() {
 /// C206.
 #[test]
 fn try_recv_with_nothing_there_would_block() {
-    fn check<S: Converses>() {
-        let context = S::with(Options::new()).context();
-        context.begin();
-        assert_eq!(context.try_recv(), Err(RecvError::WouldBlock), "{}", S::NAME);
+    fn check<R: ListedConversant>() {
+        let context = Context::new(&Socket::<R>::new());
+        R::begin(&context);
+        assert_eq!(context.try_recv(), Err(RecvError::WouldBlock), "{}", R::NAME);
     }
     one_by_one(every_conversant!(check));
 }
@@ -492,18 +493,22 @@ impl Wake for Woken {
 
 /// Ten calls wait on a context, then something happens that ends them all. Each is looked at only
 /// when it was woken.
-fn ends_all_calls<R: Receives>(receiver: R, happens: impl FnOnce(R), ends: RecvError) {
+fn ends_all_calls<R: Converses>(
+    context: Context<R>,
+    happens: impl FnOnce(Context<R>),
+    ends: RecvError,
+) {
     let mut tasks: Vec<_> = (0..10)
         .map(|_| {
             let woken = Arc::new(Woken::default());
-            (receiver.recv_async(), Arc::clone(&woken), Waker::from(woken))
+            (Box::pin(context.recv_async()), Arc::clone(&woken), Waker::from(woken))
         })
         .collect();
     for (task, _, waker) in &mut tasks {
         let polled = task.as_mut().poll(&mut std::task::Context::from_waker(waker));
         assert!(polled.is_pending());
     }
-    happens(receiver);
+    happens(context);
     while !tasks.is_empty() {
         let before = tasks.len();
         tasks.retain_mut(|(task, woken, waker)| {
@@ -521,13 +526,13 @@ fn ends_all_calls<R: Receives>(receiver: R, happens: impl FnOnce(R), ends: RecvE
 /// A wake that is passed on from call to call must not end at a context that has the number now.
 #[test]
 fn closing_a_context_ends_all_its_calls_though_its_number_is_taken_at_once() {
-    fn check<S: Converses>(socket: &S) {
-        let context = socket.context();
-        context.begin();
+    fn check<R: ListedConversant>(socket: &Socket<R>) {
+        let context = Context::new(socket);
+        R::begin(&context);
         let mut successor = None;
-        let happens = |context: S::Context| {
+        let happens = |context: Context<R>| {
             context.close().unwrap();
-            successor.insert(socket.context()).begin();
+            R::begin(successor.insert(Context::new(socket)));
         };
         ends_all_calls(context, happens, RecvError::Closed);
     }
@@ -541,7 +546,7 @@ fn closing_a_context_ends_all_its_calls_though_its_number_is_taken_at_once() {
 fn a_new_survey_cancels_all_calls_that_wait_for_the_old_one() {
     let surveyor = Surveyor::new();
     let context = surveyor.context();
-    context.begin();
+    role::Surveyor::begin(&context);
     let mut kept = None;
     let happens = |context: sinew::SurveyorContext| {
         context.send("and now?").unwrap();
@@ -611,13 +616,14 @@ fn ten_thousand_requests_are_outstanding_and_answered() {
 /// Semantics 12: for those that answer, who are served in the order of arrival.
 #[test]
 fn of_ten_thousand_answering_contexts_each_question_goes_to_one() {
-    fn check<S: Converses>(
-        socket: &S,
-        answer: fn(&S::Context, &str),
+    fn check<R: ListedConversant>(
+        socket: &Socket<R>,
+        answer: fn(&Context<R>, &str),
         mut ask: impl FnMut(&str) -> Box<dyn Fn() -> sinew::Message>,
     ) {
-        let contexts: Vec<_> = (0..MANY).map(|_| socket.context()).collect();
-        let mut waiting: Vec<_> = contexts.iter().map(|context| context.recv_async()).collect();
+        let contexts: Vec<_> = (0..MANY).map(|_| Context::new(socket)).collect();
+        let mut waiting: Vec<_> =
+            contexts.iter().map(|context| Box::pin(context.recv_async())).collect();
         for task in &mut waiting {
             assert!(kit::poll_once(task).is_none());
         }
@@ -625,7 +631,7 @@ fn of_ten_thousand_answering_contexts_each_question_goes_to_one() {
         let (some, others) = (100, waiting.split_off(100));
         for (n, (context, task)) in contexts.iter().zip(waiting).enumerate() {
             let answered = ask(&n.to_string());
-            assert_eq!(kit::block_on(task).unwrap(), n.to_string(), "{}", S::NAME);
+            assert_eq!(kit::block_on(task).unwrap(), n.to_string(), "{}", R::NAME);
             answer(context, &n.to_string());
             assert_eq!(answered(), n.to_string());
         }

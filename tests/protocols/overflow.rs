@@ -4,12 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::join;
-use crate::kit::sockets::{Receives, Sends, Socket, every_socket, one_by_one};
+use crate::kit::sockets::{Listed, every_socket, one_by_one};
 use crate::kit::{self, SOON, Transport, conserved, detached, eventually};
 use sinew::Overflow::{Disconnect, DropNewest, DropOldest, Wait};
+use sinew::role::{self, Receives, Role, Sends};
 use sinew::{
-    Bus, DetachReason, DropReason, Message, OptionError, Options, Overflow, Pair1, PolyPair1, Pub,
-    Pull, Push, RecvError, Respondent, SendError, Surveyor, raw,
+    DetachReason, DropReason, Message, OptionError, Options, Overflow, Pub, Pull, Push, Question,
+    RecvError, SendError, Socket, Surveyor, raw,
 };
 
 /// More than queues and kernel can take of a peer that does not read.
@@ -27,39 +28,75 @@ fn numbered(n: u32) -> Message {
     Message::from(body)
 }
 
-fn number(message: &Message) -> u32 {
-    u32::from_be_bytes(message[..4].try_into().expect("a numbered message"))
+fn number(received: &impl Body) -> u32 {
+    u32::from_be_bytes(received.body()[..4].try_into().expect("a numbered message"))
+}
+
+/// What is received: a message, or one with the right to answer it.
+trait Body {
+    fn body(&self) -> &[u8];
+}
+
+impl Body for Message {
+    fn body(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Body for Question {
+    fn body(&self) -> &[u8] {
+        self.message()
+    }
+}
+
+/// How a socket of role `S` sends: a survey is not among the forms of `send`.
+type Give<S> = fn(&Socket<S>, Message) -> Result<(), SendError>;
+
+fn send_now<S: Sends>(socket: &Socket<S>, message: Message) -> Result<(), SendError> {
+    socket.try_send(message)
+}
+
+fn send<S: Sends>(socket: &Socket<S>, message: Message) -> Result<(), SendError> {
+    socket.send(message)
+}
+
+fn survey(surveyor: &Surveyor, message: Message) -> Result<(), SendError> {
+    surveyor.survey(message).map(drop)
 }
 
 /// Floods a peer that does not read, and yields how many messages it was sent, and the numbers of what
 /// it got in the end.
-fn flood<S: Sends, R: Socket + Receives>(
+fn flood<S: Listed, R: Receives<Item: Body>>(
     choice: Overflow,
+    give: Give<S>,
     transport: Transport,
 ) -> (u32, Vec<u32>) {
-    let (sender, receiver) = (S::with(narrow().overflow(choice)), R::with(narrow()));
+    let (sender, receiver) = (
+        Socket::<S>::with_options(narrow().overflow(choice)).unwrap(),
+        Socket::<R>::with_options(narrow()).unwrap(),
+    );
     let _joined = join!(sender, receiver, transport);
     let dropped = || sender.stats().drops(DropReason::SendQueueFull);
     let mut sent = 0;
     // While the I/O thread is at a write nothing old is dropped, and it may be held up there for the
     // whole flood.
     while sent < FLOOD || dropped() == 0 {
-        sender.try_send(numbered(sent)).expect("it never waits");
+        give(&sender, numbered(sent)).expect("it never waits");
         sent += 1;
     }
     let dropped = dropped();
     assert_eq!(sender.stats().messages_sent, u64::from(sent));
     // A PUSH would have given it to any other peer: there is no one to blame.
-    let blamed = if S::IDS.0 == Push::IDS.0 { 0 } else { dropped };
+    let blamed = if S::IDS.0 == role::Push::IDS.0 { 0 } else { dropped };
     assert_eq!(sender.peers()[0].drops(DropReason::SendQueueFull), blamed);
     assert_eq!(sender.peers()[0].dropped().map(|(_, count)| count).sum::<u64>(), blamed);
 
     let got: Vec<u32> = (0..u64::from(sent) - dropped)
         .map(|_| number(&receiver.recv_timeout(SOON).unwrap()))
         .collect();
-    assert_eq!(receiver.try_recv().unwrap_err(), RecvError::WouldBlock);
+    assert_eq!(receiver.try_recv().map(drop).unwrap_err(), RecvError::WouldBlock);
     assert!(got.is_sorted_by(|a, b| a < b), "{got:?}");
-    sender.send_timeout(numbered(sent), SOON).unwrap();
+    give(&sender, numbered(sent)).unwrap();
     assert_eq!(number(&receiver.recv_timeout(SOON).unwrap()), sent, "later traffic works");
     assert_eq!(sender.stats().drops(DropReason::SendQueueFull), dropped);
     conserved(|| sender.stats());
@@ -70,35 +107,35 @@ fn flood<S: Sends, R: Socket + Receives>(
 /// C131.
 #[test]
 fn dropping_the_newest_keeps_what_came_first() {
-    fn check<S: Sends, R: Socket + Receives>() {
+    fn check<S: Listed, R: Receives<Item: Body>>(give: Give<S>) {
         for transport in Transport::ALL {
-            let (_, got) = flood::<S, R>(DropNewest, transport);
+            let (_, got) = flood::<S, R>(DropNewest, give, transport);
             assert_eq!(got[..4], [0, 1, 2, 3], "as many as the send queue holds");
         }
     }
-    check::<Push, Pull>();
-    check::<Bus, Bus>();
-    check::<Pub, raw::Sub>();
-    check::<Surveyor, Respondent>();
+    check::<role::Push, role::Pull>(send_now);
+    check::<role::Bus, role::Bus>(send_now);
+    check::<role::Pub, role::Raw<role::Sub>>(send_now);
+    check::<role::Surveyor, role::Respondent>(survey);
 }
 
 /// C154.
 #[test]
 fn dropping_the_oldest_keeps_what_came_last() {
-    fn check<S: Sends, R: Socket + Receives>() {
+    fn check<S: Listed, R: Receives<Item: Body>>(give: Give<S>) {
         for transport in Transport::ALL {
             // Not if the I/O thread was at a write when the flood ended: nothing old is dropped then.
             let keeps_newest = (0..5).any(|_| {
-                let (sent, got) = flood::<S, R>(DropOldest, transport);
+                let (sent, got) = flood::<S, R>(DropOldest, give, transport);
                 let newest: Vec<u32> = (sent - 3..sent).collect();
                 got[got.len() - 3..] == newest // the fourth in the queue is half written
             });
             assert!(keeps_newest, "{transport:?}");
         }
     }
-    check::<Bus, Bus>();
-    check::<Pub, raw::Sub>();
-    check::<Surveyor, Respondent>();
+    check::<role::Bus, role::Bus>(send_now);
+    check::<role::Pub, role::Raw<role::Sub>>(send_now);
+    check::<role::Surveyor, role::Respondent>(survey);
 }
 
 /// C041, C115.
@@ -217,9 +254,13 @@ fn several_senders_wait_for_the_same_subscribers() {
 }
 
 /// The slow peer is cut off, comes back, and is served again.
-fn cut_off<S: Sends, R: Socket + Receives>(sender_listens: bool, transport: Transport) {
-    let sender = S::with(narrow().overflow(Disconnect));
-    let receiver = R::with(narrow());
+fn cut_off<S: Listed, R: Receives<Item: Body>>(
+    give: Give<S>,
+    sender_listens: bool,
+    transport: Transport,
+) {
+    let sender = Socket::<S>::with_options(narrow().overflow(Disconnect)).unwrap();
+    let receiver = Socket::<R>::with_options(narrow()).unwrap();
     let _joined = if sender_listens {
         join!(sender, receiver, transport)
     } else {
@@ -227,7 +268,7 @@ fn cut_off<S: Sends, R: Socket + Receives>(sender_listens: bool, transport: Tran
     };
     let events = sender.events();
     let sent = (0..FLOOD).take_while(|&n| {
-        sender.try_send(numbered(n)).expect("it never waits");
+        give(&sender, numbered(n)).expect("it never waits");
         sender.stats().drops(DropReason::SendQueueFull) == 0
     });
     let sent = sent.count() as u32;
@@ -242,7 +283,7 @@ fn cut_off<S: Sends, R: Socket + Receives>(sender_listens: bool, transport: Tran
         got.extend(receiver.try_recv().iter().map(number));
         !sender.peers().is_empty()
     });
-    sender.send_timeout(numbered(FLOOD), SOON).unwrap();
+    give(&sender, numbered(FLOOD)).unwrap();
     while got.last() != Some(&FLOOD) {
         got.push(number(&receiver.recv_timeout(SOON).unwrap()));
     }
@@ -256,9 +297,9 @@ fn cut_off<S: Sends, R: Socket + Receives>(sender_listens: bool, transport: Tran
 fn a_peer_that_is_too_slow_is_disconnected_and_comes_back() {
     for transport in Transport::ALL {
         for sender_listens in [true, false] {
-            cut_off::<Bus, Bus>(sender_listens, transport);
-            cut_off::<Pub, raw::Sub>(sender_listens, transport);
-            cut_off::<Surveyor, Respondent>(sender_listens, transport);
+            cut_off::<role::Bus, role::Bus>(send_now, sender_listens, transport);
+            cut_off::<role::Pub, role::Raw<role::Sub>>(send_now, sender_listens, transport);
+            cut_off::<role::Surveyor, role::Respondent>(survey, sender_listens, transport);
         }
     }
 }
@@ -289,14 +330,17 @@ fn a_slow_peer_costs_the_others_nothing() {
 /// Whoever closes first, and whatever is on its way then.
 #[test]
 fn closing_in_the_middle_of_a_flood_leaves_nothing_uncounted() {
-    fn check<S: Sends, R: Socket + Receives>() {
+    fn check<S: Role, R: Receives<Item: Body>>(give: Give<S>) {
         for transport in Transport::ALL {
             for sender_first in [true, false] {
                 let roomy = || Options::new().send_queue_bytes(8 << 20).recv_queue_bytes(8 << 20);
-                let (sender, receiver) = (S::with(roomy()), R::with(roomy()));
+                let (sender, receiver) = (
+                    Socket::<S>::with_options(roomy()).unwrap(),
+                    Socket::<R>::with_options(roomy()).unwrap(),
+                );
                 let _joined = join!(sender, receiver, transport);
                 for n in 0..100 {
-                    sender.send(numbered(n)).unwrap();
+                    give(&sender, numbered(n)).unwrap();
                 }
                 assert_eq!(number(&receiver.recv_timeout(SOON).unwrap()), 0);
                 if sender_first {
@@ -326,12 +370,12 @@ fn closing_in_the_middle_of_a_flood_leaves_nothing_uncounted() {
             }
         }
     }
-    check::<Push, Pull>();
-    check::<Bus, Bus>();
-    check::<Pub, raw::Sub>();
-    check::<Surveyor, Respondent>();
-    check::<PolyPair1, Pair1>();
-    check::<Pair1, PolyPair1>();
+    check::<role::Push, role::Pull>(send);
+    check::<role::Bus, role::Bus>(send);
+    check::<role::Pub, role::Raw<role::Sub>>(send);
+    check::<role::Surveyor, role::Respondent>(survey);
+    check::<role::PolyPair1, role::Pair1>(send);
+    check::<role::Pair1, role::PolyPair1>(send);
 }
 
 #[test]
@@ -347,9 +391,9 @@ fn a_change_of_mind_holds_for_what_is_sent_later() {
 }
 
 /// The default comes first.
-fn choices<S: Socket>() -> &'static [Overflow] {
-    match S::IDS.0 {
-        0x11 if S::NAME == PolyPair1::NAME => &[DropNewest, Wait],
+fn choices<R: Listed>() -> &'static [Overflow] {
+    match R::IDS.0 {
+        0x11 if R::NAME == role::PolyPair1::NAME => &[DropNewest, Wait],
         0x50 => &[Wait, DropNewest],
         0x20 => &[DropOldest, DropNewest, Disconnect, Wait],
         0x62 | 0x70 => &[DropNewest, DropOldest, Disconnect],
@@ -360,12 +404,12 @@ fn choices<S: Socket>() -> &'static [Overflow] {
 /// C299, C300.
 #[test]
 fn every_socket_takes_the_choices_it_has_and_no_others() {
-    fn check<S: Socket>() {
-        let allowed = choices::<S>();
-        assert_eq!(S::new().options().settings().overflow, allowed.first().copied());
+    fn check<R: Listed>() {
+        let allowed = choices::<R>();
+        assert_eq!(Socket::<R>::new().options().settings().overflow, allowed.first().copied());
         for choice in [Wait, DropNewest, DropOldest, Disconnect] {
-            let made = S::try_with(Options::new().overflow(choice));
-            let set = S::new().set_options(Options::new().overflow(choice));
+            let made = Socket::<R>::with_options(Options::new().overflow(choice));
+            let set = Socket::<R>::new().set_options(Options::new().overflow(choice));
             assert_eq!(made.as_ref().err(), set.as_ref().err());
             match made {
                 Ok(socket) => assert_eq!(socket.options().settings().overflow, Some(choice)),
@@ -378,7 +422,7 @@ fn every_socket_takes_the_choices_it_has_and_no_others() {
                 }
                 Err(other) => panic!("{other}"),
             }
-            assert_eq!(set.is_ok(), allowed.contains(&choice), "{:x} {choice:?}", S::IDS.0);
+            assert_eq!(set.is_ok(), allowed.contains(&choice), "{:x} {choice:?}", R::IDS.0);
         }
     }
     one_by_one(every_socket!(check));

@@ -4,39 +4,40 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::join;
-use crate::kit::sockets::{Receives, Sends, Socket};
+use crate::kit::sockets::Listed;
 use crate::kit::{self, QUIET, Raw, RawListener, SOON, Transport, conserved, eventually};
+use sinew::role::{self, Receives, Sends};
 use sinew::{
-    AttemptError, ConnectError, DetachReason, Options, Pair, Pair1, ProtocolId, RecvError,
-    SendError, raw,
+    AttemptError, ConnectError, DetachReason, Message, Options, Pair, ProtocolId, RecvError,
+    SendError, Socket,
 };
 
 /// Runs a generic test for every kind of PAIR that sends without a header.
 macro_rules! for_every_pair {
     ($test:ident) => {
-        $test::<Pair>();
-        $test::<raw::Pair>();
-        $test::<Pair1>();
+        $test::<role::Pair>();
+        $test::<role::Raw<role::Pair>>();
+        $test::<role::Pair1>();
     };
 }
 
 /// How many bytes of header a PAIR puts before the body.
-fn header_length<P: Socket>() -> usize {
-    if P::IDS.0 == Pair1::IDS.0 { 4 } else { 0 }
+fn header_length<R: Listed>() -> usize {
+    if R::IDS.0 == role::Pair1::IDS.0 { 4 } else { 0 }
 }
 
 /// A socket with queues of `messages` messages and 64 KiB.
-fn narrow<P: Socket>(messages: usize) -> P {
+fn narrow<R: Listed>(messages: usize) -> Socket<R> {
     let options = Options::new()
         .send_queue(messages)
         .recv_queue(messages)
         .send_queue_bytes(1 << 16)
         .recv_queue_bytes(1 << 16);
-    P::with(options)
+    Socket::<R>::with_options(options).unwrap()
 }
 
 /// Sends numbered messages until there has been no room for a while; says how many were taken.
-fn fill<P: Sends>(pair: &P, size: usize) -> u32 {
+fn fill<R: Sends>(pair: &Socket<R>, size: usize) -> u32 {
     for n in 0u32.. {
         let mut body = vec![0; size];
         body[..4].copy_from_slice(&n.to_be_bytes());
@@ -52,9 +53,9 @@ fn fill<P: Sends>(pair: &P, size: usize) -> u32 {
 /// C036, C046.
 #[test]
 fn messages_go_both_ways() {
-    fn check<P: Sends + Receives>() {
+    fn check<R: Sends + Receives<Item = Message>>() {
         for transport in Transport::ALL {
-            let (left, right) = (P::new(), P::new());
+            let (left, right) = (Socket::<R>::new(), Socket::<R>::new());
             let _joined = join!(left, right, transport);
             left.send("ping").unwrap();
             assert_eq!(right.recv_timeout(SOON).unwrap(), "ping");
@@ -83,8 +84,8 @@ fn a_send_without_a_peer_times_out_and_gives_the_message_back() {
 /// C038, C042, C053.
 #[test]
 fn a_socket_without_a_peer_queues_nothing() {
-    fn check<P: Sends + Receives>() {
-        let pair: P = narrow(1);
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
+        let pair: Socket<R> = narrow(1);
         assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
         assert_eq!(pair.stats().messages_sent, 0);
         conserved(|| pair.stats());
@@ -95,17 +96,17 @@ fn a_socket_without_a_peer_queues_nothing() {
 /// C042, C053.
 #[test]
 fn a_peer_that_does_not_read_fills_pipe_and_kernel_and_no_more() {
-    fn check<P: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let pair: P = narrow(1);
+            let pair: Socket<R> = narrow(1);
             let address = transport.address();
             let endpoint = pair.bind(&address.url).unwrap();
-            let mut peer = Raw::greet(&endpoint.url(), P::IDS.1, P::IDS.0);
+            let mut peer = Raw::greet(&endpoint.url(), R::IDS.1, R::IDS.0);
             pair.wait_for_peers(1, SOON).unwrap();
             let taken = fill(&pair, 50_000);
             assert!(taken > 0);
             assert!(matches!(pair.try_send("x"), Err(SendError::WouldBlock(_))));
-            let mut next = || peer.read_frame().split_off(header_length::<P>());
+            let mut next = || peer.read_frame().split_off(header_length::<R>());
             for n in 0..taken {
                 assert_eq!(next()[..4], n.to_be_bytes());
             }
@@ -120,15 +121,15 @@ fn a_peer_that_does_not_read_fills_pipe_and_kernel_and_no_more() {
 /// C039, C040, C052.
 #[test]
 fn a_second_peer_waits_until_the_first_has_gone() {
-    fn check<P: Sends + Receives>() {
+    fn check<R: Sends + Receives<Item = Message>>() {
         for transport in Transport::ALL {
             let quick = || {
                 let retry = Duration::from_millis(10);
-                P::with(Options::new().reconnect_interval(retry))
+                Socket::<R>::with_options(Options::new().reconnect_interval(retry)).unwrap()
             };
-            let (server, first, second) = (P::new(), quick(), quick());
+            let (server, first, second) = (Socket::<R>::new(), quick(), quick());
             let (_address, endpoint) = join!(server, first, transport);
-            second.connect(&endpoint.url()).unwrap();
+            second.connect(endpoint.url()).unwrap();
             eventually("the second is turned away", || server.stats().rejected_pipes > 0);
             for _ in 0..100 {
                 server.send("to the first").unwrap();
@@ -156,9 +157,9 @@ fn a_second_peer_waits_until_the_first_has_gone() {
 /// C041, C053.
 #[test]
 fn a_slow_receiver_holds_the_sender_up_and_loses_nothing() {
-    fn check<P: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         for transport in Transport::ALL {
-            let (sender, receiver) = (narrow::<P>(4), narrow::<P>(4));
+            let (sender, receiver) = (narrow::<R>(4), narrow::<R>(4));
             let _joined = join!(sender, receiver, transport);
             let taken = fill(&sender, 10_000);
             for n in 0..taken {
@@ -176,9 +177,9 @@ fn a_slow_receiver_holds_the_sender_up_and_loses_nothing() {
 /// C043, C053. Inside the process, where no kernel has buffers of its own.
 #[test]
 fn a_deeper_receive_queue_takes_more() {
-    fn check<P: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         let taken = [2, 32].map(|depth| {
-            let (sender, receiver) = (narrow::<P>(2), narrow::<P>(depth));
+            let (sender, receiver) = (narrow::<R>(2), narrow::<R>(depth));
             let _joined = join!(sender, receiver, Transport::Inproc);
             fill(&sender, 4)
         });
@@ -228,7 +229,7 @@ fn pairs_on_different_names_are_independent() {
 fn two_threads_play_ping_pong() {
     const ROUNDS: u32 = 10_000;
     for transport in Transport::ALL {
-        let (left, right) = (narrow::<Pair>(1), narrow::<Pair>(1));
+        let (left, right) = (narrow::<role::Pair>(1), narrow::<role::Pair>(1));
         let _joined = join!(left, right, transport);
         let player = thread::spawn({
             let right = right.clone();
@@ -254,7 +255,7 @@ fn two_threads_play_ping_pong() {
 fn a_blocked_sender_does_not_stop_the_receiver() {
     const MESSAGES: u32 = 10_000;
     for transport in Transport::ALL {
-        let (left, right) = (narrow::<Pair>(1), narrow::<Pair>(1));
+        let (left, right) = (narrow::<role::Pair>(1), narrow::<role::Pair>(1));
         let _joined = join!(left, right, transport);
         thread::scope(|scope| {
             for pair in [&left, &right] {

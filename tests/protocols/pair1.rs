@@ -4,18 +4,19 @@ use std::thread;
 use std::time::Duration;
 
 use crate::join;
-use crate::kit::sockets::{Receives, Sends, Socket};
+use crate::kit::sockets::Listed;
 use crate::kit::{self, Address, Raw, SOON, Transport, conserved, eventually};
+use sinew::role::{self, Receives, Sends};
 use sinew::{
     AttemptError, ConnectError, DropReason, EndpointOptions, HeaderError, Message, OptionError,
-    Options, Overflow, Pair, Pair1, PipeId, PolyPair1, RecvError, SendError, raw,
+    Options, Overflow, Pair1, PipeId, PolyPair1, RecvError, SendError, Socket, raw,
 };
 
 const PAIR1: u8 = 0x11;
 
 /// A bound socket and a peer that is nothing but bytes.
-fn with_raw_peer<S: Socket>(transport: Transport, options: Options) -> (S, Raw, Address) {
-    let socket = S::with(options);
+fn with_raw_peer<R: Listed>(transport: Transport, options: Options) -> (Socket<R>, Raw, Address) {
+    let socket = Socket::<R>::with_options(options).unwrap();
     let address = transport.address();
     let url = socket.bind(&address.url).unwrap().url();
     let peer = Raw::greet(&url, PAIR1, PAIR1);
@@ -43,9 +44,9 @@ fn hub(transport: Transport, spokes: usize) -> (PolyPair1, Vec<(Pair1, PipeId)>,
 /// C046, E15, D6.
 #[test]
 fn a_message_leaves_with_one_hop_counted() {
-    fn check<S: Sends>() {
+    fn check<R: Listed + Sends>() {
         for transport in Transport::STREAMS {
-            let (pair, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            let (pair, mut peer, _address) = with_raw_peer::<R>(transport, Options::new());
             pair.send("x").unwrap();
             assert_eq!(peer.read_frame(), b"\0\0\0\x01x");
             pair.send("").unwrap();
@@ -53,16 +54,16 @@ fn a_message_leaves_with_one_hop_counted() {
             conserved(|| pair.stats());
         }
     }
-    check::<Pair1>();
-    check::<PolyPair1>();
+    check::<role::Pair1>();
+    check::<role::PolyPair1>();
 }
 
 /// C047, C048, C049: what is wrong is dropped and counted, the pipe and what follows stay.
 #[test]
 fn only_what_has_a_good_hop_count_is_received() {
-    fn check<S: Socket + Receives>() {
+    fn check<R: Listed + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let (pair, mut peer, _address) = with_raw_peer::<S>(transport, Options::new().ttl(4));
+            let (pair, mut peer, _address) = with_raw_peer::<R>(transport, Options::new().ttl(4));
             let sent: [(&[u8], &str); 9] = [
                 (b"\0\0\0\0", "none, as mangos sends it"),
                 (b"\0\0\0\x01", "one"),
@@ -86,16 +87,17 @@ fn only_what_has_a_good_hop_count_is_received() {
             }
         }
     }
-    check::<Pair1>();
-    check::<PolyPair1>();
-    check::<raw::Pair1>();
+    check::<role::Pair1>();
+    check::<role::PolyPair1>();
+    check::<role::Raw<role::Pair1>>();
 }
 
 /// C050, C220: the header is the word as it came, and grows by one on its way out.
 #[test]
 fn a_raw_socket_sees_the_hops_and_adds_its_own() {
     for transport in Transport::STREAMS {
-        let (pair, mut peer, _address) = with_raw_peer::<raw::Pair1>(transport, Options::new());
+        let (pair, mut peer, _address) =
+            with_raw_peer::<role::Raw<role::Pair1>>(transport, Options::new());
         peer.send_frame(b"\0\0\0\x02body");
         let message = pair.recv_timeout(SOON).unwrap();
         assert_eq!((&message.header()[..], &message[..]), (&b"\0\0\0\x02"[..], &b"body"[..]));
@@ -125,7 +127,8 @@ fn a_raw_socket_talks_to_a_cooked_one() {
 #[test]
 fn a_raw_socket_refuses_what_is_no_hop_count() {
     for transport in Transport::STREAMS {
-        let (pair, mut peer, _address) = with_raw_peer::<raw::Pair1>(transport, Options::new());
+        let (pair, mut peer, _address) =
+            with_raw_peer::<role::Raw<role::Pair1>>(transport, Options::new());
         let refused: [&'static [u8]; 7] = [
             b"",
             b"\0\0\x01",
@@ -151,11 +154,11 @@ fn a_raw_socket_refuses_what_is_no_hop_count() {
 /// C054.
 #[test]
 fn pair_v1_has_a_hop_limit_and_pair_v0_has_none() {
-    fn check<S: Socket>() {
-        assert_eq!(S::new().options().settings().ttl, 8);
+    fn check<R: Listed>() {
+        assert_eq!(Socket::<R>::new().options().settings().ttl, 8);
         for ttl in [0, 1, 2, 255, 256, u16::MAX] {
-            let made = S::try_with(Options::new().ttl(ttl));
-            if S::IDS.0 != PAIR1 {
+            let made = Socket::<R>::with_options(Options::new().ttl(ttl));
+            if R::IDS.0 != PAIR1 {
                 assert!(matches!(made, Err(OptionError::NoSuchOption { option: "ttl", .. })));
             } else if (1..=255).contains(&ttl) {
                 assert_eq!(u16::from(made.unwrap().options().settings().ttl), ttl);
@@ -165,18 +168,18 @@ fn pair_v1_has_a_hop_limit_and_pair_v0_has_none() {
             }
         }
     }
-    check::<Pair1>();
-    check::<PolyPair1>();
-    check::<raw::Pair1>();
-    check::<Pair>();
-    check::<raw::Pair>();
+    check::<role::Pair1>();
+    check::<role::PolyPair1>();
+    check::<role::Raw<role::Pair1>>();
+    check::<role::Pair>();
+    check::<role::Raw<role::Pair>>();
 }
 
 /// C054, C303.
 #[test]
 fn the_hop_limit_can_be_changed_while_the_socket_is_in_use() {
-    fn check<S: Socket + Receives>() {
-        let (pair, mut peer, _address) = with_raw_peer::<S>(Transport::Tcp, Options::new());
+    fn check<R: Listed + Receives<Item = Message>>() {
+        let (pair, mut peer, _address) = with_raw_peer::<R>(Transport::Tcp, Options::new());
         peer.send_frame(b"\0\0\0\x02within");
         assert_eq!(pair.recv_timeout(SOON).unwrap(), "within");
         pair.set_options(pair.options().ttl(1)).unwrap();
@@ -185,17 +188,17 @@ fn the_hop_limit_can_be_changed_while_the_socket_is_in_use() {
         assert_eq!(pair.recv_timeout(SOON).unwrap(), "direct");
         assert_eq!(pair.stats().drops(DropReason::TtlExceeded), 1);
     }
-    check::<Pair1>();
-    check::<PolyPair1>();
-    check::<raw::Pair1>();
+    check::<role::Pair1>();
+    check::<role::PolyPair1>();
+    check::<role::Raw<role::Pair1>>();
 }
 
 /// C007.
 #[test]
 fn pair_v0_and_pair_v1_do_not_talk_to_each_other() {
-    fn check<L: Socket, D: Socket>() {
+    fn check<L: Listed, D: Listed>() {
         for transport in Transport::ALL {
-            let (listener, dialer) = (L::new(), D::new());
+            let (listener, dialer) = (Socket::<L>::new(), Socket::<D>::new());
             let events = (listener.events(), dialer.events());
             let address = transport.address();
             let url = listener.bind(&address.url).unwrap().url();
@@ -215,14 +218,14 @@ fn pair_v0_and_pair_v1_do_not_talk_to_each_other() {
             eventually("the listener has seen some", || listener.stats().handshake_errors >= 3);
             assert!(events.0.try_recv().is_err() && events.1.try_recv().is_err(), "no event");
 
-            let good = L::new();
+            let good = Socket::<L>::new();
             good.connect(&url).unwrap();
             listener.wait_for_peers(1, SOON).expect("the listener goes on accepting");
         }
     }
-    check::<Pair, Pair1>();
-    check::<Pair1, Pair>();
-    check::<PolyPair1, Pair>();
+    check::<role::Pair, role::Pair1>();
+    check::<role::Pair1, role::Pair>();
+    check::<role::PolyPair1, role::Pair>();
 }
 
 /// C055.

@@ -7,36 +7,37 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::sockets::{Receives, Sends, Socket};
+use crate::kit::sockets::Listed;
 use crate::kit::{QUIET, Raw, SOON, Transport, conserved, conserved_now, eventually, header};
+use sinew::role::{self, Receives, Sends};
 use sinew::{
-    AttemptError, ConnectError, OptionError, Options, Pair, Pair1, PipeEventKind, ProtocolId,
-    RecvError, Runtime, SendError, raw,
+    AttemptError, ConnectError, Message, OptionError, Options, Pair, Pair1, PipeEventKind,
+    ProtocolId, RecvError, Runtime, SendError, Socket, raw,
 };
 
-type Open<P> = fn(&Runtime, Options) -> Result<P, OptionError>;
+type Open<R> = fn(&Runtime, Options) -> Result<Socket<R>, OptionError>;
 
 /// What a PAIR of this kind says first.
-fn greeting<P: Socket>() -> [u8; 8] {
-    header(P::IDS.0)
+fn greeting<R: Listed>() -> [u8; 8] {
+    header(R::IDS.0)
 }
 
 /// One message as a PAIR of this kind sends it.
-fn message<P: Socket>(n: u32) -> Vec<u8> {
-    let hops: &[u8] = if P::IDS.0 == Pair1::IDS.0 { &[0, 0, 0, 1] } else { &[] };
+fn message<R: Listed>(n: u32) -> Vec<u8> {
+    let hops: &[u8] = if R::IDS.0 == role::Pair1::IDS.0 { &[0, 0, 0, 1] } else { &[] };
     [hops, &n.to_be_bytes()].concat()
 }
 
 /// A peer that connects and sends its header and the messages of these numbers.
-fn peer<P: Socket>(url: &str, numbers: impl IntoIterator<Item = u32>) -> Raw {
+fn peer<R: Listed>(url: &str, numbers: impl IntoIterator<Item = u32>) -> Raw {
     let mut peer = Raw::connect(url);
-    peer.send(&greeting::<P>());
-    numbers.into_iter().for_each(|n| peer.send_frame(&message::<P>(n)));
+    peer.send(&greeting::<R>());
+    numbers.into_iter().for_each(|n| peer.send_frame(&message::<R>(n)));
     peer
 }
 
 /// Receives the messages of these numbers, in their order.
-fn receive<P: Receives>(pair: &P, numbers: impl IntoIterator<Item = u32>) {
+fn receive<R: Receives<Item = Message>>(pair: &Socket<R>, numbers: impl IntoIterator<Item = u32>) {
     for n in numbers {
         let received = pair.recv_timeout(SOON).unwrap();
         assert_eq!(received[received.len() - 4..], n.to_be_bytes());
@@ -50,18 +51,18 @@ fn manual() -> Runtime {
 /// C486.
 #[test]
 fn peers_that_have_left_are_let_in_one_after_the_other() {
-    fn check<P: Sends + Receives>(open: Open<P>) {
+    fn check<R: Listed + Sends + Receives<Item = Message>>(open: Open<R>) {
         for transport in Transport::STREAMS {
             let (runtime, address) = (manual(), transport.address());
             let pair = open(&runtime, Options::new()).unwrap();
             let url = pair.bind(&address.url).unwrap().url();
             let _silent = Raw::connect(&url);
             let _left = [0, 1, 2, 3, 4].map(|turn| {
-                let mut peer = peer::<P>(&url, turn * 20..(turn + 1) * 20);
+                let mut peer = peer::<R>(&url, turn * 20..(turn + 1) * 20);
                 peer.finish();
                 peer
             });
-            let _last = peer::<P>(&url, 100..120);
+            let _last = peer::<R>(&url, 100..120);
             receive(&pair, 0..120);
             let stats = pair.stats();
             assert_eq!((stats.accepted_connections, stats.rejected_pipes), (6, 0));
@@ -76,18 +77,18 @@ fn peers_that_have_left_are_let_in_one_after_the_other() {
 /// C487: with nothing between them but their order.
 #[test]
 fn of_two_that_stay_the_second_is_turned_away_and_has_not_seen_a_header() {
-    fn check<P: Sends + Receives>(open: Open<P>) {
+    fn check<R: Listed + Sends + Receives<Item = Message>>(open: Open<R>) {
         for transport in Transport::STREAMS {
             let (runtime, address) = (manual(), transport.address());
             let pair = open(&runtime, Options::new()).unwrap();
             let url = pair.bind(&address.url).unwrap().url();
-            let (mut first, mut second) = (peer::<P>(&url, []), peer::<P>(&url, []));
+            let (mut first, mut second) = (peer::<R>(&url, []), peer::<R>(&url, []));
             while pair.stats().rejected_pipes == 0 {
                 runtime.turn(Some(SOON)).unwrap();
             }
             assert_eq!(second.read_to_end(), []);
-            assert_eq!(first.read(8), greeting::<P>());
-            first.send_frame(&message::<P>(7));
+            assert_eq!(first.read(8), greeting::<R>());
+            first.send_frame(&message::<R>(7));
             receive(&pair, [7]);
             conserved(|| pair.stats());
         }
@@ -104,31 +105,31 @@ fn a_peer_that_says_nothing_keeps_nobody_out() {
         let pair = Pair::on(&runtime, Options::new()).unwrap();
         let url = pair.bind(&address.url).unwrap().url();
         let mut silent = Raw::connect(&url);
-        let _proper = peer::<Pair>(&url, [1]);
+        let _proper = peer::<role::Pair>(&url, [1]);
         receive(&pair, [1]);
-        silent.send(&greeting::<Pair>());
+        silent.send(&greeting::<role::Pair>());
         while pair.stats().rejected_pipes == 0 {
             runtime.turn(Some(SOON)).unwrap();
         }
-        assert_eq!(silent.read_to_end(), greeting::<Pair>());
+        assert_eq!(silent.read_to_end(), greeting::<role::Pair>());
         conserved(|| pair.stats());
     }
 }
 
 /// A socket that takes in four messages at a time.
-fn narrow<P: Socket>() -> P {
-    P::with(Options::new().recv_queue(4).handshake_timeout(SOON))
+fn narrow<R: Listed>() -> Socket<R> {
+    Socket::<R>::with_options(Options::new().recv_queue(4).handshake_timeout(SOON)).unwrap()
 }
 
 /// C489: its end lies behind messages for which there is no room.
 #[test]
 fn a_newcomer_waits_until_it_is_known_whether_the_peer_has_left() {
-    fn check<P: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let (pair, address) = (narrow::<P>(), transport.address());
+            let (pair, address) = (narrow::<R>(), transport.address());
             let url = pair.bind(&address.url).unwrap().url();
-            let (first, second) = (P::new(), P::new());
-            let send = |peer: &P, numbers: std::ops::Range<u32>| {
+            let (first, second) = (Socket::<R>::new(), Socket::<R>::new());
+            let send = |peer: &Socket<R>, numbers: std::ops::Range<u32>| {
                 numbers.for_each(|n| peer.send_timeout(n.to_be_bytes().to_vec(), SOON).unwrap());
             };
             first.connect(&url).unwrap();
@@ -150,8 +151,8 @@ fn a_newcomer_waits_until_it_is_known_whether_the_peer_has_left() {
             conserved(|| second.stats());
         }
     }
-    check::<Pair>();
-    check::<Pair1>();
+    check::<role::Pair>();
+    check::<role::Pair1>();
 }
 
 /// C489: nor longer than for a header.
@@ -160,9 +161,9 @@ fn a_newcomer_does_not_wait_for_ever_to_know_whether_the_peer_has_left() {
     const LIMIT: Duration = Duration::from_millis(50);
     for transport in Transport::STREAMS {
         let options = Options::new().recv_queue(4).handshake_timeout(LIMIT);
-        let (pair, address) = (Pair::with(options), transport.address());
+        let (pair, address) = (Pair::with_options(options).unwrap(), transport.address());
         let url = pair.bind(&address.url).unwrap().url();
-        let _first = peer::<Pair>(&url, 0..60);
+        let _first = peer::<role::Pair>(&url, 0..60);
         eventually("the queue is full", || pair.stats().recv_queue >= 4);
         let second = Pair::new();
         let error = second.connect_now(&url).unwrap_err();
@@ -189,19 +190,19 @@ fn a_peer_that_is_being_decided_about_keeps_its_turn() {
                     || admitted.lock().unwrap().recv_timeout(SOON).is_ok()
             }
         });
-        let (pair, address) = (Pair::with(options), transport.address());
+        let (pair, address) = (Pair::with_options(options).unwrap(), transport.address());
         let url = pair.bind(&address.url).unwrap().url();
-        let mut first = peer::<Pair>(&url, 0..20);
+        let mut first = peer::<role::Pair>(&url, 0..20);
         first.finish();
         eventually("the first is asked about", || asked.load(Ordering::Relaxed) == 1);
-        let mut second = peer::<Pair>(&url, 20..40);
+        let mut second = peer::<role::Pair>(&url, 20..40);
         eventually("the second is asked about", || asked.load(Ordering::Relaxed) == 2);
         // It is to have every chance of being let in first.
         thread::sleep(QUIET);
         assert_eq!(pair.stats().accepted_connections, 0);
         admit.send(()).unwrap();
         receive(&pair, 0..40);
-        assert_eq!(second.read(8), greeting::<Pair>());
+        assert_eq!(second.read(8), greeting::<role::Pair>());
         assert_eq!(pair.stats().rejected_pipes, 0);
         conserved(|| pair.stats());
     }

@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::sockets::{Socket, every_socket, one_by_one};
+use crate::kit::sockets::{Listed, every_socket, one_by_one};
 use crate::kit::{Address, SOON, Transport, conserved, detached, eventually};
+use sinew::role;
 use sinew::{
-    BindError, ConnectError, EndpointOptions, OptionError, Options, Pull, Push, Rep, Req, raw,
+    BindError, ConnectError, EndpointOptions, OptionError, Options, Pull, Push, Req, Socket, raw,
 };
 
 /// A place for sending, and quick to come back.
@@ -15,19 +16,19 @@ fn place(priority: u8) -> EndpointOptions {
 }
 
 /// Sockets of the peer's kind, bound, with their addresses.
-fn bound<S: Socket>(transport: Transport, options: &Options) -> (S, Address, String) {
-    let socket = S::with(options.clone());
+fn bound<R: Listed>(transport: Transport, options: &Options) -> (Socket<R>, Address, String) {
+    let socket = Socket::<R>::with_options(options.clone()).unwrap();
     let address = transport.address();
     let url = socket.bind(&address.url).unwrap().url();
     (socket, address, url)
 }
 
 /// Two sockets that `sender` reaches in the first and in the second place.
-fn ranked<S: Socket, R: Socket>(
-    sender: &S,
+fn ranked<S: Listed, R: Listed>(
+    sender: &Socket<S>,
     transport: Transport,
     options: &Options,
-) -> [(R, Address, String); 2] {
+) -> [(Socket<R>, Address, String); 2] {
     let peers = [(); 2].map(|()| bound::<R>(transport, options));
     // The order in which they are connected must not count.
     sender.connect_with(&peers[1].2, &place(2)).unwrap();
@@ -200,16 +201,16 @@ fn a_place_is_a_number_from_1_to_16() {
 /// C123, C300. Whether the socket has the option is looked at with all its other options.
 #[test]
 fn endpoints_of_sockets_that_choose_have_places() {
-    fn check<S: Socket>() {
+    fn check<R: Listed>() {
         let new = EndpointOptions::new;
         for (name, place) in
             [("send_priority", new().send_priority(1)), ("recv_priority", new().recv_priority(1))]
         {
-            match S::new().bind_with(&Transport::Inproc.address().url, &place) {
-                Ok(_) => assert!(S::OPTIONS.contains(&name), "{} {name}", S::NAME),
+            match Socket::<R>::new().bind_with(&Transport::Inproc.address().url, &place) {
+                Ok(_) => assert!(R::OPTIONS.contains(&name), "{} {name}", R::NAME),
                 Err(BindError::Option(OptionError::NoSuchOption { option, socket })) => {
-                    assert_eq!((option, socket.number()), (name, u16::from(S::IDS.0)));
-                    assert!(!S::OPTIONS.contains(&name), "{} {name}", S::NAME);
+                    assert_eq!((option, socket.number()), (name, u16::from(R::IDS.0)));
+                    assert!(!R::OPTIONS.contains(&name), "{} {name}", R::NAME);
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -223,7 +224,7 @@ fn endpoints_of_sockets_that_choose_have_places() {
 fn an_endpoint_keeps_the_place_it_was_made_with() {
     for transport in Transport::ALL {
         let push = Push::with_options(Options::new().send_priority(2)).unwrap();
-        let peers = [(); 2].map(|()| bound::<Pull>(transport, &Options::new()));
+        let peers = [(); 2].map(|()| bound::<role::Pull>(transport, &Options::new()));
         push.connect(&peers[0].2).unwrap();
         push.set_options(push.options().send_priority(1)).unwrap();
         push.connect(&peers[1].2).unwrap();
@@ -243,7 +244,7 @@ fn an_endpoint_keeps_the_place_it_was_made_with() {
 fn requests_go_to_the_best_peer_and_move_on_when_it_is_lost() {
     for transport in Transport::ALL {
         let req = Req::new();
-        let [(a, ..), (b, ..)] = ranked::<_, Rep>(&req, transport, &Options::new());
+        let [(a, ..), (b, ..)] = ranked::<_, role::Rep>(&req, transport, &Options::new());
         thread::scope(|scope| {
             let serving = scope.spawn(|| {
                 for _ in 0..10 {
@@ -270,7 +271,7 @@ fn requests_go_to_the_best_peer_and_move_on_when_it_is_lost() {
 fn a_raw_req_has_places_too() {
     for transport in Transport::ALL {
         let req = raw::Req::new();
-        let [(a, ..), (b, ..)] = ranked::<_, Rep>(&req, transport, &Options::new());
+        let [(a, ..), (b, ..)] = ranked::<_, role::Rep>(&req, transport, &Options::new());
         for _ in 0..5 {
             req.send(sinew::Message::from("?").with_header(&b"\x80\0\0\x01"[..])).unwrap();
             assert_eq!(*a.recv_timeout(SOON).unwrap(), "?");

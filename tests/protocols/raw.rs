@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use crate::join;
-use crate::kit::sockets::{Receives, Sends, Socket, every_socket, one_by_one};
+use crate::kit::sockets::{Listed, every_socket, one_by_one};
 use crate::kit::{Address, QUIET, Raw, SOON, Transport, conserved, eventually};
+use sinew::role::{self, Receives, Sends};
 use sinew::{
-    Bus, DropReason, Message, Options, PipeId, Pull, Push, RecvError, Rep, Req, Respondent,
-    SendError, Surveyor, raw,
+    Bus, DropReason, Message, Options, PipeId, RecvError, Rep, Req, Respondent, SendError, Socket,
+    Surveyor, raw,
 };
 
 /// The last word of a backtrace, and so the whole of a direct one.
 const ID: [u8; 4] = [0x80, 0, 0, 7];
 
 /// A bound socket and a peer that is nothing but bytes.
-fn with_raw_peer<S: Socket>(transport: Transport, options: Options) -> (S, Raw, Address) {
-    let socket = S::with(options);
+fn with_raw_peer<R: Listed>(transport: Transport, options: Options) -> (Socket<R>, Raw, Address) {
+    let socket = Socket::<R>::with_options(options).unwrap();
     let address = transport.address();
     let url = socket.bind(&address.url).unwrap().url();
-    let peer = Raw::greet(&url, S::IDS.1, S::IDS.0);
+    let peer = Raw::greet(&url, R::IDS.1, R::IDS.0);
     socket.wait_for_peers(1, SOON).unwrap();
     (socket, peer, address)
 }
@@ -34,7 +35,7 @@ fn prefixed(pipe: PipeId, words: &[u8]) -> Vec<u8> {
 
 /// The header was refused: the message comes back whole, and nothing is counted.
 #[track_caller]
-fn refuses<S: Sends>(socket: &S, header: &[u8]) {
+fn refuses<R: Sends>(socket: &Socket<R>, header: &[u8]) {
     let before = socket.stats();
     let sends = [
         socket.try_send(message(header, "back")),
@@ -51,8 +52,8 @@ fn refuses<S: Sends>(socket: &S, header: &[u8]) {
 /// C226.
 #[test]
 fn every_socket_says_whether_it_is_raw() {
-    fn check<S: Socket>() {
-        assert_eq!(S::new().is_raw(), S::NAME.contains("raw"), "{}", S::NAME);
+    fn check<R: Listed>() {
+        assert_eq!(Socket::<R>::new().is_raw(), R::NAME.contains("raw"), "{}", R::NAME);
     }
     one_by_one(every_socket!(check));
 }
@@ -63,17 +64,17 @@ fn every_socket_says_whether_it_is_raw() {
 /// inside the process has rules and takes them apart again.
 #[test]
 fn header_and_body_travel_as_one() {
-    fn check<S: Sends>() {
+    fn check<R: Listed + Sends>() {
         for transport in Transport::STREAMS {
-            let (socket, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            let (socket, mut peer, _address) = with_raw_peer::<R>(transport, Options::new());
             refuses(&socket, b"hello, ");
             socket.send(message(b"hell", "o, world")).unwrap();
             assert_eq!(peer.read_frame(), b"hello, world");
             conserved(|| socket.stats());
         }
     }
-    check::<raw::Req>();
-    check::<raw::Surveyor>();
+    check::<role::Raw<role::Req>>();
+    check::<role::Raw<role::Surveyor>>();
     refuses(&raw::Pair::new(), b"hello, ");
 
     for transport in Transport::ALL {
@@ -109,9 +110,9 @@ fn a_header_that_does_not_belong_there_is_refused() {
 /// C093, B28. A direct answer has one word; C188 for SURVEYOR.
 #[test]
 fn an_answer_is_received_with_its_whole_backtrace() {
-    fn check<S: Socket + Receives>() {
+    fn check<R: Listed + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let (asker, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            let (asker, mut peer, _address) = with_raw_peer::<R>(transport, Options::new());
             // Raw askers have no hop limit.
             for words in [&b""[..], b"\0\0\0\x05", &[1; 40]] {
                 peer.send_frame(&[words, &ID, b"body"].concat());
@@ -122,16 +123,16 @@ fn an_answer_is_received_with_its_whole_backtrace() {
             conserved(|| asker.stats());
         }
     }
-    check::<raw::Req>();
-    check::<raw::Surveyor>();
+    check::<role::Raw<role::Req>>();
+    check::<role::Raw<role::Surveyor>>();
 }
 
 /// C094.
 #[test]
 fn a_backtrace_without_an_end_is_dropped_and_the_pipe_goes_on() {
-    fn check<S: Socket + Receives>() {
+    fn check<R: Listed + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let (asker, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            let (asker, mut peer, _address) = with_raw_peer::<R>(transport, Options::new());
             for garbage in [&b""[..], b"\x80\0\0", b"\0\0\0\x01", b"\0\0\0\x01\0\0\0\x02\x80"] {
                 peer.send_frame(garbage);
             }
@@ -142,18 +143,18 @@ fn a_backtrace_without_an_end_is_dropped_and_the_pipe_goes_on() {
             conserved(|| asker.stats());
         }
     }
-    check::<raw::Req>();
-    check::<raw::Surveyor>();
+    check::<role::Raw<role::Req>>();
+    check::<role::Raw<role::Surveyor>>();
 }
 
 /// C095, C188.
 #[test]
 fn the_header_of_a_request_is_the_header_of_its_answer() {
-    fn check<S: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let (answerer, mut first, address) = with_raw_peer::<S>(transport, Options::new());
+            let (answerer, mut first, address) = with_raw_peer::<R>(transport, Options::new());
             let url = answerer.peers()[0].url.clone();
-            let mut second = Raw::greet(&url, S::IDS.1, S::IDS.0);
+            let mut second = Raw::greet(&url, R::IDS.1, R::IDS.0);
             answerer.wait_for_peers(2, SOON).unwrap();
             let asked = [&mut first, &mut second].map(|peer| {
                 peer.send_frame(b"\0\0\0\x05\x80\0\0\x07?");
@@ -177,8 +178,8 @@ fn the_header_of_a_request_is_the_header_of_its_answer() {
             drop(address);
         }
     }
-    check::<raw::Rep>();
-    check::<raw::Respondent>();
+    check::<role::Raw<role::Rep>>();
+    check::<role::Raw<role::Respondent>>();
 }
 
 /// C095: the answer reaches the REQ that asked, over any transport.
@@ -202,9 +203,9 @@ fn a_raw_rep_answers_a_req() {
 /// C096, C189.
 #[test]
 fn an_answer_to_nobody_succeeds_and_goes_nowhere() {
-    fn check<S: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
-            let (answerer, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            let (answerer, mut peer, _address) = with_raw_peer::<R>(transport, Options::new());
             peer.send_frame(&[&ID[..], b"?"].concat());
             let question = answerer.recv_timeout(SOON).unwrap();
             let unknown = question.pipe().unwrap().get() ^ 1;
@@ -227,16 +228,16 @@ fn an_answer_to_nobody_succeeds_and_goes_nowhere() {
             conserved(|| answerer.stats());
         }
     }
-    check::<raw::Rep>();
-    check::<raw::Respondent>();
+    check::<role::Raw<role::Rep>>();
+    check::<role::Raw<role::Respondent>>();
 }
 
 /// C097, C189.
 #[test]
 fn an_answer_to_an_asker_that_is_gone_succeeds() {
-    fn check<A: Sends + Receives, S: Sends>() {
+    fn check<A: Sends + Receives<Item = Message>, S: Sends>() {
         for transport in Transport::ALL {
-            let (answerer, asker) = (A::new(), S::new());
+            let (answerer, asker) = (Socket::<A>::new(), Socket::<S>::new());
             let _joined = join!(answerer, asker, transport);
             for text in ["taken", "not taken"] {
                 asker.send(message(&ID, text)).unwrap();
@@ -252,18 +253,18 @@ fn an_answer_to_an_asker_that_is_gone_succeeds() {
             conserved(|| answerer.stats());
         }
     }
-    check::<raw::Rep, raw::Req>();
-    check::<raw::Respondent, raw::Surveyor>();
+    check::<role::Raw<role::Rep>, role::Raw<role::Req>>();
+    check::<role::Raw<role::Respondent>, role::Raw<role::Surveyor>>();
 }
 
 /// C098.
 #[test]
 fn an_asker_that_does_not_read_is_never_waited_for() {
-    fn check<S: Sends + Receives>() {
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
         for transport in Transport::STREAMS {
             // Enough bytes that it is the number that counts.
             let roomy = Options::new().send_queue_bytes(8 << 20);
-            let (answerer, mut peer, _address) = with_raw_peer::<S>(transport, roomy);
+            let (answerer, mut peer, _address) = with_raw_peer::<R>(transport, roomy);
             peer.send_frame(&[&ID[..], b"?"].concat());
             let question = answerer.recv_timeout(SOON).unwrap();
             let answer = Message::from(vec![0; 1 << 16]).with_header(question.header().clone());
@@ -280,15 +281,18 @@ fn an_asker_that_does_not_read_is_never_waited_for() {
             conserved(|| answerer.stats());
         }
     }
-    check::<raw::Rep>();
-    check::<raw::Respondent>();
+    check::<role::Raw<role::Rep>>();
+    check::<role::Raw<role::Respondent>>();
 }
 
 /// D36. Inside the process no kernel has buffers of its own.
 #[test]
 fn answers_wait_in_a_queue_of_64() {
-    fn check<A: Sends + Receives, S: Sends>(options: Options, expected: u64) {
-        let (answerer, asker) = (A::with(options), S::with(Options::new().recv_queue(1)));
+    fn check<A: Sends + Receives<Item = Message>, S: Sends>(options: Options, expected: u64) {
+        let (answerer, asker) = (
+            Socket::<A>::with_options(options).unwrap(),
+            Socket::<S>::with_options(Options::new().recv_queue(1)).unwrap(),
+        );
         assert_eq!(answerer.options().settings().send_queue as u64, expected);
         let _joined = join!(answerer, asker, Transport::Inproc);
         asker.send(message(&ID, "?")).unwrap();
@@ -300,9 +304,9 @@ fn answers_wait_in_a_queue_of_64() {
         assert_eq!(answerer.stats().drops(DropReason::SendQueueFull), 199 - expected);
         conserved(|| answerer.stats());
     }
-    check::<raw::Rep, raw::Req>(Options::new(), 64);
-    check::<raw::Respondent, raw::Surveyor>(Options::new(), 64);
-    check::<raw::Rep, raw::Req>(Options::new().send_queue(128), 128);
+    check::<role::Raw<role::Rep>, role::Raw<role::Req>>(Options::new(), 64);
+    check::<role::Raw<role::Respondent>, role::Raw<role::Surveyor>>(Options::new(), 64);
+    check::<role::Raw<role::Rep>, role::Raw<role::Req>>(Options::new().send_queue(128), 128);
     assert_eq!(raw::Req::new().options().settings().send_queue, 1000);
     assert_eq!(Rep::new().options().settings().send_queue, 1000);
 }
@@ -310,10 +314,10 @@ fn answers_wait_in_a_queue_of_64() {
 /// C190, and for REP.
 #[test]
 fn as_many_words_as_the_hop_limit_are_let_through() {
-    fn check<S: Socket + Receives>() {
+    fn check<R: Listed + Receives<Item = Message>>() {
         for ttl in [1, 4, 255] {
             let options = Options::new().ttl(ttl);
-            let (answerer, mut peer, _address) = with_raw_peer::<S>(Transport::Tcp, options);
+            let (answerer, mut peer, _address) = with_raw_peer::<R>(Transport::Tcp, options);
             assert_eq!(u16::from(answerer.options().settings().ttl), ttl);
             let words = |hops: u16| [[1; 4].repeat(usize::from(hops) - 1), ID.to_vec()].concat();
             for (hops, body) in [(ttl, "exactly"), (ttl + 1, "beyond"), (1, "direct")] {
@@ -330,16 +334,16 @@ fn as_many_words_as_the_hop_limit_are_let_through() {
             conserved(|| answerer.stats());
         }
     }
-    check::<raw::Rep>();
-    check::<raw::Respondent>();
+    check::<role::Raw<role::Rep>>();
+    check::<role::Raw<role::Respondent>>();
 }
 
 /// C117, C160: where the wire has no header, raw and cooked are the same.
 #[test]
 fn raw_and_cooked_sockets_talk_to_each_other() {
-    fn check<S: Sends, R: Socket + Receives>() {
+    fn check<S: Sends, R: Receives<Item = Message>>() {
         for transport in Transport::ALL {
-            let (sender, receiver) = (S::new(), R::new());
+            let (sender, receiver) = (Socket::<S>::new(), Socket::<R>::new());
             let _joined = join!(sender, receiver, transport);
             for text in ["", "one", "two"] {
                 sender.send(text).unwrap();
@@ -352,14 +356,14 @@ fn raw_and_cooked_sockets_talk_to_each_other() {
             conserved(|| receiver.stats());
         }
     }
-    check::<raw::Push, Pull>();
-    check::<Push, raw::Pull>();
-    check::<raw::Push, raw::Pull>();
-    check::<sinew::Pair, raw::Pair>();
-    check::<raw::Pair, sinew::Pair>();
-    check::<sinew::Pub, raw::Sub>();
-    check::<raw::Pub, raw::Sub>();
-    check::<raw::Bus, Bus>();
+    check::<role::Raw<role::Push>, role::Pull>();
+    check::<role::Push, role::Raw<role::Pull>>();
+    check::<role::Raw<role::Push>, role::Raw<role::Pull>>();
+    check::<role::Pair, role::Raw<role::Pair>>();
+    check::<role::Raw<role::Pair>, role::Pair>();
+    check::<role::Pub, role::Raw<role::Sub>>();
+    check::<role::Raw<role::Pub>, role::Raw<role::Sub>>();
+    check::<role::Raw<role::Bus>, role::Bus>();
 }
 
 /// C159, C160.
@@ -431,21 +435,21 @@ fn a_raw_bus_passes_a_message_on_to_all_but_where_it_came_from() {
 /// C135, and for every other cooked socket that sends.
 #[test]
 fn a_cooked_socket_ignores_a_header() {
-    fn check<S: Sends>(expected: &[u8]) {
+    fn check<R: Listed + Sends>(expected: &[u8]) {
         for transport in Transport::STREAMS {
-            let (socket, mut peer, _address) = with_raw_peer::<S>(transport, Options::new());
+            let (socket, mut peer, _address) = with_raw_peer::<R>(transport, Options::new());
             socket.send(message(b"stray", "x")).unwrap();
             assert_eq!(peer.read_frame(), expected);
             // It can arrive before the thread that has written it counts it.
             conserved(|| socket.stats());
         }
     }
-    check::<Bus>(b"x");
-    check::<Push>(b"x");
-    check::<sinew::Pub>(b"x");
-    check::<sinew::Pair>(b"x");
-    check::<sinew::Pair1>(b"\0\0\0\x01x");
-    check::<sinew::PolyPair1>(b"\0\0\0\x01x");
+    check::<role::Bus>(b"x");
+    check::<role::Push>(b"x");
+    check::<role::Pub>(b"x");
+    check::<role::Pair>(b"x");
+    check::<role::Pair1>(b"\0\0\0\x01x");
+    check::<role::PolyPair1>(b"\0\0\0\x01x");
 }
 
 /// C188.

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kit::sockets::{Socket, one_by_one};
+use crate::kit::sockets::{Listed, one_by_one};
 use crate::kit::{
     self, QUIET, Raw, RawListener, SOON, attached, detached, eventually, frame, header,
 };
 use crate::{HEAP, allocated, alone};
+use sinew::role;
 use sinew::{
     DetachReason, Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError,
+    Socket,
 };
 
 /// How many connections: enough that what a socket has but once makes no difference.
@@ -75,11 +77,11 @@ fn an_idle_connection_that_was_dialed_is_small() {
 }
 
 /// Accepts connections that carry nothing.
-fn accepts<S: Socket>() {
+fn accepts<R: Listed>() {
     let _turn = alone();
-    let socket = S::try_with(Options::new()).unwrap();
+    let socket = Socket::<R>::new();
     let url = socket.bind("tcp://127.0.0.1:0").unwrap().url();
-    let (ours, theirs) = S::IDS;
+    let (ours, theirs) = R::IDS;
     let mut peers = Vec::with_capacity(MANY + FIRST);
     let mut one_more = || {
         peers.push(Raw::greet(&url, theirs, ours));
@@ -88,7 +90,7 @@ fn accepts<S: Socket>() {
     (0..FIRST).for_each(|_| one_more());
     let before = allocated();
     (0..MANY).for_each(|_| one_more());
-    eprint!("{}: ", S::NAME);
+    eprint!("{}: ", R::NAME);
     at_most(1400, before);
 }
 
@@ -96,16 +98,16 @@ fn accepts<S: Socket>() {
 #[test]
 fn an_idle_connection_of_any_socket_is_small() {
     one_by_one([
-        accepts::<sinew::Pub>,
-        accepts::<sinew::Sub>,
-        accepts::<sinew::Req>,
-        accepts::<sinew::Rep>,
-        accepts::<Push>,
-        accepts::<Pull>,
-        accepts::<sinew::Surveyor>,
-        accepts::<sinew::Respondent>,
-        accepts::<sinew::Bus>,
-        accepts::<sinew::PolyPair1>,
+        accepts::<role::Pub>,
+        accepts::<role::Sub>,
+        accepts::<role::Req>,
+        accepts::<role::Rep>,
+        accepts::<role::Push>,
+        accepts::<role::Pull>,
+        accepts::<role::Surveyor>,
+        accepts::<role::Respondent>,
+        accepts::<role::Bus>,
+        accepts::<role::PolyPair1>,
     ]);
 }
 

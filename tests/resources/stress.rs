@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::sockets::{Receives, Sends, Socket};
+use crate::kit::sockets::Listed;
 use crate::kit::{self, Dice, SOON, Transport, conserved};
 use crate::{alone, beside_others, join, threads};
-use sinew::{Bus, Options, Pair, Pub, Pull, Push, RecvError, Rep, Req, Stats, Sub};
+use sinew::role::{self, Receives, Sends};
+use sinew::{
+    Bus, Message, Options, Pair, Pub, Pull, Push, RecvError, Rep, Req, Socket, Stats, Sub,
+};
 
 /// Answers every request with what it said, until the socket is closed.
 fn serve(rep: &Rep) {
@@ -101,9 +104,12 @@ fn many_senders_and_receivers_on_one_socket_pass_every_message_once() {
     const THREADS: u32 = 64;
     const EACH: u32 = 100;
     let _turn = beside_others();
-    fn check<S: Socket + Sends, R: Socket + Receives>(options: Options) {
+    fn check<S: Listed + Sends, R: Receives<Item = Message>>(options: Options) {
         for transport in Transport::ALL {
-            let (left, right) = (S::with(options.clone()), R::with(options.clone()));
+            let (left, right) = (
+                Socket::<S>::with_options(options.clone()).unwrap(),
+                Socket::<R>::with_options(options.clone()).unwrap(),
+            );
             let _address = join!(left, right, transport);
             let received = Mutex::new(HashSet::new());
             thread::scope(|scope| {
@@ -129,9 +135,9 @@ fn many_senders_and_receivers_on_one_socket_pass_every_message_once() {
             conserved(|| right.stats());
         }
     }
-    check::<Pair, Pair>(Options::new());
-    check::<Push, Pull>(Options::new());
-    check::<Bus, Bus>(Options::new().send_queue(8192));
+    check::<role::Pair, role::Pair>(Options::new());
+    check::<role::Push, role::Pull>(Options::new());
+    check::<role::Bus, role::Bus>(Options::new().send_queue(8192));
 }
 
 /// C337. In a debug build a tenth of them shows the same in a time that can be waited for.

@@ -8,24 +8,26 @@ use std::time::{Duration, Instant};
 
 use crate::join;
 use crate::kit::sockets::{
-    self, Form, Receives, Sends, Socket, at_once, every_receiver, every_sender, every_socket,
+    self, Form, Listed, ListedSender, at_once, every_receiver, every_sender, every_socket,
     one_by_one,
 };
 use crate::kit::{self, QUIET, Raw, SOON, TempDir, Transport, block_on, conserved, eventually};
+use sinew::role::{self, Receives, Role};
 use sinew::{
-    BindError, Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, PolyPair1,
-    Pub, RecvError, Rep, Req, RequestError, Respondent, SendError, Stats, Sub, Surveyor, WaitError,
+    BindError, Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, Pub,
+    RecvError, Rep, Req, RequestError, Respondent, SendError, Socket, Stats, Sub, Surveyor,
+    WaitError,
 };
 
 /// C114, C136, C162, C290: every socket that receives, ten calls each. Contexts are in
 /// protocols/contexts.rs.
 #[test]
 fn close_releases_every_receive_of_every_kind_of_socket() {
-    fn check<S: Socket + Receives>() {
+    fn check<R: Listed + Receives>() {
         for _ in 0..20 {
-            let socket = S::with(Options::new());
+            let socket = Socket::<R>::with_options(Options::new()).unwrap();
             released(&socket, sockets::waiting_recvs(), |name, outcome| {
-                assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", S::NAME);
+                assert_eq!(outcome, Err(RecvError::Closed), "{} {name}", R::NAME);
             });
             conserved(|| socket.stats());
         }
@@ -36,10 +38,10 @@ fn close_releases_every_receive_of_every_kind_of_socket() {
 /// C113, C289: without a peer.
 #[test]
 fn close_releases_every_send_of_every_kind_of_socket() {
-    fn check<S: Socket + Sends>() {
-        for _ in 0..if S::WAITS { 20 } else { 0 } {
-            let socket = S::with(Options::new());
-            released(&socket, sockets::waiting_sends(), gives_back::<S>);
+    fn check<R: ListedSender>() {
+        for _ in 0..if R::WAITS { 20 } else { 0 } {
+            let socket = Socket::<R>::with_options(Options::new()).unwrap();
+            released(&socket, sockets::waiting_sends(), gives_back::<R>);
             conserved(|| socket.stats());
         }
     }
@@ -49,23 +51,23 @@ fn close_releases_every_send_of_every_kind_of_socket() {
 /// C113, C289, C297: with a peer that does not read.
 #[test]
 fn close_releases_every_send_that_waits_for_a_stalled_peer() {
-    fn check<S: Socket + Sends>() {
+    fn check<R: ListedSender>() {
         // The polyamorous waits for nobody once there has been somebody.
-        if !S::WAITS || S::NAME == PolyPair1::NAME {
+        if !R::WAITS || R::NAME == role::PolyPair1::NAME {
             return;
         }
         for transport in Transport::STREAMS {
-            let socket = S::with(Options::new().send_queue(1));
+            let socket = Socket::<R>::with_options(Options::new().send_queue(1)).unwrap();
             let address = transport.address();
             let endpoint = socket.bind(&address.url).unwrap();
-            let _stalled = Raw::greet(&endpoint.url(), S::IDS.1, S::IDS.0);
+            let _stalled = Raw::greet(&endpoint.url(), R::IDS.1, R::IDS.0);
             socket.wait_for_peers(1, SOON).unwrap();
-            let header = S::message("").header().clone();
+            let header = R::message("").header().clone();
             let body = Message::from(vec![7; 1_000_000]).with_header(header);
             while socket.send_timeout(body.clone(), QUIET).is_ok() {}
             let start = Instant::now();
-            released(&socket, sockets::waiting_sends(), gives_back::<S>);
-            assert!(start.elapsed() < SOON, "{}: close does not wait", S::NAME);
+            released(&socket, sockets::waiting_sends(), gives_back::<R>);
+            assert!(start.elapsed() < SOON, "{}: close does not wait", R::NAME);
             conserved(|| socket.stats());
         }
     }
@@ -73,9 +75,9 @@ fn close_releases_every_send_that_waits_for_a_stalled_peer() {
 }
 
 /// Ten calls wait on a socket that is closed then.
-fn released<S: Socket, T: Send, const N: usize>(
-    socket: &S,
-    forms: [Form<S, T>; N],
+fn released<R: Role, T: Send, const N: usize>(
+    socket: &Socket<R>,
+    forms: [Form<Socket<R>, T>; N],
     check: impl Fn(&str, T),
 ) {
     thread::scope(|scope| {
@@ -90,10 +92,10 @@ fn released<S: Socket, T: Send, const N: usize>(
     });
 }
 
-fn gives_back<S: Socket + Sends>(name: &str, outcome: Result<(), SendError>) {
+fn gives_back<R: ListedSender>(name: &str, outcome: Result<(), SendError>) {
     match outcome {
-        Err(SendError::Closed(message)) => assert_eq!(message, S::message("mine")),
-        other => panic!("{} {name}: {other:?}", S::NAME),
+        Err(SendError::Closed(message)) => assert_eq!(message, R::message("mine")),
+        other => panic!("{} {name}: {other:?}", R::NAME),
     }
 }
 
@@ -181,8 +183,8 @@ fn every_call_on_a_closed_socket_says_closed() {
 /// C291, C292: what all sockets have.
 #[test]
 fn every_kind_of_socket_says_closed() {
-    fn common<S: Socket>() {
-        let socket = S::with(Options::new());
+    fn common<R: Listed>() {
+        let socket = Socket::<R>::with_options(Options::new()).unwrap();
         let endpoint = socket.bind("tcp://127.0.0.1:0").unwrap();
         socket.close().unwrap();
         assert_eq!(socket.close(), Err(Closed));
@@ -197,24 +199,24 @@ fn every_kind_of_socket_says_closed() {
         assert_eq!(socket.drain(SOON), 0);
         conserved(|| socket.stats());
     }
-    fn sends<S: Socket + Sends>() {
-        let socket = S::with(Options::new());
+    fn sends<R: ListedSender>() {
+        let socket = Socket::<R>::with_options(Options::new()).unwrap();
         socket.close().unwrap();
-        gives_back::<S>("try_send", socket.try_send(S::message("mine")));
+        gives_back::<R>("try_send", socket.try_send(R::message("mine")));
         for (name, send) in sockets::waiting_sends() {
-            gives_back::<S>(name, send(&socket));
+            gives_back::<R>(name, send(&socket));
         }
         // Before anything that is wrong with the message itself.
         let odd = Message::from("mine").with_header(b"odd".to_vec());
-        assert!(matches!(socket.send(odd), Err(SendError::Closed(_))), "{}", S::NAME);
+        assert!(matches!(socket.send(odd), Err(SendError::Closed(_))), "{}", R::NAME);
         assert_eq!(socket.stats().messages_sent, 0);
     }
-    fn receives<S: Socket + Receives>() {
-        let socket = S::with(Options::new());
+    fn receives<R: Listed + Receives>() {
+        let socket = Socket::<R>::with_options(Options::new()).unwrap();
         socket.close().unwrap();
-        assert_eq!(socket.try_recv(), Err(RecvError::Closed), "{}", S::NAME);
+        assert_eq!(socket.try_recv().map(drop), Err(RecvError::Closed), "{}", R::NAME);
         for (name, recv) in sockets::waiting_recvs() {
-            assert_eq!(recv(&socket), Err(RecvError::Closed), "{} {name}", S::NAME);
+            assert_eq!(recv(&socket), Err(RecvError::Closed), "{} {name}", R::NAME);
         }
     }
     one_by_one(every_socket!(common));

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::join;
-use crate::kit::sockets::{Socket, every_socket, one_by_one};
+use crate::kit::sockets::{Listed, every_socket, one_by_one};
 use crate::kit::{self, Raw, SOON, Transport, conserved, eventually};
+
 use sinew::{
     BindError, Conflate, ConnectError, DetachReason, EndpointOptions, OptionError, Options,
-    Overflow, Pair, Rep, Runtime, SendError, Sub,
+    Overflow, Pair, Rep, Runtime, SendError, Socket, Sub,
 };
 
 /// C299, C304: semantics specification, section 17.
@@ -69,46 +70,47 @@ fn options_are_replaced_though_their_callback_holds_the_socket() {
 /// C299, D36: the answers of a raw socket are dropped when there is no room, all else may wait.
 #[test]
 fn a_socket_that_drops_answers_has_a_send_queue_of_its_own() {
-    fn check<S: Socket>() {
-        let socket = S::new();
-        let answers = [0x31, 0x63].contains(&S::IDS.0);
+    fn check<R: Listed>() {
+        let socket = Socket::<R>::new();
+        let answers = [0x31, 0x63].contains(&R::IDS.0);
         let expected = if answers && socket.is_raw() { 64 } else { 1000 };
-        assert_eq!(socket.options().settings().send_queue, expected, "{}", S::NAME);
+        assert_eq!(socket.options().settings().send_queue, expected, "{}", R::NAME);
     }
     one_by_one(every_socket!(check));
 }
 
 /// The name of the option that `S` finds out of range, when it is made and when it is changed.
 #[track_caller]
-fn refused<S: Socket>(options: Options) -> &'static str {
-    let made = S::try_with(options.clone()).map(drop);
-    assert_eq!(made, S::new().set_options(options), "{}", S::NAME);
+fn refused<R: Listed>(options: Options) -> &'static str {
+    let made = Socket::<R>::with_options(options.clone()).map(drop);
+    assert_eq!(made, Socket::<R>::new().set_options(options), "{}", R::NAME);
     match made {
         Err(OptionError::Invalid { option, .. }) => option,
-        other => panic!("{}: {other:?}", S::NAME),
+        other => panic!("{}: {other:?}", R::NAME),
     }
 }
 
 /// C043, C108, C132, C282, C299, C304: what every socket has.
 #[test]
 fn common_values_out_of_range_are_refused_by_name() {
-    fn check<S: Socket>() {
+    fn check<R: Listed>() {
         let (new, zero) = (Options::new, Duration::ZERO);
         for messages in [0, 8193, usize::MAX] {
-            assert_eq!(refused::<S>(new().send_queue(messages)), "send_queue");
-            assert_eq!(refused::<S>(new().recv_queue(messages)), "recv_queue");
+            assert_eq!(refused::<R>(new().send_queue(messages)), "send_queue");
+            assert_eq!(refused::<R>(new().recv_queue(messages)), "recv_queue");
         }
-        assert_eq!(refused::<S>(new().send_queue_bytes(0)), "send_queue_bytes");
-        assert_eq!(refused::<S>(new().recv_queue_bytes(0)), "recv_queue_bytes");
-        assert_eq!(refused::<S>(new().spin(Duration::from_micros(1001))), "spin");
-        assert_eq!(refused::<S>(new().reconnect_interval(zero)), "reconnect_interval");
-        assert_eq!(refused::<S>(new().handshake_timeout(zero)), "handshake_timeout");
-        assert_eq!(refused::<S>(new().connect_timeout(zero)), "connect_timeout");
-        assert_eq!(refused::<S>(new().tcp_keepalive(zero)), "tcp_keepalive");
-        assert_eq!(refused::<S>(new().kernel_send_buffer(0)), "kernel_send_buffer");
-        assert_eq!(refused::<S>(new().kernel_recv_buffer(0)), "kernel_recv_buffer");
+        assert_eq!(refused::<R>(new().send_queue_bytes(0)), "send_queue_bytes");
+        assert_eq!(refused::<R>(new().recv_queue_bytes(0)), "recv_queue_bytes");
+        assert_eq!(refused::<R>(new().spin(Duration::from_micros(1001))), "spin");
+        assert_eq!(refused::<R>(new().reconnect_interval(zero)), "reconnect_interval");
+        assert_eq!(refused::<R>(new().handshake_timeout(zero)), "handshake_timeout");
+        assert_eq!(refused::<R>(new().connect_timeout(zero)), "connect_timeout");
+        assert_eq!(refused::<R>(new().tcp_keepalive(zero)), "tcp_keepalive");
+        assert_eq!(refused::<R>(new().kernel_send_buffer(0)), "kernel_send_buffer");
+        assert_eq!(refused::<R>(new().kernel_recv_buffer(0)), "kernel_recv_buffer");
         for good in [1, 8192] {
-            let socket = S::with(new().send_queue(good).recv_queue(good));
+            let socket =
+                Socket::<R>::with_options(new().send_queue(good).recv_queue(good)).unwrap();
             let options = socket.options();
             let settings = options.settings();
             assert_eq!((settings.send_queue, settings.recv_queue), (good, good));
@@ -116,7 +118,10 @@ fn common_values_out_of_range_are_refused_by_name() {
             assert_eq!(socket.options().settings().send_queue, good);
         }
         let most = new().send_queue_bytes(usize::MAX).recv_queue_bytes(usize::MAX);
-        assert_eq!(S::with(most).options().settings().recv_queue_bytes, usize::MAX);
+        assert_eq!(
+            Socket::<R>::with_options(most).unwrap().options().settings().recv_queue_bytes,
+            usize::MAX
+        );
     }
     one_by_one(every_socket!(check));
     let error = Pair::with_options(Options::new().recv_queue(8193)).unwrap_err();
@@ -175,34 +180,34 @@ const OUT_OF_RANGE: [Setting; 14] = [
 /// C054, C086, C123, C151, C176, C282, C299, C300, C305.
 #[test]
 fn an_option_is_had_or_not_and_in_range_or_not() {
-    fn check<S: Socket>() {
+    fn check<R: Listed>() {
         for (name, set) in IN_RANGE.into_iter().chain(OUT_OF_RANGE) {
-            if S::OPTIONS.contains(&name) {
+            if R::OPTIONS.contains(&name) {
                 continue;
             }
-            let socket = S::with(Options::new());
+            let socket = Socket::<R>::with_options(Options::new()).unwrap();
             for error in [
-                S::try_with(set(Options::new())).unwrap_err(),
+                Socket::<R>::with_options(set(Options::new())).unwrap_err(),
                 socket.set_options(set(socket.options())).unwrap_err(),
             ] {
                 let OptionError::NoSuchOption { option, socket } = error else {
-                    panic!("{}: {error}", S::NAME);
+                    panic!("{}: {error}", R::NAME);
                 };
-                assert_eq!((option, socket.number()), (name, u16::from(S::IDS.0)), "{}", S::NAME);
+                assert_eq!((option, socket.number()), (name, u16::from(R::IDS.0)), "{}", R::NAME);
             }
         }
-        let own = |(name, _): &Setting| S::OPTIONS.contains(name);
+        let own = |(name, _): &Setting| R::OPTIONS.contains(name);
         for (name, set) in OUT_OF_RANGE.into_iter().filter(own) {
-            assert_eq!(refused::<S>(set(Options::new())), name, "{}", S::NAME);
+            assert_eq!(refused::<R>(set(Options::new())), name, "{}", R::NAME);
         }
         for (_, set) in IN_RANGE.into_iter().filter(own) {
-            let made_with = S::with(set(Options::new()));
-            let set_later = S::with(Options::new());
+            let made_with = Socket::<R>::with_options(set(Options::new())).unwrap();
+            let set_later = Socket::<R>::with_options(Options::new()).unwrap();
             set_later.set_options(set(set_later.options())).unwrap();
             for socket in [made_with, set_later] {
                 // What was set is there, and nothing else has changed.
-                let expected = set(S::with(Options::new()).options());
-                assert_eq!(own_values(&socket.options()), own_values(&expected), "{}", S::NAME);
+                let expected = set(Socket::<R>::with_options(Options::new()).unwrap().options());
+                assert_eq!(own_values(&socket.options()), own_values(&expected), "{}", R::NAME);
             }
         }
     }
@@ -384,8 +389,8 @@ fn the_hop_limit_can_be_changed_while_the_socket_is_in_use() {
 /// Semantics specification, section 17.
 #[test]
 fn a_closed_socket_takes_no_options() {
-    fn check<S: Socket>() {
-        let socket = S::new();
+    fn check<R: Listed>() {
+        let socket = Socket::<R>::new();
         socket.close().unwrap();
         let error = socket.set_options(Options::new().send_queue(7)).unwrap_err();
         assert_eq!(

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::join;
 use crate::kit::sockets::{
-    Context, Converses, Receives, Sends, Socket, at_once, every_conversant, every_receiver,
-    every_sender,
+    Listed, ListedConversant, ListedSender, at_once, every_conversant, every_receiver, every_sender,
 };
 use crate::kit::{self, SOON, Transport};
-use sinew::{Options, Pair, RecvError, Req, RequestError, SendError, Surveyor};
+use sinew::role::Receives;
+use sinew::{Context, Options, Pair, RecvError, Req, RequestError, SendError, Socket, Surveyor};
 
 const SHORT: Duration = Duration::from_millis(100);
 /// Beyond which a timeout is not the one that was asked for.
@@ -26,25 +26,39 @@ fn takes_as_long_as_asked<T>(call: impl FnOnce() -> T) -> T {
 /// C285, C110, C136: both as an option and as an argument, also by a task; contexts too.
 #[test]
 fn a_receive_with_nothing_there_times_out() {
-    fn times_out<R: Receives>(receiver: &R, name: &str) {
-        let outcome = takes_as_long_as_asked(|| receiver.recv());
+    type Outcome = Result<(), RecvError>;
+    fn times_out(
+        name: &str,
+        recv: impl Fn() -> Outcome,
+        recv_timeout: impl Fn(Duration) -> Outcome,
+        try_recv: impl Fn() -> Outcome,
+    ) {
+        let outcome = takes_as_long_as_asked(recv);
         assert!(matches!(outcome, Err(RecvError::TimedOut(_))), "{name}");
-        let outcome = takes_as_long_as_asked(|| receiver.recv_timeout(SHORT));
+        let outcome = takes_as_long_as_asked(|| recv_timeout(SHORT));
         assert!(matches!(outcome, Err(RecvError::TimedOut(_))), "{name}");
-        assert!(
-            matches!(receiver.recv_timeout(Duration::ZERO), Err(RecvError::TimedOut(_))),
-            "{name}"
+        assert!(matches!(recv_timeout(Duration::ZERO), Err(RecvError::TimedOut(_))), "{name}");
+        assert_eq!(try_recv(), Err(RecvError::WouldBlock), "{name}");
+    }
+    fn socket<R: Listed + Receives>() {
+        let socket = Socket::<R>::with_options(Options::new().recv_timeout(SHORT)).unwrap();
+        times_out(
+            R::NAME,
+            || socket.recv().map(drop),
+            |timeout| socket.recv_timeout(timeout).map(drop),
+            || socket.try_recv().map(drop),
         );
-        assert_eq!(receiver.try_recv(), Err(RecvError::WouldBlock), "{name}");
     }
-    fn socket<S: Socket + Receives>() {
-        times_out(&S::with(Options::new().recv_timeout(SHORT)), S::NAME);
-    }
-    fn context<S: Converses>() {
-        let socket = S::with(Options::new().recv_timeout(SHORT));
-        let context = socket.context();
-        context.begin();
-        times_out(&context, S::NAME);
+    fn context<R: ListedConversant>() {
+        let socket = Socket::<R>::with_options(Options::new().recv_timeout(SHORT)).unwrap();
+        let context = Context::new(&socket);
+        R::begin(&context);
+        times_out(
+            R::NAME,
+            || context.recv().map(drop),
+            |timeout| context.recv_timeout(timeout).map(drop),
+            || context.try_recv().map(drop),
+        );
     }
     at_once(every_receiver!(socket).into_iter().chain(every_conversant!(context)));
     let surveyor = Surveyor::new();
@@ -55,10 +69,10 @@ fn a_receive_with_nothing_there_times_out() {
 /// C037, C105, C106 and C286; C129, C153: those that do not wait do not time out either.
 #[test]
 fn a_send_with_nobody_there_times_out_and_gives_the_message_back() {
-    fn check<S: Socket + Sends>() {
-        let socket = S::with(Options::new().send_timeout(SHORT));
-        let mine = || S::message("mine");
-        if !S::WAITS {
+    fn check<R: ListedSender>() {
+        let socket = Socket::<R>::with_options(Options::new().send_timeout(SHORT)).unwrap();
+        let mine = || R::message("mine");
+        if !R::WAITS {
             socket.send(mine()).unwrap();
             socket.send_timeout(mine(), Duration::ZERO).unwrap();
             socket.try_send(mine()).unwrap();
@@ -70,11 +84,11 @@ fn a_send_with_nobody_there_times_out_and_gives_the_message_back() {
             socket.send_timeout(mine(), Duration::ZERO),
         ] {
             let error = outcome.unwrap_err();
-            assert!(matches!(error, SendError::TimedOut(..)), "{}: {error:?}", S::NAME);
+            assert!(matches!(error, SendError::TimedOut(..)), "{}: {error:?}", R::NAME);
             assert_eq!(error.into_message(), mine());
         }
         let error = socket.try_send(mine()).unwrap_err();
-        assert!(matches!(error, SendError::WouldBlock(_)), "{}: {error:?}", S::NAME);
+        assert!(matches!(error, SendError::WouldBlock(_)), "{}: {error:?}", R::NAME);
         assert_eq!(error.into_message(), mine());
         assert_eq!(socket.stats().messages_sent, 0);
         kit::conserved(|| socket.stats());

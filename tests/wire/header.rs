@@ -4,13 +4,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::sockets::{Socket, every_socket, one_by_one};
+use crate::kit::sockets::{Listed, every_socket, one_by_one};
 use crate::kit::{
     self, QUIET, Raw, RawListener, SOON, Transport, attached, detached, eventually, header,
 };
+use sinew::role;
 use sinew::{
     AttemptError, ConnectError, DetachReason, EndpointOptions, EndpointState, Events, HeaderError,
-    Options, Pair, Pull, Rep, Req, Runtime,
+    Options, Pair, Pull, Rep, Req, Runtime, Socket,
 };
 
 /// All protocol ids there are, the retired ones of the first SURVEY included.
@@ -18,15 +19,15 @@ const IDS: [u8; 13] =
     [0x10, 0x11, 0x20, 0x21, 0x30, 0x31, 0x50, 0x51, 0x60, 0x61, 0x62, 0x63, 0x70];
 
 /// A socket bound to an address of `transport`, its address, and its events.
-fn listening<S: Socket>(transport: Transport) -> (S, kit::Address, String, Events) {
+fn listening<R: Listed>(transport: Transport) -> (Socket<R>, kit::Address, String, Events) {
     listening_with(transport, Options::new())
 }
 
-fn listening_with<S: Socket>(
+fn listening_with<R: Listed>(
     transport: Transport,
     options: Options,
-) -> (S, kit::Address, String, Events) {
-    let socket = S::with(options);
+) -> (Socket<R>, kit::Address, String, Events) {
+    let socket = Socket::<R>::with_options(options).unwrap();
     let events = socket.events();
     let address = transport.address();
     let url = socket.bind(&address.url).expect("the address is free").url();
@@ -35,8 +36,8 @@ fn listening_with<S: Socket>(
 
 /// A good peer comes, is accepted, and goes.
 #[track_caller]
-fn a_good_peer_is_accepted<S: Socket>(url: &str, events: &Events) {
-    let (ours, theirs) = S::IDS;
+fn a_good_peer_is_accepted<R: Listed>(url: &str, events: &Events) {
+    let (ours, theirs) = R::IDS;
     let peer = Raw::greet(url, theirs, ours);
     attached(events);
     drop(peer);
@@ -46,10 +47,10 @@ fn a_good_peer_is_accepted<S: Socket>(url: &str, events: &Events) {
 /// C002, E1 to E11; raw sockets announce the same.
 #[test]
 fn a_listener_sends_its_header_before_the_peer_has_said_anything() {
-    fn check<S: Socket>() {
+    fn check<R: Listed>() {
         for transport in Transport::STREAMS {
-            let (_socket, _address, url, _) = listening::<S>(transport);
-            assert_eq!(Raw::connect(&url).read(8), header(S::IDS.0), "{transport:?}");
+            let (_socket, _address, url, _) = listening::<R>(transport);
+            assert_eq!(Raw::connect(&url).read(8), header(R::IDS.0), "{transport:?}");
         }
     }
     one_by_one(every_socket!(check));
@@ -58,14 +59,19 @@ fn a_listener_sends_its_header_before_the_peer_has_said_anything() {
 /// C002, E1 to E11; raw sockets announce the same.
 #[test]
 fn a_dialer_sends_its_header_before_the_peer_has_said_anything() {
-    fn check<S: Socket>() {
+    fn check<R: Listed>() {
         let server = RawListener::new();
         let url = server.url();
         thread::scope(|scope| {
-            scope.spawn(move || S::with(Options::new()).connect_now(&url).expect("a good peer"));
+            scope.spawn(move || {
+                Socket::<R>::with_options(Options::new())
+                    .unwrap()
+                    .connect_now(&url)
+                    .expect("a good peer")
+            });
             let mut peer = server.accept();
-            assert_eq!(peer.read(8), header(S::IDS.0));
-            peer.send(&header(S::IDS.1));
+            assert_eq!(peer.read(8), header(R::IDS.0));
+            peer.send(&header(R::IDS.1));
             assert_eq!(peer.read_to_end(), [], "nothing but the header was sent");
         });
     }
@@ -76,7 +82,7 @@ fn a_dialer_sends_its_header_before_the_peer_has_said_anything() {
 #[test]
 fn a_listener_answers_a_good_header_with_its_own_and_nothing_more() {
     for transport in Transport::STREAMS {
-        let (rep, _address, url, events) = listening::<Rep>(transport);
+        let (rep, _address, url, events) = listening::<role::Rep>(transport);
         let mut peer = Raw::connect(&url);
         peer.send(&header(0x30));
         attached(&events);
@@ -88,16 +94,16 @@ fn a_listener_answers_a_good_header_with_its_own_and_nothing_more() {
 /// C003, C007, C015, H1, H4, H5, H7, H22.
 #[test]
 fn a_listener_takes_exactly_the_peers_of_the_matrix() {
-    fn check<S: Socket>() {
-        let (ours, theirs) = S::IDS;
+    fn check<R: Listed>() {
+        let (ours, theirs) = R::IDS;
         for transport in Transport::STREAMS {
-            let (socket, _address, url, events) = listening::<S>(transport);
+            let (socket, _address, url, events) = listening::<R>(transport);
             for id in IDS.into_iter().filter(|&id| id != theirs) {
                 let mut peer = Raw::connect(&url);
                 peer.send(&header(id));
                 assert_eq!(peer.read_to_end(), header(ours), "{ours:x} with {id:x}");
             }
-            a_good_peer_is_accepted::<S>(&url, &events);
+            a_good_peer_is_accepted::<R>(&url, &events);
             assert_eq!(socket.stats().handshake_errors, IDS.len() as u64 - 1);
             assert_eq!(socket.stats().accepted_connections, 1);
             assert!(events.try_recv().is_err(), "the refused raised no event");
@@ -109,22 +115,22 @@ fn a_listener_takes_exactly_the_peers_of_the_matrix() {
 /// C003, C009.
 #[test]
 fn a_dialer_takes_exactly_the_peers_of_the_matrix() {
-    fn check<S: Socket>() {
+    fn check<R: Listed>() {
         for id in IDS {
             let server = RawListener::new();
             let url = server.url();
-            let socket = S::with(Options::new());
+            let socket = Socket::<R>::with_options(Options::new()).unwrap();
             let events = socket.events();
             let connected = thread::scope(|scope| {
                 let dialing = scope.spawn(|| socket.connect_now(&url));
                 let mut peer = server.accept();
                 peer.send(&header(id));
-                assert_eq!(peer.read(8), header(S::IDS.0));
+                assert_eq!(peer.read(8), header(R::IDS.0));
                 let connected = dialing.join().expect("no panic");
                 socket.close().expect("it was open");
                 connected
             });
-            if id == S::IDS.1 {
+            if id == R::IDS.1 {
                 assert!(connected.is_ok(), "{connected:?}");
                 continue;
             }
@@ -135,7 +141,7 @@ fn a_dialer_takes_exactly_the_peers_of_the_matrix() {
                 panic!("{source}");
             };
             let numbers = (expected.number(), announced.number());
-            assert_eq!(numbers, (u16::from(S::IDS.1), u16::from(id)));
+            assert_eq!(numbers, (u16::from(R::IDS.1), u16::from(id)));
             assert!(events.try_recv().is_err(), "no event for {id:x}");
         }
     }
@@ -146,12 +152,12 @@ fn a_dialer_takes_exactly_the_peers_of_the_matrix() {
 #[test]
 fn inproc_joins_exactly_the_pairs_of_the_matrix() {
     /// Who dials, whether that went well, and how many attempts failed.
-    fn dial<D: Socket>(url: &str) -> (u8, Result<(), ConnectError>, u64) {
-        let dialer = D::with(Options::new());
+    fn dial<D: Listed>(url: &str) -> (u8, Result<(), ConnectError>, u64) {
+        let dialer = Socket::<D>::with_options(Options::new()).unwrap();
         let outcome = dialer.connect_now(url).map(drop);
         (D::IDS.0, outcome, dialer.stats().connect_errors)
     }
-    fn listen<L: Socket>() {
+    fn listen<L: Listed>() {
         for dial in every_socket!(dial) {
             let (listener, _address, url, events) = listening::<L>(Transport::Inproc);
             match dial(&url) {
@@ -176,7 +182,7 @@ fn inproc_joins_exactly_the_pairs_of_the_matrix() {
 #[test]
 fn a_header_may_come_one_byte_at_a_time() {
     for transport in Transport::STREAMS {
-        let (_rep, _address, url, events) = listening::<Rep>(transport);
+        let (_rep, _address, url, events) = listening::<role::Rep>(transport);
         let mut peer = Raw::connect(&url);
         for byte in header(0x30) {
             peer.send(&[byte]);
@@ -191,7 +197,7 @@ fn a_header_may_come_one_byte_at_a_time() {
 #[test]
 fn a_frame_may_come_in_the_segment_of_the_header() {
     for transport in Transport::STREAMS {
-        let (pair, _address, url, _) = listening::<Pair>(transport);
+        let (pair, _address, url, _) = listening::<role::Pair>(transport);
         let mut peer = Raw::connect(&url);
         let mut bytes = header(0x10).to_vec();
         bytes.extend(match transport {
@@ -231,7 +237,7 @@ const BROKEN: [(&str, &[u8], bool); 16] = [
 #[test]
 fn a_broken_header_ends_its_connection_and_nothing_else() {
     for transport in Transport::STREAMS {
-        let (rep, _address, url, events) = listening::<Rep>(transport);
+        let (rep, _address, url, events) = listening::<role::Rep>(transport);
         for (what, bytes, finish) in BROKEN {
             let mut peer = Raw::connect(&url);
             peer.send(bytes);
@@ -240,7 +246,7 @@ fn a_broken_header_ends_its_connection_and_nothing_else() {
             }
             assert_eq!(peer.read_to_end(), header(0x31), "{what}");
         }
-        a_good_peer_is_accepted::<Rep>(&url, &events);
+        a_good_peer_is_accepted::<role::Rep>(&url, &events);
         let broken = BROKEN.iter().filter(|(_, _, finish)| !finish).count();
         let stats = rep.stats();
         assert_eq!(stats.handshake_errors, broken as u64);
@@ -255,7 +261,7 @@ fn a_header_has_limited_time_however_it_comes() {
     const LIMIT: Duration = Duration::from_millis(300);
     for transport in Transport::STREAMS {
         let options = Options::new().handshake_timeout(LIMIT);
-        let (rep, _address, url, events) = listening_with::<Rep>(transport, options);
+        let (rep, _address, url, events) = listening_with::<role::Rep>(transport, options);
         let start = Instant::now();
         let mut silent = Raw::connect(&url);
         let mut slow = Raw::connect(&url);
@@ -270,7 +276,7 @@ fn a_header_has_limited_time_however_it_comes() {
             }
             dripping.read_to_end();
         });
-        a_good_peer_is_accepted::<Rep>(&url, &events);
+        a_good_peer_is_accepted::<role::Rep>(&url, &events);
         assert!(start.elapsed() < LIMIT, "others are served meanwhile");
 
         for peer in [&mut silent, &mut slow] {
@@ -291,7 +297,7 @@ fn a_header_has_limited_time_however_it_comes() {
 fn a_dialer_waits_for_a_header_no_longer_than_its_limit() {
     const LIMIT: Duration = Duration::from_millis(100);
     let server = RawListener::new();
-    let req = Req::with(Options::new().handshake_timeout(LIMIT));
+    let req = Req::with_options(Options::new().handshake_timeout(LIMIT)).unwrap();
     let start = Instant::now();
     // Accepted by the kernel, and then nothing.
     let error = req.connect_now(server.url()).unwrap_err();
@@ -304,10 +310,10 @@ fn a_dialer_waits_for_a_header_no_longer_than_its_limit() {
 #[test]
 fn fifty_silent_peers_do_not_keep_a_proper_one_out() {
     for transport in Transport::STREAMS {
-        let (rep, _address, url, events) = listening::<Rep>(transport);
+        let (rep, _address, url, events) = listening::<role::Rep>(transport);
         let _silent: Vec<Raw> = (0..50).map(|_| Raw::connect(&url)).collect();
         let start = Instant::now();
-        a_good_peer_is_accepted::<Rep>(&url, &events);
+        a_good_peer_is_accepted::<role::Rep>(&url, &events);
         assert!(start.elapsed() < Duration::from_secs(1));
         assert_eq!(rep.stats().inprogress_connections, 50);
     }
@@ -316,11 +322,11 @@ fn fifty_silent_peers_do_not_keep_a_proper_one_out() {
 /// C012.
 #[test]
 fn a_reset_before_the_header_leaves_no_trace_but_a_count() {
-    let (rep, _address, url, events) = listening::<Rep>(Transport::Tcp);
+    let (rep, _address, url, events) = listening::<role::Rep>(Transport::Tcp);
     for _ in 0..10 {
         Raw::connect(&url).reset();
     }
-    a_good_peer_is_accepted::<Rep>(&url, &events);
+    a_good_peer_is_accepted::<role::Rep>(&url, &events);
     eventually("all forgotten", || rep.stats().inprogress_connections == 0);
     assert!(events.try_recv().is_err(), "no event");
 }

@@ -96,7 +96,7 @@ impl<R: Asks> Socket<R, NoSend, NoRecv> {
     /// socket's options: timeouts, resend interval, deadline, storage. A context of a closed socket is closed.
     #[doc(alias("nng_ctx_open"))]
     pub fn context(&self) -> Context<R> {
-        Context::new(&self.core)
+        Context::new(self)
     }
 }
 
