@@ -338,7 +338,6 @@ mod protocol_id;
 mod random;
 mod ring;
 #[cfg(test)]
-#[path = "../tests/kit/rounds.rs"]
 mod rounds;
 mod runtime;
 #[cfg(feature = "serde")]

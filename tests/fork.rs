@@ -21,9 +21,7 @@ use sinew::{
     UnsubscribeError, WaitError, raw,
 };
 
-mod kit;
-
-use kit::{SOON, TempDir, Transport, rounds};
+use kit::{SOON, TempDir, Transport, join, rounds};
 
 /// Runs `act` in a child, which must end in time and without a panic.
 #[track_caller]

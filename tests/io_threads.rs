@@ -3,8 +3,6 @@
 //! One of these tests counts the descriptors and threads of the process. So they run one at a time, and
 //! each on runtimes of its own, which leave nothing when they are gone.
 
-mod kit;
-
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};

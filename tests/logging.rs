@@ -15,9 +15,7 @@ use sinew::{
     Push, Rep, Runtime, Sub, raw,
 };
 
-mod kit;
-
-use kit::{QUIET, Raw, SOON, Transport, arrived, eventually, free_tcp_url, in_time};
+use kit::{QUIET, Raw, SOON, Transport, arrived, eventually, free_tcp_url, in_time, join};
 
 #[test]
 fn a_connection_is_told_with_name_and_peer_when_it_comes_and_when_it_goes() {

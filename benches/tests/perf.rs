@@ -12,9 +12,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-#[path = "../../tests/kit/mod.rs"]
-mod kit;
-
 use kit::{TempDir, example, free_tcp_url};
 
 /// A workload takes a second or two, of which most is to let connections settle.

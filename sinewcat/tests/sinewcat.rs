@@ -5,9 +5,6 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../../tests/kit/mod.rs"]
-mod kit;
-
 #[path = "sinewcat/invocations.rs"]
 mod invocations;
 #[path = "sinewcat/meetings.rs"]

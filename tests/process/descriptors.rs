@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{self, Raw, SOON, eventually};
 use crate::name_of;
+use kit::{Raw, SOON, eventually};
 use sinew::{BindError, Endpoint, Pull, Rep, Req};
 use socket2::{Domain, SockAddr, Type};
 

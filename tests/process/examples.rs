@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
-use crate::kit::{self, SOON, free_tcp_url};
+use kit::{SOON, free_tcp_url};
 
 #[test]
 fn pair_carries_what_is_typed_both_ways() {

@@ -6,8 +6,8 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::kit::{RawListener, SOON, Transport, conserved, header};
 use crate::name_of;
+use kit::{RawListener, SOON, Transport, conserved, header};
 use sinew::{Endpoint, Pull, Push};
 
 const PUSH: u8 = 0x50;

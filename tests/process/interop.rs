@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Address, SOON, Transport, conserved, eventually, free_tcp_url};
+use kit::{Address, SOON, Transport, conserved, eventually, free_tcp_url};
 use sinew::{
     BindError, Bus, Device, DropReason, Events, Message, Options, Pair, Pair1, PipeEventKind,
     PolyPair1, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor, raw,

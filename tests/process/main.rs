@@ -3,9 +3,6 @@
 //! No other group starts processes. Between its fork and its exec a child holds every descriptor of its
 //! parent, so a test beside it may see an address taken, or a connection open, a moment longer.
 
-#[path = "../kit/mod.rs"]
-mod kit;
-
 mod descriptors;
 mod examples;
 mod exit;

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{SOON, TempDir, descriptors, eventually};
 use crate::name_of;
+use kit::{SOON, TempDir, descriptors, eventually};
 use sinew::{EndpointOptions, EndpointState, Pair};
 
 /// Set in the child, which is in namespaces of its own.

@@ -14,7 +14,6 @@ mod stage;
 #[path = "../../examples/service_discovery/table.rs"]
 mod table;
 
-use crate::kit;
 use stage::{Actor, Stage};
 use table::{PATIENCE, Service, Table};
 

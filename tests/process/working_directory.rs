@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::kit::{SOON, TempDir, attached, detached, eventually};
 use crate::name_of;
+use kit::{SOON, TempDir, attached, detached, eventually};
 use sinew::{AttemptError, EndpointOptions, Pair};
 
 /// Set in the child.

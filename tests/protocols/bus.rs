@@ -3,8 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{self, Address, Raw, SOON, Transport, conserved, conserved_now, eventually};
+use kit::{Address, Raw, SOON, Transport, conserved, conserved_now, eventually, join};
 use sinew::{Bus, DropReason, Message, Options, RecvError, SendError};
 
 const BUS: u8 = 0x70;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::join;
-use crate::kit::{SOON, Transport, conserved, eventually};
+use kit::{SOON, Transport, conserved, eventually, join};
 use sinew::{
     Conflate, DropReason, Message, OptionError, Options, Overflow, Pub, RecvError, Req, Sub, raw,
 };

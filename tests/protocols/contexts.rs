@@ -6,9 +6,8 @@ use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::sockets::{self, ListedConversant, every_conversant, one_by_one};
-use crate::kit::{self, Raw, SOON, Transport, arrived, conserved};
+use kit::sockets::{self, ListedConversant, one_by_one};
+use kit::{Raw, SOON, Transport, arrived, conserved, every_conversant, join};
 use sinew::role::{self, Converses};
 use sinew::{
     Closed, Context, DropReason, Options, Pub, RecvError, Rep, Req, Respondent, SendError, Socket,

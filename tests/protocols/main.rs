@@ -1,8 +1,5 @@
 //! What each protocol does with messages: which peer gets them, and what becomes of them without room.
 
-#[path = "../kit/mod.rs"]
-mod kit;
-
 mod bus;
 mod conflate;
 mod contexts;

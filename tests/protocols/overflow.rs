@@ -3,9 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::sockets::{Listed, every_socket, one_by_one};
-use crate::kit::{self, SOON, Transport, conserved, detached, eventually};
+use kit::sockets::{Listed, one_by_one};
+use kit::{SOON, Transport, conserved, detached, eventually, every_socket, join};
 use sinew::Overflow::{Disconnect, DropNewest, DropOldest, Wait};
 use sinew::role::{self, Receives, Role, Sends};
 use sinew::{

@@ -3,9 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::sockets::Listed;
-use crate::kit::{self, QUIET, Raw, RawListener, SOON, Transport, conserved, eventually};
+use kit::sockets::Listed;
+use kit::{QUIET, Raw, RawListener, SOON, Transport, conserved, eventually, join};
 use sinew::role::{self, Receives, Sends};
 use sinew::{
     AttemptError, ConnectError, DetachReason, Message, Options, Pair, ProtocolId, RecvError,

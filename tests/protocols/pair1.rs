@@ -3,9 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::sockets::Listed;
-use crate::kit::{self, Address, Raw, SOON, Transport, conserved, eventually};
+use kit::sockets::Listed;
+use kit::{Address, Raw, SOON, Transport, conserved, eventually, join};
 use sinew::role::{self, Receives, Sends};
 use sinew::{
     AttemptError, ConnectError, DropReason, EndpointOptions, HeaderError, Message, OptionError,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::sockets::Listed;
-use crate::kit::{QUIET, Raw, SOON, Transport, conserved, conserved_now, eventually, header};
+use kit::sockets::Listed;
+use kit::{QUIET, Raw, SOON, Transport, conserved, conserved_now, eventually, header};
 use sinew::role::{self, Receives, Sends};
 use sinew::{
     AttemptError, ConnectError, Message, OptionError, Options, Pair, Pair1, PipeEventKind,

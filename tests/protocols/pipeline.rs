@@ -5,8 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{self, QUIET, Raw, SOON, Transport, conserved, eventually};
+use kit::{QUIET, Raw, SOON, Transport, conserved, eventually, join};
 use sinew::{DropReason, Message, Options, Pull, Push, RecvError, SendError};
 
 const PUSH: u8 = 0x50;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kit::{QUIET, Raw, SOON, Transport, conserved, detached, eventually};
+use kit::{QUIET, Raw, SOON, Transport, conserved, detached, eventually};
 use sinew::{DropReason, Options, Pull, Push};
 
 /// The length of a message: enough of them fill what the kernel takes, and still fit into a queue.

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::sockets::{Listed, every_socket, one_by_one};
-use crate::kit::{Address, SOON, Transport, conserved, detached, eventually};
+use kit::sockets::{Listed, one_by_one};
+use kit::{Address, SOON, Transport, conserved, detached, eventually, every_socket};
 use sinew::role;
 use sinew::{
     BindError, ConnectError, EndpointOptions, OptionError, Options, Pull, Push, Req, Socket, raw,

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::join;
-use crate::kit::{
-    self, Dice, QUIET, Raw, SOON, SetOnDrop, Transport, arrived, conserved, conserved_now,
-    eventually,
+use kit::{
+    Dice, QUIET, Raw, SOON, SetOnDrop, Transport, arrived, conserved, conserved_now, eventually,
+    join,
 };
 use sinew::{DropReason, Message, Options, Pub, RecvError, Sub, SubContext, UnsubscribeError, raw};
 

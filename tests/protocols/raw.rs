@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::sockets::{Listed, every_socket, one_by_one};
-use crate::kit::{Address, QUIET, Raw, SOON, Transport, conserved, eventually};
+use kit::sockets::{Listed, one_by_one};
+use kit::{Address, QUIET, Raw, SOON, Transport, conserved, eventually, every_socket, join};
 use sinew::role::{self, Receives, Sends};
 use sinew::{
     Bus, DropReason, Message, Options, PipeId, RecvError, Rep, Req, Respondent, SendError, Socket,

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{self, QUIET, Raw, RawListener, SOON, Transport, conserved, eventually};
+use kit::{QUIET, Raw, RawListener, SOON, Transport, conserved, eventually, join};
 use sinew::{
     DetachReason, DropReason, EndpointOptions, Message, OptionError, Options, RecvError, Rep, Req,
     RequestError, SendError,

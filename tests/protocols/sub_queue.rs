@@ -8,8 +8,7 @@ use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{SOON, Transport, arrived, conserved, eventually};
+use kit::{SOON, Transport, arrived, conserved, eventually, join};
 use sinew::{DropReason, Options, Overflow, Pub, Runtime, Sub};
 
 /// A full queue waits so long for a program that has received before.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{self, QUIET, Raw, SOON, Transport, conserved, eventually};
+use kit::{QUIET, Raw, SOON, Transport, conserved, eventually};
 use sinew::{DropReason, Options, RecvError, Respondent, SendError, Surveyor};
 
 const SURVEYOR: u8 = 0x62;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::beside_others;
-use crate::kit::{Raw, SOON, conserved, eventually, header};
+use kit::{Raw, SOON, conserved, eventually, header};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sinew::{Options, Pull};
 

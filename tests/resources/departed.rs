@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::{
-    self, QUIET, Raw, RawListener, SOON, TempDir, Transport, conserved, eventually, frame, header,
+use crate::{allocated, alone, beside_others};
+use kit::{
+    QUIET, Raw, RawListener, SOON, TempDir, Transport, conserved, eventually, frame, header,
     ipc_frame,
 };
-use crate::{allocated, alone, beside_others};
 use sinew::{AttemptError, Bus, ConnectError, DropReason, Options, Pair, Pull, Push, Runtime};
 use socket2::{Domain, SockAddr, Socket, Type};
 

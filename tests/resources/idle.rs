@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kit::sockets::{Listed, one_by_one};
-use crate::kit::{
-    self, QUIET, Raw, RawListener, SOON, attached, detached, eventually, frame, header,
-};
 use crate::{HEAP, allocated, alone};
+use kit::sockets::{Listed, one_by_one};
+use kit::{QUIET, Raw, RawListener, SOON, attached, detached, eventually, frame, header};
 use sinew::role;
 use sinew::{
     DetachReason, Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError, SendError,

@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::thread;
 
-use crate::kit::{Raw, SOON, TempDir, block_on, conserved, descriptors, eventually, rounds};
 use crate::{alone, threads};
+use kit::{Raw, SOON, TempDir, block_on, conserved, descriptors, eventually, rounds};
 use sinew::{
     Options, Pair, RecvError, Rep, Req, RequestError, Respondent, SendError, Surveyor, WaitError,
 };

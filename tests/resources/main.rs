@@ -3,9 +3,6 @@
 //! All are counted for the whole process, so a test that counts runs alone. Tests that only load the machine
 //! run beside each other, and are not in the other groups, which have tests that read the clock.
 
-#[path = "../kit/mod.rs"]
-mod kit;
-
 mod crowd;
 mod departed;
 mod idle;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::sockets::Listed;
-use crate::kit::{self, Dice, SOON, Transport, conserved};
-use crate::{alone, beside_others, join, threads};
+use crate::{alone, beside_others, threads};
+use kit::sockets::Listed;
+use kit::{Dice, SOON, Transport, conserved, join};
 use sinew::role::{self, Receives, Sends};
 use sinew::{
     Bus, Message, Options, Pair, Pub, Pull, Push, RecvError, Rep, Req, Socket, Stats, Sub,

@@ -10,8 +10,7 @@ use sinew::{
     DetachReason, Events, Options, Pair, PipeEventKind, Pull, Push, RecvError, Rep, Req, Runtime,
 };
 
-use crate::join;
-use crate::kit::{self, Raw, RawListener, SOON, Transport, eventually, header};
+use kit::{Raw, RawListener, SOON, Transport, eventually, header, join};
 
 const PUSH: u8 = 0x50;
 const PULL: u8 = 0x51;

@@ -6,10 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{
-    self, Dice, QUIET, Raw, SOON, Transport, block_on, conserved, eventually, poll_once,
-};
+use kit::{Dice, QUIET, Raw, SOON, Transport, block_on, conserved, eventually, join, poll_once};
 use sinew::{
     DropReason, Message, Options, Pair, RecvError, Rep, RepContext, Req, Respondent, SendError,
     Surveyor, WaitError,

@@ -6,12 +6,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::sockets::{
-    self, Form, Listed, ListedSender, at_once, every_receiver, every_sender, every_socket,
-    one_by_one,
+use kit::sockets::{self, Form, Listed, ListedSender, at_once, one_by_one};
+use kit::{
+    QUIET, Raw, SOON, TempDir, Transport, block_on, conserved, eventually, every_receiver,
+    every_sender, every_socket, join,
 };
-use crate::kit::{self, QUIET, Raw, SOON, TempDir, Transport, block_on, conserved, eventually};
 use sinew::role::{self, Receives, Role};
 use sinew::{
     BindError, Closed, ConnectError, DropReason, Message, Options, Pair, PipeEventKind, Pub,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{self, Address, QUIET, Raw, SOON, Transport, block_on, conserved, eventually};
+use kit::{Address, QUIET, Raw, SOON, Transport, block_on, conserved, eventually};
 use sinew::device::{DeviceFailure, DeviceFault, DeviceHandle, DeviceSide, SpawnedDevice};
 use sinew::{
     Bus, Device, DropReason, Message, Options, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent,

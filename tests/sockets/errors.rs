@@ -4,8 +4,7 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::{self, SOON, Transport};
+use kit::{SOON, Transport, join};
 use sinew::{
     DropReason, Message, Options, Pair, PipeId, Pub, Pull, Push, RecvError, Rep, Req, SendError,
     Sub, Surveyor, WaitError,

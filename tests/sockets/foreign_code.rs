@@ -16,8 +16,7 @@ use sinew::{
     Respondent, Runtime, Sub, Surveyor, raw,
 };
 
-use crate::join;
-use crate::kit::{self, Raw, SOON, Transport, arrived, eventually, in_time};
+use kit::{Raw, SOON, Transport, arrived, eventually, in_time, join};
 
 /// A body of this length is queued as it is, not copied.
 const LARGE: usize = 64 * 1024;

@@ -7,8 +7,7 @@ use sinew::{
     Options, Pair, PipeEventKind, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor, raw,
 };
 
-use crate::join;
-use crate::kit::{SOON, Transport, conserved, eventually};
+use kit::{SOON, Transport, conserved, eventually, join};
 
 #[test]
 fn iter_yields_what_comes_until_the_socket_is_closed() {

@@ -1,8 +1,5 @@
 //! What all sockets have in common, whatever their protocol.
 
-#[path = "../kit/mod.rs"]
-mod kit;
-
 mod admit;
 mod asynchronous;
 mod closing;

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use sinew::metrics::{Metrics, Observe};
 use sinew::{Bus, Device, DropReason, EndpointState, Options, Pub, Pull, Push, Rep, Req, raw};
 
-use crate::join;
-use crate::kit::{self, Transport, eventually};
+use kit::{Transport, eventually, join};
 use page::{Family, Page};
 
 /// The names, kinds and labels, and what drops and states are called. This list is a promise to

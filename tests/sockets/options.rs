@@ -5,9 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::sockets::{Listed, every_socket, one_by_one};
-use crate::kit::{self, Raw, SOON, Transport, conserved, eventually};
+use kit::sockets::{Listed, one_by_one};
+use kit::{Raw, SOON, Transport, conserved, eventually, every_socket, join};
 
 use sinew::{
     BindError, Conflate, ConnectError, DetachReason, EndpointOptions, OptionError, Options,

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::{Raw, SOON, Transport, conserved, eventually};
+use kit::{Raw, SOON, Transport, conserved, eventually, join};
 use sinew::{
     AttemptError, DetachReason, EndpointOptions, Events, NoSuchPipe, Options, Pair, Peer,
     PipeEventKind, ProtocolId, Pull, Push, RecvError, Rep, Req,

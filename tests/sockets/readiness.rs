@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{self, QUIET, Raw, SOON, Transport, arrived, conserved, eventually, rounds};
+use kit::{QUIET, Raw, SOON, Transport, arrived, conserved, eventually, join, rounds};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sinew::{
     Bus, DropReason, KeyInUse, NoSuchKey, Options, Pair, Pair1, Poller, PolyPair1, Pub, Pull, Push,

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::{SOON, Transport, eventually};
+use kit::{SOON, Transport, eventually, join};
 use sinew::transport::{
     Address, Destination, EndpointSettings, Listener, Source, Stream, StreamPeer, StreamTransport,
     Target, Tcp,

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::{Transport, conserved, eventually, timed_out};
+use kit::{Transport, conserved, eventually, timed_out};
 use sinew::{Options, Pair, Pub, Rep, Req, Runtime, Spins, Stats, Sub};
 
 /// Whatever comes within it is worth it: that does not depend on the machine.

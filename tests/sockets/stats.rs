@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::{self, Raw, SOON, Transport, conserved, eventually};
+use kit::{Raw, SOON, Transport, conserved, eventually, join};
 use sinew::metrics::Observe;
 use sinew::{
     Bus, Conflate, DropReason, Message, Options, Overflow, Pair, Pair1, PolyPair1, Pub, Pull, Push,

@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::sockets::{
-    Listed, ListedConversant, ListedSender, at_once, every_conversant, every_receiver, every_sender,
-};
-use crate::kit::{self, SOON, Transport};
+use kit::sockets::{Listed, ListedConversant, ListedSender, at_once};
+use kit::{SOON, Transport, every_conversant, every_receiver, every_sender, join};
 use sinew::role::Receives;
 use sinew::{Context, Options, Pair, RecvError, Req, RequestError, SendError, Socket, Surveyor};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::kit::{self, Raw, SOON, Transport, conserved, eventually};
+use kit::{Raw, SOON, Transport, conserved, eventually};
 use sinew::{DropReason, Options, RecvError, Rep, Req, Respondent, Surveyor};
 
 const REQ: u8 = 0x30;

@@ -5,9 +5,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::{
-    self, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually, header,
+use kit::{
+    Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually, header, join,
 };
 use sinew::{
     AddressError, AttemptError, BindError, ConnectError, DetachReason, DropReason, EndpointOptions,

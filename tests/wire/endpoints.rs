@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{
-    self, QUIET, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually,
+use kit::{
+    QUIET, Raw, RawListener, SOON, TempDir, Transport, attached, detached, eventually, join,
 };
 use sinew::metrics::Metrics;
 use sinew::{

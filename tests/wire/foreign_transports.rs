@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::{self, SOON, attached, conserved, detached, eventually, next_event};
+use kit::{SOON, attached, conserved, detached, eventually, next_event};
 use sinew::transport::{
     Address, BoundFile, Destination, EndpointSettings, Framing, Ipc, Listener, Source, Stream,
     StreamPeer, StreamTransport, Target, Tcp,

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::{self, Raw, SOON, Transport, attached, detached, eventually, header};
+use kit::{Raw, SOON, Transport, attached, detached, eventually, header};
 use sinew::{DetachReason, Events, Options, Pair, RecvError, Rep, Req, Surveyor};
 
 const MIB: usize = 1 << 20;

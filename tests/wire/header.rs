@@ -4,9 +4,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::sockets::{Listed, every_socket, one_by_one};
-use crate::kit::{
-    self, QUIET, Raw, RawListener, SOON, Transport, attached, detached, eventually, header,
+use kit::sockets::{Listed, one_by_one};
+use kit::{
+    QUIET, Raw, RawListener, SOON, Transport, attached, detached, eventually, every_socket, header,
 };
 use sinew::role;
 use sinew::{

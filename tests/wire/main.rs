@@ -1,8 +1,5 @@
 //! Endpoints, connections, and the bytes on them.
 
-#[path = "../kit/mod.rs"]
-mod kit;
-
 mod backtrace;
 mod bad_input;
 mod endpoints;

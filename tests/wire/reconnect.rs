@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::join;
-use crate::kit::{self, Raw, RawListener, SOON, Transport, attached, detached, eventually, header};
+use kit::{Raw, RawListener, SOON, Transport, attached, detached, eventually, header, join};
 use sinew::{
     AttemptError, DetachReason, EndpointOptions, EndpointState, OptionError, Options, Pair, Rep,
     Req,

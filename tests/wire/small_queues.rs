@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::kit::{self, QUIET, Raw, SOON, Transport, conserved, eventually, frame, ipc_frame};
+use kit::{QUIET, Raw, SOON, Transport, conserved, eventually, frame, ipc_frame};
 use sinew::{Options, Pull, Push, Stats};
 
 const PULL: u8 = 0x51;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::{self, SOON, TempDir, attached, conserved, detached, eventually};
+use kit::{SOON, TempDir, attached, conserved, detached, eventually};
 use sinew::{
     AddressError, AttemptError, BindError, Closed, ConnectError, DetachReason, Endpoint,
     EndpointOptions, EndpointState, HeaderError, Message, Options, Pair, ProtocolId, RecvError,

@@ -1,8 +1,8 @@
 //! Ours and each of the other two, talking to each other: every pair of protocols that both have,
 //! either side ours, either side binding.
 
-use crate::kit::free_tcp_url;
 use crate::program::{Program, Tool};
+use kit::free_tcp_url;
 
 /// One side: its options, and what it prints first.
 type Side = (&'static str, &'static str);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::kit::SOON;
+use kit::SOON;
 
 /// A program, and the name it is run by.
 #[derive(Clone, Copy, Debug)]

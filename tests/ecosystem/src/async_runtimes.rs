@@ -9,12 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::join;
-use crate::kit::{
-    self, Dice, QUIET, SOON, Transport, block_on, conserved, eventually, poll_once, rounds,
-};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
+use kit::{Dice, QUIET, SOON, Transport, block_on, conserved, eventually, join, poll_once, rounds};
 use sinew::{
     Options, Pair, Pub, Pull, Push, RecvError, Rep, Req, Respondent, SendError, Sub, Surveyor,
 };

@@ -16,7 +16,7 @@ use futures_util::future::{Either, join_all, select};
 use sinew::{EventLoop, Options, Pull, Push, RecvError, Rep, Req, Runtime, RuntimeError, Surveyor};
 use tokio::net::unix::pipe;
 
-use crate::kit::{QUIET, SOON, Transport, block_on, conserved, eventually, free_tcp_url, rounds};
+use kit::{QUIET, SOON, Transport, block_on, conserved, eventually, free_tcp_url, rounds};
 
 /// Who runs the task that turns the loop, and all others.
 #[derive(Clone, Copy, Debug)]

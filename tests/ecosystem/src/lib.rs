@@ -6,9 +6,6 @@ mod async_runtimes;
 #[cfg(test)]
 mod event_loop;
 #[cfg(test)]
-#[path = "../../kit/mod.rs"]
-mod kit;
-#[cfg(test)]
 mod serialize;
 
 #[cfg(doctest)]

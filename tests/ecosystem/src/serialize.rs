@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 use sinew::metrics::Observe;
 use sinew::{Device, DropReason, Options, Pull, Push, raw};
 
-use crate::join;
-use crate::kit::{SOON, Transport, eventually};
+use kit::{SOON, Transport, eventually, join};
 
 fn value(of: impl serde::Serialize) -> Value {
     serde_json::to_value(of).unwrap()

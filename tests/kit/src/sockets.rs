@@ -11,10 +11,11 @@ use std::thread;
 use sinew::role::{Converses, Receives, Role, Sends};
 use sinew::{Context, Message, RecvError, SendError, Socket};
 
-use super::{SOON, block_on};
+use crate::{SOON, block_on};
 
 /// What a test wants to know of a socket, by its role.
 pub trait Listed: Role + Debug {
+    /// The name of its sockets; that of a raw one says so.
     const NAME: &'static str;
     /// What it announces, and what its peers must announce.
     const IDS: (u8, u8);
@@ -87,14 +88,13 @@ pub fn waiting_context_recvs<R: Converses>() -> [Form<Context<R>, Result<(), Rec
 
 macro_rules! list {
     ($list:ident: $($role:ty,)*) => {
-        #[allow(unused_macros, reason = "each test binary uses its own part")]
+        /// An array of a generic function, once for each of these roles.
+        #[macro_export]
         macro_rules! $list {
             ($test:ident) => {
                 [$($test::<$role>,)*]
             };
         }
-        #[allow(unused_imports, reason = "each test binary uses its own part")]
-        pub(crate) use $list;
     };
 }
 

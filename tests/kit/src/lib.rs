@@ -1,6 +1,7 @@
-//! What the integration tests share: addresses, raw peers, a census of what a process holds.
-
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
+//! What the tests of the workspace share: addresses, raw peers, waiting for what must happen, a census of what a
+//! process holds.
+//!
+//! A package, so that it is compiled once and not into each test program.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use sinew::{DetachReason, Events, PipeEventKind, RecvError, Stats};
 use socket2::{Domain, Type};
 
+#[path = "../../../src/rounds.rs"]
 mod rounds;
 pub mod sockets;
 
@@ -32,23 +34,28 @@ fn unique() -> String {
 /// A transport that a test is run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
+    /// Within the process.
     Inproc,
+    /// The loopback interface.
     Tcp,
+    /// A unix domain socket.
     Ipc,
 }
 
 impl Transport {
+    /// All of them.
     pub const ALL: [Self; 3] = [Self::Inproc, Self::Tcp, Self::Ipc];
+    /// Those on which a peer can be nothing but a stream of bytes.
     pub const STREAMS: [Self; 2] = [Self::Tcp, Self::Ipc];
 
     /// An address that nobody else uses. For tcp with port 0: take the real one from the endpoint.
     pub fn address(self) -> Address {
         match self {
-            Self::Inproc => Address { url: format!("inproc://test-{}", unique()), dir: None },
-            Self::Tcp => Address { url: "tcp://127.0.0.1:0".to_owned(), dir: None },
+            Self::Inproc => Address { url: format!("inproc://test-{}", unique()), _dir: None },
+            Self::Tcp => Address { url: "tcp://127.0.0.1:0".to_owned(), _dir: None },
             Self::Ipc => {
                 let dir = TempDir::new();
-                Address { url: format!("ipc://{}", dir.path("s").display()), dir: Some(dir) }
+                Address { url: format!("ipc://{}", dir.path("s").display()), _dir: Some(dir) }
             }
         }
     }
@@ -57,8 +64,9 @@ impl Transport {
 /// An address, and the directory that goes with it.
 #[derive(Debug)]
 pub struct Address {
+    /// What a socket binds to.
     pub url: String,
-    dir: Option<TempDir>,
+    _dir: Option<TempDir>,
 }
 
 /// A directory of its own, removed with everything in it.
@@ -66,14 +74,22 @@ pub struct Address {
 pub struct TempDir(PathBuf);
 
 impl TempDir {
+    /// Makes one.
     pub fn new() -> Self {
         let dir = std::env::temp_dir().join(format!("sinew-{}", unique()));
         std::fs::create_dir(&dir).expect("the name is unique");
         Self(dir)
     }
 
+    /// The path of a file in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+impl Default for TempDir {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -124,8 +140,8 @@ macro_rules! join {
         let address = $transport.address();
         let endpoint = $listener.bind(&address.url).expect("the address is free");
         $dialer.connect(&endpoint.url()).expect("the address is good");
-        $listener.wait_for_peers(1, $crate::kit::SOON).expect("a peer for the listener");
-        $dialer.wait_for_peers(1, $crate::kit::SOON).expect("a peer for the dialer");
+        $listener.wait_for_peers(1, $crate::SOON).expect("a peer for the listener");
+        $dialer.wait_for_peers(1, $crate::SOON).expect("a peer for the dialer");
         (address, endpoint)
     }};
 }
@@ -160,6 +176,7 @@ pub fn in_time(act: impl FnOnce() + Send + 'static) {
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// A number below `sides`.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % sides
@@ -235,7 +252,9 @@ pub fn ipc_frame(payload: &[u8]) -> Vec<u8> {
 /// A peer that is nothing but a stream of bytes. Everything has a deadline.
 #[derive(Debug)]
 pub enum Raw {
+    /// Over tcp.
     Tcp(TcpStream),
+    /// Over ipc.
     Ipc(UnixStream),
 }
 
@@ -281,11 +300,13 @@ impl Raw {
         raw
     }
 
+    /// Sends bytes as they are.
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("the connection stands");
     }
 
+    /// Sends bytes where the connection perhaps no longer stands.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes),
@@ -361,21 +382,31 @@ impl Raw {
 #[derive(Debug)]
 pub struct RawListener(TcpListener);
 
+impl Default for RawListener {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RawListener {
+    /// Listens at a free port.
     pub fn new() -> Self {
         Self::at("127.0.0.1:0")
     }
 
+    /// Listens at an address of the loopback interface.
     pub fn at(address: &str) -> Self {
         let listener = TcpListener::bind(address).expect("the address is free");
         listener.set_nonblocking(true).expect("it stands");
         Self(listener)
     }
 
+    /// Where sockets connect to it.
     pub fn url(&self) -> String {
         format!("tcp://{}", self.0.local_addr().expect("it is bound"))
     }
 
+    /// Waits for a connection.
     #[track_caller]
     pub fn accept(&self) -> Raw {
         let end = Instant::now() + SOON;
@@ -388,6 +419,7 @@ impl RawListener {
         }
     }
 
+    /// Takes a connection if there is one now.
     pub fn try_accept(&self) -> Option<Raw> {
         match self.0.accept() {
             Ok((stream, _)) => {
