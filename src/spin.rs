@@ -62,7 +62,13 @@ impl Spin {
 
     /// Begins a wait.
     pub(crate) fn begin(&self) -> Wait<'_> {
-        Wait { spin: self, begin: Instant::now(), terms: self.terms(), is_tried: false }
+        Wait {
+            spin: self,
+            begin: Instant::now(),
+            terms: self.terms(),
+            is_tried: false,
+            spins: false,
+        }
     }
 
     /// On what terms a wait may spin; `None`: it may not.
@@ -83,6 +89,8 @@ pub(crate) struct Wait<'s> {
     begin: Instant,
     terms: Option<Terms>,
     is_tried: bool,
+    /// It has been told that it may spin.
+    spins: bool,
 }
 
 impl Wait<'_> {
@@ -93,7 +101,11 @@ impl Wait<'_> {
     /// Whether it may spin now: it has not yet, and that pays.
     pub(crate) fn may_spin(&mut self) -> bool {
         let tried = std::mem::replace(&mut self.is_tried, true);
-        !tried && self.terms.is_some() && self.spin.account.lock().has_credit()
+        if !tried && self.terms.is_some() {
+            self.spins = self.spin.account.lock().has_credit();
+            return self.spins;
+        }
+        false
     }
 
     /// Calls `look` until it says yes, at most until the time given, and learns from it. `None` if there was
@@ -134,11 +146,11 @@ impl Wait<'_> {
 
     /// Learns from a wait in which the thread has slept.
     pub(crate) fn has_slept(&self) {
-        let Some(terms) = self.terms else { return };
+        let Some(terms) = self.terms.filter(|_| !self.spins) else { return };
         let time = self.begin.elapsed();
         // Sooner nobody is woken: it was called before it slept.
         if time >= Duration::from_nanos(LEAST) {
-            self.spin.account.lock().slept(time.saturating_sub(wake_up()), terms);
+            self.spin.account.lock().slept(time, wake_up(), terms);
         }
     }
 }
