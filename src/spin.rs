@@ -101,8 +101,8 @@ impl Wait<'_> {
     /// Whether it may spin now: it has not yet, and that pays.
     pub(crate) fn may_spin(&mut self) -> bool {
         let tried = std::mem::replace(&mut self.is_tried, true);
-        if !tried && self.terms.is_some() {
-            self.spins = self.spin.account.lock().has_credit();
+        if let Some(terms) = self.terms.filter(|_| !tried) {
+            self.spins = self.spin.account.lock().has_credit(terms);
             return self.spins;
         }
         false

@@ -75,9 +75,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Whether the next wait may spin.
-    pub(crate) fn has_credit(&self) -> bool {
-        self.balance >= 0 && self.sleep.is_some()
+    /// Whether the next wait may spin: not before it is known what a wait with a sleep takes, unless that does
+    /// not matter.
+    pub(crate) fn has_credit(&self, terms: Terms) -> bool {
+        self.balance >= 0 && (terms.is_fixed || self.sleep.is_some())
     }
 
     /// Books a spin that has found something after `time`, or has taken that long in vain. Returns whether it
@@ -145,7 +146,7 @@ mod tests {
 
     impl Waiter {
         fn begin(&mut self) {
-            self.spins = self.account.has_credit();
+            self.spins = self.account.has_credit(TERMS);
         }
 
         /// The wait is over by something that has happened after `time`. Returns when it goes on.
@@ -186,6 +187,12 @@ mod tests {
         assert_eq!((terms.limit, terms.worth), (us(50), us(25)));
         assert_eq!(Terms::measured(us(1000)).limit, LONGEST);
         assert_eq!(Terms::fixed(us(7)), Terms { limit: us(7), worth: us(7), is_fixed: true });
+    }
+
+    #[test]
+    fn a_bound_that_the_program_has_set_needs_no_measure() {
+        assert!(Account::default().has_credit(Terms::fixed(us(10))));
+        assert!(!Account::default().has_credit(TERMS));
     }
 
     #[test]
@@ -277,7 +284,7 @@ mod tests {
         for (found, time) in [(true, us(22)), (false, us(50))] {
             let (mut account, mut spins) = (Account::default(), 0);
             for _ in 0..1000 {
-                if account.has_credit() {
+                if account.has_credit(TERMS) {
                     account.spun(time, found, TERMS);
                     spins += 1;
                 } else {
@@ -294,6 +301,6 @@ mod tests {
         waiter.account.spun(Duration::MAX, false, TERMS);
         waiter.account.spun(Duration::MAX, true, Terms::fixed(Duration::MAX));
         waiter.account.slept(Duration::MAX, Duration::MAX, TERMS);
-        assert!(!waiter.account.has_credit());
+        assert!(!waiter.account.has_credit(TERMS));
     }
 }
