@@ -651,6 +651,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "moves six megabytes, which takes Miri minutes")]
     fn f7_a_payload_of_exactly_the_default_limit_is_received() {
         let payload: Vec<u8> = (0..1_048_576_u32).map(|i| (i % 251) as u8).collect();
         let stream = encode(Length, &[&payload]);
