@@ -8,8 +8,8 @@ use std::thread;
 
 use sinew::{Bus, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor};
 
-use crate::program::{Program, Tool, free_port};
-use kit::{SOON, TempDir, free_tcp_url};
+use crate::program::{Program, Tool};
+use kit::{SOON, TempDir, free_port, free_tcp_url};
 
 /// Who is at the other end, and what it does before it is content.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,8 @@
 use std::any::Any;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -228,13 +226,4 @@ impl Ended {
 #[track_caller]
 pub(crate) fn run(args: &[impl AsRef<str>]) -> Ended {
     Program::start(Tool::OURS, args).end()
-}
-
-/// A port of 127.0.0.1 that was free a moment ago, below those that outgoing connections get.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let process = u16::try_from(std::process::id() % 100).expect("it is below 100");
-    let mut ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed) % 200);
-    let mut ports = ports.by_ref().map(|n| 10_000 + process * 200 + n);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("there is no end")
 }

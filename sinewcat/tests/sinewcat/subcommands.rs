@@ -5,8 +5,8 @@ use std::process::Command;
 use serde_json::Value;
 use sinew::{Options, Pub, Pull, Push, Rep, Req};
 
-use crate::program::{Program, Tool, free_port, run};
-use kit::{SOON, TempDir, free_tcp_url};
+use crate::program::{Program, Tool, run};
+use kit::{SOON, TempDir, free_port, free_tcp_url};
 
 fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use sinew::{Pub, Rep};
 
-use crate::program::{Program, free_port, is_installed, run};
-use kit::SOON;
+use crate::program::{Program, is_installed, run};
+use kit::{SOON, free_port};
 
 /// Starts ours on a terminal of its own.
 fn on_terminal(args: &str) -> Program {

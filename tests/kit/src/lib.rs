@@ -4,7 +4,7 @@
 //! A package, so that it is compiled once and not into each test program.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -111,11 +111,31 @@ pub fn free_tcp_url() -> String {
         Ipv4Addr::LOCALHOST
     };
     // Bound but not listening, it is in nobody's way, even where a forked child still has it.
+    let (_socket, address) = bound(host, true);
+    format!("tcp://{address}")
+}
+
+/// A port of 127.0.0.1 that no other program and no other test has. On Linux it stays so while this process runs.
+///
+/// For programs that are given only a port. Others bind to port 0, or to a [`free_tcp_url`].
+pub fn free_port() -> u16 {
+    let (socket, address) = bound(Ipv4Addr::LOCALHOST, false);
+    if cfg!(target_os = "linux") {
+        // Kept, it holds the port against outgoing connections and against other tests. As it does not listen,
+        // programs that also allow the address to be used again, as servers do, can bind to it.
+        socket.set_reuse_address(true).unwrap();
+        std::mem::forget(socket);
+    }
+    address.port()
+}
+
+/// A socket that is bound to a free port of `host`, and the address.
+fn bound(host: Ipv4Addr, reuse: bool) -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
+    socket.set_reuse_address(reuse).unwrap();
     socket.bind(&SocketAddrV4::new(host, 0).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().expect("it is an IPv4 socket");
-    format!("tcp://{address}")
+    (socket, address)
 }
 
 /// An example as `cargo test --workspace` has built it, next to the tests.
