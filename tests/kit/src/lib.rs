@@ -176,7 +176,8 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Runs `act`, which must not hang.
+/// Runs `act`, which must not hang. It has time for several waits that each take up to [`SOON`], so that one
+/// that fails says itself what never happened.
 #[track_caller]
 pub fn in_time(act: impl FnOnce() + Send + 'static) {
     use std::sync::mpsc;
@@ -185,7 +186,7 @@ pub fn in_time(act: impl FnOnce() + Send + 'static) {
         act();
         let _ = done.send(());
     });
-    match over.recv_timeout(SOON) {
+    match over.recv_timeout(4 * SOON) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
         _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
