@@ -1,8 +1,8 @@
-//! Parkers: where threads of ours sleep, and how long it takes to wake them.
+//! Parkers: where threads sleep, and how long it takes to wake them.
 //!
-//! Owns the place in which a thread parks, of which each thread has one, and the time at which it was called.
-//! Only who finds the thread parked looks at the clock, and only a thread that was: both are at a system call
-//! then in any case.
+//! Owns the place where a thread parks, one for each thread, and the time at which the thread was called. To
+//! measure a wake-up costs little: the caller reads the clock only if it finds the thread parked, and the thread
+//! only if it was called while parked. Both make a system call then in any case.
 
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
@@ -13,26 +13,26 @@ use crate::sync::{
     statics::{AtomicBool, AtomicU64},
 };
 
-/// The place in which one thread sleeps.
+/// The place where one thread sleeps.
 #[derive(Debug)]
 pub(crate) struct Parker {
     thread: Thread,
-    /// It is parked, or about to be. A hint.
+    /// Whether the thread is parked, or about to be. A hint.
     parked: AtomicBool,
     called: Stamp,
 }
 
-/// When somebody was called who slept, to learn how long it took.
+/// When a sleeper was called, to measure how long the wake-up takes. Zero: it was not called.
 #[derive(Debug, Default)]
 pub(crate) struct Stamp(AtomicU64);
 
 impl Stamp {
-    /// Notes the time. The sleeper is called right after this.
+    /// Notes the time. Comes right before the call.
     pub(crate) fn note(&self) {
         self.0.store(clock(), Ordering::Relaxed);
     }
 
-    /// Learns from a call. For the sleeper, as soon as it runs.
+    /// Measures the wake-up, if there was a call. For the sleeper, as soon as it runs.
     pub(crate) fn learn(&self) {
         if self.0.load(Ordering::Relaxed) != 0 {
             let called = self.0.swap(0, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Stamp {
     }
 }
 
-/// Nanoseconds since the clock was first asked, and never none.
+/// The nanoseconds since the first call, at least 1.
 fn clock() -> u64 {
     static BEGIN: OnceLock<Instant> = OnceLock::new();
     let since = BEGIN.get_or_init(Instant::now).elapsed();
@@ -63,9 +63,9 @@ impl Parker {
         Arc::new(Self { thread: thread::current(), parked, called })
     }
 
-    /// That of the calling thread.
+    /// The parker of the calling thread.
     pub(crate) fn own() -> Arc<Self> {
-        // A destructor that runs while the thread ends may wait, too.
+        // A destructor that runs while the thread ends may wait, and finds no thread-local value.
         OWN.try_with(Arc::clone).unwrap_or_else(|_| Self::new())
     }
 
@@ -73,8 +73,8 @@ impl Parker {
         self.thread.id()
     }
 
-    /// Sleeps until called, at most for so long; or not at all, if called before. Only in the thread whose
-    /// place it is.
+    /// Sleeps until called, for `most` at most. Does not sleep if it was called before. Only the thread that owns
+    /// the parker may call this.
     pub(crate) fn park(&self, most: Option<Duration>) {
         self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
@@ -86,8 +86,8 @@ impl Parker {
         self.called.learn();
     }
 
-    /// As [`park`](Self::park), in a thread whose timers are sharp: a sleep that ends by itself ends as late as
-    /// one that is called for.
+    /// As [`park`](Self::park), in a thread whose timers are sharp. If the time runs out, measures by how much the
+    /// sleep was late: a wake-up takes as long.
     pub(crate) fn nap(&self, most: Duration) {
         let begin = Instant::now();
         self.park(Some(most));
@@ -96,7 +96,7 @@ impl Parker {
         }
     }
 
-    /// Wakes the thread, or has its next sleep end at once.
+    /// Wakes the thread, or makes its next sleep end at once.
     pub(crate) fn unpark(&self) {
         if self.parked.load(Ordering::Relaxed) {
             self.called.note();

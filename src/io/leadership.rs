@@ -1,13 +1,13 @@
 //! Leadership: which thread turns the event loop.
 //!
-//! The pattern is Leader/Followers (Schmidt, O'Ryan, Kircher, Pyarali and Buschmann, 2000): of the threads
-//! that could turn the loop one does, the leader, and deals itself with what comes. When it goes, a
-//! follower is promoted. Owns the driver, and the rule by which it changes hands.
+//! The pattern is Leader/Followers (Schmidt, O'Ryan, Kircher, Pyarali and Buschmann, 2000): one of the threads
+//! that could turn the loop, the leader, turns it, and handles the events itself. When it leaves, a follower
+//! takes over. Owns the driver, and the rule by which it changes hands.
 //!
-//! Usually the runtime's I/O thread leads. But a thread that waits for a message, and is the only one to
-//! wait, does better to lead itself: the message then reaches it without a switch of threads. A runtime
-//! without an I/O thread is turned by whoever waits, and by the program. With several I/O threads each leads
-//! a loop of its own, always; sockets then know no leadership.
+//! Usually the runtime's I/O thread leads. But if only one thread waits for a message, that thread should lead
+//! itself: the message then reaches it without a switch of threads. The loop of a runtime without an I/O thread
+//! is turned by the threads that wait, and by the program. With several I/O threads each always leads a loop of
+//! its own, and sockets know no leadership.
 //!
 //! ```text
 //!             I/O thread                                       a thread that waits, alone
@@ -21,30 +21,29 @@
 //!                                                              it follows, or is needed
 //! ```
 //!
-//! So while one thread asks and receives, no message wakes another thread. When that thread goes away for
-//! good, the I/O thread notices at the end of the first whole interval in which no waiter has led, that is
-//! within two of at most [`LONGEST_INTERVAL`]; what happens on other connections meanwhile waits as long. If
-//! the thread leaves a backlog, connections with more to read or to write than a turn allows, the I/O thread
-//! begins again with the shortest interval: it checks soon, but does not lead if that thread is back by then.
-//! When a second thread or any task waits, the I/O thread leads.
+//! So while one thread asks and receives, no message wakes another thread. When that thread leaves for good,
+//! the I/O thread notices at the end of the first whole interval in which no waiter has led: after at most two
+//! of [`LONGEST_INTERVAL`]. Events on other connections wait that long. If the thread leaves a backlog
+//! (connections with more to read or to write than one turn allows), the I/O thread starts again with the
+//! shortest interval: it checks soon, but does not lead if that thread has come back by then. When a second
+//! thread or any task waits, the I/O thread leads.
 //!
 //! # What threads share
 //!
 //! | what | set by | read by | ordered by | loom model in `state` |
 //! |---|---|---|---|---|
-//! | the driver's lock | who leads | who would | itself | all |
-//! | state word: AT_WORK | the leader, before and after the poll; who makes a call | who posts | | all |
-//! | state word: POLLING | the leader, before it polls or holds back a batch | who posts, or wakes a waiter | the fences in `about_to_poll` and `call` | `who_leads_while_it_waits_is_woken_from_the_poll`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
-//! | state word: AWAY | the leader, before it leaves | who posts | the lock of what is pending | `what_is_posted_while_a_waiter_leads_and_leaves_is_taken` |
-//! | pending: commands | who posts | the leader | their lock | the same |
+//! | the driver's lock | the leader | threads that would lead | itself | all |
+//! | state word: AT_WORK | the leader, before and after the poll; a thread that makes a call | threads that post | | all |
+//! | state word: POLLING | the leader, before it polls or holds back a batch | threads that post, or wake a waiter | the fences in `about_to_poll` and `call` | `who_leads_while_it_waits_is_woken_from_the_poll`, `what_is_posted_is_taken_by_who_polls_and_by_who_holds_back` |
+//! | state word: AWAY | the leader, before it leaves | threads that post | the lock of what is pending | `what_is_posted_while_a_waiter_leads_and_leaves_is_taken` |
+//! | pending: commands | threads that post | the leader | their lock | the same |
 //! | pending: followers | a thread that follows | a leader that leaves | their lock, and the driver's | `the_io_thread_leads_when_the_last_waiter_has_left` |
 //! | pending: `led`, `batches`, `backlog` | a waiter that leaves | the I/O thread that stands by | their lock | none: hints |
-//! | `waiters` | who begins and ends to wait | who would lead, or leads | nothing: a hint | none |
+//! | `waiters` | threads and tasks that begin or end a wait | threads that would lead, or lead | nothing: a hint | none |
 //! | `eager` | as `waiters` | the I/O thread that leads | nothing: a hint | none |
-//! | `woken` | who wakes a waiter | the I/O thread that leads | nothing: a hint | none |
+//! | `woken` | threads that wake a waiter | the I/O thread that leads | nothing: a hint | none |
 //!
-//! What is a hint costs, when it is read too late, an interval of the I/O thread or a switch of threads,
-//! never a message.
+//! A hint that is read too late costs an interval of the I/O thread or a switch of threads, never a message.
 
 pub(super) mod state;
 pub(crate) mod task;
@@ -63,13 +62,14 @@ use crate::tuning;
 
 /// How long the I/O thread stands by at first before it checks whether waiters still lead.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(50);
-/// How long it stands by at most. When the last waiter goes away, nobody leads for up to twice as long,
-/// and timers may be as late.
+/// How long it stands by at most. When the last waiter leaves, nobody leads for up to twice as long, and
+/// timers may be late by as much.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What a thread that waits adds to `waiters`.
+/// The amount that a waiting thread adds to `waiters`.
 const THREAD: usize = 1;
-/// What a task that waits adds. It cannot lead, so one task must not pass for a thread that is alone.
+/// The amount that a waiting task adds. A task cannot lead, so one task must not look like a thread that is
+/// alone.
 const TASK: usize = 2;
 
 /// The driver, and who has it.
@@ -80,16 +80,16 @@ pub(crate) struct Leadership {
     driver: Mutex<Driver>,
     /// Has the state that others see, and the handle of the I/O thread.
     mailbox: Arc<Mailbox>,
-    /// The waiters: who waits in a call of a socket that has connections here. The sum of [`THREAD`] and
-    /// [`TASK`] for each.
+    /// The waiters, in calls of sockets that have connections here: [`THREAD`] for each thread and [`TASK`] for
+    /// each task.
     waiters: AtomicUsize,
-    /// How many of them are in calls of sockets that may spin: the I/O thread may then spin for them.
+    /// The number of waiters in calls of sockets that may spin. If it is not zero, the I/O thread may spin.
     eager: AtomicUsize,
-    /// When the I/O thread does.
+    /// Decides when the I/O thread spins.
     spin: Spin,
-    /// What that has come to.
+    /// Counts the spins of the I/O thread.
     spins: SpinCounters,
-    /// A thread that waits has been woken since the I/O thread last checked.
+    /// Whether a waiting thread has been woken since the I/O thread last checked.
     woken: AtomicBool,
 }
 
@@ -107,7 +107,7 @@ impl Drop for WaitingTask {
 }
 
 impl Leadership {
-    /// Who leads `driver`; `manual`: without an I/O thread.
+    /// Takes over `driver`, which nobody leads yet. `manual`: there will be no I/O thread.
     pub(crate) fn new(mut driver: Driver, manual: bool) -> Self {
         if manual {
             driver.without_io_thread();
@@ -128,7 +128,7 @@ impl Leadership {
         &self.mailbox
     }
 
-    /// What the I/O thread has gained by spinning.
+    /// The spins of the I/O thread so far.
     pub(crate) fn spins(&self) -> Spins {
         self.spins.read()
     }
@@ -149,14 +149,14 @@ impl Leadership {
     pub(crate) fn count_task(self: &Arc<Self>, eager: bool) -> WaitingTask {
         self.count_on(TASK, eager);
         if !self.manual {
-            // It may stand by, and is needed now. Costs a store if it leads.
+            // The I/O thread may stand by, and is needed now. If it leads, this is only a store.
             self.mailbox.call_io_thread();
         }
         WaitingTask { leadership: Arc::clone(self), eager }
     }
 
-    /// Waits while `asleep`, at most until the time given, in a socket that may spin if it is `eager`; leads
-    /// meanwhile if the thread is alone.
+    /// Waits while `asleep`, at most until the time given. Leads meanwhile if the thread is alone. `eager`: the
+    /// socket may spin.
     pub(crate) fn wait(&self, until: Option<Instant>, eager: bool, asleep: &impl Fn() -> bool) {
         if self.manual {
             return self.lead_or_follow(until, asleep);
@@ -174,8 +174,9 @@ impl Leadership {
         self.manual
     }
 
-    /// Spins for `news`, at most until the time given; leads meanwhile if the thread is alone and nobody else
-    /// does. Who spins is not counted as a waiter: nobody need lead for it, since it will do so itself.
+    /// Spins until there is `news`, at most until the time given. Leads meanwhile if the thread is alone and
+    /// nobody else leads. A thread that spins is not counted as a waiter: nobody need lead for it, since it does
+    /// so itself.
     pub(crate) fn spin(
         &self,
         wait: &Wait<'_>,
@@ -190,7 +191,7 @@ impl Leadership {
             }
             let Some(leading) = &mut driver else { return spin::looks(&mut *news) };
             turn(leading, Some(Duration::ZERO));
-            // What is held back is for the I/O thread, and it is not to wait for the end of this.
+            // Batches that are held back are for the I/O thread, and must not wait until the spin is over.
             may_lead = !leading.is_batching();
             if !may_lead {
                 driver.take().into_iter().for_each(|driver| self.leave(driver));
@@ -199,7 +200,7 @@ impl Leadership {
         });
         match driver {
             Some(driver) => self.leave(driver),
-            // The I/O thread brings what this thread could have seen itself.
+            // The I/O thread brings a message that this thread could have read itself.
             None if may_lead => self.woken.store(true, Ordering::Relaxed),
             None => {}
         }
@@ -216,7 +217,7 @@ impl Leadership {
         self.driver.try_lock()
     }
 
-    /// Leads, if nobody else does, for as long as the thread has to wait and is alone.
+    /// Leads, unless somebody else does, as long as the thread has to wait and is alone.
     fn lead_while_waiting(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         let Some(mut driver) = self.take() else { return };
         while asleep()
@@ -231,7 +232,7 @@ impl Leadership {
         self.leave(driver);
     }
 
-    /// Ends the lead of a waiter: wakes the followers, and the I/O thread if it is needed.
+    /// Ends the leadership of a waiter: wakes the followers, and the I/O thread if it is needed.
     fn leave(&self, driver: MutexGuard<'_, Driver>) {
         // Only the I/O thread sweeps. It is told before it can take the driver.
         if driver.is_batching() {
@@ -239,7 +240,7 @@ impl Leadership {
         }
         let backlog = driver.has_more_to_do();
         self.give_up(driver);
-        // From here on who posts calls the I/O thread. This looks for what was posted before.
+        // From here on, a thread that posts calls the I/O thread. This looks for what was posted before.
         let (followers, needed) = self.mailbox.state.waiter_leaves(backlog);
         followers.iter().for_each(|thread| thread.unpark());
         if needed || self.manual || !self.is_alone() {
@@ -247,15 +248,15 @@ impl Leadership {
         }
     }
 
-    /// Leaves the loop to nobody. Who posts something after this calls the I/O thread; the caller looks
-    /// for what was posted before.
+    /// Gives up the loop, so that nobody leads. A thread that posts after this calls the I/O thread; the caller
+    /// looks for what was posted before.
     fn give_up(&self, driver: MutexGuard<'_, Driver>) {
         self.mailbox.state.away();
         drop(driver);
     }
 
-    /// Sleeps as a follower until the leader leaves, at most until the time given; or not at all, if there
-    /// is no `need` to once it can be woken. Returns the driver if the leader has just left.
+    /// Sleeps as a follower until the leader leaves, at most until the time given. Does not sleep if, once it
+    /// can be woken, there is no `need` to. Returns the driver if the leader has just left.
     fn follow(
         &self,
         until: Option<Instant>,
@@ -268,17 +269,18 @@ impl Leadership {
         if driver.is_none() && need() {
             this.park(time_left(until));
         }
-        // The leader may lead for days, and the follower give up and come again each millisecond.
+        // Always leave the list: the leader may lead for days, while the follower comes and goes each
+        // millisecond.
         self.mailbox.state.unfollow(|follower| follower.id() == this.id());
         driver
     }
 }
 
 impl Wake for Leadership {
-    /// Wakes a waiting thread, out of the poll if it leads.
+    /// Wakes a waiting thread. If it leads, ends its poll.
     fn wake(&self, thread: &Parker) {
         if thread.id() == current() {
-            return; // it leads, and checks after the turn
+            return; // the thread itself leads, and checks after the turn
         }
         self.woken.store(true, Ordering::Relaxed);
         thread.unpark();
@@ -301,12 +303,13 @@ impl Leadership {
         }
     }
 
-    /// Leads until the runtime has stopped, which is `true`, or a waiter had better lead.
+    /// Leads until the runtime has stopped, or a waiter should lead instead. Returns whether the runtime has
+    /// stopped.
     fn lead(&self, mut driver: MutexGuard<'_, Driver>) -> bool {
         self.mailbox.state.io_thread_leads();
         loop {
             if driver.is_batching() {
-                turn(&mut driver, Some(Duration::ZERO)); // the wait for the sweep comes after it
+                turn(&mut driver, Some(Duration::ZERO)); // below it waits until the sweep is due
             } else {
                 self.turn_when_due(&mut driver);
             }
@@ -314,7 +317,7 @@ impl Leadership {
                 return true;
             }
             if let Some(pause) = driver.until_sweep() {
-                // Leave the senders the time to fill the batch.
+                // Give the senders time to fill the batch.
                 driver.await_sweep(pause);
                 driver.sweep();
             } else if self.take_woken()
@@ -322,14 +325,14 @@ impl Leadership {
                 && !driver.is_batching()
                 && tuning::WAITER_LEADS
             {
-                // The turn has brought a lone waiter what it waits for. It will come back, and lead.
+                // The turn has brought a lone waiter its message. It will come back, and lead.
                 self.give_up(driver);
                 return false;
             }
         }
     }
 
-    /// Makes a turn once there is something to do: polls, and spins before that if it pays for those who wait.
+    /// Makes a turn once there is something to do: polls, and before that spins if it pays for the waiters.
     fn turn_when_due(&self, driver: &mut Driver) {
         if self.eager.load(Ordering::Relaxed) == 0 {
             return turn(driver, None);
@@ -351,17 +354,18 @@ impl Leadership {
         wait.has_slept();
     }
 
-    /// Whether a waiting thread has been woken since this was asked last.
+    /// Whether a waiting thread has been woken since the last call.
     fn take_woken(&self) -> bool {
         let woken = self.woken.load(Ordering::Relaxed);
         if woken {
-            // A wake that this overwrites counts as taken: at worst the I/O thread leads for a message more.
+            // This may overwrite a later wake: at worst the I/O thread leads for one more message.
             self.woken.store(false, Ordering::Relaxed);
         }
         woken
     }
 
-    /// Leaves the loop to waiters, until none of them leads any more or the I/O thread is needed.
+    /// Leaves the loop to waiters, until none of them leads any more or the I/O thread is needed. Returns the
+    /// driver.
     fn stand_by(&self) -> MutexGuard<'_, Driver> {
         let state = &self.mailbox.state;
         let mut interval = SHORTEST_INTERVAL;
@@ -370,10 +374,10 @@ impl Leadership {
             if !self.is_needed() {
                 Parker::own().nap(interval);
             }
-            // A waiter that has led during the interval will come back: leave it the loop.
+            // A waiter that has led during the interval will come back: leave the loop to it.
             let idle = state.led() == led;
             if (idle || self.is_needed())
-                // If one leads now it may poll for long: sleep until it leaves, and check again then.
+                // A waiter that leads now may poll for long: sleep until it leaves, then check again.
                 && let Some(driver) = self.take().or_else(|| self.follow(None, || true))
             {
                 return driver;
@@ -399,7 +403,7 @@ impl Leadership {
 
 /// Runtimes without an I/O thread.
 impl Leadership {
-    /// Makes one turn, once nobody else leads. For the program.
+    /// Makes one turn, as soon as nobody else leads. For the program.
     pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
         loop {
             if let Some(mut driver) = self.take() {
@@ -416,7 +420,7 @@ impl Leadership {
         }
     }
 
-    /// Waits while `asleep`, at most until the time given: leads, or follows while another thread leads.
+    /// Waits while `asleep`, at most until the time given. Leads, or follows while another thread leads.
     fn lead_or_follow(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         while asleep() && time_left(until) != Some(Duration::ZERO) {
             if let Some(mut driver) = self.take().or_else(|| self.follow(until, asleep)) {
@@ -430,14 +434,14 @@ impl Leadership {
         self.promote();
     }
 
-    /// Wakes those who would lead: the followers, and the task that turns the loop. The driver has been
-    /// given back.
+    /// Wakes the followers and the task that turns the loop, of which one will lead. Called after the driver is
+    /// given up.
     fn promote(&self) {
         self.wake_followers();
         self.mailbox.call_io_thread();
     }
 
-    /// Wakes the followers, of whom one will lead.
+    /// Wakes the followers, of which one will lead.
     fn wake_followers(&self) {
         self.mailbox.state.promote().iter().for_each(|thread| thread.unpark());
     }
@@ -473,7 +477,7 @@ pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
     }
 }
 
-/// Makes a turn, and logs if it cannot.
+/// Makes a turn. Logs the error if there is one.
 fn turn(driver: &mut Driver, timeout: Option<Duration>) {
     if let Err(error) = driver.turn(timeout, || true) {
         cannot_poll(&error);
@@ -488,8 +492,8 @@ fn current() -> ThreadId {
     thread::current().id()
 }
 
-/// Logs the error and waits a moment. Only a bug or a machine out of memory leads here, and a loop must not
-/// burn a core over it.
+/// Logs the error and pauses, so that the loop does not burn a core. Only a bug or a machine out of memory leads
+/// here.
 fn cannot_poll(error: &io::Error) {
     crate::contain::log(|| log::error!("the event loop cannot poll: {error}"));
     thread::sleep(Duration::from_millis(10));
@@ -509,7 +513,7 @@ mod tests {
         assert!(leadership.is_needed(), "it would stand by for as long as waiters lead");
     }
 
-    /// It has what it waited for, and may be away for long with other connections unread.
+    /// The waiter has its message, and may stay away for long while other connections have data to read.
     #[test]
     fn a_waiter_that_leaves_unread_connections_behind_has_the_io_thread_look_soon() {
         let mut driver = Driver::new().unwrap();
@@ -530,7 +534,7 @@ mod tests {
         assert_eq!(leadership.next_interval(LONGEST_INTERVAL), LONGEST_INTERVAL);
     }
 
-    /// No other thread may be left to lead: the one that spun has its message.
+    /// Otherwise nobody might be left to lead: the thread that spun has its message.
     #[test]
     fn a_waiter_leads_when_who_has_led_while_it_spun_leaves() {
         let leadership = Leadership::new(Driver::new().unwrap(), true);
@@ -569,7 +573,7 @@ mod tests {
         let late = Instant::now() + Duration::from_secs(20);
         leadership.mailbox.set_io_thread(Parker::own());
         lead(leadership);
-        // Whoever was called does not sleep.
+        // A thread that was called does not sleep.
         thread::park_timeout(Duration::from_secs(20));
         Instant::now() < late
     }

@@ -1,9 +1,9 @@
 //! The mailbox: how other threads reach the driver.
 //!
-//! Owns the commands that were posted and not taken yet, and both ways to wake somebody for them: the
-//! leader out of its poll, and the I/O thread by its handle, while nobody leads. Who is woken, if
-//! anybody, is decided by the state in `leadership`. May be called from any thread, and outlives the driver: a
-//! command that is posted after that ends here. What a [`Command`] means is the driver's affair.
+//! Owns the commands that were posted and not taken yet, and the two ways to wake somebody for them: to end the
+//! poll of the leader, or, while nobody leads, to unpark the I/O thread. The state in `leadership` decides who is
+//! woken, if anybody. May be called from any thread. Outlives the driver: a command that is posted later is
+//! dropped. The driver knows what a [`Command`] means.
 
 use std::fmt;
 use std::io;
@@ -45,11 +45,11 @@ pub(crate) enum Command {
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
     },
-    /// The program has decided about a connection's peer: it lets it in or not.
+    /// The program has decided whether it lets a connection's peer in.
     Decided(Token, bool),
     /// Serve a connection from now on, which this loop has counted.
     Adopt(Box<Connection>),
-    /// Connect to one of the destinations of an attempt, which this loop has counted.
+    /// Connect to one of the destinations of an attempt, whose connection this loop has counted.
     Race(Box<Race>),
     /// A dialer's connection has become a pipe on another loop.
     Connected(Token),
@@ -80,9 +80,9 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// A dialer outside of the event loops, which tries again when it is time.
+/// A dialer outside of the event loops, which tries again at a set time.
 pub(crate) trait Retry: fmt::Debug + Send + Sync {
-    /// Whether trying calls the program's `admit` callback, which may take any time.
+    /// Whether an attempt calls the program's `admit` callback, which may take any time.
     fn asks(&self) -> bool;
 
     /// Tries again.
@@ -129,7 +129,7 @@ impl Mailbox {
         self.rouse(|_| true);
     }
 
-    /// Makes one that resumes `token` when a socket takes in new pipes.
+    /// Makes a notice that resumes `token` when a socket takes in new pipes.
     pub(super) fn postponed(self: &Arc<Self>, token: Token) -> Postponed {
         let this = Arc::clone(self);
         Postponed::new(move || this.post(Command::Resume(token)))
@@ -157,21 +157,22 @@ impl Mailbox {
     /// Tells the driver that a connection carries something. Wakes nobody if the next check comes soon anyway.
     pub(crate) fn post_active(&self, token: Token) {
         self.state.push(Command::Active(token));
-        // Either the driver sees what was pushed before it sleeps, or we see that no check is to come.
+        // Either the driver sees the command before it sleeps, or we see that no check is due.
         self.rouse(|_| !self.checks_soon.load(Ordering::Relaxed));
     }
 
-    /// The descriptor of the poll: readable while the poll has something to say.
+    /// The descriptor of the poll: readable while the poll has events.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.registry.as_fd()
     }
 
-    /// Ends the poll that a leader is in: it may have what it waits for.
+    /// Ends the poll of the leader, if there is one: its own message may be there.
     pub(crate) fn interrupt(&self) {
         self.rouse(|call| call == Call::Poll);
     }
 
-    /// Wakes whoever is to look at what was changed before; unless `concerned` says no of it.
+    /// Wakes the thread or task that is to look at an earlier change, unless `concerned` says that it need not
+    /// look.
     pub(super) fn rouse(&self, concerned: impl FnOnce(Call) -> bool) {
         match self.state.call(concerned) {
             None => {}
@@ -194,8 +195,8 @@ impl Mailbox {
         }
     }
 
-    /// Announces that the leader is about to poll. `false`: there is a command, or `idle` says that it need
-    /// not wait.
+    /// Announces that the leader is about to poll. Returns `false` if it must not wait: there is a command, or it
+    /// is not `idle`.
     pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
         self.called.forget();
         self.state.about_to_poll();
@@ -206,7 +207,7 @@ impl Mailbox {
         nothing
     }
 
-    /// Says that the leader is at work.
+    /// Notes that the leader is at work.
     pub(super) fn is_at_work(&self) {
         self.state.at_work();
     }

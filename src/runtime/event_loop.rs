@@ -1,6 +1,6 @@
 //! The event loop of a runtime in the hands of an executor.
 //!
-//! Owns the handle by which a task turns the loop, and what the task has to remember from one turn to the next.
+//! Owns the handle by which a task turns the loop, and the state of that task between two turns.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,10 +18,10 @@ use crate::sys::Origin;
 
 /// The event loop of a runtime without an I/O thread, to be turned by a task of the program's own executor.
 ///
-/// Made by [`Runtime::event_loop`]. A program whose sockets all live in tasks does best this way: a
-/// message then goes from the connection to its task without a switch of threads, and what a task sends is
-/// written by the thread that it runs on. With an I/O thread each message may cost one, and a system call
-/// to wake it.
+/// Made by [`Runtime::event_loop`]. This is the fastest way for a program that uses all its sockets in tasks: a
+/// message goes from the connection to its task without a switch of threads, and the thread that runs a task
+/// writes what the task sends. With an I/O thread, each message may cost a switch, and a system call to wake the
+/// thread.
 ///
 /// The executor watches the descriptor (an epoll or a kqueue), and [`drive`](Self::drive) makes the turns. With
 /// smol, or anything else that has the `Async` of `async-io`:
@@ -103,24 +103,24 @@ impl Runtime {
 impl EventLoop {
     /// Turns the loop whenever something is due, until the runtime has ended.
     ///
-    /// `readable` polls whether the descriptor has become readable since it last said so. It is a matter of a
-    /// line with any executor: `poll_readable` of async-io; `poll_read_ready` of tokio and then
-    /// `clear_ready`. It may say yes in vain, which costs a system call. If it says no it must see to it that the
-    /// task is woken, as any future must.
+    /// `readable` polls whether the descriptor has become readable since the last time it was. With any executor
+    /// that takes a line: `poll_readable` of async-io, or `poll_read_ready` of tokio and then `clear_ready`. A
+    /// wrong yes is harmless, and costs a system call. If the answer is no, it must arrange for the task to be
+    /// woken, as any future must.
     ///
-    /// A turn never waits. A task that has been given something to do wakes this one through its `Waker`;
-    /// nothing is written to a descriptor for it. When nothing is due, the task sleeps. For timers, such as
-    /// those of reconnecting and of surveys, there is a descriptor beside the connections (a timerfd); on systems
-    /// other than Linux and Android, a thread sleeps until the next is due.
+    /// A turn never waits. Another task that posts work for the loop wakes this task through its `Waker`, without
+    /// writing to a descriptor. When nothing is due, the task sleeps. Timers, such as those of reconnecting and of
+    /// surveys, have a descriptor beside those of the connections (a timerfd); on systems other than Linux and
+    /// Android, a thread sleeps until the next timer is due.
     ///
-    /// While nobody polls the future nothing moves: no connection is made, none is read, no deadline passes,
-    /// and what a closed socket has not written stays unwritten. Dropping it loses nothing, and it can be begun
-    /// anew, by this or another executor. One future at a time turns the loop.
+    /// While nobody polls the future, nothing happens: no connection is made or read, no deadline passes, and what
+    /// a closed socket has not written stays unwritten. Dropping the future loses nothing: make another one, on
+    /// this or another executor. Only one future at a time turns the loop.
     ///
-    /// Threads that wait in a blocking call of one of the runtime's sockets turn the loop as well, as does
-    /// [`Runtime::turn`], and call the task when they leave. So a call that blocks in a task does not wait for
-    /// ever, although it holds up the executor. It also has all other tasks write to a descriptor to wake it: a
-    /// program that mixes both does better with a runtime for each.
+    /// A thread that waits in a blocking call of one of the runtime's sockets turns the loop as well, as does
+    /// [`Runtime::turn`], and calls the task when it leaves. So a call that blocks in a task does not wait for
+    /// ever, although it holds up the executor. While it waits, all other tasks have to write to a descriptor to
+    /// wake it: a program that mixes both should use a runtime for each.
     ///
     /// The `admit` callback runs in this future, and must not take long.
     ///
@@ -159,7 +159,7 @@ impl fmt::Debug for EventLoop {
 /// A task that turns the loop, until it is dropped.
 struct Driving<'l> {
     event_loop: &'l EventLoop,
-    /// The descriptor has become readable, and no turn has looked why.
+    /// Whether the descriptor has become readable, and no turn has looked why.
     ask: bool,
 }
 
@@ -175,7 +175,7 @@ impl<'l> Driving<'l> {
         Ok(Self { event_loop, ask: true })
     }
 
-    /// Makes at most one turn: those that it wakes come before the next.
+    /// Makes at most one turn: the tasks that it wakes run before the next.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -194,7 +194,8 @@ impl<'l> Driving<'l> {
             TaskTurn::More => cx.waker().wake_by_ref(),
             TaskTurn::Done => {}
         }
-        // What made it readable is dealt with. It may have said yes before, and then wakes nobody.
+        // The turn has handled what made it readable. After a yes, `readable` must be polled again, or it wakes
+        // nobody.
         if std::mem::take(&mut self.ask) {
             self.ask = became_readable(readable(cx))?;
         }

@@ -1,6 +1,6 @@
 //! The one way into a socket, and out of it.
 //!
-//! Owns what every call does before and after its own act under the lock, and how a socket closes, which is a
+//! Owns what every call does under the lock before and after its own act, and the close of a socket, which is a
 //! call like the others.
 
 use std::time::Instant;
@@ -65,10 +65,11 @@ impl<P: Protocol> Core<P> {
         result
     }
 
-    /// The short way in and out, for an attempt that concerns nobody but the caller: nothing to hand over,
-    /// no timer that may be due, nobody who waits or watches.
+    /// The short way in and out, for an attempt that concerns only the caller: the bell has announced nothing, no
+    /// timer may be due, and nobody waits or watches.
     ///
-    /// `None` in place of a refusal: the caller must go the long way, where the attempt may be made again.
+    /// Returns `None` in place of a refusal if the caller must go the long way, where the attempt may be made
+    /// again.
     #[inline(always)]
     pub(super) fn enter_alone<T: Outcome, E: Refusal>(
         &self,
@@ -89,7 +90,7 @@ impl<P: Protocol> Core<P> {
         let outcome = attempt(protocol, &mut port, now);
         match &outcome {
             Ok(value) => value.count(&mut port),
-            // What is noted now is done on the long way.
+            // The long way performs the effects noted so far.
             Err(refusal) if refusal.is_for_now() => return Err(None),
             Err(_) => {}
         }
@@ -124,7 +125,7 @@ impl<P: Protocol> Core<P> {
         effects.perform(self);
     }
 
-    /// Closes the socket: ends its calls, endpoints and pipes. Gives the kernel what it takes within a moment.
+    /// Closes the socket: ends its calls, endpoints and pipes. First writes what the kernel takes within a moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         self.enter(|entry| entry.close())?;
         crate::contain::log(|| log::debug!("{}: closed", self.name));
@@ -185,13 +186,14 @@ impl<P: Protocol> Entry<'_, P> {
 }
 
 impl<P: Protocol> State<P> {
-    /// Whether the event loop runs our timers at `deadline`, which had not come when the clock was last asked.
+    /// Whether the event loop will run our timers at `deadline`, which was not yet due when the clock was last
+    /// read.
     #[inline]
     pub(super) fn is_loop_in_charge_of(&self, deadline: Instant) -> bool {
         deadline > self.seen && self.armed.is_some()
     }
 
-    /// Whether an entry would have to ask the clock.
+    /// Whether an entry would have to read the clock.
     #[inline]
     fn may_be_due(&self) -> bool {
         self.protocol.deadline().is_some_and(|deadline| !self.is_loop_in_charge_of(deadline))

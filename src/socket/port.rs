@@ -1,7 +1,7 @@
 //! The port through which a protocol acts on the pipes of its socket.
 //!
-//! Owns nothing: puts messages into rings and takes them out, counts both, and notes in the [`Effects`] of the
-//! entry whom to tell.
+//! Owns nothing. Puts messages into rings and takes them out, counts both, and notes in the [`Effects`] of the
+//! entry who must be told.
 
 use std::time::Instant;
 
@@ -27,6 +27,7 @@ pub(crate) struct SocketPort<'a> {
 }
 
 impl SocketPort<'_> {
+    /// Puts one message of `length` bytes into a pipe by `push`, and counts it.
     #[inline]
     pub(crate) fn push_by<T>(
         &mut self,
@@ -60,7 +61,8 @@ impl SocketPort<'_> {
         self.pipes.usable().count()
     }
 
-    /// Takes the next message out of a ring that was empty a moment ago, or has the next push say so.
+    /// Takes the next message out of a ring that was empty a moment ago, or arms the ring, so that the next push
+    /// rings the bell.
     #[cold]
     fn pop_or_arm(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
@@ -177,7 +179,7 @@ impl Port for SocketPort<'_> {
         Some(frame)
     }
 
-    /// Pops everything, and puts the consumer to sleep with the last message, without another check.
+    /// Pops everything, and arms the ring as it pops the last message, without another look at it.
     #[inline]
     fn pop_all(&mut self, id: PipeId, mut take: impl FnMut(&mut Self, Frame)) {
         while let Some(pipe) = self.pipes.get_mut(id) {

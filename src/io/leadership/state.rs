@@ -100,7 +100,7 @@ impl<C, F> State<C, F> {
         exchanged.is_ok().then_some(call)
     }
 
-    /// Post a command. Ask afterwards whom to [`call`](Self::call).
+    /// Posts a command. Ask afterwards whom to [`call`](Self::call).
     pub(crate) fn push(&self, command: C) {
         let mut pending = self.pending.lock();
         // Once closed, drop the command: this state may long outlive the driver, and a command may own a
