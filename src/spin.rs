@@ -1,10 +1,10 @@
-//! Spinning: looking again for a moment before going to sleep.
+//! Spinning: checking again for a moment before going to sleep.
 //!
-//! To be woken takes from 3 to 50 us, by machine and by what its cores are at; an answer that is looked for
-//! comes without that. But it is poison where the one that is to answer waits for our core, and a waste where
-//! nothing comes. Owns three answers: whether it pays (`account.rs`), how long a wake-up takes in this
-//! process, which those who sleep report, and how many may spin at once. A process that may run on one
-//! processor never spins, another on half of its processors at most.
+//! A wake-up takes from 3 to 50 us, depending on the machine and on what its cores are doing; a thread that spins
+//! gets its answer without one. But spinning does harm if the thread that is to answer needs our core, and it
+//! wastes the core if no answer comes. Owns three decisions: whether spinning pays (`account.rs`), how long a
+//! wake-up takes in this process (threads that sleep measure it), and how many threads may spin at once: at most
+//! half as many as there are processors, and none if there is only one.
 
 mod account;
 
@@ -17,26 +17,26 @@ use crate::sync::statics::AtomicU64;
 use crate::sync::{Mutex, Ordering, Rank};
 use crate::sys::PerProcess;
 
-/// How often is looked between two looks at the clock, where a look is no system call.
+/// Look this many times between two readings of the clock, if a look is no system call.
 const LOOKS: usize = 16;
-/// For how long one looks on while others have all the places: who had one may just be leaving it.
+/// Spin for this long while other threads have all the permits: one of them may be about to give its permit back.
 const GRACE: Duration = Duration::from_micros(2);
 
-/// When the waits of one socket, or of one event loop, look again before they sleep.
+/// Decides when the waits of one socket, or of one event loop, spin before they sleep.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// How long the program wants it, in nanoseconds; [`ADAPTIVE`]: as long as it pays.
+    /// How long the program wants them to spin, in nanoseconds; [`ADAPTIVE`]: as long as it pays.
     wanted: AtomicU64,
     account: Mutex<Account>,
 }
 
-/// That the program has not said how long to spin.
+/// Stands for: the program has not said how long to spin.
 const ADAPTIVE: u64 = u64::MAX;
 
-/// What a spin has come to.
+/// The outcome of a spin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spun {
-    /// It took less than a sleep would have cost.
+    /// Whether it took less than a sleep would have cost.
     pub(crate) paid: bool,
     pub(crate) time: Duration,
 }
@@ -55,7 +55,7 @@ impl Spin {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
 
-    /// Whether its waits may spin at all.
+    /// Whether the waits may spin at all.
     pub(crate) fn is_on(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
     }
@@ -71,14 +71,14 @@ impl Spin {
         }
     }
 
-    /// On what terms a wait may spin; `None`: it may not.
+    /// The terms on which a wait may spin; `None`: it may not.
     fn terms(&self) -> Option<Terms> {
         let terms = match self.wanted.load(Ordering::Relaxed) {
             ADAPTIVE => Terms::measured(wake_up()),
             0 => return None,
             wanted => Terms::fixed(Duration::from_nanos(wanted)),
         };
-        (MACHINE.get().places > 0).then_some(terms)
+        (MACHINE.get().permits > 0).then_some(terms)
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Wait<'s> {
     begin: Instant,
     terms: Option<Terms>,
     is_tried: bool,
-    /// It has been told that it may spin.
+    /// Whether it was told that it may spin.
     spins: bool,
 }
 
@@ -98,7 +98,7 @@ impl Wait<'_> {
         self.begin
     }
 
-    /// Whether it may spin now: it has not yet, and that pays.
+    /// Whether to spin now: it pays, and this wait has not asked before.
     pub(crate) fn may_spin(&mut self) -> bool {
         let tried = std::mem::replace(&mut self.is_tried, true);
         if let Some(terms) = self.terms.filter(|_| !tried) {
@@ -108,9 +108,9 @@ impl Wait<'_> {
         false
     }
 
-    /// Calls `look` until it says yes, at most until the time given, and learns from it. `None` if there was
-    /// nothing to learn: the first look has found something, and who sleeps looks once as well; or others had all
-    /// the places.
+    /// Calls `look` until it returns `true`, at most until the time given, and books the outcome. Returns `None`,
+    /// and books nothing, if the first look finds something, since a thread that sleeps looks once as well; or if
+    /// other threads have all the permits.
     pub(crate) fn spin(
         &self,
         until: Option<Instant>,
@@ -126,76 +126,76 @@ impl Wait<'_> {
         if look() {
             return None;
         }
-        let mut place = None;
+        let mut permit = None;
         let (found, time) = loop {
             let found = look();
             let time = begin.elapsed();
             if found || time >= limit {
                 break (found, time);
             }
-            place = place.or_else(Place::take);
-            if place.is_none() && time >= GRACE {
+            permit = permit.or_else(Permit::take);
+            if permit.is_none() && time >= GRACE {
                 return None;
             }
         };
-        // Before anything else: the next to spin is the one that waits for us.
-        drop(place);
+        // Before anything else: the next thread to spin may be the one that waits for our answer.
+        drop(permit);
         let paid = self.spin.account.lock().spun(time, found, terms);
         Some(Spun { paid, time })
     }
 
-    /// Learns from a wait in which the thread has slept.
+    /// Books a wait in which the thread has slept.
     pub(crate) fn has_slept(&self) {
         let Some(terms) = self.terms.filter(|_| !self.spins) else { return };
         let time = self.begin.elapsed();
-        // Sooner nobody is woken: it was called before it slept.
+        // No wake-up is this fast: the thread was called before it slept.
         if time >= Duration::from_nanos(LEAST) {
             self.spin.account.lock().slept(time, wake_up(), terms);
         }
     }
 }
 
-/// A few looks, for one who has nothing else to do.
-pub(crate) fn looks(mut look: impl FnMut() -> bool) -> bool {
+/// Looks a few times, for a thread that has nothing else to do. Returns whether a look has found something.
+pub(crate) fn burst(mut look: impl FnMut() -> bool) -> bool {
     (0..LOOKS).any(|_| {
         std::hint::spin_loop();
         look()
     })
 }
 
-/// What the waits of one process share.
+/// The state that all waits of a process share.
 #[derive(Debug)]
 struct Machine {
-    /// How many may spin at once.
-    places: u64,
-    /// How many do.
+    /// The number of threads that may spin at once.
+    permits: u64,
+    /// The number of those that do.
     taken: AtomicU64,
-    /// What a wake-up takes, in nanoseconds.
+    /// How long a wake-up takes, in nanoseconds.
     wake_up: AtomicU64,
 }
 
 static MACHINE: PerProcess<Machine> = PerProcess::new(|| {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     Machine {
-        places: (processors / 2) as u64,
+        permits: (processors / 2) as u64,
         taken: AtomicU64::new(0),
         wake_up: AtomicU64::new(FIRST_GUESS),
     }
 });
 
-/// What a wake-up takes until one was measured.
+/// Assume this until a wake-up was measured.
 const FIRST_GUESS: u64 = 20_000;
-/// A wake-up takes no less: those of one core do, but who waits for an answer waits for another core.
+/// Count a faster wake-up as this. Wake-ups on one core are faster, but an answer comes from another core.
 const LEAST: u64 = 5_000;
-/// What takes longer has waited for a core, and says nothing of idle ones.
+/// Count a slower wake-up as this: the thread has waited for a core, which says nothing of idle cores.
 const MOST: u64 = 50_000;
 
-/// What a wake-up takes in this process.
+/// How long a wake-up takes in this process.
 fn wake_up() -> Duration {
     Duration::from_nanos(MACHINE.get().wake_up.load(Ordering::Relaxed))
 }
 
-/// Learns that a wake-up has taken so long. Of two that are reported at once one may be lost.
+/// Notes that a wake-up has taken this long. Of two that are noted at once, one may be lost.
 pub(crate) fn woken_after(time: Duration) {
     let time = u64::try_from(time.as_nanos()).unwrap_or(MOST).clamp(LEAST, MOST);
     let mean = &MACHINE.get().wake_up;
@@ -203,12 +203,12 @@ pub(crate) fn woken_after(time: Duration) {
 }
 
 /// The right to keep a processor busy.
-struct Place(&'static Machine);
+struct Permit(&'static Machine);
 
-impl Place {
+impl Permit {
     fn take() -> Option<Self> {
         let machine = MACHINE.get();
-        if machine.taken.fetch_add(1, Ordering::Relaxed) < machine.places {
+        if machine.taken.fetch_add(1, Ordering::Relaxed) < machine.permits {
             return Some(Self(machine));
         }
         machine.taken.fetch_sub(1, Ordering::Relaxed);
@@ -216,7 +216,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }

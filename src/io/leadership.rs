@@ -189,7 +189,7 @@ impl Leadership {
             if driver.is_none() && may_lead && self.is_alone() {
                 driver = self.take();
             }
-            let Some(leading) = &mut driver else { return spin::looks(&mut *news) };
+            let Some(leading) = &mut driver else { return spin::burst(&mut *news) };
             turn(leading, Some(Duration::ZERO));
             // Batches that are held back are for the I/O thread, and must not wait until the spin is over.
             may_lead = !leading.is_batching();

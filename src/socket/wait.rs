@@ -213,7 +213,7 @@ impl<P: Protocol> Core<P> {
     fn spin(&self, wait: &Wait<'_>, until: Option<Instant>, mut news: impl FnMut() -> bool) {
         let spun = match self.leadership() {
             Some(leadership) => leadership.spin(wait, until, &mut news),
-            None => wait.spin(until, || spin::looks(&mut news)),
+            None => wait.spin(until, || spin::burst(&mut news)),
         };
         if let Some(spun) = spun {
             self.counters.count_spin(spun);
