@@ -41,7 +41,7 @@ mod events;
 pub(crate) mod forked;
 mod host;
 mod limits;
-mod outgoing;
+pub(crate) mod outgoing;
 mod pipes;
 mod port;
 pub(crate) mod wait;
@@ -169,7 +169,7 @@ pub(crate) struct Core<P: Protocol> {
     /// The time that a protocol sees that needs no clock.
     birth: Instant,
     /// The process that made it.
-    origin: Origin,
+    pub(crate) origin: Origin,
     state: StateLock<State<P>>,
     pub(crate) bell: Arc<SocketBell>,
     pub(crate) counters: Arc<Counters>,

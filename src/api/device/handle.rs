@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::DeviceFailure;
-use super::shared::{BACK, End, FRONT, Shared, Side};
+use super::shared::{BACK, End, FRONT, Shared};
 use super::stats::DeviceStats;
-use crate::api::Observe;
 use crate::api::observe::Sealed;
+use crate::api::{AnySocket, Observe};
 use crate::error::WaitError;
 use crate::peer::PeerStatus;
 use crate::pipe::endpoint::Endpoint;
@@ -121,7 +121,7 @@ impl DeviceSide {
         self.shared.end(End::Closed(self.which));
     }
 
-    fn side(&self) -> &dyn Side {
+    fn side(&self) -> &dyn AnySocket {
         &*self.shared.sides[self.which]
     }
 }

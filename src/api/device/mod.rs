@@ -159,8 +159,8 @@ impl Device {
         front: Socket<R>,
         back: Socket<R::Partner>,
     ) -> Result<Self, DeviceError<(Socket<R>, Socket<R::Partner>)>> {
-        match wiring::check(&front.core, Some(&back.core)) {
-            Ok(()) => Ok(Self::wired(wiring::wire(&front.core, Some(&back.core)))),
+        match wiring::check(&front, Some(&back)) {
+            Ok(()) => Ok(Self::wired(wiring::wire(&front, Some(&back)))),
             Err(fault) => Err(DeviceError { fault, sockets: (front, back) }),
         }
     }
@@ -189,15 +189,15 @@ impl Device {
     pub fn reflector<R: Forwards<Partner = R>>(
         socket: Socket<R>,
     ) -> Result<Self, DeviceError<Socket<R>>> {
-        match wiring::check::<_, R::Protocol>(&socket.core, None) {
-            Ok(()) => Ok(Self::wired(wiring::wire::<_, R::Protocol>(&socket.core, None))),
+        match wiring::check::<_, R>(&socket, None) {
+            Ok(()) => Ok(Self::wired(wiring::wire::<_, R>(&socket, None))),
             Err(fault) => Err(DeviceError { fault, sockets: socket }),
         }
     }
 
     fn wired(wiring: Wiring) -> Self {
-        let Wiring { sides, lines, flows } = wiring;
-        Self { lines, shared: Arc::new(Shared::new(sides, flows)) }
+        let Wiring { sides, origins, lines, flows } = wiring;
+        Self { lines, shared: Arc::new(Shared::new(sides, origins, flows)) }
     }
 
     /// Makes a handle to watch and stop the device, from any thread.

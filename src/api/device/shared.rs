@@ -2,19 +2,13 @@
 
 use std::fmt;
 use std::thread;
-use std::time::Duration;
 
 use super::error::DeviceFailure;
 use super::stats::{DeviceStats, Flow};
 use super::wiring::Line;
-use crate::error::WaitError;
-use crate::peer::PeerStatus;
-use crate::pipe::endpoint::Endpoint;
-use crate::protocol::RawProtocol;
-use crate::protocol_id::ProtocolId;
-use crate::socket::{Core, Events, Handle};
-use crate::stats::Stats;
+use crate::api::AnySocket;
 use crate::sync::{Arc, AtomicBool, OnceLock, Ordering};
+use crate::sys::Origin;
 
 pub(super) const THREAD_NAME: &str = "sinew-device";
 
@@ -24,7 +18,9 @@ pub(super) const BACK: usize = 1;
 
 /// What a device and its handles share.
 pub(super) struct Shared {
-    pub(super) sides: [Arc<dyn Side>; 2],
+    pub(super) sides: [Arc<dyn AnySocket>; 2],
+    /// The processes that made them.
+    origins: [Origin; 2],
     flows: Vec<Flow>,
     pub(super) running: AtomicBool,
     /// Set by the first thread to end it, which alone closes the sockets.
@@ -41,11 +37,16 @@ pub(super) enum End {
 }
 
 impl Shared {
-    pub(super) fn new(sides: [Arc<dyn Side>; 2], mut flows: Vec<Flow>) -> Self {
+    pub(super) fn new(
+        sides: [Arc<dyn AnySocket>; 2],
+        origins: [Origin; 2],
+        mut flows: Vec<Flow>,
+    ) -> Self {
         let stats = [sides[FRONT].stats(), sides[BACK].stats()];
         flows.iter_mut().for_each(|flow| flow.begin(&stats));
         Self {
             sides,
+            origins,
             flows,
             running: AtomicBool::new(false),
             end: OnceLock::new(),
@@ -56,14 +57,15 @@ impl Shared {
     /// Closes the sockets, which ends the lines.
     pub(super) fn end(&self, why: End) {
         if self.end.set(why).is_ok() {
-            self.sides.iter().for_each(|side| side.close());
+            // A reflector has one socket on both sides.
+            self.sides.iter().for_each(|side| _ = side.close());
             let _ = self.closed.set(());
         }
     }
 
     /// Whether its sockets belong to an ancestor of this process.
     pub(super) fn is_forked(&self) -> bool {
-        self.sides.iter().any(|side| side.is_forked())
+        self.origins.iter().any(|origin| origin.is_ancestral())
     }
 
     pub(super) fn outcome(&self) -> Result<(), DeviceFailure> {
@@ -112,62 +114,5 @@ impl Shared {
     pub(super) fn describe(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [front, back] = &self.sides;
         write!(f, "{kind}({}, {})", front.name(), back.name())
-    }
-}
-
-/// A socket of a device, whatever its protocol. Not on the path of a message.
-pub(in crate::api) trait Side: Send + Sync {
-    fn name(&self) -> &str;
-    fn protocol(&self) -> ProtocolId;
-    fn endpoints(&self) -> Vec<Endpoint>;
-    fn close(&self);
-    fn is_closed(&self) -> bool;
-    fn is_forked(&self) -> bool;
-    fn stats(&self) -> Stats;
-    fn peers(&self) -> Vec<PeerStatus>;
-    fn events(&self) -> Events;
-    fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError>;
-}
-
-impl<P: RawProtocol> Side for Handle<P> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn protocol(&self) -> ProtocolId {
-        P::ID
-    }
-
-    fn endpoints(&self) -> Vec<Endpoint> {
-        Core::endpoints(self)
-    }
-
-    fn close(&self) {
-        // A reflector has one socket on both sides.
-        let _ = Core::close(self);
-    }
-
-    fn is_closed(&self) -> bool {
-        Core::is_closed(self)
-    }
-
-    fn is_forked(&self) -> bool {
-        Core::is_forked(self)
-    }
-
-    fn stats(&self) -> Stats {
-        Core::stats(self)
-    }
-
-    fn peers(&self) -> Vec<PeerStatus> {
-        Core::peers(self)
-    }
-
-    fn events(&self) -> Events {
-        Core::events(self)
-    }
-
-    fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
-        Core::wait_for_peers(self, peers, timeout)
     }
 }

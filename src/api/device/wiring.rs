@@ -1,15 +1,17 @@
 //! Which sockets fit, and the one loop that forwards.
 
 use super::error::DeviceFault;
-use super::shared::{BACK, FRONT, Side};
+use super::shared::{BACK, FRONT};
 use super::stats::Flow;
 use crate::api::role::{self, Engine, Raw, Role};
+use crate::api::{AnySocket, Socket};
 use crate::message::Message;
 use crate::protocol::{Interest, RawProtocol, SendRefusal};
 use crate::socket::wait::{Failure, Patience};
 use crate::socket::{Core, Handle};
 use crate::stats::DropReason;
 use crate::sync::Arc;
+use crate::sys::Origin;
 
 /// A role whose raw sockets a [`Device`](super::Device) can forward for. Implemented by this crate only.
 #[expect(private_bounds, reason = "as that of `Role`")]
@@ -68,7 +70,8 @@ impl Forwards for Raw<role::Bus> {
 
 /// The sockets of a device, and the lines that forward between them.
 pub(super) struct Wiring {
-    pub(super) sides: [Arc<dyn Side>; 2],
+    pub(super) sides: [Arc<dyn AnySocket>; 2],
+    pub(super) origins: [Origin; 2],
     pub(super) lines: Vec<Line>,
     pub(super) flows: Vec<Flow>,
 }
@@ -78,10 +81,11 @@ pub(super) type Line = Box<dyn FnOnce() + Send>;
 
 /// Whether a device may take the sockets: nobody else has a handle of them, and they are open. That stays so,
 /// since only a handle could change it.
-pub(super) fn check<A: RawProtocol, B: RawProtocol>(
-    front: &Handle<A>,
-    back: Option<&Handle<B>>,
+pub(super) fn check<A: Forwards, B: Forwards>(
+    front: &Socket<A>,
+    back: Option<&Socket<B>>,
 ) -> Result<(), DeviceFault> {
+    let (front, back) = (&front.core, back.map(|back| &back.core));
     if back.is_some_and(|back| front.is_same(back)) {
         return Err(DeviceFault::SameSocket);
     }
@@ -101,24 +105,30 @@ fn is_free<P: RawProtocol>(
     }
 }
 
-pub(super) fn wire<A: RawProtocol, B: RawProtocol>(
-    front: &Handle<A>,
-    back: Option<&Handle<B>>,
+pub(super) fn wire<A: Forwards, B: Forwards>(
+    front: &Socket<A>,
+    back: Option<&Socket<B>>,
 ) -> Wiring {
-    let front_side: Arc<dyn Side> = Arc::new(front.clone());
+    let (first, origin) = (&front.core, front.core.origin);
+    let front: Arc<dyn AnySocket> = Arc::new(front.clone());
     let Some(back) = back else {
-        let around = line(front, front).map(|line| (line, Flow::new(FRONT, FRONT)));
-        return Wiring::new([Arc::clone(&front_side), front_side], [around, None]);
+        let around = line(first, first).map(|line| (line, Flow::new(FRONT, FRONT)));
+        return Wiring::new([Arc::clone(&front), front], [origin; 2], [around, None]);
     };
-    let forth = line(front, back).map(|line| (line, Flow::new(FRONT, BACK)));
-    let home = line(back, front).map(|line| (line, Flow::new(BACK, FRONT)));
-    Wiring::new([front_side, Arc::new(back.clone())], [forth, home])
+    let second = &back.core;
+    let forth = line(first, second).map(|line| (line, Flow::new(FRONT, BACK)));
+    let home = line(second, first).map(|line| (line, Flow::new(BACK, FRONT)));
+    Wiring::new([front, Arc::new(back.clone())], [origin, second.origin], [forth, home])
 }
 
 impl Wiring {
-    fn new(sides: [Arc<dyn Side>; 2], directions: [Option<(Line, Flow)>; 2]) -> Self {
+    fn new(
+        sides: [Arc<dyn AnySocket>; 2],
+        origins: [Origin; 2],
+        directions: [Option<(Line, Flow)>; 2],
+    ) -> Self {
         let (lines, flows) = directions.into_iter().flatten().unzip();
-        Self { sides, lines, flows }
+        Self { sides, origins, lines, flows }
     }
 }
 
