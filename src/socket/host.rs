@@ -8,6 +8,7 @@ use crate::contain::contain;
 use crate::detach::DetachReason;
 use crate::io::Command;
 use crate::message::PipeId;
+use crate::options::Admit;
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake, NewPipe, Postponed, SocketBell};
@@ -63,7 +64,7 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn admits(&self, peer: &Peer) -> bool {
-        let Some(admit) = self.options.lock().admit.clone() else { return true };
+        let Some(Admit(admit)) = self.options.lock().admit.clone() else { return true };
         // Dropped inside the closure: if the options have changed meanwhile, this may be the last reference to
         // the callback.
         let mut admitted = false;
