@@ -43,6 +43,7 @@ pub enum DropReason {
     TooLarge,
     /// Outbound: a device had received the message, and ended before this socket could take it.
     DeviceStopped,
+    // From here on: dropped after they were taken out of a receive queue; see `after_arrival`.
     /// Inbound: an answer to no request or survey that is still open: late, duplicate or invented.
     Stale,
     /// Inbound: an answer to a request or survey that is still open, from a peer that was not asked.
@@ -449,20 +450,9 @@ impl PipeDrops {
 /// The reasons for which messages are dropped from a send queue.
 const LEFT_IN_SEND_QUEUE: [DropReason; 2] = [DropReason::PipeLost, DropReason::ClosedUnsent];
 /// The reasons for which messages are dropped after they were taken out of a receive queue.
-const AFTER_ARRIVAL: [DropReason; 12] = [
-    DropReason::Stale,
-    DropReason::NotAsked,
-    DropReason::Unread,
-    DropReason::Malformed,
-    DropReason::TtlExceeded,
-    DropReason::RecvQueueFull,
-    DropReason::ConflatedUnread,
-    DropReason::NotSubscribed,
-    DropReason::Unexpected,
-    DropReason::AskerGone,
-    DropReason::PeerLeft,
-    DropReason::ClosedUnread,
-];
+fn after_arrival() -> &'static [DropReason] {
+    &DropReason::ALL[DropReason::Stale as usize..]
+}
 
 /// Writes one line for each figure that is not zero.
 impl fmt::Display for Stats {
@@ -557,7 +547,7 @@ impl Stats {
                 self.copies_pushed, self.copies_written, self.send_queue
             ));
         }
-        let dropped = sum(&AFTER_ARRIVAL);
+        let dropped = sum(after_arrival());
         let taken = self.messages_received + self.held_inbound + dropped;
         if self.copies_taken + self.copies_made != taken {
             return Err(format!(
