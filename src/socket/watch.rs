@@ -115,7 +115,7 @@ pub(crate) trait SetReady: fmt::Debug + Send + Sync {
     fn set(&self, ready: bool);
 }
 
-impl Beacon {
+impl SetReady for Beacon {
     fn set(&self, ready: bool) {
         match self {
             Self::Descriptor(descriptor) => descriptor.set(ready),
@@ -163,18 +163,7 @@ pub(crate) struct Flag<B = Beacon> {
     claim: Mutex<Option<WaitingTask>>,
 }
 
-/// The way to show a flag.
-pub(crate) trait Show {
-    fn show(&self, ready: bool);
-}
-
-impl Show for Beacon {
-    fn show(&self, ready: bool) {
-        self.set(ready);
-    }
-}
-
-impl<B: Show> Flag<B> {
+impl<B: SetReady> Flag<B> {
     fn new(beacon: B) -> Arc<Self> {
         Arc::new(Self {
             ready: AtomicBool::new(false),
@@ -206,7 +195,7 @@ impl<B: Show> Flag<B> {
         let ready = self.ready.load(Ordering::Relaxed);
         if *shown != ready {
             *shown = ready;
-            self.beacon.show(ready);
+            self.beacon.set(ready);
         }
     }
 
@@ -444,8 +433,8 @@ mod loom_models {
     #[derive(Debug, Default)]
     struct Lamp(AtomicBool);
 
-    impl Show for Lamp {
-        fn show(&self, ready: bool) {
+    impl SetReady for Lamp {
+        fn set(&self, ready: bool) {
             assert_ne!(self.0.swap(ready, Ordering::Relaxed), ready);
         }
     }
