@@ -311,23 +311,27 @@ pub(crate) trait Protocol: Send + 'static {
     /// A pipe that was full has room, or one that was not drained is. May be called when neither is so.
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
-    /// Sends `body`, or says why not, in which case nothing has changed. Who keeps it takes it, and leaves an
-    /// empty one; after a success nobody needs it.
+    /// Sends `body`, or says why not, in which case nothing has changed. A protocol that keeps the body takes it,
+    /// and leaves an empty one; after a success nobody needs it. Default: refuses, for a protocol that never sends.
     fn send(
         &mut self,
-        to: &Self::To,
-        body: &mut Bytes,
-        now: Instant,
-        io: &mut impl Port,
-    ) -> Result<(), SendRefusal>;
+        _to: &Self::To,
+        _body: &mut Bytes,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        Err(SendRefusal::State)
+    }
 
-    /// Receives, or says why not.
+    /// Receives, or says why not. Default: refuses, for a protocol that never receives.
     fn recv(
         &mut self,
-        from: &Self::From,
-        now: Instant,
-        io: &mut impl Port,
-    ) -> Result<Self::Received, RecvRefusal>;
+        _from: &Self::From,
+        _now: Instant,
+        _io: &mut impl Port,
+    ) -> Result<Self::Received, RecvRefusal> {
+        Err(RecvRefusal::State)
+    }
 
     /// Whether a send that waits for room in `pipe` would find some, as far as is known. `false` must be right;
     /// a wrong `true` is only wasteful. Default: `false`.

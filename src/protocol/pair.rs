@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::exclusive::Exclusive;
-use super::raw::{self, RawForm};
+use super::raw::RawForm;
 use super::route;
 use super::{Conversation, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
@@ -92,23 +92,7 @@ impl Protocol for Pair {
     }
 }
 
-/// Cooked and raw behave alike.
-impl RawForm for Pair {
-    fn send_raw(
-        &mut self,
-        header: &Bytes,
-        body: &mut Bytes,
-        now: Instant,
-        io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        raw::no_header(header)?;
-        self.send(&(), body, now, io)
-    }
-
-    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        self.recv(&(), now, io)
-    }
-}
+impl RawForm for Pair {}
 
 #[cfg(test)]
 mod tests {

@@ -268,8 +268,8 @@ impl Protocol for Polyamorous {
     const PEER: ProtocolId = ProtocolId::PAIR1;
     const OPTIONS: &'static [Own] = &[Own::Ttl, Own::Overflow, Own::RecvPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::DropNewest, Overflow::Wait];
-    /// The peer to send to; `None` leaves the choice to the socket.
     const HEADER: usize = size_of::<u32>();
+    /// The peer to send to; `None` leaves the choice to the socket.
     type To = Option<PipeId>;
     type From = ();
     type Received = Message;

@@ -3,17 +3,14 @@
 //! Owns [`News`], the messages that a conflating PUB holds for each subscriber until its pipe is free, since a
 //! ring cannot replace a message in its middle by a newer one.
 
-use std::convert::Infallible;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::latest::Latest;
-use super::raw::{self, RawForm};
+use super::raw::RawForm;
 use super::route::{self, FanOut};
-use super::{
-    Clock, Held, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, Schedule, SendRefusal,
-};
+use super::{Clock, Held, Overflow, Port, Protocol, PushError, Rejected, Schedule, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -65,8 +62,8 @@ impl Protocol for Pub {
     const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
     const RECEIVES: bool = false;
     type To = ();
-    type From = Infallible;
-    type Received = Infallible;
+    type From = ();
+    type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         self.pipes.add(pipe);
@@ -107,15 +104,6 @@ impl Protocol for Pub {
                 Ok(())
             }
         }
-    }
-
-    fn recv(
-        &mut self,
-        from: &Infallible,
-        _now: Instant,
-        _io: &mut impl Port,
-    ) -> Result<Infallible, RecvRefusal> {
-        match *from {}
     }
 
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
@@ -255,23 +243,7 @@ impl News {
     }
 }
 
-/// Cooked and raw behave alike.
-impl RawForm for Pub {
-    fn send_raw(
-        &mut self,
-        header: &Bytes,
-        body: &mut Bytes,
-        now: Instant,
-        io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        raw::no_header(header)?;
-        self.send(&(), body, now, io)
-    }
-
-    fn recv_raw(&mut self, _now: Instant, _io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        Err(RecvRefusal::State)
-    }
-}
+impl RawForm for Pub {}
 
 #[cfg(test)]
 mod tests {

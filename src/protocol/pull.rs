@@ -1,15 +1,12 @@
 //! PULL: receives from every peer in turn. A raw SUB, which does not filter, is the same state machine.
 
-use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::time::Instant;
-
-use bytes::Bytes;
 
 use super::raw::RawForm;
 use super::rep::Role;
 use super::route::{self, FairQueue};
-use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected};
 use crate::message::{Message, PipeId};
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
@@ -49,7 +46,7 @@ impl<R: Role> Protocol for Receiver<R> {
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [Own] = &[Own::RecvPriority];
     const SENDS: bool = false;
-    type To = Infallible;
+    type To = ();
     type From = ();
     type Received = Message;
 
@@ -64,16 +61,6 @@ impl<R: Role> Protocol for Receiver<R> {
 
     fn forget(&mut self, pipe: PipeId) {
         self.messages.remove(pipe);
-    }
-
-    fn send(
-        &mut self,
-        to: &Infallible,
-        _body: &mut Bytes,
-        _now: Instant,
-        _io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        match *to {}
     }
 
     #[inline]
@@ -93,22 +80,7 @@ impl<R: Role> Protocol for Receiver<R> {
     }
 }
 
-/// Cooked and raw behave alike.
-impl<R: Role> RawForm for Receiver<R> {
-    fn send_raw(
-        &mut self,
-        _header: &Bytes,
-        _body: &mut Bytes,
-        _now: Instant,
-        _io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        Err(SendRefusal::State)
-    }
-
-    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        self.recv(&(), now, io)
-    }
-}
+impl<R: Role> RawForm for Receiver<R> {}
 
 #[cfg(test)]
 mod tests {

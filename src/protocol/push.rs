@@ -1,16 +1,13 @@
 //! PUSH: sends each message to one of the peers, balanced over all.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::raw::{self, RawForm};
+use super::raw::RawForm;
 use super::route::{self, Balance};
-use super::{
-    Clock, Held, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal,
-};
+use super::{Clock, Held, Interest, Overflow, Port, Protocol, Rejected, Schedule, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
@@ -79,8 +76,8 @@ impl Protocol for Push {
     const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
     const RECEIVES: bool = false;
     type To = ();
-    type From = Infallible;
-    type Received = Infallible;
+    type From = ();
+    type Received = Message;
 
     fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
         self.peers += 1;
@@ -124,15 +121,6 @@ impl Protocol for Push {
         Ok(())
     }
 
-    fn recv(
-        &mut self,
-        from: &Infallible,
-        _now: Instant,
-        _io: &mut impl Port,
-    ) -> Result<Infallible, RecvRefusal> {
-        match *from {}
-    }
-
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
         self.overflow != Overflow::Wait || self.returned.is_empty() && !self.ready.is_empty()
     }
@@ -160,23 +148,7 @@ impl Protocol for Push {
     }
 }
 
-/// Cooked and raw behave alike.
-impl RawForm for Push {
-    fn send_raw(
-        &mut self,
-        header: &Bytes,
-        body: &mut Bytes,
-        now: Instant,
-        io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        raw::no_header(header)?;
-        self.send(&(), body, now, io)
-    }
-
-    fn recv_raw(&mut self, _now: Instant, _io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        Err(RecvRefusal::State)
-    }
-}
+impl RawForm for Push {}
 
 #[cfg(test)]
 mod tests {

@@ -37,8 +37,9 @@ pub(crate) trait RawProtocol: Protocol<To = Bytes, From = (), Received = Message
 
 impl<P: Protocol<To = Bytes, From = (), Received = Message>> RawProtocol for P {}
 
-/// A protocol that has a raw form with the same pipes and queues.
-pub(crate) trait RawForm: Protocol {
+/// A protocol that has a raw form with the same pipes and queues. Default: cooked and raw behave alike, and
+/// messages have no header.
+pub(crate) trait RawForm: Protocol<To = (), From = (), Received = Message> {
     /// Sends with a header given by the program.
     fn send_raw(
         &mut self,
@@ -46,10 +47,17 @@ pub(crate) trait RawForm: Protocol {
         body: &mut Bytes,
         now: Instant,
         io: &mut impl Port,
-    ) -> Result<(), SendRefusal>;
+    ) -> Result<(), SendRefusal> {
+        if !header.is_empty() {
+            return Err(SendRefusal::Header);
+        }
+        self.send(&(), body, now, io)
+    }
 
     /// Receives a message with its header.
-    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal>;
+    fn recv_raw(&mut self, now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        self.recv(&(), now, io)
+    }
 }
 
 /// The raw form of a protocol.
@@ -160,11 +168,6 @@ impl<P: RawForm> Protocol for Raw<P> {
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
         self.0.expire(now, io);
     }
-}
-
-/// Checks the header of a raw send for a protocol without a header on the wire.
-pub(super) fn no_header(header: &Bytes) -> Result<(), SendRefusal> {
-    if header.is_empty() { Ok(()) } else { Err(SendRefusal::Header) }
 }
 
 /// A raw REQ socket.

@@ -32,10 +32,7 @@
 //! A message is matched against the topics of each context: with thousands of contexts on one socket, that is
 //! the cost of a message.
 
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use super::conversation::{Conversation, Conversations};
 use super::latest::Latest;
@@ -43,7 +40,7 @@ use super::pull::Receiver;
 use super::rep::Role;
 use super::route::FairQueue;
 use super::topics::Topics;
-use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRefusal};
+use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule};
 use crate::error::{Closed, UnsubscribeError};
 use crate::message::{Message, PipeId};
 use crate::options::{Keep, Own};
@@ -462,7 +459,7 @@ impl Protocol for Sub {
     const SENDS: bool = false;
     const DROPS: bool = true;
     const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: true };
-    type To = Infallible;
+    type To = ();
     type From = Conversation;
     type Received = Message;
 
@@ -477,16 +474,6 @@ impl Protocol for Sub {
 
     fn forget(&mut self, pipe: PipeId) {
         self.pipes.remove(pipe);
-    }
-
-    fn send(
-        &mut self,
-        to: &Infallible,
-        _body: &mut Bytes,
-        _now: Instant,
-        _io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        match *to {}
     }
 
     fn recv(
@@ -1002,6 +989,6 @@ mod tests {
         io.arrives(pipe(1), b"anything");
         raw.readable(pipe(1), &mut io);
         let message = raw.recv(&(), start(), &mut io).unwrap();
-        assert_eq!((message.header(), &message[..]), (&Bytes::new(), &b"anything"[..]));
+        assert_eq!((message.header(), &message[..]), (&bytes::Bytes::new(), &b"anything"[..]));
     }
 }
