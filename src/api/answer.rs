@@ -8,11 +8,11 @@ use std::pin::Pin;
 
 use super::prelude::*;
 use super::recv::Yields;
-use super::role::AnswersAsked;
 use super::send::POLLED_TOO_OFTEN;
 use crate::api::context::Context;
 use crate::error::Call;
 use crate::protocol::Route;
+use crate::protocol_id::ProtocolId;
 
 /// REP: answers requests.
 ///
@@ -83,61 +83,13 @@ pub type Request = Asked<role::Rep>;
 /// Drop it to take no part. Keeps the socket open.
 pub type Question = Asked<role::Respondent>;
 
-impl Answers for role::Rep {}
-
-impl AnswersAsked for role::Rep {
-    const ASKED: &'static str = "Request";
-
-    fn answer(
-        core: &Core<Self::Protocol>,
-        route: &Route,
-        answer: Message,
-        patience: Patience,
-    ) -> Result<(), SendError> {
-        core.send(route.interest(), patience, route, answer)
-    }
-}
-
-impl Engine for role::Rep {
-    type Protocol = protocol::Rep;
-
-    const NAME: &'static str = "Rep";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Rep::new(options.settings().ttl)
+impl<R: protocol::Role> Configured for protocol::Responder<R> {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.settings().ttl)
     }
 
-    fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        rep.set_ttl(options.settings().ttl);
-    }
-}
-
-impl Answers for role::Respondent {}
-
-impl AnswersAsked for role::Respondent {
-    const ASKED: &'static str = "Question";
-
-    fn answer(
-        core: &Core<Self::Protocol>,
-        route: &Route,
-        answer: Message,
-        patience: Patience,
-    ) -> Result<(), SendError> {
-        core.send(route.interest(), patience, route, answer)
-    }
-}
-
-impl Engine for role::Respondent {
-    type Protocol = protocol::Respondent;
-
-    const NAME: &'static str = "Respondent";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Respondent::new(options.settings().ttl)
-    }
-
-    fn follow(respondent: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        respondent.set_ttl(options.settings().ttl);
+    fn follow(&mut self, options: &Options, _: &mut SocketPort<'_>) {
+        self.set_ttl(options.settings().ttl);
     }
 }
 
@@ -271,7 +223,9 @@ impl<R: Answers> fmt::Display for Asked<R> {
 
 impl<R: Answers> fmt::Debug for Asked<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple(R::ASKED).field(&self.message).finish()
+        let is_request = R::Protocol::ID == ProtocolId::REP;
+        let name = if is_request { "Request" } else { "Question" };
+        f.debug_tuple(name).field(&self.message).finish()
     }
 }
 

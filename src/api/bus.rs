@@ -32,16 +32,12 @@ use super::prelude::*;
 #[doc(alias("NN_BUS", "nng_bus0_open"))]
 pub type Bus = Socket<role::Bus, CanSend, CanRecv<Message>>;
 
-impl Engine for role::Bus {
-    type Protocol = protocol::Bus;
-
-    const NAME: &'static str = "Bus";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Bus::new(options.overflow_of(&protocol::Bus::KIND))
+impl Configured for protocol::Bus {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.overflow_of(&Self::KIND))
     }
 
-    fn follow(bus: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        bus.set_overflow(options.overflow_of(&protocol::Bus::KIND), port);
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.set_overflow(options.overflow_of(&Self::KIND), port);
     }
 }

@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -80,8 +81,11 @@ pub(crate) trait Opens<K>: Engine {
 
     /// Opens a conversation, with the options in force.
     fn open(core: &Handle<Self::Protocol>) -> K;
+}
 
-    /// Receives in a conversation: [`take`], compiled in this crate for the same reason as
+/// How a role receives in a conversation.
+pub(crate) trait TakesIn<K>: Opens<K> {
+    /// Does what [`take`] does, compiled in this crate for the same reason as
     /// [`Takes`](super::recv::Takes).
     fn take(
         core: &Core<Self::Protocol>,
@@ -260,7 +264,7 @@ impl<R: Converses> Context<R> {
 }
 
 /// Receives in the conversation of a context.
-fn take<P, K>(
+pub(super) fn take<P, K>(
     core: &Core<P>,
     shared: &Shared<K>,
     receivers: Receivers,
@@ -304,20 +308,9 @@ impl<K> Shared<K> {
 }
 
 /// A call that receives: the only one, if the context allows but one.
-struct Receiving<S: Deref<Target: Exclusive>>(Option<S>);
+struct Receiving<K, S: Deref<Target = Shared<K>>>(Option<S>, PhantomData<fn() -> K>);
 
-/// What only one call may have at a time.
-trait Exclusive {
-    fn is_taken(&self) -> &AtomicBool;
-}
-
-impl<K> Exclusive for Shared<K> {
-    fn is_taken(&self) -> &AtomicBool {
-        &self.receiving
-    }
-}
-
-impl<K, S: Deref<Target = Shared<K>>> Receiving<S> {
+impl<K, S: Deref<Target = Shared<K>>> Receiving<K, S> {
     /// Begins to receive, unless only one call may and another does.
     #[inline]
     fn begin(shared: S, receivers: Receivers) -> Result<Self, RecvError> {
@@ -325,20 +318,20 @@ impl<K, S: Deref<Target = Shared<K>>> Receiving<S> {
             return Err(RecvError::Closed);
         }
         if receivers == Receivers::Many {
-            return Ok(Self(None));
+            return Ok(Self(None, PhantomData));
         }
         if shared.receiving.swap(true, Ordering::AcqRel) {
             Err(RecvError::State)
         } else {
-            Ok(Self(Some(shared)))
+            Ok(Self(Some(shared), PhantomData))
         }
     }
 }
 
-impl<S: Deref<Target: Exclusive>> Drop for Receiving<S> {
+impl<K, S: Deref<Target = Shared<K>>> Drop for Receiving<K, S> {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
-            shared.is_taken().store(false, Ordering::Release);
+            shared.receiving.store(false, Ordering::Release);
         }
     }
 }

@@ -12,7 +12,7 @@ mod prelude {
     pub(super) use std::time::Duration;
 
     pub(super) use super::poller::WatchRecv;
-    pub(super) use super::role::{self, Answers, CanRecv, CanSend, Engine, NoRecv, NoSend};
+    pub(super) use super::role::{self, Answers, CanRecv, CanSend, Configured, NoRecv, NoSend};
     pub(super) use super::send::{PollSending, Sending, SendsAsync};
     pub(super) use super::socket::Socket;
     #[cfg(feature = "futures")]

@@ -27,12 +27,8 @@ use super::prelude::*;
 #[doc(alias("NN_PAIR", "nng_pair0_open", "ZMQ_PAIR"))]
 pub type Pair = Socket<role::Pair, CanSend, CanRecv<Message>>;
 
-impl Engine for role::Pair {
-    type Protocol = protocol::Pair;
-
-    const NAME: &'static str = "Pair";
-
-    fn protocol(_: &Options) -> Self::Protocol {
-        protocol::Pair::new()
+impl Configured for protocol::Pair {
+    fn with_options(_: &Options) -> Self {
+        Self::new()
     }
 }

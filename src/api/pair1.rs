@@ -32,17 +32,13 @@ use crate::protocol::Polyamorous;
 #[doc(alias("nng_pair1_open"))]
 pub type Pair1 = Socket<role::Pair1, CanSend, CanRecv<Message>>;
 
-impl Engine for role::Pair1 {
-    type Protocol = protocol::Pair1;
-
-    const NAME: &'static str = "Pair1";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Pair1::new(options.settings().ttl)
+impl Configured for protocol::Pair1 {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.settings().ttl)
     }
 
-    fn follow(pair: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        pair.set_ttl(options.settings().ttl);
+    fn follow(&mut self, options: &Options, _: &mut SocketPort<'_>) {
+        self.set_ttl(options.settings().ttl);
     }
 }
 
@@ -69,18 +65,14 @@ impl Engine for role::Pair1 {
 #[doc(alias("nng_pair1_open_poly"))]
 pub type PolyPair1 = Socket<role::PolyPair1, CanSend, CanRecv<Message>>;
 
-impl Engine for role::PolyPair1 {
-    type Protocol = Polyamorous;
-
-    const NAME: &'static str = "PolyPair1";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        Polyamorous::new(options.settings().ttl, options.overflow_of(&Polyamorous::KIND))
+impl Configured for Polyamorous {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.settings().ttl, options.overflow_of(&Self::KIND))
     }
 
-    fn follow(pair: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        pair.set_ttl(options.settings().ttl);
-        pair.set_overflow(options.overflow_of(&Polyamorous::KIND), port);
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.set_ttl(options.settings().ttl);
+        self.set_overflow(options.overflow_of(&Self::KIND), port);
     }
 }
 

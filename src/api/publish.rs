@@ -38,18 +38,14 @@ use super::prelude::*;
 #[doc(alias("NN_PUB", "nng_pub0_open", "ZMQ_PUB", "publisher"))]
 pub type Pub = Socket<role::Pub, CanSend, NoRecv>;
 
-impl Engine for role::Pub {
-    type Protocol = protocol::Pub;
-
-    const NAME: &'static str = "Pub";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        let overflow = options.overflow_of(&protocol::Pub::KIND);
-        protocol::Pub::new(overflow, options.conflating())
+impl Configured for protocol::Pub {
+    fn with_options(options: &Options) -> Self {
+        let overflow = options.overflow_of(&Self::KIND);
+        Self::new(overflow, options.conflating())
     }
 
-    fn follow(publisher: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        publisher.set_conflating(options.conflating(), port);
-        publisher.set_overflow(options.overflow_of(&protocol::Pub::KIND), port);
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.set_conflating(options.conflating(), port);
+        self.set_overflow(options.overflow_of(&Self::KIND), port);
     }
 }

@@ -31,12 +31,9 @@ use super::prelude::*;
 #[doc(alias("NN_PULL", "nng_pull0_open", "ZMQ_PULL", "pipeline"))]
 pub type Pull = Socket<role::Pull, NoSend, CanRecv<Message>>;
 
-impl Engine for role::Pull {
-    type Protocol = protocol::Pull;
-
-    const NAME: &'static str = "Pull";
-
-    fn protocol(_: &Options) -> Self::Protocol {
-        protocol::Pull::new()
+/// A PULL, and a raw SUB.
+impl<R: protocol::Role> Configured for protocol::Receiver<R> {
+    fn with_options(_: &Options) -> Self {
+        Self::new()
     }
 }

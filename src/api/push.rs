@@ -33,16 +33,12 @@ use super::prelude::*;
 #[doc(alias("NN_PUSH", "nng_push0_open", "ZMQ_PUSH", "pipeline"))]
 pub type Push = Socket<role::Push, CanSend, NoRecv>;
 
-impl Engine for role::Push {
-    type Protocol = protocol::Push;
-
-    const NAME: &'static str = "Push";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Push::new(options.overflow_of(&protocol::Push::KIND))
+impl Configured for protocol::Push {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.overflow_of(&Self::KIND))
     }
 
-    fn follow(push: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        push.set_overflow(options.overflow_of(&protocol::Push::KIND));
+    fn follow(&mut self, options: &Options, _: &mut SocketPort<'_>) {
+        self.set_overflow(options.overflow_of(&Self::KIND));
     }
 }

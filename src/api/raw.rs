@@ -86,78 +86,38 @@ pub type Surveyor = Socket<Raw<role::Surveyor>, CanSend, CanRecv<Message>>;
 pub type Respondent = Socket<Raw<role::Respondent>, CanSend, CanRecv<Message>>;
 
 /// The raw form of a protocol that has the same pipes and queues.
-impl<R: Engine<Protocol: RawForm>> Engine for Raw<R> {
-    type Protocol = protocol::Raw<R::Protocol>;
-
-    const NAME: &'static str = R::NAME;
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::Raw::new(R::protocol(options))
+impl<P: RawForm + Configured> Configured for protocol::Raw<P> {
+    fn with_options(options: &Options) -> Self {
+        Self::new(P::with_options(options))
     }
 
-    fn follow(raw: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        R::follow(raw.protocol(), options, port);
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.protocol().follow(options, port);
     }
 }
 
-impl Engine for Raw<role::Sub> {
-    type Protocol = protocol::Raw<protocol::RawSub>;
-
-    const NAME: &'static str = "Sub";
-
-    fn protocol(_: &Options) -> Self::Protocol {
-        protocol::Raw::new(protocol::RawSub::new())
+impl Configured for protocol::RawReq {
+    fn with_options(_: &Options) -> Self {
+        Self::new()
     }
 }
 
-impl Engine for Raw<role::Req> {
-    type Protocol = protocol::RawReq;
+impl Configured for protocol::RawSurveyor {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.overflow_of(&Self::KIND))
+    }
 
-    const NAME: &'static str = "Req";
-
-    fn protocol(_: &Options) -> Self::Protocol {
-        protocol::RawReq::new()
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.set_overflow(options.overflow_of(&Self::KIND), port);
     }
 }
 
-impl Engine for Raw<role::Rep> {
-    type Protocol = protocol::RawResponder<protocol::ToRequests>;
-
-    const NAME: &'static str = "Rep";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawResponder::new(options.settings().ttl)
+impl<R: protocol::Role> Configured for protocol::RawResponder<R> {
+    fn with_options(options: &Options) -> Self {
+        Self::new(options.settings().ttl)
     }
 
-    fn follow(rep: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        rep.set_ttl(options.settings().ttl);
-    }
-}
-
-impl Engine for Raw<role::Surveyor> {
-    type Protocol = protocol::RawSurveyor;
-
-    const NAME: &'static str = "Surveyor";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawSurveyor::new(options.overflow_of(&protocol::RawSurveyor::KIND))
-    }
-
-    fn follow(surveyor: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        surveyor.set_overflow(options.overflow_of(&protocol::RawSurveyor::KIND), port);
-    }
-}
-
-impl Engine for Raw<role::Respondent> {
-    type Protocol = protocol::RawResponder<protocol::ToSurveys>;
-
-    const NAME: &'static str = "Respondent";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        protocol::RawResponder::new(options.settings().ttl)
-    }
-
-    fn follow(respondent: &mut Self::Protocol, options: &Options, _: &mut SocketPort<'_>) {
-        respondent.set_ttl(options.settings().ttl);
+    fn follow(&mut self, options: &Options, _: &mut SocketPort<'_>) {
+        self.set_ttl(options.settings().ttl);
     }
 }

@@ -47,13 +47,9 @@ use crate::socket::wait::Failure;
 #[doc(alias("NN_REQ", "nng_req0_open", "ZMQ_REQ", "ZMQ_DEALER", "client"))]
 pub type Req = Socket<role::Req, NoSend, NoRecv>;
 
-impl Engine for role::Req {
-    type Protocol = protocol::Req;
-
-    const NAME: &'static str = "Req";
-
-    fn protocol(_: &Options) -> Self::Protocol {
-        protocol::Req::new(random::number())
+impl Configured for protocol::Req {
+    fn with_options(_: &Options) -> Self {
+        Self::new(random::number())
     }
 }
 

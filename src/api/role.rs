@@ -37,7 +37,8 @@
 use std::marker::PhantomData;
 
 use super::answer::Asked;
-use super::context::{AskingProtocol, Keeps, Opens};
+use super::context::{self, AskingProtocol, Keeps, Opens, Shared, TakesIn};
+use super::device::Forwards;
 use super::recv::{self, Source, Takes, Yields};
 use super::send::{self, Destination, Gives};
 use crate::error::{RecvError, SendError};
@@ -103,7 +104,7 @@ pub trait Receives:
     label = "this role has no contexts"
 )]
 pub trait Converses:
-    Role + Opens<<Self as Converses>::Kind> + Engine<Protocol: Protocol<Received: Outcome + 'static>>
+    Role + TakesIn<<Self as Converses>::Kind> + Engine<Protocol: Protocol<Received: Outcome + 'static>>
 {
     /// What its contexts do: [`Asking`], [`Answering`] or [`Filtering`].
     type Kind: Keeps<Self::Protocol>;
@@ -125,9 +126,6 @@ pub trait Answers:
 
 /// What a role that answers has in addition.
 pub(crate) trait AnswersAsked: Engine<Protocol: AnsweringProtocol> {
-    /// The name in `Debug` of what it receives.
-    const ASKED: &'static str;
-
     /// Sends an answer; compiled in this crate for the same reason as [`Takes`].
     fn answer(
         core: &Core<Self::Protocol>,
@@ -145,19 +143,22 @@ pub(crate) trait AnsweringProtocol:
 
 impl<R: protocol::Role> AnsweringProtocol for protocol::Responder<R> {}
 
-/// What runs in a socket of a role: its protocol, made from options and changed by them.
+/// What runs in a socket of a role.
 pub(crate) trait Engine: Sized + 'static {
     /// The protocol that it runs.
-    type Protocol: Protocol;
+    type Protocol: Configured;
 
     /// The name of its sockets in `Debug`.
     const NAME: &'static str;
+}
 
+/// A protocol that is made from options, and changed by them.
+pub(crate) trait Configured: Protocol {
     /// Makes the protocol, with these options.
-    fn protocol(options: &Options) -> Self::Protocol;
+    fn with_options(options: &Options) -> Self;
 
     /// Applies options that are set later.
-    fn follow(_protocol: &mut Self::Protocol, _options: &Options, _port: &mut SocketPort<'_>) {}
+    fn follow(&mut self, _options: &Options, _port: &mut SocketPort<'_>) {}
 }
 
 /// A socket of this role has `send` and its other forms.
@@ -228,9 +229,12 @@ pub enum Bus {}
 #[derive(Debug)]
 pub struct Raw<R>(PhantomData<R>);
 
-/// Says what sockets of each role can do: [`Role`], and [`Sends`] and [`Receives`] where they have the calls.
+/// Says of each role which name and which protocol its sockets have ([`Engine`]), and what they can do: [`Role`],
+/// [`Sends`] and [`Receives`] where they have the calls, [`Converses`] where they have contexts, [`Asks`] and
+/// [`Answers`] by what these contexts do, and [`Forwards`] where a device takes them, with its other socket.
 ///
-/// A macro, since [`Gives`] and [`Takes`] must be implemented for each role by itself.
+/// A macro, since [`Gives`], [`Takes`], [`TakesIn`] and [`AnswersAsked`] must be implemented for each role by
+/// itself.
 macro_rules! roles {
     (@NoSend $role:ty) => {};
     (@CanSend $role:ty) => {
@@ -258,7 +262,34 @@ macro_rules! roles {
             }
         }
     };
-    ($($role:ty: $send:ident, $recv:ident $(<$item:ty>)?;)*) => {$(
+    (@Asking $role:ty) => {
+        impl Asks for $role {}
+    };
+    (@Answering $role:ty) => {
+        impl Answers for $role {}
+
+        impl AnswersAsked for $role {
+            fn answer(
+                core: &Core<Self::Protocol>,
+                route: &Route,
+                answer: Message,
+                patience: Patience,
+            ) -> Result<(), SendError> {
+                core.send(route.interest(), patience, route, answer)
+            }
+        }
+    };
+    (@Filtering $role:ty) => {};
+    ($(
+        $name:literal $role:ty = $protocol:ty:
+        $send:ident, $recv:ident $(<$item:ty>)? $(, $kind:ident)? $(=> $partner:ty)?;
+    )*) => {$(
+        impl Engine for $role {
+            type Protocol = $protocol;
+
+            const NAME: &'static str = $name;
+        }
+
         impl Role for $role {
             type Send = $send;
             type Recv = $recv $(<$item>)?;
@@ -266,32 +297,59 @@ macro_rules! roles {
 
         roles!(@$send $role);
         roles!(@$recv $role $(, $item)?);
+
+        $(
+            impl Converses for $role {
+                type Kind = $kind;
+            }
+
+            impl TakesIn<$kind> for $role {
+                fn take(
+                    core: &Core<Self::Protocol>,
+                    shared: &Shared<$kind>,
+                    patience: Patience,
+                ) -> Result<Message, RecvError> {
+                    context::take(core, shared, <Self as Opens<$kind>>::RECEIVERS, patience)
+                }
+            }
+
+            roles!(@$kind $role);
+        )?
+
+        $(
+            impl Forwards for $role {
+                type Partner = $partner;
+            }
+        )?
     )*};
 }
 
 roles! {
-    Pair: CanSend, CanRecv<Message>;
-    Pair1: CanSend, CanRecv<Message>;
-    PolyPair1: CanSend, CanRecv<Message>;
-    Req: NoSend, NoRecv;
-    Rep: NoSend, CanRecv<Asked<Rep>>;
-    Push: CanSend, NoRecv;
-    Pull: NoSend, CanRecv<Message>;
-    Pub: CanSend, NoRecv;
-    Sub: NoSend, CanRecv<Message>;
-    Surveyor: NoSend, NoRecv;
-    Respondent: NoSend, CanRecv<Asked<Respondent>>;
-    Bus: CanSend, CanRecv<Message>;
+    "Pair" Pair = protocol::Pair: CanSend, CanRecv<Message>;
+    "Pair1" Pair1 = protocol::Pair1: CanSend, CanRecv<Message>;
+    "PolyPair1" PolyPair1 = protocol::Polyamorous: CanSend, CanRecv<Message>;
+    "Req" Req = protocol::Req: NoSend, NoRecv, Asking;
+    "Rep" Rep = protocol::Responder<protocol::ToRequests>: NoSend, CanRecv<Asked<Rep>>, Answering;
+    "Push" Push = protocol::Push: CanSend, NoRecv;
+    "Pull" Pull = protocol::Pull: NoSend, CanRecv<Message>;
+    "Pub" Pub = protocol::Pub: CanSend, NoRecv;
+    "Sub" Sub = protocol::Sub: NoSend, CanRecv<Message>, Filtering;
+    "Surveyor" Surveyor = protocol::Surveyor: NoSend, NoRecv, Asking;
+    "Respondent" Respondent = protocol::Responder<protocol::ToSurveys>:
+        NoSend, CanRecv<Asked<Respondent>>, Answering;
+    "Bus" Bus = protocol::Bus: CanSend, CanRecv<Message>;
 
-    Raw<Pair>: CanSend, CanRecv<Message>;
-    Raw<Pair1>: CanSend, CanRecv<Message>;
-    Raw<Req>: CanSend, CanRecv<Message>;
-    Raw<Rep>: CanSend, CanRecv<Message>;
-    Raw<Push>: CanSend, NoRecv;
-    Raw<Pull>: NoSend, CanRecv<Message>;
-    Raw<Pub>: CanSend, NoRecv;
-    Raw<Sub>: NoSend, CanRecv<Message>;
-    Raw<Surveyor>: CanSend, CanRecv<Message>;
-    Raw<Respondent>: CanSend, CanRecv<Message>;
-    Raw<Bus>: CanSend, CanRecv<Message>;
+    "Pair" Raw<Pair> = protocol::Raw<protocol::Pair>: CanSend, CanRecv<Message> => Self;
+    "Pair1" Raw<Pair1> = protocol::Raw<protocol::Pair1>: CanSend, CanRecv<Message> => Self;
+    "Req" Raw<Req> = protocol::RawReq: CanSend, CanRecv<Message> => Raw<Rep>;
+    "Rep" Raw<Rep> = protocol::RawResponder<protocol::ToRequests>:
+        CanSend, CanRecv<Message> => Raw<Req>;
+    "Push" Raw<Push> = protocol::Raw<protocol::Push>: CanSend, NoRecv => Raw<Pull>;
+    "Pull" Raw<Pull> = protocol::Raw<protocol::Pull>: NoSend, CanRecv<Message> => Raw<Push>;
+    "Pub" Raw<Pub> = protocol::Raw<protocol::Pub>: CanSend, NoRecv => Raw<Sub>;
+    "Sub" Raw<Sub> = protocol::Raw<protocol::RawSub>: NoSend, CanRecv<Message> => Raw<Pub>;
+    "Surveyor" Raw<Surveyor> = protocol::RawSurveyor: CanSend, CanRecv<Message> => Raw<Respondent>;
+    "Respondent" Raw<Respondent> = protocol::RawResponder<protocol::ToSurveys>:
+        CanSend, CanRecv<Message> => Raw<Surveyor>;
+    "Bus" Raw<Bus> = protocol::Raw<protocol::Bus>: CanSend, CanRecv<Message> => Self;
 }

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::observe::{Observe, Sealed};
-use super::role::Role;
+use super::role::{Configured, Role};
 use crate::error::{BindError, Closed, ConnectError, NoSuchPipe, OptionError, WaitError};
 use crate::message::PipeId;
 use crate::options::{EndpointOptions, Options};
@@ -67,7 +67,7 @@ impl<R: Role> Socket<R> {
     }
 
     fn make(options: Options, runtime: Option<Runtime>) -> Result<Self, OptionError> {
-        let core = Handle::new(R::protocol(&options), options, runtime)?;
+        let core = Handle::new(R::Protocol::with_options(&options), options, runtime)?;
         Ok(Self { core, calls: PhantomData })
     }
 
@@ -259,7 +259,7 @@ impl<R: Role> Socket<R> {
     /// closed; nothing changes.
     #[doc(alias("nn_setsockopt", "nng_socket_set", "zmq_setsockopt"))]
     pub fn set_options(&self, options: Options) -> Result<(), OptionError> {
-        self.core.set_options(options, R::follow)
+        self.core.set_options(options, R::Protocol::follow)
     }
 
     /// Closes one pipe. The peer sees its connection end; if we had connected, we reconnect. Does not wait:

@@ -45,20 +45,16 @@ pub type Sub = Socket<role::Sub, NoSend, CanRecv<Message>>;
 /// The socket's own topics and messages.
 const OWN: Conversation = Conversation::FIRST;
 
-impl Engine for role::Sub {
-    type Protocol = protocol::Sub;
-
-    const NAME: &'static str = "Sub";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        let mut sub = protocol::Sub::new();
+impl Configured for protocol::Sub {
+    fn with_options(options: &Options) -> Self {
+        let mut sub = Self::new();
         let own = sub.open(options.keep());
         debug_assert_eq!(own, OWN);
         sub
     }
 
-    fn follow(sub: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        sub.change(OWN, |keep| *keep = options.keep(), port);
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.change(OWN, |keep| *keep = options.keep(), port);
     }
 }
 

@@ -41,18 +41,14 @@ use crate::socket::wait::{Failure, Operation};
 #[doc(alias("NN_SURVEYOR", "nng_surveyor0_open"))]
 pub type Surveyor = Socket<role::Surveyor, NoSend, NoRecv>;
 
-impl Engine for role::Surveyor {
-    type Protocol = protocol::Surveyor;
-
-    const NAME: &'static str = "Surveyor";
-
-    fn protocol(options: &Options) -> Self::Protocol {
-        let overflow = options.overflow_of(&protocol::Surveyor::KIND);
-        protocol::Surveyor::new(random::number(), overflow)
+impl Configured for protocol::Surveyor {
+    fn with_options(options: &Options) -> Self {
+        let overflow = options.overflow_of(&Self::KIND);
+        Self::new(random::number(), overflow)
     }
 
-    fn follow(surveyor: &mut Self::Protocol, options: &Options, port: &mut SocketPort<'_>) {
-        surveyor.set_overflow(options.overflow_of(&protocol::Surveyor::KIND), port);
+    fn follow(&mut self, options: &Options, port: &mut SocketPort<'_>) {
+        self.set_overflow(options.overflow_of(&Self::KIND), port);
     }
 }
 

@@ -21,9 +21,6 @@ use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
-/// A REP socket.
-pub(crate) type Rep = Responder<ToRequests>;
-
 /// The way back to the peer that asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
@@ -60,10 +57,7 @@ impl Role for ToRequests {
     const PEER: ProtocolId = ProtocolId::REQ;
 }
 
-/// A RESPONDENT socket: as REP, for surveys. To take no part in a survey, it does not answer.
-pub(crate) type Respondent = Responder<ToSurveys>;
-
-/// The role of a RESPONDENT.
+/// The role of a RESPONDENT: as REP, for surveys. To take no part in a survey, it does not answer.
 #[derive(Debug)]
 pub(crate) enum ToSurveys {}
 

@@ -9,15 +9,16 @@ use std::pin::Pin;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
-use super::{Context, Keeps, Opens, Receivers, Shared, take};
+use super::{Context, Keeps, Opens, Receivers, Shared};
 use crate::api::poller::WatchSend;
 use crate::api::recv::ONLY_RECV;
-use crate::api::role::{self, AnsweringProtocol, Answers, Converses};
+use crate::api::role::{self, AnsweringProtocol, Answers, Engine};
 #[cfg(feature = "futures")]
 use crate::api::stream::RecvStream;
-use crate::error::{RecvError, SendError};
+use crate::error::SendError;
 use crate::message::Message;
-use crate::protocol::{self, Interest, Protocol, RecvRefusal, Route, SendRefusal};
+use crate::protocol::{Interest, Protocol, RecvRefusal, Route, SendRefusal};
+use crate::socket::outgoing::Outgoing;
 use crate::socket::wait::{Operation, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort};
@@ -97,11 +98,6 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
 }
 
 impl Answering {
-    /// With nothing in hand.
-    fn new() -> Self {
-        Self { current: Mutex::new(Rank::Answering, None), watched: AtomicBool::new(false) }
-    }
-
     /// Tells watches that there is something to answer, or is no longer, which the socket does not know.
     fn tell_watches<P: AnsweringProtocol>(&self, core: &Core<P>) {
         // Sees every watch that began before the change, since both took the lock of `current`.
@@ -111,43 +107,11 @@ impl Answering {
     }
 }
 
-impl Converses for role::Rep {
-    type Kind = Answering;
-}
-
-impl Opens<Answering> for role::Rep {
+impl<R: Engine<Protocol: AnsweringProtocol>> Opens<Answering> for R {
     const RECEIVERS: Receivers = Receivers::One;
 
-    fn open(_: &Handle<protocol::Rep>) -> Answering {
-        Answering::new()
-    }
-
-    fn take(
-        core: &Core<Self::Protocol>,
-        shared: &Shared<Answering>,
-        patience: Patience,
-    ) -> Result<Message, RecvError> {
-        take(core, shared, Self::RECEIVERS, patience)
-    }
-}
-
-impl Converses for role::Respondent {
-    type Kind = Answering;
-}
-
-impl Opens<Answering> for role::Respondent {
-    const RECEIVERS: Receivers = Receivers::One;
-
-    fn open(_: &Handle<protocol::Respondent>) -> Answering {
-        Answering::new()
-    }
-
-    fn take(
-        core: &Core<Self::Protocol>,
-        shared: &Shared<Answering>,
-        patience: Patience,
-    ) -> Result<Message, RecvError> {
-        take(core, shared, Self::RECEIVERS, patience)
+    fn open(_: &Handle<Self::Protocol>) -> Answering {
+        Answering { current: Mutex::new(Rank::Answering, None), watched: AtomicBool::new(false) }
     }
 }
 
@@ -234,30 +198,19 @@ impl<R: Answers> Context<R, Answering> {
 
     /// Answers. There is nothing left to answer afterwards, unless the outcome is `WouldBlock`.
     fn answer(&self, mut message: Message, patience: Patience) -> Result<(), SendError> {
-        if self.core.is_forked() {
-            return Err(SendError::Forked(message));
-        }
-        let answering = &self.shared.kept;
-        let Some(route) = answering.current.lock().take() else {
-            return Err(nothing_to_answer(&self.core, &self.shared, message));
+        let mut in_hand = match InHand::take(&self.core, &self.shared) {
+            Ok(in_hand) => in_hand,
+            Err(refusal) => return Err(refusal(message)),
         };
-        let sent = match self.core.outgoing(&route, message.body_mut()) {
-            Ok(mut outgoing) => {
-                let attempt = |responder: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
-                    if self.shared.is_closed() {
-                        return Err(SendRefusal::Closed);
-                    }
-                    outgoing.send(&route, responder, io, now)
-                };
-                let sent = self.core.wait(route.interest(), patience, attempt);
+        let sent = match self.core.outgoing(&in_hand.route, message.body_mut()) {
+            Ok(outgoing) => {
+                let sent =
+                    self.core.wait(in_hand.route.interest(), patience, in_hand.attempt(outgoing));
                 sent.map_err(|failure| self.core.send_error(&failure, message))
             }
             Err(excess) => Err(SendError::too_large(message, excess)),
         };
-        if let Err(SendError::WouldBlock(_)) = &sent {
-            answering.current.lock().get_or_insert(route);
-        }
-        answering.tell_watches(&self.core);
+        in_hand.is_answered = !matches!(sent, Err(SendError::WouldBlock(_)));
         sent
     }
 }
@@ -269,20 +222,13 @@ async fn answer<R: Answers>(
     shared: Arc<Shared<Answering>>,
     mut message: Message,
 ) -> Result<(), SendError> {
-    if core.is_forked() {
-        return Err(SendError::Forked(message));
-    }
-    let Some(mut in_hand) = InHand::take(&core, &shared.kept) else {
-        return Err(nothing_to_answer(&core, &shared, message));
+    let mut in_hand = match InHand::take(&core, &shared) {
+        Ok(in_hand) => in_hand,
+        Err(refusal) => return Err(refusal(message)),
     };
     let sent = match core.outgoing(&in_hand.route, message.body_mut()) {
-        Ok(mut outgoing) => {
-            let attempt = |responder: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
-                if shared.is_closed() {
-                    return Err(SendRefusal::Closed);
-                }
-                outgoing.send(&in_hand.route, responder, io, now)
-            };
+        Ok(outgoing) => {
+            let attempt = in_hand.attempt(outgoing);
             let sent = Operation::new(&core, in_hand.route.interest(), attempt).await;
             sent.map_err(|failure| core.send_error(&failure, message))
         }
@@ -290,21 +236,6 @@ async fn answer<R: Answers>(
     };
     in_hand.is_answered = true;
     sent
-}
-
-/// Gives back an answer for which there is nothing to answer, perhaps because the context or its socket is
-/// closed.
-#[cold]
-fn nothing_to_answer<P: AnsweringProtocol>(
-    core: &Core<P>,
-    shared: &Shared<Answering>,
-    message: Message,
-) -> SendError {
-    if shared.is_closed() || core.is_closed() {
-        SendError::Closed(message)
-    } else {
-        SendError::State(message)
-    }
 }
 
 impl<R: Answers> WatchSend for Context<R, Answering> {
@@ -320,28 +251,52 @@ impl<R: Answers> WatchSend for Context<R, Answering> {
     }
 }
 
-/// What a context is answering. Put back if the send is given up, unless the context has received something
+/// What a context is answering. Put back if it was not answered, unless the context has received something
 /// newer.
 struct InHand<'a, P: AnsweringProtocol> {
-    core: &'a Handle<P>,
-    answering: &'a Answering,
+    core: &'a Core<P>,
+    shared: &'a Shared<Answering>,
     route: Route,
     is_answered: bool,
 }
 
 impl<'a, P: AnsweringProtocol> InHand<'a, P> {
-    fn take(core: &'a Handle<P>, answering: &'a Answering) -> Option<Self> {
-        let route = answering.current.lock().take()?;
-        answering.tell_watches(core);
-        Some(Self { core, answering, route, is_answered: false })
+    /// Takes what there is to answer. If there is nothing, returns the error that gives the answer back.
+    fn take(
+        core: &'a Core<P>,
+        shared: &'a Shared<Answering>,
+    ) -> Result<Self, fn(Message) -> SendError> {
+        if core.is_forked() {
+            return Err(SendError::Forked);
+        }
+        let current = shared.kept.current.lock().take();
+        let Some(route) = current else {
+            let is_closed = shared.is_closed() || core.is_closed();
+            return Err(if is_closed { SendError::Closed } else { SendError::State });
+        };
+        shared.kept.tell_watches(core);
+        Ok(Self { core, shared, route, is_answered: false })
+    }
+
+    /// What a send of the answer tries: it answers unless the context has been closed.
+    fn attempt(
+        &self,
+        mut answer: Outgoing<'_>,
+    ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<(), SendRefusal> {
+        move |responder, io, now| {
+            if self.shared.is_closed() {
+                return Err(SendRefusal::Closed);
+            }
+            answer.send(&self.route, responder, io, now)
+        }
     }
 }
 
 impl<P: AnsweringProtocol> Drop for InHand<'_, P> {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.answering.current.lock().get_or_insert_with(|| self.route.clone());
-            self.answering.tell_watches(self.core);
+            self.shared.kept.current.lock().get_or_insert_with(|| self.route.clone());
+            self.shared.kept.tell_watches(self.core);
         }
     }
 }

@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use super::conversing::AskingProtocol;
-use super::{Context, Keeps, Opens, Receivers, Shared, take};
+use super::{Context, Keeps, Opens, Receivers, Shared};
 use crate::api::poller::WatchSend;
-use crate::api::role::{self, Asks, Converses, NoRecv, NoSend};
+use crate::api::role::{self, Asks, NoRecv, NoSend};
 use crate::api::socket::Socket;
 #[cfg(feature = "futures")]
 use crate::api::stream::RecvStream;
-use crate::error::{OptionError, RecvError, SendError};
+use crate::error::{OptionError, SendError};
 use crate::message::Message;
 use crate::options::{Options, Resends};
 use crate::protocol::{self, Awaited, Conversation, Interest, Protocol, RecvRefusal};
@@ -138,12 +138,6 @@ impl<R: Asks> WatchSend for Context<R, Asking> {
     }
 }
 
-impl Asks for role::Req {}
-
-impl Converses for role::Req {
-    type Kind = Asking;
-}
-
 impl Opens<Asking> for role::Req {
     const RECEIVERS: Receivers = Receivers::One;
 
@@ -151,20 +145,6 @@ impl Opens<Asking> for role::Req {
         let resends = core.with_options(Options::resends);
         Asking { conversation: core.enter(|entry| entry.parts().0.open(resends)) }
     }
-
-    fn take(
-        core: &Core<Self::Protocol>,
-        shared: &Shared<Asking>,
-        patience: Patience,
-    ) -> Result<Message, RecvError> {
-        take(core, shared, Self::RECEIVERS, patience)
-    }
-}
-
-impl Asks for role::Surveyor {}
-
-impl Converses for role::Surveyor {
-    type Kind = Asking;
 }
 
 impl Opens<Asking> for role::Surveyor {
@@ -174,14 +154,6 @@ impl Opens<Asking> for role::Surveyor {
         let settings = core.options().settings();
         let (deadline, storage) = (settings.survey_deadline, settings.survey_storage);
         Asking { conversation: core.enter(|entry| entry.parts().0.open(deadline, storage)) }
-    }
-
-    fn take(
-        core: &Core<Self::Protocol>,
-        shared: &Shared<Asking>,
-        patience: Patience,
-    ) -> Result<Message, RecvError> {
-        take(core, shared, Self::RECEIVERS, patience)
     }
 }
 

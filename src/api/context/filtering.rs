@@ -4,13 +4,13 @@
 
 use std::time::Instant;
 
-use super::{Context, Keeps, Opens, Receivers, Shared, take};
+use super::{Context, Keeps, Opens, Receivers, Shared};
 use crate::api::iter::{IntoIter, Iter, Iterated, TryIter};
 use crate::api::observe::Sealed;
-use crate::api::role::{self, Converses};
+use crate::api::role;
 #[cfg(feature = "futures")]
 use crate::api::stream::RecvStream;
-use crate::error::{Closed, OptionError, RecvError, UnsubscribeError};
+use crate::error::{Closed, OptionError, UnsubscribeError};
 use crate::message::Message;
 use crate::options::{Conflate, Keep, Options};
 use crate::protocol::{self, Conversation, Interest, Protocol, RecvRefusal};
@@ -85,24 +85,12 @@ impl Keeps<protocol::Sub> for Filtering {
     }
 }
 
-impl Converses for role::Sub {
-    type Kind = Filtering;
-}
-
 impl Opens<Filtering> for role::Sub {
     const RECEIVERS: Receivers = Receivers::Many;
 
     fn open(core: &Handle<protocol::Sub>) -> Filtering {
         let keep = core.with_options(Options::keep);
         Filtering { conversation: core.enter(|entry| entry.parts().0.open(keep)) }
-    }
-
-    fn take(
-        core: &Core<Self::Protocol>,
-        shared: &Shared<Filtering>,
-        patience: Patience,
-    ) -> Result<Message, RecvError> {
-        take(core, shared, Self::RECEIVERS, patience)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::error::DeviceFault;
 use super::shared::{BACK, FRONT};
 use super::stats::Flow;
-use crate::api::role::{self, Engine, Raw, Role};
+use crate::api::role::{Engine, Role};
 use crate::api::{AnySocket, Socket};
 use crate::message::Message;
 use crate::protocol::{Interest, RawProtocol, SendRefusal};
@@ -22,50 +22,6 @@ use crate::sys::Origin;
 pub trait Forwards: Role + Engine<Protocol: RawProtocol> {
     /// The role of the socket with which it makes a device.
     type Partner: Forwards;
-}
-
-impl Forwards for Raw<role::Rep> {
-    type Partner = Raw<role::Req>;
-}
-
-impl Forwards for Raw<role::Req> {
-    type Partner = Raw<role::Rep>;
-}
-
-impl Forwards for Raw<role::Respondent> {
-    type Partner = Raw<role::Surveyor>;
-}
-
-impl Forwards for Raw<role::Surveyor> {
-    type Partner = Raw<role::Respondent>;
-}
-
-impl Forwards for Raw<role::Pull> {
-    type Partner = Raw<role::Push>;
-}
-
-impl Forwards for Raw<role::Push> {
-    type Partner = Raw<role::Pull>;
-}
-
-impl Forwards for Raw<role::Sub> {
-    type Partner = Raw<role::Pub>;
-}
-
-impl Forwards for Raw<role::Pub> {
-    type Partner = Raw<role::Sub>;
-}
-
-impl Forwards for Raw<role::Pair> {
-    type Partner = Self;
-}
-
-impl Forwards for Raw<role::Pair1> {
-    type Partner = Self;
-}
-
-impl Forwards for Raw<role::Bus> {
-    type Partner = Self;
 }
 
 /// The sockets of a device, and the lines that forward between them.
