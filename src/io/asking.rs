@@ -6,7 +6,7 @@
 use mio::Token;
 
 use super::pool::Pool;
-use super::{Command, Context, Retry};
+use super::{Command, LoopContext, Retry};
 use crate::peer::Peer;
 use crate::pipe::Host;
 use crate::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) fn askers() -> Arc<Pool> {
     Pool::new("sinew-admit", THREADS)
 }
 
-impl Context {
+impl LoopContext {
     /// Asks the program whether it lets `peer` in. The answer comes as a command, or as the result if the
     /// callback runs in this thread.
     pub(super) fn ask(&self, host: &Arc<dyn Host>, peer: Peer, token: Token) -> Option<bool> {

@@ -29,7 +29,7 @@ use super::line::InLine;
 use super::link::Link;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
-use super::{Context, Due};
+use super::{Due, LoopContext};
 use crate::detach::DetachReason;
 use crate::error::AttemptError;
 use crate::pipe::endpoint::EndpointCore;
@@ -210,7 +210,7 @@ impl Connection {
     }
 
     /// Does what the poll has reported to be possible.
-    pub(crate) fn on_event(&mut self, event: Reported, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn on_event(&mut self, event: Reported, token: Token, cx: &mut LoopContext) -> Fate {
         // The poll reports this once, and the reads of later turns need it too.
         self.read_closed |= event.read_closed;
         // Any event of a stream that is not established yet asks whether it is now.
@@ -233,7 +233,7 @@ impl Connection {
     }
 
     /// Reads, and says what becomes of the connection after that and after writing.
-    fn read_besides(&mut self, wrote: Fate, token: Token, cx: &mut Context) -> Fate {
+    fn read_besides(&mut self, wrote: Fate, token: Token, cx: &mut LoopContext) -> Fate {
         match self.read(token, cx) {
             Fate::Keep => wrote,
             // What was held back is written in the next turn.
@@ -244,7 +244,7 @@ impl Connection {
     /// Reads what there is, as far as one turn allows. If the peer has left, reads as far as the socket has
     /// room for what such peers leave behind. If there is little room, reads this connection to its end, so
     /// that the socket knows what this peer has left before it reads another.
-    pub(crate) fn read(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn read(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         if !self.read_closed || !self.may_leave_something() {
             return self.read_on(token, cx);
         }
@@ -255,7 +255,7 @@ impl Connection {
         }
     }
 
-    fn read_to_the_end(&mut self, token: Token, cx: &mut Context) -> Fate {
+    fn read_to_the_end(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         for _ in 0..LAST_TURNS {
             match self.read_on(token, cx) {
                 Fate::Again => {}
@@ -281,7 +281,7 @@ impl Connection {
     /// Asks the socket whether a peer that has left may leave more behind now. If not, what it sent stays in
     /// the kernel until the connection is resumed. That may include its header, whose deadline is lifted
     /// meanwhile.
-    fn ask_for_room(&mut self, token: Token, cx: &mut Context) -> Intake {
+    fn ask_for_room(&mut self, token: Token, cx: &mut LoopContext) -> Intake {
         let waiting = cx.mailbox.postponed(token);
         let intake = match self.endpoint.host.upgrade() {
             Some(host) if !self.is_put_off => host.intake(waiting),
@@ -295,7 +295,7 @@ impl Connection {
         intake
     }
 
-    fn read_on(&mut self, token: Token, cx: &mut Context) -> Fate {
+    fn read_on(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
             Phase::Open(_) => self.read_pipe(self.read_closed, cx),
@@ -312,7 +312,7 @@ impl Connection {
     }
 
     /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
-    fn read_pipe(&mut self, to_the_end: bool, cx: &mut Context) -> Fate {
+    fn read_pipe(&mut self, to_the_end: bool, cx: &mut LoopContext) -> Fate {
         let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
         match open.read(to_the_end, &self.endpoint.recv_limit, &mut cx.read_buffers) {
             Fate::End(Ending::Lost(reason)) => {
@@ -325,7 +325,7 @@ impl Connection {
 
     /// Reads what there is, as far as one turn allows, whatever the poll has reported. Says whether the
     /// kernel had nothing more: `false` if there is more than a turn allows, or no room for it.
-    pub(super) fn read_out(&mut self, token: Token, cx: &mut Context) -> (Fate, bool) {
+    pub(super) fn read_out(&mut self, token: Token, cx: &mut LoopContext) -> (Fate, bool) {
         if self.read_closed
             && self.may_leave_something()
             && self.ask_for_room(token, cx) == Intake::Shut
@@ -344,7 +344,7 @@ impl Connection {
     }
 
     /// Does what an earlier turn left over: writing must not prevent reading.
-    pub(crate) fn go_on(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn go_on(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         let is_unread = std::mem::take(&mut self.is_unread);
         match self.flush(token, cx) {
             fate @ Fate::End(_) => fate,
@@ -355,7 +355,7 @@ impl Connection {
 
     /// Reads again, after the receive ring was full, or the socket had no room for what a departed peer
     /// leaves behind.
-    pub(crate) fn resume(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn resume(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         let was_put_off = std::mem::take(&mut self.is_put_off);
         match &mut self.phase {
             Phase::Open(open) if open.paused || was_put_off => {
@@ -368,7 +368,7 @@ impl Connection {
     }
 
     /// Writes what is queued, for a thread that could not.
-    pub(crate) fn flush(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn flush(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Open(open) if open.broken.is_some() => Fate::Keep,
             Phase::Open(open) => {
@@ -410,7 +410,7 @@ impl Connection {
 
     /// Closes the connection for the socket: writes what is queued for up to `linger`, tells the peer that
     /// nothing follows, and waits a moment for the peer's end of stream.
-    pub(crate) fn close(&mut self, linger: Duration, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn close(&mut self, linger: Duration, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
         };
@@ -421,7 +421,7 @@ impl Connection {
 
     /// Ends writing, because everything is written or the time is over: drops what is left, tells the peer,
     /// and waits for its end of stream.
-    pub(crate) fn half_close(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn half_close(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Closing { link, drained: drained @ false } = &mut self.phase else {
             return Fate::Keep;
         };
@@ -447,7 +447,7 @@ impl Connection {
 
     /// Ends the connection: tells the socket, and counts what was queued. Dropping the last reference closes
     /// the stream.
-    pub(crate) fn end(&mut self, ending: &Ending, cx: &mut Context) {
+    pub(crate) fn end(&mut self, ending: &Ending, cx: &mut LoopContext) {
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
         }
@@ -482,7 +482,7 @@ impl Connection {
         }
     }
 
-    fn on_writable(&mut self, token: Token, cx: &mut Context) -> Fate {
+    fn on_writable(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.send_greeting(),
             Phase::Open(Open { link, .. }) | Phase::Closing { link, .. } => {
@@ -536,7 +536,7 @@ impl Reported {
 }
 
 /// Sets a timer in place of the one that `slot` holds. On the heap, since a pipe has none.
-fn set_timer(slot: &mut Option<Box<TimerKey>>, at: Instant, due: Due, cx: &mut Context) {
+fn set_timer(slot: &mut Option<Box<TimerKey>>, at: Instant, due: Due, cx: &mut LoopContext) {
     if let Some(old) = slot.replace(Box::new(cx.timers.set(at, due))) {
         cx.timers.cancel(*old);
     }

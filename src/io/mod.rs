@@ -117,7 +117,7 @@ pub(crate) enum Due {
 
 /// What all parts of the driver use.
 #[derive(Debug)]
-pub(crate) struct Context {
+pub(crate) struct LoopContext {
     mailbox: Arc<Mailbox>,
     timers: Timers<Due>,
     /// The memory that reads go into.
@@ -128,7 +128,7 @@ pub(crate) struct Context {
     askers: Option<Arc<Pool>>,
 }
 
-impl Context {
+impl LoopContext {
     /// Sets a timer in place of the one that `slot` holds.
     fn set_timer(&mut self, slot: &mut Option<TimerKey>, at: Instant, due: Due) {
         if let Some(old) = slot.replace(self.timers.set(at, due)) {
@@ -158,7 +158,7 @@ pub(crate) struct Driver {
     lines: Lines,
     /// The one timer of each socket that has one, by [`address`].
     expiries: HashMap<usize, TimerKey>,
-    cx: Context,
+    cx: LoopContext,
     /// For the task that turns the loop, once there has been one.
     clock: Option<Clock>,
     /// The last poll had as many events as fit in: there may be more.
@@ -187,7 +187,7 @@ impl Driver {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
         let mailbox = Arc::new(Mailbox::new(waker, poll.registry().try_clone()?));
-        let cx = Context {
+        let cx = LoopContext {
             mailbox: Arc::clone(&mailbox),
             timers: Timers::new(),
             read_buffers: ReadBuffers::default(),

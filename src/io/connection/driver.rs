@@ -10,7 +10,7 @@ use mio::{Interest, Token};
 
 use super::{Connection, Ending, Fate, Maker};
 use crate::io::loops::HOME;
-use crate::io::{Command, Context, Driver};
+use crate::io::{Command, Driver, LoopContext};
 
 impl Driver {
     /// Gives an accepted connection to a loop. `last` and the result: see
@@ -57,7 +57,7 @@ impl Driver {
     pub(in crate::io) fn drive(
         &mut self,
         token: Token,
-        act: impl FnOnce(&mut Connection, &mut Context) -> Fate,
+        act: impl FnOnce(&mut Connection, &mut LoopContext) -> Fate,
     ) {
         let Some(connection) = self.connections.get(token) else { return };
         match act(connection, &mut self.cx) {

@@ -16,7 +16,7 @@ use crate::detach::DetachReason;
 use crate::error::{AttemptError, HeaderError};
 use crate::io::link::{Link, RemoteOf};
 use crate::io::timers::after;
-use crate::io::{Context, Due};
+use crate::io::{Due, LoopContext};
 use crate::peer::Peer;
 use crate::pipe::{FarEnd, Host, NewPipe, PipeLease};
 use crate::protocol_id::ProtocolId;
@@ -52,7 +52,7 @@ pub(in crate::io) enum Standing {
 impl Connection {
     /// Sends our header over an established stream, and sets the deadline for the peer's. `is_behind`: others
     /// may become the socket's only peer before this one.
-    pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let Some(host) = self.endpoint.host.upgrade() else {
             return Fate::End(Ending::Closed);
         };
@@ -75,7 +75,7 @@ impl Connection {
     }
 
     /// Begins an established connection, to which the peer may already have answered.
-    pub(crate) fn begin(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn begin(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match self.greet(false, token, cx) {
             Fate::Keep => self.read(token, cx),
             fate => fate,
@@ -127,7 +127,7 @@ impl Connection {
         Fate::Keep
     }
 
-    pub(super) fn read_greeting(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(super) fn read_greeting(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Greeting { stream, parser, broken, .. } = &mut self.phase else {
             return Fate::Keep;
         };
@@ -168,7 +168,7 @@ impl Connection {
 
     /// Asks the program, if it wants to be asked, whether to let in a peer that has shown the right header.
     /// `rest` came with the header. There may be `more` that the poll will not report.
-    fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut Context) -> Fate {
+    fn open(&mut self, rest: Bytes, more: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let (Some(host), Phase::Greeting { stream, withheld, .. }) =
             (self.endpoint.host.upgrade(), std::mem::replace(&mut self.phase, Phase::Ended))
         else {
@@ -196,7 +196,7 @@ impl Connection {
     }
 
     /// The program has decided about the peer.
-    pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut Context) -> Fate {
+    pub(crate) fn decided(&mut self, admitted: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Asking(..) = self.phase else { return Fate::Keep };
         let Some((host, newcomer, rest)) = self.unpark() else {
             return Fate::End(Ending::Closed);
@@ -227,7 +227,7 @@ impl Connection {
         newcomer: Newcomer,
         rest: Bytes,
         token: Token,
-        cx: &mut Context,
+        cx: &mut LoopContext,
     ) -> Fate {
         let Some(&in_line) = self.in_line.as_deref() else {
             return self.join(host, newcomer, rest, token, cx);
@@ -241,7 +241,7 @@ impl Connection {
     }
 
     /// Reads the header, if the peer may have sent messages after it: it has ours.
-    pub(in crate::io) fn read_ahead(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(in crate::io) fn read_ahead(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match &self.phase {
             Phase::Greeting { withheld: false, .. } => self.read(token, cx),
             _ => Fate::Keep,
@@ -249,7 +249,7 @@ impl Connection {
     }
 
     /// Becomes the socket's only peer, if it has none.
-    pub(in crate::io) fn take_place(&mut self, token: Token, cx: &mut Context) -> Fate {
+    pub(in crate::io) fn take_place(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Offered(..) = self.phase else { return Fate::Keep };
         let Some((host, newcomer, rest)) = self.unpark() else {
             return Fate::End(Ending::Closed);
@@ -267,7 +267,7 @@ impl Connection {
         newcomer: Newcomer,
         rest: Bytes,
         token: Token,
-        cx: &mut Context,
+        cx: &mut LoopContext,
     ) -> Fate {
         let Newcomer { stream, lease, peer, more, withheld } = newcomer;
         if withheld && !catch_up(&**host, &*stream) {
