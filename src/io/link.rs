@@ -48,7 +48,7 @@ pub(crate) struct Link {
 
 /// The thread that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
+pub(super) enum Flusher {
     /// A thread that has sent something on an idle connection.
     Caller,
     /// The leader, in a runtime whose I/O thread writes later what is held back.
@@ -66,7 +66,7 @@ struct LinkPen<'l> {
     consumer: Consumer<'l>,
     /// Declared after the half, and so dropped when others can write again.
     bodies: PutOff,
-    writer: Writer,
+    writer: Flusher,
     /// Whether the ring has room again, for which the socket waits.
     room: bool,
     /// Whether the kernel has taken something.
@@ -98,7 +98,7 @@ impl Link {
 
     /// Writes what is queued in this thread, or posts that to the I/O thread.
     fn flush_or_post(&self) {
-        self.tell(self.flush(Writer::Caller));
+        self.tell(self.flush(Flusher::Caller));
     }
 
     /// Posts to the I/O thread what is left to do after a write.
@@ -124,22 +124,22 @@ impl Link {
 
     /// Writes until the ring is empty, the kernel is full, or it was enough for one go. No thread waits for
     /// the write half: one that finds it taken leaves, and makes the driver check again.
-    pub(super) fn flush(&self, writer: Writer) -> Flushed {
+    pub(super) fn flush(&self, writer: Flusher) -> Flushed {
         let Some(mut pen) = self.pen(writer) else { return self.left_to_another(writer) };
         let outcome = writing::write_out(&self.blocked, &mut pen);
         pen.put_down();
         outcome
     }
 
-    fn pen(&self, writer: Writer) -> Option<LinkPen<'_>> {
+    fn pen(&self, writer: Flusher) -> Option<LinkPen<'_>> {
         let (consumer, bodies) = (self.send.try_consumer()?, body::put_off());
         Some(LinkPen { link: self, consumer, bodies, writer, room: false, wrote: false })
     }
 
     /// What becomes of the remainder while another thread writes, which may be in a system call for long: the
     /// driver looks again in its next sweep, or at once if anybody waits for room.
-    fn left_to_another(&self, writer: Writer) -> Flushed {
-        let can_wait = writer == Writer::Driver
+    fn left_to_another(&self, writer: Flusher) -> Flushed {
+        let can_wait = writer == Flusher::Driver
             && !self.send.is_awaited()
             && !self.send.is_closed()
             && tuning::CALLER_WRITES != FastPath::Never;
@@ -216,7 +216,7 @@ impl FarLink for Link {
         if self.blocked.is_set() {
             return;
         }
-        let Some(mut pen) = self.pen(Writer::Caller) else { return };
+        let Some(mut pen) = self.pen(Flusher::Caller) else { return };
         let flushed = writing::write_batch(&mut pen);
         pen.put_down();
         self.tell(flushed);
@@ -228,7 +228,9 @@ impl FarLink for Link {
     }
 
     fn write_before_close(&self, until: Instant) -> FinalWrite {
-        let Some(mut pen) = self.pen(Writer::Closer(until)) else { return FinalWrite::Interrupted };
+        let Some(mut pen) = self.pen(Flusher::Closer(until)) else {
+            return FinalWrite::Interrupted;
+        };
         let outcome = writing::write_out(&self.blocked, &mut pen);
         let wrote = pen.wrote;
         pen.put_down();
@@ -314,10 +316,10 @@ impl Pen for LinkPen<'_> {
     }
 
     fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed> {
-        if all && self.writer == Writer::Driver && self.link.is_streamed_to() {
+        if all && self.writer == Flusher::Driver && self.link.is_streamed_to() {
             return Some(Flushed::HeldBack);
         }
-        if let Writer::Closer(until) = self.writer {
+        if let Flusher::Closer(until) = self.writer {
             return (Instant::now() >= until).then_some(Flushed::Later);
         }
         // Goes on with a closed ring: nobody adds to it, and there may be no later.

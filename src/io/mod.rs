@@ -69,7 +69,7 @@ use connection::{Connection, Ending, Fate, Reported};
 use dialing::Dialer;
 use idle::Idle;
 use line::Lines;
-use link::Writer;
+use link::Flusher;
 use listening::Listening;
 use loops::{HOME, Loops};
 use pool::Pool;
@@ -123,7 +123,7 @@ pub(crate) struct LoopContext {
     /// The memory that reads go into.
     read_buffers: ReadBuffers,
     /// The kind of writer that the driver is.
-    writer: Writer,
+    writer: Flusher,
     /// The threads that run the program's callback; `None` if the program turns the loop itself.
     askers: Option<Arc<Pool>>,
 }
@@ -191,7 +191,7 @@ impl Driver {
             mailbox: Arc::clone(&mailbox),
             timers: Timers::new(),
             read_buffers: ReadBuffers::default(),
-            writer: Writer::Driver,
+            writer: Flusher::Driver,
             askers: Some(asking::askers()),
         };
         Ok(Self {
@@ -225,7 +225,7 @@ impl Driver {
 
     /// Prepares for a runtime without I/O threads: holds nothing back, and starts no other thread.
     pub(crate) fn without_io_thread(&mut self) {
-        self.cx.writer = Writer::ManualDriver;
+        self.cx.writer = Flusher::ManualDriver;
         self.cx.askers = None;
     }
 
