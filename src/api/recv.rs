@@ -137,7 +137,7 @@ pub(super) fn take<R: Receives>(
     core.take(patience).map(|received| R::Item::of(core, received))
 }
 
-impl<P: Protocol<From: Source, Received: Outcome>> Core<P> {
+impl<P: Protocol<From: PlainFrom, Received: Outcome>> Core<P> {
     /// Receives on the socket itself.
     #[inline]
     fn take(&self, patience: Patience) -> Result<P::Received, RecvError> {
@@ -156,7 +156,7 @@ fn interest<R: Receives>() -> Interest {
 /// One attempt to receive on a socket.
 fn attempt<R: Receives>()
 -> impl FnMut(&mut R::Protocol, &mut SocketPort<'_>, Instant) -> Result<Received<R>, RecvRefusal> {
-    let from = Source::of_socket();
+    let from = PlainFrom::of_socket();
     move |protocol, io, now| protocol.recv(&from, now, io)
 }
 
@@ -164,14 +164,14 @@ fn attempt<R: Receives>()
 pub(crate) type Received<R> = <<R as Engine>::Protocol as Protocol>::Received;
 
 /// What a receive on the socket itself asks for.
-pub(crate) trait Source: Send + Unpin + 'static {
+pub(crate) trait PlainFrom: Send + Unpin + 'static {
     fn of_socket() -> Self;
 
     fn interest(&self) -> Interest;
 }
 
 /// Whatever comes.
-impl Source for () {
+impl PlainFrom for () {
     #[inline(always)]
     fn of_socket() -> Self {}
 
@@ -182,7 +182,7 @@ impl Source for () {
 }
 
 /// The subscriptions of the socket itself.
-impl Source for Conversation {
+impl PlainFrom for Conversation {
     #[inline(always)]
     fn of_socket() -> Self {
         Self::FIRST

@@ -39,8 +39,8 @@ use std::marker::PhantomData;
 use super::answer::Asked;
 use super::context::{self, AskingProtocol, Keeps, Opens, Shared, TakesIn};
 use super::device::Forwards;
-use super::recv::{self, Source, Takes, Yields};
-use super::send::{self, Destination, Gives};
+use super::recv::{self, PlainFrom, Takes, Yields};
+use super::send::{self, Gives, PlainTo};
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::options::Options;
@@ -71,10 +71,7 @@ pub trait Role: Engine {
     note = "a `Rep` answers with `reply` on the `Request` that `recv` returns, a `Respondent` on the `Question`",
     note = "a `Pull` only receives what a `Push` sends, and a `Sub` what a `Pub` sends"
 )]
-pub trait Sends:
-    Role<Send = CanSend> + Gives + Engine<Protocol: Protocol<To: Destination>>
-{
-}
+pub trait Sends: Role<Send = CanSend> + Gives + Engine<Protocol: Protocol<To: PlainTo>> {}
 
 /// A role whose sockets have `recv` and its other forms: those that only receive, those that do both, and all
 /// raw ones but PUSH and PUB.
@@ -90,7 +87,7 @@ pub trait Sends:
 pub trait Receives:
     Role<Recv = CanRecv<<Self as Receives>::Item>>
     + Takes<<Self as Receives>::Item>
-    + Engine<Protocol: Protocol<From: Source, Received: Outcome + 'static>>
+    + Engine<Protocol: Protocol<From: PlainFrom, Received: Outcome + 'static>>
 {
     /// What it receives: a [`Message`](crate::Message), or of a `Rep` a [`Request`](crate::Request) and of a
     /// `Respondent` a [`Question`](crate::Question).

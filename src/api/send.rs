@@ -109,7 +109,7 @@ pub(super) fn give<R: Sends>(
     patience: Patience,
     message: Message,
 ) -> Result<(), SendError> {
-    core.send(ONLY_SEND, patience, &Destination::of(&message), message)
+    core.send(ONLY_SEND, patience, &PlainTo::of(&message), message)
 }
 
 impl<R: Sends, V> WatchSend for Socket<R, CanSend, V> {
@@ -119,18 +119,18 @@ impl<R: Sends, V> WatchSend for Socket<R, CanSend, V> {
 }
 
 /// Where a plain `send` goes, as far as the message says.
-pub(crate) trait Destination {
+pub(crate) trait PlainTo {
     fn of(message: &Message) -> Self;
 }
 
 /// The protocol chooses.
-impl Destination for () {
+impl PlainTo for () {
     #[inline(always)]
     fn of(_: &Message) -> Self {}
 }
 
 /// The peer that has been connected longest.
-impl Destination for Option<PipeId> {
+impl PlainTo for Option<PipeId> {
     #[inline(always)]
     fn of(_: &Message) -> Self {
         None
@@ -138,7 +138,7 @@ impl Destination for Option<PipeId> {
 }
 
 /// A raw socket sends where the header says.
-impl Destination for Bytes {
+impl PlainTo for Bytes {
     #[inline(always)]
     fn of(message: &Message) -> Self {
         message.header().clone()
@@ -172,7 +172,7 @@ impl<R: Sends, V> PollSending for Socket<R, CanSend, V> {
         wait: &mut TaskWait,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        self.core.poll_send(ONLY_SEND, Destination::of, message, wait, cx)
+        self.core.poll_send(ONLY_SEND, PlainTo::of, message, wait, cx)
     }
 
     fn leave(&self, wait: &mut TaskWait) {
