@@ -628,19 +628,19 @@ impl Options {
     }
 
     /// What a socket does when a peer has no room, in a protocol that has a choice.
-    pub(crate) fn overflow_of(&self, kind: &Kind) -> Overflow {
+    pub(crate) fn overflow_of(&self, kind: &SocketKind) -> Overflow {
         self.overflow.or(kind.overflow.first().copied()).unwrap_or(Overflow::Wait)
     }
 
     /// The same options with the defaults in place that depend on the protocol.
-    pub(crate) fn settled(mut self, kind: &Kind) -> Self {
+    pub(crate) fn settled(mut self, kind: &SocketKind) -> Self {
         self.send_queue.get_or_insert(kind.send_queue);
         self.overflow = self.overflow.or(kind.overflow.first().copied());
         self
     }
 
     /// Checks every value, and that no option belongs to another kind of socket.
-    pub(crate) fn check(&self, kind: &Kind) -> Result<(), OptionError> {
+    pub(crate) fn check(&self, kind: &SocketKind) -> Result<(), OptionError> {
         let queue = "1 to 8192 messages";
         in_range("send_queue", self.settings().send_queue, &QUEUE, queue)?;
         in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
@@ -654,7 +654,7 @@ impl Options {
         self.check_own(kind)
     }
 
-    fn check_own(&self, kind: &Kind) -> Result<(), OptionError> {
+    fn check_own(&self, kind: &SocketKind) -> Result<(), OptionError> {
         let set = [
             (Own::Ttl, self.ttl.is_some()),
             (Own::ResendInterval, self.resend_interval.is_some()),
@@ -735,7 +735,7 @@ impl Keep {
 
 /// What the options of a socket depend on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kind {
+pub(crate) struct SocketKind {
     pub(crate) id: ProtocolId,
     /// The options that it has and not every socket has.
     pub(crate) own: &'static [Own],
@@ -904,7 +904,7 @@ impl Own {
     }
 
     /// Whether a socket of this kind has it.
-    fn check(self, kind: &Kind) -> Result<(), OptionError> {
+    fn check(self, kind: &SocketKind) -> Result<(), OptionError> {
         if kind.own.contains(&self) {
             Ok(())
         } else {
@@ -913,7 +913,7 @@ impl Own {
     }
 }
 
-fn check_overflow(overflow: Overflow, kind: &Kind) -> Result<(), OptionError> {
+fn check_overflow(overflow: Overflow, kind: &SocketKind) -> Result<(), OptionError> {
     if kind.overflow.contains(&overflow) {
         Ok(())
     } else {
@@ -1046,7 +1046,7 @@ impl EndpointOptions {
     /// The settings of one endpoint of a socket of this kind that has `base`.
     pub(crate) fn over(
         &self,
-        kind: &Kind,
+        kind: &SocketKind,
         base: &EndpointSettings,
     ) -> Result<EndpointSettings, OptionError> {
         let settings = EndpointSettings {
@@ -1144,7 +1144,7 @@ impl EndpointSettings {
         }
     }
 
-    fn check(&self, kind: &Kind) -> Result<(), OptionError> {
+    fn check(&self, kind: &SocketKind) -> Result<(), OptionError> {
         let priorities =
             [(Own::SendPriority, self.send_priority), (Own::RecvPriority, self.recv_priority)];
         for (own, priority) in priorities {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::detach::DetachReason;
 use crate::message::{Frame, PipeId};
-use crate::options::{Kind, Overflow, Own, Priorities, QUEUE_MESSAGES};
+use crate::options::{Overflow, Own, Priorities, QUEUE_MESSAGES, SocketKind};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
@@ -251,7 +251,7 @@ pub(crate) trait Protocol: Send + 'static {
     /// How many messages may wait in the send queue of a pipe, unless the program says otherwise.
     const SEND_QUEUE: usize = QUEUE_MESSAGES;
     /// The constants that the options of a socket depend on.
-    const KIND: Kind = Kind {
+    const KIND: SocketKind = SocketKind {
         id: Self::ID,
         own: Self::OPTIONS,
         overflow: Self::OVERFLOW,
