@@ -27,8 +27,13 @@ use super::prelude::*;
 #[doc(alias("NN_PAIR", "nng_pair0_open", "ZMQ_PAIR"))]
 pub type Pair = Socket<role::Pair, CanSend, CanRecv<Message>>;
 
-impl Configured for protocol::Pair {
-    fn with_options(_: &Options) -> Self {
-        Self::new()
+/// Either version.
+impl<V: protocol::Version> Configured for protocol::Couple<V> {
+    fn with_options(options: &Options) -> Self {
+        Self::with_ttl(options.settings().ttl)
+    }
+
+    fn follow(&mut self, options: &Options, _: &mut SocketPort<'_>) {
+        self.set_ttl(options.settings().ttl);
     }
 }

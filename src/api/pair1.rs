@@ -32,16 +32,6 @@ use crate::protocol::Polyamorous;
 #[doc(alias("nng_pair1_open"))]
 pub type Pair1 = Socket<role::Pair1, CanSend, CanRecv<Message>>;
 
-impl Configured for protocol::Pair1 {
-    fn with_options(options: &Options) -> Self {
-        Self::new(options.settings().ttl)
-    }
-
-    fn follow(&mut self, options: &Options, _: &mut SocketPort<'_>) {
-        self.set_ttl(options.settings().ttl);
-    }
-}
-
 /// PAIR v1 in polyamorous mode: any number of peers, each addressed by its pipe.
 ///
 /// The peers are ordinary [`Pair1`] sockets. A received message says on which pipe it came, and

@@ -45,7 +45,7 @@ mod topics;
 pub(crate) use crate::interest::{Conversation, Interest};
 pub(crate) use bus::Bus;
 pub(crate) use conversation::Awaited;
-pub(crate) use pair::Pair;
+pub(crate) use pair::{Couple, Pair, Version};
 pub(crate) use pair1::{Pair1, Polyamorous};
 pub(crate) use publish::Pub;
 pub(crate) use pull::{Pull, Receiver};

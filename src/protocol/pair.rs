@@ -1,34 +1,103 @@
-//! PAIR: one peer, both ways, no header.
+//! PAIR: one peer, both ways.
 //!
-//! The whole protocol is that there is at most one pipe: [`Exclusive`].
+//! The whole protocol is that there is at most one pipe: [`Exclusive`]. Version 0 has no header; version 1 has a
+//! hop count, see `pair1.rs`.
 
+use std::marker::PhantomData;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::exclusive::Exclusive;
 use super::raw::RawForm;
-use super::route;
+use super::route::Peek;
 use super::{Conversation, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
+use crate::body::Body;
 use crate::detach::DetachReason;
-use crate::message::{Message, PipeId};
+use crate::message::{Frame, Message, PipeId};
+use crate::options::Own;
 use crate::protocol_id::ProtocolId;
+use crate::stats::DropReason;
 
-/// The state of a PAIR socket.
-#[derive(Debug, Default)]
-pub(crate) struct Pair {
-    peer: Exclusive,
+/// A PAIR socket.
+pub(crate) type Pair = Couple<V0>;
+
+/// The header that a version of PAIR has.
+pub(crate) trait Version: Send + 'static {
+    const ID: ProtocolId;
+    const OPTIONS: &'static [Own];
+    /// The header of a message on its first hop.
+    const FIRST_HOP: &'static [u8];
+
+    /// Checks the header of a message that has arrived.
+    fn check(message: Peek<'_>, ttl: u8) -> Result<(), DropReason>;
+
+    /// Splits what has arrived into the header and the body.
+    fn split(frame: Frame, ttl: u8) -> Result<(Bytes, Body), DropReason>;
+
+    /// The header with which a raw socket forwards a message, from the one with which it came.
+    fn next_hop(header: &[u8]) -> Result<impl AsRef<[u8]>, SendRefusal>;
 }
 
-impl Pair {
-    pub(crate) fn new() -> Self {
-        Self::default()
+/// Version 0, without a header.
+#[derive(Debug)]
+pub(crate) enum V0 {}
+
+impl Version for V0 {
+    const ID: ProtocolId = ProtocolId::PAIR;
+    const OPTIONS: &'static [Own] = &[];
+    const FIRST_HOP: &'static [u8] = &[];
+
+    fn check(_: Peek<'_>, _ttl: u8) -> Result<(), DropReason> {
+        Ok(())
+    }
+
+    fn split(frame: Frame, _ttl: u8) -> Result<(Bytes, Body), DropReason> {
+        Ok((Bytes::new(), frame.into_body()))
+    }
+
+    fn next_hop(header: &[u8]) -> Result<impl AsRef<[u8]>, SendRefusal> {
+        if header.is_empty() { Ok([0; 0]) } else { Err(SendRefusal::Header) }
     }
 }
 
-impl Protocol for Pair {
-    const ID: ProtocolId = ProtocolId::PAIR;
-    const PEER: ProtocolId = ProtocolId::PAIR;
+/// The state of a PAIR socket of either version.
+#[derive(Debug)]
+pub(crate) struct Couple<V> {
+    peer: Exclusive,
+    ttl: u8,
+    version: PhantomData<V>,
+}
+
+impl<V: Version> Couple<V> {
+    /// Makes one with this `ttl`, at least 1: there is no message without a hop. Version 0 has no use for it.
+    pub(crate) fn with_ttl(ttl: u8) -> Self {
+        Self { peer: Exclusive::default(), ttl, version: PhantomData }
+    }
+
+    /// Takes effect for messages received later.
+    pub(crate) fn set_ttl(&mut self, ttl: u8) {
+        self.ttl = ttl;
+    }
+
+    /// Takes the next good message, with its header.
+    #[inline]
+    fn receive(&mut self, io: &mut impl Port) -> Result<(Bytes, Message), RecvRefusal> {
+        while let Some((pipe, frame)) = self.peer.pop(io) {
+            match V::split(frame, self.ttl) {
+                Ok((header, body)) => return Ok((header, Message::received(body, pipe))),
+                Err(reason) => io.dropped(Some(pipe), reason),
+            }
+        }
+        Err(RecvRefusal::WouldBlock)
+    }
+}
+
+impl<V: Version> Protocol for Couple<V> {
+    const ID: ProtocolId = V::ID;
+    const PEER: ProtocolId = V::ID;
+    const OPTIONS: &'static [Own] = V::OPTIONS;
+    const HEADER: usize = V::FIRST_HOP.len();
     const EXCLUSIVE: bool = true;
     type To = ();
     type From = ();
@@ -65,14 +134,11 @@ impl Protocol for Pair {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        self.peer.send(&[], body, io)
+        self.peer.send(V::FIRST_HOP, body, io)
     }
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        match self.peer.pop(io) {
-            Some((pipe, frame)) => Ok(Message::received(frame.into_body(), pipe)),
-            None => Err(RecvRefusal::WouldBlock),
-        }
+        self.receive(io).map(|(_, message)| message)
     }
 
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
@@ -88,11 +154,27 @@ impl Protocol for Pair {
     }
 
     fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
-        self.peer.find_message(route::accept_any, io)
+        let ttl = self.ttl;
+        self.peer.find_message(|message| V::check(message, ttl), io)
     }
 }
 
-impl RawForm for Pair {}
+impl<V: Version> RawForm for Couple<V> {
+    fn send_raw(
+        &mut self,
+        header: &Bytes,
+        body: &mut Bytes,
+        _now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(), SendRefusal> {
+        self.peer.send(V::next_hop(header)?.as_ref(), body, io)
+    }
+
+    fn recv_raw(&mut self, _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
+        let (header, message) = self.receive(io)?;
+        Ok(message.with_header(header))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -105,7 +187,7 @@ mod tests {
     const RECV: Interest = Interest::RECV;
 
     fn paired() -> (Pair, ManualPort) {
-        let (mut pair, mut io) = (Pair::new(), ManualPort::default());
+        let (mut pair, mut io) = (Pair::with_ttl(1), ManualPort::default());
         pair.attach(pipe(1), start(), &mut io).unwrap();
         (pair, io)
     }
@@ -117,7 +199,7 @@ mod tests {
     // C037, C038, C042, C044.
     #[test]
     fn a_send_waits_for_a_peer() {
-        let (mut pair, mut io) = (Pair::new(), ManualPort::default());
+        let (mut pair, mut io) = (Pair::with_ttl(1), ManualPort::default());
         let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         assert!(!pair.ready(SEND));

@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::exclusive::Exclusive;
-use super::raw::RawForm;
-use super::route::FairQueue;
+use super::pair::{Couple, Version};
+use super::route::{FairQueue, Peek};
 use super::{
     Conversation, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
 };
@@ -25,18 +24,8 @@ use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
-/// The header of a message on its first hop.
-const FIRST_HOP: [u8; 4] = [0, 0, 0, 1];
-
 const SEND: Interest = Interest::SEND;
 const RECV: Interest = Interest::RECV;
-
-/// Splits what has arrived into the header and the body.
-fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Body), DropReason> {
-    check_hops(frame.word(0), ttl)?;
-    let header = frame.take(FIRST_HOP.len()).ok_or(DropReason::Malformed)?;
-    Ok((header, frame.into_body()))
-}
 
 /// Checks the hop count of a message that begins with the word `hops`.
 fn check_hops(hops: Option<u32>, ttl: u8) -> Result<(), DropReason> {
@@ -45,128 +34,36 @@ fn check_hops(hops: Option<u32>, ttl: u8) -> Result<(), DropReason> {
     if hops > ttl { Err(DropReason::TtlExceeded) } else { Ok(()) }
 }
 
-/// The header of a forwarded message, from the one with which it came.
-fn next_hop(header: &[u8]) -> Result<[u8; 4], SendRefusal> {
-    match *header {
-        [0, 0, 0, hops] => {
-            let hops = hops.checked_add(1).ok_or(SendRefusal::Header)?;
-            Ok([0, 0, 0, hops])
-        }
-        _ => Err(SendRefusal::Header),
-    }
-}
+/// A PAIR v1 socket. The header is the hop count as received; a raw send adds one.
+pub(crate) type Pair1 = Couple<V1>;
 
-/// The state of a PAIR v1 socket.
+/// Version 1, with a hop count.
 #[derive(Debug)]
-pub(crate) struct Pair1 {
-    peer: Exclusive,
-    ttl: u8,
-}
+pub(crate) enum V1 {}
 
-impl Pair1 {
-    /// Makes one with this `ttl`, at least 1: there is no message without a hop.
-    pub(crate) fn new(ttl: u8) -> Self {
-        Self { peer: Exclusive::default(), ttl }
-    }
-
-    /// Takes effect for messages received later.
-    pub(crate) fn set_ttl(&mut self, ttl: u8) {
-        self.ttl = ttl;
-    }
-
-    /// Takes the next good message, with its header.
-    fn receive(&mut self, io: &mut impl Port) -> Result<(Bytes, Message), RecvRefusal> {
-        while let Some((pipe, frame)) = self.peer.pop(io) {
-            match split(frame, self.ttl) {
-                Ok((header, body)) => return Ok((header, Message::received(body, pipe))),
-                Err(reason) => io.dropped(Some(pipe), reason),
-            }
-        }
-        Err(RecvRefusal::WouldBlock)
-    }
-}
-
-impl Protocol for Pair1 {
+impl Version for V1 {
     const ID: ProtocolId = ProtocolId::PAIR1;
-    const PEER: ProtocolId = ProtocolId::PAIR1;
     const OPTIONS: &'static [Own] = &[Own::Ttl];
-    const HEADER: usize = size_of::<u32>();
-    const EXCLUSIVE: bool = true;
-    type To = ();
-    type From = ();
-    type Received = Message;
+    const FIRST_HOP: &'static [u8] = &[0, 0, 0, 1];
 
-    fn attach(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
-        self.peer.attach(pipe, io)
+    fn check(message: Peek<'_>, ttl: u8) -> Result<(), DropReason> {
+        check_hops(message.word(0), ttl)
     }
 
-    fn is_full(&self) -> bool {
-        self.peer.is_taken()
+    fn split(mut frame: Frame, ttl: u8) -> Result<(Bytes, Body), DropReason> {
+        check_hops(frame.word(0), ttl)?;
+        let header = frame.take(Self::FIRST_HOP.len()).ok_or(DropReason::Malformed)?;
+        Ok((header, frame.into_body()))
     }
 
-    fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
-        self.peer.detach(pipe, io);
-    }
-
-    fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        self.peer.readable(pipe, io);
-    }
-
-    fn forget(&mut self, pipe: PipeId) {
-        self.peer.forget(pipe);
-    }
-
-    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        self.peer.writable(pipe, io);
-    }
-
-    fn send(
-        &mut self,
-        (): &(),
-        body: &mut Bytes,
-        _now: Instant,
-        io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        self.peer.send(&FIRST_HOP, body, io)
-    }
-
-    fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        self.receive(io).map(|(_, message)| message)
-    }
-
-    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
-        self.peer.can_send()
-    }
-
-    fn can_recv(&self, _: Conversation) -> bool {
-        self.peer.can_recv()
-    }
-
-    fn find_room(&mut self, _pipe: Option<PipeId>, io: &mut impl Port) -> bool {
-        self.peer.find_room(io)
-    }
-
-    fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
-        let ttl = self.ttl;
-        self.peer.find_message(|message| check_hops(message.word(0), ttl), io)
-    }
-}
-
-/// The header is the hop count as received; a send adds one.
-impl RawForm for Pair1 {
-    fn send_raw(
-        &mut self,
-        header: &Bytes,
-        body: &mut Bytes,
-        _now: Instant,
-        io: &mut impl Port,
-    ) -> Result<(), SendRefusal> {
-        self.peer.send(&next_hop(header)?, body, io)
-    }
-
-    fn recv_raw(&mut self, _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        let (header, message) = self.receive(io)?;
-        Ok(message.with_header(header))
+    fn next_hop(header: &[u8]) -> Result<impl AsRef<[u8]>, SendRefusal> {
+        match *header {
+            [0, 0, 0, hops] => {
+                let hops = hops.checked_add(1).ok_or(SendRefusal::Header)?;
+                Ok([0, 0, 0, hops])
+            }
+            _ => Err(SendRefusal::Header),
+        }
     }
 }
 
@@ -251,7 +148,7 @@ impl Polyamorous {
             let reason = pipe.map_or(DropReason::NoPeer, |_| DropReason::PeerGone);
             return Err((pipe, reason));
         };
-        io.push(target, &FIRST_HOP, body).map_err(|error| match error {
+        io.push(target, V1::FIRST_HOP, body).map_err(|error| match error {
             PushError::Full => (Some(target), DropReason::SendQueueFull),
             PushError::Gone => (Some(target), DropReason::PeerGone),
         })?;
@@ -328,7 +225,7 @@ impl Protocol for Polyamorous {
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
         while let Some((pipe, frame)) = self.messages.pop(io) {
-            match split(frame, self.ttl) {
+            match V1::split(frame, self.ttl) {
                 Ok((_, body)) => return Ok(Message::received(body, pipe)),
                 Err(reason) => io.dropped(Some(pipe), reason),
             }
@@ -361,7 +258,7 @@ impl Protocol for Polyamorous {
 
     fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
         let ttl = self.ttl;
-        self.messages.find_message(|message| check_hops(message.word(0), ttl), io)
+        self.messages.find_message(|message| V1::check(message, ttl), io)
     }
 }
 
@@ -372,7 +269,7 @@ mod tests {
     use super::*;
 
     fn paired(ttl: u8) -> (Pair1, ManualPort) {
-        let (mut pair, mut io) = (Pair1::new(ttl), ManualPort::default());
+        let (mut pair, mut io) = (Pair1::with_ttl(ttl), ManualPort::default());
         pair.attach(pipe(1), start(), &mut io).unwrap();
         (pair, io)
     }
@@ -440,7 +337,7 @@ mod tests {
     /// C052, C053; the rest of it in pair.rs.
     #[test]
     fn a_pair_has_one_peer_and_waits_for_it() {
-        let (mut pair, mut io) = (Pair1::new(8), ManualPort::default());
+        let (mut pair, mut io) = (Pair1::with_ttl(8), ManualPort::default());
         let refused = pair.send(&(), &mut body("a"), start(), &mut io);
         assert_eq!(refused, Err(SendRefusal::WouldBlock));
         pair.attach(pipe(1), start(), &mut io).unwrap();

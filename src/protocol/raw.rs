@@ -668,7 +668,7 @@ mod tests {
             send(&mut raw, &mut io, b"").unwrap();
             assert_eq!(io.take_sent(), [(pipe(1), b"r".to_vec())]);
         }
-        check(Pair::new());
+        check(Pair::with_ttl(1));
         check(Push::new(Overflow::Wait));
         check(Pub::new(Overflow::DropOldest, None));
     }
@@ -699,13 +699,13 @@ mod tests {
         check(Raw::new(Pub::new(Overflow::DropOldest, None)), (true, false));
         check(Raw::new(Pull::new()), (false, true));
         check(Raw::new(RawSub::new()), (false, true));
-        check(Raw::new(Pair::new()), (true, true));
+        check(Raw::new(Pair::with_ttl(1)), (true, true));
         check(RawReq::new(), (true, true));
     }
 
     #[test]
     fn the_settings_of_a_raw_socket_are_those_of_its_protocol() {
-        let (mut raw, mut io) = attach(Raw::new(Pair1::new(1)), 1);
+        let (mut raw, mut io) = attach(Raw::new(Pair1::with_ttl(1)), 1);
         assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x02a"), None);
         raw.protocol().set_ttl(2);
         assert_eq!(receive(&mut raw, &mut io, b"\0\0\0\x02a").unwrap(), "a");

@@ -309,7 +309,7 @@ impl FanOut {
 
 /// A message that is still in its pipe, split into two parts anywhere.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peek<'a> {
+pub(crate) struct Peek<'a> {
     head: &'a [u8],
     body: &'a [u8],
 }

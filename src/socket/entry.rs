@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn who_has_left_nothing_behind_is_forgotten() {
         assert_forgets("forgotten-push", Pull::new(), || Push::new(Overflow::Wait));
-        assert_forgets("forgotten-pair", Pair::new(), Pair::new);
+        let pair = || Pair::with_ttl(1);
+        assert_forgets("forgotten-pair", pair(), pair);
         let bus = || Bus::new(Overflow::DropNewest);
         assert_forgets("forgotten-bus", bus(), bus);
     }

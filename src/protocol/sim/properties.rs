@@ -32,7 +32,7 @@ proptest! {
         seed: u64, shape in shapes(), rivals in 1..3usize, breaks in 0..8usize, version_1: bool,
     ) {
         let mut world = World::new(seed);
-        let node = |world: &mut World| if version_1 { world.node(Pair1::new(1), Talker::new(rivals)) } else { world.node(Pair::new(), Talker::new(rivals)) };
+        let node = |world: &mut World| if version_1 { world.node(Pair1::with_ttl(1), Talker::new(rivals)) } else { world.node(Pair::with_ttl(1), Talker::new(rivals)) };
         let center = node(&mut world);
         for _ in 0..rivals {
             let rival = node(&mut world);
@@ -132,7 +132,7 @@ proptest! {
         let mut world = World::new(seed);
         let hub = world.node(Polyamorous::new(1, Overflow::Wait), Echo::default());
         for _ in 0..peers {
-            let peer = world.node(Pair1::new(1), Caller::default());
+            let peer = world.node(Pair1::with_ttl(1), Caller::default());
             world.link([hub, peer], shape);
         }
         world.run(ACTS, 0);
@@ -165,7 +165,7 @@ proptest! {
         let mut world = World::new(seed);
         let first = Message::from("round").with_header(Bytes::from_static(&[0; 4]));
         let mut injects = Some(first);
-        let pair = || Raw::new(Pair1::new(ttl));
+        let pair = || Raw::new(Pair1::with_ttl(ttl));
         let ring: Vec<_> =
             (0..devices).map(|_| world.device(pair(), pair(), injects.take())).collect();
         for (n, &device) in ring.iter().enumerate() {
@@ -292,7 +292,7 @@ proptest! {
     #[test]
     fn junk_is_accounted_for(seed: u64, shape in shapes(), breaks in 0..4usize) {
         let mut world = World::new(seed);
-        let vandal = world.node(Pair::new(), Vandal);
+        let vandal = world.node(Pair::with_ttl(1), Vandal);
         let victim = match seed % 15 {
             0 => world.node(Req::new(0), Witness::new(|req: &mut Req, io| {
                 let asker = req.open(every(RESEND));
@@ -310,11 +310,11 @@ proptest! {
             3 => world.node(Responder::<ToSurveys>::new(2), Witness::new(|_, _| ())),
             4 => world.node(Pull::new(), Witness::new(|_, _| ())),
             5 => world.node(Bus::new(Overflow::DropNewest), Witness::new(|_, _| ())),
-            6 => world.node(Pair1::new(2), Witness::new(|_, _| ())),
+            6 => world.node(Pair1::with_ttl(2), Witness::new(|_, _| ())),
             7 => world.node(Push::new(Overflow::DropNewest), Sender),
             8 => world.node(Pub::new(Overflow::Disconnect, None), Sender),
             9 => world.node(Polyamorous::new(2, Overflow::Wait), Witness::new(|_, _| ())),
-            10 => world.node(Raw::new(Pair1::new(2)), Witness::new(|_, _| ())),
+            10 => world.node(Raw::new(Pair1::with_ttl(2)), Witness::new(|_, _| ())),
             11 => world.node(RawResponder::<ToRequests>::new(2), Witness::new(|_, _| ())),
             12 => world.node(RawReq::new(), Witness::new(|_, _| ())),
             13 => world.node(RawSurveyor::new(Overflow::DropOldest), Witness::new(|_, _| ())),
