@@ -524,6 +524,8 @@ impl Stream for TcpStream {
         }
         match self.0.peer_addr() {
             Ok(peer) if self.0.local_addr()? == peer => {
+                // Ends with a reset: an orderly end keeps the port for a minute from who would listen there.
+                SockRef::from(&self.0).set_linger(Some(Duration::ZERO))?;
                 Err(io::Error::new(io::ErrorKind::ConnectionRefused, "connected to itself"))
             }
             Ok(_) => Ok(true),
