@@ -66,6 +66,10 @@ pub enum SendError {
     /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot send: the socket belongs to the process that this one was forked from")]
     Forked(Message),
+    /// An event loop of the socket's runtime has panicked, which is a fault of sinew's. All sockets of the runtime
+    /// are closed; those of a new one work.
+    #[error("cannot send: the event loop of the socket's runtime has panicked")]
+    RuntimeLost(Message),
     /// The header of the message is not one that this raw socket can send.
     #[error("the socket cannot send a header of {} bytes: {:02x?}", .0.header().len(), &.0.header()[..])]
     Header(Message),
@@ -91,6 +95,7 @@ impl SendError {
             | Self::State(message)
             | Self::Forked(message)
             | Self::Header(message)
+            | Self::RuntimeLost(message)
             | Self::TooLarge { message, .. } => message,
         }
     }
@@ -177,6 +182,10 @@ pub enum RecvError {
     /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("cannot receive: the socket belongs to the process that this one was forked from")]
     Forked,
+    /// An event loop of the socket's runtime has panicked, which is a fault of sinew's. All sockets of the runtime
+    /// are closed; those of a new one work.
+    #[error("cannot receive: the event loop of the socket's runtime has panicked")]
+    RuntimeLost,
 }
 
 /// A request got no reply. The request is inside.
@@ -189,6 +198,10 @@ pub enum RequestError {
     /// The socket was made before a `fork`, in an ancestor of this process, and cannot be used in this one.
     #[error("no reply: the socket belongs to the process that this one was forked from")]
     Forked(Message),
+    /// An event loop of the socket's runtime has panicked, which is a fault of sinew's. All sockets of the runtime
+    /// are closed; those of a new one work.
+    #[error("no reply: the event loop of the socket's runtime has panicked")]
+    RuntimeLost(Message),
     /// No reply came within the time the call had.
     #[error("{1}")]
     TimedOut(Message, Situation),
@@ -239,6 +252,7 @@ impl RequestError {
             | Self::BadReply { message, .. }
             | Self::GivenUp { message, .. }
             | Self::Forked(message)
+            | Self::RuntimeLost(message)
             | Self::TooLarge { message, .. } => message,
         }
     }
@@ -665,6 +679,9 @@ pub enum RuntimeError {
     /// The runtime was made before a `fork`, in an ancestor of this process, where its threads are.
     #[error("the runtime belongs to the process that this one was forked from")]
     Forked,
+    /// An event loop of the runtime has panicked, which is a fault of sinew's. All its sockets are closed.
+    #[error("an event loop of the runtime has panicked")]
+    Lost,
     /// The event loop cannot be polled, or its descriptor not be watched.
     #[error("the event loop cannot be polled: {source}")]
     Poll {
@@ -699,6 +716,10 @@ pub enum WaitError {
         "cannot wait for peers: the socket belongs to the process that this one was forked from"
     )]
     Forked,
+    /// An event loop of the socket's runtime has panicked, which is a fault of sinew's. All sockets of the runtime
+    /// are closed; those of a new one work.
+    #[error("cannot wait for peers: the event loop of the socket's runtime has panicked")]
+    RuntimeLost,
     /// The time is over; [`Situation::peers`] is how many were there at that moment.
     #[error("{0}")]
     TimedOut(Situation),

@@ -365,6 +365,7 @@ pub use api::{
 };
 #[cfg(feature = "futures")]
 pub use api::{RecvStream, SendSink};
+pub use contain::contained_panics;
 pub use detach::DetachReason;
 pub use error::{
     AddressError, AttemptError, BindError, Closed, ConnectError, HeaderError, NoSuchPipe,

@@ -8,14 +8,16 @@
 
 mod event_loop;
 
+use std::ops::Deref;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::RuntimeError;
 use crate::io::leadership::Leadership;
-use crate::io::{Command, Driver, Mailbox};
+use crate::io::{Command, Driver, Loss, Mailbox};
+use crate::pipe::Host;
 use crate::stats::Spins;
-use crate::sync::{Arc, Mutex, Rank};
+use crate::sync::{Arc, Mutex, Rank, Weak};
 use crate::sys::{Origin, PerProcess};
 use crate::transport::{StreamTransport, Transports};
 use crate::tuning;
@@ -90,8 +92,8 @@ impl Runtime {
     pub fn global() -> Result<Self, RuntimeError> {
         let mut global = GLOBAL.get().lock();
         match &*global {
-            Some(runtime) => Ok(runtime.clone()),
-            None => Ok(global.insert(Self::new()?).clone()),
+            Some(runtime) if !runtime.is_lost() => Ok(runtime.clone()),
+            _ => Ok(global.insert(Self::new()?).clone()),
         }
     }
 
@@ -125,7 +127,7 @@ impl Runtime {
     /// # Errors
     ///
     /// [`Poll`](RuntimeError::Poll): the operating system refused to poll. [`Forked`](RuntimeError::Forked): it is the runtime of the
-    /// process that this one was forked from.
+    /// process that this one was forked from. [`Lost`](RuntimeError::Lost): the loop has panicked.
     pub fn turn(&self, timeout: Option<Duration>) -> Result<(), RuntimeError> {
         if self.is_forked() {
             return Err(RuntimeError::Forked);
@@ -134,7 +136,11 @@ impl Runtime {
             return Ok(());
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.inner.home().turn(until).map_err(|source| RuntimeError::Poll { source })
+        let turned = self.inner.home().turn(until);
+        if self.is_lost() {
+            return Err(RuntimeError::Lost);
+        }
+        turned.map_err(|source| RuntimeError::Poll { source })
     }
 
     /// Returns how many connections each event loop has: a number for each I/O thread, or a single one for
@@ -172,6 +178,17 @@ impl Runtime {
         self.inner.origin.is_ancestral()
     }
 
+    /// Whether an event loop has been lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.inner.home().loss().is_lost()
+    }
+
+    /// Makes `socket` one that is told if an event loop is lost.
+    pub(crate) fn join(self, socket: Weak<dyn Host>) -> Membership {
+        let place = self.inner.home().loss().join(socket);
+        Membership { runtime: self, place }
+    }
+
     /// Whether the runtime has I/O threads.
     pub(crate) fn has_thread(&self) -> bool {
         !self.inner.threads.is_empty()
@@ -188,6 +205,35 @@ impl Runtime {
             [only] if !self.is_forked() => Some(only),
             _ => None,
         }
+    }
+}
+
+/// A socket's place among those of its runtime, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    runtime: Runtime,
+    place: usize,
+}
+
+impl Deref for Membership {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        &self.runtime
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if !self.runtime.is_forked() {
+            self.loss().leave(self.place);
+        }
+    }
+}
+
+impl Membership {
+    fn loss(&self) -> &Loss {
+        self.runtime.inner.home().loss()
     }
 }
 
@@ -325,7 +371,11 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::{Endpoint, Options, Pair, Pull, Surveyor};
+    use crate::io::Retry;
+    use crate::{
+        BindError, ConnectError, Endpoint, Options, Pair, Pull, Push, RecvError, Req, RequestError,
+        SendError, Surveyor, WaitError,
+    };
 
     const HOME: usize = 0;
     const OTHER: usize = 1;
@@ -426,5 +476,125 @@ mod tests {
         drop((runtime, pull));
         assert!(is_closed(&client));
         drop(endpoint);
+    }
+
+    /// A fault of ours, which a loop runs into.
+    #[derive(Debug)]
+    struct Fault;
+
+    impl Retry for Fault {
+        fn asks(&self) -> bool {
+            false
+        }
+
+        fn retry(self: Arc<Self>) {
+            panic!("a fault of ours");
+        }
+    }
+
+    /// Has a loop panic, and waits until it is lost.
+    fn lose(runtime: &Runtime, number: usize) {
+        let fault: Arc<dyn Retry> = Arc::new(Fault);
+        let mailbox = runtime.inner.loops[number].mailbox();
+        mailbox.post(Command::Retry(Arc::downgrade(&fault), Instant::now()));
+        while !runtime.is_lost() {
+            // In a manual runtime this may be the thread that runs into it.
+            if !runtime.has_thread() && runtime.turn(Some(Duration::from_millis(1))).is_err() {
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// C447. Every call that waits ends, and every later one fails.
+    fn all_end_with(runtime: &Runtime, number: usize) {
+        let on = |options: Options| Pair::on(runtime, options).unwrap();
+        let (joined, alone) = (on(Options::new()), on(Options::new()));
+        let (req, surveyor) = (
+            Req::on(runtime, Options::new()).unwrap(),
+            Surveyor::on(runtime, Options::new().survey_deadline(None)).unwrap(),
+        );
+        let url = joined.bind("tcp://127.0.0.1:0").unwrap().url();
+        let other = Pair::new();
+        other.connect_now(&url).unwrap();
+        joined.wait_for_peers(1, Duration::MAX).unwrap();
+        let survey = surveyor.survey("?").unwrap();
+        // It accepts nobody, so an attempt waits for its header.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = format!("tcp://{}", silent.local_addr().unwrap());
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(joined.recv(), Err(RecvError::RuntimeLost)));
+            scope.spawn(|| assert!(matches!(alone.send("x"), Err(SendError::RuntimeLost(_)))));
+            scope.spawn(|| assert_eq!(alone.recv(), Err(RecvError::RuntimeLost)));
+            scope.spawn(|| {
+                let failed = req.request("x");
+                assert!(matches!(failed, Err(RequestError::RuntimeLost(_))), "{failed:?}");
+            });
+            scope.spawn(|| assert_eq!(survey.recv(), Err(RecvError::RuntimeLost)));
+            scope.spawn(|| {
+                assert_eq!(joined.wait_for_peers(9, Duration::MAX), Err(WaitError::RuntimeLost));
+            });
+            scope.spawn(|| {
+                let failed = alone.connect_now(&silent);
+                assert!(
+                    matches!(failed, Err(ConnectError::Runtime(RuntimeError::Lost))),
+                    "{failed:?}"
+                );
+            });
+            lose(runtime, number);
+        });
+        assert!(matches!(joined.try_send("x"), Err(SendError::RuntimeLost(_))));
+        assert!(matches!(surveyor.survey("?"), Err(SendError::RuntimeLost(_))));
+        let bound = alone.bind("tcp://127.0.0.1:0");
+        assert!(matches!(bound, Err(BindError::Runtime(RuntimeError::Lost))), "{bound:?}");
+        assert!(joined.is_closed() && joined.close().is_err());
+        // Calls end first, and then what the loops have. The peer hears of it, and the address is free.
+        while runtime.connections().iter().sum::<usize>() > 0
+            || other.stats().broken_connections == 0
+        {
+            thread::yield_now();
+        }
+        let late = Pull::on(runtime, Options::new()).unwrap();
+        assert_eq!(late.recv(), Err(RecvError::RuntimeLost));
+        let next = Pull::new();
+        next.bind(&url).unwrap();
+        let push = Push::new();
+        push.connect_now(&url).unwrap();
+        push.send("on another runtime").unwrap();
+        assert_eq!(next.recv().unwrap(), "on another runtime");
+        let accounts =
+            || [joined.stats(), alone.stats(), req.stats(), surveyor.stats(), other.stats()];
+        while accounts().iter().any(|stats| stats.check_conservation().is_err()) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn when_a_loop_is_lost_all_calls_end() {
+        all_end_with(&Runtime::new().unwrap(), HOME);
+    }
+
+    #[test]
+    fn when_one_loop_of_several_is_lost_all_calls_end() {
+        let several = || Runtime::builder().io_threads(3).build().unwrap();
+        all_end_with(&several(), HOME);
+        all_end_with(&several(), OTHER);
+    }
+
+    #[test]
+    fn when_a_loop_that_threads_turn_is_lost_all_calls_end() {
+        let runtime = Runtime::builder().manual(true).build().unwrap();
+        let pull = Pull::on(&runtime, Options::new()).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(pull.recv(), Err(RecvError::RuntimeLost)));
+            scope.spawn(|| assert_eq!(pull.recv(), Err(RecvError::RuntimeLost)));
+            lose(&runtime, HOME);
+        });
+        assert!(matches!(runtime.turn(None), Err(RuntimeError::Lost)));
+        let event_loop = runtime.event_loop().unwrap();
+        let mut driven = std::pin::pin!(event_loop.drive(|_| std::task::Poll::Pending));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let polled = Future::poll(driven.as_mut(), &mut cx);
+        assert!(matches!(polled, std::task::Poll::Ready(Err(RuntimeError::Lost))), "{polled:?}");
     }
 }

@@ -253,6 +253,7 @@ impl<P: Protocol> Core<P> {
         let waited = match failure {
             Failure::Closed | Failure::Refused(RecvRefusal::Closed) => return RecvError::Closed,
             Failure::Forked => return RecvError::Forked,
+            Failure::Lost => return RecvError::RuntimeLost,
             Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => {
                 return RecvError::WouldBlock;
             }

@@ -188,6 +188,8 @@ fn open_request(
     let (conversation, awaited) = opened.ok_or_else(|| {
         if core.is_forked() {
             RequestError::Forked(message.clone())
+        } else if core.is_lost() {
+            RequestError::RuntimeLost(message.clone())
         } else {
             RequestError::Closed(message.clone())
         }
@@ -203,6 +205,7 @@ fn request_error(
     let waited = match failure {
         Failure::Closed => return RequestError::Closed(message),
         Failure::Forked => return RequestError::Forked(message),
+        Failure::Lost => return RequestError::RuntimeLost(message),
         Failure::Refused(RecvRefusal::ConnectionReset) => {
             return RequestError::ConnectionReset(message);
         }

@@ -243,6 +243,7 @@ impl<P: Protocol> Core<P> {
         match *failure {
             Failure::Closed | Failure::Refused(SendRefusal::Closed) => SendError::Closed(message),
             Failure::Forked => SendError::Forked(message),
+            Failure::Lost => SendError::RuntimeLost(message),
             Failure::TimedOut(waited) => {
                 SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
             }

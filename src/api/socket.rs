@@ -198,6 +198,7 @@ impl<R: Role> Socket<R> {
             let operation = Operation::new(&core, Interest::Peers, attempt);
             operation.await.map_err(|failure| match failure {
                 Failure::Forked => WaitError::Forked,
+                Failure::Lost => WaitError::RuntimeLost,
                 _ => WaitError::Closed,
             })
         }

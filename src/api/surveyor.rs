@@ -81,6 +81,8 @@ impl Surveyor {
         let Some((conversation, awaited, deadline)) = opened else {
             return Err(if self.core.is_forked() {
                 SendError::Forked(message)
+            } else if self.core.is_lost() {
+                SendError::RuntimeLost(message)
             } else {
                 SendError::Closed(message)
             });

@@ -49,10 +49,12 @@ pub(super) mod state;
 pub(crate) mod task;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::io::{Driver, Mailbox};
+use crate::contain::forget;
+use crate::io::{Driver, Loss, Mailbox};
 use crate::parker::Parker;
 use crate::signal::Wake;
 use crate::spin::{self, Spin, Spun, Wait};
@@ -80,6 +82,8 @@ pub(crate) struct Leadership {
     driver: Mutex<Driver>,
     /// Has the state that others see, and the handle of the I/O thread.
     mailbox: Arc<Mailbox>,
+    /// Whether the loop is lost.
+    loss: Arc<Loss>,
     /// The waiters, in calls of sockets that have connections here: [`THREAD`] for each thread and [`TASK`] for
     /// each task.
     waiters: AtomicUsize,
@@ -115,6 +119,7 @@ impl Leadership {
         Self {
             manual,
             mailbox: Arc::clone(driver.mailbox()),
+            loss: Arc::clone(driver.loss()),
             driver: Mutex::new(Rank::Driver, driver),
             waiters: AtomicUsize::new(0),
             eager: AtomicUsize::new(0),
@@ -126,6 +131,33 @@ impl Leadership {
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
+    }
+
+    pub(crate) fn loss(&self) -> &Loss {
+        &self.loss
+    }
+
+    /// Has the driver act. If it panics, which only a fault of ours can have it do, all loops of the runtime are
+    /// lost. `None`: they are.
+    fn run<T>(&self, driver: &mut Driver, act: impl FnOnce(&mut Driver) -> T) -> Option<T> {
+        if self.loss.is_lost() {
+            return None;
+        }
+        match catch_unwind(AssertUnwindSafe(|| act(driver))) {
+            Ok(outcome) => Some(outcome),
+            Err(panic) => {
+                forget(panic);
+                driver.lose_all();
+                None
+            }
+        }
+    }
+
+    /// Makes a turn, and logs if it cannot.
+    fn turn_of(&self, driver: &mut Driver, timeout: Option<Duration>, idle: impl FnOnce() -> bool) {
+        if let Some(Err(error)) = self.run(driver, |driver| driver.turn(timeout, idle)) {
+            cannot_poll(&error);
+        }
     }
 
     /// The spins of the I/O thread so far.
@@ -190,7 +222,7 @@ impl Leadership {
                 driver = self.take();
             }
             let Some(leading) = &mut driver else { return spin::burst(&mut *news) };
-            turn(leading, Some(Duration::ZERO));
+            self.turn_of(leading, Some(Duration::ZERO), || true);
             // Batches that are held back are for the I/O thread, and must not wait until the spin is over.
             may_lead = !leading.is_batching();
             if !may_lead {
@@ -225,9 +257,7 @@ impl Leadership {
             && !driver.is_batching()
             && time_left(until) != Some(Duration::ZERO)
         {
-            if let Err(error) = driver.turn(time_left(until), asleep) {
-                cannot_poll(&error);
-            }
+            self.turn_of(&mut driver, time_left(until), asleep);
         }
         self.leave(driver);
     }
@@ -309,9 +339,13 @@ impl Leadership {
         self.mailbox.state.io_thread_leads();
         loop {
             if driver.is_batching() {
-                turn(&mut driver, Some(Duration::ZERO)); // below it waits until the sweep is due
+                // Below it waits until the sweep is due.
+                self.turn_of(&mut driver, Some(Duration::ZERO), || true);
             } else {
                 self.turn_when_due(&mut driver);
+            }
+            if self.loss.is_lost() {
+                driver.abandon();
             }
             if driver.is_stopped() {
                 return true;
@@ -319,7 +353,7 @@ impl Leadership {
             if let Some(pause) = driver.until_sweep() {
                 // Give the senders time to fill the batch.
                 driver.await_sweep(pause);
-                driver.sweep();
+                self.run(&mut driver, Driver::sweep);
             } else if self.take_woken()
                 && self.is_alone()
                 && !driver.is_batching()
@@ -335,14 +369,14 @@ impl Leadership {
     /// Makes a turn once there is something to do: polls, and before that spins if it pays for the waiters.
     fn turn_when_due(&self, driver: &mut Driver) {
         if self.eager.load(Ordering::Relaxed) == 0 {
-            return turn(driver, None);
+            return self.turn_of(driver, None, || true);
         }
         let mut wait = self.spin.begin();
         if wait.may_spin() {
             let mut found = false;
             let spun = wait.spin(None, || {
-                turn(driver, Some(Duration::ZERO));
-                found = !driver.was_idle();
+                self.turn_of(driver, Some(Duration::ZERO), || true);
+                found = !driver.was_idle() || self.loss.is_lost();
                 found
             });
             spun.into_iter().for_each(|spun| self.spins.count(spun));
@@ -350,7 +384,7 @@ impl Leadership {
                 return;
             }
         }
-        turn(driver, None);
+        self.turn_of(driver, None, || true);
         wait.has_slept();
     }
 
@@ -407,11 +441,14 @@ impl Leadership {
     pub(crate) fn turn(&self, until: Option<Instant>) -> io::Result<()> {
         loop {
             if let Some(mut driver) = self.take() {
-                let turned = driver.turn(time_left(until), || true);
-                driver.sweep();
+                let turned = self.run(&mut driver, |driver| {
+                    let turned = driver.turn(time_left(until), || true);
+                    driver.sweep();
+                    turned
+                });
                 self.give_up(driver);
                 self.promote();
-                return turned;
+                return turned.unwrap_or(Ok(()));
             }
             if time_left(until) == Some(Duration::ZERO) {
                 return Ok(());
@@ -424,10 +461,8 @@ impl Leadership {
     fn lead_or_follow(&self, until: Option<Instant>, asleep: &impl Fn() -> bool) {
         while asleep() && time_left(until) != Some(Duration::ZERO) {
             if let Some(mut driver) = self.take().or_else(|| self.follow(until, asleep)) {
-                if let Err(error) = driver.turn(time_left(until), asleep) {
-                    cannot_poll(&error);
-                }
-                driver.sweep();
+                self.turn_of(&mut driver, time_left(until), asleep);
+                self.run(&mut driver, Driver::sweep);
                 self.give_up(driver);
             }
         }
@@ -474,13 +509,6 @@ pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
             return;
         }
         this.park(left);
-    }
-}
-
-/// Makes a turn. Logs the error if there is one.
-fn turn(driver: &mut Driver, timeout: Option<Duration>) {
-    if let Err(error) = driver.turn(timeout, || true) {
-        cannot_poll(&error);
     }
 }
 

@@ -80,6 +80,11 @@ impl Loops {
         (number != self.this).then(|| &self.all[number])
     }
 
+    /// The mailboxes of all loops.
+    pub(super) fn all(&self) -> &[Arc<Mailbox>] {
+        &self.all
+    }
+
     /// The mailboxes of all other loops, for the home loop; none for another loop.
     pub(super) fn outposts(&self) -> &[Arc<Mailbox>] {
         match self.this {

@@ -47,6 +47,7 @@ mod line;
 mod link;
 mod listening;
 mod loops;
+mod loss;
 mod mailbox;
 mod pace;
 mod pool;
@@ -60,6 +61,7 @@ mod writing;
 pub(crate) use control::StreamControl;
 pub(crate) use dialing::Backoff;
 pub(crate) use listening::ListenerSlot;
+pub(crate) use loss::Loss;
 pub(crate) use mailbox::{Command, Mailbox, Retry};
 pub(crate) use timers::after;
 
@@ -79,9 +81,10 @@ use resolve::Resolver;
 use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
+use crate::contain::contain;
 use crate::peer::EndpointId;
 use crate::pipe::Host;
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Ordering, Weak};
 use crate::sys::{self, Origin};
 
 /// Poll for at most this long. A longer time makes mio count milliseconds beyond 31 bits, and the poll then
@@ -170,6 +173,7 @@ pub(crate) struct Driver {
     stopped: bool,
     /// The process that made it.
     origin: Origin,
+    loss: Arc<Loss>,
 }
 
 impl Driver {
@@ -177,8 +181,10 @@ impl Driver {
     pub(crate) fn several(count: usize) -> io::Result<Vec<Self>> {
         let mut drivers = (0..count).map(|_| Self::new()).collect::<io::Result<Vec<_>>>()?;
         let all = Arc::new(drivers.iter().map(|driver| Arc::clone(driver.mailbox())).collect());
+        let loss = Arc::new(Loss::new());
         for (this, driver) in drivers.iter_mut().enumerate() {
             driver.loops = Loops::new(Arc::clone(&all), this);
+            driver.loss = Arc::clone(&loss);
         }
         Ok(drivers)
     }
@@ -216,7 +222,53 @@ impl Driver {
             is_quiet: false,
             stopped: false,
             origin: Origin::now(),
+            loss: Arc::new(Loss::new()),
         })
+    }
+
+    /// What this loop shares with the others of its runtime, and with its sockets.
+    pub(crate) fn loss(&self) -> &Arc<Loss> {
+        &self.loss
+    }
+
+    /// Ends all loops of the runtime after a panic in this one: a fault of ours, after which nothing may be as it
+    /// should.
+    #[cold]
+    pub(crate) fn lose_all(&mut self) {
+        crate::contain::log(|| {
+            log::error!("an event loop has panicked, and its sockets are closed")
+        });
+        self.stopped = true;
+        self.cx.mailbox.close();
+        self.loss.spread();
+        // Each ends when it sees that.
+        self.loops.all().iter().for_each(|mailbox| mailbox.post(Command::Stop));
+        self.abandon();
+    }
+
+    /// Gives up everything that the loop owns, after it was lost.
+    pub(crate) fn abandon(&mut self) {
+        self.stopped = true;
+        self.close();
+        let Self { connections, listeners, dialers, races, cx, .. } = self;
+        let what = "what an event loop has left behind";
+        contain(what, || drop(std::mem::replace(connections, Table::new(Kind::Connection))));
+        contain(what, || drop(std::mem::replace(listeners, Table::new(Kind::Listener))));
+        contain(what, || drop(std::mem::replace(dialers, Table::new(Kind::Dialer))));
+        contain(what, || drop(std::mem::replace(races, Table::new(Kind::Race))));
+        contain(what, || drop(std::mem::replace(&mut cx.timers, Timers::new())));
+        cx.mailbox.connections.store(0, Ordering::Relaxed);
+        self.expiries.clear();
+        self.ready.clear();
+    }
+
+    /// Takes no more commands and starts no more jobs.
+    fn close(&self) {
+        self.cx.mailbox.close();
+        if let Some(askers) = &self.cx.askers {
+            askers.close();
+        }
+        self.resolver.close();
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
@@ -571,11 +623,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.cx.mailbox.close();
-        if let Some(askers) = &self.cx.askers {
-            askers.close();
-        }
-        self.resolver.close();
+        self.close();
     }
 }
 

@@ -123,6 +123,12 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 
     /// Enters the socket, so that its protocol handles what the bell has announced.
     fn visit(&self);
+
+    /// Ends all calls of the socket, now and from now on: an event loop of its runtime is lost.
+    fn lose(&self);
+
+    /// Closes what the socket has, after [`lose`](Self::lose).
+    fn end_lost(&self);
 }
 
 /// A pipe that is offered to a socket.

@@ -129,6 +129,7 @@ impl EventLoop {
     /// [`Driven`](RuntimeError::Driven): another future turns the loop.
     /// [`Poll`](RuntimeError::Poll): `readable` failed, or the operating system refused to poll.
     /// [`Forked`](RuntimeError::Forked): it is the loop of the process that this one was forked from.
+    /// [`Lost`](RuntimeError::Lost): the loop has panicked.
     pub async fn drive(
         &self,
         mut readable: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
@@ -189,6 +190,9 @@ impl<'l> Driving<'l> {
         };
         self.ask |= became_readable(readable(cx))?;
         match leadership.turn_for_task(cx.waker(), self.ask).map_err(poll_error)? {
+            TaskTurn::Over if leadership.loss().is_lost() => {
+                return Poll::Ready(Err(RuntimeError::Lost));
+            }
             TaskTurn::Over => return Poll::Ready(Ok(())),
             TaskTurn::Led => return Poll::Pending,
             TaskTurn::More => cx.waker().wake_by_ref(),

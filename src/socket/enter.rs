@@ -146,6 +146,19 @@ impl<P: Protocol> Entry<'_, P> {
         if std::mem::replace(&mut self.state.closed, true) {
             return Err(Closed);
         }
+        self.end();
+        Ok(())
+    }
+
+    /// Closes what is left of a socket whose event loop was lost.
+    pub(super) fn end_lost(&mut self) {
+        if self.state.is_lost {
+            self.end();
+        }
+    }
+
+    /// Takes the pipes from the protocol of a socket that is closed.
+    fn end(&mut self) {
         let (protocol, mut port, _) = self.parts();
         protocol.shut(&mut port);
         self.state.encoders.release_memory();
@@ -159,7 +172,6 @@ impl<P: Protocol> Entry<'_, P> {
         };
         state.effects.rare().closing = Some(closing);
         self.open_intake();
-        Ok(())
     }
 
     /// Takes all pipes, and counts the messages that nobody will receive any more.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry};
 use crate::address::Address;
-use crate::error::{AttemptError, BindError, ConnectError};
+use crate::error::{AttemptError, BindError, ConnectError, RuntimeError};
 use crate::inproc;
 use crate::io::{Command, ListenerSlot, StreamControl, after};
 use crate::options::{EndpointOptions, EndpointSettings};
@@ -35,6 +35,9 @@ impl<P: Protocol> Core<P> {
     }
 
     fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
+        if self.is_lost() {
+            return Err(RuntimeError::Lost.into());
+        }
         if self.is_closed() {
             return Err(BindError::Closed);
         }
@@ -95,6 +98,9 @@ impl<P: Protocol> Core<P> {
         options: &EndpointOptions,
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
+        if self.is_lost() {
+            return Err(RuntimeError::Lost.into());
+        }
         if self.is_closed() {
             return Err(ConnectError::Closed);
         }
@@ -174,7 +180,9 @@ impl<P: Protocol> Core<P> {
     /// Closes the endpoint after its one attempt has failed: nothing goes on in the background.
     fn give_up(&self, endpoint: &Endpoint, source: AttemptError) -> ConnectError {
         let closed = endpoint.close().is_err();
-        if closed && self.is_closed() {
+        if self.is_lost() {
+            RuntimeError::Lost.into()
+        } else if closed && self.is_closed() {
             ConnectError::Closed
         } else {
             ConnectError::Failed { url: endpoint.url(), source }

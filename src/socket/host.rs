@@ -169,4 +169,16 @@ impl<P: Protocol> Host for Core<P> {
     fn visit(&self) {
         self.enter(|_| ());
     }
+
+    fn lose(&self) {
+        // Not by an entry: the loop may have been lost in the middle of one.
+        let mut state = self.state.lock();
+        state.is_lost = !std::mem::replace(&mut state.closed, true);
+        drop(state);
+        self.wake_all();
+    }
+
+    fn end_lost(&self) {
+        self.enter(|entry| entry.end_lost());
+    }
 }

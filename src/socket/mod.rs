@@ -24,7 +24,7 @@ use crate::pipe::endpoint::{Endpoint, EndpointCore};
 use crate::pipe::{Edge, Host, SocketBell};
 use crate::protocol::{Held, Protocol};
 use crate::ring::{Encoders, Ring};
-use crate::runtime::Runtime;
+use crate::runtime::{Membership, Runtime};
 use crate::spin::Spin;
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, Rank, Weak, statics};
@@ -89,6 +89,7 @@ impl<P: Protocol> Handle<P> {
             endpoints: Vec::new(),
             leaving: Vec::new(),
             closed: false,
+            is_lost: false,
             armed: None,
             seen: birth,
             edges: Vec::new(),
@@ -112,8 +113,11 @@ impl<P: Protocol> Handle<P> {
             hub: EventHub::new(),
             deciding: Deciding::new(),
             options: Mutex::new(Rank::Options, options),
-            runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
+            runtime: OnceLock::new(),
         });
+        if let Some(runtime) = runtime {
+            core.join(runtime);
+        }
         Ok(Self(core))
     }
 }
@@ -181,7 +185,7 @@ pub(crate) struct Core<P: Protocol> {
     /// The peers about which the program is deciding; their events come even after the socket is closed.
     deciding: Deciding,
     options: Mutex<Options>,
-    runtime: OnceLock<Runtime>,
+    runtime: OnceLock<Membership>,
 }
 
 /// What the socket's lock guards.
@@ -192,6 +196,8 @@ struct State<P: Protocol> {
     /// Send rings of pipes that are gone and whose connections have not emptied them yet.
     leaving: Vec<Arc<Ring>>,
     closed: bool,
+    /// Whether it is closed because an event loop of its runtime was lost.
+    is_lost: bool,
     /// The time at which the event loop will run our timers.
     armed: Option<Instant>,
     /// The last time read from the clock, for a protocol that reads it only when something is due.
@@ -225,12 +231,25 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn runtime(&self) -> Result<&Runtime, RuntimeError> {
         match self.runtime.get() {
             Some(runtime) if runtime.is_forked() => Err(RuntimeError::Forked),
+            Some(runtime) if runtime.is_lost() => Err(RuntimeError::Lost),
             Some(runtime) => Ok(runtime),
-            None => {
-                let runtime = Runtime::global()?;
-                Ok(self.runtime.get_or_init(|| runtime))
-            }
+            None => Ok(self.join(Runtime::global()?)),
         }
+    }
+
+    /// Makes the socket one of the runtime, unless it has one.
+    fn join(&self, runtime: Runtime) -> &Runtime {
+        let joined = self.runtime.get_or_init(|| runtime.join(self.host()));
+        if joined.is_lost() {
+            self.lose();
+        }
+        joined
+    }
+
+    /// Whether it is closed because an event loop of its runtime was lost.
+    #[cold]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.read(|state| state.is_lost).unwrap_or(false)
     }
 
     /// Wakes all calls that wait, so that they attempt again.
@@ -372,6 +391,8 @@ impl<P: Protocol> Core<P> {
     fn post(&self, command: Command) {
         match self.runtime() {
             Ok(runtime) => runtime.mailbox().post(command),
+            // It is being closed.
+            Err(RuntimeError::Lost) => {}
             // Waiting threads read the clock themselves; tasks will miss their deadline.
             Err(error) => {
                 crate::contain::log(|| log::error!("{}: no timers: {error}", self.name));

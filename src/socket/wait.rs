@@ -37,6 +37,8 @@ pub(crate) enum Failure<E> {
     Closed,
     /// It was inherited by a fork.
     Forked,
+    /// An event loop of its runtime was lost.
+    Lost,
     /// It would have had to wait, and must not.
     WouldBlock,
     /// It has waited for this long, its whole time.
@@ -242,6 +244,7 @@ impl<P: Protocol> Core<P> {
             Ok(()) => Ok(()),
             Err(Failure::Closed) => Err(WaitError::Closed),
             Err(Failure::Forked) => Err(WaitError::Forked),
+            Err(Failure::Lost) => Err(WaitError::RuntimeLost),
             Err(_) => {
                 Err(WaitError::TimedOut(self.situation(Call::WaitForPeers(wanted), Some(timeout))))
             }
@@ -298,7 +301,7 @@ impl<P: Protocol> Entry<'_, P> {
         attempt: &mut impl FnMut(&mut Self) -> Result<T, E>,
     ) -> Attempt<T, E> {
         if self.is_closed() {
-            return Attempt::Over(Err(Failure::Closed));
+            return Attempt::Over(Err(self.closed_failure()));
         }
         match attempt(self) {
             Ok(value) => {
@@ -323,6 +326,12 @@ impl<P: Protocol> Entry<'_, P> {
                 Attempt::Over(Err(Failure::Refused(refusal)))
             }
         }
+    }
+
+    /// Why a call on the socket, which is closed, fails.
+    #[cold]
+    fn closed_failure<E>(&self) -> Failure<E> {
+        if self.state.is_lost { Failure::Lost } else { Failure::Closed }
     }
 
     /// Wakes the next waiter if there is more for it.

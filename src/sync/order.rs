@@ -61,6 +61,8 @@ pub(crate) enum Rank {
     /// The waker of the task that turns an event loop; or when the clock strikes that wakes it, where that is
     /// a thread.
     Task,
+    /// The sockets of a runtime.
+    Sockets,
     /// What the waits of a socket have gained by spinning.
     Account,
 }

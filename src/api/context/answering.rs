@@ -272,7 +272,11 @@ impl<'a, P: AnsweringProtocol> InHand<'a, P> {
         let current = shared.kept.current.lock().take();
         let Some(route) = current else {
             let is_closed = shared.is_closed() || core.is_closed();
-            return Err(if is_closed { SendError::Closed } else { SendError::State });
+            return Err(match is_closed {
+                true if core.is_lost() => SendError::RuntimeLost,
+                true => SendError::Closed,
+                false => SendError::State,
+            });
         };
         shared.kept.tell_watches(core);
         Ok(Self { core, shared, route, is_answered: false })

@@ -72,6 +72,9 @@ pub enum DeviceFailure {
     /// The device, or a socket of it, was made before a `fork`, in an ancestor of this process.
     #[error("the device belongs to the process that this one was forked from")]
     Forked,
+    /// An event loop of the runtime of a socket has panicked, which is a fault of sinew's.
+    #[error("the event loop of a socket of the device has panicked")]
+    RuntimeLost,
     /// No thread could be started.
     #[error("no thread for the device: {0}")]
     Thread(#[source] io::Error),

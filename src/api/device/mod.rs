@@ -212,8 +212,8 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// One of the sockets was closed through its [`DeviceSide`], no second thread could be started, or a
-    /// socket was inherited by a `fork`. Stopping is no error.
+    /// One of the sockets was closed through its [`DeviceSide`], no second thread could be started, a socket was
+    /// inherited by a `fork`, or its event loop has panicked. Stopping is no error.
     #[doc(alias("nn_device", "nng_device", "zmq_proxy"))]
     pub fn run(mut self) -> Result<(), DeviceFailure> {
         if self.shared.is_forked() {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::thread;
+use std::time::Duration;
 
 use super::error::DeviceFailure;
 use super::stats::{DeviceStats, Flow};
 use super::wiring::Line;
 use crate::api::AnySocket;
+use crate::error::WaitError;
 use crate::sync::{Arc, AtomicBool, OnceLock, Ordering};
 use crate::sys::Origin;
 
@@ -69,6 +71,11 @@ impl Shared {
     }
 
     pub(super) fn outcome(&self) -> Result<(), DeviceFailure> {
+        let lost = Err(WaitError::RuntimeLost);
+        // No socket has so many peers: a wait for them fails at once, and says why.
+        if self.sides.iter().any(|side| side.wait_for_peers(usize::MAX, Duration::ZERO) == lost) {
+            return Err(DeviceFailure::RuntimeLost);
+        }
         match self.end.get() {
             Some(End::Closed(FRONT)) => Err(DeviceFailure::FrontClosed),
             Some(End::Closed(_)) => Err(DeviceFailure::BackClosed),

@@ -75,7 +75,7 @@ pub(crate) enum TaskTurn {
     More,
     /// Another thread leads, and wakes the task when it leaves.
     Led,
-    /// The runtime is gone.
+    /// The runtime is gone, or lost.
     Over,
 }
 
@@ -85,11 +85,12 @@ impl Leadership {
     pub(crate) fn turn_for_task(&self, waker: &Waker, ask: bool) -> io::Result<TaskTurn> {
         self.mailbox.task.set(waker);
         let Some(mut driver) = self.take() else { return Ok(TaskTurn::Led) };
-        let turned = driver.turn_at_once(ask).and_then(|()| driver.set_clock());
+        let turned = self
+            .run(&mut driver, |driver| driver.turn_at_once(ask).and_then(|()| driver.set_clock()));
         let (over, more) = (driver.is_stopped(), driver.has_more_to_do());
         self.give_up(driver);
         self.wake_followers();
-        turned?;
+        turned.unwrap_or(Ok(()))?;
         if over {
             Ok(TaskTurn::Over)
         } else if more || !self.mailbox.state.is_empty() {
