@@ -1,0 +1,312 @@
+//! Group E: peers that die, freeze and come back.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use kit::{SOON, conserved, eventually, free_tcp_url};
+use nix::sys::signal::Signal;
+use sinew::{EndpointOptions, Options, Pair, Pull, Push, Rep, Req, role};
+
+use crate::harness::attack::Attack;
+use crate::harness::census::Census;
+use crate::harness::child::{Process, job, listen, tell};
+use crate::harness::proxy::{Faults, Proxy};
+use crate::harness::{alone, name_of, times};
+
+/// Soon again, so that a test sees many attempts.
+fn often() -> EndpointOptions {
+    EndpointOptions::new().reconnect_interval(Duration::from_millis(10))
+}
+
+/// A REP in a process of its own, which answers each request with the same.
+fn rep_at(url: &str, how: &str) -> Process {
+    let mut child = Process::start(name_of(part_rep), &format!("rep {url} {how}"), "");
+    assert_eq!(child.told(), "listens");
+    child
+}
+
+#[test]
+#[ignore = "a part of the tests here: a REP"]
+fn part_rep() {
+    let Some(job) = job() else { return };
+    let rep = Rep::new();
+    rep.bind(&job[1]).unwrap();
+    tell("listens");
+    loop {
+        let request = rep.recv().unwrap();
+        if job[2] == "mute" {
+            tell("asked");
+            listen();
+        }
+        let reply = request.message().clone();
+        request.reply(reply).unwrap();
+    }
+}
+
+/// A REP that is killed with a request in hand, and comes back: one reply.
+#[test]
+fn e01_a_rep_that_is_killed_with_a_request_in_hand() {
+    let _turn = alone();
+    let url = free_tcp_url();
+    let mut first = rep_at(&url, "mute");
+    let req = Req::new();
+    req.connect_with(&url, &often()).unwrap();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| req.request_timeout("task", 2 * SOON));
+        assert_eq!(first.told(), "asked");
+        first.kill();
+        let second = rep_at(&url, "answers");
+        assert_eq!(asking.join().unwrap().unwrap(), "task");
+        second.kill();
+    });
+    let stats = conserved(|| req.stats());
+    assert!(stats.resends >= 1 && stats.messages_received == 1, "{stats}");
+}
+
+/// Three REPs, of which one after the other is killed and comes back, and many that ask.
+#[test]
+fn e03_reps_that_are_killed_in_turn() {
+    const ASKERS: usize = 20;
+    let _turn = alone();
+    let before = Census::settled();
+    let urls = [(); 3].map(|()| free_tcp_url());
+    let mut reps = urls.each_ref().map(|url| Some(rep_at(url, "answers")));
+    let req = Req::new();
+    urls.iter().for_each(|url| drop(req.connect_with(url, &often()).unwrap()));
+    let (rounds, asked) = (times(300, 20_000), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for asker in 0..ASKERS {
+            let (req, asked) = (&req, &asked);
+            scope.spawn(move || {
+                for n in 0..rounds {
+                    let question = format!("{asker} {n}");
+                    assert_eq!(req.request(&question[..]).unwrap().to_text(), question);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for turn in 0.. {
+            let so_far = asked.load(Ordering::Relaxed);
+            if so_far == ASKERS * rounds {
+                break;
+            }
+            let (url, rep) = (&urls[turn % 3], &mut reps[turn % 3]);
+            rep.take().expect("it runs").kill();
+            *rep = Some(rep_at(url, "answers"));
+            eventually("others are asked", || {
+                let now = asked.load(Ordering::Relaxed);
+                now > so_far + 100 || now == ASKERS * rounds
+            });
+        }
+    });
+    let stats = conserved(|| req.stats());
+    assert_eq!(stats.messages_received, (ASKERS * rounds) as u64, "one reply each");
+    req.close().unwrap();
+    drop((req, reps));
+    before.is_back(0);
+}
+
+/// All connections are cut, again and again, at any byte: each request has one reply, and it is its own.
+#[test]
+fn e02_replies_that_are_lost_on_the_way() {
+    let attack = Attack::<role::Rep>::on(Options::new());
+    let faults = Faults { cut_within: Some(3000), ..Faults::default() };
+    let proxy = Proxy::to(&attack.url, 2, faults);
+    let req = Req::new();
+    req.connect_with(proxy.url(), &often()).unwrap();
+    let requests = times(1000, 60_000);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(request) = attack.socket.recv() {
+                let reply = request.message().clone();
+                if reply == "enough" {
+                    return;
+                }
+                let _ = request.reply(reply);
+            }
+        });
+        for n in 0..requests {
+            assert_eq!(req.request(format!("{n}")).unwrap().to_text(), format!("{n}"));
+        }
+        proxy.set(Faults::default());
+        proxy.cut_all();
+        let _ = req.request_timeout("enough", Duration::from_millis(500));
+    });
+    assert!(proxy.connections() > 3, "{} connections", proxy.connections());
+    eprintln!("{requests} requests over {} connections", proxy.connections());
+    conserved(|| req.stats());
+    drop((req, proxy));
+    attack.over();
+}
+
+/// A listener that goes and comes back: all its clients find it.
+#[test]
+fn e04_a_listener_that_comes_back_to_many() {
+    const CLIENTS: usize = 200;
+    let _turn = alone();
+    let before = Census::settled();
+    let url = free_tcp_url();
+    let pull = Pull::new();
+    let endpoint = pull.bind(&url).unwrap();
+    let clients: Vec<Push> = (0..CLIENTS).map(|_| Push::new()).collect();
+    for push in &clients {
+        push.connect(&url).unwrap();
+    }
+    for round in 0..times(3, 30) {
+        pull.wait_for_peers(CLIENTS, SOON).unwrap();
+        clients.iter().for_each(|push| push.send_timeout("there", SOON).unwrap());
+        (0..CLIENTS).for_each(|_| drop(pull.recv_timeout(SOON).unwrap()));
+        let endpoint = if round == 0 { endpoint.clone() } else { pull.endpoints().remove(0) };
+        endpoint.close().unwrap();
+        eventually("all have noticed", || {
+            clients.iter().all(|push| push.stats().current_connections == 0)
+        });
+        pull.bind(&url).unwrap();
+    }
+    pull.wait_for_peers(CLIENTS, SOON).unwrap();
+    let tries: u64 = clients.iter().map(|push| push.endpoints()[0].status().attempts).sum();
+    eprintln!("{tries} attempts of {CLIENTS} clients");
+    clients.iter().for_each(|push| _ = conserved(|| push.stats()));
+    drop((clients, pull, endpoint));
+    before.is_back(CLIENTS << 9);
+}
+
+#[test]
+#[ignore = "a part of the tests here: a PULL that counts"]
+fn part_pull() {
+    let Some(job) = job() else { return };
+    let pull = Pull::new();
+    pull.connect(&job[1]).unwrap();
+    pull.wait_for_peers(1, SOON).unwrap();
+    tell("connected");
+    loop {
+        let message = pull.recv().unwrap();
+        tell(&message.to_text());
+    }
+}
+
+/// PULLs that are killed: what they had not received goes to others, and nothing vanishes uncounted.
+#[test]
+fn e07_pulls_that_are_killed() {
+    let _turn = alone();
+    let options = Options::new().requeue(true).send_queue(16).linger(Duration::ZERO);
+    let push = Push::with_options(options).unwrap();
+    let url = push.bind("tcp://127.0.0.1:0").unwrap().url();
+    let start = || {
+        let mut child = Process::start(name_of(part_pull), &format!("pull {url}"), "");
+        assert_eq!(child.told(), "connected");
+        child
+    };
+    let mut pulls: Vec<Process> = (0..4).map(|_| start()).collect();
+    for victim in 0..times(4, 40) {
+        for n in 0..200 {
+            push.send_timeout(format!("{n}"), SOON).unwrap();
+        }
+        pulls.remove(victim % 3).kill();
+        pulls.push(start());
+    }
+    let last = Pull::new();
+    last.connect_now(&url).unwrap();
+    drop(pulls);
+    let mut received = 0;
+    eventually("the others are gone", || push.peers().len() == 1);
+    push.send_timeout("end", SOON).unwrap();
+    while last.recv_timeout(SOON).unwrap() != "end" {
+        received += 1;
+    }
+    eprintln!("{received} went to the last");
+    let stats = conserved(|| push.stats());
+    assert_eq!(stats.send_queue + stats.held_outbound, 0, "{stats}");
+}
+
+/// A PULL that is frozen: others go on, and it has lost nothing when it thaws.
+#[test]
+fn e08_a_pull_that_is_frozen() {
+    let attack = Attack::<role::Push>::on(Options::new().send_queue(16));
+    let mut frozen = Process::start(name_of(part_pull), &format!("pull {}", attack.url), "");
+    assert_eq!(frozen.told(), "connected");
+    let told: Vec<String> = (0..3)
+        .map(|n| {
+            attack.socket.send(format!("{n}")).unwrap();
+            frozen.told()
+        })
+        .collect();
+    assert_eq!(told, ["0", "1", "2"]);
+    frozen.signal(Signal::SIGSTOP);
+    (3..10).for_each(|n| attack.socket.send(format!("{n}")).unwrap());
+    // The others are served while it stands still.
+    attack.neighbour();
+    frozen.signal(Signal::SIGCONT);
+    let rest: Vec<String> =
+        std::iter::repeat_with(|| frozen.told()).filter(|it| it != "good").take(7).collect();
+    assert_eq!(rest, (3..10).map(|n| n.to_string()).collect::<Vec<_>>());
+    frozen.kill();
+    attack.over();
+}
+
+/// A process that is frozen itself: afterwards its timers run once, not as often as they would have.
+#[test]
+fn e09_a_process_that_is_frozen_itself() {
+    let _turn = alone();
+    let rep = Rep::new();
+    let url = rep.bind("tcp://127.0.0.1:0").unwrap().url();
+    let mut child = Process::start(name_of(part_that_is_frozen), &format!("req {url}"), "");
+    let asked = rep.recv_timeout(SOON).unwrap();
+    child.signal(Signal::SIGSTOP);
+    // What is tested is time that passes.
+    thread::sleep(Duration::from_secs(if crate::harness::is_long() { 30 } else { 2 }));
+    child.signal(Signal::SIGCONT);
+    let mut more = 0;
+    while rep.recv_timeout(Duration::from_millis(300)).is_ok() {
+        more += 1;
+        if more > 12 {
+            break;
+        }
+    }
+    assert!((1..=12).contains(&more), "asked {more} times after it was frozen");
+    // The last that came is the same request.
+    let _ = asked.reply("answer");
+    child.say("answered");
+    assert_eq!(child.told(), "answer");
+}
+
+#[test]
+#[ignore = "a part of the test above: a REQ that asks again every 100 ms"]
+fn part_that_is_frozen() {
+    let Some(job) = job() else { return };
+    let options = Options::new().resend_interval(Duration::from_millis(100)).max_resends(10);
+    let req = Req::with_options(options).unwrap();
+    req.connect(&job[1]).unwrap();
+    let context = req.context();
+    context.send("question").unwrap();
+    // It gives up in the end, or has its answer.
+    match context.recv_timeout(SOON) {
+        Ok(reply) => tell(&reply.to_text()),
+        Err(_) => tell("answer"),
+    }
+    listen();
+}
+
+/// Two PAIRs that both listen and both connect: one pipe, which stays.
+#[test]
+fn e15_two_that_connect_to_each_other() {
+    let _turn = alone();
+    for _ in 0..times(10, 200) {
+        let pairs = [Pair::new(), Pair::new()];
+        let urls = pairs.each_ref().map(|pair| pair.bind("tcp://127.0.0.1:0").unwrap().url());
+        pairs[0].connect_with(&urls[1], &often()).unwrap();
+        pairs[1].connect_with(&urls[0], &often()).unwrap();
+        let mut crossed = HashSet::new();
+        for n in 0..20 {
+            for (from, to) in [(0, 1), (1, 0)] {
+                pairs[from].send_timeout(format!("{from} {n}"), SOON).unwrap();
+                crossed.insert(pairs[to].recv_timeout(SOON).unwrap().to_text().into_owned());
+            }
+        }
+        assert_eq!(crossed.len(), 40, "each message arrives, and once");
+        pairs.iter().for_each(|pair| assert_eq!(pair.stats().current_connections, 1));
+        pairs.iter().for_each(|pair| _ = conserved(|| pair.stats()));
+    }
+}

@@ -1,0 +1,205 @@
+//! Group B: what is done to connections before they are pipes.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use kit::{Raw, SOON, SetOnDrop, Transport, eventually, header};
+use sinew::role;
+use sinew::{EndpointOptions, Options, Pull, Push};
+
+use crate::harness::attack::Attack;
+use crate::harness::census::Census;
+use crate::harness::{alone, times};
+
+/// Soon enough for a test, and far from what a busy machine takes for a header.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// A thousand connections whose header does not come, or not whole.
+fn stalled(bytes: usize) {
+    const PEERS: usize = 1000;
+    let soon = EndpointOptions::new().handshake_timeout(DEADLINE);
+    let attack = Attack::<role::Pull>::over_transport(Transport::Tcp, Options::new(), &soon);
+    let mut peers: Vec<Raw> = (0..PEERS)
+        .map(|_| {
+            let mut raw = Raw::connect(&attack.url);
+            raw.send(&header(0x50)[..bytes]);
+            raw
+        })
+        .collect();
+    attack.neighbour();
+    eprintln!("{} bytes for each that has sent {bytes}", attack.cost() / PEERS);
+    assert!(attack.cost() <= PEERS << 10, "{} bytes", attack.cost());
+    for raw in &mut peers {
+        assert_eq!(raw.read_to_end(), header(0x51));
+    }
+    eventually("all are counted", || attack.stats().handshake_timeouts == PEERS as u64);
+    drop(peers);
+    attack.over_with(PEERS << 8);
+}
+
+#[test]
+fn b01_a_thousand_that_say_nothing() {
+    stalled(0);
+}
+
+#[test]
+fn b02_a_thousand_that_stop_before_the_last_byte() {
+    stalled(7);
+}
+
+/// Connections that are reset before they are accepted, or while they are.
+#[test]
+fn b05_resets_before_accept() {
+    let attack = Attack::<role::Pull>::on(Options::new());
+    for n in 0..times(2000, 20_000) {
+        Raw::connect(&attack.url).reset();
+        if n % 500 == 0 {
+            attack.neighbour();
+        }
+    }
+    attack.over();
+}
+
+/// Whole greetings, and gone.
+#[test]
+fn b07_peers_that_come_and_go() {
+    let attack = Attack::<role::Pull>::on(Options::new());
+    let peers = times(2000, 50_000);
+    for n in 0..peers {
+        let mut raw = Raw::connect(&attack.url);
+        let _ = raw.try_send(&header(0x50));
+        if n % 3 == 0 {
+            raw.reset();
+        }
+    }
+    attack.over();
+}
+
+/// A listener that ends while peers greet it.
+#[test]
+fn b10_a_listener_that_closes_during_handshakes() {
+    let _turn = alone();
+    let pull = Pull::new();
+    // What is there once for a listener.
+    pull.bind("tcp://127.0.0.1:0").unwrap();
+    let before = Census::settled();
+    for _ in 0..times(15, 2000) {
+        let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
+        let url = endpoint.url();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (over, url) = (&over, &url);
+            let _over = SetOnDrop(over);
+            for _ in 0..3 {
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        let Ok(mut raw) = Raw::try_connect(url) else { return };
+                        let _ = raw.try_send(&header(0x50));
+                    }
+                });
+            }
+            let accepted = pull.stats().accepted_connections;
+            eventually("they come", || pull.stats().accepted_connections > accepted);
+            endpoint.close().unwrap();
+        });
+    }
+    eventually("none is left", || {
+        let stats = pull.stats();
+        stats.current_connections + stats.inprogress_connections == 0
+    });
+    before.is_back(0);
+    kit::conserved(|| pull.stats());
+}
+
+/// A program that connects to itself by accident: the port it asks for is the one it is given.
+#[test]
+fn b13_a_connection_to_itself() {
+    use crate::harness::elsewhere::elsewhere;
+    use crate::harness::name_of;
+    elsewhere(
+        name_of(b13_a_connection_to_itself),
+        &[],
+        &["ip link set lo up", "echo '40000 40015' > /proc/sys/net/ipv4/ip_local_port_range"],
+        || {
+            let url = "tcp://127.0.0.1:40006";
+            // The kernel does it soon: it tries the even ports first.
+            let itself = (0..10_000).any(|_| {
+                let Ok(stream) = TcpStream::connect("127.0.0.1:40006") else { return false };
+                // With an orderly end the port would be taken for a minute.
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                stream.local_addr().unwrap() == stream.peer_addr().unwrap()
+            });
+            assert!(itself, "the network of this test does not do it");
+            let pair = sinew::Pair::new();
+            let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(1));
+            let dialer = pair.connect_with(url, &often).unwrap();
+            eventually("it has tried for long", || dialer.status().attempts >= 2000);
+            assert_eq!(pair.stats().established_connections, 0, "it has no pipe to itself");
+            eprintln!("{}", dialer.status());
+            let listener = sinew::Pair::new();
+            // The dialer may have the port for a moment.
+            let mut bound = listener.bind(url);
+            for _ in 0..5000 {
+                if bound.is_ok() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+                bound = listener.bind(url);
+            }
+            bound.expect("the port is free between attempts");
+            listener.wait_for_peers(1, SOON).unwrap();
+            pair.send_timeout("there", SOON).unwrap();
+            assert_eq!(listener.recv_timeout(SOON).unwrap(), "there");
+        },
+    );
+}
+
+/// Addresses that cannot be reached, each in its way: an error by name, and a close at once.
+#[test]
+fn b12_addresses_that_cannot_be_reached() {
+    use crate::harness::elsewhere::elsewhere;
+    use crate::harness::name_of;
+    elsewhere(
+        name_of(b12_addresses_that_cannot_be_reached),
+        &[],
+        &[
+            "ip link set lo up",
+            "ip route add unreachable 10.2.0.0/24",
+            "ip route add prohibit 10.3.0.0/24",
+            "ip route add blackhole 10.4.0.0/24",
+            "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up",
+            "ip addr add 10.5.0.1/24 dev v0",
+            "ip neigh add 10.5.0.2 lladdr 02:00:00:00:00:02 dev v0",
+        ],
+        || {
+            let before = kit::descriptors();
+            let addresses = [
+                "127.0.0.1:9",
+                "10.2.0.1:5555",
+                "10.3.0.1:5555",
+                "10.4.0.1:5555",
+                "10.9.9.9:5555",
+                "nowhere.invalid:5555",
+            ];
+            for address in addresses {
+                let push = Push::new();
+                let url = format!("tcp://{address}");
+                let now = push.connect_now(&url).expect_err("nobody is there");
+                let later = push.connect(&url).unwrap();
+                eventually("an attempt fails", || later.status().last_error.is_some());
+                eprintln!("{address}: {now}; {}", later.status());
+                push.close().unwrap();
+            }
+            // One that swallows everything: only a close ends the attempt.
+            let push = Push::new();
+            push.connect("tcp://10.5.0.2:5555").unwrap();
+            eventually("it is asked", || push.stats().inprogress_connections == 1);
+            push.close().unwrap();
+            drop(push);
+            // The runtime has three.
+            eventually("nothing is left", || kit::descriptors() <= before + 4);
+        },
+    );
+}

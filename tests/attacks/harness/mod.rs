@@ -1,0 +1,51 @@
+//! What the attacks are made with.
+
+pub(crate) mod attack;
+pub(crate) mod census;
+pub(crate) mod child;
+pub(crate) mod elsewhere;
+pub(crate) mod proxy;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// A test's turn: until it is dropped no other test of this program runs.
+pub(crate) struct Turn {
+    begin: Instant,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        eprintln!("{name} took {:?}", self.begin.elapsed());
+    }
+}
+
+/// Waits until no other test is running.
+pub(crate) fn alone() -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Turn { begin: Instant::now(), _turn }
+}
+
+/// The name of a test as `--exact` takes it.
+pub(crate) fn name_of<T>(_test: T) -> &'static str {
+    let path = std::any::type_name::<T>();
+    path.split_once("::").expect("it is in a module of this crate").1
+}
+
+/// Whether the rounds that take minutes are wanted: `ci/attacks` asks for them.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("SINEW_TEST_LONG").is_some()
+}
+
+/// How often to do something: `short` times in every test run, `long` times in that of `ci/attacks`.
+pub(crate) fn times(short: usize, long: usize) -> usize {
+    if is_long() {
+        return long;
+    }
+    let short = u32::try_from(short).expect("a count of a test");
+    kit::rounds(short) as usize
+}

@@ -1,0 +1,365 @@
+//! Group C: peers and programs that are slow.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use kit::{Raw, SOON, SetOnDrop, Transport, arrived, conserved, eventually, frame, poll_once};
+use sinew::role;
+use sinew::{
+    Bus, DropReason, EndpointOptions, Options, Overflow, Pull, RecvError, Rep, Req, RequestError,
+    Runtime, SendError,
+};
+
+use crate::harness::attack::Attack;
+use crate::harness::census::{Census, sleeps};
+use crate::harness::{alone, times};
+
+/// Little in the kernel, so that a peer that does not read is noticed soon.
+fn little() -> EndpointOptions {
+    EndpointOptions::new().kernel_send_buffer(16 << 10)
+}
+
+/// A PUSH to a peer that never reads: it waits, and holds no more than its queue.
+#[test]
+fn c01_a_peer_that_never_reads() {
+    const QUEUE: usize = 1 << 20;
+    let options = Options::new().send_queue_bytes(QUEUE).linger(Duration::ZERO);
+    let attack = Attack::<role::Push>::over_transport(Transport::Tcp, options, &little());
+    let raw = attack.peer();
+    attack.socket.wait_for_peers(1, SOON).unwrap();
+    let body = vec![7; 10_000];
+    let mut sent = 0;
+    let refused = loop {
+        match attack.socket.send_timeout(&body, Duration::from_millis(300)) {
+            Ok(()) => sent += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, SendError::TimedOut { .. }), "{refused}");
+    drop(refused);
+    let cost = attack.cost();
+    assert!(cost <= QUEUE + (256 << 10), "{sent} messages cost {cost}");
+    attack.neighbour();
+    drop((raw, body));
+    attack.over();
+}
+
+/// Subscribers that stand still cost their queues, and of each body there is one copy for all.
+#[test]
+fn c02_c03_subscribers_that_stand_still() {
+    const PEERS: usize = 50;
+    const QUEUE: usize = 4;
+    let options = Options::new().send_queue(QUEUE).linger(Duration::ZERO);
+    let attack = Attack::<role::Pub>::over_transport(Transport::Tcp, options, &little());
+    let raws: Vec<Raw> = (0..PEERS).map(|_| attack.peer()).collect();
+    attack.socket.wait_for_peers(PEERS, SOON).unwrap();
+    let before = attack.stats();
+    let messages = times(500, 20_000);
+    for _ in 0..messages {
+        attack.socket.send(vec![7; 256 << 10]).unwrap();
+    }
+    attack.neighbour();
+    let stats = attack.stats();
+    let dropped = stats.drops(DropReason::SendQueueFull) - before.drops(DropReason::SendQueueFull);
+    // Each takes at most what its queue and the kernel hold.
+    assert!(dropped >= ((messages - QUEUE - 20) * PEERS) as u64, "{stats}");
+    // Each holds a few bodies, most of them the same: one being written, and those that came after.
+    let cost = attack.cost();
+    assert!(cost <= 16 << 20, "{cost} bytes for {PEERS} peers");
+    conserved(|| attack.stats());
+    drop(raws);
+    attack.over_with(PEERS << 8);
+}
+
+/// A SUB whose program never receives.
+#[test]
+fn c04_a_program_that_never_receives() {
+    const QUEUE: usize = 1 << 20;
+    let options = Options::new().sub_queue_bytes(QUEUE).prefer_new(true);
+    let attack = Attack::<role::Sub>::on(options);
+    attack.socket.subscribe("flood").unwrap();
+    let mut raw = attack.peer();
+    let messages = times(5_000, 1_000_000) as u64;
+    let before = attack.stats();
+    let one = frame(&[b"flood".to_vec(), vec![7; 10_000]].concat());
+    (0..messages).for_each(|_| raw.send(&one));
+    let dropped = || {
+        let stats = attack.stats();
+        stats.drops(DropReason::RecvQueueFull) - before.drops(DropReason::RecvQueueFull)
+    };
+    eventually("all have come", || dropped() + 150 >= messages);
+    let cost = attack.cost();
+    assert!(cost <= 4 << 20, "{cost}");
+    attack.socket.unsubscribe("flood").unwrap();
+    drop(raw);
+    attack.over();
+}
+
+/// A REP that never answers, and requests that each end on their own clock.
+#[test]
+fn c05_requests_without_answers() {
+    let attack = Attack::<role::Req>::on(Options::new());
+    let requests = times(2_000, 10_000);
+    let silent = attack.peer();
+    attack.socket.wait_for_peers(1, SOON).unwrap();
+    let mut waiting: Vec<_> =
+        (0..requests).map(|_| Box::pin(attack.socket.request_async("?"))).collect();
+    for request in &mut waiting {
+        assert!(poll_once(request).is_none());
+    }
+    let each = attack.cost() / requests;
+    assert!(each <= 2 << 10, "{each} bytes for each");
+    let soon = Duration::from_millis(20);
+    let over = attack.socket.request_timeout("?", soon).unwrap_err();
+    assert!(matches!(over, RequestError::TimedOut { .. }), "{over}");
+    drop((waiting, over, silent));
+    // The table of requests keeps its room.
+    attack.over_with(requests << 8);
+}
+
+/// A BUS of ten, one of which stands still.
+#[test]
+fn c07_a_bus_with_one_that_stands_still() {
+    let options = Options::new().send_queue(8).linger(Duration::ZERO);
+    let attack = Attack::<role::Bus>::over_transport(Transport::Tcp, options, &little());
+    let still = attack.peer();
+    let others: Vec<Bus> = (0..8).map(|_| Bus::new()).collect();
+    others.iter().for_each(|bus| drop(bus.connect_now(&attack.url).unwrap()));
+    attack.socket.wait_for_peers(9, SOON).unwrap();
+    for n in 0..times(200, 10_000) {
+        attack.socket.send(vec![n as u8; 50_000]).unwrap();
+        for bus in &others {
+            assert_eq!(bus.recv_timeout(SOON).unwrap()[0], n as u8);
+        }
+    }
+    let stalled = attack
+        .socket
+        .peers()
+        .into_iter()
+        .filter(|peer| peer.drops(DropReason::SendQueueFull) > 0)
+        .count();
+    assert_eq!(stalled, 1, "drops are counted for the one that stands still");
+    drop((still, others));
+    attack.over();
+}
+
+/// A thousand answers at once to a survey that stores 128: the others are counted, and none comes late.
+#[test]
+fn c08_answers_of_a_thousand_at_once() {
+    const PEERS: usize = 400;
+    let options = Options::new().survey_deadline(SOON).survey_storage(128);
+    let attack = Attack::<role::Surveyor>::on(options);
+    let mut raws: Vec<Raw> = (0..PEERS).map(|_| attack.peer()).collect();
+    attack.socket.wait_for_peers(PEERS, SOON).unwrap();
+    let first = attack.socket.survey("who?").unwrap();
+    let before = attack.stats();
+    for raw in &mut raws {
+        let question = raw.read_frame();
+        raw.send_frame(&[&question[..4], b"I"].concat());
+    }
+    let dropped = || {
+        let stats = attack.stats();
+        stats.drops(DropReason::RecvQueueFull) - before.drops(DropReason::RecvQueueFull)
+    };
+    eventually("all have come", || {
+        // A socket takes answers out of its pipes when it is entered.
+        let _ = attack.socket.context();
+        arrived(|| attack.stats(), PEERS as u64);
+        first.try_iter().count() as u64 + dropped() > 0
+    });
+    let second = attack.socket.survey("and now?").unwrap();
+    for raw in &mut raws {
+        raw.read_frame();
+    }
+    kit::timed_out(second.recv_timeout(Duration::from_millis(50)));
+    drop((first, second, raws));
+    attack.over_with(PEERS << 9);
+}
+
+/// A turn is bounded: a message of a polite peer is not behind all of a flooder's.
+#[test]
+fn c09_a_flooder_beside_a_polite_peer() {
+    let _turn = alone();
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let flooded = Pull::on(&runtime, Options::new()).unwrap();
+    let polite = Pull::on(&runtime, Options::new()).unwrap();
+    let (one, other) = (
+        flooded.bind("tcp://127.0.0.1:0").unwrap().url(),
+        polite.bind("tcp://127.0.0.1:0").unwrap().url(),
+    );
+    let turn = || runtime.turn(Some(Duration::from_millis(1))).unwrap();
+    let greet = |url: &str| {
+        let mut raw = Raw::connect(url);
+        raw.send(&kit::header(0x50));
+        while flooded.peers().len() + polite.peers().len() == 0 {
+            turn();
+        }
+        raw
+    };
+    let mut flooder = greet(&one);
+    let mut neighbour = greet(&other);
+    while polite.peers().is_empty() {
+        turn();
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = SetOnDrop(&over);
+        scope.spawn(|| {
+            let some = frame(&[7; 1000]).repeat(1000);
+            while !over.load(Ordering::Relaxed) {
+                // It waits in the kernel while the window is shut.
+                if flooder.try_send(&some).is_err() {
+                    return;
+                }
+            }
+        });
+        scope.spawn(|| while flooded.recv().is_ok() {});
+        for n in 0..20 {
+            neighbour.send_frame(b"ping");
+            let mut turns = 0;
+            while matches!(polite.try_recv(), Err(RecvError::WouldBlock)) {
+                turn();
+                turns += 1;
+                assert!(turns < 100_000, "message {n} waits behind the flood");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        flooded.close().unwrap();
+    });
+}
+
+/// A window that opens after the queue has filled: all of it comes, in order.
+#[test]
+fn c11_a_window_that_opens_late() {
+    let options = Options::new().send_queue(8_000).send_queue_bytes(64 << 20);
+    let attack = Attack::<role::Push>::over_transport(Transport::Tcp, options, &little());
+    let mut raw = attack.peer();
+    attack.socket.wait_for_peers(1, SOON).unwrap();
+    let messages = times(5_000, 8_000) as u32;
+    for n in 0..messages {
+        attack.socket.send(n.to_be_bytes().repeat(250)).unwrap();
+    }
+    assert!(attack.stats().send_queue > 0, "its window is shut");
+    for n in 0..messages {
+        assert_eq!(raw.read_frame(), n.to_be_bytes().repeat(250));
+    }
+    drop(raw);
+    attack.over();
+}
+
+/// Sends that give up, many times: nothing of them is left.
+#[test]
+fn c13_sends_that_time_out() {
+    let options = Options::new().send_queue(1).linger(Duration::ZERO);
+    let attack = Attack::<role::Push>::over_transport(Transport::Tcp, options, &little());
+    let raw = attack.peer();
+    attack.socket.wait_for_peers(1, SOON).unwrap();
+    let body = vec![7; 1 << 20];
+    while attack.socket.send_timeout(&body, Duration::from_millis(100)).is_ok() {}
+    let before = Census::now();
+    let short = Duration::from_micros(200);
+    for n in 0..times(3_000, 1_000_000) {
+        let refused = attack.socket.send_timeout("more", short).unwrap_err();
+        assert!(matches!(refused, SendError::TimedOut { .. }), "{n}: {refused}");
+        assert_eq!(refused.into_message(), "more");
+    }
+    before.is_back(0);
+    drop((raw, body));
+    attack.over();
+}
+
+/// While a program does not receive, its connection is left alone, and afterwards it is read on.
+#[test]
+fn c14_a_program_that_pauses() {
+    let attack = Attack::<role::Pull>::on(Options::new());
+    let mut raw = attack.peer();
+    let messages: usize = 20_000;
+    let flood = thread::spawn(move || {
+        let one = frame(&[7; 1000]);
+        (0..messages).for_each(|_| raw.send(&one));
+        raw
+    });
+    eventually("it is full", || attack.stats().recv_queue >= 1000);
+    let is_quiet = (0..20).any(|_| {
+        let before = sleeps();
+        // Nothing happens, and no event tells of that.
+        thread::sleep(Duration::from_millis(300));
+        sleeps() - before <= 3
+    });
+    assert!(is_quiet, "the I/O thread wakes again and again");
+    for _ in 0..messages {
+        attack.socket.recv_timeout(SOON).unwrap();
+    }
+    drop(flood.join().unwrap());
+    attack.over();
+}
+
+/// The loop of the README, and a client that asks for much and reads nothing.
+#[test]
+#[ignore = "waits for a place for every reply"]
+fn c06_a_client_that_does_not_read_its_replies() {
+    let attack = Attack::<role::Rep>::over_transport(
+        Transport::Tcp,
+        Options::new().linger(Duration::ZERO),
+        &little(),
+    );
+    let hostile = attack.peer();
+    let rep: Rep = attack.socket.clone();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Both end with this closure, so that the server ends too if it fails.
+        let mut hostile = hostile;
+        let _over = SetOnDrop(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let Ok(request) = rep.recv_timeout(Duration::from_millis(10)) else { continue };
+                let reply = match request.message().starts_with(b"much") {
+                    true => vec![7; 500_000].into(),
+                    false => request.message().clone(),
+                };
+                // No time limit, as in the README.
+                request.reply(reply).expect("the client has a place for its reply");
+            }
+        });
+        for n in 0..200_u32 {
+            // It is paced by its own requests, so it may be held up in the end.
+            hostile.send_frame(&[&(n | 0x8000_0000).to_be_bytes()[..], b"much"].concat());
+        }
+        let req = Req::new();
+        req.connect_now(&attack.url).unwrap();
+        let mut replies = HashMap::new();
+        for n in 0..100 {
+            let reply = req.request_timeout(format!("good {n}"), SOON).expect("it is served");
+            replies.insert(n, reply);
+        }
+        assert!(replies.iter().all(|(n, reply)| reply.to_text() == format!("good {n}")));
+    });
+    drop(rep);
+    attack.over();
+}
+
+/// What a PUB holds for a subscriber that it waits for is bounded as well.
+#[test]
+fn c15_peers_that_fill_their_queues() {
+    const PEERS: usize = 100;
+    const QUEUE: usize = 64 << 10;
+    let options = Options::new().recv_queue_bytes(QUEUE).overflow(Overflow::DropNewest);
+    let attack = Attack::<role::Bus>::on(options);
+    let raws: Vec<Raw> = (0..PEERS)
+        .map(|_| {
+            let mut raw = attack.peer();
+            raw.send(&frame(&[7; 10_000]).repeat(20));
+            raw
+        })
+        .collect();
+    // Each has at most its queue, what was read beyond it at once, and what a message is more.
+    let most = PEERS * (2 * QUEUE + (64 << 10));
+    eventually("each has filled its queue", || attack.stats().recv_queue >= 6 * PEERS as u64);
+    assert!(attack.cost() <= most, "{} bytes each", attack.cost() / PEERS);
+    while attack.socket.try_recv().is_ok() {}
+    drop(raws);
+    while attack.socket.recv_timeout(Duration::from_millis(50)).is_ok() {}
+    attack.over_with(PEERS << 8);
+}
