@@ -550,7 +550,7 @@ mod check {
             let payload = payload.as_ref();
             [&framing.prefix(payload.len()), payload].concat()
         };
-        payloads.iter().flat_map(frame).collect()
+        payloads.iter().map(frame).collect::<Vec<_>>().concat()
     }
 
     fn assert_paid(decoder: &Decoder) {
@@ -739,7 +739,9 @@ mod tests {
 
     #[test]
     fn a_body_ends_with_no_room_to_spare() {
-        for len in [1, 4095, 4096, 4097, 10_000, 100_000] {
+        // Miri takes minutes for the last two.
+        let lens = [1, 4095, 4096, 4097, 10_000, 100_000];
+        for len in lens.into_iter().filter(|&len| !cfg!(miri) || len < 10_000) {
             let mut decoder = Decoder::new(Length, DEFAULT);
             let stream = encode(Length, &[vec![7; len]]);
             for mut byte in stream[..stream.len() - 1].chunks(1) {
@@ -876,7 +878,7 @@ mod tests {
         #[test]
         fn frames_survive_any_reads(
             framing in framings(),
-            payloads in payloads(9000, 8),
+            payloads in payloads(if cfg!(miri) { 500 } else { 9000 }, 8),
             sizes in prop::collection::vec(1..6000_usize, 1..40),
         ) {
             let stream = encode(framing, &payloads);
