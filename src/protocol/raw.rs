@@ -176,7 +176,7 @@ pub(crate) type RawReq = RawRequester<Balance>;
 /// A raw SURVEYOR socket.
 pub(crate) type RawSurveyor = RawRequester<FanOut>;
 
-/// How a socket that asks distributes its questions.
+/// How a socket that asks distributes its questions. Default: a send never waits for room.
 pub(crate) trait Outlet: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;
@@ -187,17 +187,21 @@ pub(crate) trait Outlet: Send + 'static {
     fn add(&mut self, pipe: PipeId, io: &impl Port);
 
     /// The pipe has room again.
-    fn restore(&mut self, pipe: PipeId, io: &impl Port);
+    fn restore(&mut self, _pipe: PipeId, _io: &impl Port) {}
 
     fn remove(&mut self, pipe: PipeId, io: &mut impl Port);
 
     fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal>;
 
     /// Whether a send would not wait, as far as is known.
-    fn has_room(&self) -> bool;
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// Whether a send would not wait.
-    fn find_room(&mut self, io: &mut impl Port) -> bool;
+    fn find_room(&mut self, _io: &mut impl Port) -> bool {
+        true
+    }
 }
 
 /// To one peer, balanced over all; waits until one has room.
@@ -242,22 +246,12 @@ impl Outlet for FanOut {
         self.add(pipe);
     }
 
-    fn restore(&mut self, _pipe: PipeId, _io: &impl Port) {}
-
     fn remove(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.remove(pipe, io);
     }
 
     fn send(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), SendRefusal> {
         self.send(header, body, io)
-    }
-
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    fn find_room(&mut self, _io: &mut impl Port) -> bool {
-        true
     }
 }
 
