@@ -258,6 +258,14 @@ impl Scene {
         Self { faulty, runtime, left, right }
     }
 
+    /// One whose fault has begun, and the address at which the left socket listens.
+    fn with(fault: Fault) -> (Self, String) {
+        let scene = Self::new(fault);
+        let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
+        scene.turn(true);
+        (scene, url)
+    }
+
     fn turn(&self, on: bool) {
         self.faulty.is_on.store(on, Ordering::SeqCst);
     }
@@ -335,9 +343,7 @@ fn a_panic_on_the_way_to_a_connection_fails_the_attempt() {
         Fault::WriteInterrupted,
         Fault::ErrorPanics,
     ] {
-        let scene = Scene::new(fault);
-        let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
-        scene.turn(true);
+        let (scene, url) = Scene::with(fault);
         match scene.right.connect_now(&url) {
             Err(ConnectError::Failed {
                 source:
@@ -356,9 +362,7 @@ fn a_panic_on_the_way_to_a_connection_fails_the_attempt() {
 /// C469.
 #[test]
 fn an_attempt_that_never_stands_is_over_in_time() {
-    let scene = Scene::new(Fault::NeverStands);
-    let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
-    scene.turn(true);
+    let (scene, url) = Scene::with(Fault::NeverStands);
     let limit = Duration::from_millis(50);
     let brief = often().connect_timeout(limit);
     match scene.right.connect_now_with(&url, &brief) {
@@ -379,9 +383,7 @@ fn an_attempt_that_never_stands_is_over_in_time() {
 /// C470.
 #[test]
 fn an_address_that_does_not_answer_is_asked_again_in_the_same_attempt() {
-    let scene = Scene::new(Fault::FirstNeverStands);
-    let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
-    scene.turn(true);
+    let (scene, url) = Scene::with(Fault::FirstNeverStands);
     let forever = EndpointOptions::new().connect_timeout(None);
     let endpoint = scene.right.connect_now_with(&url, &forever).expect("the second answers");
     assert_eq!(endpoint.status().attempts, 1);
@@ -392,9 +394,7 @@ fn an_address_that_does_not_answer_is_asked_again_in_the_same_attempt() {
 #[test]
 fn closing_in_the_middle_of_an_attempt_leaves_no_stream() {
     for close_socket in [false, true] {
-        let scene = Scene::new(Fault::NeverStands);
-        let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
-        scene.turn(true);
+        let (scene, url) = Scene::with(Fault::NeverStands);
         let before = scene.faulty.living();
         let endpoint = scene.right.connect(&url).unwrap();
         eventually("two are on the way, and two accepted", || scene.faulty.living() >= before + 4);
@@ -409,9 +409,7 @@ fn closing_in_the_middle_of_an_attempt_leaves_no_stream() {
 
 #[test]
 fn a_listener_that_panics_tries_again() {
-    let scene = Scene::new(Fault::AcceptPanics);
-    let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
-    scene.turn(true);
+    let (scene, url) = Scene::with(Fault::AcceptPanics);
     scene.right.connect_with(&url, &often()).unwrap();
     eventually("it has panicked", || scene.left.stats().accept_errors > 0);
     scene.others_are_served();
@@ -422,10 +420,8 @@ fn a_listener_that_panics_tries_again() {
 #[test]
 fn a_panic_at_the_end_of_a_connection_makes_no_difference() {
     for fault in [Fault::PeerPanics, Fault::ShutdownPanics, Fault::DropPanics] {
-        let scene = Scene::new(fault);
-        scene.turn(true);
+        let (scene, url) = Scene::with(fault);
         let events = scene.left.events();
-        let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
         scene.right.connect_with(&url, &often()).unwrap();
         attached(&events);
         scene.talk();
@@ -447,9 +443,7 @@ fn a_panic_at_the_end_of_a_connection_makes_no_difference() {
 #[test]
 fn odd_streams_are_served_all_the_same() {
     for fault in [Fault::None, Fault::SmallBites, Fault::Interruptions] {
-        let scene = Scene::new(fault);
-        scene.turn(true);
-        let url = scene.left.bind("faulty://127.0.0.1:0").unwrap().url();
+        let (scene, url) = Scene::with(fault);
         scene.right.connect_with(&url, &often()).unwrap();
         for size in [0, 1, 100, 10_000] {
             let message = vec![b'x'; size];
