@@ -1,8 +1,8 @@
 //! Parkers: where threads sleep, and how long it takes to wake them.
 //!
 //! Owns the place where a thread parks, one for each thread, and the time at which the thread was called. To
-//! measure a wake-up costs little: the caller reads the clock only if it finds the thread parked, and the thread
-//! only if it was called while parked. Both make a system call then in any case.
+//! measure a wake-up costs little: the caller reads the clock only if it finds the thread parked, and the
+//! thread only if it was called while parked. Both make a system call then in any case.
 
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
@@ -73,8 +73,8 @@ impl Parker {
         self.thread.id()
     }
 
-    /// Sleeps until called, for `most` at most. Does not sleep if it was called before. Only the thread that owns
-    /// the parker may call this.
+    /// Sleeps until called, for `most` at most. Does not sleep if it was called before. Only the thread that
+    /// owns the parker may call this.
     pub(crate) fn park(&self, most: Option<Duration>) {
         self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
@@ -86,8 +86,8 @@ impl Parker {
         self.called.learn();
     }
 
-    /// As [`park`](Self::park), in a thread whose timers are sharp. If the time runs out, measures by how much the
-    /// sleep was late: a wake-up takes as long.
+    /// As [`park`](Self::park), in a thread whose timers are sharp. If the time runs out, measures by how much
+    /// the sleep was late: a wake-up takes as long.
     pub(crate) fn nap(&self, most: Duration) {
         let begin = Instant::now();
         self.park(Some(most));

@@ -1,10 +1,10 @@
 //! Spinning: checking again for a moment before going to sleep.
 //!
-//! A wake-up takes from 3 to 50 us, depending on the machine and on what its cores are doing; a thread that spins
-//! gets its answer without one. But spinning does harm if the thread that is to answer needs our core, and it
-//! wastes the core if no answer comes. Owns three decisions: whether spinning pays (`account.rs`), how long a
-//! wake-up takes in this process (threads that sleep measure it), and how many threads may spin at once: at most
-//! half as many as there are processors, and none if there is only one.
+//! A wake-up takes from 3 to 50 us, depending on the machine and on what its cores are doing; a thread that
+//! spins gets its answer without one. But spinning does harm if the thread that is to answer needs our core,
+//! and it wastes the core if no answer comes. Owns three decisions: whether spinning pays (`account.rs`), how
+//! long a wake-up takes in this process (threads that sleep measure it), and how many threads may spin at once:
+//! at most half as many as there are processors, and none if there is only one.
 
 mod account;
 
@@ -19,7 +19,8 @@ use crate::sys::PerProcess;
 
 /// Look this many times between two readings of the clock, if a look is no system call.
 const LOOKS: usize = 16;
-/// Spin for this long while other threads have all the permits: one of them may be about to give its permit back.
+/// Spin for this long while other threads have all the permits: one of them may be about to give its permit
+/// back.
 const GRACE: Duration = Duration::from_micros(2);
 
 /// Decides when the waits of one socket, or of one event loop, spin before they sleep.
@@ -108,9 +109,9 @@ impl Wait<'_> {
         false
     }
 
-    /// Calls `look` until it returns `true`, at most until the time given, and books the outcome. Returns `None`,
-    /// and books nothing, if the first look finds something, since a thread that sleeps looks once as well; or if
-    /// other threads have all the permits.
+    /// Calls `look` until it returns `true`, at most until the time given, and books the outcome. Returns
+    /// `None`, and books nothing, if the first look finds something, since a thread that sleeps looks once as
+    /// well; or if other threads have all the permits.
     pub(crate) fn spin(
         &self,
         until: Option<Instant>,

@@ -122,8 +122,9 @@ impl<R: Receives, S> Socket<R, S, CanRecv<R::Item>> {
 
 /// Compiles the whole receive of a role in this crate, together with the rings.
 ///
-/// `roles!` implements it for each role with the same line, [`take`]. A generic function would be compiled in the crate that
-/// calls it, where none of its callees can be inlined, and where the message would be moved once more.
+/// `roles!` implements it for each role with the same line, [`take`]. A generic function would be compiled in
+/// the crate that calls it, where none of its callees can be inlined, and where the message would be moved once
+/// more.
 pub(crate) trait Takes<T>: Engine {
     fn take(core: &Handle<Self::Protocol>, patience: Patience) -> Result<T, RecvError>;
 }

@@ -226,9 +226,10 @@ pub enum Bus {}
 #[derive(Debug)]
 pub struct Raw<R>(PhantomData<R>);
 
-/// Says of each role which name and which protocol its sockets have ([`Engine`]), and what they can do: [`Role`],
-/// [`Sends`] and [`Receives`] where they have the calls, [`Converses`] where they have contexts, [`Asks`] and
-/// [`Answers`] by what these contexts do, and [`Forwards`] where a device takes them, with its other socket.
+/// Says of each role which name and which protocol its sockets have ([`Engine`]), and what they can do:
+/// [`Role`], [`Sends`] and [`Receives`] where they have the calls, [`Converses`] where they have contexts,
+/// [`Asks`] and [`Answers`] by what these contexts do, and [`Forwards`] where a device takes them, with its
+/// other socket.
 ///
 /// A macro, since [`Gives`], [`Takes`], [`TakesIn`] and [`AnswersAsked`] must be implemented for each role by
 /// itself.

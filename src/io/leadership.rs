@@ -207,8 +207,8 @@ impl Leadership {
     }
 
     /// Spins until there is `news`, at most until the time given. Leads meanwhile if the thread is alone and
-    /// nobody else leads. A thread that spins is not counted as a waiter: nobody need lead for it, since it does
-    /// so itself.
+    /// nobody else leads. A thread that spins is not counted as a waiter: nobody need lead for it, since it
+    /// does so itself.
     pub(crate) fn spin(
         &self,
         wait: &Wait<'_>,
@@ -520,8 +520,8 @@ fn current() -> ThreadId {
     thread::current().id()
 }
 
-/// Logs the error and pauses, so that the loop does not burn a core. Only a bug or a machine out of memory leads
-/// here.
+/// Logs the error and pauses, so that the loop does not burn a core. Only a bug or a machine out of memory
+/// leads here.
 fn cannot_poll(error: &io::Error) {
     crate::contain::log(|| log::error!("the event loop cannot poll: {error}"));
     thread::sleep(Duration::from_millis(10));

@@ -1,8 +1,8 @@
 //! The mailbox: how other threads reach the driver.
 //!
 //! Owns the commands that were posted and not taken yet, and the two ways to wake somebody for them: to end the
-//! poll of the leader, or, while nobody leads, to unpark the I/O thread. The state in `leadership` decides who is
-//! woken, if anybody. May be called from any thread. Outlives the driver: a command that is posted later is
+//! poll of the leader, or, while nobody leads, to unpark the I/O thread. The state in `leadership` decides who
+//! is woken, if anybody. May be called from any thread. Outlives the driver: a command that is posted later is
 //! dropped. The driver knows what a [`Command`] means.
 
 use std::fmt;
@@ -195,8 +195,8 @@ impl Mailbox {
         }
     }
 
-    /// Announces that the leader is about to poll. Returns `false` if it must not wait: there is a command, or it
-    /// is not `idle`.
+    /// Announces that the leader is about to poll. Returns `false` if it must not wait: there is a command, or
+    /// it is not `idle`.
     pub(super) fn prepare_to_poll(&self, idle: impl FnOnce() -> bool) -> bool {
         self.called.forget();
         self.state.about_to_poll();

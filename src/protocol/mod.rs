@@ -311,8 +311,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// A pipe that was full has room, or one that was not drained is. May be called when neither is so.
     fn writable(&mut self, _pipe: PipeId, _now: Instant, _io: &mut impl Port) {}
 
-    /// Sends `body`, or says why not, in which case nothing has changed. A protocol that keeps the body takes it,
-    /// and leaves an empty one; after a success nobody needs it. Default: refuses, for a protocol that never sends.
+    /// Sends `body`, or says why not, in which case nothing has changed. A protocol that keeps the body takes
+    /// it, and leaves an empty one; after a success nobody needs it. Default: refuses, for a protocol that
+    /// never sends.
     fn send(
         &mut self,
         _to: &Self::To,

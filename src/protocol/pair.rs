@@ -1,7 +1,7 @@
 //! PAIR: one peer, both ways.
 //!
-//! The whole protocol is that there is at most one pipe: [`Exclusive`]. Version 0 has no header; version 1 has a
-//! hop count, see `pair1.rs`.
+//! The whole protocol is that there is at most one pipe: [`Exclusive`]. Version 0 has no header; version 1 has
+//! a hop count, see `pair1.rs`.
 
 use std::marker::PhantomData;
 use std::time::Instant;

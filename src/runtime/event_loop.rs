@@ -20,8 +20,8 @@ use crate::sys::Origin;
 ///
 /// Made by [`Runtime::event_loop`]. This is the fastest way for a program that uses all its sockets in tasks: a
 /// message goes from the connection to its task without a switch of threads, and the thread that runs a task
-/// writes what the task sends. With an I/O thread, each message may cost a switch, and a system call to wake the
-/// thread.
+/// writes what the task sends. With an I/O thread, each message may cost a switch, and a system call to wake
+/// the thread.
 ///
 /// The executor watches the descriptor (an epoll or a kqueue), and [`drive`](Self::drive) makes the turns. With
 /// smol, or anything else that has the `Async` of `async-io`:
@@ -103,24 +103,24 @@ impl Runtime {
 impl EventLoop {
     /// Turns the loop whenever something is due, until the runtime has ended.
     ///
-    /// `readable` polls whether the descriptor has become readable since the last time it was. With any executor
-    /// that takes a line: `poll_readable` of async-io, or `poll_read_ready` of tokio and then `clear_ready`. A
-    /// wrong yes is harmless, and costs a system call. If the answer is no, it must arrange for the task to be
-    /// woken, as any future must.
+    /// `readable` polls whether the descriptor has become readable since the last time it was. With any
+    /// executor that takes a line: `poll_readable` of async-io, or `poll_read_ready` of tokio and then
+    /// `clear_ready`. A wrong yes is harmless, and costs a system call. If the answer is no, it must arrange
+    /// for the task to be woken, as any future must.
     ///
-    /// A turn never waits. Another task that posts work for the loop wakes this task through its `Waker`, without
-    /// writing to a descriptor. When nothing is due, the task sleeps. Timers, such as those of reconnecting and of
-    /// surveys, have a descriptor beside those of the connections (a timerfd); on systems other than Linux and
-    /// Android, a thread sleeps until the next timer is due.
+    /// A turn never waits. Another task that posts work for the loop wakes this task through its `Waker`,
+    /// without writing to a descriptor. When nothing is due, the task sleeps. Timers, such as those of
+    /// reconnecting and of surveys, have a descriptor beside those of the connections (a timerfd); on systems
+    /// other than Linux and Android, a thread sleeps until the next timer is due.
     ///
-    /// While nobody polls the future, nothing happens: no connection is made or read, no deadline passes, and what
-    /// a closed socket has not written stays unwritten. Dropping the future loses nothing: make another one, on
-    /// this or another executor. Only one future at a time turns the loop.
+    /// While nobody polls the future, nothing happens: no connection is made or read, no deadline passes, and
+    /// what a closed socket has not written stays unwritten. Dropping the future loses nothing: make another
+    /// one, on this or another executor. Only one future at a time turns the loop.
     ///
     /// A thread that waits in a blocking call of one of the runtime's sockets turns the loop as well, as does
     /// [`Runtime::turn`], and calls the task when it leaves. So a call that blocks in a task does not wait for
-    /// ever, although it holds up the executor. While it waits, all other tasks have to write to a descriptor to
-    /// wake it: a program that mixes both should use a runtime for each.
+    /// ever, although it holds up the executor. While it waits, all other tasks have to write to a descriptor
+    /// to wake it: a program that mixes both should use a runtime for each.
     ///
     /// The `admit` callback runs in this future, and must not take long.
     ///

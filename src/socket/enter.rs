@@ -65,8 +65,8 @@ impl<P: Protocol> Core<P> {
         result
     }
 
-    /// The short way in and out, for an attempt that concerns only the caller: the bell has announced nothing, no
-    /// timer may be due, and nobody waits or watches.
+    /// The short way in and out, for an attempt that concerns only the caller: the bell has announced nothing,
+    /// no timer may be due, and nobody waits or watches.
     ///
     /// Returns `None` in place of a refusal if the caller must go the long way, where the attempt may be made
     /// again.
@@ -125,7 +125,8 @@ impl<P: Protocol> Core<P> {
         effects.perform(self);
     }
 
-    /// Closes the socket: ends its calls, endpoints and pipes. First writes what the kernel takes within a moment.
+    /// Closes the socket: ends its calls, endpoints and pipes. First writes what the kernel takes within a
+    /// moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         self.enter(|entry| entry.close())?;
         crate::contain::log(|| log::debug!("{}: closed", self.name));

@@ -61,8 +61,8 @@ impl SocketPort<'_> {
         self.pipes.usable().count()
     }
 
-    /// Takes the next message out of a ring that was empty a moment ago, or arms the ring, so that the next push
-    /// rings the bell.
+    /// Takes the next message out of a ring that was empty a moment ago, or arms the ring, so that the next
+    /// push rings the bell.
     #[cold]
     fn pop_or_arm(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;

@@ -1,5 +1,5 @@
-//! What the tests of the workspace share: addresses, raw peers, waiting for what must happen, a census of what a
-//! process holds.
+//! What the tests of the workspace share: addresses, raw peers, waiting for what must happen, a census of what
+//! a process holds.
 //!
 //! A package, so that it is compiled once and not into each test program.
 
@@ -115,7 +115,8 @@ pub fn free_tcp_url() -> String {
     format!("tcp://{address}")
 }
 
-/// A port of 127.0.0.1 that no other program and no other test has. On Linux it stays so while this process runs.
+/// A port of 127.0.0.1 that no other program and no other test has. On Linux it stays so while this process
+/// runs.
 ///
 /// For programs that are given only a port. Others bind to port 0, or to a [`free_tcp_url`].
 pub fn free_port() -> u16 {
