@@ -99,13 +99,6 @@ struct InboxState {
     closed: bool,
 }
 
-/// Why there is no event.
-enum Silence {
-    Closed,
-    Forked,
-    TimedOut,
-}
-
 impl Events {
     /// The events of a socket that this process has inherited by a fork: none.
     pub(super) fn in_child(socket: &str, origin: Origin) -> Self {
@@ -119,7 +112,7 @@ impl Events {
     ///
     /// `Closed` when the socket is closed and everything has been read.
     pub fn recv(&self) -> Result<PipeEvent, RecvError> {
-        self.recv_until(None).map_err(|silence| self.error(silence, Duration::MAX))
+        self.recv_until(None, || self.timed_out(Duration::MAX))
     }
 
     /// Waits for the next event, up to `timeout`. Zero: checks once; `Duration::MAX`: forever.
@@ -128,8 +121,7 @@ impl Events {
     ///
     /// `TimedOut`, or `Closed` when the socket is closed and everything has been read.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<PipeEvent, RecvError> {
-        self.recv_until(Instant::now().checked_add(timeout))
-            .map_err(|silence| self.error(silence, timeout))
+        self.recv_until(Instant::now().checked_add(timeout), || self.timed_out(timeout))
     }
 
     /// Returns the next event if there is one now.
@@ -138,11 +130,7 @@ impl Events {
     ///
     /// `WouldBlock`, or `Closed` when the socket is closed and everything has been read.
     pub fn try_recv(&self) -> Result<PipeEvent, RecvError> {
-        self.recv_until(Some(Instant::now())).map_err(|silence| match silence {
-            Silence::Closed => RecvError::Closed,
-            Silence::Forked => RecvError::Forked,
-            Silence::TimedOut => RecvError::WouldBlock,
-        })
+        self.recv_until(Some(Instant::now()), || RecvError::WouldBlock)
     }
 
     /// The number of events that were lost because 1024 were unread.
@@ -150,17 +138,18 @@ impl Events {
         if self.origin.is_ancestral() { 0 } else { self.inbox.state.lock().missed }
     }
 
-    fn error(&self, silence: Silence, waited: Duration) -> RecvError {
-        match silence {
-            Silence::Closed => RecvError::Closed,
-            Silence::Forked => RecvError::Forked,
-            Silence::TimedOut => RecvError::TimedOut(Situation::of_events(&self.socket, waited)),
-        }
+    fn timed_out(&self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(Situation::of_events(&self.socket, waited))
     }
 
-    fn recv_until(&self, until: Option<Instant>) -> Result<PipeEvent, Silence> {
+    /// Waits for the next event, at most until the time given; after that fails as `late` says.
+    fn recv_until(
+        &self,
+        until: Option<Instant>,
+        late: impl FnOnce() -> RecvError,
+    ) -> Result<PipeEvent, RecvError> {
         if self.origin.is_ancestral() {
-            return Err(Silence::Forked);
+            return Err(RecvError::Forked);
         }
         let mut state = self.inbox.state.lock();
         loop {
@@ -168,12 +157,12 @@ impl Events {
                 return Ok(event);
             }
             if state.closed {
-                return Err(Silence::Closed);
+                return Err(RecvError::Closed);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let arrival = &self.inbox.arrival;
             state = match left {
-                Some(Duration::ZERO) => return Err(Silence::TimedOut),
+                Some(Duration::ZERO) => return Err(late()),
                 Some(left) => arrival.wait_timeout(state, left).0,
                 None => arrival.wait(state),
             };
