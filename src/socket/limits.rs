@@ -11,8 +11,8 @@ use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 /// How long calls wait and how long a message may be. Follows the socket's options.
 #[derive(Debug)]
 pub(super) struct Limits {
-    send_timeout: Timeout,
-    recv_timeout: Timeout,
+    pub(super) send_timeout: Timeout,
+    pub(super) recv_timeout: Timeout,
     /// In bytes; `usize::MAX`: no limit.
     max_send_size: AtomicUsize,
     /// Shared with the endpoints that have no limit of their own.
@@ -79,16 +79,6 @@ impl Limits {
     }
 
     #[inline]
-    pub(super) fn send_timeout(&self) -> Option<Duration> {
-        self.send_timeout.get()
-    }
-
-    #[inline]
-    pub(super) fn recv_timeout(&self) -> Option<Duration> {
-        self.recv_timeout.get()
-    }
-
-    #[inline]
     pub(super) fn max_send_size(&self) -> usize {
         self.max_send_size.load(Ordering::Relaxed)
     }
@@ -104,8 +94,8 @@ mod tests {
             for size in [None, Some(0), Some(7)] {
                 let options = Options::new().send_timeout(time).max_send_size(size);
                 let limits = Limits::new(&options.recv_timeout(time.map(|time| time * 2)));
-                assert_eq!(limits.send_timeout(), time);
-                assert_eq!(limits.recv_timeout(), time.map(|time| time * 2));
+                assert_eq!(limits.send_timeout.get(), time);
+                assert_eq!(limits.recv_timeout.get(), time.map(|time| time * 2));
                 assert_eq!(limits.max_send_size(), size.unwrap_or(usize::MAX));
             }
         }
@@ -128,6 +118,6 @@ mod tests {
     #[test]
     fn a_timeout_beyond_all_measure_is_none() {
         let limits = Limits::new(&Options::new().send_timeout(Duration::MAX));
-        assert_eq!(limits.send_timeout(), None);
+        assert_eq!(limits.send_timeout.get(), None);
     }
 }

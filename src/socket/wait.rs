@@ -152,8 +152,8 @@ impl<P: Protocol> Core<P> {
         let timeout = match (patience, interest) {
             (Patience::None, _) => return Err(Failure::WouldBlock),
             (Patience::For(timeout), _) => timeout,
-            (Patience::AsSet, Interest::Send(_)) => self.limits.send_timeout(),
-            (Patience::AsSet, _) => self.limits.recv_timeout(),
+            (Patience::AsSet, Interest::Send(_)) => self.limits.send_timeout.get(),
+            (Patience::AsSet, _) => self.limits.recv_timeout.get(),
         };
         let mut wait = self.spin.begin();
         // A timeout beyond the end of time is none.
