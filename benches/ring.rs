@@ -17,7 +17,7 @@ const BATCH: u64 = 16;
 fn one_thread(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring/push and pop");
     for len in LENGTHS {
-        let (body, (mut queue, out)) = (Bytes::from(vec![7; len]), Ring::open());
+        let (body, (mut queue, mut out)) = (Bytes::from(vec![7; len]), Ring::open());
         group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
             bencher.iter(|| {
                 queue.push(&body);
@@ -48,7 +48,7 @@ fn bytewise(criterion: &mut Criterion) {
 
 /// The time in which `count` messages pass from thread to thread.
 fn pass(body: &Bytes, count: u64) -> Duration {
-    let (mut queue, out) = Ring::open();
+    let (mut queue, mut out) = Ring::open();
     let start = Instant::now();
     thread::scope(|scope| {
         scope.spawn(move || {

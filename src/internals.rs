@@ -8,8 +8,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use crate::protocol::Topics;
-use crate::ring::{self, Bounds, Encoder, Producer};
-use crate::sync::Arc;
+use crate::ring::{self, Bounds, Encoder, Inbox, Producer};
 use crate::wire::{Decoder, Framing, Piece};
 
 /// Large enough for a batch, small enough for a producer alone to reach.
@@ -22,13 +21,13 @@ pub struct Ring(Producer);
 
 /// The consumer's end of a ring.
 #[derive(Debug)]
-pub struct RingOut(Arc<ring::Ring>);
+pub struct RingOut(Inbox);
 
 impl Ring {
     /// Both ends of an empty ring.
     pub fn open() -> (Self, RingOut) {
         let (producer, ring) = ring::new(Framing::Length, BOUNDS);
-        (Self(producer), RingOut(ring))
+        (Self(producer), RingOut(Inbox::new(ring)))
     }
 
     /// Push a message. Returns whether there was room.
@@ -39,8 +38,8 @@ impl Ring {
 
 impl RingOut {
     /// Pop the next message.
-    pub fn pop(&self) -> Option<Bytes> {
-        Some(self.0.consumer().pop()?.0.into_body().into_bytes())
+    pub fn pop(&mut self) -> Option<Bytes> {
+        Some(self.0.pop()?.0.into_body().into_bytes())
     }
 
     /// Consume the bytes of one write. Returns how many messages left.

@@ -2,9 +2,9 @@
 //!
 //! A ring carries bytes as they are on the wire, not messages: the [`Producer`] frames each message into a
 //! block, and the [`Consumer`] reads published ranges of blocks, either byte by byte for the kernel
-//! ([`Consumer::slices`], [`Consumer::consume`]) or frame by frame for a socket ([`Consumer::pop`], or
-//! [`Consumer::pop_if`] to inspect a message before anything is copied). Large bodies are queued by reference
-//! instead of copied, and so are messages that an [`Encoder`] has framed once for many rings.
+//! ([`Consumer::slices`], [`Consumer::consume`]) or frame by frame for a socket, which has an [`Inbox`] for that
+//! ([`Inbox::pop`], or [`Inbox::pop_if`] to inspect a message before anything is copied). Large bodies are queued
+//! by reference instead of copied, and so are messages that an [`Encoder`] has framed once for many rings.
 //!
 //! Owns the queued bytes, their number, and two sleep-and-wake hand-shakes: that of the consumer that has
 //! found nothing ([`Consumer::arm`], answered by [`Wake`]) and that of the producer that has found no room,
@@ -28,7 +28,7 @@
 //!
 //! This file has the parts with `unsafe` in them: [`Block`]s, the list of [`Node`]s from both ends
 //! ([`Inlet`], [`Outlet`]), and the flag on the half. On top of them, without: `producer`,
-//! `consumer`, `encoder`.
+//! `consumer`, `inbox`, `encoder`.
 
 #![allow(unsafe_code)]
 
@@ -38,7 +38,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::body::{self, Body};
 use crate::sync::{
@@ -51,6 +51,8 @@ use crate::wire::frame::{Framing, widen};
 mod consumer;
 #[deny(unsafe_code)]
 mod encoder;
+#[deny(unsafe_code)]
+mod inbox;
 #[cfg(all(test, loom))]
 #[deny(unsafe_code)]
 mod loom;
@@ -68,6 +70,7 @@ use consumer::Half;
 #[cfg(any(test, sinew_internals))]
 pub(crate) use encoder::Encoder;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
+pub(crate) use inbox::Inbox;
 pub(crate) use producer::{Producer, new, unused};
 
 /// Queue bodies of this length or more by reference. A copy goes to memory that has left the processor's cache:
@@ -89,8 +92,8 @@ const LARGEST_BLOCK: usize = if cfg!(loom) { FIRST_BLOCK } else { 64 * 1024 };
 /// Bodies below this length are copied out of their block when popped: cheaper than sharing it.
 const COPY_OUT: usize = 4 * 1024;
 /// Copy a body out if it is a smaller part of its block than one in this many, since a slice keeps the whole
-/// block alive. The same holds for the copy that small bodies share.
-const LEAST_PART: usize = 16;
+/// block alive. The same holds for the copy that small bodies share: in a model two of them do.
+const LEAST_PART: usize = if cfg!(loom) { 2 * 9 } else { 16 };
 /// Copy out at most this many bytes of small messages at once.
 const RUN: usize = COPY_OUT;
 
@@ -169,7 +172,7 @@ pub(crate) struct Ring {
 struct Tail {
     /// The published position, and the flags below it.
     word: AtomicU64,
-    /// The messages ever pushed, including one being pushed. Stored before `word`.
+    /// The messages ever pushed, including one being pushed, without those evicted. Stored before `word`.
     messages: AtomicU64,
     /// Their length in bytes. Stored before `word`.
     bytes: AtomicU64,
@@ -184,10 +187,10 @@ struct Tail {
     _apart: [u64; 8],
 }
 
-/// What the holder of the half stores, and the producer loads when the ring seems full.
+/// What the consumer stores, and the producer loads when the ring seems full.
 #[repr(align(64))]
 struct Head {
-    /// The messages that ever left. Only the holder of the half stores here.
+    /// The messages that ever left. Only the holder of the half stores here, or the inbox that has a run.
     messages: AtomicU64,
     /// Their length in bytes. Stored before `messages` and loaded after.
     bytes: AtomicU64,
@@ -357,7 +360,7 @@ impl Head {
         self.orders.load(Ordering::Relaxed) != 0
     }
 
-    /// Counts what has left. Only for the holder of the half, since nobody else stores here.
+    /// Counts what has left. Only for who may store here.
     #[inline]
     fn depart(&self, messages: u64, bytes: u64) {
         let bytes = self.bytes.load(Ordering::Relaxed) + bytes;
@@ -774,6 +777,13 @@ impl Inlet {
         }
     }
 
+    /// Counts messages as never pushed that the producer has evicted.
+    fn forget(&self, evicted: Taken) {
+        let Tail { messages, bytes, .. } = &self.ring.tail;
+        messages.store(messages.load(Ordering::Relaxed) - evicted.messages, Ordering::Relaxed);
+        bytes.store(bytes.load(Ordering::Relaxed) - evicted.bytes, Ordering::Relaxed);
+    }
+
     /// Takes back what was written since `mark` and not published; `pushed` is the count before that.
     fn cut(&mut self, mark: Mark, pushed: Queued) {
         self.position = mark.position;
@@ -872,7 +882,7 @@ impl Inlet {
         } else {
             outlet.node
         };
-        (outlet.node, outlet.at, outlet.run) = (ptr::null_mut(), ptr::null(), None);
+        (outlet.node, outlet.at) = (ptr::null_mut(), ptr::null());
         ring.tail.first.store(ptr::null_mut(), Ordering::Relaxed);
         self.node = ptr::null_mut();
         self.seal();
@@ -901,21 +911,12 @@ struct Outlet {
     limit: u64,
     /// The published position when last read.
     known: u64,
-    /// While the bytes up to `limit` are read from a copy.
-    run: Option<Box<Run>>,
-}
-
-/// The copy of whole frames, from which their bodies are cut without another. It ends at the limit.
-struct Run {
-    bytes: Bytes,
-    /// Where the first byte behind the frames is, in the node.
-    behind: *const u8,
 }
 
 impl Default for Outlet {
     fn default() -> Self {
         let (node, at) = (ptr::null_mut(), ptr::null());
-        Self { node, at, position: 0, limit: 0, known: 0, run: None }
+        Self { node, at, position: 0, limit: 0, known: 0 }
     }
 }
 
@@ -931,32 +932,6 @@ impl Outlet {
     fn step(&mut self, n: usize) {
         self.at = self.at.wrapping_add(n);
         self.position += widen(n);
-    }
-
-    /// Goes on in the node, if what was copied of it is consumed.
-    #[inline]
-    fn end_run(&mut self) {
-        if let Some(run) = self.run.take() {
-            self.at = run.behind;
-        }
-    }
-
-    /// Takes off `skip` bytes and `len` more of the run; yields the latter.
-    #[inline]
-    fn cut_run(&mut self, skip: usize, len: usize) -> Option<Bytes> {
-        let left = self.contiguous();
-        let run = self.run.as_mut()?;
-        let start = run.bytes.len() - left + skip;
-        let body = if skip + len < left {
-            run.bytes.slice(start..start + len)
-        } else {
-            // The last takes over the run's own reference.
-            let mut last = std::mem::take(&mut run.bytes);
-            last.advance(start);
-            last
-        };
-        self.step(skip + len);
-        Some(body)
     }
 }
 
@@ -1006,7 +981,6 @@ impl<'r> Held<'r> {
     fn refill_empty(&mut self) -> bool {
         let ring = self.ring;
         let outlet = &mut self.half().outlet;
-        outlet.end_run();
         if outlet.position == outlet.known {
             outlet.known = ring.position();
         }
@@ -1047,8 +1021,7 @@ impl<'r> Held<'r> {
         let outlet = &self.peek().outlet;
         match outlet.contiguous() {
             0 => &[],
-            // SAFETY: what is below the limit is published and not consumed; the node keeps it alive, or
-            // the run does.
+            // SAFETY: what is below the limit is published and not consumed; the node keeps it alive.
             len => unsafe { self.bytes(outlet.node, outlet.at, len) },
         }
     }
@@ -1078,12 +1051,6 @@ impl<'r> Held<'r> {
         let known = outlet.known;
         let (mut node, mut at, mut position) = (outlet.node, outlet.at, outlet.position);
         let mut listed = 0;
-        if let Some(run) = &outlet.run
-            && let Some(first) = out.first_mut()
-        {
-            *first = IoSlice::new(self.front());
-            (listed, at, position) = (1, run.behind, outlet.limit);
-        }
         while listed < out.len() && position < known {
             // SAFETY: `position` is published and at or behind the beginning of this node, so it is
             // linked; if it ends here, the next one is. What is published and not consumed does not
@@ -1132,28 +1099,9 @@ impl<'r> Held<'r> {
 
     /// Takes off `skip` bytes and `len` more, all in the front; returns a copy of the latter.
     fn copy_out(&mut self, skip: usize, len: usize) -> Bytes {
-        if let Some(body) = self.cut_run(skip, len) {
-            return body;
-        }
         let body = Bytes::copy_from_slice(&self.front()[skip..skip + len]);
         self.half().outlet.step(skip + len);
         body
-    }
-
-    /// Has the first `len` bytes of the front, which are whole frames, read from a copy.
-    fn copy_run(&mut self, len: usize) {
-        let bytes = Bytes::copy_from_slice(&self.front()[..len]);
-        let outlet = &mut self.half().outlet;
-        let behind = outlet.at.wrapping_add(len);
-        outlet.at = bytes.as_ptr();
-        outlet.limit = outlet.position + widen(len);
-        outlet.run = Some(Box::new(Run { bytes, behind }));
-    }
-
-    /// Takes off `skip` bytes and `len` more of the run, if there is one; yields the latter.
-    #[inline]
-    fn cut_run(&mut self, skip: usize, len: usize) -> Option<Bytes> {
-        self.half().outlet.cut_run(skip, len)
     }
 
     /// The first `len` bytes of the front as a body: a copy if a reference would pin too much memory.

@@ -1,17 +1,20 @@
-//! The consumer's half of a ring: by bytes for a connection, by frames for a socket.
+//! The consumer's half of a ring: by bytes for a connection, by frames for the inbox of a socket.
 //!
 //! Owns the consumer's position within a frame, what is kept of a frame when those behind it are taken out of
-//! order, and the rule by which it checks for orders of the producer.
+//! order, how many small messages an inbox takes at once, and the rule by which the consumer checks for orders of
+//! the producer.
 //!
 //! That check needs a fence, which would cost more than everything else for a small message. So the consumer
 //! does not check for each message, but when everything known to be published is used up, and whenever an
-//! eighth of either bound has departed since the last check. It misses no order by that:
+//! eighth of either bound has departed since the last check. An inbox checks at the end of each run, which is no
+//! longer than that. They miss no order by that:
 //!
-//! * An order for silence is met by the departure of the last message, and then everything is used up.
+//! * An order for silence is met by the departure of the last message, and then everything is used up, or a run
+//!   ends.
 //! * An order for room is placed by a producer which, after its own fence, finds the ring full by the
 //!   departures that it sees. It sees at least those before the last check whose fence came before its own.
-//!   From there to half full at least half a bound must depart, so a later check falls into that time, or at
-//!   its end, and sees the order. Once seen, an order is compared with what is queued at each departure, by a
+//!   From there to half full at least half a bound must depart, and there is a check for each quarter at
+//!   least. So a later check falls into that time, or at its end, and sees the order. Once seen, an order is compared with what is queued at each departure, by a
 //!   load without a fence.
 
 use std::io::IoSlice;
@@ -19,8 +22,10 @@ use std::num::NonZeroUsize;
 
 use bytes::{Buf, Bytes};
 
+use super::inbox::Run;
 use super::{
-    Bounds, COPY_OUT, Held, LEAST_PART, Outlet, Queued, ROOM, RUN, SILENCE, TAKEN_OVER_WHOLE, Taken,
+    Bounds, COPY_OUT, Held, LEAST_PART, Outlet, Queued, ROOM, RUN, Ring, SILENCE, TAKEN_OVER_WHOLE,
+    Taken,
 };
 use crate::body::Body;
 use crate::message::Frame;
@@ -28,7 +33,8 @@ use crate::sync::Ordering;
 use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::{Framing, widen};
 
-/// Check for an order of the producer whenever one in this many parts of a bound has departed.
+/// Check for an order of the producer whenever one in this many parts of a bound has departed, and take at most
+/// such a part out of the ring at once.
 const LOOK: usize = 8;
 
 /// What only the consumer touches.
@@ -137,8 +143,21 @@ impl<'r> Consumer<'r> {
 
     /// Takes the next message, without its prefix; `None` if there is none, or [`consume`](Self::consume) has
     /// begun it.
-    #[inline(always)]
-    pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
+    ///
+    /// If it is small and others wait behind it, they are taken out with it, and left in `run`, which must be
+    /// empty before. They count as queued.
+    #[inline]
+    pub(super) fn pop(&mut self, run: &mut Run) -> Option<(Frame, Taken)> {
+        let payload = self.next_payload()?;
+        let frame = self.take_with_others(payload, run);
+        let mut taken = Taken::default();
+        taken.add(payload);
+        Some((frame, self.account(taken)))
+    }
+
+    /// As [`pop`](Self::pop), but leaves all other messages where they are.
+    #[cfg(test)]
+    pub(super) fn pop_alone(&mut self) -> Option<(Frame, Taken)> {
         let payload = self.next_payload()?;
         let frame = self.take(payload);
         let mut taken = Taken::default();
@@ -149,11 +168,12 @@ impl<'r> Consumer<'r> {
     /// Skips messages until `judge` wants one taken or left, or until there are no more.
     ///
     /// `judge` sees each message where it lies, in two parts of which the first is nearly always empty.
-    /// Skipped messages are not copied, and are counted in `Taken` with the others.
-    #[inline]
-    pub(crate) fn pop_if(
+    /// Skipped messages are not copied, and are counted in `Taken` with the others. Leaves messages in `run` as
+    /// [`pop`](Self::pop) does.
+    pub(super) fn pop_if(
         &mut self,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+        judge: &mut impl FnMut(&[u8], &[u8]) -> Verdict,
+        run: &mut Run,
     ) -> (Picked, Taken) {
         let mut taken = Taken::default();
         let picked = loop {
@@ -166,7 +186,7 @@ impl<'r> Consumer<'r> {
                 Verdict::Skip(_) => self.held.advance(self.framing().prefix_len() + payload),
                 Verdict::Take => {
                     taken.add(payload);
-                    break Picked::Taken(self.take(payload));
+                    break Picked::Taken(self.take_with_others(payload, run));
                 }
             }
             taken.add(payload);
@@ -195,11 +215,10 @@ impl<'r> Consumer<'r> {
         frames
     }
 
-    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`; returns how
-    /// many.
-    ///
-    /// The orders of the producer stay: it is the caller, and a push follows.
-    pub(super) fn evict(&mut self, bounds: Bounds, pushed: Queued) -> u64 {
+    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`; returns what
+    /// they were. They have not left: the producer, which is the caller, counts them as never pushed. Its
+    /// orders stay, since a push follows.
+    pub(super) fn evict(&mut self, bounds: Bounds, pushed: Queued) -> Taken {
         let ring = self.held.ring;
         let mut queued = pushed.since(ring.departed());
         let mut evicted = Taken::default();
@@ -213,8 +232,7 @@ impl<'r> Consumer<'r> {
                 queued.bytes -= widen(frame.payload);
             }
         });
-        ring.head.depart(evicted.messages, evicted.bytes);
-        evicted.messages
+        evicted
     }
 
     #[inline]
@@ -268,23 +286,24 @@ impl<'r> Consumer<'r> {
         }
     }
 
-    /// Takes off the first message, which is `payload` bytes long.
-    #[inline]
-    fn take(&mut self, payload: usize) -> Frame {
-        match self.held.cut_run(self.framing().prefix_len(), payload) {
-            Some(body) => Frame::whole(body),
-            None => self.take_first(payload),
+    /// Takes off the first message, which is `payload` bytes long, and those behind it if they fit into a run.
+    fn take_with_others(&mut self, payload: usize, run: &mut Run) -> Frame {
+        let frame = self.framing().prefix_len() + payload;
+        if frame < self.held.front().len() && frame <= RUN / 2 {
+            let len = self.len_of_run();
+            if len > frame {
+                *run = Run::new(self.framing(), self.held.copy_out(0, len));
+                return Frame::whole(run.cut(payload));
+            }
         }
+        self.take(payload)
     }
 
-    /// Takes off a message that does not lie in a run, and begins one if it can.
-    fn take_first(&mut self, payload: usize) -> Frame {
+    /// Takes off the first message, which is `payload` bytes long.
+    fn take(&mut self, payload: usize) -> Frame {
         let prefix = self.framing().prefix_len();
         let (frame, front) = (prefix + payload, self.held.front().len());
         if payload < COPY_OUT && frame <= front {
-            if frame < front && frame <= RUN / 2 {
-                self.begin_run();
-            }
             return Frame::whole(self.held.copy_out(prefix, payload));
         }
         self.held.advance(prefix);
@@ -302,23 +321,25 @@ impl<'r> Consumer<'r> {
         Frame::new(header, self.cut(payload - here))
     }
 
-    /// Copies some frames at the front at once, if there are several: as many as their bodies may pin
-    /// when each of them shares the copy.
-    fn begin_run(&mut self) {
+    /// The length of the frames at the front that are taken out together: as many as their bodies may pin
+    /// when each of them shares the copy, and no more than may depart without a check for orders.
+    fn len_of_run(&self) -> usize {
         let (framing, front) = (self.framing(), self.held.front());
-        let (mut rest, mut least, mut frames) = (front, usize::MAX, 0);
-        while let Some(payload) = framing.payload_len(rest)
-            && let Some((_, behind)) = rest.split_at_checked(framing.prefix_len() + payload)
-        {
+        let bounds = self.held.ring.tail.bounds;
+        let most = RUN.min(bounds.bytes / LOOK);
+        let (mut rest, mut least) = (front, usize::MAX);
+        for _ in 0..bounds.messages / LOOK {
+            let Some(payload) = framing.payload_len(rest) else { break };
+            let Some((_, behind)) = rest.split_at_checked(framing.prefix_len() + payload) else {
+                break;
+            };
             least = least.min(payload);
-            if front.len() - behind.len() > RUN.min(least.saturating_mul(LEAST_PART)) {
+            if front.len() - behind.len() > most.min(least.saturating_mul(LEAST_PART)) {
                 break;
             }
-            (rest, frames) = (behind, frames + 1);
+            rest = behind;
         }
-        if frames > 1 {
-            self.held.copy_run(front.len() - rest.len());
-        }
+        front.len() - rest.len()
     }
 
     /// Takes the first `len` bytes of the front off as a body.
@@ -368,7 +389,7 @@ impl<'r> Consumer<'r> {
             } else {
                 ring.head.orders.load(Ordering::Relaxed) != 0
             };
-            taken.room = ordered && self.meet_orders();
+            taken.room = ordered && ring.meet_orders();
         }
         taken
     }
@@ -390,17 +411,19 @@ impl<'r> Consumer<'r> {
             Queued { messages: part(bounds.messages), bytes: part(bounds.bytes) };
         true
     }
+}
 
+impl Ring {
     /// Whether an order of the producer is met by what is queued. Says so once.
-    fn meet_orders(&self) -> bool {
-        let ring = self.held.ring;
-        let queued = ring.queued();
-        let room = if ring.tail.bounds.at_most_half(queued) { ROOM } else { 0 };
+    #[cold]
+    pub(super) fn meet_orders(&self) -> bool {
+        let queued = self.queued();
+        let room = if self.tail.bounds.at_most_half(queued) { ROOM } else { 0 };
         let silence = if queued.messages == 0 { SILENCE } else { 0 };
         let met = room | silence;
         // The load is cheap and mostly finds nothing; the swap makes sure that an order is answered once.
-        ring.head.orders.load(Ordering::Relaxed) & met != 0
-            && ring.head.orders.fetch_and(!met, Ordering::AcqRel) & met != 0
+        self.head.orders.load(Ordering::Relaxed) & met != 0
+            && self.head.orders.fetch_and(!met, Ordering::AcqRel) & met != 0
     }
 }
 

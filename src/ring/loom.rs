@@ -22,7 +22,7 @@ fn push(ring: &mut Producer) -> bool {
 }
 
 fn pop(ring: &Ring) -> Option<Taken> {
-    let (frame, taken) = ring.consumer().pop()?;
+    let (frame, taken) = ring.consumer().pop_alone()?;
     assert_eq!(frame.into_body().into_bytes(), MESSAGE);
     Some(taken)
 }
@@ -83,6 +83,47 @@ fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
         let (found, mut producer) = producer.join().unwrap();
         assert!(found || told);
         assert!(producer.has_room());
+    });
+}
+
+/// Both messages are handed out of a run: without the half, and with a check at its end.
+#[test]
+fn a_producer_is_told_of_silence_by_a_run() {
+    model(|| {
+        let (mut producer, ring) = ring(16);
+        let mut inbox = Inbox::new(ring);
+        push(&mut producer);
+        push(&mut producer);
+        let producer = thread::spawn(move || producer.drained());
+        let told = [(); 2].map(|()| inbox.pop().unwrap().1.room);
+        assert!(producer.join().unwrap() || told.contains(&true));
+    });
+}
+
+/// A run is handed out while the producer evicts what is behind it: both count what they take.
+#[test]
+fn what_is_evicted_behind_a_run_is_counted_apart() {
+    let mut builder = ::loom::model::Builder::new();
+    // Without a bound there are too many interleavings of so many messages.
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let (mut producer, ring) = ring(16);
+        let mut inbox = Inbox::new(ring);
+        for _ in 0..16 {
+            push(&mut producer);
+        }
+        let mut popped = u64::from(inbox.pop().is_some());
+        push(&mut producer);
+        let producer = thread::spawn(move || {
+            let (pushed, evicted) = producer.push_evicting(&[], &MESSAGE);
+            assert!(pushed.is_ok());
+            (evicted, producer)
+        });
+        popped += u64::from(inbox.pop().is_some());
+        let (evicted, producer) = producer.join().unwrap();
+        assert_eq!(popped + evicted + producer.queued().messages, 18);
+        popped += std::iter::from_fn(|| inbox.pop()).count() as u64;
+        assert_eq!(popped + evicted, 18);
     });
 }
 

@@ -80,11 +80,13 @@ impl Model {
         Ok(self.add(payload))
     }
 
-    fn push_evicting(&mut self, payload: &[u8]) -> (Result<Wake, PushRefusal>, u64) {
+    /// The first `ahead` messages are in a run.
+    fn push_evicting(&mut self, payload: &[u8], ahead: usize) -> (Result<Wake, PushRefusal>, u64) {
         if self.closed {
             return (Err(PushRefusal::Closed), 0);
         }
-        let kept = usize::from(self.messages.front().is_some_and(|message| message.begun));
+        let begun = self.messages.front().is_some_and(|message| message.begun);
+        let kept = ahead + usize::from(begun);
         let mut evicted = 0;
         while self.full() && self.messages.len() > kept {
             self.messages.remove(kept);
@@ -190,6 +192,7 @@ enum Operation {
     Consume(Index),
     Pop,
     PopIf,
+    PopAndArm,
     Arm,
     HasRoom,
     Drained,
@@ -219,6 +222,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         25 => any::<Index>().prop_map(Consume),
         20 => Just(Pop),
         15 => Just(PopIf),
+        10 => Just(PopAndArm),
         10 => Just(Arm),
         5 => Just(HasRoom),
         5 => Just(Drained),
@@ -251,10 +255,12 @@ fn split(seed: usize, header: usize, body: usize) -> (Vec<u8>, Bytes, Vec<u8>) {
 fn compare(
     encoder: &mut Encoder,
     ring: &mut Producer,
+    inbox: &mut Inbox,
     model: &mut Model,
     seed: usize,
     operation: Operation,
 ) {
+    let ahead = inbox.ahead();
     match operation {
         Operation::Push { header, body } => {
             let (header, body, whole) = split(seed, header, body);
@@ -262,7 +268,7 @@ fn compare(
         }
         Operation::PushEvicting { header, body } => {
             let (header, body, whole) = split(seed, header, body);
-            assert_eq!(ring.push_evicting(&header, &body), model.push_evicting(&whole));
+            assert_eq!(ring.push_evicting(&header, &body), model.push_evicting(&whole, ahead));
         }
         Operation::PushEncoded { skipped, evicting, header, body } => {
             let (header, body, whole) = split(seed, header, body);
@@ -270,7 +276,8 @@ fn compare(
             match (skipped, evicting) {
                 (true, _) => {}
                 (_, true) => {
-                    assert_eq!(ring.push_encoded_evicting(&encoded), model.push_evicting(&whole))
+                    let pushed = ring.push_encoded_evicting(&encoded);
+                    assert_eq!(pushed, model.push_evicting(&whole, ahead))
                 }
                 _ => assert_eq!(ring.push_encoded(&encoded), model.push(&whole)),
             }
@@ -287,13 +294,22 @@ fn compare(
             let body = bytes(seed, len);
             assert_eq!(ring.append_body(body.clone().into()), model.add(&body));
         }
+        // A ring that has given out a run is read by frames until that is over.
+        Operation::Consume(_) if ahead > 0 => {}
         Operation::Consume(n) => consume(ring, model, n),
-        Operation::Pop => assert!(flat(ring.consumer().pop()) == model.pop()),
-        Operation::PopIf => pop_if(ring, model),
-        Operation::Arm => assert_eq!(ring.consumer().arm(), model.arm()),
+        Operation::Pop => assert!(flat(inbox.pop()) == model.pop()),
+        Operation::PopIf => pop_if(inbox, model),
+        Operation::PopAndArm => {
+            let (popped, is_asleep) = inbox.pop_and_arm();
+            assert!(flat(popped) == model.pop());
+            assert_eq!(is_asleep, ahead == 0 && model.arm());
+        }
+        Operation::Arm => assert_eq!(inbox.arm(), model.arm()),
         Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
         Operation::Drained => assert_eq!(ring.drained(), model.drained()),
-        Operation::ReleaseMemory => assert_eq!(ring.release_memory(), model.messages.is_empty()),
+        Operation::ReleaseMemory => {
+            assert_eq!(ring.release_memory(), model.messages.len() == ahead)
+        }
         Operation::Close => {
             ring.close();
             model.closed = true;
@@ -322,14 +338,16 @@ fn consume(ring: &Ring, model: &mut Model, n: Index) {
     assert_eq!(consumer.consume(n), model.consume(n));
 }
 
-fn pop_if(ring: &Ring, model: &mut Model) {
+fn pop_if(inbox: &mut Inbox, model: &mut Model) {
     let judge = |head: &[u8], body: &[u8]| verdict(&[head, body].concat());
-    let (picked, taken) = ring.consumer().pop_if(judge);
+    let (picked, taken, is_asleep) = inbox.pop_if(judge);
+    let is_nothing = matches!(picked, Picked::Nothing);
     let picked = match picked {
         Picked::Taken(frame) => Some(frame.into_body().to_vec()),
         Picked::Left | Picked::Nothing => None,
     };
     assert!((picked, taken) == model.pop_if());
+    assert_eq!(is_asleep, is_nothing && model.arm());
 }
 
 /// What was popped, in the model's form.
@@ -340,7 +358,7 @@ fn flat(popped: Option<(Frame, Taken)>) -> Option<(Vec<u8>, Taken)> {
 fn any_bounds() -> impl Strategy<Value = Bounds> {
     prop_oneof![
         (0..6_usize, 0..40_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
-        (1..30_usize, 1..200_000_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
+        (1..100_usize, 1..200_000_usize).prop_map(|(messages, bytes)| bounds(messages, bytes)),
     ]
 }
 
@@ -354,10 +372,11 @@ proptest! {
         operations in prop::collection::vec(operations(), 0..60),
     ) {
         let (mut ring, _) = new(framing, bounds);
+        let mut inbox = Inbox::new(Arc::clone(ring.ring()));
         let mut model = Model::new(framing, bounds);
         let mut encoder = Encoder::new();
         for (seed, operation) in operations.into_iter().enumerate() {
-            compare(&mut encoder, &mut ring, &mut model, seed, operation);
+            compare(&mut encoder, &mut ring, &mut inbox, &mut model, seed, operation);
         }
     }
 

@@ -200,11 +200,13 @@ impl Producer {
             return Ok(0);
         }
         let (bounds, pushed) = (self.bounds(), self.pushed());
-        match self.inlet.ring.try_consumer() {
-            Some(mut consumer) => Ok(consumer.evict(bounds, pushed)),
-            None if bounds.doubled().reached_by(self.queued()) => Err(PushRefusal::Full),
-            None => Ok(0),
-        }
+        let evicted = match self.inlet.ring.try_consumer() {
+            Some(mut consumer) => consumer.evict(bounds, pushed),
+            None if bounds.doubled().reached_by(self.queued()) => return Err(PushRefusal::Full),
+            None => return Ok(0),
+        };
+        self.inlet.forget(evicted);
+        Ok(evicted.messages)
     }
 
     #[inline]

@@ -41,7 +41,7 @@ fn push(ring: &mut Producer, text: &'static str) -> Result<Wake, PushRefusal> {
 }
 
 pub(super) fn pop(ring: &Ring) -> Option<Bytes> {
-    let (frame, _) = ring.consumer().pop()?;
+    let (frame, _) = ring.consumer().pop_alone()?;
     Some(frame.into_body().into_bytes())
 }
 
@@ -132,7 +132,7 @@ fn a_refused_producer_is_told_once_when_the_ring_is_half_full() {
         let _ = push(&mut ring, "abc").unwrap();
     }
     assert_eq!(push(&mut ring, "abc"), Err(PushRefusal::Full));
-    let room = |ring: &Ring| ring.consumer().pop().unwrap().1.room;
+    let room = |ring: &Ring| ring.consumer().pop_alone().unwrap().1.room;
     assert!(!room(&ring), "three quarters full");
     assert!(room(&ring), "half full");
     assert!(!room(&ring), "told already");
@@ -276,7 +276,7 @@ fn eviction_never_cuts_the_message_that_is_begun() {
         let _ = push(&mut ring, "old").unwrap();
         let (mut bytes, _) = read(&ring, begun);
         assert_eq!(ring.push_evicting(b"new", &body(0)).1, 1);
-        assert_eq!(ring.consumer().pop().map(|(_, taken)| taken), None);
+        assert_eq!(ring.consumer().pop_alone().map(|(_, taken)| taken), None);
         bytes.extend(read(&ring, usize::MAX).0);
         let first = wire(Length, b"head", &body(BY_REFERENCE));
         assert!(bytes == [first, wire(Length, b"new", b"")].concat());
@@ -308,7 +308,7 @@ fn a_body_by_reference_comes_back_as_it_was_with_its_header_apart() {
     let large = body(BY_REFERENCE);
     let _ = ring.push(b"head", &large).unwrap();
     let _ = ring.append_body(large.clone());
-    let (mut frame, _) = ring.consumer().pop().unwrap();
+    let (mut frame, _) = ring.consumer().pop_alone().unwrap();
     assert_eq!(frame.take(4).unwrap(), "head");
     assert_eq!(frame.into_body().as_ptr(), large.as_ptr());
     assert_eq!(pop(&ring).unwrap().as_ptr(), large.as_ptr());
@@ -324,7 +324,7 @@ fn a_popped_body_pins_a_block_only_if_it_is_a_fair_part_of_it() {
         let mut out = [IoSlice::new(&[])];
         assert_eq!(consumer.slices(&mut out), 1);
         let here = out[0][8..].as_ptr();
-        consumer.pop().unwrap().0.into_body().as_ptr() == here
+        consumer.pop_alone().unwrap().0.into_body().as_ptr() == here
     };
     assert!(!pins(COPY_OUT - 1, 0));
     assert!(pins(COPY_OUT, 0));
@@ -333,12 +333,19 @@ fn a_popped_body_pins_a_block_only_if_it_is_a_fair_part_of_it() {
     assert!(pins(20_000, 299_000));
 }
 
+/// Takes the next message as a socket does.
+fn receive_one(inbox: &mut Inbox) -> Option<(Bytes, Taken)> {
+    let (frame, taken) = inbox.pop()?;
+    Some((frame.into_body().into_bytes(), taken))
+}
+
 /// Has bodies of such lengths read in one piece, pops them all, and says how many share a copy each time.
 fn runs(lengths: &[usize]) -> Vec<usize> {
     let mut ring = ring(NO_BOUNDS);
     let frames: Vec<_> = lengths.iter().map(|&len| wire(Length, b"", &body(len))).collect();
     let _ = ring.append(&frames.concat(), frames.len());
-    let popped: Vec<Bytes> = lengths.iter().map(|_| pop(&ring).unwrap()).collect();
+    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let popped: Vec<Bytes> = lengths.iter().map(|_| receive_one(&mut inbox).unwrap().0).collect();
     assert!(popped.iter().map(Bytes::len).eq(lengths.iter().copied()));
     let goes_on = |pair: &[Bytes]| pair[0].as_ptr_range().end.wrapping_add(8) == pair[1].as_ptr();
     let ends = popped.windows(2).map(|pair| !goes_on(pair)).chain([true]);
@@ -358,25 +365,70 @@ fn small_bodies_share_a_copy_of_which_each_is_a_fair_part() {
 }
 
 #[test]
-fn what_is_in_a_run_is_queued_until_it_is_taken_and_is_the_oldest() {
-    let mut ring = ring(bounds(4, usize::MAX));
-    for text in ["a message", "b message", "c message", "d message"] {
-        let _ = push(&mut ring, text).unwrap();
+fn a_run_is_at_most_an_eighth_of_what_the_ring_may_hold() {
+    let ahead = |bounds| {
+        let (mut ring, frame) = (ring(bounds), wire(Length, b"", &body(64)));
+        let _ = ring.append(&frame.repeat(7), 7);
+        let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+        receive_one(&mut inbox).map(|_| inbox.ahead())
+    };
+    assert_eq!(ahead(bounds(31, usize::MAX)), Some(2), "with the one that was received");
+    assert_eq!(ahead(bounds(15, usize::MAX)), Some(0));
+    assert_eq!(ahead(bounds(usize::MAX, 8 * 3 * 72)), Some(2));
+}
+
+#[test]
+fn what_is_in_a_run_is_queued_until_it_is_handed_out_and_is_not_evicted() {
+    let mut ring = ring(bounds(24, usize::MAX));
+    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let text = |n: usize| Bytes::from(format!("message {n:02}"));
+    for n in 0..24 {
+        let _ = ring.push(b"", &text(n)).unwrap();
     }
-    assert_eq!(pop(&ring).unwrap(), "a message");
-    assert_eq!(ring.queued(), queued(3, 27));
-    let _ = push(&mut ring, "e message").unwrap();
-    assert_eq!(push(&mut ring, "f message"), Err(PushRefusal::Full));
-    assert_eq!(ring.push_evicting(b"", &Bytes::from_static(b"f message")), (Ok(Wake(false)), 1));
-    assert_eq!(listed(&mut ring.consumer())[8..17], *b"c message", "b was the oldest");
-    assert_eq!(read(&ring, 10).1.messages, 0);
-    assert_eq!(read(&ring, 7 + 17).1.messages, 2);
-    assert_eq!(pop(&ring).unwrap(), "e message");
-    assert!(!ring.release_memory());
-    assert_eq!(pop(&ring).unwrap(), "f message");
-    assert!(ring.release_memory());
-    let _ = push(&mut ring, "g").unwrap();
-    assert_eq!(pop(&ring).unwrap(), "g");
+    assert_eq!(receive_one(&mut inbox).unwrap().0, text(0));
+    assert_eq!((ring.queued(), inbox.ahead()), (queued(23, 230), 2));
+    assert!(!inbox.arm(), "there is something");
+    let _ = ring.push(b"", &text(24)).unwrap();
+    assert_eq!(push(&mut ring, "more"), Err(PushRefusal::Full));
+    assert_eq!(ring.push_evicting(b"", &text(25)), (Ok(Wake(false)), 1));
+    assert_eq!(ring.queued(), queued(24, 240));
+    let left = [1, 2].into_iter().chain(4..26);
+    assert!(
+        left.eq(std::iter::from_fn(|| receive_one(&mut inbox))
+            .map(|(body, _)| { std::str::from_utf8(&body[8..]).unwrap().parse().unwrap() }))
+    );
+    assert_eq!(ring.queued(), Queued::default());
+    assert!(inbox.arm() && ring.release_memory());
+}
+
+#[test]
+fn a_producer_is_told_when_a_run_has_been_handed_out() {
+    let mut ring = ring(bounds(24, usize::MAX));
+    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let mut room = |ring: &mut Producer, messages: usize| {
+        for _ in 0..messages {
+            let _ = ring.push(b"", &body(10)).unwrap();
+        }
+        !ring.drained()
+            && (1..messages).all(|_| !receive_one(&mut inbox).unwrap().1.room)
+            && receive_one(&mut inbox).unwrap().1.room
+    };
+    assert!(room(&mut ring, 3), "all in one run");
+    assert!(room(&mut ring, 4), "the last one alone");
+    assert!(room(&mut ring, 1));
+}
+
+#[test]
+fn a_run_that_nobody_receives_is_counted() {
+    let mut ring = ring(bounds(24, usize::MAX));
+    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    for _ in 0..5 {
+        let _ = ring.push(b"", &body(10)).unwrap();
+    }
+    assert_eq!(inbox.drop_run(), 0);
+    assert!(inbox.pop().is_some());
+    assert_eq!(inbox.drop_run(), 2);
+    assert_eq!(ring.queued(), queued(2, 20));
 }
 
 #[test]
@@ -568,14 +620,14 @@ fn what_is_looked_at_is_neither_copied_nor_moved() {
     let _ = ring.push(b"", &large).unwrap();
     let _ = ring.push(b"head", &large).unwrap();
     let mut seen = Vec::new();
-    let (picked, taken) = ring.consumer().pop_if(|head, body| {
+    let (picked, taken, _) = Inbox::new(Arc::clone(ring.ring())).pop_if(|head, body| {
         seen.push((head.len(), body.as_ptr() == large.as_ptr()));
         if head.is_empty() { Verdict::Skip(DropReason::NotSubscribed) } else { Verdict::Leave }
     });
     assert!(matches!(picked, Picked::Left));
     assert_eq!(seen, [(0, false), (0, true), (4, true)]);
     assert_eq!(taken, Taken { messages: 2, bytes: 5 + large.len() as u64, room: false });
-    let (frame, _) = ring.consumer().pop().unwrap();
+    let (frame, _) = ring.consumer().pop_alone().unwrap();
     assert_eq!(frame.len(), 4 + large.len(), "what was left is there");
 }
 
@@ -693,7 +745,7 @@ fn stress_frames_arrive_in_order_and_no_wake_up_is_lost() {
             scope.spawn(|| stress.produce(ring));
             for n in 0..many() {
                 let (frame, taken) = loop {
-                    let popped = stress.ring.consumer().pop();
+                    let popped = stress.ring.consumer().pop_alone();
                     match popped {
                         Some(popped) => break popped,
                         None => stress.nothing_left(),
@@ -756,7 +808,7 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
             evicted
         });
         while last != Some(many - 1) {
-            let popped = stress.ring.consumer().pop();
+            let popped = stress.ring.consumer().pop_alone();
             let Some((frame, _)) = popped else {
                 stress.nothing_left();
                 continue;

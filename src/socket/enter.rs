@@ -179,9 +179,9 @@ impl<P: Protocol> Entry<'_, P> {
     fn drop_pipes(&mut self) -> Vec<FarEnd> {
         let (core, mut fars) = (self.core, Vec::new());
         let State { pipes, effects, leaving, .. } = &mut *self.state;
-        for pipe in pipes.drain() {
+        for mut pipe in pipes.drain() {
             pipe.shut();
-            let unread = crate::pipe::discard(&pipe.recv);
+            let unread = pipe.discard_received();
             core.counters.copies_taken.count(unread);
             core.counters.dropped(DropReason::ClosedUnread, unread);
             if unread > 0 {

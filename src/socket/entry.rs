@@ -211,8 +211,8 @@ impl<P: Protocol> Entry<'_, P> {
     /// they have no room for.
     fn drop_surplus(&mut self) {
         let limit = self.core.options.lock().recv_queue_bytes;
-        while let Some((id, pipe)) = self.state.pipes.take_surplus(limit) {
-            let unread = crate::pipe::discard(&pipe.recv);
+        while let Some((id, mut pipe)) = self.state.pipes.take_surplus(limit) {
+            let unread = pipe.discard_received();
             self.core.counters.copies_taken.count(unread);
             self.core.counters.dropped(DropReason::PeerLeft, unread);
             let record = || Record::Dropped(Some(pipe.peer()), DropReason::PeerLeft);

@@ -18,7 +18,7 @@ use crate::peer::{Peer, PeerStatus, QueueStatus};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, FarEnd, Intake, NewPipe, PipeLease, Postponed};
 use crate::protocol_id::ProtocolId;
-use crate::ring::{Producer, Ring, Taken, Wake};
+use crate::ring::{Inbox, Producer, Ring, Taken, Wake};
 use crate::stats::{Counters, DropReason, PipeDrops};
 use crate::sync::Arc;
 use crate::tuning;
@@ -193,7 +193,7 @@ struct NextCheck {
 pub(super) struct Pipe {
     peer: KnownPeer,
     pub(super) send: Producer,
-    pub(super) recv: Arc<Ring>,
+    pub(super) recv: Inbox,
     /// `None`: departed. `recv` can still be read. A departed pipe drops its far end, which has a descriptor.
     pub(super) far: Option<FarEnd>,
     pub(super) endpoint: Arc<EndpointCore>,
@@ -214,7 +214,7 @@ impl Pipe {
         Self {
             peer: KnownPeer::of(new.peer),
             send: new.send,
-            recv: new.recv,
+            recv: Inbox::new(new.recv),
             far: Some(new.far),
             priorities: new.endpoint.settings.priorities(),
             endpoint: new.endpoint,
@@ -267,6 +267,11 @@ impl Pipe {
     pub(super) fn shut(&self) {
         self.send.close();
         self.recv.close();
+    }
+
+    /// Drops what was received and nobody will take any more; returns how many messages there were.
+    pub(super) fn discard_received(&mut self) -> u64 {
+        self.recv.drop_run() + crate::pipe::discard(&self.recv)
     }
 
     /// Counts messages of this peer that were dropped, and logs the first for each reason.

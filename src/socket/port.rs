@@ -66,7 +66,7 @@ impl SocketPort<'_> {
     #[cold]
     fn pop_or_arm(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
-        let is_empty = pipe.recv.consumer().arm();
+        let is_empty = pipe.recv.arm();
         if !is_empty {
             return self.pop(id);
         }
@@ -169,7 +169,7 @@ impl Port for SocketPort<'_> {
     #[inline(always)]
     fn pop(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
-        let Some((frame, taken)) = pipe.recv.consumer().pop() else {
+        let Some((frame, taken)) = pipe.recv.pop() else {
             return self.pop_or_arm(id);
         };
         pipe.count_taken(taken, self.counters, self.effects);
@@ -183,10 +183,7 @@ impl Port for SocketPort<'_> {
     #[inline]
     fn pop_all(&mut self, id: PipeId, mut take: impl FnMut(&mut Self, Frame)) {
         while let Some(pipe) = self.pipes.get_mut(id) {
-            let mut consumer = pipe.recv.consumer();
-            let popped = consumer.pop();
-            let is_empty = consumer.arm();
-            drop(consumer);
+            let (popped, is_empty) = pipe.recv.pop_and_arm();
             let is_over = is_empty && pipe.is_gone();
             if let Some((frame, taken)) = popped {
                 pipe.count_taken(taken, self.counters, self.effects);
@@ -214,10 +211,7 @@ impl Port for SocketPort<'_> {
                 }
                 if another { Verdict::Leave } else { verdict }
             };
-            let mut consumer = pipe.recv.consumer();
-            let (picked, taken) = consumer.pop_if(judge);
-            let is_empty = matches!(picked, Picked::Nothing) && consumer.arm();
-            drop(consumer);
+            let (picked, taken, is_empty) = pipe.recv.pop_if(judge);
             let (wanted, room) = (u64::from(matches!(picked, Picked::Taken(_))), taken.room);
             if let Some(reason) = skipped_for {
                 self.counters.dropped(reason, taken.messages - wanted);

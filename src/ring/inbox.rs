@@ -1,0 +1,205 @@
+//! The end of a ring at which a socket takes out messages.
+//!
+//! Owns the [`Run`]: small messages that were copied out of the ring together, and are cut from that copy one by
+//! one, without another copy or allocation, and without taking the consumer's half again.
+//!
+//! A message in a run counts as queued until it is handed out, and its departure is counted then. That needs no
+//! half, since nobody else counts departures meanwhile: the socket takes messages under its lock. A producer that
+//! evicts the oldest messages cannot reach those in a run. So a ring that holds fewer than sixteen messages gives
+//! out no runs, and one that holds more at most an eighth of them.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::{Buf, Bytes};
+
+use super::{Ring, Taken};
+use crate::message::Frame;
+use crate::sync::{Arc, Ordering};
+use crate::verdict::{Picked, Verdict};
+use crate::wire::frame::Framing;
+
+/// The end of a ring from which a socket receives. Reads as the ring itself.
+pub(crate) struct Inbox {
+    ring: Arc<Ring>,
+    run: Run,
+}
+
+/// Whole frames that were taken out of a ring, and not handed out yet.
+pub(super) struct Run {
+    framing: Framing,
+    frames: Bytes,
+}
+
+impl Deref for Inbox {
+    type Target = Ring;
+
+    fn deref(&self) -> &Ring {
+        &self.ring
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Inbox").field(&self.ring).finish()
+    }
+}
+
+impl Inbox {
+    /// Makes the inbox of a ring. There is one for each ring from which messages are popped.
+    pub(crate) fn new(ring: Arc<Ring>) -> Self {
+        let run = Run::new(ring.head.framing, Bytes::new());
+        Self { ring, run }
+    }
+
+    /// Takes the next message, without its prefix.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
+        match self.run.next() {
+            Some(payload) => Some(self.hand_out(payload)),
+            None => self.pop_from_ring(),
+        }
+    }
+
+    /// As [`pop`](Self::pop), and puts the consumer to sleep if that was the last message; says whether it was.
+    #[inline]
+    pub(crate) fn pop_and_arm(&mut self) -> (Option<(Frame, Taken)>, bool) {
+        if let Some(payload) = self.run.next() {
+            return (Some(self.hand_out(payload)), false);
+        }
+        let mut consumer = self.ring.consumer();
+        let popped = consumer.pop(&mut self.run);
+        (popped, self.run.is_over() && consumer.arm())
+    }
+
+    /// Skips messages until `judge` wants one taken or left, or until there are no more, and then puts the
+    /// consumer to sleep; says whether it has.
+    ///
+    /// `judge` sees each message where it lies, in two parts of which the first is nearly always empty.
+    /// Skipped messages are counted in `Taken` with the others.
+    #[inline(always)]
+    pub(crate) fn pop_if(
+        &mut self,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> (Picked, Taken, bool) {
+        let mut skipped = Taken::default();
+        while let Some(payload) = self.run.next() {
+            match judge(&[], self.run.body(payload)) {
+                Verdict::Leave => return (Picked::Left, skipped, false),
+                Verdict::Take => {
+                    let (frame, taken) = self.hand_out(payload);
+                    return (Picked::Taken(frame), skipped.and(taken), false);
+                }
+                Verdict::Skip(_) => skipped = skipped.and(self.hand_out(payload).1),
+            }
+        }
+        let (picked, taken, is_asleep) = self.pop_from_ring_if(judge);
+        (picked, skipped.and(taken), is_asleep)
+    }
+
+    /// Puts the consumer to sleep if there is no message: the next push then returns [`Wake`](super::Wake).
+    pub(crate) fn arm(&mut self) -> bool {
+        self.run.is_over() && self.ring.consumer().arm()
+    }
+
+    /// Drops the run, whose messages nobody will receive any more; returns how many there were.
+    pub(crate) fn drop_run(&mut self) -> u64 {
+        let mut dropped = 0;
+        while let Some(payload) = self.run.next() {
+            let (_, Taken { messages, .. }) = self.hand_out(payload);
+            dropped += messages;
+        }
+        dropped
+    }
+
+    /// The number of messages in the run.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> usize {
+        let mut run = Run::new(self.run.framing, self.run.frames.clone());
+        std::iter::from_fn(|| run.next().map(|payload| run.cut(payload))).count()
+    }
+
+    /// Takes the next message off the run, which is `payload` bytes long, and counts its departure.
+    #[inline(always)]
+    fn hand_out(&mut self, payload: usize) -> (Frame, Taken) {
+        let body = self.run.cut(payload);
+        let mut taken = Taken::default();
+        taken.add(payload);
+        let head = &self.ring.head;
+        head.depart(taken.messages, taken.bytes);
+        // By the rule at the head of `consumer.rs`.
+        let ordered = match self.run.is_over() {
+            true => head.has_orders(),
+            false => head.orders.load(Ordering::Relaxed) != 0,
+        };
+        taken.room = ordered && self.ring.meet_orders();
+        (Frame::whole(body), taken)
+    }
+
+    #[inline(never)]
+    fn pop_from_ring(&mut self) -> Option<(Frame, Taken)> {
+        self.ring.consumer().pop(&mut self.run)
+    }
+
+    #[inline(never)]
+    fn pop_from_ring_if(
+        &mut self,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
+    ) -> (Picked, Taken, bool) {
+        let mut consumer = self.ring.consumer();
+        let (picked, taken) = consumer.pop_if(&mut judge, &mut self.run);
+        let is_asleep = matches!(picked, Picked::Nothing) && consumer.arm();
+        (picked, taken, is_asleep)
+    }
+}
+
+impl Run {
+    pub(super) fn new(framing: Framing, frames: Bytes) -> Self {
+        Self { framing, frames }
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Length of the next message, if there is one.
+    #[inline]
+    fn next(&self) -> Option<usize> {
+        self.framing.payload_len(&self.frames)
+    }
+
+    /// The next message, which is `payload` bytes long.
+    #[inline]
+    fn body(&self, payload: usize) -> &[u8] {
+        &self.frames[self.framing.prefix_len()..][..payload]
+    }
+
+    /// Takes off the next message, which is `payload` bytes long.
+    #[inline(always)]
+    pub(super) fn cut(&mut self, payload: usize) -> Bytes {
+        let prefix = self.framing.prefix_len();
+        let frame = prefix + payload;
+        if frame < self.frames.len() {
+            let body = self.frames.slice(prefix..frame);
+            self.frames.advance(frame);
+            body
+        } else {
+            // The last takes over the run's own reference.
+            let mut last = std::mem::take(&mut self.frames);
+            last.advance(prefix);
+            last
+        }
+    }
+}
+
+impl Taken {
+    #[inline]
+    fn and(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            bytes: self.bytes + other.bytes,
+            room: self.room | other.room,
+        }
+    }
+}
