@@ -101,6 +101,16 @@ pub(crate) trait Port {
     /// Also serves a pipe that is already detached, until it is empty.
     fn pop(&mut self, pipe: PipeId) -> Option<Frame>;
 
+    /// As `pop`, but takes the next message only if it `is_wanted`, and is at hand without a look into the
+    /// queue. `None` says nothing about the queue, and leaves no order behind.
+    fn pop_at_hand(
+        &mut self,
+        _pipe: PipeId,
+        _is_wanted: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<Bytes> {
+        None
+    }
+
     /// Takes all messages out of the pipe's receive queue, and leaves an order behind. Hands each to `take`.
     fn pop_all(&mut self, pipe: PipeId, mut take: impl FnMut(&mut Self, Frame))
     where

@@ -60,23 +60,23 @@ impl Balance {
     /// Offers a message to one pipe after the other until one takes it, which goes to the end.
     #[inline(always)]
     fn send_by(&mut self, mut takes: impl FnMut(PipeId) -> bool) -> Option<PipeId> {
-        while let Some((line, pipe)) = self.ready.best() {
+        while let Some(pipe) = self.ready.best() {
             if takes(pipe) {
-                line.rotate();
+                self.ready.rotate();
                 return Some(pipe);
             }
-            line.leave_front();
+            self.ready.leave_best();
         }
         None
     }
 
     /// Whether a pipe has room. One found full is not ready until it is added again.
     pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
-        while let Some((line, pipe)) = self.ready.best() {
+        while let Some(pipe) = self.ready.best() {
             if io.has_room(pipe) {
                 return true;
             }
-            line.leave_front();
+            self.ready.leave_best();
         }
         false
     }
@@ -105,16 +105,29 @@ impl FairQueue {
         self.readable.leave(pipe);
     }
 
+    /// Takes the next message if it is at hand (see [`Port::pop_at_hand`]) and `is_wanted`: the short way.
+    #[inline(always)]
+    pub(super) fn pop_at_hand(
+        &mut self,
+        is_wanted: impl FnOnce(&[u8]) -> bool,
+        io: &mut impl Port,
+    ) -> Option<(PipeId, Bytes)> {
+        let pipe = self.readable.best()?;
+        let body = io.pop_at_hand(pipe, is_wanted)?;
+        self.readable.rotate();
+        Some((pipe, body))
+    }
+
     /// Takes the next message. A pipe found empty leaves the queue, until it is added again.
     #[inline]
     pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
         loop {
-            let (line, pipe) = self.readable.best()?;
+            let pipe = self.readable.best()?;
             if let Some(frame) = io.pop(pipe) {
-                line.rotate();
+                self.readable.rotate();
                 return Some((pipe, frame));
             }
-            line.leave_front();
+            self.readable.leave_best();
         }
     }
 
@@ -127,23 +140,21 @@ impl FairQueue {
         io: &mut impl Port,
     ) -> Option<(PipeId, Frame)> {
         loop {
-            let (line, pipe) = self.readable.best()?;
+            let pipe = self.readable.best()?;
             match io.pop_if(pipe, &mut judge) {
                 Picked::Taken(frame) => {
-                    line.rotate();
+                    self.readable.rotate();
                     return Some((pipe, frame));
                 }
                 Picked::Left => return None,
-                Picked::Nothing => line.leave_front(),
+                Picked::Nothing => self.readable.leave_best(),
             }
         }
     }
 
     /// Moves the next pipe behind the others of its priority.
     pub(super) fn pass_turn(&mut self) {
-        if let Some((line, _)) = self.readable.best() {
-            line.rotate();
-        }
+        self.readable.rotate();
     }
 
     /// Whether there is a message that `judge` accepts; drops those before it.
@@ -152,11 +163,11 @@ impl FairQueue {
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
-        while let Some((line, pipe)) = self.readable.best() {
+        while let Some(pipe) = self.readable.best() {
             if has_message(pipe, &judge, io) {
                 return true;
             }
-            line.leave_front();
+            self.readable.leave_best();
         }
         false
     }
@@ -359,6 +370,17 @@ pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
 struct Classes {
     /// At most one for each priority. One that runs empty stays, since it will be needed again.
     lines: Vec<(u8, Line)>,
+    /// The front of the best line that is not empty.
+    best: Option<Best>,
+}
+
+/// The pipe to serve now.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    pipe: PipeId,
+    line: usize,
+    /// Whether it is the only one in its line.
+    is_alone: bool,
 }
 
 impl Classes {
@@ -368,20 +390,47 @@ impl Classes {
             self.lines.insert(at, (priority, Line::default()));
         }
         self.lines[at].1.join(pipe);
+        self.find_best();
     }
 
     fn leave(&mut self, pipe: PipeId) {
         self.lines.iter_mut().for_each(|(_, line)| line.leave(pipe));
+        self.find_best();
     }
 
-    /// The line to serve now, and the pipe at its front.
+    /// The pipe to serve now.
     #[inline]
-    fn best(&mut self) -> Option<(&mut Line, PipeId)> {
-        self.lines.iter_mut().find_map(|(_, line)| line.front().map(|pipe| (line, pipe)))
+    fn best(&self) -> Option<PipeId> {
+        self.best.map(|best| best.pipe)
+    }
+
+    /// Sends the pipe to serve now to the end of its line.
+    #[inline]
+    fn rotate(&mut self) {
+        if let Some(best) = &mut self.best
+            && !best.is_alone
+        {
+            best.pipe = self.lines[best.line].1.rotate().unwrap_or(best.pipe);
+        }
+    }
+
+    /// Takes the pipe to serve now out of its line.
+    fn leave_best(&mut self) {
+        if let Some(best) = self.best {
+            self.lines[best.line].1.leave_front();
+        }
+        self.find_best();
+    }
+
+    fn find_best(&mut self) {
+        self.best = self.lines.iter().enumerate().find_map(|(at, (_, line))| {
+            let is_alone = line.order.len() == 1;
+            line.front().map(|pipe| Best { pipe, line: at, is_alone })
+        });
     }
 
     fn is_empty(&self) -> bool {
-        self.lines.iter().all(|(_, line)| line.front().is_none())
+        self.best.is_none()
     }
 }
 
@@ -419,14 +468,11 @@ impl Line {
         }
     }
 
-    /// Sends the pipe at the front to the end.
-    #[inline]
-    fn rotate(&mut self) {
-        if self.order.len() > 1
-            && let Some(pipe) = self.order.pop_front()
-        {
-            self.order.push_back(pipe);
-        }
+    /// Sends the pipe at the front to the end; returns the one behind it.
+    #[inline(never)]
+    fn rotate(&mut self) -> Option<PipeId> {
+        self.order.rotate_left(1.min(self.order.len()));
+        self.front()
     }
 }
 

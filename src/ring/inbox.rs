@@ -53,19 +53,29 @@ impl Inbox {
     }
 
     /// Takes the next message, without its prefix.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
         match self.run.next() {
-            Some(payload) => Some(self.hand_out(payload)),
-            None => self.pop_from_ring(),
+            Some(payload) => Some(whole(self.hand_out(payload))),
+            None => self.ring.consumer().pop(&mut self.run),
         }
+    }
+
+    /// Takes the next message if it lies in the run and `is_wanted`.
+    #[inline(always)]
+    pub(crate) fn pop_from_run(
+        &mut self,
+        is_wanted: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<(Bytes, Taken)> {
+        let payload = self.run.next()?;
+        is_wanted(self.run.body(payload)).then(|| self.hand_out(payload))
     }
 
     /// As [`pop`](Self::pop), and puts the consumer to sleep if that was the last message; says whether it was.
     #[inline]
     pub(crate) fn pop_and_arm(&mut self) -> (Option<(Frame, Taken)>, bool) {
         if let Some(payload) = self.run.next() {
-            return (Some(self.hand_out(payload)), false);
+            return (Some(whole(self.hand_out(payload))), false);
         }
         let mut consumer = self.ring.consumer();
         let popped = consumer.pop(&mut self.run);
@@ -77,7 +87,7 @@ impl Inbox {
     ///
     /// `judge` sees each message where it lies, in two parts of which the first is nearly always empty.
     /// Skipped messages are counted in `Taken` with the others.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn pop_if(
         &mut self,
         mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
@@ -87,13 +97,15 @@ impl Inbox {
             match judge(&[], self.run.body(payload)) {
                 Verdict::Leave => return (Picked::Left, skipped, false),
                 Verdict::Take => {
-                    let (frame, taken) = self.hand_out(payload);
+                    let (frame, taken) = whole(self.hand_out(payload));
                     return (Picked::Taken(frame), skipped.and(taken), false);
                 }
                 Verdict::Skip(_) => skipped = skipped.and(self.hand_out(payload).1),
             }
         }
-        let (picked, taken, is_asleep) = self.pop_from_ring_if(judge);
+        let mut consumer = self.ring.consumer();
+        let (picked, taken) = consumer.pop_if(&mut judge, &mut self.run);
+        let is_asleep = matches!(picked, Picked::Nothing) && consumer.arm();
         (picked, skipped.and(taken), is_asleep)
     }
 
@@ -121,7 +133,7 @@ impl Inbox {
 
     /// Takes the next message off the run, which is `payload` bytes long, and counts its departure.
     #[inline(always)]
-    fn hand_out(&mut self, payload: usize) -> (Frame, Taken) {
+    fn hand_out(&mut self, payload: usize) -> (Bytes, Taken) {
         let body = self.run.cut(payload);
         let mut taken = Taken::default();
         taken.add(payload);
@@ -133,24 +145,13 @@ impl Inbox {
             false => head.orders.load(Ordering::Relaxed) != 0,
         };
         taken.room = ordered && self.ring.meet_orders();
-        (Frame::whole(body), taken)
+        (body, taken)
     }
+}
 
-    #[inline(never)]
-    fn pop_from_ring(&mut self) -> Option<(Frame, Taken)> {
-        self.ring.consumer().pop(&mut self.run)
-    }
-
-    #[inline(never)]
-    fn pop_from_ring_if(
-        &mut self,
-        mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
-    ) -> (Picked, Taken, bool) {
-        let mut consumer = self.ring.consumer();
-        let (picked, taken) = consumer.pop_if(&mut judge, &mut self.run);
-        let is_asleep = matches!(picked, Picked::Nothing) && consumer.arm();
-        (picked, taken, is_asleep)
-    }
+/// What is handed out of a run, as what is popped from the ring.
+fn whole((body, taken): (Bytes, Taken)) -> (Frame, Taken) {
+    (Frame::whole(body), taken)
 }
 
 impl Run {

@@ -166,7 +166,7 @@ impl Port for SocketPort<'_> {
         self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
     }
 
-    #[inline(always)]
+    #[inline]
     fn pop(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
         let Some((frame, taken)) = pipe.recv.pop() else {
@@ -177,6 +177,17 @@ impl Port for SocketPort<'_> {
             self.remove_if_read(id);
         }
         Some(frame)
+    }
+
+    #[inline(always)]
+    fn pop_at_hand(&mut self, id: PipeId, is_wanted: impl FnOnce(&[u8]) -> bool) -> Option<Bytes> {
+        let pipe = self.pipes.get_mut(id)?;
+        let (body, taken) = pipe.recv.pop_from_run(is_wanted)?;
+        pipe.count_taken(taken, self.counters, self.effects);
+        if taken.room {
+            self.remove_if_read(id);
+        }
+        Some(body)
     }
 
     /// Pops everything, and arms the ring as it pops the last message, without another look at it.
