@@ -25,6 +25,8 @@ pub(crate) struct Topics {
     root: Branch,
     nodes: Arena<Node>,
     len: usize,
+    /// Whether the empty topic is among them.
+    takes_all: bool,
 }
 
 /// What follows one byte.
@@ -45,7 +47,7 @@ enum BranchId {
 
 impl Topics {
     pub(crate) fn new() -> Self {
-        Self { root: Branch::default(), nodes: Arena::default(), len: 0 }
+        Self { root: Branch::default(), nodes: Arena::default(), len: 0, takes_all: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -53,7 +55,12 @@ impl Topics {
     }
 
     /// Whether some topic is a prefix of `body`. The empty topic is a prefix of everything.
+    #[inline]
     pub(crate) fn matches(&self, body: &[u8]) -> bool {
+        self.takes_all || self.has_prefix_of(body)
+    }
+
+    fn has_prefix_of(&self, body: &[u8]) -> bool {
         let mut branch = &self.root;
         let mut rest = body;
         loop {
@@ -81,6 +88,7 @@ impl Topics {
     pub(crate) fn insert(&mut self, topic: &[u8]) -> bool {
         let added = self.add(topic);
         self.len += usize::from(added);
+        self.takes_all |= topic.is_empty();
         added
     }
 
@@ -131,6 +139,7 @@ impl Topics {
             return false;
         }
         self.len -= 1;
+        self.takes_all &= !topic.is_empty();
         if self.len == 0 {
             *self = Self::new();
             return true;
