@@ -69,7 +69,7 @@ impl protocol::Broadcasting for Broadcasting<'_> {
         };
         if wake.0 {
             // The consumers of all remaining pipes may sleep.
-            effects.bells.reserve(*left);
+            effects.reserve_bells(*left);
         }
         pipe.count_sent(message.header.len() + message.body.len(), wake, effects);
         Ok(message.overflow != Overflow::Wait || pipe.has_room(effects))

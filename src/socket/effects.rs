@@ -21,15 +21,17 @@ use crate::tuning::{self, FastPath};
 /// What to do once the lock is given back.
 #[derive(Default)]
 pub(crate) struct Effects {
-    pub(super) bells: Few<(FarEnd, Edge)>,
+    /// Whether anything is noted, so that a message has to check only this.
+    noted: bool,
+    bells: Few<(FarEnd, Edge)>,
     /// Connections that have enough for a write.
-    pub(super) batches: Few<Arc<dyn FarLink>>,
-    pub(super) wakes: Few<Interest>,
-    pub(super) timer: Option<Instant>,
-    pub(super) peers_changed: bool,
-    pub(super) queues_changed: bool,
+    batches: Few<Arc<dyn FarLink>>,
+    wakes: Few<Interest>,
+    timer: Option<Instant>,
+    peers_changed: bool,
+    queues_changed: bool,
     /// Enter the socket again.
-    pub(super) visit: bool,
+    visit: bool,
     rare: Option<Box<Rare>>,
 }
 
@@ -70,7 +72,60 @@ pub(super) struct Closing {
 
 impl Effects {
     pub(super) fn rare(&mut self) -> &mut Rare {
+        self.noted = true;
         self.rare.get_or_insert_default()
+    }
+
+    /// Notes a bell for the far end of a pipe.
+    pub(super) fn ring(&mut self, far: FarEnd, edge: Edge) {
+        self.noted = true;
+        self.bells.push((far, edge));
+    }
+
+    /// Sees to it that `others` more bells than one need memory once only.
+    pub(super) fn reserve_bells(&mut self, others: usize) {
+        self.bells.reserve(others);
+    }
+
+    /// Notes a write to a connection that has enough for one.
+    pub(super) fn write(&mut self, link: Arc<dyn FarLink>) {
+        self.noted = true;
+        self.batches.push(link);
+    }
+
+    /// Notes a call to wake.
+    pub(super) fn wake_call(&mut self, interest: Interest) {
+        self.noted = true;
+        self.wakes.push(interest);
+    }
+
+    /// The number of calls to wake.
+    pub(super) fn wakes(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// Notes the time at which the event loop has to run a timer.
+    pub(super) fn set_timer(&mut self, at: Instant) {
+        self.noted = true;
+        self.timer = Some(at);
+    }
+
+    /// Notes that peers have come or gone.
+    pub(super) fn peers_change(&mut self) {
+        self.noted = true;
+        self.peers_changed = true;
+    }
+
+    /// Notes that messages may have left send queues.
+    pub(super) fn queues_change(&mut self) {
+        self.noted = true;
+        self.queues_changed = true;
+    }
+
+    /// Notes that the socket must be entered again.
+    pub(super) fn visit(&mut self) {
+        self.noted = true;
+        self.visit = true;
     }
 
     /// Takes out a pipe that the protocol wants closed.
@@ -114,19 +169,21 @@ impl Effects {
     /// Forgets the wakes. For a caller that knows, under the socket's lock, that nobody waits.
     #[inline]
     pub(super) fn wake_nobody(&mut self) {
+        if !self.noted {
+            return;
+        }
         if !self.wakes.is_empty() {
             self.wakes = Few::default();
         }
         (self.peers_changed, self.queues_changed) = (false, false);
+        let others = !self.bells.is_empty() | !self.batches.is_empty() | self.visit;
+        self.noted = others | self.timer.is_some() | self.rare.is_some();
     }
 
     /// Whether there is nothing to do.
     #[inline]
     pub(super) fn is_nothing(&self) -> bool {
-        // Without a branch for each, since every message checks this.
-        let noted = !self.bells.is_empty() | !self.batches.is_empty() | !self.wakes.is_empty();
-        let changed = self.peers_changed | self.queues_changed | self.visit;
-        !noted & !changed & self.timer.is_none() & self.rare.is_none()
+        !self.noted
     }
 
     pub(super) fn perform<P: Protocol>(mut self, core: &Core<P>) {
@@ -208,7 +265,7 @@ impl Closing {
 /// `SmallVec<[T; 1]>` does the same, for 32 to 33 instructions more a message of PUSH/PULL and PUB/SUB over inproc,
 /// which take 1,431 and 1,832, and 158 more a round trip of REQ/REP, which takes 5,102: its drop and its
 /// iterator ask more often whether it has spilled.
-pub(super) struct Few<T> {
+struct Few<T> {
     first: Option<T>,
     others: Vec<T>,
 }
@@ -221,16 +278,16 @@ impl<T> Default for Few<T> {
 
 impl<T> Few<T> {
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.others.len()
     }
 
     #[inline]
-    pub(super) fn push(&mut self, one: T) {
+    fn push(&mut self, one: T) {
         match &self.first {
             None => self.first = Some(one),
             Some(_) => self.others.push(one),
@@ -238,7 +295,7 @@ impl<T> Few<T> {
     }
 
     /// Sees to it that `others` more than the first need memory once only.
-    pub(super) fn reserve(&mut self, others: usize) {
+    fn reserve(&mut self, others: usize) {
         self.others.reserve(others);
     }
 

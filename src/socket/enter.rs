@@ -51,10 +51,12 @@ impl<P: Protocol> Core<P> {
         }
         let busy = state.protocol.is_busy() || !state.watches.is_empty();
         if self.bell.set_busy(busy && !state.closed) {
-            state.effects.visit = true;
+            state.effects.visit();
         }
-        if P::SCHEDULE.clock != Clock::Never {
-            state.effects.timer = state.timer_to_set();
+        if P::SCHEDULE.clock != Clock::Never
+            && let Some(at) = state.timer_to_set()
+        {
+            state.effects.set_timer(at);
         }
         if !self.bell.signal.is_awaited() {
             state.effects.wake_nobody();
@@ -95,10 +97,12 @@ impl<P: Protocol> Core<P> {
             Err(_) => {}
         }
         if self.bell.set_busy(state.protocol.is_busy()) {
-            state.effects.visit = true;
+            state.effects.visit();
         }
-        if P::SCHEDULE.clock != Clock::Never {
-            state.effects.timer = state.timer_to_set();
+        if P::SCHEDULE.clock != Clock::Never
+            && let Some(at) = state.timer_to_set()
+        {
+            state.effects.set_timer(at);
         }
         if !state.effects.is_nothing() {
             state.effects.wake_nobody();

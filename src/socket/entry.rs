@@ -50,7 +50,9 @@ impl<P: Protocol> Entry<'_, P> {
         let mut edges = std::mem::take(&mut self.state.edges);
         self.core.bell.take(&mut edges);
         for (pipe, edge) in edges.drain(..) {
-            self.state.effects.queues_changed |= edge == Edge::Writable;
+            if edge == Edge::Writable {
+                self.state.effects.queues_change();
+            }
             if self.state.pipes.get(pipe).is_none() {
                 continue;
             }
@@ -124,7 +126,7 @@ impl<P: Protocol> Entry<'_, P> {
         }
         // The far end may have sent, and rung in vain, before the pipe was in the table.
         protocol.readable(id, &mut port);
-        self.state.effects.peers_changed = true;
+        self.state.effects.peers_change();
         let State { pipes, effects, .. } = &mut *self.state;
         if let Some(pipe) = pipes.get(id) {
             self.core.pipe_is_there(pipe, effects);
@@ -155,8 +157,8 @@ impl<P: Protocol> Entry<'_, P> {
             _ if reason.is_closed_by_us() => rare.closed.push((far, Arc::clone(&pipe.endpoint))),
             _ => rare.lost.push((far, Arc::clone(&pipe.endpoint))),
         }
-        self.state.effects.peers_changed = true;
-        self.state.effects.queues_changed = true;
+        self.state.effects.peers_change();
+        self.state.effects.queues_change();
         // Then the protocol, which may take out what was received, or leave it to be read.
         let (protocol, mut port, now) = self.parts();
         protocol.detach(id, &reason, now, &mut port);
@@ -181,7 +183,7 @@ impl<P: Protocol> Entry<'_, P> {
             return;
         }
         self.core.counters.copies_reclaimed.add(messages);
-        self.state.effects.queues_changed = true;
+        self.state.effects.queues_change();
         let (protocol, mut port, _) = self.parts();
         for frame in unsent {
             protocol.take_back(pipe, frame, &mut port);

@@ -324,7 +324,7 @@ impl Pipe {
     #[cold]
     fn note(&self, edge: Edge, effects: &mut Effects) {
         if let Some(far) = &self.far {
-            effects.bells.push((far.clone(), edge));
+            effects.ring(far.clone(), edge);
         }
     }
 
@@ -341,7 +341,7 @@ impl Pipe {
     /// Notes a write of what is queued, for the way out of the socket.
     pub(super) fn write_soon(&self, effects: &mut Effects) {
         if let Some(link) = self.far.as_ref().and_then(FarEnd::link) {
-            effects.batches.push(Arc::clone(link));
+            effects.write(Arc::clone(link));
         }
     }
 

@@ -247,7 +247,7 @@ impl Port for SocketPort<'_> {
     }
 
     fn wake(&mut self, interest: Interest) {
-        self.effects.wakes.push(interest);
+        self.effects.wake_call(interest);
     }
 
     fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason) {

@@ -337,7 +337,7 @@ impl<P: Protocol> Entry<'_, P> {
     /// Wakes the next waiter if there is more for it.
     fn pass_on(&mut self, interest: Interest) {
         if self.core.bell.signal.is_awaited() && self.state.protocol.ready(interest) {
-            self.state.effects.wakes.push(interest);
+            self.state.effects.wake_call(interest);
         }
     }
 }

@@ -281,9 +281,9 @@ impl<P: Protocol> Entry<'_, P> {
         // Testing one watch may bring a message for another that was tested before; then a waiter was woken,
         // and all are tested again. That ends, since a test takes no message away from anybody.
         loop {
-            let woken = self.state.effects.wakes.len();
+            let woken = self.state.effects.wakes();
             watches.iter_mut().for_each(|watch| self.check(watch));
-            if watches.len() < 2 || self.state.effects.wakes.len() == woken {
+            if watches.len() < 2 || self.state.effects.wakes() == woken {
                 break;
             }
         }
