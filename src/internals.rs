@@ -70,7 +70,7 @@ impl Broadcast {
     pub fn encoded(&mut self, body: &Bytes) {
         let encoded = self.encoder.encode(Framing::Length, &[], body);
         for (ring, _) in &mut self.rings {
-            let _full = ring.0.push_encoded(&encoded);
+            let _full = ring.0.admit().and_then(|()| ring.0.add_encoded(&encoded));
         }
         self.empty();
     }

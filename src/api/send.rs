@@ -236,7 +236,10 @@ impl<P: Protocol> Core<P> {
             Err(excess) => return Err(SendError::too_large(message, excess)),
         };
         let attempt = |p: &mut P, io: &mut SocketPort<'_>, now| outgoing.send(to, p, io, now);
-        self.wait(interest, patience, attempt).map_err(|failure| self.send_error(&failure, message))
+        match self.wait(interest, patience, attempt) {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.send_error(&failure, message)),
+        }
     }
 
     pub(super) fn send_error(&self, failure: &Failure<SendRefusal>, message: Message) -> SendError {

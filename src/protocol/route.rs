@@ -35,15 +35,21 @@ impl Balance {
     }
 
     /// Sends to the next pipe. One found full or gone is not ready until it is added again.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         header: &[u8],
         body: &Bytes,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        let sent = self.send_by(|pipe| io.push(pipe, header, body).is_ok());
-        sent.map(|_| ()).ok_or(SendRefusal::WouldBlock)
+        while let Some(pipe) = self.ready.best() {
+            if io.push(pipe, header, body).is_ok() {
+                self.ready.rotate();
+                return Ok(());
+            }
+            self.ready.leave_best();
+        }
+        Err(SendRefusal::WouldBlock)
     }
 
     /// As `send`, but only to a pipe that has nothing else to transmit; says to which. One found with
@@ -54,14 +60,8 @@ impl Balance {
         body: &Bytes,
         io: &mut impl Port,
     ) -> Option<PipeId> {
-        self.send_by(|pipe| io.drained(pipe) && io.push(pipe, header, body).is_ok())
-    }
-
-    /// Offers a message to one pipe after the other until one takes it, which goes to the end.
-    #[inline(always)]
-    fn send_by(&mut self, mut takes: impl FnMut(PipeId) -> bool) -> Option<PipeId> {
         while let Some(pipe) = self.ready.best() {
-            if takes(pipe) {
+            if io.drained(pipe) && io.push(pipe, header, body).is_ok() {
                 self.ready.rotate();
                 return Some(pipe);
             }
@@ -270,7 +270,7 @@ impl FanOut {
         if self.push_to_all(message, origin, io) == 0 {
             io.dropped(None, DropReason::NoPeer);
         }
-        if self.overflow != Overflow::Wait {
+        if self.overflow != Overflow::Wait && !self.full.is_empty() {
             self.blame_full(io);
         }
         Ok(())
@@ -298,6 +298,7 @@ impl FanOut {
     }
 
     /// Counts the copies for which there was no room.
+    #[cold]
     fn blame_full(&mut self, io: &mut impl Port) {
         for pipe in self.full.drain(..) {
             io.dropped(Some(pipe), DropReason::SendQueueFull);

@@ -79,7 +79,7 @@ pub(crate) struct Encoder {
     messages: u64,
 }
 
-/// A message as it goes on the wire, for [`push_encoded`](super::Producer::push_encoded).
+/// A message as it goes on the wire, for [`add_encoded`](super::Producer::add_encoded).
 pub(crate) struct Encoded<'e> {
     pub(super) framing: Framing,
     /// Length of the SP message.

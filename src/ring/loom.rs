@@ -230,7 +230,7 @@ fn two_rings_share_the_block_of_an_encoder() {
         for _ in 0..3 {
             let encoded = encoder.encode(Framing::Length, &[], &MESSAGE);
             for producer in &mut producers {
-                let _ = producer.push_encoded(&encoded).unwrap();
+                let _ = producer.add_encoded(&encoded).unwrap();
             }
         }
         for consumer in consumers {

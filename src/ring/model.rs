@@ -8,7 +8,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::tests::{NO_BOUNDS, body, bounds, listed, pop, queued, receive, ring, wire};
+use super::tests::{
+    NO_BOUNDS, body, bounds, listed, pop, push_encoded, push_encoded_evicting, queued, receive,
+    ring, wire,
+};
 use super::*;
 use crate::message::Frame;
 use crate::rounds::rounds;
@@ -71,13 +74,11 @@ impl Model {
     }
 
     fn push(&mut self, payload: &[u8]) -> Result<Wake, PushRefusal> {
-        if self.closed {
-            return Err(PushRefusal::Closed);
+        match self.has_room() {
+            _ if self.closed => Err(PushRefusal::Closed),
+            true => Ok(self.add(payload)),
+            false => Err(PushRefusal::Full),
         }
-        if !self.has_room() {
-            return Err(PushRefusal::Full);
-        }
-        Ok(self.add(payload))
     }
 
     /// The first `ahead` messages are in a run.
@@ -276,10 +277,10 @@ fn compare(
             match (skipped, evicting) {
                 (true, _) => {}
                 (_, true) => {
-                    let pushed = ring.push_encoded_evicting(&encoded);
+                    let pushed = push_encoded_evicting(ring, &encoded);
                     assert_eq!(pushed, model.push_evicting(&whole, ahead))
                 }
-                _ => assert_eq!(ring.push_encoded(&encoded), model.push(&whole)),
+                _ => assert_eq!(push_encoded(ring, &encoded), model.push(&whole)),
             }
         }
         Operation::Append(lens) => {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::encoder::Number;
 use super::{
-    BY_REFERENCE, Bounds, Encoded, Inlet, PushRefusal, Queued, READ_BLOCK, ROOM, Ring, Wake,
+    BY_REFERENCE, Bounds, Encoded, Inlet, Mark, PushRefusal, Queued, READ_BLOCK, ROOM, Ring, Wake,
 };
 use crate::sync::Arc;
 use crate::sys::PerProcess;
@@ -86,42 +86,57 @@ impl Producer {
     #[inline]
     pub(crate) fn push(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
         self.admit()?;
-        self.add(header.len() + body.len(), |this| this.write(header, body))
+        self.add(header, body)
     }
 
-    /// Appends the message `header` then `body`, and makes room by dropping the oldest; returns how many,
-    /// perhaps some even if the ring was closed meanwhile.
-    ///
-    /// Keeps a message that is partly consumed. While the consumer is at work nothing can be dropped, but
-    /// there will soon be room: so the ring may exceed its bounds, up to twice, since that work takes long if
-    /// its thread is not scheduled.
+    /// Appends the message `header` then `body`, and makes room by dropping the oldest, as
+    /// [`make_room`](Self::make_room) does; returns how many, perhaps some even if the ring was closed meanwhile.
     pub(crate) fn push_evicting(
         &mut self,
         header: &[u8],
         body: &Bytes,
     ) -> (Result<Wake, PushRefusal>, u64) {
-        let len = header.len() + body.len();
         match self.make_room() {
-            Ok(evicted) => (self.add(len, |this| this.write(header, body)), evicted),
+            Ok(evicted) => (self.add(header, body), evicted),
             Err(refusal) => (Err(refusal), 0),
         }
     }
 
-    /// Appends a message that was framed for many rings, without a copy if possible.
-    pub(crate) fn push_encoded(&mut self, encoded: &Encoded<'_>) -> Result<Wake, PushRefusal> {
-        self.admit()?;
-        self.add(encoded.payload, |this| this.write_encoded(encoded))
+    /// Whether a message may be added. As [`has_room`](Self::has_room), and refuses if it has not, or if the ring
+    /// is full and closed.
+    #[inline]
+    pub(crate) fn admit(&mut self) -> Result<(), PushRefusal> {
+        match self.has_room() {
+            true => Ok(()),
+            false if self.is_closed() => Err(PushRefusal::Closed),
+            false => Err(PushRefusal::Full),
+        }
     }
 
-    /// As [`push_encoded`](Self::push_encoded), but makes room as [`push_evicting`](Self::push_evicting) does.
-    pub(crate) fn push_encoded_evicting(
-        &mut self,
-        encoded: &Encoded<'_>,
-    ) -> (Result<Wake, PushRefusal>, u64) {
-        match self.make_room() {
-            Ok(evicted) => (self.add(encoded.payload, |this| this.write_encoded(encoded)), evicted),
-            Err(refusal) => (Err(refusal), 0),
-        }
+    /// Drops the oldest messages if the ring is full, so that a message may be added; says how many.
+    ///
+    /// Keeps a message that is partly consumed. While the consumer is at work nothing can be dropped, but
+    /// there will soon be room: so the ring may exceed its bounds, up to twice, since that work takes long if
+    /// its thread is not scheduled.
+    #[inline]
+    pub(crate) fn make_room(&mut self) -> Result<u64, PushRefusal> {
+        if self.is_full() { self.evict() } else { Ok(0) }
+    }
+
+    /// Appends the message `header` then `body` to a ring that has room, unless it is closed.
+    #[inline]
+    pub(crate) fn add(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
+        let mark = self.inlet.mark();
+        self.write(header, body);
+        self.publish(mark, header.len() + body.len())
+    }
+
+    /// As [`add`](Self::add), for a message that was framed for many rings: without a copy if possible.
+    #[inline]
+    pub(crate) fn add_encoded(&mut self, encoded: &Encoded<'_>) -> Result<Wake, PushRefusal> {
+        let mark = self.inlet.mark();
+        self.write_encoded(encoded);
+        self.publish(mark, encoded.payload)
     }
 
     /// Appends `count` whole frames as they are on the wire.
@@ -182,22 +197,10 @@ impl Producer {
         writer.map_or((0, 0), |writer| (writer.block.size, writer.block.bytes.as_ptr().addr()))
     }
 
-    #[inline]
-    fn admit(&mut self) -> Result<(), PushRefusal> {
+    #[cold]
+    fn evict(&mut self) -> Result<u64, PushRefusal> {
         if self.is_closed() {
             return Err(PushRefusal::Closed);
-        }
-        if self.has_room() { Ok(()) } else { Err(PushRefusal::Full) }
-    }
-
-    /// Drops the oldest messages if the ring is full; says how many.
-    #[inline]
-    fn make_room(&mut self) -> Result<u64, PushRefusal> {
-        if self.is_closed() {
-            return Err(PushRefusal::Closed);
-        }
-        if !self.is_full() {
-            return Ok(0);
         }
         let (bounds, pushed) = (self.bounds(), self.pushed());
         let evicted = match self.inlet.ring.try_consumer() {
@@ -219,11 +222,9 @@ impl Producer {
         bounds.reached_by(pushed.since(self.departed))
     }
 
-    /// Publishes the message of `len` bytes that `write` writes, unless the ring was closed meanwhile.
+    /// Publishes the message of `len` bytes that was written since `mark`, unless the ring is closed.
     #[inline]
-    fn add(&mut self, len: usize, write: impl FnOnce(&mut Self)) -> Result<Wake, PushRefusal> {
-        let mark = self.inlet.mark();
-        write(self);
+    fn publish(&mut self, mark: Mark, len: usize) -> Result<Wake, PushRefusal> {
         let before = self.pushed();
         match self.inlet.publish(before.plus(1, len), false) {
             Some(slept) => Ok(Wake(slept)),

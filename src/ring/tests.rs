@@ -40,6 +40,24 @@ fn push(ring: &mut Producer, text: &'static str) -> Result<Wake, PushRefusal> {
     ring.push(&[], &Bytes::from_static(text.as_bytes()))
 }
 
+pub(super) fn push_encoded(
+    ring: &mut Producer,
+    encoded: &Encoded<'_>,
+) -> Result<Wake, PushRefusal> {
+    ring.admit()?;
+    ring.add_encoded(encoded)
+}
+
+pub(super) fn push_encoded_evicting(
+    ring: &mut Producer,
+    encoded: &Encoded<'_>,
+) -> (Result<Wake, PushRefusal>, u64) {
+    match ring.make_room() {
+        Ok(evicted) => (ring.add_encoded(encoded), evicted),
+        Err(refusal) => (Err(refusal), 0),
+    }
+}
+
 pub(super) fn pop(ring: &Ring) -> Option<Bytes> {
     let (frame, _) = ring.consumer().pop_alone()?;
     Some(frame.into_body().into_bytes())
@@ -553,7 +571,7 @@ fn what_is_framed_once_comes_out_of_every_ring() {
         let payload = body(lens[round % lens.len()]);
         let encoded = encoder.encode(Length, b"head", &payload);
         for ring in &mut rings {
-            let _ = ring.push_encoded(&encoded).unwrap();
+            let _ = push_encoded(ring, &encoded).unwrap();
         }
         expected.push([b"head", &payload[..]].concat());
     }
@@ -572,9 +590,9 @@ fn what_is_framed_once_is_one_segment_if_it_follows_and_a_copy_if_it_stands_alon
     for n in 0..10 {
         let payload = body(n);
         let encoded = encoder.encode(Length, &[], &payload);
-        let _ = all.push_encoded(&encoded).unwrap();
+        let _ = push_encoded(&mut all, &encoded).unwrap();
         if n % 2 == 0 {
-            let _ = some.push_encoded(&encoded).unwrap();
+            let _ = push_encoded(&mut some, &encoded).unwrap();
         }
     }
     assert_eq!(some.consumer().slices(&mut [IoSlice::new(&[]); 9]), 1, "copied");
@@ -592,7 +610,7 @@ fn what_is_framed_for_another_framing_is_framed_again() {
     let mut ring = new(TypeAndLength, NO_BOUNDS).0;
     for len in [3, BY_REFERENCE] {
         let payload = body(len);
-        let _ = ring.push_encoded(&encoder.encode(Length, b"head", &payload)).unwrap();
+        let _ = push_encoded(&mut ring, &encoder.encode(Length, b"head", &payload)).unwrap();
         assert!(read(&ring, usize::MAX).0 == wire(TypeAndLength, b"head", &payload));
     }
 }
@@ -605,7 +623,7 @@ fn an_encoder_fills_its_blocks_again_when_no_ring_refers_to_them() {
     for _ in 0..1000 {
         let encoded = encoder.encode(Length, &[], &payload);
         starts.insert(encoded.block());
-        let (wake, _) = ring.push_encoded_evicting(&encoded);
+        let (wake, _) = push_encoded_evicting(&mut ring, &encoded);
         let _ = wake.unwrap();
     }
     assert_eq!(ring.queued().messages, 4);

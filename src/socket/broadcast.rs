@@ -12,7 +12,7 @@ use super::port::SocketPort;
 use crate::message::PipeId;
 use crate::options::Overflow;
 use crate::protocol::{self, Broadcast, PushError};
-use crate::ring::{Copies, PushRefusal, Wake};
+use crate::ring::Copies;
 use crate::stats::{Counters, DropReason};
 
 /// Frame a message once if it goes to at least this many pipes. To fewer, framing it for each pipe is cheaper
@@ -57,22 +57,44 @@ impl protocol::Broadcasting for Broadcasting<'_> {
     #[inline]
     fn push(&mut self, id: PipeId) -> Result<bool, PushError> {
         let Self { message, copies, left, pipes, effects, total, .. } = self;
+        let &mut Broadcast { header, body, overflow } = message;
         *left -= 1;
-        let pipe = pipes.get_mut(id).filter(|pipe| !pipe.is_gone()).ok_or(PushError::Gone)?;
-        let wake = match push(pipe, message, copies.as_mut(), total, effects) {
-            Ok(wake) => wake,
-            Err(PushRefusal::Closed) => return Err(PushError::Gone),
-            Err(PushRefusal::Full) => {
-                pipe.write_soon(effects);
-                return Err(PushError::Full);
-            }
+        let pipe = pipes.usable_mut(id).ok_or(PushError::Gone)?;
+        let admitted = match overflow {
+            Overflow::DropOldest => pipe.send.make_room(),
+            _ => pipe.send.admit().map(|()| 0),
         };
+        match admitted {
+            Ok(0) => {}
+            Ok(evicted) => total.add_evicted(pipe, evicted, effects),
+            Err(refusal) => return Err(pipe.refuse(refusal, effects)),
+        }
+        let pushed = match copies {
+            Some(copies) => pipe.send.add_encoded(copies.encoded(pipe.send.framing())),
+            None => pipe.send.add(header, body),
+        };
+        let wake = match pushed {
+            Ok(wake) => wake,
+            Err(refusal) => return Err(pipe.refuse(refusal, effects)),
+        };
+        total.pushed += 1;
+        total.handed_over += u64::from(pipe.is_direct());
         if wake.0 {
             // The consumers of all remaining pipes may sleep.
             effects.reserve_bells(*left);
         }
-        pipe.count_sent(message.header.len() + message.body.len(), wake, effects);
-        Ok(message.overflow != Overflow::Wait || pipe.has_room(effects))
+        pipe.count_sent(header.len() + body.len(), wake, effects);
+        Ok(overflow != Overflow::Wait || pipe.has_room(effects))
+    }
+}
+
+impl Total {
+    /// Counts messages that had to make room for a copy.
+    #[cold]
+    fn add_evicted(&mut self, pipe: &mut Pipe, evicted: u64, effects: &mut Effects) {
+        pipe.count_dropped(DropReason::SendQueueFull, evicted, effects);
+        self.evicted += evicted;
+        self.evicted_here += if pipe.is_direct() { 0 } else { evicted };
     }
 }
 
@@ -88,34 +110,6 @@ impl Drop for Broadcasting<'_> {
             counters.copies_evicted.add(total.evicted_here);
         }
     }
-}
-
-/// Pushes one copy. Counts it, and the messages that had to make room for it.
-fn push(
-    pipe: &mut Pipe,
-    message: &Broadcast<'_>,
-    copies: Option<&mut Copies<'_>>,
-    total: &mut Total,
-    effects: &mut Effects,
-) -> Result<Wake, PushRefusal> {
-    let evicts = message.overflow == Overflow::DropOldest;
-    let encoded = copies.map(|copies| copies.encoded(pipe.send.framing()));
-    let &Broadcast { header, body, .. } = message;
-    let (pushed, evicted) = match (encoded, evicts) {
-        (Some(encoded), false) => (pipe.send.push_encoded(encoded), 0),
-        (Some(encoded), true) => pipe.send.push_encoded_evicting(encoded),
-        (None, false) => (pipe.send.push(header, body), 0),
-        (None, true) => pipe.send.push_evicting(header, body),
-    };
-    let direct = pipe.is_direct();
-    if evicted > 0 {
-        pipe.count_dropped(DropReason::SendQueueFull, evicted, effects);
-        total.evicted += evicted;
-        total.evicted_here += if direct { 0 } else { evicted };
-    }
-    total.pushed += u64::from(pushed.is_ok());
-    total.handed_over += u64::from(pushed.is_ok() && direct);
-    pushed
 }
 
 #[cfg(test)]

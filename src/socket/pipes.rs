@@ -17,8 +17,9 @@ use crate::peer::PeerCredentials;
 use crate::peer::{Peer, PeerStatus, QueueStatus};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, FarEnd, Intake, NewPipe, PipeLease, Postponed};
+use crate::protocol::PushError;
 use crate::protocol_id::ProtocolId;
-use crate::ring::{Inbox, Producer, Ring, Taken, Wake};
+use crate::ring::{Inbox, Producer, PushRefusal, Ring, Taken, Wake};
 use crate::stats::{Counters, DropReason, PipeDrops};
 use crate::sync::Arc;
 use crate::tuning;
@@ -74,9 +75,20 @@ impl Pipes {
         self.pipes.get_mut(slot).map(|pipe| &mut **pipe)
     }
 
+    /// As `get_mut`, if it has not departed.
+    #[inline]
+    pub(super) fn usable_mut(&mut self, pipe: PipeId) -> Option<&mut Pipe> {
+        self.get_mut(pipe).filter(|pipe| !pipe.is_gone())
+    }
+
     #[inline(never)]
     fn look_up(&mut self, pipe: PipeId) -> Option<usize> {
-        let slot = *self.slots.get(&pipe)?;
+        // A message to all pipes takes them in the order in which they came, which is mostly that of their slots.
+        let next = self.last.map_or(0, |(_, slot)| slot + 1);
+        let slot = match self.pipes.get(next) {
+            Some(other) if other.id() == pipe => next,
+            _ => *self.slots.get(&pipe)?,
+        };
         self.last = Some((pipe, slot));
         Some(slot)
     }
@@ -336,6 +348,19 @@ impl Pipe {
             self.write_soon(effects);
         }
         has_room
+    }
+
+    /// The error of a push that the ring has refused. If it is full, notes a write: nobody must wait for messages
+    /// that are held back for a batch.
+    #[cold]
+    pub(super) fn refuse(&self, refusal: PushRefusal, effects: &mut Effects) -> PushError {
+        match refusal {
+            PushRefusal::Closed => PushError::Gone,
+            PushRefusal::Full => {
+                self.write_soon(effects);
+                PushError::Full
+            }
+        }
     }
 
     /// Notes a write of what is queued, for the way out of the socket.

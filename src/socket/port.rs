@@ -14,7 +14,7 @@ use super::pipes::{Pipe, Pipes};
 use crate::message::{Frame, Message, PipeId};
 use crate::options::Priorities;
 use crate::protocol::{Broadcast, Interest, Port, PushError};
-use crate::ring::{Encoders, Producer, PushRefusal, Wake};
+use crate::ring::{Encoders, Wake};
 use crate::stats::{Counters, DropReason};
 use crate::verdict::{Picked, Verdict};
 
@@ -27,33 +27,20 @@ pub(crate) struct SocketPort<'a> {
 }
 
 impl SocketPort<'_> {
-    /// Puts one message of `length` bytes into a pipe by `push`, and counts it.
-    #[inline]
-    pub(crate) fn push_by<T>(
-        &mut self,
-        pipe: PipeId,
+    /// Counts a message of `length` bytes that was pushed into the pipe.
+    #[inline(always)]
+    fn count_pushed(
+        pipe: &mut Pipe,
         length: usize,
-        push: impl FnOnce(&mut Producer) -> Result<(Wake, T), PushRefusal>,
-    ) -> Result<T, PushError> {
-        let pipe = self.pipes.get_mut(pipe).ok_or(PushError::Gone)?;
-        if pipe.is_gone() {
-            return Err(PushError::Gone);
-        }
-        let (wake, pushed) = match push(&mut pipe.send) {
-            Ok(pushed) => pushed,
-            Err(PushRefusal::Closed) => return Err(PushError::Gone),
-            Err(PushRefusal::Full) => {
-                // Nobody must wait for messages that are held back for a batch.
-                pipe.write_soon(self.effects);
-                return Err(PushError::Full);
-            }
-        };
-        self.counters.copies_pushed.count(1);
+        wake: Wake,
+        counters: &Counters,
+        effects: &mut Effects,
+    ) {
+        counters.copies_pushed.count(1);
         if pipe.is_direct() {
-            self.counters.copies_handed_over.count(1);
+            counters.copies_handed_over.count(1);
         }
-        pipe.count_sent(length, wake, self.effects);
-        Ok(pushed)
+        pipe.count_sent(length, wake, effects);
     }
 
     /// The number of usable pipes.
@@ -128,29 +115,34 @@ impl Port for SocketPort<'_> {
     where
         Self: 'p;
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, pipe: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
-        let length = header.len() + body.len();
-        self.push_by(pipe, length, |ring| ring.push(header, body).map(|wake| (wake, ())))
+        let pipe = self.pipes.usable_mut(pipe).ok_or(PushError::Gone)?;
+        match pipe.send.push(header, body) {
+            Ok(wake) => {
+                let length = header.len() + body.len();
+                Self::count_pushed(pipe, length, wake, self.counters, self.effects);
+                Ok(())
+            }
+            Err(refusal) => Err(pipe.refuse(refusal, self.effects)),
+        }
     }
 
-    fn push_evicting(
-        &mut self,
-        pipe: PipeId,
-        header: &[u8],
-        body: &Bytes,
-    ) -> Result<u64, PushError> {
-        let length = header.len() + body.len();
-        let mut evicted = 0;
-        let pushed = self.push_by(pipe, length, |ring| {
-            let (pushed, dropped) = ring.push_evicting(header, body);
-            evicted = dropped;
-            pushed.map(|wake| (wake, ()))
-        });
+    fn push_evicting(&mut self, id: PipeId, header: &[u8], body: &Bytes) -> Result<u64, PushError> {
+        let pipe = self.pipes.usable_mut(id).ok_or(PushError::Gone)?;
+        let (pushed, evicted) = pipe.send.push_evicting(header, body);
+        let pushed = match pushed {
+            Ok(wake) => {
+                let length = header.len() + body.len();
+                Self::count_pushed(pipe, length, wake, self.counters, self.effects);
+                Ok(evicted)
+            }
+            Err(refusal) => Err(pipe.refuse(refusal, self.effects)),
+        };
         if evicted > 0 {
-            self.count_evicted(pipe, evicted);
+            self.count_evicted(id, evicted);
         }
-        pushed.map(|()| evicted)
+        pushed
     }
 
     #[inline]
