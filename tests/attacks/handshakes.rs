@@ -85,7 +85,7 @@ fn b10_a_listener_that_closes_during_handshakes() {
     // What is there once for a listener.
     pull.bind("tcp://127.0.0.1:0").unwrap();
     let before = Census::settled();
-    for _ in 0..times(15, 2000) {
+    for _ in 0..times(15, 500) {
         let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
         let url = endpoint.url();
         let over = AtomicBool::new(false);
