@@ -186,11 +186,11 @@ pub(crate) struct Decoder {
 enum State {
     /// At the start of a frame. The first `received` bytes of `prefix` have arrived: none between frames,
     /// never all of them.
-    Prefix { prefix: [u8; MAX_PREFIX], received: usize },
-    /// Within a payload.
-    Body(Body),
+    Prefix { prefix: [u8; MAX_PREFIX], received: u8 },
+    /// Within a payload. On the heap, since most connections are idle, and between frames.
+    Body(Box<Body>),
     /// The input was wrong; no more is read.
-    Failed(FrameError),
+    Failed(Box<FrameError>),
 }
 
 /// A payload that arrives in pieces.
@@ -233,7 +233,7 @@ impl Decoder {
     ) -> Option<Result<Piece<'a>, FrameError>> {
         let piece = self.step(input);
         if let Err(error) = piece {
-            self.state = State::Failed(error);
+            self.state = State::Failed(Box::new(error));
         }
         piece.transpose()
     }
@@ -270,7 +270,7 @@ impl Decoder {
     pub(crate) fn appetite(&self, most: usize) -> usize {
         match self.state {
             State::Prefix { received, .. } if self.paid >= most => {
-                self.framing.prefix_len().saturating_sub(received).min(most)
+                self.framing.prefix_len().saturating_sub(received.into()).min(most)
             }
             _ => most,
         }
@@ -282,7 +282,7 @@ impl Decoder {
     pub(crate) fn reach(&self, messages: usize, bytes: usize) -> usize {
         let prefix = self.framing.prefix_len();
         let (missing, payload) = match &self.state {
-            State::Prefix { received, .. } => (prefix.saturating_sub(*received), 0),
+            State::Prefix { received, .. } => (prefix.saturating_sub((*received).into()), 0),
             State::Body(body) => (body.missing(), body.len),
             State::Failed(_) => (prefix, 0),
         };
@@ -291,8 +291,8 @@ impl Decoder {
     }
 
     fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, FrameError> {
-        match self.state {
-            State::Failed(error) => return Err(error),
+        match &self.state {
+            State::Failed(error) => return Err(**error),
             State::Prefix { received: 0, .. } => {
                 if let Some(run) = self.take_run(input) {
                     return Ok(Some(run));
@@ -334,16 +334,15 @@ impl Decoder {
         let State::Prefix { prefix, received } = &mut self.state else {
             return Ok(());
         };
-        let missing = self.framing.prefix_len().saturating_sub(*received);
+        let missing = self.framing.prefix_len().saturating_sub((*received).into());
         let taken = take_up_to(input, missing);
-        for (slot, byte) in prefix.iter_mut().skip(*received).zip(taken) {
+        for (slot, byte) in prefix.iter_mut().skip((*received).into()).zip(taken) {
             *slot = *byte;
+            *received = received.saturating_add(1);
         }
-        *received = received.saturating_add(taken.len());
-
-        let (prefix, received) = (*prefix, *received);
+        let (prefix, received) = (*prefix, usize::from(*received));
         if let Some(len) = self.length(prefix.get(..received).unwrap_or_default())? {
-            self.state = State::Body(Body { len, arrived: 0, bytes: Vec::new() });
+            self.state = State::Body(Box::new(Body { len, arrived: 0, bytes: Vec::new() }));
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ pub(crate) struct HeaderParser {
     /// whole can be checked at any time.
     bytes: [u8; LEN],
     /// How many of `bytes` are the peer's.
-    received: usize,
+    received: u8,
 }
 
 impl HeaderParser {
@@ -52,10 +52,10 @@ impl HeaderParser {
     pub(crate) fn parse(&mut self, input: &mut &[u8]) -> Option<Result<(), HeaderError>> {
         let wanted = self.missing().min(input.len());
         let taken = input.split_off(..wanted)?;
-        for (slot, byte) in self.bytes.iter_mut().skip(self.received).zip(taken) {
+        for (slot, byte) in self.bytes.iter_mut().skip(self.received.into()).zip(taken) {
             *slot = *byte;
+            self.received = self.received.saturating_add(1);
         }
-        self.received = self.received.saturating_add(wanted);
         match self.judge() {
             Ok(()) if self.missing() > 0 => None,
             verdict => Some(verdict),
@@ -64,7 +64,7 @@ impl HeaderParser {
 
     /// How many bytes of the header are still to come.
     pub(crate) fn missing(&self) -> usize {
-        LEN.saturating_sub(self.received)
+        LEN.saturating_sub(self.received.into())
     }
 
     fn judge(&self) -> Result<(), HeaderError> {
