@@ -27,10 +27,11 @@ pub(crate) struct Surveyor {
     ids: Ids,
     conversations: Conversations<Asker>,
     pipes: FanOut,
-    /// For each pipe, how many pipes had come before it.
-    arrivals: NumberMap<PipeId, u64>,
+    /// For each pipe, how many pipes had come before it. The numbers wrap around; a pipe is taken for one that
+    /// came later only after two billion others.
+    arrivals: NumberMap<PipeId, u32>,
     /// The number of pipes that have come.
-    arrived: u64,
+    arrived: u32,
     /// When surveys end.
     timers: Timers,
 }
@@ -65,7 +66,7 @@ struct Survey {
     deadline: Option<Instant>,
     /// How many pipes had come when it was sent: those were asked. A peer that had no room for its copy
     /// counts as asked, since it gains nothing by not reading.
-    asked: u64,
+    asked: u32,
     answers: VecDeque<Message>,
 }
 
@@ -155,7 +156,11 @@ impl Surveyor {
         let conversation = self.ids.owner(id).ok_or(DropReason::Stale)?;
         let asker = self.conversations.get_mut(conversation).ok_or(DropReason::Stale)?;
         let survey = asker.survey.as_mut().ok_or(DropReason::Stale)?;
-        if self.arrivals.get(&pipe).is_none_or(|&arrival| arrival >= survey.asked) {
+        if self
+            .arrivals
+            .get(&pipe)
+            .is_none_or(|&arrival| survey.asked.wrapping_sub(arrival).cast_signed() <= 0)
+        {
             return Err(DropReason::NotAsked);
         }
         if survey.answers.len() >= asker.storage {
@@ -182,7 +187,7 @@ impl Protocol for Surveyor {
     fn attach(&mut self, pipe: PipeId, _now: Instant, _: &mut impl Port) -> Result<(), Rejected> {
         self.pipes.add(pipe);
         self.arrivals.insert(pipe, self.arrived);
-        self.arrived += 1;
+        self.arrived = self.arrived.wrapping_add(1);
         Ok(())
     }
 
