@@ -174,7 +174,9 @@ impl Options {
     /// How many messages may wait in the send queue of one pipe, 1 to 8192. Default 1000; 64 for raw
     /// REP and RESPONDENT.
     ///
-    /// One message always fits, whatever its size. Takes effect for pipes made later.
+    /// One message always fits, whatever its size. A REP or RESPONDENT keeps a place in it for the answer to each
+    /// request that it has received, so that a program has at most so many requests of one peer in hand. Takes
+    /// effect for pipes made later.
     #[doc(alias("NNG_OPT_SENDBUF", "ZMQ_SNDHWM"))]
     pub fn send_queue(mut self, messages: usize) -> Self {
         self.send_queue = Some(messages);
@@ -184,7 +186,8 @@ impl Options {
     /// How many bytes, protocol headers included, may wait in the send queue of one pipe, at least 1.
     /// Default 1 MiB.
     ///
-    /// One message always fits, whatever its size. Takes effect for pipes made later.
+    /// One message always fits, whatever its size, and so does the answer to each request that a REP or RESPONDENT
+    /// has received. Takes effect for pipes made later.
     #[doc(alias("NN_SNDBUF"))]
     pub fn send_queue_bytes(mut self, bytes: usize) -> Self {
         self.send_queue_bytes = bytes;

@@ -1,17 +1,19 @@
 //! REP and RESPONDENT as a program sees them.
 //!
 //! Owns both roles, and what their sockets receive ([`Asked`]): a message that can be answered at most once,
-//! because answering consumes it. Also the error that gives it back.
+//! because answering consumes it. Also [`Owed`], the place that the socket keeps for an answer until it is given
+//! or given up, and the error that gives the right to answer back.
 
 use std::ops::Deref;
 use std::pin::Pin;
 
 use super::prelude::*;
 use super::recv::Yields;
+use super::role::AnsweringProtocol;
 use super::send::POLLED_TOO_OFTEN;
 use crate::api::context::Context;
 use crate::error::Call;
-use crate::protocol::Route;
+use crate::protocol::{Interest, Route};
 use crate::protocol_id::ProtocolId;
 
 /// REP: answers requests.
@@ -19,6 +21,10 @@ use crate::protocol_id::ProtocolId;
 /// Each request is received once, by one of the threads that receive. A [`Request`] is a value that can be
 /// sent to another thread, kept while others are received, and answered at most once. The socket receives from
 /// its peers in turn.
+///
+/// A request is received only when the send queue of its peer has a place for the reply, which is kept until the
+/// request is answered or dropped. So a reply never waits: peers that do not read are held up by their own
+/// requests, and hold up nobody else.
 ///
 /// The rules in full: [semantics, 5.2](crate::spec::semantics#52-rep).
 ///
@@ -75,7 +81,8 @@ pub type Respondent = Socket<role::Respondent, NoSend, CanRecv<Question>>;
 /// A request that a [`Rep`] has received, and the right to answer it once.
 ///
 /// Dropping it without an answer tells the peer nothing; its REQ sends the request again after its resend
-/// interval. Keeps the socket open.
+/// interval. Drop what you will not answer: of one peer a program gets at most
+/// [`send_queue`](Options::send_queue) requests to have in hand at a time. Keeps the socket open.
 pub type Request = Asked<role::Rep>;
 
 /// A survey that a [`Respondent`] has received, and the right to answer it once.
@@ -108,8 +115,7 @@ impl<R: Answers> Socket<R, NoSend, CanRecv<Asked<R>>> {
 /// It derefs to the message. Keeps the socket open.
 #[must_use = "whoever asked waits for the answer"]
 pub struct Asked<R: Answers> {
-    core: Handle<R::Protocol>,
-    route: Route,
+    owed: Owed<R::Protocol>,
     message: Message,
 }
 
@@ -126,65 +132,86 @@ impl<R: Answers> Asked<R> {
 
     /// The pipe that it came on.
     pub fn pipe(&self) -> PipeId {
-        self.route.pipe()
+        self.owed.route.pipe()
     }
 
-    /// Answers, waiting for room up to the send timeout.
+    /// Answers. Does not wait: there is a place for the answer, whatever its length.
     ///
     /// Succeeds even if the peer that asked is gone; the answer is then dropped and counted as `peer_gone`.
     ///
     /// # Errors
     ///
-    /// `TimedOut`, `Closed` or `TooLarge`; the error holds the answer and the right to give it.
+    /// `Closed`, `TooLarge` or `Forked`; the error holds the answer and the right to give it.
     #[doc(alias("answer", "respond", "nn_send", "nng_send", "zmq_send"))]
     pub fn reply(self, answer: impl Into<Message>) -> Result<(), ReplyError<Self>> {
         self.answer(answer.into(), Patience::AsSet)
     }
 
-    /// Answers if there is room now.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock`, `Closed` or `TooLarge`; the error holds the answer and the right to give it.
-    pub fn try_reply(self, answer: impl Into<Message>) -> Result<(), ReplyError<Self>> {
-        self.answer(answer.into(), Patience::None)
-    }
-
-    /// Answers, waiting for room up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
+    /// As [`reply`](Self::reply), which does not wait either.
     ///
     /// # Errors
     ///
     /// As [`reply`](Self::reply).
-    pub fn reply_timeout(
-        self,
-        answer: impl Into<Message>,
-        timeout: Duration,
-    ) -> Result<(), ReplyError<Self>> {
-        self.answer(answer.into(), Patience::For(Some(timeout)))
+    pub fn try_reply(self, answer: impl Into<Message>) -> Result<(), ReplyError<Self>> {
+        self.answer(answer.into(), Patience::None)
     }
 
-    /// Answers, waiting for room as a task. Has no timeout of its own.
+    /// As [`reply`](Self::reply), when the future is first polled, which it need not be again.
     ///
-    /// Not cancel-safe: dropping the future before it is ready sends nothing and gives up the right to
-    /// answer. To keep the right, call `try_reply`, or `send_async` on a context.
+    /// Dropping the future before sends nothing and gives up the right to answer.
     ///
     /// # Errors
     ///
-    /// `Closed` or `TooLarge`; the error holds the answer and the right to give it.
+    /// As [`reply`](Self::reply).
     pub fn reply_async(self, answer: impl Into<Message>) -> Replying<Self> {
         Replying { asked: Some(self), answer: Some(answer.into()), wait: TaskWait::default() }
     }
 
     fn answer(self, answer: Message, patience: Patience) -> Result<(), ReplyError<Self>> {
-        let Self { core, route, .. } = &self;
-        R::answer(core, route, answer, patience)
-            .map_err(|error| ReplyError::new(self, error.of(Call::Reply)))
+        let Owed { core, route, .. } = &self.owed;
+        match R::answer(core, route, answer, patience) {
+            Ok(()) => {
+                self.owed.settle();
+                Ok(())
+            }
+            Err(error) => Err(ReplyError::new(self, error.of(Call::Reply))),
+        }
     }
+}
+
+/// The place that a socket keeps for an answer. Dropping it gives it up.
+struct Owed<P: AnsweringProtocol> {
+    core: Handle<P>,
+    route: Route,
+    is_settled: bool,
+}
+
+impl<P: AnsweringProtocol> Owed<P> {
+    /// The answer has taken its place.
+    fn settle(mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl<P: AnsweringProtocol> Drop for Owed<P> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            give_up(&self.core, &self.route);
+        }
+    }
+}
+
+/// Gives up the answer to what was received, so that its place is free for another.
+pub(super) fn give_up<P: AnsweringProtocol>(core: &Core<P>, route: &Route) {
+    core.enter(|entry| {
+        let (responder, mut io, _) = entry.parts();
+        responder.give_up(route, &mut io);
+    });
 }
 
 impl<R: Answers> Yields<R> for Asked<R> {
     fn of(core: &Handle<R::Protocol>, (route, message): (Route, Message)) -> Self {
-        Self { core: core.clone(), route, message }
+        Self { owed: Owed { core: core.clone(), route, is_settled: false }, message }
     }
 }
 
@@ -197,12 +224,16 @@ impl<R: Answers> PollSending for Asked<R> {
         wait: &mut TaskWait,
         cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        let Self { core, route, .. } = self;
-        core.poll_send(route.interest(), |_| route.clone(), answer, wait, cx)
+        let Owed { core, route, .. } = &self.owed;
+        core.poll_send(Interest::SEND, |_| route.clone(), answer, wait, cx)
     }
 
     fn leave(&self, wait: &mut TaskWait) {
-        self.core.cancel_wait(wait);
+        self.owed.core.cancel_wait(wait);
+    }
+
+    fn settle(self) {
+        self.owed.settle();
     }
 }
 
@@ -265,7 +296,7 @@ impl<T> std::error::Error for ReplyError<T> {}
 
 /// An answer that is being sent: the future of `reply_async`.
 ///
-/// Dropping it before it is ready gives up the right to answer. Keeps the socket open.
+/// It is ready at its first poll. Dropping it before gives up the right to answer. Keeps the socket open.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Replying<T: SendsAsync> {
     /// Until the answer is sent, or given back.
@@ -282,7 +313,13 @@ impl<T: SendsAsync> Future for Replying<T> {
         let polled = asked.as_ref().expect(POLLED_TOO_OFTEN).poll_send(answer, wait, cx);
         polled.map(|sent| {
             let asked = asked.take().expect("it was there a moment ago");
-            sent.map_err(|error| ReplyError::new(asked, error))
+            match sent {
+                Ok(()) => {
+                    asked.settle();
+                    Ok(())
+                }
+                Err(error) => Err(ReplyError::new(asked, error)),
+            }
         })
     }
 }

@@ -62,7 +62,6 @@ pub(crate) struct Shared<K> {
     kept: K,
     closed: AtomicBool,
     receiving: AtomicBool,
-    send_timeout: Timeout,
     recv_timeout: Timeout,
 }
 
@@ -146,7 +145,6 @@ impl<R: Converses> Context<R> {
             // A context of a closed socket is a closed context.
             closed: AtomicBool::new(core.is_closed()),
             receiving: AtomicBool::new(false),
-            send_timeout: Timeout::new(options.send_timeout),
             recv_timeout: Timeout::new(options.recv_timeout),
         };
         Self { core: core.clone(), shared: Arc::new(shared) }

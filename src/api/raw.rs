@@ -20,7 +20,8 @@
 //!
 //! A backtrace has one word of 4 bytes for each hop and one for the request; the last has its top bit set. A
 //! send checks only that it consists of whole words, at least one. `Rep` and `Respondent` never wait: a message
-//! that cannot be delivered is dropped and counted, so that one slow client does not hold up all others.
+//! that cannot be delivered is dropped and counted, so that one slow client does not hold up all others. They receive
+//! nothing from a peer whose send queue has no room for an answer.
 //!
 //! ```
 //! use sinew::{Req, raw};

@@ -35,6 +35,7 @@
 //! role lacks, from the compiler and from the documentation.
 
 use std::marker::PhantomData;
+use std::time::Instant;
 
 use super::answer::Asked;
 use super::context::{self, AskingProtocol, Keeps, Opens, Shared, TakesIn};
@@ -44,7 +45,7 @@ use super::send::{self, Gives, PlainTo};
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::options::Options;
-use crate::protocol::{self, Protocol, Route};
+use crate::protocol::{self, Protocol, RecvRefusal, Route};
 use crate::socket::wait::{Outcome, Patience};
 use crate::socket::{Core, Handle, SocketPort};
 
@@ -136,9 +137,32 @@ pub(crate) trait AnswersAsked: Engine<Protocol: AnsweringProtocol> {
 pub(crate) trait AnsweringProtocol:
     Protocol<To = Route, From = (), Received = (Route, Message)>
 {
+    /// Gives up the answer to what was received. Send it, or give it up, once.
+    fn give_up(&mut self, route: &Route, io: &mut SocketPort<'_>);
+
+    /// Receives, and gives up the answer along `old` then.
+    fn recv_instead(
+        &mut self,
+        old: &Route,
+        now: Instant,
+        io: &mut SocketPort<'_>,
+    ) -> Result<Self::Received, RecvRefusal>;
 }
 
-impl<R: protocol::Role> AnsweringProtocol for protocol::Responder<R> {}
+impl<R: protocol::Role> AnsweringProtocol for protocol::Responder<R> {
+    fn give_up(&mut self, route: &Route, io: &mut SocketPort<'_>) {
+        Self::give_up(self, route, io);
+    }
+
+    fn recv_instead(
+        &mut self,
+        old: &Route,
+        now: Instant,
+        io: &mut SocketPort<'_>,
+    ) -> Result<Self::Received, RecvRefusal> {
+        Self::recv_instead(self, old, now, io)
+    }
+}
 
 /// What runs in a socket of a role.
 pub(crate) trait Engine: Sized + 'static {
@@ -273,7 +297,7 @@ macro_rules! roles {
                 answer: Message,
                 patience: Patience,
             ) -> Result<(), SendError> {
-                core.send(route.interest(), patience, route, answer)
+                core.send(protocol::Interest::SEND, patience, route, answer)
             }
         }
     };

@@ -161,6 +161,13 @@ pub(crate) trait PollSending: Unpin {
 
     /// Waits no longer.
     fn leave(&self, wait: &mut TaskWait);
+
+    /// Notes that the message was sent.
+    fn settle(self)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 impl<R: Sends, V> SendsAsync for Socket<R, CanSend, V> {}

@@ -111,6 +111,23 @@ pub(crate) trait Port {
         None
     }
 
+    /// As `pop`, but only while the pipe's send queue has a place for the answer, which is kept until
+    /// `push_in_place` or `give_place_back`. Without one, `writable` follows when there may be one again.
+    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame>;
+
+    /// Whether `pop_with_place` would find a place; if not, leaves the order that it leaves.
+    fn has_place(&mut self, pipe: PipeId) -> bool;
+
+    /// Keeps a place again that was given back in this entry.
+    fn keep_place(&mut self, pipe: PipeId);
+
+    /// As `push`, into the place that was kept for this message. There is room, whatever its length.
+    fn push_in_place(&mut self, pipe: PipeId, header: &[u8], body: &Bytes)
+    -> Result<(), PushError>;
+
+    /// Gives up a place that was kept. Says whether the pipe may have been left for want of one.
+    fn give_place_back(&mut self, pipe: PipeId) -> bool;
+
     /// Takes all messages out of the pipe's receive queue, and leaves an order behind. Hands each to `take`.
     fn pop_all(&mut self, pipe: PipeId, mut take: impl FnMut(&mut Self, Frame))
     where

@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::backtrace;
 use super::rep::Role;
-use super::route::{Balance, FairQueue, FanOut};
+use super::route::{Balance, FairQueue, FanOut, has_message};
 use super::surveyor::Surveyor;
 use super::{
     Conversation, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected,
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
+use crate::number_map::NumberSet;
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
@@ -374,20 +375,29 @@ impl<O: Outlet> Protocol for RawRequester<O> {
 ///        +---------- pipe gone:  AskerGone                                   +-- no such pipe: PeerGone
 /// ```
 ///
-/// A send never waits: a device must not hold up everybody for one slow client.
+/// A send never waits: a device must not hold up everybody for one slow client. Nor are requests taken from a
+/// pipe that has no room for an answer now. No place is kept for the answer: a device is not told if none comes.
 #[derive(Debug)]
 pub(crate) struct RawResponder<R> {
     /// The number of words that the backtrace of a request may have.
     ttl: u8,
     pipes: HashSet<PipeId>,
     requests: FairQueue,
+    /// Pipes whose requests wait for room for an answer.
+    full: NumberSet<PipeId>,
     role: PhantomData<R>,
 }
 
 impl<R: Role> RawResponder<R> {
     /// Makes one with this `ttl`, at least 1: there is no request without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
-        Self { ttl, pipes: HashSet::new(), requests: FairQueue::default(), role: PhantomData }
+        Self {
+            ttl,
+            pipes: HashSet::new(),
+            requests: FairQueue::default(),
+            full: NumberSet::default(),
+            role: PhantomData,
+        }
     }
 
     /// Takes effect for messages received later.
@@ -396,7 +406,7 @@ impl<R: Role> RawResponder<R> {
     }
 
     /// Puts an answer into the pipe that the first word of its header names, without that word.
-    fn route(&self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), Lost> {
+    fn route(&mut self, header: &[u8], body: &Bytes, io: &mut impl Port) -> Result<(), Lost> {
         let (&word, rest) = header.split_first_chunk().ok_or((None, DropReason::BadHeader))?;
         let pipe = PipeId::new(u32::from_be_bytes(word));
         let pipe =
@@ -404,7 +414,17 @@ impl<R: Role> RawResponder<R> {
         io.push(pipe, rest, body).map_err(|error| match error {
             PushError::Full => (Some(pipe), DropReason::SendQueueFull),
             PushError::Gone => (Some(pipe), DropReason::PeerGone),
-        })
+        })?;
+        // The push cancels the order of an earlier check for room.
+        self.restore(pipe, io);
+        Ok(())
+    }
+
+    /// Takes requests from the pipe again, if they were left for want of room.
+    fn restore(&mut self, pipe: PipeId, io: &mut impl Port) {
+        if !self.full.is_empty() && self.full.remove(&pipe) {
+            self.readable(pipe, io);
+        }
     }
 }
 
@@ -436,12 +456,17 @@ impl<R: Role> Protocol for RawResponder<R> {
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.pipes.remove(&pipe);
         self.requests.remove(pipe);
+        self.full.remove(&pipe);
         io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::AskerGone));
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.requests.add(pipe, io.priorities(pipe).recv);
         io.wake(RECV);
+    }
+
+    fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
+        self.restore(pipe, io);
     }
 
     fn send(
@@ -458,8 +483,11 @@ impl<R: Role> Protocol for RawResponder<R> {
     }
 
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
-        while let Some((pipe, frame)) = self.requests.pop(io) {
-            match backtrace::split(frame, self.ttl) {
+        let Self { ttl, requests, full, .. } = self;
+        while let Some((pipe, frame)) =
+            requests.pop_by(|pipe| if answerable(pipe, full, io) { io.pop(pipe) } else { None })
+        {
+            match backtrace::split(frame, *ttl) {
                 Ok((words, body)) => {
                     let header = prefixed(pipe, &words);
                     return Ok(Message::received(body, pipe).with_header(header));
@@ -480,8 +508,20 @@ impl<R: Role> Protocol for RawResponder<R> {
 
     fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
         let ttl = self.ttl;
-        self.requests.find_message(|it| backtrace::check(it, ttl), io)
+        let Self { requests, full, .. } = self;
+        requests.find_by(|pipe| {
+            answerable(pipe, full, io) && has_message(pipe, |it| backtrace::check(it, ttl), io)
+        })
     }
+}
+
+/// Whether the pipe has room for an answer. If not, notes it among those that are `full`.
+fn answerable(pipe: PipeId, full: &mut NumberSet<PipeId>, io: &mut impl Port) -> bool {
+    let has_room = io.has_room(pipe);
+    if !has_room {
+        full.insert(pipe);
+    }
+    has_room
 }
 
 /// A backtrace with one more hop in front.

@@ -1,8 +1,10 @@
 //! REP, and with other numbers RESPONDENT: receives requests, and sends each answer back the same way.
 //!
 //! It remembers nothing about a request that was received. The way back, the [`Route`], goes to the program
-//! with the request and returns with the answer, so that any number of requests can be in work at once, and
-//! be answered in any order.
+//! with the request and returns with the answer, so that many requests can be in work at once, and be answered
+//! in any order. A request is taken from its pipe only while the pipe's send queue has a place for the answer,
+//! which is kept until the answer comes or is given up: so an answer never waits, and a peer that does not read
+//! is held up by its own requests.
 
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -10,13 +12,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::backtrace::{self, Backtrace};
-use super::route::FairQueue;
-use super::{
-    Conversation, Interest, Port, Protocol, PushError, RecvRefusal, Rejected, SendRefusal,
-};
+use super::route::{FairQueue, has_message};
+use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
-use crate::number_map::NumberSet;
 use crate::options::Own;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
@@ -31,11 +30,6 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// What a send along this route waits for.
-    pub(crate) fn interest(&self) -> Interest {
-        room_in(self.pipe)
-    }
-
     /// The pipe that the request came on.
     pub(crate) fn pipe(&self) -> PipeId {
         self.pipe
@@ -70,17 +64,18 @@ impl Role for ToSurveys {
 ///
 /// ```text
 ///  request in its pipe --recv--> with the program, as Route and Message --send--> answer in the pipe
-///        |       |                                                        |
-///        |       +-- bad header: Malformed, TtlExceeded                   +-- pipe full: wait
-///        +---------- pipe gone:  AskerGone                                +-- pipe gone: PeerGone
+///    |       |       |                                   |                 |
+///    |       |       +-- bad header: Malformed,          +-- give up       +-- pipe gone: PeerGone
+///    |       |                       TtlExceeded
+///    |       +---------- pipe gone:  AskerGone
+///    +------------------ no place for the answer: stays
 /// ```
 #[derive(Debug)]
 pub(crate) struct Responder<R> {
     /// The number of words that the backtrace of a request may have.
     ttl: u8,
+    /// Pipes that may have a request, and a place for its answer.
     requests: FairQueue,
-    /// Pipes that took no answer when they were last tried.
-    full: NumberSet<PipeId>,
     role: PhantomData<R>,
 }
 
@@ -89,12 +84,45 @@ const RECV: Interest = Interest::RECV;
 impl<R: Role> Responder<R> {
     /// Makes one with this `ttl`, at least 1: there is no request without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
-        Self { ttl, requests: FairQueue::default(), full: NumberSet::default(), role: PhantomData }
+        Self { ttl, requests: FairQueue::default(), role: PhantomData }
     }
 
     /// Takes effect for messages received later.
     pub(crate) fn set_ttl(&mut self, ttl: u8) {
         self.ttl = ttl;
+    }
+
+    /// Gives up the answer to a request that was received. Send it, or give it up, once.
+    pub(crate) fn give_up(&mut self, to: &Route, io: &mut impl Port) {
+        if io.give_place_back(to.pipe) {
+            self.add(to.pipe, io);
+        }
+    }
+
+    /// Receives though there is no place but perhaps that of the answer along `old`, which is given up then. A
+    /// receive that fails changes nothing.
+    pub(crate) fn recv_instead(
+        &mut self,
+        old: &Route,
+        now: Instant,
+        io: &mut impl Port,
+    ) -> Result<(Route, Message), RecvRefusal> {
+        if !io.give_place_back(old.pipe) {
+            io.keep_place(old.pipe);
+            return Err(RecvRefusal::WouldBlock);
+        }
+        // Wakes nobody: the place is for this receive only.
+        self.requests.add(old.pipe, io.priorities(old.pipe).recv);
+        let received = self.recv(&(), now, io);
+        if received.is_err() {
+            io.keep_place(old.pipe);
+        }
+        received
+    }
+
+    fn add(&mut self, pipe: PipeId, io: &mut impl Port) {
+        self.requests.add(pipe, io.priorities(pipe).recv);
+        io.wake(RECV);
     }
 }
 
@@ -119,18 +147,15 @@ impl<R: Role> Protocol for Responder<R> {
     fn detach(&mut self, pipe: PipeId, _reason: &DetachReason, _now: Instant, io: &mut impl Port) {
         self.requests.remove(pipe);
         io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::AskerGone));
-        self.full.remove(&pipe);
-        io.wake(room_in(pipe));
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
-        self.requests.add(pipe, io.priorities(pipe).recv);
-        io.wake(RECV);
+        self.add(pipe, io);
     }
 
+    /// There may be a place for the answer to the next request.
     fn writable(&mut self, pipe: PipeId, _now: Instant, io: &mut impl Port) {
-        self.full.remove(&pipe);
-        io.wake(room_in(pipe));
+        self.add(pipe, io);
     }
 
     fn send(
@@ -140,24 +165,10 @@ impl<R: Role> Protocol for Responder<R> {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
-        match io.push(to.pipe, &to.backtrace, body) {
-            Ok(()) => {
-                // The push cancels the order of an earlier one: calls that wait for `writable` must be woken by
-                // this send.
-                if !self.full.is_empty() {
-                    self.full.remove(&to.pipe);
-                }
-                Ok(())
-            }
-            Err(PushError::Gone) => {
-                io.dropped(Some(to.pipe), DropReason::PeerGone);
-                Ok(())
-            }
-            Err(PushError::Full) => {
-                self.full.insert(to.pipe);
-                Err(SendRefusal::WouldBlock)
-            }
+        if io.push_in_place(to.pipe, &to.backtrace, body).is_err() {
+            io.dropped(Some(to.pipe), DropReason::PeerGone);
         }
+        Ok(())
     }
 
     fn recv(
@@ -166,42 +177,35 @@ impl<R: Role> Protocol for Responder<R> {
         _now: Instant,
         io: &mut impl Port,
     ) -> Result<(Route, Message), RecvRefusal> {
-        while let Some((pipe, frame)) = self.requests.pop(io) {
+        while let Some((pipe, frame)) = self.requests.pop_by(|pipe| io.pop_with_place(pipe)) {
             match backtrace::split(frame, self.ttl) {
                 Ok((backtrace, body)) => {
                     return Ok((Route { pipe, backtrace }, Message::received(body, pipe)));
                 }
-                Err(reason) => io.dropped(Some(pipe), reason),
+                Err(reason) => {
+                    io.dropped(Some(pipe), reason);
+                    // Its pipe is still in line.
+                    io.give_place_back(pipe);
+                }
             }
         }
         Err(RecvRefusal::WouldBlock)
     }
 
-    fn can_send(&self, pipe: Option<PipeId>) -> bool {
-        pipe.is_none_or(|pipe| !self.full.contains(&pipe))
+    fn can_send(&self, _pipe: Option<PipeId>) -> bool {
+        true
     }
 
     fn can_recv(&self, _: Conversation) -> bool {
         !self.requests.is_empty()
     }
 
-    fn find_room(&mut self, pipe: Option<PipeId>, io: &mut impl Port) -> bool {
-        let Some(pipe) = pipe else { return true };
-        let has_room = io.has_room(pipe);
-        if !has_room {
-            self.full.insert(pipe);
-        }
-        has_room
-    }
-
     fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
         let ttl = self.ttl;
-        self.requests.find_message(|it| backtrace::check(it, ttl), io)
+        self.requests.find_by(|pipe| {
+            io.has_place(pipe) && has_message(pipe, |it| backtrace::check(it, ttl), io)
+        })
     }
-}
-
-fn room_in(pipe: PipeId) -> Interest {
-    Interest::Send(Some(pipe))
 }
 
 #[cfg(test)]
@@ -350,58 +354,75 @@ mod tests {
         check::<ToSurveys>();
     }
 
-    /// C087, C184, C205: only those who answer this peer wait.
+    /// C087, C184: the requests of a peer that does not read wait in its pipe, and those of others do not.
     #[test]
-    fn an_answer_waits_for_room_in_its_own_pipe() {
+    fn a_request_stays_in_its_pipe_until_there_is_a_place_for_its_answer() {
         fn check<R: Role>() {
             let (mut rep, mut io) = socket::<R>();
-            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
-            let refused = rep.send(&route, &mut body("r"), start(), &mut io);
-            assert_eq!(refused, Err(SendRefusal::WouldBlock));
-            assert!(!rep.ready(route.interest()));
-            assert!(rep.ready(room_in(pipe(2))));
+            for n in [1, 2] {
+                io.arrives(pipe(n), b"\x80\0\0\x01a");
+                rep.readable(pipe(n), &mut io);
+            }
+            assert!(rep.find_message(Conversation::FIRST, &mut io));
+            let (route, _) = rep.recv(&(), start(), &mut io).unwrap();
+            assert_eq!((route.pipe(), io.places(pipe(2))), (pipe(2), 1));
+            assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
+            assert!(!rep.find_message(Conversation::FIRST, &mut io));
+            io.take_woken(RECV);
 
             io.drain(pipe(1));
             rep.writable(pipe(1), start(), &mut io);
-            assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
+            assert!(io.take_woken(RECV) && rep.ready(RECV));
+            assert_eq!(rep.recv(&(), start(), &mut io).unwrap().0.pipe(), pipe(1));
+        }
+        check::<ToRequests>();
+        check::<ToSurveys>();
+    }
+
+    /// C088: whatever has become of the pipe since the request was received.
+    #[test]
+    fn an_answer_takes_its_place_at_once() {
+        fn check<R: Role>() {
+            let (mut rep, mut io) = socket::<R>();
+            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+            io.fill(pipe(1));
+            assert!(rep.ready(Interest::SEND));
             rep.send(&route, &mut body("r"), start(), &mut io).unwrap();
+            assert_eq!(io.take_sent(), [(pipe(1), b"\x80\0\0\x01r".to_vec())]);
+            assert_eq!(io.places(pipe(1)), 0);
         }
         check::<ToRequests>();
         check::<ToSurveys>();
     }
 
-    /// The push that succeeds has cancelled the order for `writable`.
+    /// C520.
     #[test]
-    fn an_answer_that_finds_room_speaks_for_those_that_wait_for_it() {
-        fn check<R: Role>() {
-            let (mut rep, mut io) = socket::<R>();
-            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
-            io.fill(pipe(1));
-            rep.send(&route, &mut body("r"), start(), &mut io).unwrap_err();
-            io.drain(pipe(1));
-            rep.send(&route, &mut body("s"), start(), &mut io).unwrap();
-            assert!(rep.ready(route.interest()));
-        }
-        check::<ToRequests>();
-        check::<ToSurveys>();
+    fn what_has_no_answer_gives_its_place_back() {
+        let (mut rep, mut io) = socket::<ToSurveys>();
+        receive(&mut rep, &mut io, b"\0\0\0\x01").unwrap_err();
+        assert_eq!(io.places(pipe(1)), 0);
+        let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+        io.take_woken(RECV);
+        rep.give_up(&route, &mut io);
+        assert!(io.take_woken(RECV), "another request may have waited for the place");
+        assert_eq!(io.places(pipe(1)), 0);
     }
 
-    /// C088.
+    /// C521, D37.
     #[test]
-    fn an_answer_that_waits_succeeds_when_its_pipe_goes() {
-        fn check<R: Role>() {
-            let (mut rep, mut io) = socket::<R>();
-            let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
-            io.fill(pipe(1));
-            rep.send(&route, &mut body("r"), start(), &mut io).unwrap_err();
-            io.break_off(pipe(1));
-            rep.detach(pipe(1), &DetachReason::PeerClosed, start(), &mut io);
-            assert!(rep.ready(route.interest()) && io.take_woken(route.interest()));
-            assert_eq!(rep.send(&route, &mut body("r"), start(), &mut io), Ok(()));
-        }
-        check::<ToRequests>();
-        check::<ToSurveys>();
+    fn a_request_may_be_received_in_the_place_of_the_one_in_hand() {
+        let (mut rep, mut io) = socket::<ToRequests>();
+        let (old, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
+        assert_eq!(
+            rep.recv_instead(&old, start(), &mut io).unwrap_err(),
+            RecvRefusal::WouldBlock,
+            "there is none"
+        );
+        assert_eq!(io.places(pipe(1)), 1);
+        io.arrives(pipe(1), b"\x80\0\0\x02b");
+        assert_eq!(rep.recv_instead(&old, start(), &mut io).unwrap().1, "b");
+        assert_eq!(io.places(pipe(1)), 1);
     }
 
     /// Semantics 5.2, last row; D35.

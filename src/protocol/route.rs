@@ -121,9 +121,18 @@ impl FairQueue {
     /// Takes the next message. A pipe found empty leaves the queue, until it is added again.
     #[inline]
     pub(super) fn pop(&mut self, io: &mut impl Port) -> Option<(PipeId, Frame)> {
+        self.pop_by(|pipe| io.pop(pipe))
+    }
+
+    /// As `pop`, by `pop`, which may also leave what a pipe has. Such a pipe leaves the queue too.
+    #[inline(always)]
+    pub(super) fn pop_by(
+        &mut self,
+        mut pop: impl FnMut(PipeId) -> Option<Frame>,
+    ) -> Option<(PipeId, Frame)> {
         loop {
             let pipe = self.readable.best()?;
-            if let Some(frame) = io.pop(pipe) {
+            if let Some(frame) = pop(pipe) {
                 self.readable.rotate();
                 return Some((pipe, frame));
             }
@@ -163,8 +172,13 @@ impl FairQueue {
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
+        self.find_by(|pipe| has_message(pipe, &judge, io))
+    }
+
+    /// Whether there is a pipe that `has_message`. Others leave the queue.
+    pub(super) fn find_by(&mut self, mut has_message: impl FnMut(PipeId) -> bool) -> bool {
         while let Some(pipe) = self.readable.best() {
-            if has_message(pipe, &judge, io) {
+            if has_message(pipe) {
                 return true;
             }
             self.readable.leave_best();

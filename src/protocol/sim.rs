@@ -368,6 +368,8 @@ struct End {
     sending: VecDeque<Bytes>,
     received: VecDeque<Bytes>,
     carrying: bool,
+    /// Places that are kept for messages to come.
+    places: usize,
     priorities: Priorities,
     wants_room: bool,
     wants_drained: bool,
@@ -411,6 +413,7 @@ impl Net {
                 sending: VecDeque::new(),
                 received: VecDeque::new(),
                 carrying: false,
+                places: 0,
                 priorities,
                 wants_room: false,
                 wants_drained: false,
@@ -631,6 +634,50 @@ impl Port for SimPort<'_> {
         self.tally().popped += 1;
         let cut = self.net.random.below(message.len() + 1);
         Some(Frame::new(message.split_to(cut), message))
+    }
+
+    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame> {
+        if !self.has_place(pipe) {
+            return None;
+        }
+        let frame = self.pop(pipe)?;
+        self.keep_place(pipe);
+        Some(frame)
+    }
+
+    fn keep_place(&mut self, pipe: PipeId) {
+        self.net.end(pipe).places += 1;
+    }
+
+    fn has_place(&mut self, pipe: PipeId) -> bool {
+        let end = self.net.end(pipe);
+        end.wants_room = end.open && end.sending.len() + end.places >= end.shape.capacity;
+        !end.wants_room
+    }
+
+    fn push_in_place(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<(), PushError> {
+        let end = self.net.end(pipe);
+        assert_eq!(end.node, self.node, "a node uses its own pipes");
+        end.places = end.places.checked_sub(1).expect("a place was kept");
+        if !end.open {
+            return Err(PushError::Gone);
+        }
+        assert!(end.sending.len() < end.shape.capacity, "a place is one of those that there are");
+        end.sending.push_back([header, body].concat().into());
+        self.tally().pushed += 1;
+        self.net.kick(pipe);
+        Ok(())
+    }
+
+    fn give_place_back(&mut self, pipe: PipeId) -> bool {
+        let end = self.net.end(pipe);
+        end.places = end.places.checked_sub(1).expect("a place was kept");
+        end.wants_room
     }
 
     fn pop_if(&mut self, pipe: PipeId, mut judge: impl FnMut(&[u8], &[u8]) -> Verdict) -> Picked {

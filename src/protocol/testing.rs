@@ -33,6 +33,8 @@ pub(super) struct ManualPort {
     arrived: BTreeMap<PipeId, VecDeque<Frame>>,
     sent: Vec<(PipeId, Vec<u8>)>,
     full: BTreeSet<PipeId>,
+    /// The places that are kept.
+    places: BTreeMap<PipeId, usize>,
     gone: BTreeSet<PipeId>,
     /// Pipes that transmit nothing: what is pushed stays in them.
     stalled: BTreeSet<PipeId>,
@@ -70,6 +72,11 @@ impl ManualPort {
     pub(super) fn drain(&mut self, pipe: PipeId) {
         self.full.remove(&pipe);
         self.undrained.remove(&pipe);
+    }
+
+    /// How many places are kept in the pipe.
+    pub(super) fn places(&self, pipe: PipeId) -> usize {
+        self.places.get(&pipe).copied().unwrap_or(0)
     }
 
     pub(super) fn break_off(&mut self, pipe: PipeId) {
@@ -163,6 +170,45 @@ impl Port for ManualPort {
         let frame = self.arrived.get_mut(&pipe)?.pop_front();
         self.popped += u64::from(frame.is_some());
         frame
+    }
+
+    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame> {
+        if !self.has_place(pipe) {
+            return None;
+        }
+        let frame = self.pop(pipe)?;
+        self.keep_place(pipe);
+        Some(frame)
+    }
+
+    fn keep_place(&mut self, pipe: PipeId) {
+        *self.places.entry(pipe).or_default() += 1;
+    }
+
+    fn has_place(&mut self, pipe: PipeId) -> bool {
+        self.has_room(pipe)
+    }
+
+    /// Push, even into a pipe that was filled meanwhile.
+    fn push_in_place(
+        &mut self,
+        pipe: PipeId,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<(), PushError> {
+        self.give_place_back(pipe);
+        let full = self.full.remove(&pipe);
+        let pushed = self.push(pipe, header, body);
+        if full {
+            self.full.insert(pipe);
+        }
+        pushed
+    }
+
+    fn give_place_back(&mut self, pipe: PipeId) -> bool {
+        let places = self.places.get_mut(&pipe).filter(|places| **places > 0);
+        *places.expect("a place was kept") -= 1;
+        true
     }
 
     fn pop_if(&mut self, pipe: PipeId, mut judge: impl FnMut(&[u8], &[u8]) -> Verdict) -> Picked {

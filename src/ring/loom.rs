@@ -62,6 +62,21 @@ fn a_producer_that_waits_for_room_or_silence_is_told() {
     }
 }
 
+/// One message and one place fill the ring.
+#[test]
+fn a_producer_that_waits_for_a_place_is_told() {
+    model(|| {
+        let (mut producer, ring) = ring(2);
+        push(&mut producer);
+        producer.keep_place();
+        let producer = thread::spawn(move || (producer.has_place(), producer));
+        let taken = pop(&ring).unwrap();
+        let (found, mut producer) = producer.join().unwrap();
+        assert!(found || taken.room);
+        assert!(producer.has_place());
+    });
+}
+
 /// Of sixteen messages the consumer checks for an order only at every second: the rule at the head of
 /// `consumer.rs`.
 #[test]

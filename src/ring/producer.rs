@@ -40,6 +40,8 @@ pub(crate) struct Producer {
     /// Everything that had left when last read. It never shrinks, so by it the ring seems at least as full as
     /// it is.
     departed: Queued,
+    /// The messages to come that have a place.
+    places: u32,
     framing: Framing,
     /// The order for room may stand.
     ordered: bool,
@@ -71,6 +73,7 @@ impl Producer {
         Self {
             inlet: Inlet::new(Arc::clone(ring)),
             departed: Queued::default(),
+            places: 0,
             framing: ring.head.framing,
             ordered: false,
             heard: Number::default(),
@@ -164,6 +167,68 @@ impl Producer {
     pub(crate) fn append_body(&mut self, payload: Bytes) -> Wake {
         self.write(&[], &payload);
         self.force(1, payload.len())
+    }
+
+    /// Whether there is a place for one more message beside those that are kept. If not,
+    /// [`Taken::room`](super::Taken::room) follows when the ring is at most half full, and something has left;
+    /// a ring that is empty but for places is not told of: the caller gives places back.
+    #[inline]
+    pub(crate) fn has_place(&mut self) -> bool {
+        if self.lacks_place() {
+            self.inlet.ring.head.order(ROOM);
+            self.ordered = true;
+            if self.lacks_place() {
+                return false;
+            }
+        }
+        if std::mem::take(&mut self.ordered) {
+            self.inlet.ring.head.withdraw(ROOM);
+        }
+        true
+    }
+
+    /// Keeps the place that [`has_place`](Self::has_place) has found.
+    #[inline]
+    pub(crate) fn keep_place(&mut self) {
+        self.places += 1;
+    }
+
+    /// Gives a place back. Says whether somebody may have looked for one in vain.
+    pub(crate) fn give_place_back(&mut self) -> bool {
+        self.places = self.places.saturating_sub(1);
+        self.ordered
+    }
+
+    /// Appends the message `header` then `body` in the place kept for it, whatever the bounds are: the ring may
+    /// exceed its bytes by the messages that have places. Leaves the order for room as it is.
+    #[inline]
+    pub(crate) fn push_in_place(
+        &mut self,
+        header: &[u8],
+        body: &Bytes,
+    ) -> Result<Wake, PushRefusal> {
+        self.places = self.places.saturating_sub(1);
+        if self.is_closed() {
+            return Err(PushRefusal::Closed);
+        }
+        self.add(header, body)
+    }
+
+    /// Whether what is queued and what has a place reach the bounds, by the departures that are known; reads
+    /// them anew if so.
+    #[inline]
+    fn lacks_place(&mut self) -> bool {
+        let (bounds, pushed) = (self.bounds(), self.pushed());
+        let places = u64::from(self.places);
+        let is_reached = |departed| {
+            let queued: Queued = pushed.since(departed);
+            bounds.reached_by(Queued { messages: queued.messages + places, ..queued })
+        };
+        if !is_reached(self.departed) {
+            return false;
+        }
+        self.departed = self.inlet.ring.departed();
+        is_reached(self.departed)
     }
 
     /// Whether the ring is not full. If it is, [`Taken::room`](super::Taken::room) follows when it is at most

@@ -182,6 +182,56 @@ impl Port for SocketPort<'_> {
         Some(body)
     }
 
+    #[inline(always)]
+    fn pop_with_place(&mut self, id: PipeId) -> Option<Frame> {
+        let pipe = self.pipes.get_mut(id)?;
+        if !pipe.send.has_place() {
+            // Nobody must wait for messages that are held back for a batch.
+            pipe.write_soon(self.effects);
+            return None;
+        }
+        let Some((frame, taken)) = pipe.recv.pop() else {
+            let frame = self.pop_or_arm(id)?;
+            self.pipes.get_mut(id)?.send.keep_place();
+            return Some(frame);
+        };
+        pipe.send.keep_place();
+        pipe.count_taken(taken, self.counters, self.effects);
+        Some(frame)
+    }
+
+    fn has_place(&mut self, pipe: PipeId) -> bool {
+        let Some(pipe) = self.pipes.get_mut(pipe) else { return true };
+        let has_place = pipe.send.has_place();
+        if !has_place {
+            pipe.write_soon(self.effects);
+        }
+        has_place
+    }
+
+    #[inline]
+    fn push_in_place(&mut self, id: PipeId, header: &[u8], body: &Bytes) -> Result<(), PushError> {
+        let pipe = self.pipes.usable_mut(id).ok_or(PushError::Gone)?;
+        match pipe.send.push_in_place(header, body) {
+            Ok(wake) => {
+                let length = header.len() + body.len();
+                Self::count_pushed(pipe, length, wake, self.counters, self.effects);
+                Ok(())
+            }
+            Err(refusal) => Err(pipe.refuse(refusal, self.effects)),
+        }
+    }
+
+    fn keep_place(&mut self, pipe: PipeId) {
+        if let Some(pipe) = self.pipes.get_mut(pipe) {
+            pipe.send.keep_place();
+        }
+    }
+
+    fn give_place_back(&mut self, pipe: PipeId) -> bool {
+        self.pipes.get_mut(pipe).is_some_and(|pipe| pipe.send.give_place_back())
+    }
+
     /// Pops everything, and arms the ring as it pops the last message, without another look at it.
     #[inline]
     fn pop_all(&mut self, id: PipeId, mut take: impl FnMut(&mut Self, Frame)) {

@@ -298,7 +298,6 @@ fn c14_a_program_that_pauses() {
 
 /// The loop of the README, and a client that asks for much and reads nothing.
 #[test]
-#[ignore = "waits for a place for every reply"]
 fn c06_a_client_that_does_not_read_its_replies() {
     let attack = Attack::<role::Rep>::over_transport(
         Transport::Tcp,

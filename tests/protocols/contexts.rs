@@ -282,16 +282,13 @@ fn parallel_surveys_get_their_own_answers() {
 #[test]
 fn timeouts_are_taken_from_the_socket_and_independent_afterwards() {
     let millis = Duration::from_millis;
-    let options = Options::new().recv_timeout(millis(10)).send_timeout(millis(20));
+    let options = Options::new().recv_timeout(millis(10));
     let rep = Rep::with_options(options.clone()).unwrap();
     let (one, two) = (rep.context(), rep.context());
     rep.set_options(options.recv_timeout(millis(30))).unwrap();
     one.set_default_recv_timeout(millis(40));
-    one.set_default_send_timeout(None);
     assert_eq!(one.default_recv_timeout(), Some(millis(40)));
-    assert_eq!(one.default_send_timeout(), None);
     assert_eq!(two.default_recv_timeout(), Some(millis(10)));
-    assert_eq!(two.default_send_timeout(), Some(millis(20)));
     assert_eq!(rep.options().settings().recv_timeout, Some(millis(30)));
     kit::timed_out(two.recv());
     let req = Req::with_options(Options::new().recv_timeout(millis(10))).unwrap();
@@ -322,36 +319,37 @@ fn the_receive_timeout_of_a_context_is_its_own() {
     sockets::at_once(every_conversant!(check));
 }
 
-/// C205.
+/// C205, C520, C521.
 #[test]
-fn closing_a_context_ends_a_send_to_a_stalled_peer() {
+fn the_place_of_a_request_in_hand_is_free_when_its_context_is_done_with_it() {
     for transport in Transport::STREAMS {
-        let options = Options::new().send_queue(2).send_queue_bytes(100_000);
-        let rep = Rep::with_options(options).unwrap();
+        let rep = Rep::with_options(Options::new().send_queue(1)).unwrap();
         let address = transport.address();
         let endpoint = rep.bind(&address.url).unwrap();
         let mut raw = Raw::greet(&endpoint.url(), REQ, REP);
-        let (stalled, other) = (rep.context(), rep.context());
-        let big = vec![0; 100_000];
-        loop {
-            raw.send_frame(b"\x80\0\0\x01q");
-            stalled.recv_timeout(SOON).unwrap();
-            if stalled.send_timeout(&big, kit::QUIET / 2).is_err() {
-                break;
-            }
+        let (first, other) = (rep.context(), rep.context());
+        for n in 0..8u8 {
+            raw.send_frame(&[0x80, 0, 0, n, n]);
         }
-        raw.send_frame(b"\x80\0\0\x02q");
-        stalled.recv_timeout(SOON).unwrap();
-        thread::scope(|scope| {
-            let sending = scope.spawn(|| stalled.send(&big));
-            stalled.close().unwrap();
-            assert!(matches!(sending.join().unwrap(), Err(SendError::Closed(_))));
-        });
-        let mut good = Raw::greet(&endpoint.url(), REQ, REP);
-        good.send_frame(b"\x80\0\0\x03q");
-        assert_eq!(other.recv_timeout(SOON).unwrap(), "q");
+        let received = |context: &sinew::RepContext| context.recv_timeout(SOON).unwrap()[0];
+        assert_eq!(received(&first), 0);
+        assert_eq!(other.try_recv(), Err(RecvError::WouldBlock), "the first has the only place");
+        assert_eq!(received(&first), 1, "which the next one takes over");
+        first.close().unwrap();
+        assert_eq!(received(&other), 2);
         other.send("a").unwrap();
-        assert_eq!(good.read_frame(), b"\x80\0\0\x03a");
+        assert_eq!(raw.read_frame(), b"\x80\0\0\x02a");
+        assert_eq!(received(&other), 3);
+        assert!(matches!(other.send(vec![0; 2 << 20]), Err(SendError::TooLarge { .. })));
+        let third = rep.context();
+        assert_eq!(received(&third), 4, "there is nothing left to answer");
+        drop(third.send_async("never polled"));
+        kit::poll_once(&mut third.send_async("polled")).expect("it never waits").unwrap();
+        assert_eq!(raw.read_frame(), b"\x80\0\0\x04polled");
+        assert_eq!(received(&third), 5);
+        drop(third);
+        assert_eq!(received(&other), 6);
+        conserved(|| rep.stats());
     }
 }
 
@@ -695,8 +693,10 @@ fn ten_thousand_subscribing_contexts_have_a_topic_each() {
 /// Semantics 12: for those that ask everyone. All are open before the first is answered.
 #[test]
 fn ten_thousand_surveys_run_at_once() {
-    let options = Options::new().survey_deadline(6 * SOON);
-    let (surveyor, respondent) = (Surveyor::with_options(options).unwrap(), Respondent::new());
+    let options = Options::new().survey_deadline(6 * SOON).recv_queue(8192);
+    let surveyor = Surveyor::with_options(options).unwrap();
+    // Each survey in hand keeps a place for its answer: in the process in one of the two queues.
+    let respondent = Respondent::with_options(Options::new().send_queue(8192)).unwrap();
     let _joined = join!(surveyor, respondent, Transport::Inproc);
     let surveys: Vec<_> = (0..MANY)
         .map(|n| {

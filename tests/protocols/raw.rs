@@ -284,6 +284,54 @@ fn an_asker_that_does_not_read_is_never_waited_for() {
     check::<role::Raw<role::Respondent>>();
 }
 
+/// C522, T C6b: who answers each request before it receives the next loses no answer, and serves others beside
+/// peers that do not read.
+#[test]
+fn requests_wait_while_there_is_no_room_for_an_answer() {
+    const FLOOD: u8 = 200;
+    fn check<R: Listed + Sends + Receives<Item = Message>>() {
+        for transport in Transport::STREAMS {
+            let narrow = Options::new().send_queue(2).send_queue_bytes(100_000);
+            let (answerer, mut silent, _address) = with_raw_peer::<R>(transport, narrow);
+            for n in 0..FLOOD {
+                silent.send_frame(&[0x80, 0, 0, n]);
+            }
+            let answer = |question: Message| {
+                let answer = Message::from(vec![0; 100_000]).with_header(question.header().clone());
+                answerer.send(answer).unwrap();
+            };
+            while let Ok(question) = answerer.recv_timeout(QUIET) {
+                answer(question);
+            }
+            assert!(answerer.peers()[0].recv_queue.messages > 0);
+            let mut other = Raw::greet(&answerer.endpoints()[0].url(), R::IDS.1, R::IDS.0);
+            other.send_frame(&ID);
+            answer(answerer.recv_timeout(SOON).unwrap());
+            assert_eq!(other.read_frame().len(), 100_004);
+            for n in 0..FLOOD {
+                while let Ok(question) = answerer.try_recv() {
+                    answer(question);
+                }
+                // The next may come only after this one is read.
+                let reading = std::thread::scope(|scope| {
+                    let reading = scope.spawn(|| silent.read_frame());
+                    while !reading.is_finished() {
+                        if let Ok(question) = answerer.recv_timeout(Duration::from_millis(1)) {
+                            answer(question);
+                        }
+                    }
+                    reading.join().unwrap()
+                });
+                assert_eq!(reading[..4], [0x80, 0, 0, n]);
+            }
+            let stats = conserved(|| answerer.stats());
+            assert_eq!(stats.drops(DropReason::SendQueueFull), 0);
+        }
+    }
+    check::<role::Raw<role::Rep>>();
+    check::<role::Raw<role::Respondent>>();
+}
+
 /// D36. Inside the process no kernel has buffers of its own.
 #[test]
 fn answers_wait_in_a_queue_of_64() {

@@ -477,71 +477,129 @@ fn hop_limits_go_from_1_to_255() {
     }
 }
 
-/// Lets a requester that never reads ask until a reply has no room; returns the request.
-fn stall(rep: &Rep, raw: &mut Raw) -> sinew::Request {
-    for n in 0u32.. {
-        raw.send_frame(&[&(n | 1 << 31).to_be_bytes()[..], b"q"].concat());
-        let request = rep.recv_timeout(SOON).unwrap();
-        if let Err(error) = request.reply_timeout(vec![0; 100_000], Duration::from_millis(50)) {
-            let (request, error) = error.into_parts();
-            assert!(matches!(error, SendError::TimedOut(..)), "{error}");
-            return request;
+/// Sends `count` requests, numbered from 1, and reads no reply.
+fn flood(raw: &mut Raw, count: u32) {
+    (1..=count).for_each(|n| raw.send_frame(&[&(n | 1 << 31).to_be_bytes()[..], b"big"].concat()));
+}
+
+/// Answers each request before it receives the next: `big` with 100 kB, others with themselves.
+fn server_loop(rep: &Rep) -> JoinHandle<()> {
+    let rep = rep.clone();
+    thread::spawn(move || {
+        while let Ok(request) = rep.recv() {
+            let answer = if *request == "big" { vec![0; 100_000] } else { request.to_vec() };
+            request.reply(answer).expect("a reply has its place");
         }
-    }
-    unreachable!("some queue is endless")
+    })
 }
 
 fn narrow() -> Options {
     Options::new().send_queue(2).send_queue_bytes(100_000)
 }
 
-/// C087, C205.
+/// C087, T C6b: the loop of the README serves others beside peers that ask and do not read, whose requests wait
+/// in their own pipes; when they read they get every reply.
 #[test]
-fn a_requester_that_does_not_read_holds_up_only_its_own_replies() {
+fn a_server_loop_serves_others_beside_peers_that_do_not_read() {
+    const FLOOD: u32 = 200;
     for transport in Transport::STREAMS {
-        let (rep, mut raw, _address, url) = rep_and_raw(transport, narrow());
-        let stalled = stall(&rep, &mut raw);
+        for peers in [1, 20] {
+            let (rep, first, _address, url) = rep_and_raw(transport, narrow());
+            let others = (1..peers).map(|_| Raw::greet(&url, REQ, REP));
+            let mut silent: Vec<Raw> = std::iter::once(first).chain(others).collect();
+            rep.wait_for_peers(peers, SOON).unwrap();
+            let server = server_loop(&rep);
+            silent.iter_mut().for_each(|raw| flood(raw, FLOOD));
+            let req = req(Options::new());
+            req.connect(&url).unwrap();
+            for n in 0..100 {
+                assert_eq!(req.request(n.to_string()).unwrap(), n.to_string());
+            }
+            eventually("each silent peer is held up by its own requests", || {
+                let held_up = rep.peers().into_iter().filter(|peer| peer.recv_queue.messages > 0);
+                held_up.count() == peers
+            });
+            assert_eq!(req.request("still").unwrap(), "still");
+            assert!(rep.peers().iter().all(|peer| peer.send_queue.messages <= 2));
+
+            let mut late = silent.pop().expect("there is one");
+            for n in 1..=FLOOD {
+                let reply = late.read_frame();
+                assert_eq!((&reply[..4], reply.len()), (&(n | 1 << 31).to_be_bytes()[..], 100_004));
+            }
+            drop(silent);
+            eventually("the silent ones are gone", || rep.peers().len() == 2);
+            assert_eq!(req.request("after").unwrap(), "after");
+            rep.close().unwrap();
+            server.join().unwrap();
+            let stats = conserved(|| rep.stats());
+            assert_eq!(stats.drops(DropReason::SendQueueFull), 0);
+        }
+    }
+}
+
+/// C088: requests in hand keep their places, so their replies exceed the bytes of the queue rather than wait.
+#[test]
+fn every_request_in_hand_has_a_place_for_its_reply() {
+    const PLACES: usize = 16;
+    for transport in Transport::STREAMS {
+        let rep = Rep::with_options(Options::new().send_queue(PLACES).send_queue_bytes(1)).unwrap();
         let req = req(Options::new());
-        req.connect(&url).unwrap();
-        let server = thread::spawn({
-            let rep = rep.clone();
-            move || rep.recv_timeout(SOON).unwrap().reply("served").unwrap()
-        });
-        assert_eq!(req.request("q").unwrap(), "served");
-        server.join().unwrap();
-
-        let answering = rep.context();
-        raw.send_frame(b"\xFF\0\0\0last");
-        assert_eq!(answering.recv_timeout(SOON).unwrap(), "last");
-        // Would block: nothing has changed. Timed out: there is nothing to answer any more.
-        let big = vec![0; 100_000];
-        assert!(matches!(answering.try_send(&big), Err(SendError::WouldBlock(_))));
-        let error = answering.send_timeout(&big, Duration::from_millis(20)).unwrap_err();
-        assert!(matches!(error, SendError::TimedOut(..)));
-        assert!(matches!(answering.try_send(&big), Err(SendError::State(_))));
-
-        drop(stalled);
-        drop(raw);
-        eventually("the connection is gone", || rep.peers().len() == 1);
-        // The reactor empties the lost pipe's queue after the socket has let go of the pipe.
+        let _joined = join!(rep, req, transport);
+        let asking: Vec<_> = (0..2 * PLACES).map(|_| req.context()).collect();
+        for (n, context) in asking.iter().enumerate() {
+            context.send(n.to_string()).unwrap();
+        }
+        let in_hand: Vec<_> = (0..PLACES).map(|_| rep.recv_timeout(SOON).unwrap()).collect();
+        eventually("the others are there", || rep.peers()[0].recv_queue.messages > 0);
+        assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock), "there are no more places");
+        for request in in_hand {
+            let answer = [request.body().as_ref(), &[0; 50_000]].concat();
+            request.try_reply(answer).unwrap();
+        }
+        for _ in 0..PLACES {
+            let request = rep.recv_timeout(SOON).unwrap();
+            let answer = [request.body().as_ref(), &[0; 50_000]].concat();
+            request.reply(answer).unwrap();
+        }
+        for (n, context) in asking.iter().enumerate() {
+            let reply = context.recv_timeout(SOON).unwrap();
+            assert_eq!(reply.len() - 50_000, n.to_string().len());
+            assert!(reply.starts_with(n.to_string().as_bytes()));
+        }
         conserved(|| rep.stats());
     }
 }
 
-/// C088.
+/// C520.
 #[test]
-fn a_reply_that_waits_succeeds_when_the_requester_goes() {
+fn a_request_that_is_dropped_makes_place_for_the_next() {
     for transport in Transport::STREAMS {
-        let (rep, mut raw, _address, _url) = rep_and_raw(transport, narrow());
-        let stalled = stall(&rep, &mut raw);
-        raw.send_frame(b"\xFF\0\0\0more");
-        let more = rep.recv_timeout(SOON).unwrap();
-        let blocked = thread::spawn(move || more.reply_timeout(vec![0; 100_000], SOON).is_ok());
-        let mut waiting = Box::pin(stalled.reply_async(vec![0; 100_000]));
-        assert!(kit::poll_once(&mut waiting).is_none());
-        drop(raw);
-        kit::block_on(waiting).unwrap();
-        assert!(blocked.join().unwrap());
+        let (rep, mut raw, _address, _url) = rep_and_raw(transport, Options::new().send_queue(1));
+        flood(&mut raw, 5);
+        eventually("all are there", || rep.stats().recv_queue == 5);
+        let first = rep.recv_timeout(SOON).unwrap();
+        assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock));
+        let waiting = thread::spawn({
+            let rep = rep.clone();
+            move || rep.recv_timeout(SOON).map(sinew::Request::into_message)
+        });
+        eventually("it waits", || rep.stats().messages_received == 1);
+        drop(first);
+        waiting.join().unwrap().expect("`into_message` gives the place back as well");
+        // Refused for its length: the request is given back, and keeps its place.
+        let third = rep.recv_timeout(SOON).unwrap();
+        let refused = third.reply(vec![0; 2 << 20]).unwrap_err();
+        assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock));
+        drop(refused);
+        let mut unpolled = Box::pin(rep.recv_timeout(SOON).unwrap().reply_async("fourth"));
+        assert_eq!(rep.try_recv().err(), Some(RecvError::WouldBlock));
+        kit::poll_once(&mut unpolled).expect("it is sent at once").unwrap();
+        assert_eq!(raw.read_frame(), b"\x80\0\0\x04fourth");
+        drop(rep.recv_timeout(SOON).unwrap().reply_async("never polled"));
+        flood(&mut raw, 1);
+        rep.recv_timeout(SOON).unwrap().reply("sixth").unwrap();
+        assert_eq!(raw.read_frame(), b"\x80\0\0\x01sixth");
         conserved(|| rep.stats());
     }
 }

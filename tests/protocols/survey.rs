@@ -244,25 +244,40 @@ fn an_answer_to_a_surveyor_that_is_gone_succeeds() {
     }
 }
 
-/// C184.
+/// C184, and C521 for RESPONDENT.
 #[test]
-fn an_answer_to_a_surveyor_that_does_not_read_times_out() {
+fn a_surveyor_that_does_not_read_is_held_up_by_its_own_surveys() {
     for transport in Transport::STREAMS {
         let options = Options::new().send_queue(2).send_queue_bytes(100_000);
         let respondent = Respondent::with_options(options).unwrap();
         let address = transport.address();
         let endpoint = respondent.bind(&address.url).unwrap();
-        let mut raw = Raw::greet(&endpoint.url(), SURVEYOR, RESPONDENT);
+        let mut silent = Raw::greet(&endpoint.url(), SURVEYOR, RESPONDENT);
+        let mut other = Raw::greet(&endpoint.url(), SURVEYOR, RESPONDENT);
+        respondent.wait_for_peers(2, SOON).unwrap();
+        for n in 0..200u8 {
+            silent.send_frame(&[0x80, 0, 0, n]);
+        }
         let answering = respondent.context();
-        let error = loop {
-            raw.send_frame(b"\x80\0\0\x01q");
-            answering.recv_timeout(SOON).unwrap();
-            if let Err(error) = answering.send_timeout(vec![0; 100_000], QUIET / 2) {
-                break error;
+        let mut answered = 0;
+        while let Ok(_survey) = answering.recv_timeout(QUIET) {
+            answering.send(vec![0; 100_000]).unwrap();
+            answered += 1;
+        }
+        assert!(answered < 200, "the kernel takes all of that");
+        other.send_frame(b"\x80\0\0\x01q");
+        assert_eq!(answering.recv_timeout(SOON).unwrap(), "q");
+        answering.send("a").unwrap();
+        assert_eq!(other.read_frame(), b"\x80\0\0\x01a");
+        // It takes part in no more: each survey takes the place of the one in hand.
+        for n in 0..200u8 {
+            if n < answered {
+                assert_eq!(silent.read_frame()[..4], [0x80, 0, 0, n]);
+            } else {
+                answering.recv_timeout(SOON).unwrap();
             }
-        };
-        assert!(matches!(error, SendError::TimedOut(..)));
-        assert!(matches!(answering.send("again"), Err(SendError::State(_))));
+        }
+        assert_eq!(answering.try_recv(), Err(RecvError::WouldBlock));
         conserved(|| respondent.stats());
     }
 }

@@ -6,14 +6,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{Dice, QUIET, Raw, SOON, Transport, block_on, conserved, eventually, join, poll_once};
+use kit::{Dice, QUIET, SOON, Transport, block_on, conserved, eventually, join, poll_once};
 use sinew::{
-    DropReason, Message, Options, Pair, RecvError, Rep, RepContext, Req, Respondent, SendError,
-    Surveyor, WaitError,
+    DropReason, Message, Options, Pair, RecvError, Rep, Req, Respondent, SendError, Surveyor,
+    WaitError,
 };
-
-const REQ: u8 = 0x30;
-const REP: u8 = 0x31;
 
 /// Counts how often it is woken.
 #[derive(Default)]
@@ -312,103 +309,18 @@ fn a_task_waits_for_peers_until_they_are_there_or_the_socket_is_closed() {
     }
 }
 
-/// A context of a REP whose peer asks and does not read.
-struct Stalled {
-    raw: Raw,
-    context: RepContext,
-    answer: Message,
-    asked: u16,
-    answered: usize,
-}
-
-impl Stalled {
-    fn new(transport: Transport) -> Self {
-        let options = Options::new().send_queue(2).send_queue_bytes(100_000);
-        let rep = Rep::with_options(options).unwrap();
-        let address = transport.address();
-        let endpoint = rep.bind(&address.url).unwrap();
-        let raw = Raw::greet(&endpoint.url(), REQ, REP);
-        let answer = vec![0; 100_000].into();
-        Self { raw, context: rep.context(), answer, asked: 0, answered: 0 }
-    }
-
-    fn ask(&mut self) {
-        self.asked += 1;
-        self.raw.send_frame(&self.with_id(b'q'));
-        self.context.recv_timeout(SOON).unwrap();
-    }
-
-    /// What belongs to the last request.
-    fn with_id(&self, body: u8) -> [u8; 5] {
-        let [high, low] = self.asked.to_be_bytes();
-        [0x80, 0, high, low, body]
-    }
-
-    /// Asks and answers until an answer has to wait; yields that one.
-    fn ask_until_an_answer_waits(&mut self) -> sinew::SendingAnswer {
-        loop {
-            self.ask();
-            let mut sending = self.context.send_async(&self.answer);
-            match poll_once(&mut sending) {
-                Some(sent) => sent.unwrap(),
-                None => return sending,
-            }
-            self.answered += 1;
-        }
-    }
-
-    /// The peer reads what it has been answered so far.
-    fn read_all(&mut self) {
-        for _ in 0..std::mem::take(&mut self.answered) {
-            self.raw.read_frame();
-        }
-    }
-}
-
 #[test]
 fn what_a_dropped_answer_was_for_can_still_be_answered() {
-    for transport in Transport::STREAMS {
-        let mut it = Stalled::new(transport);
-        let waiting = it.ask_until_an_answer_waits();
-        let second = it.context.try_send("second");
-        assert!(matches!(second, Err(SendError::State(_))), "the first is under way");
-        drop(waiting);
-        it.read_all();
-        block_on(it.context.send_async("a")).unwrap();
-        assert_eq!(it.raw.read_frame(), it.with_id(b'a'));
-        let third = block_on(it.context.send_async("third"));
-        assert!(matches!(third, Err(SendError::State(_))), "it has been answered");
-    }
-}
-
-#[test]
-fn a_dropped_answer_does_not_take_the_place_of_what_was_received_since() {
-    for transport in Transport::STREAMS {
-        let mut it = Stalled::new(transport);
-        let waiting = it.ask_until_an_answer_waits();
-        it.ask();
-        drop(waiting);
-        it.read_all();
-        block_on(it.context.send_async("a")).unwrap();
-        assert_eq!(it.raw.read_frame(), it.with_id(b'a'));
-    }
-}
-
-#[test]
-fn an_answer_that_waits_is_sent_when_there_is_room_or_ends_with_its_context() {
-    for transport in Transport::STREAMS {
-        let mut it = Stalled::new(transport);
-        let waiting = it.ask_until_an_answer_waits();
-        it.read_all();
-        block_on(waiting).unwrap();
-        it.answered = 1;
-        it.read_all();
-
-        let mut waiting = it.ask_until_an_answer_waits();
-        it.context.close().unwrap();
-        let ended = poll_once(&mut waiting).expect("the context is closed");
-        assert!(matches!(ended, Err(SendError::Closed(message)) if message == it.answer));
-    }
+    let (rep, req) = (Rep::new(), Req::new());
+    let _joined = join!(rep, req, Transport::Inproc);
+    let (asking, answering) = (req.context(), rep.context());
+    asking.send("q").unwrap();
+    answering.recv_timeout(SOON).unwrap();
+    drop(answering.send_async("never polled"));
+    block_on(answering.send_async("a")).unwrap();
+    assert_eq!(asking.recv_timeout(SOON).unwrap(), "a");
+    let again = block_on(answering.send_async("again"));
+    assert!(matches!(again, Err(SendError::State(_))), "it has been answered");
 }
 
 /// As the blocking call has it, though nothing waits.

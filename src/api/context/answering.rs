@@ -7,9 +7,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{self, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Context, Keeps, Opens, Receivers, Shared};
+use crate::api::answer::give_up;
 use crate::api::poller::WatchSend;
 use crate::api::recv::ONLY_RECV;
 use crate::api::role::{self, AnsweringProtocol, Answers, Engine};
@@ -17,7 +18,7 @@ use crate::api::role::{self, AnsweringProtocol, Answers, Engine};
 use crate::api::stream::RecvStream;
 use crate::error::SendError;
 use crate::message::Message;
-use crate::protocol::{Interest, Protocol, RecvRefusal, Route, SendRefusal};
+use crate::protocol::{Interest, RecvRefusal, Route, SendRefusal};
 use crate::socket::outgoing::Outgoing;
 use crate::socket::wait::{Operation, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
@@ -44,9 +45,17 @@ pub type RespondentContext = Context<role::Respondent, Answering>;
 #[derive(Debug)]
 pub struct Answering {
     /// The way back for what was received and has no answer yet.
-    current: Mutex<Option<Route>>,
+    current: Mutex<Current>,
     /// Whether anybody watches whether there is something to answer.
     watched: AtomicBool,
+}
+
+/// What a context has in hand.
+#[derive(Debug, Default)]
+struct Current {
+    route: Option<Route>,
+    /// Whether the context is closed: it takes nothing in hand any more.
+    is_closed: bool,
 }
 
 impl<P: AnsweringProtocol> Keeps<P> for Answering {
@@ -67,12 +76,21 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
         if shared.is_closed() {
             return Err(RecvRefusal::Closed);
         }
-        responder.recv(&(), now, io)
+        match responder.recv(&(), now, io) {
+            Err(RecvRefusal::WouldBlock) => shared.kept.recv_instead(responder, io, now),
+            received => received,
+        }
     }
 
     /// Replaces what was received before; a receive that fails changes nothing.
     fn keep(&self, core: &Core<P>, (route, message): (Route, Message)) -> Message {
-        *self.current.lock() = Some(route);
+        let given_up = {
+            let mut current = self.current.lock();
+            if current.is_closed { Some(route) } else { current.route.replace(route) }
+        };
+        if let Some(route) = given_up {
+            give_up(core, &route);
+        }
         self.tell_watches(core);
         message
     }
@@ -89,15 +107,37 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
         if core.is_forked() {
             return;
         }
-        *self.current.lock() = None;
         // A call checks whether the context is closed, and registers to sleep, under the socket's lock. Once
         // we have had the lock, each call has either seen that it is closed or can be woken.
         core.enter(|_| ());
         core.wake_all();
+        let given_up = {
+            let mut current = self.current.lock();
+            current.is_closed = true;
+            current.route.take()
+        };
+        if let Some(route) = given_up {
+            give_up(core, &route);
+        }
     }
 }
 
 impl Answering {
+    /// Receives in the place of what is in hand, if that has the only place that its pipe has.
+    #[cold]
+    fn recv_instead<P: AnsweringProtocol>(
+        &self,
+        responder: &mut P,
+        io: &mut SocketPort<'_>,
+        now: Instant,
+    ) -> Result<(Route, Message), RecvRefusal> {
+        let mut current = self.current.lock();
+        let Some(route) = &current.route else { return Err(RecvRefusal::WouldBlock) };
+        let received = responder.recv_instead(route, now, io)?;
+        current.route = None;
+        Ok(received)
+    }
+
     /// Tells watches that there is something to answer, or is no longer, which the socket does not know.
     fn tell_watches<P: AnsweringProtocol>(&self, core: &Core<P>) {
         // Sees every watch that began before the change, since both took the lock of `current`.
@@ -111,60 +151,47 @@ impl<R: Engine<Protocol: AnsweringProtocol>> Opens<Answering> for R {
     const RECEIVERS: Receivers = Receivers::One;
 
     fn open(_: &Handle<Self::Protocol>) -> Answering {
-        Answering { current: Mutex::new(Rank::Answering, None), watched: AtomicBool::new(false) }
+        let current = Mutex::new(Rank::Answering, Current::default());
+        Answering { current, watched: AtomicBool::new(false) }
     }
 }
 
 /// The calls of a context that answers.
 impl<R: Answers> Context<R, Answering> {
-    /// Answers what was received last, waiting for room up to the context's send timeout.
+    /// Answers what was received last. Does not wait: there is a place for the answer, whatever its length.
     ///
     /// Succeeds even if the peer that asked is gone. Whatever the outcome, there is nothing left to answer
     /// afterwards.
     ///
     /// # Errors
     ///
-    /// `State` if there is nothing to answer; `TimedOut`, `Closed` or `TooLarge`. Each gives the message back.
+    /// `State` if there is nothing to answer; `Closed`, `TooLarge` or `Forked`. Each gives the message back.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.answer(message.into(), Patience::For(self.shared.send_timeout.get()))
+        self.answer(message.into())
     }
 
-    /// Answers what was received last if there is room now; if not, it can still be answered.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), with `WouldBlock` in place of `TimedOut`.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.answer(message.into(), Patience::None)
-    }
-
-    /// Answers what was received last, waiting for room up to `timeout`. Zero: one attempt;
-    /// `Duration::MAX`: forever.
+    /// As [`send`](Self::send), which does not wait either.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub fn send_timeout(
-        &self,
-        message: impl Into<Message>,
-        timeout: Duration,
-    ) -> Result<(), SendError> {
-        self.answer(message.into(), Patience::For(Some(timeout)))
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.answer(message.into())
     }
 
-    /// Answers what was received last, waiting for room as a task. Has no timeout of its own.
+    /// As [`send`](Self::send), when the future is first polled, which it need not be again.
     ///
     /// Answers what was received last before the first poll. Cancel-safe: see [`SendingAnswer`].
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), without `TimedOut`.
+    /// As [`send`](Self::send).
     pub fn send_async(&self, message: impl Into<Message>) -> SendingAnswer {
         let answering = answer::<R>(self.core.clone(), Arc::clone(&self.shared), message.into());
         SendingAnswer(Box::pin(answering))
     }
 
-    /// Whether a send would not have to wait, as a descriptor for event loops.
+    /// Whether there is something to answer, as a descriptor for event loops.
     ///
     /// # Errors
     ///
@@ -172,17 +199,6 @@ impl<R: Answers> Context<R, Answering> {
     #[doc(alias = "SNDFD")]
     pub fn send_readiness(&self) -> std::io::Result<Readiness> {
         Readiness::new(|beacon| self.watch_send(beacon))
-    }
-
-    /// Sets how long later sends of this context may wait. `None`: forever; zero: one attempt. Default: the
-    /// socket's timeout when the context was made.
-    pub fn set_default_send_timeout(&self, timeout: impl Into<Option<Duration>>) {
-        self.shared.send_timeout.set(timeout.into());
-    }
-
-    /// How long a send of this context may wait.
-    pub fn default_send_timeout(&self) -> Option<Duration> {
-        self.shared.send_timeout.get()
     }
 
     /// Makes a stream of what is received. Each item replaces the one before, and is what `send` answers. Ends
@@ -196,21 +212,21 @@ impl<R: Answers> Context<R, Answering> {
         self.arrivals()
     }
 
-    /// Answers. There is nothing left to answer afterwards, unless the outcome is `WouldBlock`.
-    fn answer(&self, mut message: Message, patience: Patience) -> Result<(), SendError> {
-        let mut in_hand = match InHand::take(&self.core, &self.shared) {
+    /// Answers. There is nothing left to answer afterwards, whatever the outcome.
+    fn answer(&self, mut message: Message) -> Result<(), SendError> {
+        let in_hand = match InHand::take(&self.core, &self.shared) {
             Ok(in_hand) => in_hand,
             Err(refusal) => return Err(refusal(message)),
         };
         let sent = match self.core.outgoing(&in_hand.route, message.body_mut()) {
             Ok(outgoing) => {
-                let sent =
-                    self.core.wait(in_hand.route.interest(), patience, in_hand.attempt(outgoing));
+                let attempt = in_hand.attempt(outgoing);
+                let sent = self.core.wait(Interest::SEND, Patience::None, attempt);
                 sent.map_err(|failure| self.core.send_error(&failure, message))
             }
             Err(excess) => Err(SendError::too_large(message, excess)),
         };
-        in_hand.is_answered = !matches!(sent, Err(SendError::WouldBlock(_)));
+        in_hand.settle(sent.is_ok());
         sent
     }
 }
@@ -222,31 +238,29 @@ async fn answer<R: Answers>(
     shared: Arc<Shared<Answering>>,
     mut message: Message,
 ) -> Result<(), SendError> {
-    let mut in_hand = match InHand::take(&core, &shared) {
+    let in_hand = match InHand::take(&core, &shared) {
         Ok(in_hand) => in_hand,
         Err(refusal) => return Err(refusal(message)),
     };
     let sent = match core.outgoing(&in_hand.route, message.body_mut()) {
         Ok(outgoing) => {
             let attempt = in_hand.attempt(outgoing);
-            let sent = Operation::new(&core, in_hand.route.interest(), attempt).await;
+            let sent = Operation::new(&core, Interest::SEND, attempt).await;
             sent.map_err(|failure| core.send_error(&failure, message))
         }
         Err(excess) => Err(SendError::too_large(message, excess)),
     };
-    in_hand.is_answered = true;
+    in_hand.settle(sent.is_ok());
     sent
 }
 
 impl<R: Answers> WatchSend for Context<R, Answering> {
-    /// Shows whether there is something to answer, and room for an answer.
+    /// Shows whether there is something to answer.
     fn watch_send(&self, beacon: Beacon) -> Watching {
         self.shared.kept.watched.store(true, Ordering::Release);
         let shared = Arc::clone(&self.shared);
-        self.core.watch(beacon, move |responder, io| {
-            let interest = shared.kept.current.lock().as_ref().map(Route::interest);
-            shared.is_closed()
-                || interest.is_some_and(|interest| responder.poll_ready(interest, io))
+        self.core.watch(beacon, move |_, _| {
+            shared.is_closed() || shared.kept.current.lock().route.is_some()
         })
     }
 }
@@ -257,7 +271,7 @@ struct InHand<'a, P: AnsweringProtocol> {
     core: &'a Core<P>,
     shared: &'a Shared<Answering>,
     route: Route,
-    is_answered: bool,
+    is_settled: bool,
 }
 
 impl<'a, P: AnsweringProtocol> InHand<'a, P> {
@@ -269,7 +283,7 @@ impl<'a, P: AnsweringProtocol> InHand<'a, P> {
         if core.is_forked() {
             return Err(SendError::Forked);
         }
-        let current = shared.kept.current.lock().take();
+        let current = shared.kept.current.lock().route.take();
         let Some(route) = current else {
             let is_closed = shared.is_closed() || core.is_closed();
             return Err(match is_closed {
@@ -279,7 +293,15 @@ impl<'a, P: AnsweringProtocol> InHand<'a, P> {
             });
         };
         shared.kept.tell_watches(core);
-        Ok(Self { core, shared, route, is_answered: false })
+        Ok(Self { core, shared, route, is_settled: false })
+    }
+
+    /// Notes that it was answered, or gives it up.
+    fn settle(mut self, is_answered: bool) {
+        self.is_settled = true;
+        if !is_answered {
+            give_up(self.core, &self.route);
+        }
     }
 
     /// What a send of the answer tries: it answers unless the context has been closed.
@@ -298,18 +320,29 @@ impl<'a, P: AnsweringProtocol> InHand<'a, P> {
 
 impl<P: AnsweringProtocol> Drop for InHand<'_, P> {
     fn drop(&mut self) {
-        if !self.is_answered {
-            self.shared.kept.current.lock().get_or_insert_with(|| self.route.clone());
-            self.shared.kept.tell_watches(self.core);
+        if self.is_settled {
+            return;
         }
+        let is_put_back = {
+            let mut current = self.shared.kept.current.lock();
+            let is_free = current.route.is_none() && !current.is_closed;
+            if is_free {
+                current.route = Some(self.route.clone());
+            }
+            is_free
+        };
+        if !is_put_back {
+            give_up(self.core, &self.route);
+        }
+        self.shared.kept.tell_watches(self.core);
     }
 }
 
 /// An answer that a context is sending: the future of `send_async` of a [`RepContext`] or a
 /// [`RespondentContext`].
 ///
-/// Nothing happens before the first poll. Cancel-safe: a future that is dropped before it is ready has not
-/// sent, and the request can still be answered, unless the context has received something newer meanwhile.
+/// Nothing happens before the first poll, at which it is ready. A future that is dropped before has not sent, and
+/// the request can still be answered.
 /// Keeps the socket open, but not the context.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct SendingAnswer(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>);

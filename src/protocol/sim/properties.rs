@@ -1032,26 +1032,41 @@ struct Helper {
     forgetful: bool,
     /// Questions to answer at the next act.
     pondered: Vec<(Route, Message)>,
-    /// Answers that wait for room.
-    waiting: Vec<(Route, Message)>,
+    acts: usize,
     across_devices: bool,
 }
 
 impl Helper {
     fn new(forgetful: bool) -> Self {
-        Self { forgetful, pondered: Vec::new(), waiting: Vec::new(), across_devices: false }
+        Self { forgetful, pondered: Vec::new(), acts: 0, across_devices: false }
     }
 
     fn listen<R: Role>(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
-        while let Ok((route, message)) = recv_checked(rep, &(), io) {
+        while let Some((route, message)) = self.next(rep, io) {
             io.delivered();
             assert!(self.across_devices || io.node_behind(route.pipe()) == message[0]);
             match io.random().below(4) {
-                0 if self.forgetful => {}
-                1 if self.forgetful => self.pondered.push((route, message)),
+                0 if self.forgetful => rep.give_up(&route, io),
+                1 if self.forgetful && self.acts < ACTS => self.pondered.push((route, message)),
                 _ => self.answer(route, message, rep, io),
             }
         }
+    }
+
+    /// The next question, perhaps in the place of one that is pondered.
+    fn next<R: Role>(
+        &mut self,
+        rep: &mut Responder<R>,
+        io: &mut SimPort<'_>,
+    ) -> Option<(Route, Message)> {
+        let next = recv_checked(rep, &(), io).ok();
+        if next.is_some() || io.random().one_in(2) {
+            return next;
+        }
+        let (old, _) = self.pondered.last()?;
+        let next = rep.recv_instead(old, io.now(), io).ok()?;
+        self.pondered.pop();
+        Some(next)
     }
 
     fn answer<R: Role>(
@@ -1063,9 +1078,7 @@ impl Helper {
     ) {
         let before = io.sending(route.pipe());
         let answer = Bytes::from([&message[..], &[io.node()]].concat());
-        if send_checked(rep, route.interest(), &route, &answer, io).is_err() {
-            return self.waiting.push((route, message));
-        }
+        send_checked(rep, SEND, &route, &answer, io).expect("an answer has its place");
         io.offered(1);
         let sent = io.sending(route.pipe()) - before;
         assert_eq!(sent, usize::from(io.is_open(route.pipe())), "to the asker or to nobody");
@@ -1074,26 +1087,18 @@ impl Helper {
 
 impl<R: Role> Program<Responder<R>> for Helper {
     fn act(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
+        self.acts += 1;
         while let Some((route, message)) = self.pondered.pop() {
             self.answer(route, message, rep, io);
         }
     }
 
-    fn woken(&mut self, interest: Interest, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
-        let Interest::Send(_) = interest else {
-            return self.listen(rep, io);
-        };
-        let (woken, asleep): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(route, _)| route.interest() == interest);
-        self.waiting = asleep;
-        for (route, message) in woken {
-            self.answer(route, message, rep, io);
-        }
+    fn woken(&mut self, _: Interest, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
+        self.listen(rep, io);
     }
 
     fn check(&self) {
-        assert!(self.waiting.is_empty(), "every answer has found room or its asker gone");
+        assert!(self.pondered.is_empty(), "everything was answered in the last act");
     }
 }
 
