@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|url| args.next().unwrap_or(url.to_owned()));
 
     if role == "client" {
-        let req = Req::new(); // looks for lost workers every 100 ms, see `reconnect_interval`
+        let req = Req::new(); // looks for lost workers every 180 ms, see `reconnect_interval`
         req.connect_with(&near, &EndpointOptions::new().send_priority(1))?;
         req.connect_with(&far, &EndpointOptions::new().send_priority(2))?;
         for n in 1.. {

@@ -9,6 +9,10 @@ pub enum DetachReason {
     /// The peer closed the connection, or the connection was lost.
     #[error("the peer closed the connection")]
     PeerClosed,
+    /// The peer, or the network on the way to it, did not answer for as long as
+    /// [`tcp_keepalive`](crate::Options::tcp_keepalive) allows.
+    #[error("the peer has been silent for too long")]
+    Silent,
     /// Our protocol has no use for another peer.
     #[error("the protocol has no use for another peer")]
     Rejected,
@@ -46,7 +50,7 @@ pub enum DetachReason {
 impl DetachReason {
     /// Whether we closed the pipe, rather than the peer or the network.
     pub(crate) fn is_ours(&self) -> bool {
-        !matches!(self, Self::PeerClosed | Self::Io(_))
+        !matches!(self, Self::PeerClosed | Self::Silent | Self::Io(_))
     }
 
     /// Whether we closed the pipe because of what the peer had sent.

@@ -9,7 +9,12 @@
 
 #![allow(unsafe_code)]
 
+use std::io;
+#[cfg(target_os = "linux")]
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -35,13 +40,38 @@ fn count_forks() {
         match outcome {
             0 => COUNTED.store(true, Ordering::Release),
             error => crate::contain::log(|| {
-                log::warn!(
-                    "forks will not be noticed: {}",
-                    std::io::Error::from_raw_os_error(error)
-                )
+                log::warn!("forks will not be noticed: {}", io::Error::from_raw_os_error(error))
             }),
         }
     }
+}
+
+/// How long the other end of a tcp connection has been silent, if bytes that were written to it are
+/// unacknowledged and the system has asked for them again; zero if it has not. `None`: there are none.
+#[cfg(target_os = "linux")]
+pub(crate) fn tcp_silence(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    let (file, mut waiting) = (socket.as_raw_fd(), 0 as libc::c_int);
+    // SAFETY: the descriptor is open while it is borrowed, and the request writes one `int`.
+    if unsafe { libc::ioctl(file, libc::TIOCOUTQ, &raw mut waiting) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if waiting == 0 {
+        return Ok(None);
+    }
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).expect("it is small");
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: the system writes at most `length` bytes, which is the size of `info`.
+    let outcome =
+        unsafe { libc::getsockopt(file, level, name, info.as_mut_ptr().cast(), &raw mut length) };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it has numbers only, and was filled with zeros before.
+    let info = unsafe { info.assume_init() };
+    let asked_again = info.tcpi_retransmits > 0 || info.tcpi_probes > 0;
+    let silence = if asked_again { info.tcpi_last_ack_recv } else { 0 };
+    Ok(Some(Duration::from_millis(silence.into())))
 }
 
 /// Waits until there is something to read from `file`, for at most `time`; says whether there is.

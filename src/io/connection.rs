@@ -27,6 +27,7 @@ use mio::Token;
 use super::idle::Activity;
 use super::line::InLine;
 use super::link::Link;
+use super::silence::Silence;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
 use super::{Due, LoopContext};
@@ -48,7 +49,10 @@ use open::Open;
 const LAST_TURNS: usize = 64;
 /// A connection that we closed waits this long for the peer's end of stream, so that the kernel does not
 /// answer unread bytes with a reset, which could destroy data that we had sent.
-const HALF_CLOSED: Duration = Duration::from_secs(1);
+///
+/// No longer, because it keeps a descriptor meanwhile. A peer that is farther away loses nothing unless packets
+/// are lost as well: what we sent is there before the reset.
+const HALF_CLOSED: Duration = Duration::from_millis(80);
 
 /// A pipe that the peer ends within this many milliseconds, without having sent anything, was turned away:
 /// enough for a round trip, and for a callback at the peer.
@@ -87,7 +91,9 @@ pub(crate) struct Connection {
     timer: Option<Box<TimerKey>>,
     /// Whether the poll has reported that the peer's side is finished: a short read is then not the last one.
     read_closed: bool,
-    /// Whether it is, and the socket has no room now for what the peer may leave behind.
+    /// Whether the poll has reported an error: a reset, or a peer that is silent for too long.
+    has_failed: bool,
+    /// Whether the peer's side is finished, and the socket has no room now for what the peer may leave behind.
     is_put_off: bool,
     /// Whether there may be something to read that the poll will not report.
     is_unread: bool,
@@ -171,6 +177,8 @@ pub(crate) enum Ending {
     Lost(DetachReason),
     /// It was a pipe, which the peer, of this protocol, ended right away. For the dialer.
     TurnedAway(ProtocolId),
+    /// It was a pipe that had brought a message, and is lost. For the dialer.
+    Served,
     /// We closed it.
     Closed,
 }
@@ -192,6 +200,7 @@ impl Connection {
             phase: Phase::Opening(stream),
             timer: None,
             read_closed: false,
+            has_failed: false,
             is_put_off: false,
             is_unread: false,
             is_member: false,
@@ -213,6 +222,7 @@ impl Connection {
     pub(crate) fn on_event(&mut self, event: Reported, token: Token, cx: &mut LoopContext) -> Fate {
         // The poll reports this once, and the reads of later turns need it too.
         self.read_closed |= event.read_closed;
+        self.has_failed |= event.failed;
         // Any event of a stream that is not established yet asks whether it is now.
         if let Phase::Opening(stream) = &self.phase {
             return match stream.established() {
@@ -241,23 +251,53 @@ impl Connection {
         }
     }
 
-    /// Reads what there is, as far as one turn allows. If the peer has left, reads as far as the socket has
-    /// room for what such peers leave behind. If there is little room, reads this connection to its end, so
-    /// that the socket knows what this peer has left before it reads another.
+    /// Reads what there is, as far as one turn allows. If the peer has left, reads to the end of the stream,
+    /// beyond the bounds of the queue: else nobody would notice, if the program does not receive. But only while
+    /// the socket has room for what such peers leave behind. If there is little room, reads this connection to
+    /// its end at once, so that the socket knows what this peer has left before it reads another.
     pub(crate) fn read(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         if !self.read_closed || !self.may_leave_something() {
             return self.read_on(token, cx);
         }
         match self.ask_for_room(token, cx) {
-            Intake::Free => self.read_on(token, cx),
+            Intake::Free => self.read_the_last(token, cx),
             Intake::Single => self.read_to_the_end(token, cx),
-            Intake::Shut => Fate::Keep,
+            Intake::Shut => self.end_without_room(cx),
+        }
+    }
+
+    /// Reads on, beyond the bounds of the queue.
+    fn read_the_last(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
+        if let Phase::Open(open) = &mut self.phase {
+            open.reads_the_last();
+        }
+        self.read_on(token, cx)
+    }
+
+    /// Ends the connection of a peer that has left, if that takes no room: if it was reset, which promises
+    /// nothing to what the kernel still has, or if there is hardly anything left to read.
+    fn end_without_room(&mut self, cx: &mut LoopContext) -> Fate {
+        match &mut self.phase {
+            Phase::Open(open) => {
+                match open.read_a_little(&self.endpoint.recv_limit, &mut cx.read_buffers) {
+                    Fate::Keep if self.has_failed => Fate::End(Ending::Lost(open.failure())),
+                    Fate::End(Ending::Lost(reason)) => {
+                        self.count_framing_fault(&reason);
+                        Fate::End(Ending::Lost(reason))
+                    }
+                    fate => fate,
+                }
+            }
+            Phase::Greeting { .. } if self.has_failed => {
+                Fate::End(Ending::Failed(self.closed_early()))
+            }
+            _ => Fate::Keep,
         }
     }
 
     fn read_to_the_end(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         for _ in 0..LAST_TURNS {
-            match self.read_on(token, cx) {
+            match self.read_the_last(token, cx) {
                 Fate::Again => {}
                 fate => return fate,
             }
@@ -268,8 +308,7 @@ impl Connection {
     /// Whether it is, or will be, a pipe from which there may be something to read.
     fn may_leave_something(&self) -> bool {
         match &self.phase {
-            Phase::Greeting { .. } => true,
-            Phase::Open(open) => !open.paused,
+            Phase::Greeting { .. } | Phase::Open(_) => true,
             Phase::Opening(_)
             | Phase::Asking(..)
             | Phase::Offered(..)
@@ -326,11 +365,15 @@ impl Connection {
     /// Reads what there is, as far as one turn allows, whatever the poll has reported. Says whether the
     /// kernel had nothing more: `false` if there is more than a turn allows, or no room for it.
     pub(super) fn read_out(&mut self, token: Token, cx: &mut LoopContext) -> (Fate, bool) {
-        if self.read_closed
-            && self.may_leave_something()
-            && self.ask_for_room(token, cx) == Intake::Shut
-        {
-            return (Fate::Keep, false);
+        if self.read_closed && self.may_leave_something() {
+            match self.ask_for_room(token, cx) {
+                Intake::Shut => return (Fate::Keep, false),
+                Intake::Free | Intake::Single => {
+                    if let Phase::Open(open) = &mut self.phase {
+                        open.reads_the_last();
+                    }
+                }
+            }
         }
         match self.read_pipe(true, cx) {
             Fate::Again => (Fate::Again, false),
@@ -405,6 +448,33 @@ impl Connection {
         match &mut self.phase {
             Phase::Open(open) => open.release_memory(&self.endpoint.host, seen),
             _ => Activity::Idle,
+        }
+    }
+
+    /// For how long the peer may be silent.
+    pub(super) fn silence_limit(&self) -> Option<Duration> {
+        self.endpoint.settings.tcp_keepalive
+    }
+
+    /// Whether the peer has been silent for too long, and owes an answer.
+    pub(super) fn silence(&self) -> Silence {
+        match (&self.phase, self.silence_limit()) {
+            (Phase::Open(Open { link, .. }) | Phase::Closing { link, .. }, Some(limit)) => {
+                link.silence(limit)
+            }
+            _ => Silence::Nothing,
+        }
+    }
+
+    /// Ends the connection of a peer that has been silent for too long, once what it had sent is read.
+    pub(super) fn is_silent(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
+        (self.read_closed, self.has_failed) = (true, true);
+        match &mut self.phase {
+            Phase::Open(open) => {
+                open.broken.get_or_insert_with(|| Box::new(DetachReason::Silent));
+                self.read(token, cx)
+            }
+            _ => Fate::End(Ending::Closed),
         }
     }
 
@@ -492,16 +562,20 @@ impl Connection {
         }
     }
 
-    /// The protocol of the peer that has turned us away, if this ending means that.
-    pub(super) fn turned_away_by(&self, ending: &Ending) -> Option<ProtocolId> {
-        match (&self.phase, ending) {
-            (Phase::Open(open), Ending::Lost(DetachReason::PeerClosed))
-                if self.since.is_recent() && open.was_in_vain() =>
-            {
-                self.endpoint.host.upgrade().map(|host| host.identity().1)
-            }
-            _ => None,
+    /// What this ending of a pipe means for the dialer that made it, if not just that it is lost.
+    pub(super) fn meaning_of(&self, ending: &Ending) -> Option<Ending> {
+        let (Phase::Open(open), Ending::Lost(reason)) = (&self.phase, ending) else { return None };
+        if open.has_brought_messages() {
+            return Some(Ending::Served);
         }
+        if *reason == DetachReason::PeerClosed
+            && self.since.is_recent()
+            && !open.decoder.is_mid_frame()
+        {
+            let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
+            return peer.map(Ending::TurnedAway);
+        }
+        None
     }
 
     fn count_framing_fault(&self, reason: &DetachReason) {
@@ -523,6 +597,7 @@ pub(crate) struct Reported {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     pub(crate) read_closed: bool,
+    pub(crate) failed: bool,
 }
 
 impl Reported {
@@ -531,6 +606,7 @@ impl Reported {
             readable: event.is_readable() || event.is_error(),
             writable: event.is_writable() || event.is_error() || event.is_write_closed(),
             read_closed: event.is_read_closed() || event.is_error(),
+            failed: event.is_error(),
         }
     }
 }

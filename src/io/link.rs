@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mio::Token;
 
 use super::pace::write_directly;
+use super::silence::Silence;
 use super::writing::{self, Blocked, Flushed, Pen, Wrote};
 use super::{Command, Mailbox};
 use crate::body::{self, PutOff};
@@ -44,6 +45,8 @@ pub(crate) struct Link {
     pub(super) blocked: Blocked,
     /// Whether the driver knows that the rings may keep memory.
     pub(super) active: AtomicBool,
+    /// Whether the driver is to be told of the next write: it then looks out for the peer's answer.
+    unwatched: AtomicBool,
 }
 
 /// The thread that writes.
@@ -74,7 +77,8 @@ struct LinkPen<'l> {
 }
 
 impl Link {
-    /// Makes a link over `stream`, whose pipe sends the messages in `send`.
+    /// Makes a link over `stream`, whose pipe sends the messages in `send`. `watched`: the peer may not be silent
+    /// forever.
     pub(super) fn new(
         stream: Box<dyn Stream>,
         token: Token,
@@ -82,6 +86,7 @@ impl Link {
         send: Arc<Ring>,
         host: &dyn Host,
         pipe: PipeId,
+        watched: bool,
     ) -> Self {
         Self {
             stream,
@@ -93,6 +98,7 @@ impl Link {
             pipe,
             blocked: Blocked::new(),
             active: AtomicBool::new(false),
+            unwatched: AtomicBool::new(watched),
         }
     }
 
@@ -113,7 +119,34 @@ impl Link {
     /// Notes that the link has carried something: the rings may keep memory from now on.
     pub(super) fn mark_active(&self) {
         if !self.active.load(Ordering::Relaxed) && !self.active.swap(true, Ordering::Relaxed) {
-            self.mailbox.post_active(self.token);
+            self.mailbox.post_for_soon(Command::Active(self.token));
+        }
+    }
+
+    /// Notes that something was written.
+    fn mark_written(&self) {
+        if self.unwatched.load(Ordering::Relaxed) && self.unwatched.swap(false, Ordering::Relaxed) {
+            self.mailbox.post_for_soon(Command::Wrote(self.token));
+        }
+        self.mark_active();
+    }
+
+    /// For how long the peer has been silent, which may be `limit`.
+    pub(super) fn silence(&self, limit: Duration) -> Silence {
+        // First, so that whatever is written from now on is announced, whether the system counts it already or
+        // not.
+        self.unwatched.store(true, Ordering::Relaxed);
+        let silence = self.stream.silence();
+        if let Ok(None) = silence {
+            return Silence::Nothing;
+        }
+        let is_announced = !self.unwatched.swap(false, Ordering::Relaxed);
+        match silence {
+            // The driver is about to be told anew.
+            _ if is_announced => Silence::Nothing,
+            Ok(Some(silence)) if silence >= limit => Silence::TooLong(limit),
+            Ok(_) => Silence::Allowed(limit),
+            Err(_) => Silence::Nothing,
         }
     }
 
@@ -299,7 +332,7 @@ impl Pen for LinkPen<'_> {
         match written {
             Ok(n) => {
                 let taken = self.consumer.consume(n);
-                link.mark_active();
+                link.mark_written();
                 link.counters.copies_written.add(taken.messages);
                 self.room |= taken.room;
                 self.wrote = true;

@@ -25,7 +25,7 @@ use crate::wire::Framing;
 const BATCH: usize = 16;
 /// Pause for this long when accepting fails for want of descriptors or memory: trying again at once would
 /// only burn a core. Source: semantics specification, section 14.1.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A listening socket, until its endpoint is closed.
 #[derive(Debug)]

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Resume(Token),
     /// A connection carries something, for the first time or after it was idle.
     Active(Token),
+    /// A connection has written something, for the first time or after all was acknowledged.
+    Wrote(Token),
     /// The socket is done with a connection; write on for at most this long.
     Close(Token, Duration),
     /// Run a socket's timers at this time, or at an earlier one posted before; `None`: not at all.
@@ -154,9 +156,9 @@ impl Mailbox {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Tells the driver that a connection carries something. Wakes nobody if the next check comes soon anyway.
-    pub(crate) fn post_active(&self, token: Token) {
-        self.state.push(Command::Active(token));
+    /// Posts what is not urgent. Wakes nobody if the next check of idle connections comes soon anyway.
+    pub(super) fn post_for_soon(&self, command: Command) {
+        self.state.push(command);
         // Either the driver sees the command before it sleeps, or we see that no check is due.
         self.rouse(|_| !self.checks_soon.load(Ordering::Relaxed));
     }

@@ -23,6 +23,7 @@
 //! | `connection`, `link` | one connection: the driver's part, and the part that senders share |
 //! | `writing`, `pace` | which thread writes, and when |
 //! | `batching`, `idle`, `timers` | what is done later: for busy connections, for idle ones, at a set time |
+//! | `silence` | peers that do not answer |
 //! | `clock` | how a task that turns the loop learns of the time |
 //! | `read_buffers` | the memory that reads go into |
 //! | `table` | what a driver owns, by token |
@@ -54,6 +55,7 @@ mod pool;
 mod race;
 mod read_buffers;
 mod resolve;
+mod silence;
 mod table;
 mod timers;
 mod writing;
@@ -78,6 +80,7 @@ use pool::Pool;
 use race::Race;
 use read_buffers::ReadBuffers;
 use resolve::Resolver;
+use silence::Unanswered;
 use table::{Kind, Members, Table, WAKE};
 use timers::{TimerKey, Timers};
 
@@ -102,6 +105,8 @@ pub(crate) enum Due {
     HalfClosed(Token),
     /// Connections that are idle give back their memory.
     CheckIdle,
+    /// Peers that owe an answer must not be silent for too long.
+    Silence,
     /// A dialer tries again.
     Dial(Token),
     /// A peer that might have turned a dialer away has had its time.
@@ -157,6 +162,7 @@ pub(crate) struct Driver {
     /// Connections whose partial batch is held back while callers write full ones.
     batching: Batching,
     idle: Idle,
+    unanswered: Unanswered,
     /// The connections of sockets that have one peer at a time.
     lines: Lines,
     /// The one timer of each socket that has one, by [`address`].
@@ -213,6 +219,7 @@ impl Driver {
             resolver: Resolver::new(),
             batching: Batching::new(Instant::now()),
             idle: Idle::new(),
+            unanswered: Unanswered::default(),
             lines: Lines::default(),
             expiries: HashMap::new(),
             cx,
@@ -495,6 +502,7 @@ impl Driver {
                 Due::Linger(token) => self.drive(token, |c, cx| c.half_close(token, cx)),
                 Due::HalfClosed(token) => self.drive(token, |_, _| Fate::End(Ending::Closed)),
                 Due::CheckIdle => self.check_idle(),
+                Due::Silence => self.check_silence(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
                 Due::Confirm(token) => self.confirm(token),
                 Due::LookUp(token) => self.look_up_is_over(token),
@@ -545,6 +553,7 @@ impl Driver {
             }
             Command::Resume(token) => self.resume(token),
             Command::Active(token) => self.is_active(token),
+            Command::Wrote(token) => self.await_answer(token),
             Command::Close(token, linger) => self.close_pipe(token, linger),
             Command::Expire(host, at) => self.expire_at(host, at),
             Command::Visit(host) => {

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 
@@ -181,6 +182,10 @@ impl Stream for Border<dyn Stream> {
 
     fn peer(&self) -> StreamPeer {
         guarded(|| Ok(self.inner().peer())).unwrap_or_default()
+    }
+
+    fn silence(&self) -> io::Result<Option<Duration>> {
+        guarded(|| self.inner().silence())
     }
 }
 

@@ -64,6 +64,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 pub use mio;
 pub use mio::event::Source;
@@ -239,7 +240,7 @@ pub trait Listener: Send + Sync + fmt::Debug {
     /// `WouldBlock` when there is none; the poll must report the next one that comes.
     /// `ConnectionAborted`, `ConnectionReset` and `Interrupted` concern one connection only, and
     /// `accept` is called again at once. Any other error is taken for a shortage (of descriptors, of
-    /// memory), and accepting pauses for 100 ms. No error ends the listener; all but `WouldBlock` are counted.
+    /// memory), and accepting pauses for 50 ms. No error ends the listener; all but `WouldBlock` are counted.
     fn accept(&self) -> io::Result<Box<dyn Stream>>;
 
     /// The address that others can connect to, with the real port or number where any was asked for.
@@ -307,7 +308,7 @@ pub trait Stream: Send + Sync + fmt::Debug {
 
     /// Tells the peer that nothing more will come. What the peer sends can still be read.
     ///
-    /// A transport that has no way to tell does nothing: the stream is dropped at most a second later.
+    /// A transport that has no way to tell does nothing: the stream is dropped a moment later.
     ///
     /// # Errors
     ///
@@ -317,6 +318,20 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// The addresses of both ends, and who the peer is where the system tells. Called once, when the peer
     /// has sent a good header.
     fn peer(&self) -> StreamPeer;
+
+    /// How long the peer has not answered, if it owes an answer to what was written. `None`: it owes none.
+    ///
+    /// Asked now and then while there is traffic, if [`EndpointSettings::tcp_keepalive`] sets a limit; a
+    /// stream whose answer is at the limit is lost. An answer is whatever proves that the peer's machine is
+    /// there. Zero if it is merely not due yet. A transport over [`Tcp`] should return what the stream inside
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// The transport cannot tell, as by default; it is not asked again for this stream.
+    fn silence(&self) -> io::Result<Option<Duration>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The stream transports of a runtime.

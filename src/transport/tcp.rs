@@ -14,6 +14,8 @@
 
 use std::io::{self, IoSlice, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -414,16 +416,25 @@ fn tune(socket: &Socket, settings: &EndpointSettings) -> io::Result<()> {
     size_buffers(socket, settings)?;
     socket.set_tcp_nodelay(settings.tcp_nodelay)?;
     match settings.tcp_keepalive {
-        Some(idle) => socket.set_tcp_keepalive(&keepalive(idle)),
+        Some(limit) => socket.set_tcp_keepalive(&keepalive(limit)),
         None => Ok(()),
     }
 }
 
-/// Rounds up to whole seconds, in which the kernel counts, and to what it accepts: neither zero nor more
-/// than its limit.
-fn keepalive(idle: Duration) -> TcpKeepalive {
-    let seconds = idle.as_secs().saturating_add(u64::from(idle.subsec_nanos() > 0));
-    TcpKeepalive::new().with_time(Duration::from_secs(seconds.clamp(1, KEEPALIVE_MAX)))
+/// The parameters by which the kernel gives up an idle connection whose peer has been silent for `limit`:
+/// after up to three probes in the last two fifths of that time. Counts in whole seconds, as the kernel does,
+/// rounds up to them, and has at least one for the wait and one for the probe.
+fn keepalive(limit: Duration) -> TcpKeepalive {
+    let seconds = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
+    let seconds = seconds.clamp(2, KEEPALIVE_MAX);
+    let interval = (seconds * 2 / 15).max(1);
+    let probes = u32::try_from((seconds - 1) / interval).unwrap_or(u32::MAX).min(3);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(seconds - interval * u64::from(probes)));
+    // OpenBSD has none of them for a socket.
+    #[cfg(not(target_os = "openbsd"))]
+    let keepalive = keepalive.with_interval(Duration::from_secs(interval)).with_retries(probes);
+    keepalive
 }
 
 /// The address `local` with any port. A link-local address needs a scope, and has that of the peer.
@@ -557,6 +568,13 @@ impl Stream for TcpStream {
             remote: self.0.peer_addr().map(url).unwrap_or_default(),
             credentials: None,
         }
+    }
+
+    /// Not by `TCP_USER_TIMEOUT`, which also ends the connection of a peer that answers every probe, but has
+    /// had no room for that long: back-pressure is no silence.
+    #[cfg(target_os = "linux")]
+    fn silence(&self) -> io::Result<Option<Duration>> {
+        crate::sys::tcp_silence(self.0.as_fd())
     }
 }
 
@@ -1063,7 +1081,7 @@ mod tests {
             let settings = EndpointSettings { tcp_nodelay: nodelay, ..Default::default() };
             tune(&socket, &settings).unwrap();
             assert_eq!(socket.tcp_nodelay().unwrap(), nodelay);
-            assert!(!socket.keepalive().unwrap());
+            assert!(socket.keepalive().unwrap());
         }
     }
 
@@ -1087,19 +1105,36 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn keepalive_is_rounded_to_what_the_kernel_takes() {
+    fn an_idle_connection_is_given_up_when_its_peer_was_silent_for_the_limit() {
         let socket = new_socket(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        // The limit, and what becomes of it: seconds until the first probe, between probes, and probes.
         let table = [
-            (Duration::from_nanos(1), 1),
-            (Duration::from_millis(1500), 2),
-            (Duration::from_secs(60), 60),
-            (Duration::MAX, KEEPALIVE_MAX),
+            (Duration::from_nanos(1), (1, 1, 1)),
+            (Duration::from_millis(2500), (1, 1, 2)),
+            (Duration::from_secs(10), (7, 1, 3)),
+            (Duration::from_secs(75), (45, 10, 3)),
+            (Duration::MAX, (19_663, 4368, 3)),
         ];
-        for (idle, seconds) in table {
-            let settings = EndpointSettings { tcp_keepalive: Some(idle), ..Default::default() };
+        for (limit, (idle, interval, probes)) in table {
+            let settings = EndpointSettings { tcp_keepalive: Some(limit), ..Default::default() };
             tune(&socket, &settings).unwrap();
             assert!(socket.keepalive().unwrap());
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(seconds));
+            assert_eq!(
+                socket.tcp_keepalive_time().unwrap(),
+                Duration::from_secs(idle),
+                "{limit:?}"
+            );
+            let between = socket.tcp_keepalive_interval().unwrap();
+            assert_eq!(between, Duration::from_secs(interval), "{limit:?}");
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), probes, "{limit:?}");
         }
+    }
+
+    #[test]
+    fn no_limit_is_no_probe() {
+        let socket = new_socket(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let settings = EndpointSettings { tcp_keepalive: None, ..Default::default() };
+        tune(&socket, &settings).unwrap();
+        assert!(!socket.keepalive().unwrap());
     }
 }

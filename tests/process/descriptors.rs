@@ -53,10 +53,10 @@ fn exhaust() {
     eventually("accepting fails", || rep.stats().accept_errors > 0);
     every_failure_has_the_words_of_the_system(&endpoint, &address);
 
-    // It pauses rather than spins: about ten failures a second.
+    // It pauses rather than spins: at most twenty failures a second.
     let (before, start) = (rep.stats().accept_errors, Instant::now());
     eventually("it tries again", || rep.stats().accept_errors >= before + 3);
-    assert!(start.elapsed() >= Duration::from_millis(150), "it pauses between failures");
+    assert!(start.elapsed() >= Duration::from_millis(80), "it pauses between failures");
 
     // The connection that was there all the time is none the worse for it.
     let asked = req.context();
@@ -98,9 +98,9 @@ fn every_failure_has_the_words_of_the_system(listener: &Endpoint, address: &str)
 }
 
 /// With every descriptor taken, each connection that was refused used to begin a series of attempts
-/// of its own, ten a second, that ended only when there were descriptors again.
+/// of its own, that ended only when there were descriptors again.
 #[test]
-fn without_descriptors_a_listener_tries_again_ten_times_a_second_and_no_more() {
+fn without_descriptors_a_listener_tries_again_twenty_times_a_second_and_no_more() {
     let this = std::env::current_exe().unwrap();
     let mut child = Command::new("sh")
         .args(["-c", "ulimit -n 40; exec \"$0\" --ignored --exact --nocapture \"$1\""])
@@ -122,7 +122,7 @@ fn without_descriptors_a_listener_tries_again_ten_times_a_second_and_no_more() {
     let mut peers: Vec<Raw> = (0..150).map(|_| Raw::connect(&url)).collect();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let errors: u64 = told("errors: ").parse().unwrap();
-    assert!((1..=20).contains(&errors), "{errors} in a second");
+    assert!((1..=25).contains(&errors), "{errors} in a second");
     // Descriptors come free, and nobody new connects.
     peers.drain(..100);
     assert_eq!(peers[0].read(8), kit::header(0x51));

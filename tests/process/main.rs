@@ -10,6 +10,7 @@ mod interop;
 mod network;
 mod one_processor;
 mod service_discovery;
+mod stopped;
 mod working_directory;
 
 /// The name of a test as `--exact` takes it.

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::name_of;
-use kit::{SOON, TempDir, descriptors, eventually};
-use sinew::{EndpointOptions, EndpointState, Pair};
+use kit::{SOON, TempDir, attached, descriptors, detached, eventually};
+use sinew::{DetachReason, EndpointOptions, EndpointState, Pair, Pull, Push};
 
 /// Set in the child, which is in namespaces of its own.
 const INSIDE: &str = "SINEW_TEST_INSIDE";
@@ -154,6 +154,42 @@ fn the_return_of_a_network_is_noticed_soon() {
         eprintln!("connected {took:?} after an outage of {outage} s, {}", endpoint.status());
         assert!(took < Duration::from_secs(5), "{took:?}");
         assert!(!every_day || endpoint.status().attempts == 1);
+    });
+}
+
+/// C604. By itself the kernel of the busy one would go on for a quarter of an hour, and that of the idle one
+/// forever.
+#[test]
+fn a_peer_behind_a_cut_line_is_lost_when_it_was_silent_for_too_long() {
+    const SILENCE: Duration = Duration::from_secs(2);
+    let test = name_of(a_peer_behind_a_cut_line_is_lost_when_it_was_silent_for_too_long);
+    elsewhere(test, "127.0.0.1 localhost\n", &SWALLOWING, || {
+        ip("addr add 10.9.9.2/32 dev lo");
+        let pull = Pull::new();
+        // It must not say anything from its side of the cut.
+        let patient = EndpointOptions::new().tcp_keepalive(None);
+        let bound = pull.bind_with("tcp://0.0.0.0:0", &patient).unwrap().url();
+        let url = bound.replace("0.0.0.0", "10.9.9.2");
+        let watchful = EndpointOptions::new().tcp_keepalive(SILENCE);
+        let [idle, busy] = [(); 2].map(|()| {
+            let push = Push::new();
+            let events = push.events();
+            push.connect_with(&url, &watchful).unwrap();
+            attached(&events);
+            push.send("there").unwrap();
+            assert_eq!(pull.recv_timeout(SOON).unwrap(), "there");
+            (push, events)
+        });
+
+        ip("addr del 10.9.9.2/32 dev lo");
+        let cut = Instant::now();
+        busy.0.send("is anybody there?").unwrap();
+        for (name, (push, events)) in [("busy", busy), ("idle", idle)] {
+            assert_eq!(detached(&events), DetachReason::Silent, "{name}");
+            eprintln!("{name}: lost {:?} after the cut", cut.elapsed());
+            push.close().unwrap();
+        }
+        assert_eq!(pull.peers().len(), 2, "nobody told it");
     });
 }
 

@@ -325,7 +325,8 @@ fn what_a_peer_sent_before_it_went_is_received_though_the_queue_was_full() {
     eventually("the queue is full", || pair.stats().recv_queue >= 8);
     raw.send(&half);
     drop(raw);
-    pair.send("to whom?").unwrap();
+    // Its end may be known already.
+    let _ = pair.try_send("to whom?");
     // Though nobody receives: the next peer can come.
     eventually("the pipe is gone", || pair.peers().is_empty());
     for n in 0..2 * HALF {

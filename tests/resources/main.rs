@@ -4,6 +4,7 @@
 //! run beside each other, and are not in the other groups, which have tests that read the clock.
 
 mod crowd;
+mod dead_peers;
 mod departed;
 mod idle;
 mod leftovers;

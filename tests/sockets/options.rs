@@ -24,14 +24,14 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.max_send_size, Some(1 << 20));
     assert_eq!((settings.send_queue, settings.recv_queue), (1000, 1000));
     assert_eq!((settings.send_queue_bytes, settings.recv_queue_bytes), (1 << 20, 1 << 20));
-    assert_eq!(settings.reconnect_interval, Duration::from_millis(100));
+    assert_eq!(settings.reconnect_interval, Duration::from_millis(180));
     assert_eq!(settings.reconnect_max, None);
     assert_eq!(settings.linger, Duration::ZERO);
     assert_eq!(settings.spin, None);
     assert_eq!(settings.handshake_timeout, 10 * second);
     assert_eq!(settings.connect_timeout, Some(10 * second));
     assert!(settings.tcp_nodelay);
-    assert_eq!(settings.tcp_keepalive, None);
+    assert_eq!(settings.tcp_keepalive, Some(Duration::from_secs(75)));
     assert_eq!((settings.kernel_send_buffer, settings.kernel_recv_buffer), (None, None));
     assert_eq!(settings.ttl, 8);
     assert_eq!(settings.resend_interval, Some(minute));

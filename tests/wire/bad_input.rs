@@ -155,7 +155,7 @@ fn a_zero_interval_or_deadline() {
         other => panic!("{other:?}"),
     }
     invalid(pair.set_options(new().reconnect_interval(zero)), "reconnect_interval");
-    assert_eq!(pair.options().settings().reconnect_interval, Duration::from_millis(100));
+    assert_eq!(pair.options().settings().reconnect_interval, Duration::from_millis(180));
     lives_on(&pair);
 }
 

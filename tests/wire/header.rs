@@ -368,8 +368,9 @@ fn a_dialer_retries_with_backoff_while_the_peer_is_of_the_wrong_kind() {
         peer.send(&header(0x11));
         assert_eq!(peer.read_to_end(), header(0x10));
     }
-    for gap in came.windows(2).map(|pair| pair[1] - pair[0]) {
-        assert!(gap >= BASE / 2 - Duration::from_millis(5), "{gap:?}");
+    // The first may be short.
+    for gap in came.windows(2).skip(1).map(|pair| pair[1] - pair[0]) {
+        assert!(gap >= BASE * 2 / 3 - Duration::from_millis(5), "{gap:?}");
     }
     eventually("four failures", || pair.stats().connect_errors == 4);
     assert_eq!(pair.stats().handshake_errors, 4);

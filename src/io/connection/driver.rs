@@ -117,11 +117,11 @@ impl Driver {
     pub(in crate::io) fn end(&mut self, token: Token, ending: Ending) {
         let Some(mut connection) = self.let_go(token) else { return };
         let maker = connection.maker;
-        let turned_away_by = connection.turned_away_by(&ending);
+        let meaning = connection.meaning_of(&ending);
         connection.end(&ending, &mut self.cx);
         drop(connection);
         self.loops.connection_is_over();
-        let ending = turned_away_by.map_or(ending, Ending::TurnedAway);
+        let ending = meaning.unwrap_or(ending);
         match maker {
             Maker::Listener => {}
             Maker::Race(race) => self.fell_out(race, token, ending),

@@ -281,13 +281,16 @@ impl Connection {
         let (received, recv) = ring::new(self.framing, recv_bounds);
         // So that the first push rings.
         sent.consumer().arm();
-        let link = Arc::new(Link::new(stream, token, &cx.mailbox, sent, &**host, pipe));
+        let watched = self.silence_limit().is_some();
+        let link = Link::new(stream, token, &cx.mailbox, sent, &**host, pipe, watched);
+        let link = Arc::new(link);
         let mut open = Open {
             link: Arc::clone(&link),
             decoder: Decoder::new(self.framing, self.endpoint.recv_limit.get()),
             recv: received,
             pipe,
             paused: false,
+            at_last: false,
             broken: None,
         };
         self.since = Moment::now();
@@ -312,7 +315,7 @@ impl Connection {
     }
 
     /// The error of a connection that the peer ends before its header has come.
-    fn closed_early(&self) -> AttemptError {
+    pub(super) fn closed_early(&self) -> AttemptError {
         let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
         match peer {
             // A PAIR that already has a peer withholds its header.

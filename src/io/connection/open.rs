@@ -38,9 +38,11 @@ const SHARED_RUN: usize = READ_BLOCK / 4;
 /// Read the remainder of a body straight into its buffer if at least this much is missing; less is not worth
 /// a read of its own. Values from 8 to 128 KiB measured alike.
 const IN_PLACE: usize = 64 * 1024;
-/// Read at most this much beyond the bounds of a receive queue once nothing can be written: a kernel buffers
-/// less, unless it is told to buffer more.
+/// Read at most this much beyond the bounds of a receive queue once the peer is gone: a kernel buffers less,
+/// unless it is told to buffer more.
 const LAST_BYTES: u64 = 8 << 20;
+/// Read this much of a peer that is gone even if there is no room for more: often it is all there is.
+const LITTLE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Open {
@@ -50,6 +52,8 @@ pub(super) struct Open {
     pub(super) pipe: PipeId,
     /// Whether the receive ring is full; its consumer resumes this connection.
     pub(super) paused: bool,
+    /// Whether the peer is gone, and all that the kernel still has of it is read.
+    pub(super) at_last: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     pub(super) broken: Option<Box<DetachReason>>,
 }
@@ -66,10 +70,44 @@ struct Read {
 }
 
 impl Open {
-    /// Whether nothing has come.
-    pub(super) fn was_in_vain(&self) -> bool {
-        let received = self.recv.departed().messages + self.recv.queued().messages;
-        received == 0 && !self.decoder.is_mid_frame()
+    /// Whether a message has come.
+    pub(super) fn has_brought_messages(&self) -> bool {
+        self.recv.departed().messages + self.recv.queued().messages > 0
+    }
+
+    /// Notes that the peer is gone, and that the socket has room for what it has left.
+    pub(super) fn reads_the_last(&mut self) {
+        (self.at_last, self.paused) = (true, false);
+    }
+
+    /// Reads the end of the stream of a peer that is gone, and the little that may be before it. Goes on
+    /// only if there is more.
+    pub(super) fn read_a_little(&mut self, limit: &RecvLimit, buffers: &mut ReadBuffers) -> Fate {
+        // Twice: the end of the stream takes a read of its own.
+        for _ in 0..2 {
+            let stream = &self.link.stream;
+            let n = match buffers.fill(|block| stream.read(&mut block[..LITTLE])) {
+                Ok(0) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
+                Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
+            };
+            let block = buffers.at_hand();
+            self.decoder.set_limit(limit.get());
+            if let Err(error) = self.take_in(&block[..n], block) {
+                return Fate::End(Ending::Lost(error.into()));
+            }
+        }
+        Fate::Keep
+    }
+
+    /// Why the stream has failed, as far as the system still says.
+    pub(super) fn failure(&mut self) -> DetachReason {
+        if let Some(reason) = self.broken.take() {
+            return *reason;
+        }
+        self.link.stream.established().map_or_else(reset_or, |_| DetachReason::PeerClosed)
     }
 
     /// Reads until nothing is left, or it is enough for a turn.
@@ -164,11 +202,15 @@ impl Open {
         })
     }
 
-    /// Whether the receive ring has room. Once nothing can be written, it may exceed its bounds by
-    /// [`LAST_BYTES`]: the peer is gone, and what the kernel still has is all that will come.
+    /// Whether the peer is gone: what the kernel still has is all that will come.
+    fn is_at_last(&self) -> bool {
+        self.at_last || self.broken.is_some()
+    }
+
+    /// Whether the receive ring has room. It may exceed its bounds by [`LAST_BYTES`] once the peer is gone.
     fn has_room(&mut self) -> bool {
         self.recv.has_room()
-            || self.broken.is_some()
+            || self.is_at_last()
                 && self.recv.queued().bytes
                     < widen(self.recv.bounds().bytes).saturating_add(LAST_BYTES)
     }
@@ -177,7 +219,7 @@ impl Open {
     #[inline]
     fn reach(&self) -> usize {
         let bounds = self.recv.bounds();
-        if is_large(bounds) {
+        if is_large(bounds) || self.is_at_last() {
             return usize::MAX;
         }
         let queued = self.recv.queued();
@@ -255,6 +297,8 @@ fn reset_or(error: io::Error) -> DetachReason {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
             DetachReason::PeerClosed
         }
+        // The kernel has probed an idle connection for as long as the peer may be silent.
+        ErrorKind::TimedOut => DetachReason::Silent,
         _ => DetachReason::Io(error.to_string()),
     }
 }
