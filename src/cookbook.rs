@@ -21,6 +21,9 @@ pub mod broker {}
 pub mod async_clients {}
 #[doc = include_str!("../docs/cookbook/graceful_shutdown.md")]
 pub mod graceful_shutdown {}
+// Its program needs the feature.
+#[cfg_attr(any(not(doctest), feature = "testing"), doc = include_str!("../docs/cookbook/testing.md"))]
+pub mod testing {}
 #[doc = include_str!("../docs/cookbook/from_nanomsg.md")]
 pub mod from_nanomsg {}
 #[doc = include_str!("../docs/cookbook/from_nng.md")]

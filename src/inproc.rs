@@ -22,6 +22,7 @@ use crate::stats::DropReason;
 use crate::sync::mpsc::{self, Receiver, SyncSender};
 use crate::sync::{Arc, Mutex, OnceLock, Rank, Weak};
 use crate::sys::PerProcess;
+use crate::time;
 use crate::wire::Framing;
 
 /// The longest name. Longer ones are refused, never cut (`docs/spec/wire.md`, section 5).
@@ -187,7 +188,7 @@ impl Dialer {
         let this = Arc::downgrade(self);
         Postponed::new(move || {
             if let Some(this) = this.upgrade() {
-                this.try_again_at(Instant::now());
+                this.try_again_at(time::now());
             }
         })
     }
@@ -303,7 +304,7 @@ impl Dialer {
         // A system call, and so made before the lock is taken.
         let random = random::number();
         let wait = self.state.lock().backoff.next_with(random);
-        let at = after(Instant::now(), wait);
+        let at = after(time::now(), wait);
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.waits_until(at);
         }

@@ -300,6 +300,7 @@
 //! |---|---|---|
 //! | `futures` | off | `stream` on sockets that receive and `sink` on those that send: `futures_core::Stream` and `futures_sink::Sink` |
 //! | `serde` | off | `serde::Serialize` for what sockets report: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and their parts |
+//! | `testing` | off | the module `testing`: a simulated network with a clock of its own, for the tests of programs |
 //!
 //! # Versions
 //!
@@ -350,6 +351,10 @@ mod spin;
 mod stats;
 mod sync;
 mod sys;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
+mod time;
 pub mod transport;
 mod tuning;
 mod verdict;

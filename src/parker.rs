@@ -20,6 +20,9 @@ pub(crate) struct Parker {
     /// Whether the thread is parked, or about to be. A hint.
     parked: AtomicBool,
     called: Stamp,
+    /// The thread's place in a simulation.
+    #[cfg(feature = "testing")]
+    place: Option<crate::time::stage::Place>,
 }
 
 /// When a sleeper was called, to measure how long the wake-up takes. Zero: it was not called.
@@ -60,7 +63,13 @@ thread_local! {
 impl Parker {
     fn new() -> Arc<Self> {
         let (parked, called) = (AtomicBool::new(false), Stamp::default());
-        Arc::new(Self { thread: thread::current(), parked, called })
+        Arc::new(Self {
+            thread: thread::current(),
+            parked,
+            called,
+            #[cfg(feature = "testing")]
+            place: crate::time::stage::Place::own(),
+        })
     }
 
     /// The parker of the calling thread.
@@ -76,6 +85,11 @@ impl Parker {
     /// Sleeps until called, for `most` at most. Does not sleep if it was called before. Only the thread that
     /// owns the parker may call this.
     pub(crate) fn park(&self, most: Option<Duration>) {
+        #[cfg(feature = "testing")]
+        if let Some(place) = &self.place {
+            let until = most.and_then(|most| crate::time::now().checked_add(most));
+            return place.wait(until, None);
+        }
         self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
         match most {
@@ -98,6 +112,10 @@ impl Parker {
 
     /// Wakes the thread, or makes its next sleep end at once.
     pub(crate) fn unpark(&self) {
+        #[cfg(feature = "testing")]
+        if let Some(place) = &self.place {
+            return place.wake();
+        }
         if self.parked.load(Ordering::Relaxed) {
             self.called.note();
         }

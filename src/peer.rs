@@ -282,12 +282,13 @@ impl fmt::Display for PeerCredentials {
 /// Writes how many seconds have passed since then.
 #[cfg(feature = "serde")]
 fn age<S: serde::Serializer>(since: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(since.elapsed().as_secs_f64())
+    serializer.serialize_f64(crate::time::since(*since).as_secs_f64())
 }
 
 /// Writes how many seconds will pass until then; zero if the time is over.
 #[cfg(feature = "serde")]
 fn until<S: serde::Serializer>(at: &Option<Instant>, serializer: S) -> Result<S::Ok, S::Error> {
     use serde::Serialize;
-    at.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64()).serialize(serializer)
+    at.map(|at| at.saturating_duration_since(crate::time::now()).as_secs_f64())
+        .serialize(serializer)
 }

@@ -5,6 +5,10 @@
 /// A random number from the operating system; where it has none, from the clock and the address
 /// layout, since here it only has to differ between processes.
 pub(crate) fn number() -> u32 {
+    #[cfg(feature = "testing")]
+    if let Some(number) = crate::time::stage::number() {
+        return (number >> 32) as u32;
+    }
     getrandom::u32().unwrap_or_else(|error| {
         use std::hash::{BuildHasher, RandomState};
         crate::contain::log(|| log::warn!("no random numbers from the system ({error})"));

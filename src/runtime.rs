@@ -10,7 +10,7 @@ mod event_loop;
 
 use std::ops::Deref;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::RuntimeError;
 use crate::io::leadership::Leadership;
@@ -19,6 +19,7 @@ use crate::pipe::Host;
 use crate::stats::Spins;
 use crate::sync::{Arc, Mutex, Rank, Weak};
 use crate::sys::{Origin, PerProcess};
+use crate::time;
 use crate::transport::{StreamTransport, Transports};
 use crate::tuning;
 
@@ -90,6 +91,10 @@ impl Runtime {
     ///
     /// The event loop or its thread could not be started; the next call tries again.
     pub fn global() -> Result<Self, RuntimeError> {
+        #[cfg(feature = "testing")]
+        if let Some(runtime) = time::stage::home() {
+            return Ok(runtime);
+        }
         let mut global = GLOBAL.get().lock();
         match &*global {
             Some(runtime) if !runtime.is_lost() => Ok(runtime.clone()),
@@ -135,7 +140,12 @@ impl Runtime {
         if self.has_thread() {
             return Ok(());
         }
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = timeout.and_then(|timeout| time::now().checked_add(timeout));
+        #[cfg(feature = "testing")]
+        if let Some(place) = time::stage::Place::own() {
+            place.wait_for_news(until); // its director turns the loop
+            return Ok(());
+        }
         let turned = self.inner.home().turn(until);
         if self.is_lost() {
             return Err(RuntimeError::Lost);
@@ -205,6 +215,19 @@ impl Runtime {
             [only] if !self.is_forked() => Some(only),
             _ => None,
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Runtime {
+    /// Makes the runtime of a host in a simulated network.
+    pub(crate) fn simulated(
+        transport: impl StreamTransport + 'static,
+        reports: Arc<dyn crate::io::Reports>,
+    ) -> Result<Self, RuntimeError> {
+        let runtime = Self::builder().manual(true).transport(transport).build()?;
+        runtime.inner.home().simulate(reports);
+        Ok(runtime)
     }
 }
 
@@ -369,6 +392,7 @@ impl RuntimeBuilder {
 mod tests {
     use std::io::Read;
     use std::net::TcpStream;
+    use std::time::Instant;
 
     use super::*;
     use crate::io::Retry;

@@ -16,6 +16,7 @@ use account::{Account, Terms};
 use crate::sync::statics::AtomicU64;
 use crate::sync::{Mutex, Ordering, Rank};
 use crate::sys::PerProcess;
+use crate::time;
 
 /// Look this many times between two readings of the clock, if a look is no system call.
 const LOOKS: usize = 16;
@@ -63,13 +64,7 @@ impl Spin {
 
     /// Begins a wait.
     pub(crate) fn begin(&self) -> Wait<'_> {
-        Wait {
-            spin: self,
-            begin: Instant::now(),
-            terms: self.terms(),
-            is_tried: false,
-            spins: false,
-        }
+        Wait { spin: self, begin: time::now(), terms: self.terms(), is_tried: false, spins: false }
     }
 
     /// The terms on which a wait may spin; `None`: it may not.
@@ -79,7 +74,7 @@ impl Spin {
             0 => return None,
             wanted => Terms::fixed(Duration::from_nanos(wanted)),
         };
-        (MACHINE.get().permits > 0).then_some(terms)
+        (MACHINE.get().permits > 0 && !time::is_simulated()).then_some(terms)
     }
 }
 

@@ -150,17 +150,33 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 /// A condition variable for a [`Mutex`].
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(InnerCondvar);
+pub(crate) struct Condvar {
+    inner: InnerCondvar,
+    /// How often it was notified, for threads of simulations.
+    #[cfg(feature = "testing")]
+    notified: Arc<AtomicU64>,
+}
 
 impl Condvar {
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
+    /// How often it was notified: what a thread of a simulation watches in place of waiting.
+    #[cfg(feature = "testing")]
+    pub(crate) fn notified(&self) -> &Arc<AtomicU64> {
+        &self.notified
+    }
+
+    fn is_notified(&self) {
+        #[cfg(feature = "testing")]
+        self.notified.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Wait until notified, or until a spurious wake-up.
     pub(crate) fn wait<'g, T>(&self, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
         let MutexGuard { guard, held } = guard;
-        let guard = self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
+        let guard = self.inner.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
         MutexGuard { guard, held }
     }
 
@@ -171,16 +187,18 @@ impl Condvar {
         most: Duration,
     ) -> (MutexGuard<'g, T>, bool) {
         let MutexGuard { guard, held } = guard;
-        let woken = self.0.wait_timeout(guard, most);
+        let woken = self.inner.wait_timeout(guard, most);
         let (guard, outcome) = woken.unwrap_or_else(|poisoned| poisoned.into_inner());
         (MutexGuard { guard, held }, outcome.timed_out())
     }
 
     pub(crate) fn notify_one(&self) {
-        self.0.notify_one();
+        self.is_notified();
+        self.inner.notify_one();
     }
 
     pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
+        self.is_notified();
+        self.inner.notify_all();
     }
 }

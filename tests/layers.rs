@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// and itself.
 const FLOORS: &[&str] = &[
     "sync",
+    "time",
     "contain",
     "random",
     "sys",
@@ -40,6 +41,7 @@ const FLOORS: &[&str] = &[
     "inproc",
     "socket",
     "api",
+    "testing",
     "serial",
     "spec",
 ];
@@ -270,7 +272,9 @@ fn read(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
     while let Some((index, line)) = all.next() {
         let code = line.split("//").next().unwrap_or_default().trim_end();
         let bare = code.trim_start();
+        // What the kit for the tests of programs needs is a part of the library.
         if bare.starts_with("#[cfg(")
+            && !bare.contains(r#"feature = "testing""#)
             && ["test", "loom", "sinew_internals"].iter().any(|kind| bare.contains(kind))
         {
             only_for_tests = true;

@@ -342,7 +342,7 @@ impl<W: Write> Page<'_, W> {
         }
         let help = "For how long the peer has been connected.";
         let family = Family { name: "sinew_peer_connected_seconds", kind: Kind::Gauge, help };
-        self.each(&family, &peers, |peer| peer.since.elapsed().as_secs_f64())
+        self.each(&family, &peers, |peer| crate::time::since(peer.since).as_secs_f64())
     }
 
     /// Writes one sample for each of `all`.

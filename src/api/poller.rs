@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::socket::watch::{Beacon, SetReady, Watching};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Rank};
 use crate::sys::Origin;
+use crate::time;
 
 /// Something that receives, for [`Poller::add_recv`]: a socket, a context or a survey. Implemented by this
 /// crate only.
@@ -177,7 +178,7 @@ impl<K: Clone + Ord + fmt::Debug + Send + 'static> Poller<K> {
             return watches.map_or_else(Vec::new, |watches| watches.keys().cloned().collect());
         }
         // A timeout beyond the end of time is none.
-        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = timeout.into().and_then(|timeout| time::now().checked_add(timeout));
         let mut posted = self.board.posted.lock();
         while posted.ready.is_empty() {
             match self.board.wait(posted, until) {
@@ -222,18 +223,14 @@ impl<K: Ord + Clone> Board<K> {
 
     /// Waits for a change; `Err` when the time is over.
     fn wait<'a>(
-        &self,
+        &'a self,
         posted: MutexGuard<'a, Posted<K>>,
         until: Option<Instant>,
     ) -> Result<MutexGuard<'a, Posted<K>>, MutexGuard<'a, Posted<K>>> {
-        let Some(until) = until else {
-            return Ok(self.news.wait(posted));
-        };
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if until.is_some_and(|until| until <= time::now()) {
             return Err(posted);
         }
-        Ok(self.news.wait_timeout(posted, left).0)
+        Ok(time::wait(&self.news, &self.posted, posted, until))
     }
 }
 

@@ -38,6 +38,7 @@ use crate::pipe::{Host, Intake};
 use crate::protocol_id::ProtocolId;
 use crate::stats::{DropReason, InProgress};
 use crate::sync::{Arc, OnceLock};
+use crate::time;
 use crate::transport::Stream;
 use crate::wire::{Framing, HeaderParser};
 use handshake::Newcomer;
@@ -66,8 +67,8 @@ struct Moment(u32);
 impl Moment {
     fn now() -> Self {
         static BEGINNING: OnceLock<Instant> = OnceLock::new();
-        let beginning = *BEGINNING.get_or_init(Instant::now);
-        let millis = beginning.elapsed().as_millis() & u128::from(u32::MAX);
+        let beginning = *BEGINNING.get_or_init(time::now);
+        let millis = time::since(beginning).as_millis() & u128::from(u32::MAX);
         Self(u32::try_from(millis).expect("it was cut to size"))
     }
 
@@ -484,7 +485,7 @@ impl Connection {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
         };
-        set_timer(&mut self.timer, after(Instant::now(), linger), Due::Linger(token), cx);
+        set_timer(&mut self.timer, after(time::now(), linger), Due::Linger(token), cx);
         self.phase = Phase::Closing { link: open.link, drained: false };
         self.flush(token, cx)
     }
@@ -497,7 +498,7 @@ impl Connection {
         };
         *drained = true;
         link.finish(DropReason::ClosedUnsent, &self.endpoint);
-        set_timer(&mut self.timer, Instant::now() + HALF_CLOSED, Due::HalfClosed(token), cx);
+        set_timer(&mut self.timer, time::now() + HALF_CLOSED, Due::HalfClosed(token), cx);
         self.read(token, cx)
     }
 

@@ -28,6 +28,7 @@ use crate::protocol_id::ProtocolId;
 use crate::random;
 use crate::sync::mpsc::SyncSender;
 use crate::sync::{Arc, Weak};
+use crate::time;
 use crate::transport::{Destination, StreamTransport, Target};
 
 /// A `connect_now` of a PAIR waits this long for its peer to turn it away. The end of the stream follows the
@@ -112,7 +113,7 @@ impl Dialer {
     /// Only then, or if it was [`STABLE`], it was a success. A peer that accepts and hangs up, or sends bad
     /// bytes, must not be dialed in a tight loop.
     fn disconnected(&mut self, served: bool) -> Instant {
-        let lasted = self.since.take().is_some_and(|since| since.elapsed() >= STABLE);
+        let lasted = self.since.take().is_some_and(|since| time::since(since) >= STABLE);
         if lasted || served {
             self.backoff.reset();
         }
@@ -148,7 +149,7 @@ impl Dialer {
     /// Returns when the next attempt is due.
     pub(crate) fn schedule(&mut self) -> Instant {
         self.stage = Stage::Waiting;
-        let at = after(Instant::now(), self.backoff.next());
+        let at = after(time::now(), self.backoff.next());
         self.endpoint.waits_until(at);
         at
     }
@@ -274,7 +275,7 @@ impl Driver {
     pub(super) fn dialer_is_connected(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
         if dialer.may_be_turned_away() {
-            self.cx.timers.set(after(Instant::now(), CONFIRM_AFTER), Due::Confirm(token));
+            self.cx.timers.set(after(time::now(), CONFIRM_AFTER), Due::Confirm(token));
         } else {
             dialer.connected();
         }

@@ -13,6 +13,7 @@ use mio::Token;
 use super::timers::TimerKey;
 use super::{Driver, Due};
 use crate::sync::Ordering;
+use crate::time;
 
 /// The time between two checks. A pipe that carries messages further apart allocates its blocks anew for
 /// each.
@@ -65,7 +66,7 @@ impl Idle {
             return None;
         }
         self.pause = PAUSE;
-        Some(Instant::now() + PAUSE)
+        Some(time::now() + PAUSE)
     }
 
     /// Keeps what is `left` of the list after a check; `stuck`: none of it was in use. Returns when the next
@@ -75,7 +76,7 @@ impl Idle {
         self.pause = if stuck { (self.pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
         left.shrink_to(left.len() * 2);
         self.active = left;
-        (!self.active.is_empty()).then(|| Instant::now() + self.pause)
+        (!self.active.is_empty()).then(|| time::now() + self.pause)
     }
 }
 

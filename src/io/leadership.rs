@@ -60,6 +60,7 @@ use crate::signal::Wake;
 use crate::spin::{self, Spin, Spun, Wait};
 use crate::stats::{SpinCounters, Spins};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
+use crate::time;
 use crate::tuning;
 
 /// How long the I/O thread stands by at first before it checks whether waiters still lead.
@@ -95,6 +96,9 @@ pub(crate) struct Leadership {
     spins: SpinCounters,
     /// Whether a waiting thread has been woken since the I/O thread last checked.
     woken: AtomicBool,
+    /// The loop is part of a simulation, whose director turns it.
+    #[cfg(feature = "testing")]
+    is_simulated: AtomicBool,
 }
 
 /// Counts a task as a waiter until it is dropped.
@@ -126,6 +130,8 @@ impl Leadership {
             spin: Spin::new(None),
             spins: SpinCounters::new(),
             woken: AtomicBool::new(false),
+            #[cfg(feature = "testing")]
+            is_simulated: AtomicBool::new(false),
         }
     }
 
@@ -190,6 +196,10 @@ impl Leadership {
     /// Waits while `asleep`, at most until the time given. Leads meanwhile if the thread is alone. `eager`: the
     /// socket may spin.
     pub(crate) fn wait(&self, until: Option<Instant>, eager: bool, asleep: &impl Fn() -> bool) {
+        #[cfg(feature = "testing")]
+        if self.is_left_to_the_director() {
+            return park(until, asleep);
+        }
         if self.manual {
             return self.lead_or_follow(until, asleep);
         }
@@ -500,6 +510,50 @@ impl Leadership {
     }
 }
 
+/// Event loops in simulations.
+#[cfg(feature = "testing")]
+impl Leadership {
+    /// Makes the loop part of a simulation.
+    pub(crate) fn simulate(&self, reports: Arc<dyn crate::io::Reports>) {
+        self.driver.lock().simulate(reports);
+        self.is_simulated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a thread that waits leaves the loop to the director of a simulation.
+    ///
+    /// # Panics
+    ///
+    /// The loop is part of a simulation and the thread is not, or the other way round: nobody would ever wake it.
+    fn is_left_to_the_director(&self) -> bool {
+        let (is_loop, is_thread) =
+            (self.is_simulated.load(Ordering::Relaxed), time::is_simulated());
+        assert!(
+            is_thread || !is_loop,
+            "a thread that is not part of the simulation waits in a call of a simulated socket"
+        );
+        assert!(
+            is_loop || !is_thread,
+            "a thread of a simulation waits in a call of a socket that is not part of it"
+        );
+        is_loop
+    }
+
+    /// Makes one turn, for the director. Returns whether there was anything to do, and when there is next.
+    pub(crate) fn turn_simulated(&self) -> io::Result<(bool, Option<Instant>)> {
+        let mut driver = self.driver.lock();
+        let turned = self.run(&mut driver, |driver| {
+            let turned = driver.turn(Some(Duration::ZERO), || true);
+            driver.sweep();
+            turned
+        });
+        let was_busy = !driver.was_idle() || driver.has_more_to_do() || driver.is_batching();
+        let next = driver.next_due();
+        self.give_up(driver);
+        let was_busy = was_busy || !self.mailbox.state.is_empty();
+        turned.unwrap_or(Ok(())).map(|()| (was_busy, next))
+    }
+}
+
 /// Waits while `asleep`, at most until the time given.
 pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
     let this = Parker::own();
@@ -513,7 +567,7 @@ pub(crate) fn park(until: Option<Instant>, asleep: &impl Fn() -> bool) {
 }
 
 fn time_left(until: Option<Instant>) -> Option<Duration> {
-    until.map(|until| until.saturating_duration_since(Instant::now()))
+    until.map(|until| until.saturating_duration_since(time::now()))
 }
 
 fn current() -> ThreadId {

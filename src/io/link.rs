@@ -22,6 +22,7 @@ use crate::pipe::{Edge, FarLink, FinalWrite, Host, SocketBell};
 use crate::ring::{Consumer, Ring};
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
+use crate::time;
 use crate::transport::Stream;
 use crate::tuning::{self, FastPath};
 
@@ -353,7 +354,7 @@ impl Pen for LinkPen<'_> {
             return Some(Flushed::HeldBack);
         }
         if let Flusher::Closer(until) = self.writer {
-            return (Instant::now() >= until).then_some(Flushed::Later);
+            return (time::now() >= until).then_some(Flushed::Later);
         }
         // Goes on with a closed ring: nobody adds to it, and there may be no later.
         (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)

@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 
@@ -17,6 +17,7 @@ use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake};
 use crate::sync::{Arc, Condvar, Mutex, Rank, Weak};
+use crate::time;
 use crate::transport::{BoundFile, Listener, Stream};
 use crate::wire::Framing;
 
@@ -311,7 +312,7 @@ impl Driver {
 
     fn pause(&mut self, token: Token) {
         let Some(listening) = self.listeners.get(token) else { return };
-        self.cx.set_timer(&mut listening.pause, Instant::now() + PAUSE, Due::Accept(token));
+        self.cx.set_timer(&mut listening.pause, time::now() + PAUSE, Due::Accept(token));
     }
 
     /// Accepts again after a pause. The poll does not report again the connections that came meanwhile.

@@ -60,6 +60,7 @@ mod table;
 mod timers;
 mod writing;
 
+pub(crate) use connection::Reported;
 pub(crate) use control::StreamControl;
 pub(crate) use dialing::Backoff;
 pub(crate) use listening::ListenerSlot;
@@ -69,7 +70,7 @@ pub(crate) use timers::after;
 
 use batching::Batching;
 use clock::Clock;
-use connection::{Connection, Ending, Fate, Reported};
+use connection::{Connection, Ending, Fate};
 use dialing::Dialer;
 use idle::Idle;
 use line::Lines;
@@ -89,6 +90,7 @@ use crate::peer::EndpointId;
 use crate::pipe::Host;
 use crate::sync::{Arc, Ordering, Weak};
 use crate::sys::{self, Origin};
+use crate::time;
 
 /// Poll for at most this long. A longer time makes mio count milliseconds beyond 31 bits, and the poll then
 /// returns at once or not at all.
@@ -121,6 +123,13 @@ pub(crate) enum Due {
     Expire(Weak<dyn Host>),
     /// A dialer outside of the event loops tries again.
     Retry(Weak<dyn Retry>),
+}
+
+/// What a simulated network has to say to a driver, beside the poll.
+#[cfg(feature = "testing")]
+pub(crate) trait Reports: std::fmt::Debug + Send + Sync {
+    /// Takes what has happened since the last call.
+    fn take(&self) -> Vec<(Token, Reported)>;
 }
 
 /// What all parts of the driver use.
@@ -180,6 +189,9 @@ pub(crate) struct Driver {
     /// The process that made it.
     origin: Origin,
     loss: Arc<Loss>,
+    /// The simulated network that it is part of.
+    #[cfg(feature = "testing")]
+    reports: Option<Arc<dyn Reports>>,
 }
 
 impl Driver {
@@ -217,7 +229,7 @@ impl Driver {
             members: Members::default(),
             ready: VecDeque::new(),
             resolver: Resolver::new(),
-            batching: Batching::new(Instant::now()),
+            batching: Batching::new(time::now()),
             idle: Idle::new(),
             unanswered: Unanswered::default(),
             lines: Lines::default(),
@@ -230,6 +242,8 @@ impl Driver {
             stopped: false,
             origin: Origin::now(),
             loss: Arc::new(Loss::new()),
+            #[cfg(feature = "testing")]
+            reports: None,
         })
     }
 
@@ -288,6 +302,18 @@ impl Driver {
         self.cx.askers = None;
     }
 
+    /// Makes it part of a simulated network.
+    #[cfg(feature = "testing")]
+    pub(crate) fn simulate(&mut self, reports: Arc<dyn Reports>) {
+        self.reports = Some(reports);
+    }
+
+    /// When the next timer is due.
+    #[cfg(feature = "testing")]
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.cx.timers.next_due()
+    }
+
     #[cfg(test)]
     pub(crate) fn timers(&self) -> usize {
         self.cx.timers.len()
@@ -296,7 +322,7 @@ impl Driver {
     /// Pretends that a batch is held back.
     #[cfg(test)]
     pub(crate) fn hold_back_a_batch(&mut self) {
-        self.batching.hold_back(WAKE, 0, Instant::now());
+        self.batching.hold_back(WAKE, 0, time::now());
     }
 
     /// Pretends that a connection has more to do than its turn allowed.
@@ -406,7 +432,7 @@ impl Driver {
 
     /// The time until the next sweep; `None`: there is nothing to sweep.
     pub(crate) fn until_sweep(&self) -> Option<Duration> {
-        let wait = self.batching.until_sweep(Instant::now())?;
+        let wait = self.batching.until_sweep(time::now())?;
         Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
     }
 
@@ -415,7 +441,7 @@ impl Driver {
         if self.batching.is_empty() {
             return;
         }
-        let begin = Instant::now();
+        let begin = time::now();
         let Some(held) = self.batching.begin_sweep(begin) else { return };
         let mut in_vain = true;
         for (token, departed) in held {
@@ -426,7 +452,7 @@ impl Driver {
             });
             in_vain &= by_callers;
         }
-        self.batching.end_sweep(begin, Instant::now(), in_vain);
+        self.batching.end_sweep(begin, time::now(), in_vain);
     }
 
     /// Waits for `pause`, or until something happens. Finer than the poll, which counts milliseconds.
@@ -439,7 +465,7 @@ impl Driver {
     }
 
     fn until_due(&self, timeout: Option<Duration>) -> Option<Duration> {
-        let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(Instant::now()));
+        let due = self.cx.timers.next_due().map(|at| at.saturating_duration_since(time::now()));
         [timeout, due].into_iter().flatten().min().map(|wait| wait.min(LONGEST_POLL))
     }
 
@@ -447,18 +473,26 @@ impl Driver {
         // Taken out and put back below, since handling them needs the whole driver.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != WAKE) {
-            self.was_idle = false;
-            let (token, readiness) = (event.token(), Reported::of(event));
-            match Kind::of(token) {
-                Kind::Connection => {
-                    self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));
-                }
-                Kind::Listener => self.accept(token),
-                Kind::Dialer | Kind::Race => {}
-            }
+            self.on_report(event.token(), Reported::of(event));
+        }
+        #[cfg(feature = "testing")]
+        if let Some(reports) = &self.reports {
+            let all = reports.take();
+            all.into_iter().for_each(|(token, readiness)| self.on_report(token, readiness));
         }
         self.is_cut_short = events.iter().count() == events.capacity();
         self.events = events;
+    }
+
+    fn on_report(&mut self, token: Token, readiness: Reported) {
+        self.was_idle = false;
+        match Kind::of(token) {
+            Kind::Connection => {
+                self.drive(token, |connection, cx| connection.on_event(readiness, token, cx));
+            }
+            Kind::Listener => self.accept(token),
+            Kind::Dialer | Kind::Race => {}
+        }
     }
 
     fn run_ready(&mut self) {
@@ -495,7 +529,7 @@ impl Driver {
     }
 
     fn run_timers(&mut self) {
-        let now = Instant::now();
+        let now = time::now();
         while let Some(due) = self.cx.timers.pop(now) {
             match due {
                 Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use crate::time;
 use crate::tuning::{self, FastPath};
 
 thread_local! {
@@ -46,7 +47,7 @@ impl Pace {
 /// sockets.
 pub(super) fn write_directly(write: impl FnOnce()) -> bool {
     const UNMEASURED: u8 = 7;
-    let begin = Instant::now();
+    let begin = time::now();
     let mut pace = PACE.get();
     let allowed = match tuning::CALLER_WRITES {
         FastPath::Never => false,
@@ -57,7 +58,7 @@ pub(super) fn write_directly(write: impl FnOnce()) -> bool {
         pace.pause_from(begin);
     } else if pace.unmeasured == 0 {
         write();
-        let end = Instant::now();
+        let end = time::now();
         pace.write = end - begin;
         pace.unmeasured = UNMEASURED;
         pace.pause_from(end);

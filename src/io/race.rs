@@ -29,6 +29,7 @@ use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
 use crate::sync::{Arc, Weak};
+use crate::time;
 use crate::transport::{Destination, StreamTransport};
 
 /// Wait this long for one destination before trying the next one too: the "connection attempt delay" that RFC
@@ -65,7 +66,7 @@ impl Race {
         places: Vec<Destination>,
         deadline: Option<Instant>,
     ) -> Self {
-        let course = Course::new(places, Instant::now());
+        let course = Course::new(places, time::now());
         let (standing, timer, error) = (None, None, None);
         Self { dialer, host, endpoint, transport, course, standing, deadline, timer, error }
     }
@@ -92,7 +93,7 @@ impl Race {
 
 /// The time by which an attempt that begins now must be over.
 pub(super) fn deadline(endpoint: &EndpointCore) -> Option<Instant> {
-    endpoint.settings.connect_timeout.map(|limit| after(Instant::now(), limit))
+    endpoint.settings.connect_timeout.map(|limit| after(time::now(), limit))
 }
 
 impl Driver {
@@ -109,7 +110,7 @@ impl Driver {
     /// Does what is due in a race.
     pub(super) fn race(&mut self, token: Token) {
         loop {
-            let now = Instant::now();
+            let now = time::now();
             let Some(race) = self.races.get(token) else { return };
             if race.standing.is_some() {
                 return;
@@ -174,7 +175,7 @@ impl Driver {
 
     /// A connection of a race has ended before it became a pipe of the socket, or too soon after.
     pub(super) fn fell_out(&mut self, token: Token, connection: Token, ending: Ending) {
-        let now = Instant::now();
+        let now = time::now();
         let Some(race) = self.races.get(token) else { return };
         let Ending::Failed(error) = ending else { return self.finish_race(token, ending) };
         race.error = Some(error);

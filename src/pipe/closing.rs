@@ -4,11 +4,11 @@
 //! kernel takes what is queued: for up to [`LONGEST`] for all connections together, and no longer than
 //! [`PATIENCE`] for one whose peer does not read. This file owns those times; the connection does the writing.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::FarLink;
 use crate::sync::Arc;
+use crate::time;
 
 /// The longest time that a close writes, for any number of connections and messages.
 const LONGEST: Duration = Duration::from_millis(25);
@@ -41,16 +41,16 @@ struct Unfinished {
 /// Writes what the kernel takes of what is queued on `links`, and closes them. The I/O thread writes on
 /// for up to `linger`.
 pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
-    let end = Instant::now() + LONGEST;
+    let end = time::now() + LONGEST;
     let mut unfinished = Vec::new();
     // Once over all links: most are done by this.
     for link in links {
-        let mut it = Unfinished { link, patience: Instant::now() + PATIENCE };
+        let mut it = Unfinished { link, patience: time::now() + PATIENCE };
         if it.goes_on(end) { unfinished.push(it) } else { it.link.post_close(linger) }
     }
     // Again over those that have more and whose kernel keeps taking it, until the time is over.
     while !unfinished.is_empty() {
-        thread::sleep(PAUSE);
+        time::sleep(PAUSE);
         unfinished.retain_mut(|it| {
             let goes_on = it.goes_on(end);
             if !goes_on {
@@ -64,7 +64,7 @@ pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
 impl Unfinished {
     /// Writes what the kernel takes now. Says whether another attempt is worth it.
     fn goes_on(&mut self, end: Instant) -> bool {
-        let now = Instant::now();
+        let now = time::now();
         if now >= end {
             return false;
         }

@@ -15,6 +15,7 @@ use crate::peer::{EndpointId, EndpointState, EndpointStatus, Peer, StreamPeer};
 use crate::protocol_id::ProtocolId;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
+use crate::time;
 
 /// One address a socket is bound to or connects to.
 ///
@@ -187,7 +188,7 @@ impl EndpointCore {
             remote: ends.remote,
             protocol,
             credentials: ends.credentials,
-            since: Instant::now(),
+            since: time::now(),
         }
     }
 

@@ -22,11 +22,20 @@ struct Ids {
 
 /// The right to a pipe id, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct PipeLease(PipeId);
+pub(crate) struct PipeLease {
+    id: PipeId,
+    /// Whether it is of a simulation, whose ids are its own.
+    #[cfg(feature = "testing")]
+    is_simulated: bool,
+}
 
 impl PipeLease {
     /// Takes the next id that no live pipe of the process has.
     pub(crate) fn new() -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(id) = crate::time::stage::pipe_id().and_then(PipeId::new) {
+            return Self { id, is_simulated: true };
+        }
         let mut ids = IDS.get().lock();
         loop {
             ids.last = if ids.last >= PipeId::MAX { 1 } else { ids.last + 1 };
@@ -34,19 +43,27 @@ impl PipeLease {
             if let Some(id) = PipeId::new(candidate)
                 && ids.live.insert(candidate)
             {
-                return Self(id);
+                return Self {
+                    id,
+                    #[cfg(feature = "testing")]
+                    is_simulated: false,
+                };
             }
         }
     }
 
     pub(crate) fn id(&self) -> PipeId {
-        self.0
+        self.id
     }
 }
 
 impl Drop for PipeLease {
     fn drop(&mut self) {
-        IDS.get().lock().live.remove(&self.0.get());
+        #[cfg(feature = "testing")]
+        if self.is_simulated {
+            return;
+        }
+        IDS.get().lock().live.remove(&self.id.get());
     }
 }
 

@@ -19,6 +19,7 @@ use crate::pipe::FarEnd;
 use crate::protocol::{Clock, Protocol};
 use crate::stats::DropReason;
 use crate::sync::Arc;
+use crate::time;
 
 impl<P: Protocol> Core<P> {
     /// Enters the protocol: takes the lock, handles what the bell has announced, runs timers that are due, and
@@ -34,7 +35,7 @@ impl<P: Protocol> Core<P> {
             return R::in_child();
         }
         let now = match P::SCHEDULE.clock {
-            Clock::Always => Instant::now(),
+            Clock::Always => time::now(),
             Clock::WhenDue | Clock::Never => self.birth,
         };
         let mut state = self.state.lock();

@@ -19,6 +19,7 @@ use crate::protocol::{Clock, Protocol};
 use crate::ring::{Consumer, Ring};
 use crate::stats::DropReason;
 use crate::sync::Arc;
+use crate::time;
 
 /// One entry into the protocol, under the socket's lock.
 pub(crate) struct Entry<'a, P: Protocol> {
@@ -73,7 +74,7 @@ impl<P: Protocol> Entry<'_, P> {
             if self.state.is_loop_in_charge_of(deadline) {
                 return;
             }
-            self.now = Instant::now();
+            self.now = time::now();
             self.state.seen = self.now;
         }
         if deadline <= self.now {

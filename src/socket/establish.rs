@@ -3,7 +3,7 @@
 //! Owns the way from an address to an endpoint: finds the transport, checks the options, and tells the driver
 //! what to do from then on. What goes wrong here is the error of the call.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Core, Entry};
 use crate::address::Address;
@@ -17,6 +17,7 @@ use crate::protocol::Protocol;
 use crate::runtime::Runtime;
 use crate::sync::mpsc::{self, RecvTimeoutError};
 use crate::sync::{Arc, Ordering};
+use crate::time;
 use crate::transport::INPROC;
 
 /// Whether a connect goes on in the background, or waits for one attempt.
@@ -219,15 +220,15 @@ fn wait_for_outcome(
     outcome: &mpsc::Receiver<Result<(), AttemptError>>,
     limit: Duration,
 ) -> Result<(), AttemptError> {
-    let end = after(Instant::now(), limit);
+    let end = after(time::now(), limit);
     loop {
-        let left = end.saturating_duration_since(Instant::now());
+        let left = end.saturating_duration_since(time::now());
         let wait = if runtime.has_thread() { left } else { Duration::ZERO };
         match outcome.recv_timeout(wait) {
             Ok(outcome) => return outcome,
             // The sender is dropped unused when the endpoint or its socket is closed.
             Err(RecvTimeoutError::Disconnected) => return Err(AttemptError::Closed),
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
+            Err(RecvTimeoutError::Timeout) if time::now() >= end => {
                 return Err(AttemptError::HandshakeTimedOut(limit));
             }
             Err(RecvTimeoutError::Timeout) => runtime.turn(Some(TURN)).map_err(|error| {

@@ -14,6 +14,7 @@ use crate::peer::Peer;
 use crate::stats::Counter;
 use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
+use crate::time;
 
 /// How many unread events a subscriber may have.
 const UNREAD: usize = 1024;
@@ -121,7 +122,7 @@ impl Events {
     ///
     /// `TimedOut`, or `Closed` when the socket is closed and everything has been read.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<PipeEvent, RecvError> {
-        self.recv_until(Instant::now().checked_add(timeout), || self.timed_out(timeout))
+        self.recv_until(time::now().checked_add(timeout), || self.timed_out(timeout))
     }
 
     /// Returns the next event if there is one now.
@@ -130,7 +131,7 @@ impl Events {
     ///
     /// `WouldBlock`, or `Closed` when the socket is closed and everything has been read.
     pub fn try_recv(&self) -> Result<PipeEvent, RecvError> {
-        self.recv_until(Some(Instant::now()), || RecvError::WouldBlock)
+        self.recv_until(Some(time::now()), || RecvError::WouldBlock)
     }
 
     /// The number of events that were lost because 1024 were unread.
@@ -159,13 +160,10 @@ impl Events {
             if state.closed {
                 return Err(RecvError::Closed);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let arrival = &self.inbox.arrival;
-            state = match left {
-                Some(Duration::ZERO) => return Err(late()),
-                Some(left) => arrival.wait_timeout(state, left).0,
-                None => arrival.wait(state),
-            };
+            if until.is_some_and(|until| until <= time::now()) {
+                return Err(late());
+            }
+            state = time::wait(&self.inbox.arrival, &self.inbox.state, state, until);
         }
     }
 }

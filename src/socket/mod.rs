@@ -29,6 +29,7 @@ use crate::spin::Spin;
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, Rank, Weak, statics};
 use crate::sys::Origin;
+use crate::time;
 
 mod broadcast;
 mod deciding;
@@ -82,7 +83,7 @@ impl<P: Protocol> Handle<P> {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             format!("{}-{number}", P::ID)
         });
-        let birth = Instant::now();
+        let birth = time::now();
         let state = State {
             protocol,
             pipes: Pipes::default(),

@@ -16,6 +16,7 @@ use crate::options::Priorities;
 use crate::protocol::{Broadcast, Interest, Port, PushError};
 use crate::ring::{Encoders, Wake};
 use crate::stats::{Counters, DropReason};
+use crate::time;
 use crate::verdict::{Picked, Verdict};
 
 /// What a protocol sees of the socket's pipes.
@@ -305,6 +306,6 @@ impl Port for SocketPort<'_> {
     }
 
     fn now(&self) -> Instant {
-        Instant::now()
+        time::now()
     }
 }

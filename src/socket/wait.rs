@@ -18,6 +18,7 @@ use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, WaiterId};
 use crate::spin::{self, Wait};
 use crate::sync::{Arc, Ordering};
+use crate::time;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +169,7 @@ impl<P: Protocol> Core<P> {
         let mut waiter = None;
         let mut slept = false;
         loop {
-            let last = until.is_some_and(|until| Instant::now() >= until);
+            let last = until.is_some_and(|until| time::now() >= until);
             let mut sleeper = (!last).then(&sleeper);
             let registration =
                 (!last).then_some(Registration { waiter: &mut waiter, sleeper: &mut sleeper });

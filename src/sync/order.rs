@@ -65,6 +65,15 @@ pub(crate) enum Rank {
     Sockets,
     /// What the waits of a socket have gained by spinning.
     Account,
+    /// The hosts of a simulated network, and what a thread on one has returned.
+    #[cfg(feature = "testing")]
+    Hosts,
+    /// The connections of a simulated network.
+    #[cfg(feature = "testing")]
+    Network,
+    /// The threads of a simulation. Those that have no turn wait under it, and hold nothing else.
+    #[cfg(feature = "testing")]
+    Stage,
 }
 
 #[cfg(all(any(test, sinew_lock_order), not(loom)))]

@@ -4,13 +4,14 @@
 //! maker of one what has become of it. Touches everything that the driver owns; of a connection only the
 //! public part.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Interest, Token};
 
 use super::{Connection, Ending, Fate, Maker};
 use crate::io::loops::HOME;
 use crate::io::{Command, Driver, LoopContext};
+use crate::time;
 
 impl Driver {
     /// Gives an accepted connection to a loop. `last` and the result: see
@@ -73,7 +74,7 @@ impl Driver {
             Fate::Opened => self.opened(token),
             Fate::Offered(in_line) => self.lines.is_due(in_line.socket),
             Fate::HoldBack(departed) => {
-                self.batching.hold_back(token, departed, Instant::now());
+                self.batching.hold_back(token, departed, time::now());
             }
             Fate::End(ending) => self.end(token, ending),
         }

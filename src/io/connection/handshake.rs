@@ -5,7 +5,6 @@
 //! then is the deadline of the handshake.
 
 use std::io::{ErrorKind, IoSlice};
-use std::time::Instant;
 
 use bytes::Bytes;
 use mio::Token;
@@ -22,6 +21,7 @@ use crate::pipe::{FarEnd, Host, NewPipe, PipeLease};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{self, READ_BLOCK};
 use crate::sync::Arc;
+use crate::time;
 use crate::transport::Stream;
 use crate::wire::{Decoder, HeaderParser, header};
 
@@ -60,7 +60,7 @@ impl Connection {
             return Fate::Keep;
         };
         let (ours, theirs) = host.identity();
-        let deadline = after(Instant::now(), self.endpoint.settings.handshake_timeout);
+        let deadline = after(time::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         // A dialer never withholds its header: if both sides did, neither would ever go on.
         let withheld = self.maker == Maker::Listener && (is_behind || host.is_full());
@@ -233,7 +233,7 @@ impl Connection {
             return self.join(host, newcomer, rest, token, cx);
         };
         if newcomer.withheld || self.maker != Maker::Listener {
-            let limit = after(Instant::now(), self.endpoint.settings.handshake_timeout);
+            let limit = after(time::now(), self.endpoint.settings.handshake_timeout);
             set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
         }
         self.phase = Phase::Offered(Box::new(newcomer), Bytes::copy_from_slice(&rest));
