@@ -56,7 +56,7 @@ fn keep_list(args: &Args, surveyor: &Surveyor, rep: &Rep) -> Result<()> {
 
 /// The table, as the two threads share it.
 #[derive(Default)]
-struct List(Mutex<Table>);
+pub(crate) struct List(Mutex<Table>);
 
 impl List {
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -65,7 +65,7 @@ impl List {
 }
 
 /// One survey after the other, and a row for each service that joins or leaves.
-fn keep_surveying(surveyor: &Surveyor, list: &List) {
+pub(crate) fn keep_surveying(surveyor: &Surveyor, list: &List) {
     let rows = Rows::begin(format_args!("SURVEY  CHANGE  {:<10}{:<30}LIVE", "NAME", "ADDRESS"));
     let row = |survey: u64, change: &str, service: &Service, live: usize| {
         let Service { name, address } = service;
@@ -95,7 +95,7 @@ fn keep_surveying(surveyor: &Surveyor, list: &List) {
     }
 }
 
-fn answer_requests(rep: &Rep, list: &List) {
+pub(crate) fn answer_requests(rep: &Rep, list: &List) {
     while let Ok(request) = rep.recv() {
         let answer = answer(&request.to_text(), &list.lock());
         if let Err(error) = request.reply(answer) {

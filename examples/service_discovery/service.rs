@@ -57,7 +57,7 @@ fn offer(args: &Args, respondent: &Respondent, rep: &Rep) -> Result<()> {
     Ok(())
 }
 
-fn answer_surveys(respondent: &Respondent, service: &Service) {
+pub(crate) fn answer_surveys(respondent: &Respondent, service: &Service) {
     while let Ok(question) = respondent.recv() {
         if let Err(error) = question.reply(service.to_string()) {
             eprintln!("service: a survey went without its answer: {error}");
@@ -65,7 +65,7 @@ fn answer_surveys(respondent: &Respondent, service: &Service) {
     }
 }
 
-fn serve(rep: &Rep, name: &str, rows: Rows) {
+pub(crate) fn serve(rep: &Rep, name: &str, rows: Rows) {
     while let Ok(request) = rep.recv() {
         let answer = work(name, &request.to_text());
         rows.row(format_args!("asked {:?}, answered {answer:?}", request.to_text()));
