@@ -66,6 +66,7 @@ pub(crate) use dialing::Backoff;
 pub(crate) use listening::ListenerSlot;
 pub(crate) use loss::Loss;
 pub(crate) use mailbox::{Command, Mailbox, Retry};
+pub(crate) use pace::has_waited;
 pub(crate) use timers::after;
 
 use batching::Batching;

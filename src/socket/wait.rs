@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
+use crate::io;
 use crate::io::leadership::{self, Leadership, WaitingTask};
 use crate::message::Message;
 use crate::parker::Parker;
@@ -177,6 +178,9 @@ impl<P: Protocol> Core<P> {
                 Attempt::Over(outcome) => {
                     if slept {
                         wait.has_slept();
+                    }
+                    if !matches!(interest, Interest::Send(_)) {
+                        io::has_waited();
                     }
                     return outcome;
                 }
