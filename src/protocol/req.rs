@@ -61,6 +61,8 @@ struct Asker {
     /// The settings of the next request.
     resends: Resends,
     state: State,
+    /// Its timer. If its request waits for a later time, the timer is moved there when it fires.
+    timer: Option<Instant>,
 }
 
 /// Where a conversation stands.
@@ -133,7 +135,7 @@ impl Req {
 
     /// Opens a conversation, whose requests are sent again as `resends` says.
     pub(crate) fn open(&mut self, resends: Resends) -> Conversation {
-        self.conversations.open(Asker { resends, state: State::Idle })
+        self.conversations.open(Asker { resends, state: State::Idle, timer: None })
     }
 
     /// Changes when and how often later requests are sent again.
@@ -182,31 +184,25 @@ impl Req {
     }
 
     /// Gives requests to drained pipes for as long as there are both.
-    fn dispatch(&mut self, now: Instant, io: &mut impl Port) {
+    fn dispatch(&mut self, io: &mut impl Port) {
         while let Some((_, &conversation)) = self.lists.line.first_key_value()
-            && self.transmit(conversation, now, io)
+            && self.transmit(conversation, io)
         {
             self.lists.line.pop_first();
         }
     }
 
     /// Sends a new request, or puts it in line if it must wait.
-    fn line_up(
-        &mut self,
-        ticket: Ticket,
-        conversation: Conversation,
-        now: Instant,
-        io: &mut impl Port,
-    ) {
+    fn line_up(&mut self, ticket: Ticket, conversation: Conversation, io: &mut impl Port) {
         let is_first = self.lists.line.is_empty();
-        if !is_first || !self.transmit(conversation, now, io) {
+        if !is_first || !self.transmit(conversation, io) {
             self.lists.line.insert(ticket, conversation);
         }
     }
 
     /// Puts a copy of a request into the next pipe; says whether one took it. If not, `writable`, `attach` or
     /// `detach` follows when to try again.
-    fn transmit(&mut self, conversation: Conversation, now: Instant, io: &mut impl Port) -> bool {
+    fn transmit(&mut self, conversation: Conversation, io: &mut impl Port) -> bool {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
             return false;
         };
@@ -215,10 +211,20 @@ impl Req {
         if matches!(request.place, Place::Resending) {
             io.resent();
         }
-        if let Some(due) = request.go_out(pipe, now) {
-            self.lists.timers.set(due, conversation);
+        if let Some(due) = request.go_out(pipe, || io.now()) {
+            self.set_timer(due, conversation);
         }
         true
+    }
+
+    /// Sees to it that a conversation is checked at `due`, or earlier.
+    #[inline]
+    fn set_timer(&mut self, due: Instant, conversation: Conversation) {
+        let Some(asker) = self.conversations.get_mut(conversation) else { return };
+        if asker.timer.is_none_or(|at| due < at) {
+            asker.timer = Some(due);
+            self.lists.timers.set(due, conversation);
+        }
     }
 
     /// Routes one reply to the conversation that waits for it.
@@ -245,21 +251,19 @@ impl Req {
         if request.is_in_line() {
             self.lists.line.remove(&request.ticket);
         }
-        let had_timer = request.timer().is_some();
         asker.state = State::Idle;
-        if had_timer {
+        // Its timer is for the next one, or passed over when it fires: to look for it would take longer.
+        if self.lists.timers.outnumber(self.conversations.len()) {
             self.forget_timers();
         }
         io.wake(conversation.interest());
         Some(&mut self.conversations.get_mut(conversation)?.state)
     }
 
-    /// Forgets timers for which no request waits any more.
+    /// Forgets timers of conversations that are closed, or have an earlier one.
     fn forget_timers(&mut self) {
         let (timers, askers) = (&mut self.lists.timers, &self.conversations);
-        timers.forget_unset(askers.len(), |at, conversation| {
-            askers.get(conversation).is_some_and(|asker| asker.timer() == Some(at))
-        });
+        timers.forget_unset(askers.len(), |at, conversation| is_set(askers, at, conversation));
     }
 
     /// The requests of which a pipe has a copy. Searches all conversations: losing a pipe is far rarer than
@@ -278,7 +282,6 @@ impl Req {
         &mut self,
         (pipe, reason): (PipeId, &DetachReason),
         conversation: Conversation,
-        now: Instant,
         io: &mut impl Port,
     ) {
         let Some(request) = outstanding(&mut self.conversations, conversation) else {
@@ -286,7 +289,7 @@ impl Req {
         };
         match request.lose(pipe, reason) {
             Loss::Nothing => {}
-            Loss::Again => self.line_up_again(conversation, now),
+            Loss::Again => self.line_up_again(conversation, io.now()),
             Loss::Fatal(refusal) => {
                 let id = request.id;
                 if let Some(state) = self.conclude(conversation, io) {
@@ -304,18 +307,28 @@ impl Req {
         match request.earliest.replace(now) {
             Some(end) if end > now => {
                 request.place = Place::Pausing { end };
-                self.lists.timers.set(end, conversation);
+                self.set_timer(end, conversation);
             }
             _ => {
                 request.place = Place::Resending;
                 self.lists.line.insert(request.ticket, conversation);
             }
         }
-        self.forget_timers();
+    }
+
+    /// The timer of a conversation has fired: its request has something to do, or later, or nothing.
+    fn on_timer(&mut self, conversation: Conversation, now: Instant) {
+        let Some(asker) = self.conversations.get_mut(conversation) else { return };
+        asker.timer = None;
+        match asker.due() {
+            Some(due) if due > now => self.set_timer(due, conversation),
+            Some(_) => self.on_due(conversation),
+            None => {}
+        }
     }
 
     /// The pause or the interval of a request is over.
-    fn on_timer(&mut self, conversation: Conversation) {
+    fn on_due(&mut self, conversation: Conversation) {
         match outstanding(&mut self.conversations, conversation) {
             Some(request) if matches!(request.place, Place::Pausing { .. }) => {
                 request.place = Place::Resending;
@@ -343,26 +356,26 @@ impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
     const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::MaxResends, Own::SendPriority];
-    const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Awaited;
     type Received = Message;
 
-    fn attach(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) -> Result<(), Rejected> {
+    fn attach(&mut self, pipe: PipeId, _: Instant, io: &mut impl Port) -> Result<(), Rejected> {
         self.drained.add(pipe, io.priorities(pipe).send);
-        self.dispatch(now, io);
+        self.dispatch(io);
         Ok(())
     }
 
-    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, now: Instant, io: &mut impl Port) {
+    fn detach(&mut self, pipe: PipeId, reason: &DetachReason, _: Instant, io: &mut impl Port) {
         // A reply that has arrived makes a resend needless.
         self.readable(pipe, io);
         self.drained.remove(pipe);
         for conversation in self.carried_by(pipe) {
-            self.on_pipe_lost((pipe, reason), conversation, now, io);
+            self.on_pipe_lost((pipe, reason), conversation, io);
         }
-        self.dispatch(now, io);
+        self.dispatch(io);
     }
 
     fn readable(&mut self, pipe: PipeId, io: &mut impl Port) {
@@ -373,16 +386,16 @@ impl Protocol for Req {
         });
     }
 
-    fn writable(&mut self, pipe: PipeId, now: Instant, io: &mut impl Port) {
+    fn writable(&mut self, pipe: PipeId, _: Instant, io: &mut impl Port) {
         self.drained.add(pipe, io.priorities(pipe).send);
-        self.dispatch(now, io);
+        self.dispatch(io);
     }
 
     fn send(
         &mut self,
         &conversation: &Conversation,
         body: &mut Bytes,
-        now: Instant,
+        _now: Instant,
         io: &mut impl Port,
     ) -> Result<(), SendRefusal> {
         self.forget(conversation, io);
@@ -398,7 +411,7 @@ impl Protocol for Req {
             sent: 0,
             earliest: None,
         });
-        self.line_up(ticket, conversation, now, io);
+        self.line_up(ticket, conversation, io);
         Ok(())
     }
 
@@ -457,11 +470,12 @@ impl Protocol for Req {
     }
 
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some(conversation) = self.lists.timers.take_due(now) {
-            self.on_timer(conversation);
-            self.forget_timers();
+        while let Some((at, conversation)) = self.lists.timers.take_due(now) {
+            if is_set(&self.conversations, at, conversation) {
+                self.on_timer(conversation, now);
+            }
         }
-        self.dispatch(now, io);
+        self.dispatch(io);
     }
 }
 
@@ -476,15 +490,15 @@ enum Loss {
 }
 
 impl Request {
-    /// Notes that a copy goes out, and returns when the next one is due.
-    fn go_out(&mut self, pipe: PipeId, now: Instant) -> Option<Instant> {
+    /// Notes that a copy goes out `now`, and returns when the next one is due.
+    fn go_out(&mut self, pipe: PipeId, now: impl Fn() -> Instant) -> Option<Instant> {
         self.sent = self.sent.saturating_add(1);
         let interval = self.resends.interval.filter(|_| self.may_go_out_again());
-        let due = interval.and_then(|interval| now.checked_add(interval));
+        let due = interval.and_then(|interval| now().checked_add(interval));
         self.place = Place::Carried { due };
         if let Some(earliest) = &mut self.earliest {
             // A program that sets a shorter interval wants no longer pauses.
-            *earliest = now + interval.map_or(PAUSE, |interval| interval.min(PAUSE));
+            *earliest = now() + interval.map_or(PAUSE, |interval| interval.min(PAUSE));
         }
         self.copies.retain(|other| *other != pipe);
         self.copies.push(pipe);
@@ -495,8 +509,8 @@ impl Request {
         matches!(self.place, Place::Unsent | Place::Resending)
     }
 
-    /// When it must be checked again.
-    fn timer(&self) -> Option<Instant> {
+    /// When it has something to do, unless something else happens.
+    fn due(&self) -> Option<Instant> {
         match self.place {
             Place::Unsent | Place::Resending => None,
             Place::Carried { due } => due,
@@ -532,10 +546,10 @@ impl Request {
 }
 
 impl Asker {
-    /// When its request must be checked again.
-    fn timer(&self) -> Option<Instant> {
+    /// When its request has something to do.
+    fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Outstanding(request) => request.timer(),
+            State::Outstanding(request) => request.due(),
             _ => None,
         }
     }
@@ -554,6 +568,11 @@ impl State {
     fn is_unsent(&self) -> bool {
         matches!(self, Self::Outstanding(Request { place: Place::Unsent, .. }))
     }
+}
+
+/// Whether the timer at `at` is that of the conversation.
+fn is_set(askers: &Conversations<Asker>, at: Instant, conversation: Conversation) -> bool {
+    askers.get(conversation).is_some_and(|asker| asker.timer == Some(at))
 }
 
 fn take_ticket(next: &mut u64) -> Ticket {
@@ -588,7 +607,10 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Self { req: Req::new(9), io: ManualPort::default(), now: start() }
+            let now = start();
+            let mut io = ManualPort::default();
+            io.now = Some(now);
+            Self { req: Req::new(9), io, now }
         }
 
         /// One that is connected through pipe 1, and a conversation with a minute for a resend.
@@ -648,8 +670,16 @@ mod tests {
             self.req.readable(pipe(n), &mut self.io);
         }
 
+        /// When something is due. The socket is entered then, or earlier.
+        fn deadline(&self) -> Option<Instant> {
+            let due = self.req.conversations.states().filter_map(Asker::due).min();
+            assert!(due.is_none_or(|due| self.req.deadline().is_some_and(|at| at <= due)));
+            due
+        }
+
         fn pass(&mut self, time: Duration) {
             self.now += time;
+            self.io.now = Some(self.now);
             self.req.expire(self.now, &mut self.io);
         }
 
@@ -719,7 +749,7 @@ mod tests {
         let asker = bench.open(Some(SECOND));
         bench.send(asker, "a");
         let first = bench.io.take_sent();
-        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+        assert_eq!(bench.deadline(), Some(bench.now + SECOND));
         bench.pass(SECOND - Duration::from_nanos(1));
         assert_eq!(bench.io.take_sent(), []);
         for copies in 1..=3 {
@@ -727,6 +757,56 @@ mod tests {
             assert_eq!(bench.io.take_sent(), first);
             assert_eq!(bench.io.resent, copies);
         }
+    }
+
+    #[test]
+    fn a_timer_is_moved_when_it_fires() {
+        let mut bench = Bench::new();
+        bench.attach(1);
+        let asker = bench.open(Some(10 * SECOND));
+        let start = bench.now;
+        bench.send(asker, "a");
+        bench.arrives(1, &[b"\x80\0\0\x09x"]);
+        bench.recv(asker).unwrap();
+        bench.pass(4 * SECOND);
+        bench.send(asker, "b");
+        assert_eq!(bench.req.deadline(), Some(start + 10 * SECOND), "that of the first request");
+        bench.take_sent();
+        bench.pass(6 * SECOND);
+        assert_eq!(bench.take_sent(), sent([]));
+        assert_eq!(bench.req.deadline(), Some(start + 14 * SECOND));
+        bench.pass(4 * SECOND);
+        assert_eq!(bench.take_sent(), sent([(1, "b")]));
+        bench.arrives(1, &[b"\x80\0\0\x0Ax"]);
+        bench.pass(10 * SECOND);
+        assert_eq!((bench.take_sent(), bench.req.deadline()), (sent([]), None));
+    }
+
+    #[test]
+    fn a_shorter_interval_has_an_earlier_timer() {
+        let (mut bench, asker) = Bench::connected();
+        bench.send(asker, "a");
+        bench.req.change_resends(asker, |resends| resends.interval = Some(SECOND));
+        bench.send(asker, "b");
+        bench.take_sent();
+        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+        bench.pass(SECOND);
+        assert_eq!(bench.take_sent(), sent([(1, "b")]));
+    }
+
+    /// As of a program that asks with `request`, which opens a conversation each time.
+    #[test]
+    fn the_timers_of_conversations_that_are_over_do_not_gather() {
+        let mut bench = Bench::new();
+        bench.attach(1);
+        for _ in 0..1000 {
+            let asker = bench.open(Some(SECOND));
+            bench.send(asker, "a");
+            bench.req.close(asker, &mut bench.io);
+            assert!(!bench.req.lists.timers.outnumber(1));
+        }
+        bench.pass(SECOND);
+        assert_eq!(bench.req.deadline(), None);
     }
 
     // C065, C077, B25.
@@ -741,7 +821,7 @@ mod tests {
         assert_eq!(bench.recv(asker).unwrap(), "1");
         assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
         assert_eq!(bench.take_reasons(), [DropReason::Stale]);
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
     }
 
     // C066, C091, D7.
@@ -751,7 +831,7 @@ mod tests {
         let asker = bench.open(Some(SECOND));
         bench.send(asker, "a");
         assert_eq!(bench.req.held(), Held { outbound: 1, inbound: 0 });
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
         for _ in 0..20 {
             bench.pass(SECOND);
         }
@@ -759,7 +839,7 @@ mod tests {
         assert_eq!(bench.take_sent(), sent([(1, "a")]));
         assert_eq!(bench.req.held(), Held::default());
         assert_eq!(bench.io.resent, 0);
-        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+        assert_eq!(bench.deadline(), Some(bench.now + SECOND));
     }
 
     // C067.
@@ -779,7 +859,7 @@ mod tests {
         let (mut bench, asker) = Bench::connected();
         bench.send(asker, "a");
         bench.detach(1);
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
         assert_eq!(bench.req.held(), Held::default());
         bench.attach(2);
         assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
@@ -845,7 +925,7 @@ mod tests {
                 bench.attach(2);
                 bench.detach_for(&reason, 1);
                 assert!(bench.io.take_woken(asker.interest()));
-                assert_eq!(bench.req.deadline(), None);
+                assert_eq!(bench.deadline(), None);
                 assert_eq!(bench.recv(asker), Err(RecvRefusal::BadReply(reason.clone())));
                 assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
                 assert_eq!(bench.take_sent(), sent([(1, "a")]));
@@ -892,7 +972,7 @@ mod tests {
         assert_eq!(bench.take_sent(), sent([(1, "poison"), (2, "poison")]), "the first time");
         for n in 2..9 {
             bench.detach(n);
-            assert_eq!(bench.req.deadline(), Some(bench.now + PAUSE));
+            assert_eq!(bench.deadline(), Some(bench.now + PAUSE));
             bench.pass(PAUSE - Duration::from_nanos(1));
             assert_eq!(bench.take_sent(), sent([]));
             bench.pass(Duration::from_nanos(1));
@@ -904,7 +984,7 @@ mod tests {
         assert_eq!(bench.take_sent(), sent([(10, "poison")]), "the pause is over by now");
         bench.arrives(10, &[b"\x80\0\0\x09x"]);
         assert_eq!(bench.recv(asker).unwrap(), "x");
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
     }
 
     #[test]
@@ -928,9 +1008,9 @@ mod tests {
         bench.send(asker, "a");
         bench.detach(1);
         bench.detach(2);
-        assert_eq!(bench.req.deadline(), Some(bench.now + PAUSE));
+        assert_eq!(bench.deadline(), Some(bench.now + PAUSE));
         bench.req.close(asker, &mut bench.io);
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
         bench.attach(3);
         assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
     }
@@ -957,7 +1037,7 @@ mod tests {
             assert_eq!(bench.take_sent().len() as u32, sent);
             assert_eq!(bench.recv(asker), Err(RecvRefusal::GivenUp { sent, reason }));
             assert_eq!(bench.recv(asker), Err(RecvRefusal::State));
-            assert_eq!(bench.req.deadline(), None);
+            assert_eq!(bench.deadline(), None);
         }
     }
 
@@ -967,7 +1047,7 @@ mod tests {
         let (mut bench, asker) = limited(1);
         bench.pass(SECOND);
         assert_eq!(bench.take_sent(), sent([(1, "a"), (2, "a")]));
-        assert_eq!(bench.req.deadline(), None, "nothing more is due");
+        assert_eq!(bench.deadline(), None, "nothing more is due");
         bench.pass(60 * SECOND);
         bench.detach(2);
         assert_eq!(bench.recv(asker), Err(RecvRefusal::WouldBlock), "the first may still answer");
@@ -1087,7 +1167,7 @@ mod tests {
         let (mut bench, asker) = asked_twice();
         bench.detach(2);
         assert_eq!(bench.take_sent(), sent([]));
-        assert_eq!(bench.req.deadline(), Some(bench.now + SECOND));
+        assert_eq!(bench.deadline(), Some(bench.now + SECOND));
         bench.attach(2); // another pipe, under the same number
         bench.arrives(2, &[b"\x80\0\0\x09forged"]);
         assert_eq!(bench.take_reasons(), [DropReason::NotAsked]);
@@ -1103,9 +1183,9 @@ mod tests {
         let (mut bench, asker) = Bench::connected();
         bench.send(asker, "a");
         bench.req.change_resends(asker, |resends| resends.interval = None);
-        assert_eq!(bench.req.deadline(), Some(bench.now + 60 * SECOND));
+        assert_eq!(bench.deadline(), Some(bench.now + 60 * SECOND));
         bench.send(asker, "b");
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
     }
 
     // C199, and semantics 5.1: one pipe takes a new request only when it is drained.
@@ -1177,7 +1257,7 @@ mod tests {
             Err(RecvRefusal::State),
             "it is in the place of the first"
         );
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
         bench.arrives(1, &[b"\x80\0\0\x09x", b"\x80\0\0\x0Ay"]);
         assert_eq!(bench.recv(other).unwrap(), "y");
     }
@@ -1215,7 +1295,7 @@ mod tests {
         for (n, &asker) in askers.iter().enumerate() {
             assert_eq!(bench.recv(asker).unwrap(), (9 + n as u16).to_be_bytes());
         }
-        assert_eq!(bench.req.deadline(), None);
+        assert_eq!(bench.deadline(), None);
     }
 
     #[test]

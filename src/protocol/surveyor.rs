@@ -273,7 +273,7 @@ impl Protocol for Surveyor {
     }
 
     fn expire(&mut self, now: Instant, io: &mut impl Port) {
-        while let Some(conversation) = self.timers.take_due(now) {
+        while let Some((_, conversation)) = self.timers.take_due(now) {
             let ended = self.end_survey(conversation, io);
             if let Some(asker) = self.conversations.get_mut(conversation) {
                 asker.expired = ended.map(|id| Expired { id, reported: false });

@@ -1,8 +1,8 @@
 //! Timers: when conversations have something to do.
 //!
 //! Owns their order. Nearly every request or survey sets a timer, and nearly none runs out. So a timer that
-//! is no longer set is not searched for: it is forgotten when it comes first, or together with all others
-//! when they outnumber those that are set.
+//! is no longer set is not searched for: it is passed over when it is due, or forgotten together with all
+//! others when they outnumber those that are set.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,7 +15,8 @@ const SLACK: usize = 64;
 
 /// The timers of all conversations of a socket, of which at most one for each conversation is set.
 ///
-/// The first one counts: whoever stops waiting for a timer calls [`forget_unset`](Self::forget_unset).
+/// Whoever stops waiting for a timer calls [`forget_unset`](Self::forget_unset), so that the first one is set;
+/// or only if they [`outnumber`](Self::outnumber) the conversations: then the first one may come in vain.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Conversation)>>,
@@ -31,11 +32,16 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes out the first timer, if it is due. Call [`forget_unset`](Self::forget_unset) before the next
-    /// call, if its conversation no longer waits for others.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Conversation> {
+    /// Takes out the first timer, if it is due. It may be one that is no longer set.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<(Instant, Conversation)> {
         self.first().filter(|&at| at <= now)?;
-        self.heap.pop().map(|Reverse((_, conversation))| conversation)
+        self.heap.pop().map(|Reverse(timer)| timer)
+    }
+
+    /// Whether they far outnumber the `conversations`.
+    #[inline]
+    pub(super) fn outnumber(&self, conversations: usize) -> bool {
+        self.heap.len() > 2 * conversations + SLACK
     }
 
     /// Forgets timers that are no longer set, as `is_set` says: those before the first that is set, and all
@@ -45,13 +51,13 @@ impl Timers {
         conversations: usize,
         is_set: impl Fn(Instant, Conversation) -> bool,
     ) {
+        if self.outnumber(conversations) {
+            self.heap.retain(|&Reverse((at, conversation))| is_set(at, conversation));
+        }
         while let Some(&Reverse((at, conversation))) = self.heap.peek()
             && !is_set(at, conversation)
         {
             self.heap.pop();
-        }
-        if self.heap.len() > 2 * conversations + SLACK {
-            self.heap.retain(|&Reverse((at, conversation))| is_set(at, conversation));
         }
     }
 }
@@ -78,7 +84,7 @@ mod tests {
         timers.forget_unset(3, |_, conversation| conversation != b);
         assert_eq!(timers.first(), Some(start + 2 * SECOND));
         assert_eq!(timers.take_due(start + SECOND), None);
-        assert_eq!(timers.take_due(start + 2 * SECOND), Some(c));
+        assert_eq!(timers.take_due(start + 2 * SECOND), Some((start + 2 * SECOND, c)));
         timers.forget_unset(3, |_, _| false);
         assert_eq!(timers.first(), None);
     }

@@ -81,11 +81,15 @@ impl<P: Protocol> Core<P> {
         if P::SCHEDULE.clock == Clock::Always || self.is_forked() {
             return Err(None);
         }
+        // Without the lock, which the long way takes. What is announced later is for a later entry.
+        if self.bell.is_pending() {
+            return Err(None);
+        }
         let mut state = self.state.lock();
         let is_due = P::SCHEDULE.clock != Clock::Never && state.may_be_due();
         let is_awaited = self.bell.signal.is_awaited();
         let is_watched = !state.watches.is_empty();
-        if state.closed || is_due || is_awaited || is_watched || self.bell.is_pending() {
+        if state.closed || is_due || is_awaited || is_watched {
             return Err(None);
         }
         let mut entry = Entry { core: self, state: &mut state, now: self.birth };
@@ -209,6 +213,13 @@ impl<P: Protocol> State<P> {
     #[inline]
     pub(super) fn is_loop_in_charge_of(&self, deadline: Instant) -> bool {
         deadline > self.seen && self.armed.is_some()
+    }
+
+    /// When a call that waits must enter again in any case: if the event loop will not do so.
+    pub(super) fn own_deadline(&self) -> Option<Instant> {
+        let is_left_to_loop =
+            |at: Instant| P::SCHEDULE.clock == Clock::WhenDue && self.is_loop_in_charge_of(at);
+        self.protocol.deadline().filter(|&at| !is_left_to_loop(at))
     }
 
     /// Whether an entry would have to read the clock.

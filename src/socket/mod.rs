@@ -394,7 +394,7 @@ impl<P: Protocol> Core<P> {
             Ok(runtime) => runtime.mailbox().post(command),
             // It is being closed.
             Err(RuntimeError::Lost) => {}
-            // Waiting threads read the clock themselves; tasks will miss their deadline.
+            // A call of a SURVEYOR that waits in a thread reads the clock itself; all else misses its deadline.
             Err(error) => {
                 crate::contain::log(|| log::error!("{}: no timers: {error}", self.name));
             }

@@ -322,7 +322,7 @@ impl<P: Protocol> Entry<'_, P> {
                         signal.register(waiter, sleeper);
                     }
                 }
-                Attempt::Waits(self.state.protocol.deadline())
+                Attempt::Waits(self.state.own_deadline())
             }
             Err(refusal) => {
                 // It may have been woken for something that it cannot use and the next waiter can; and what
