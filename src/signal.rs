@@ -31,8 +31,78 @@ pub(crate) struct Signal<K> {
 #[derive(Debug)]
 struct Waiters<K> {
     next: u64,
-    /// Sorted by what they wait for, then by arrival.
-    sleeping: BTreeMap<WaiterId<K>, Sleeper>,
+    sleeping: Sleeping<K>,
+}
+
+/// Those who sleep, sorted by what they wait for, then by arrival.
+///
+/// Most sockets have one waiter again and again, for which a tree would allocate a node each time. So the first
+/// lies beside the tree.
+#[derive(Debug)]
+struct Sleeping<K> {
+    /// `None`: there are no others either.
+    first: Option<(WaiterId<K>, Sleeper)>,
+    others: BTreeMap<WaiterId<K>, Sleeper>,
+}
+
+impl<K: Ord + Copy> Sleeping<K> {
+    fn new() -> Self {
+        Self { first: None, others: BTreeMap::new() }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    fn insert(&mut self, waiter: WaiterId<K>, sleeper: Sleeper) {
+        match &mut self.first {
+            None => self.first = Some((waiter, sleeper)),
+            Some(first) if waiter <= first.0 => {
+                let (second, its) = std::mem::replace(first, (waiter, sleeper));
+                if second != waiter {
+                    self.others.insert(second, its);
+                }
+            }
+            Some(_) => _ = self.others.insert(waiter, sleeper),
+        }
+    }
+
+    fn contains(&self, waiter: WaiterId<K>) -> bool {
+        match &self.first {
+            Some((first, _)) if *first < waiter => self.others.contains_key(&waiter),
+            first => first.as_ref().is_some_and(|(first, _)| *first == waiter),
+        }
+    }
+
+    fn remove(&mut self, waiter: WaiterId<K>) -> Option<Sleeper> {
+        match &self.first {
+            Some((first, _)) if *first == waiter => self.pop_first(),
+            _ => self.others.remove(&waiter),
+        }
+    }
+
+    fn pop_first(&mut self) -> Option<Sleeper> {
+        let (_, sleeper) = self.first.take()?;
+        if !self.others.is_empty() {
+            self.first = self.others.pop_first();
+        }
+        Some(sleeper)
+    }
+
+    /// Takes out the one that has waited longest for `interest`.
+    fn pop_first_of(&mut self, interest: K) -> Option<Sleeper> {
+        let waiter = match &self.first {
+            Some((first, _)) if first.interest == interest => return self.pop_first(),
+            _ => *self.others.range(span(interest)).next()?.0,
+        };
+        self.others.remove(&waiter)
+    }
+
+    /// Takes out all, in their order.
+    fn take(&mut self) -> impl Iterator<Item = Sleeper> + use<K> {
+        let Self { first, others } = std::mem::replace(self, Self::new());
+        first.map(|(_, sleeper)| sleeper).into_iter().chain(others.into_values())
+    }
 }
 
 /// The identity of a waiter, which is its position among those that wait for the same thing.
@@ -93,7 +163,7 @@ impl Sleeper {
 
 impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn new() -> Self {
-        let waiters = Waiters { next: 0, sleeping: BTreeMap::new() };
+        let waiters = Waiters { next: 0, sleeping: Sleeping::new() };
         Self {
             waiters: Mutex::new(Rank::Waiters, waiters),
             registered: AtomicUsize::new(0),
@@ -122,7 +192,7 @@ impl<K: Ord + Copy> Signal<K> {
     /// Whether nobody has woken the waiter since it registered.
     pub(crate) fn is_asleep(&self, waiter: WaiterId<K>) -> bool {
         // Without the lock if nobody is registered: the count falls after a waiter was removed.
-        self.is_awaited() && self.waiters.lock().sleeping.contains_key(&waiter)
+        self.is_awaited() && self.waiters.lock().sleeping.contains(waiter)
     }
 
     /// Whether the waiter has been woken. Cheap to ask again and again: `seen` says whether anything has changed
@@ -140,7 +210,11 @@ impl<K: Ord + Copy> Signal<K> {
 
     /// Removes a waiter, as [`cancel`](Self::cancel) does, and returns its sleeper.
     pub(crate) fn withdraw(&self, waiter: WaiterId<K>) -> Option<Sleeper> {
-        self.remove(|sleeping| sleeping.remove(&waiter))
+        // As in `is_asleep`.
+        if !self.is_awaited() {
+            return None;
+        }
+        self.remove(|sleeping| sleeping.remove(waiter))
     }
 
     /// Whether anybody waits. Under the lock under which waiters register, no waiter can come meanwhile.
@@ -155,10 +229,7 @@ impl<K: Ord + Copy> Signal<K> {
         if self.registered.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let woken = self.remove(|sleeping| {
-            let waiter = *sleeping.range(span(interest)).next()?.0;
-            sleeping.remove(&waiter)
-        });
+        let woken = self.remove(|sleeping| sleeping.pop_first_of(interest));
         if let Some(sleeper) = woken {
             sleeper.wake();
         }
@@ -172,7 +243,7 @@ impl<K: Ord + Copy> Signal<K> {
         if self.registered.load(Ordering::Relaxed) == 0 {
             return Visitor::Nobody;
         }
-        let woken = self.remove(|sleeping| sleeping.pop_first().map(|(_, sleeper)| sleeper));
+        let woken = self.remove(Sleeping::pop_first);
         let Some(sleeper) = woken else {
             return Visitor::Nobody;
         };
@@ -192,8 +263,8 @@ impl<K: Ord + Copy> Signal<K> {
             return;
         }
         let (mut waiters, mut woken) = (self.waiters.lock(), Vec::new());
-        while let Some((&waiter, _)) = waiters.sleeping.range(span(interest)).next() {
-            woken.extend(waiters.sleeping.remove(&waiter));
+        while let Some(sleeper) = waiters.sleeping.pop_first_of(interest) {
+            woken.push(sleeper);
         }
         self.set_registered(&waiters);
         drop(waiters);
@@ -203,16 +274,13 @@ impl<K: Ord + Copy> Signal<K> {
     /// Wakes all waiters.
     pub(crate) fn wake_all(&self) {
         let mut waiters = self.waiters.lock();
-        let woken = std::mem::take(&mut waiters.sleeping);
+        let woken = waiters.sleeping.take();
         self.set_registered(&waiters);
         drop(waiters);
-        woken.into_values().for_each(Sleeper::wake);
+        woken.for_each(Sleeper::wake);
     }
 
-    fn remove(
-        &self,
-        take: impl FnOnce(&mut BTreeMap<WaiterId<K>, Sleeper>) -> Option<Sleeper>,
-    ) -> Option<Sleeper> {
+    fn remove(&self, take: impl FnOnce(&mut Sleeping<K>) -> Option<Sleeper>) -> Option<Sleeper> {
         let mut waiters = self.waiters.lock();
         let taken = take(&mut waiters.sleeping);
         self.set_registered(&waiters);
@@ -329,5 +397,73 @@ mod loom_models {
             assert!(!signal.cancel(waiter));
             assert!(left_asleep || woken.load(Ordering::Acquire));
         });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    type Waiter = WaiterId<u8>;
+
+    fn waiter(interest: u8, number: u64) -> Waiter {
+        WaiterId { interest, number }
+    }
+
+    fn order(sleeping: &Sleeping<u8>) -> Vec<Waiter> {
+        let first = sleeping.first.iter().map(|(waiter, _)| *waiter);
+        first.chain(sleeping.others.keys().copied()).collect()
+    }
+
+    /// Those who sleep after `arrivals`.
+    fn asleep(arrivals: &[Waiter]) -> Sleeping<u8> {
+        let mut sleeping = Sleeping::new();
+        for &waiter in arrivals {
+            sleeping.insert(waiter, Sleeper::Thread(Parker::own()));
+        }
+        sleeping
+    }
+
+    #[test]
+    fn waiters_are_sorted_in_whatever_order_they_come_and_go() {
+        let sorted = [waiter(1, 2), waiter(1, 5), waiter(2, 1), waiter(3, 3)];
+        for mut arrivals in (0..4).flat_map(|first| (0..4).map(move |second| (first, second))).map(
+            |(first, second)| {
+                let mut arrivals = sorted;
+                arrivals.swap(0, first);
+                arrivals.swap(1, second);
+                arrivals
+            },
+        ) {
+            assert_eq!(order(&asleep(&arrivals)), sorted);
+            for gone in sorted {
+                let left: Vec<_> = sorted.into_iter().filter(|it| *it != gone).collect();
+                let mut sleeping = asleep(&arrivals);
+                assert!(sleeping.contains(gone) && sleeping.remove(gone).is_some());
+                assert!(!sleeping.contains(gone) && sleeping.remove(gone).is_none());
+                assert_eq!((order(&sleeping), sleeping.len()), (left, 3));
+            }
+            arrivals.reverse();
+            for (interest, left) in [
+                (1, &[waiter(1, 5), waiter(2, 1), waiter(3, 3)][..]),
+                (2, &[waiter(1, 2), waiter(1, 5), waiter(3, 3)]),
+                (3, &sorted[..3]),
+                (4, &sorted),
+            ] {
+                let mut sleeping = asleep(&arrivals);
+                assert_eq!(sleeping.pop_first_of(interest).is_some(), interest < 4);
+                assert_eq!(order(&sleeping), left);
+            }
+            let mut sleeping = asleep(&arrivals);
+            sleeping.pop_first();
+            assert_eq!(order(&sleeping), sorted[1..]);
+            assert_eq!((sleeping.take().count(), sleeping.len()), (3, 0));
+        }
+    }
+
+    #[test]
+    fn a_waiter_that_registers_again_is_there_once() {
+        let [one, other] = [waiter(1, 1), waiter(1, 2)];
+        assert_eq!(order(&asleep(&[one, other, one, other])), [one, other]);
     }
 }
