@@ -622,8 +622,10 @@ impl Options {
 
     /// When and how often a REQ sends again.
     pub(crate) fn resends(&self) -> Resends {
-        let Settings { resend_interval, max_resends, .. } = self.settings();
-        Resends { interval: resend_interval, limit: max_resends.unwrap_or(Resends::NO_LIMIT) }
+        Resends {
+            interval: Settings::resend_interval_of(self),
+            limit: self.max_resends.flatten().unwrap_or(Resends::NO_LIMIT),
+        }
     }
 
     /// What a PUB holds for each subscriber, if it conflates.

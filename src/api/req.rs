@@ -104,7 +104,7 @@ impl Req {
         let attempt = asked.last_recv(awaited);
         let reply = self
             .core
-            .wait(awaited.interest(), patience, attempt)
+            .wait_at_once(awaited.interest(), patience, attempt)
             .map_err(|failure| request_error(&self.core, failure, message))?;
         asked.mark_over();
         Ok(reply)
@@ -131,19 +131,25 @@ impl Future for Requesting {
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let Self { core, message, asked, wait } = &mut *self;
         let request = message.as_ref().expect(POLLED_TOO_OFTEN);
-        let (conversing, awaited) = match asked {
-            Some(asked) => asked,
+        let polled = match asked {
+            Some((conversing, awaited)) => {
+                let attempt = conversing.last_recv(*awaited);
+                core.poll_wait(awaited.interest(), wait, cx, attempt)
+            }
             None => match open_request(core, request) {
-                Ok(opened) => asked.insert(opened),
+                Ok(opened) => {
+                    let (conversing, awaited) = asked.insert(opened);
+                    let attempt = conversing.last_recv(*awaited);
+                    core.poll_new_wait(awaited.interest(), wait, cx, attempt)
+                }
                 Err(error) => {
                     *message = None;
                     return Poll::Ready(Err(error));
                 }
             },
         };
-        let attempt = conversing.last_recv(*awaited);
-        let outcome = ready!(core.poll_wait(awaited.interest(), wait, cx, attempt));
-        if outcome.is_ok() {
+        let outcome = ready!(polled);
+        if let (Ok(_), Some((conversing, _))) = (&outcome, &mut *asked) {
             conversing.mark_over();
         }
         // Ends the conversation of a request that has failed.

@@ -91,6 +91,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// By itself, since each request wants it.
+    pub(super) fn resend_interval_of(options: &Options) -> Option<Duration> {
+        options.resend_interval.unwrap_or(Some(RESEND_INTERVAL))
+    }
+
     pub(super) fn of(options: &Options) -> Self {
         let (endpoint, priorities) = (&options.endpoint, options.endpoint.priorities());
         let accepted_by_peers = || endpoint.max_recv_size.map(|limit| limit.max(MAX_SIZE));
@@ -114,7 +119,7 @@ impl Settings {
             kernel_send_buffer: endpoint.kernel_send_buffer,
             kernel_recv_buffer: endpoint.kernel_recv_buffer,
             ttl: options.ttl.and_then(|ttl| u8::try_from(ttl).ok()).unwrap_or(TTL),
-            resend_interval: options.resend_interval.unwrap_or(Some(RESEND_INTERVAL)),
+            resend_interval: Self::resend_interval_of(options),
             max_resends: options.max_resends.flatten(),
             survey_deadline: options.survey_deadline.unwrap_or(Some(SURVEY_DEADLINE)),
             survey_storage: options.survey_storage.unwrap_or(SURVEY_STORAGE),

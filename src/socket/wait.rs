@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{Core, Entry, Handle, SocketPort};
@@ -110,6 +110,20 @@ impl<P: Protocol> Core<P> {
             Err(Some(refusal)) => Err(Failure::Refused(refusal)),
             Err(None) => self.wait_among_others(interest, patience, attempt),
         }
+    }
+
+    /// As [`wait`](Self::wait), for a wait that can hardly be over yet.
+    pub(crate) fn wait_at_once<T: Outcome, E: Refusal>(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+    ) -> Result<T, Failure<E>> {
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            let (protocol, mut port, now) = entry.parts();
+            attempt(protocol, &mut port, now)
+        };
+        self.wait_on(interest, patience, &mut attempt)
     }
 
     /// Goes on when the short way in is not open, or has led to nothing.
@@ -361,11 +375,11 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn poll_wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
-        TaskWait { waiter, claim }: &mut TaskWait,
+        wait: &mut TaskWait,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
-        let signal = &self.bell.signal;
+        let (signal, TaskWait { waiter, claim }) = (&self.bell.signal, &mut *wait);
         let mut attempt = |entry: &mut Entry<'_, P>| {
             let (protocol, mut port, now) = entry.parts();
             attempt(protocol, &mut port, now)
@@ -379,23 +393,35 @@ impl<P: Protocol> Core<P> {
             }
         }
         // Without a registration, which takes a clone of the waker, since most attempts succeed.
-        let outcome = match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
-            Attempt::Over(outcome) => outcome,
-            Attempt::Waits(_) => ready!(self.poll_on(interest, waiter, claim, cx, &mut attempt)),
-        };
-        if let Some(place) = waiter.take() {
-            signal.cancel(place);
+        match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
+            Attempt::Over(outcome) => {
+                (*waiter, *claim) = (None, None);
+                Poll::Ready(outcome)
+            }
+            Attempt::Waits(_) => self.poll_on(interest, wait, cx, &mut attempt),
         }
-        *claim = None;
-        Poll::Ready(outcome)
+    }
+
+    /// As [`poll_wait`](Self::poll_wait), for the first poll of a wait that can hardly be over yet.
+    pub(crate) fn poll_new_wait<T: Outcome, E: Refusal>(
+        &self,
+        interest: Interest,
+        wait: &mut TaskWait,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+    ) -> Poll<Result<T, Failure<E>>> {
+        let mut attempt = |entry: &mut Entry<'_, P>| {
+            let (protocol, mut port, now) = entry.parts();
+            attempt(protocol, &mut port, now)
+        };
+        self.poll_on(interest, wait, cx, &mut attempt)
     }
 
     /// Goes on when the first attempt has found nothing.
     fn poll_on<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
-        waiter: &mut Option<WaiterId<Interest>>,
-        claim: &mut Option<WaitingTask>,
+        TaskWait { waiter, claim }: &mut TaskWait,
         cx: &mut Context<'_>,
         attempt: &mut impl FnMut(&mut Entry<'_, P>) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
@@ -404,7 +430,14 @@ impl<P: Protocol> Core<P> {
             sleeper.get_or_insert_with(|| Sleeper::Task(cx.waker().clone()));
             let registration = Some(Registration { waiter, sleeper: &mut sleeper });
             match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
-                Attempt::Over(outcome) => return Poll::Ready(outcome),
+                Attempt::Over(outcome) => {
+                    // It may be registered: an attempt in vain registers, and is made again at once.
+                    if let Some(place) = waiter.take() {
+                        self.bell.signal.cancel(place);
+                    }
+                    *claim = None;
+                    return Poll::Ready(outcome);
+                }
                 Attempt::Waits(_) if self.bell.is_pending() => {
                     sleeper = waiter.and_then(|place| self.bell.signal.withdraw(place));
                 }
