@@ -183,14 +183,16 @@ impl Leadership {
         self.eager.fetch_sub(usize::from(eager), Ordering::Relaxed);
     }
 
-    /// Counts a task that waits, in a socket that may spin if it is `eager`.
-    pub(crate) fn count_task(self: &Arc<Self>, eager: bool) -> WaitingTask {
-        self.count_on(TASK, eager);
-        if !self.manual {
-            // The I/O thread may stand by, and is needed now. If it leads, this is only a store.
-            self.mailbox.call_io_thread();
+    /// Counts a task that waits, in a socket that may spin if it is `eager`. Not without an I/O thread, the only
+    /// one that asks.
+    pub(crate) fn count_task(self: &Arc<Self>, eager: bool) -> Option<WaitingTask> {
+        if self.manual {
+            return None;
         }
-        WaitingTask { leadership: Arc::clone(self), eager }
+        self.count_on(TASK, eager);
+        // The I/O thread may stand by, and is needed now. If it leads, this is only a store.
+        self.mailbox.call_io_thread();
+        Some(WaitingTask { leadership: Arc::clone(self), eager })
     }
 
     /// Waits while `asleep`, at most until the time given. Leads meanwhile if the thread is alone. `eager`: the

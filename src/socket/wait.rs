@@ -443,7 +443,7 @@ impl<P: Protocol> Core<P> {
                 }
                 Attempt::Waits(_) => {
                     if claim.is_none() {
-                        *claim = self.leadership().map(|it| it.count_task(self.spin.is_on()));
+                        *claim = self.leadership().and_then(|it| it.count_task(self.spin.is_on()));
                     }
                     return Poll::Pending;
                 }

@@ -204,7 +204,7 @@ impl<B: SetReady> Flag<B> {
     pub(crate) fn claim(&self, leadership: Option<&Arc<Leadership>>, eager: bool) {
         let mut claim = self.claim.lock();
         if claim.is_none() {
-            *claim = leadership.map(|it| it.count_task(eager));
+            *claim = leadership.and_then(|it| it.count_task(eager));
         }
     }
 
