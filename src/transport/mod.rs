@@ -430,5 +430,9 @@ const SEND_FLAGS: i32 = 0;
 
 /// Writes as many bytes of `slices` as the kernel takes, without raising SIGPIPE.
 fn send(socket: &socket2::Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    socket.send_vectored_with_flags(&slices[..slices.len().min(SLICES)], SEND_FLAGS)
+    match slices {
+        // Takes the kernel less than a list of one.
+        [only] => socket.send_with_flags(only, SEND_FLAGS),
+        _ => socket.send_vectored_with_flags(&slices[..slices.len().min(SLICES)], SEND_FLAGS),
+    }
 }
