@@ -338,6 +338,15 @@ impl Drop for Ring {
     }
 }
 
+impl Tail {
+    /// Counts messages as never pushed. For the producer, which has evicted them.
+    fn forget(&self, evicted: Taken) {
+        let (messages, bytes) = (&self.messages, &self.bytes);
+        messages.store(messages.load(Ordering::Relaxed) - evicted.messages, Ordering::Relaxed);
+        bytes.store(bytes.load(Ordering::Relaxed) - evicted.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Head {
     /// Orders the consumer to tell when `order` is met. A check after this shows everything that the consumer
     /// has counted before it sees the order.
@@ -775,13 +784,6 @@ impl Inlet {
                 Err(now) => word = now,
             }
         }
-    }
-
-    /// Counts messages as never pushed that the producer has evicted.
-    fn forget(&self, evicted: Taken) {
-        let Tail { messages, bytes, .. } = &self.ring.tail;
-        messages.store(messages.load(Ordering::Relaxed) - evicted.messages, Ordering::Relaxed);
-        bytes.store(bytes.load(Ordering::Relaxed) - evicted.bytes, Ordering::Relaxed);
     }
 
     /// Takes back what was written since `mark` and not published; `pushed` is the count before that.

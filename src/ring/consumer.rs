@@ -215,10 +215,10 @@ impl<'r> Consumer<'r> {
         frames
     }
 
-    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`; returns what
-    /// they were. They have not left: the producer, which is the caller, counts them as never pushed. Its
-    /// orders stay, since a push follows.
-    pub(super) fn evict(&mut self, bounds: Bounds, pushed: Queued) -> Taken {
+    /// Skips whole frames, oldest first, until the ring is no longer full by what was `pushed`; returns how
+    /// many. They have not left: the producer, which is the caller, counts them as never pushed. Its orders
+    /// stay, since a push follows.
+    pub(super) fn evict(&mut self, bounds: Bounds, pushed: Queued) -> u64 {
         let ring = self.held.ring;
         let mut queued = pushed.since(ring.departed());
         let mut evicted = Taken::default();
@@ -232,7 +232,9 @@ impl<'r> Consumer<'r> {
                 queued.bytes -= widen(frame.payload);
             }
         });
-        evicted
+        // While the half is held: whoever takes it next and finds nothing sees that nothing is queued.
+        ring.tail.forget(evicted);
+        evicted.messages
     }
 
     #[inline]

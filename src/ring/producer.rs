@@ -268,13 +268,11 @@ impl Producer {
             return Err(PushRefusal::Closed);
         }
         let (bounds, pushed) = (self.bounds(), self.pushed());
-        let evicted = match self.inlet.ring.try_consumer() {
-            Some(mut consumer) => consumer.evict(bounds, pushed),
-            None if bounds.doubled().reached_by(self.queued()) => return Err(PushRefusal::Full),
-            None => return Ok(0),
-        };
-        self.inlet.forget(evicted);
-        Ok(evicted.messages)
+        match self.inlet.ring.try_consumer() {
+            Some(mut consumer) => Ok(consumer.evict(bounds, pushed)),
+            None if bounds.doubled().reached_by(self.queued()) => Err(PushRefusal::Full),
+            None => Ok(0),
+        }
     }
 
     #[inline]
