@@ -116,7 +116,7 @@ fn c05_requests_without_answers() {
     assert!(matches!(over, RequestError::TimedOut { .. }), "{over}");
     drop((waiting, over, silent));
     // The table of requests keeps its room.
-    attack.over_with(requests << 8);
+    attack.over_with(requests << 9);
 }
 
 /// A BUS of ten, one of which stands still.
