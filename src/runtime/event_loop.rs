@@ -18,7 +18,7 @@ use crate::sys::Origin;
 
 /// The event loop of a runtime without an I/O thread, to be turned by a task of the program's own executor.
 ///
-/// Made by [`Runtime::event_loop`]. This is the fastest way for a program that uses all its sockets in tasks: a
+/// Made by [`Runtime::event_loop`]. A program that uses all its sockets in tasks takes less processor time this way: a
 /// message goes from the connection to its task without a switch of threads, and the thread that runs a task
 /// writes what the task sends. With an I/O thread, each message may cost a switch, and a system call to wake
 /// the thread.
