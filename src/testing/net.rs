@@ -372,7 +372,8 @@ impl Opened<'_> {
         if let Some(token) = token
             && !host.reports.iter().any(|(it, _)| *it == token)
         {
-            let all = Reported { readable: true, writable: true, read_closed: false };
+            let all =
+                Reported { readable: true, writable: true, read_closed: false, failed: false };
             host.reports.push((token, all));
         }
     }
