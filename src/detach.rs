@@ -16,6 +16,9 @@ pub enum DetachReason {
     /// Our protocol has no use for another peer.
     #[error("the protocol has no use for another peer")]
     Rejected,
+    /// The socket or the listener has as many peers as [`max_peers`](crate::Options::max_peers) allows.
+    #[error("there are as many peers as may be")]
+    TooManyPeers,
     /// The `admit` callback said no, or panicked.
     #[error("the peer was not admitted")]
     Denied,

@@ -487,6 +487,10 @@ pub enum AttemptError {
     /// [`handshake_timeout`](crate::Options::handshake_timeout).
     #[error("timed out: the peer has not said within {0:?} what it is")]
     HandshakeTimedOut(Duration),
+    /// The connection was the oldest of more than this many without the peer's header, the
+    /// [`max_handshakes`](crate::Options::max_handshakes) of its listener.
+    #[error("more than {0} peers have not said yet what they are")]
+    TooManyHandshakes(usize),
     /// The other side is not a peer that this socket can talk to.
     #[error("protocol error: {0}")]
     Protocol(HeaderError),

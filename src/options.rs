@@ -63,6 +63,7 @@ pub struct Options {
     pub(crate) spin: Option<Duration>,
     pub(crate) linger: Duration,
     pub(crate) admit: Option<Admit>,
+    pub(crate) max_peers: usize,
     pub(crate) endpoint: EndpointSettings,
     pub(crate) ttl: Option<u16>,
     pub(crate) resend_interval: Option<Option<Duration>>,
@@ -99,6 +100,7 @@ impl Default for Options {
             max_send_size: None,
             linger: Duration::ZERO,
             admit: None,
+            max_peers: MAX_PEERS,
             endpoint: EndpointSettings::default(),
             ttl: None,
             resend_interval: None,
@@ -111,6 +113,10 @@ impl Default for Options {
         }
     }
 }
+
+/// The default limit of the peers of a socket, and of the peers of a listener that have not shown their header.
+const MAX_PEERS: usize = 16_384;
+const MAX_HANDSHAKES: usize = 1024;
 
 /// The default limit of messages sent and received, the same as in nanomsg and mangos.
 const MAX_SIZE: usize = 1 << 20;
@@ -305,6 +311,33 @@ impl Options {
     /// that waits if it runs in a thread that turns a loop.
     pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.admit = Some(Admit(Arc::new(admit)));
+        self
+    }
+
+    /// How many peers the socket may have before its listeners let in no more, at least 1. Default 16,384.
+    ///
+    /// A peer over the limit is closed after it has shown its header, and has not been sent ours: so it has
+    /// no pipe, and loses no message. The pipe event says
+    /// [`DetachReason::TooManyPeers`](crate::DetachReason::TooManyPeers), `peers_over_limit` counts it, and a
+    /// log record at level `warn` tells of the first. Its place is free as soon as another peer has left. Peers
+    /// that the socket itself connects to count, but are let in all the same, since the program asked for them.
+    ///
+    /// [`EndpointOptions::max_peers`] limits one listener beside this. Takes effect for peers that come later.
+    pub fn max_peers(mut self, peers: usize) -> Self {
+        self.max_peers = peers;
+        self
+    }
+
+    /// How many connections of a listener may be without the peer's header at one time, at least 1. Default
+    /// 1024.
+    ///
+    /// If one more comes, the oldest of them is closed, unless its header turns out to be there. So those who
+    /// connect and say nothing cannot use up the descriptors, and cannot keep out those who send their header
+    /// at once, as all implementations do. `handshakes_evicted` counts them, and a log record at level `warn`
+    /// tells of the first. With several I/O threads each looks at its own, so there may be as many more as
+    /// there are threads. Takes effect for endpoints made later. No effect on inproc.
+    pub fn max_handshakes(mut self, connections: usize) -> Self {
+        self.endpoint.max_handshakes = connections;
         self
     }
 
@@ -658,6 +691,7 @@ impl Options {
         in_range("recv_queue", self.recv_queue, &QUEUE, queue)?;
         in_range("send_queue_bytes", self.send_queue_bytes, &BYTES, AT_LEAST_ONE_BYTE)?;
         in_range("recv_queue_bytes", self.recv_queue_bytes, &BYTES, AT_LEAST_ONE_BYTE)?;
+        in_range("max_peers", self.max_peers, &(1..=usize::MAX), "at least 1 peer")?;
         if let Some(time) = self.spin.filter(|&time| time > LONGEST_SPIN) {
             let (option, value) = ("spin", format!("{time:?}"));
             return Err(OptionError::Invalid { option, value, allowed: "0 to 1 ms" });
@@ -959,6 +993,8 @@ pub struct EndpointOptions {
     reconnect_max: Option<Option<Duration>>,
     connect_timeout: Option<Option<Duration>>,
     handshake_timeout: Option<Duration>,
+    max_handshakes: Option<usize>,
+    max_peers: Option<usize>,
     tcp_nodelay: Option<bool>,
     tcp_keepalive: Option<Option<Duration>>,
     kernel_send_buffer: Option<Option<usize>>,
@@ -1008,6 +1044,19 @@ impl EndpointOptions {
     /// See [`Options::handshake_timeout`].
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = Some(timeout);
+        self
+    }
+
+    /// See [`Options::max_handshakes`].
+    pub fn max_handshakes(mut self, connections: usize) -> Self {
+        self.max_handshakes = Some(connections);
+        self
+    }
+
+    /// How many peers this listener may have, at least 1, beside [`Options::max_peers`] for all peers of the
+    /// socket. Default: no limit of its own. No effect on connecting.
+    pub fn max_peers(mut self, peers: usize) -> Self {
+        self.max_peers = Some(peers);
         self
     }
 
@@ -1068,6 +1117,8 @@ impl EndpointOptions {
             reconnect_max: self.reconnect_max.unwrap_or(base.reconnect_max),
             connect_timeout: self.connect_timeout.unwrap_or(base.connect_timeout),
             handshake_timeout: self.handshake_timeout.unwrap_or(base.handshake_timeout),
+            max_handshakes: self.max_handshakes.unwrap_or(base.max_handshakes),
+            max_peers: self.max_peers.or(base.max_peers),
             tcp_nodelay: self.tcp_nodelay.unwrap_or(base.tcp_nodelay),
             tcp_keepalive: self.tcp_keepalive.unwrap_or(base.tcp_keepalive),
             kernel_send_buffer: self.kernel_send_buffer.unwrap_or(base.kernel_send_buffer),
@@ -1094,6 +1145,8 @@ pub struct EndpointSettings {
     pub(crate) reconnect_max: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) max_handshakes: usize,
+    pub(crate) max_peers: Option<usize>,
     pub(crate) tcp_nodelay: bool,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) kernel_send_buffer: Option<usize>,
@@ -1113,6 +1166,8 @@ impl Default for EndpointSettings {
             reconnect_max: None,
             connect_timeout: Some(Duration::from_secs(10)),
             handshake_timeout: Duration::from_secs(10),
+            max_handshakes: MAX_HANDSHAKES,
+            max_peers: None,
             tcp_nodelay: true,
             tcp_keepalive: Some(Duration::from_secs(75)),
             kernel_send_buffer: None,
@@ -1169,6 +1224,9 @@ impl EndpointSettings {
         }
         not_zero("reconnect_interval", self.reconnect_interval)?;
         not_zero("handshake_timeout", self.handshake_timeout)?;
+        let any = 1..=usize::MAX;
+        in_range("max_handshakes", self.max_handshakes, &any, "at least 1 connection")?;
+        in_range("max_peers", self.max_peers.unwrap_or(1), &any, "at least 1 peer")?;
         if let Some(timeout) = self.connect_timeout {
             not_zero("connect_timeout", timeout)?;
         }

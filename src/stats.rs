@@ -268,6 +268,10 @@ counters! {
         handshake_errors,
         /// Connections closed because the peer's header did not come in time.
         handshake_timeouts,
+        /// Connections closed without the peer's header, for newer ones over `max_handshakes`.
+        handshakes_evicted,
+        /// Peers turned away for `max_peers`, also counted as `rejected_pipes`.
+        peers_over_limit,
         /// Connections closed because the peer announced a message over the limit.
         oversize,
         /// Connections closed because of another fault in the framing.

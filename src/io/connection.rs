@@ -102,6 +102,8 @@ pub(crate) struct Connection {
     is_member: bool,
     /// Whether it is in the driver's ready queue.
     pub(super) is_queued: bool,
+    /// Whether its endpoint counts it among those that wait for the peer's header.
+    is_greeting: bool,
     /// When it became a pipe.
     since: Moment,
     _in_progress: Option<InProgress>,
@@ -206,6 +208,7 @@ impl Connection {
             is_unread: false,
             is_member: false,
             is_queued: false,
+            is_greeting: false,
             since: Moment::now(),
             _in_progress: Some(InProgress::new(host.counters())),
         }
@@ -522,6 +525,7 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
         }
+        self.has_greeted();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Open(open) => {
                 let reason = match ending {

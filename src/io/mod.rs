@@ -19,6 +19,7 @@
 //! | `listening`, `dialing`, `race` | how connections are made |
 //! | `control` | how the program stops an endpoint |
 //! | `pool`, `resolve`, `asking` | threads for what may block: looking up names, and the program's callback |
+//! | `crowding` | how many connections of a listener may be without a header |
 //! | `line` | which of several newcomers gets in, if a socket has one peer |
 //! | `connection`, `link` | one connection: the driver's part, and the part that senders share |
 //! | `writing`, `pace` | which thread writes, and when |
@@ -41,6 +42,7 @@ mod batching;
 mod clock;
 mod connection;
 mod control;
+mod crowding;
 mod dialing;
 mod idle;
 pub(crate) mod leadership;
@@ -72,6 +74,7 @@ pub(crate) use timers::after;
 use batching::Batching;
 use clock::Clock;
 use connection::{Connection, Ending, Fate};
+use crowding::Crowds;
 use dialing::Dialer;
 use idle::Idle;
 use line::Lines;
@@ -166,6 +169,7 @@ pub(crate) struct Driver {
     races: Table<Box<Race>>,
     connections: Table<Box<Connection>>,
     members: Members,
+    crowds: Crowds,
     /// Connections and listeners that have more to do, which the poll will not report again.
     ready: VecDeque<Token>,
     resolver: Resolver,
@@ -228,6 +232,7 @@ impl Driver {
             races: Table::new(Kind::Race),
             connections: Table::new(Kind::Connection),
             members: Members::default(),
+            crowds: Crowds::default(),
             ready: VecDeque::new(),
             resolver: Resolver::new(),
             batching: Batching::new(time::now()),
@@ -645,6 +650,7 @@ impl Driver {
     /// socket has told its pipes to close, which they do at their own pace.
     fn forget(&mut self, endpoint: EndpointId) {
         let members = self.members.of(endpoint);
+        self.crowds.forget(endpoint);
         // First those that would begin again when a connection of theirs ends.
         for &token in &members {
             match Kind::of(token) {

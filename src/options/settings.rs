@@ -54,6 +54,10 @@ pub struct Settings {
     pub connect_timeout: Option<Duration>,
     /// See [`Options::handshake_timeout`].
     pub handshake_timeout: Duration,
+    /// See [`Options::max_peers`].
+    pub max_peers: usize,
+    /// See [`Options::max_handshakes`].
+    pub max_handshakes: usize,
     /// See [`Options::tcp_nodelay`].
     pub tcp_nodelay: bool,
     /// See [`Options::tcp_keepalive`].
@@ -114,6 +118,8 @@ impl Settings {
             reconnect_max: endpoint.reconnect_max,
             connect_timeout: endpoint.connect_timeout,
             handshake_timeout: endpoint.handshake_timeout,
+            max_peers: options.max_peers,
+            max_handshakes: endpoint.max_handshakes,
             tcp_nodelay: endpoint.tcp_nodelay,
             tcp_keepalive: endpoint.tcp_keepalive,
             kernel_send_buffer: endpoint.kernel_send_buffer,

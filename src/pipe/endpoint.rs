@@ -13,7 +13,7 @@ use crate::message::PipeId;
 use crate::options::EndpointSettings;
 use crate::peer::{EndpointId, EndpointState, EndpointStatus, Peer, StreamPeer};
 use crate::protocol_id::ProtocolId;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
 use crate::time;
 
@@ -119,6 +119,8 @@ pub(crate) struct EndpointCore {
     closed: AtomicBool,
     /// Whether its failure has been logged, and it has not worked since.
     failing: AtomicBool,
+    /// How many of its connections wait for the peer's header.
+    pub(crate) greeting: AtomicUsize,
     /// Whether a peer of the wrong protocol has been logged.
     misfit: AtomicBool,
     control: Box<dyn Control>,
@@ -167,6 +169,7 @@ impl EndpointCore {
             status: Mutex::new(Rank::Endpoint, status),
             closed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            greeting: AtomicUsize::new(0),
             misfit: AtomicBool::new(false),
             control,
             origin: Origin::now(),
@@ -257,6 +260,11 @@ impl EndpointCore {
     /// Notes that it has worked: the next failure is the first again.
     pub(crate) fn has_worked(&self) {
         self.failing.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it has as many pipes as it may have.
+    pub(crate) fn has_too_many_peers(&self) -> bool {
+        self.settings.max_peers.is_some_and(|most| self.status.lock().peers >= most)
     }
 
     /// Notes a peer of the wrong protocol. Says whether it is the first.

@@ -86,8 +86,8 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Offers the pipe of a peer that was announced and admitted.
     fn attach(&self, pipe: NewPipe) -> Result<(), DetachReason>;
 
-    /// Whether the protocol would reject any pipe that is offered now.
-    fn is_full(&self) -> bool;
+    /// Why any pipe of this endpoint that is offered now would be rejected; `None`: it would not.
+    fn refusal(&self, endpoint: &EndpointCore) -> Option<DetachReason>;
 
     /// Whether so many decisions about peers are under way that `listener` must accept no more. If so, tells it
     /// when there are fewer.

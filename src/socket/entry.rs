@@ -118,6 +118,9 @@ impl<P: Protocol> Entry<'_, P> {
         if new.endpoint.is_closed() {
             return Err(DetachReason::EndpointClosed);
         }
+        if self.state.pipes.are_too_many(&new.endpoint, self.core.limits.max_peers()) {
+            return Err(DetachReason::TooManyPeers);
+        }
         let id = new.lease.id();
         self.state.pipes.insert(id, Pipe::new(new));
         let (protocol, mut port, now) = self.parts();

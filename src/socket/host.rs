@@ -55,8 +55,16 @@ impl<P: Protocol> Host for Core<P> {
         self.enter(|entry| entry.announce(peer, endpoint))
     }
 
-    fn is_full(&self) -> bool {
-        self.read(|state| state.protocol.is_full()).unwrap_or(false)
+    fn refusal(&self, endpoint: &EndpointCore) -> Option<DetachReason> {
+        let most = self.limits.max_peers();
+        self.read(|state| {
+            if state.protocol.is_full() {
+                Some(DetachReason::Rejected)
+            } else {
+                state.pipes.are_too_many(endpoint, most).then_some(DetachReason::TooManyPeers)
+            }
+        })
+        .flatten()
     }
 
     fn asks(&self) -> bool {
@@ -75,7 +83,15 @@ impl<P: Protocol> Host for Core<P> {
 
     fn turn_away(&self, peer: &Peer, reason: DetachReason) {
         self.counters.rejected_pipes.bump();
-        crate::contain::log(|| log::debug!("{}: {peer} turned away: {reason}", self.name));
+        let is_news =
+            reason == DetachReason::TooManyPeers && self.counters.peers_over_limit.get() == 0;
+        if reason == DetachReason::TooManyPeers {
+            self.counters.peers_over_limit.bump();
+        }
+        crate::contain::log(|| {
+            let level = crate::contain::level_of(is_news);
+            log::log!(level, "{}: {peer} turned away: {reason}", self.name)
+        });
         self.emit(PipeEventKind::Detached(reason), peer).wake();
         self.deciding.end().into_iter().for_each(Postponed::ask_again);
         if self.is_closed() {

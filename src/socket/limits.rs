@@ -15,6 +15,8 @@ pub(super) struct Limits {
     pub(super) recv_timeout: Timeout,
     /// In bytes; `usize::MAX`: no limit.
     max_send_size: AtomicUsize,
+    /// How many peers the socket may have before it lets in no more.
+    max_peers: AtomicUsize,
     /// Shared with the endpoints that have no limit of their own.
     max_recv_size: RecvLimit,
 }
@@ -57,6 +59,7 @@ impl Limits {
             send_timeout: Timeout::new(None),
             recv_timeout: Timeout::new(None),
             max_send_size: AtomicUsize::new(0),
+            max_peers: AtomicUsize::new(0),
             max_recv_size: RecvLimit::new(None),
         };
         limits.follow(options);
@@ -70,7 +73,12 @@ impl Limits {
         self.recv_timeout.set(settings.recv_timeout);
         let size = settings.max_send_size.unwrap_or(usize::MAX);
         self.max_send_size.store(size, Ordering::Relaxed);
+        self.max_peers.store(settings.max_peers, Ordering::Relaxed);
         self.max_recv_size.set(settings.max_recv_size);
+    }
+
+    pub(super) fn max_peers(&self) -> usize {
+        self.max_peers.load(Ordering::Relaxed)
     }
 
     /// The limit of an endpoint, whose own limit is `own` if it has one.

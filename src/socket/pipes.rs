@@ -114,6 +114,12 @@ impl Pipes {
         self.all().filter(|pipe| !pipe.is_gone())
     }
 
+    /// Whether the socket, which may have `most` usable pipes, or the listener has no place for another one.
+    pub(super) fn are_too_many(&self, endpoint: &EndpointCore, most: usize) -> bool {
+        let usable = self.pipes.len() - self.departed.len();
+        endpoint.listening && (usable >= most || endpoint.has_too_many_peers())
+    }
+
     pub(super) fn remove(&mut self, id: PipeId) -> Option<Pipe> {
         let pipe = self.take(id)?;
         if let Some(departure) = &pipe.departure {

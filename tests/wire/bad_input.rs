@@ -141,6 +141,8 @@ fn a_zero_interval_or_deadline() {
     invalid(Pair::with_options(new().reconnect_interval(zero)).map(drop), "reconnect_interval");
     invalid(Pair::with_options(new().handshake_timeout(zero)).map(drop), "handshake_timeout");
     invalid(Pair::with_options(new().tcp_keepalive(zero)).map(drop), "tcp_keepalive");
+    invalid(Pair::with_options(new().max_peers(0)).map(drop), "max_peers");
+    invalid(Pair::with_options(new().max_handshakes(0)).map(drop), "max_handshakes");
     invalid(Req::with_options(new().resend_interval(zero)).map(drop), "resend_interval");
     invalid(Surveyor::with_options(new().survey_deadline(zero)).map(drop), "survey_deadline");
 

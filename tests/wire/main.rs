@@ -6,6 +6,7 @@ mod endpoints;
 mod foreign_transports;
 mod framing;
 mod header;
+mod limits;
 mod reconnect;
 mod small_queues;
 mod transports;

@@ -31,6 +31,7 @@ impl Driver {
         let is_behind = self.line_up(token);
         self.watch(token);
         self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
+        self.join_crowd(token);
     }
 
     /// Owns a connection from now on.

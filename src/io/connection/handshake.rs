@@ -16,11 +16,12 @@ use crate::error::{AttemptError, HeaderError};
 use crate::io::link::{Link, RemoteOf};
 use crate::io::timers::after;
 use crate::io::{Due, LoopContext};
-use crate::peer::Peer;
+use crate::peer::{EndpointId, Peer};
+use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{FarEnd, Host, NewPipe, PipeLease};
 use crate::protocol_id::ProtocolId;
 use crate::ring::{self, READ_BLOCK};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::time;
 use crate::transport::Stream;
 use crate::wire::{Decoder, HeaderParser, header};
@@ -63,7 +64,12 @@ impl Connection {
         let deadline = after(time::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         // A dialer never withholds its header: if both sides did, neither would ever go on.
-        let withheld = self.maker == Maker::Listener && (is_behind || host.is_full());
+        let withheld =
+            self.maker == Maker::Listener && (is_behind || host.refusal(&self.endpoint).is_some());
+        if self.maker == Maker::Listener {
+            self.is_greeting = true;
+            self.endpoint.greeting.fetch_add(1, Ordering::Relaxed);
+        }
         self.phase = Phase::Greeting {
             stream,
             parser: HeaderParser::new(theirs),
@@ -72,6 +78,40 @@ impl Connection {
             broken: None,
         };
         self.send_greeting()
+    }
+
+    /// Notes that the peer has shown its header, or will not.
+    pub(super) fn has_greeted(&mut self) {
+        if std::mem::take(&mut self.is_greeting) {
+            self.endpoint.greeting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its endpoint counts it among those that wait for the peer's header.
+    pub(in crate::io) fn is_counted(&self) -> bool {
+        self.is_greeting
+    }
+
+    /// Its endpoint, how many connections of that may wait for a header, and how many do.
+    pub(in crate::io) fn crowd(&self) -> (EndpointId, usize, usize) {
+        let endpoint = &self.endpoint;
+        let now = endpoint.greeting.load(Ordering::Relaxed);
+        (endpoint.id, endpoint.settings.max_handshakes, now)
+    }
+
+    /// Counts that it is closed because newer ones came.
+    pub(in crate::io) fn count_eviction(&self) {
+        let Some(host) = self.endpoint.host.upgrade() else { return };
+        let is_first = host.counters().handshakes_evicted.get() == 0;
+        host.counters().handshakes_evicted.bump();
+        crate::contain::log(|| {
+            log::log!(
+                crate::contain::level_of(is_first),
+                "{}: {} has more connections without a header than it may have; the oldest is closed",
+                host.name(),
+                self.endpoint.url()
+            )
+        });
     }
 
     /// Begins an established connection, to which the peer may already have answered.
@@ -177,6 +217,7 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
         }
+        self.has_greeted();
         let lease = PipeLease::new();
         let peer = self.endpoint.peer(lease.id(), host.identity().1, stream.peer());
         if host.announce(&peer, &self.endpoint).is_err() {
@@ -270,8 +311,8 @@ impl Connection {
         cx: &mut LoopContext,
     ) -> Fate {
         let Newcomer { stream, lease, peer, more, withheld } = newcomer;
-        if withheld && !catch_up(&**host, &*stream) {
-            host.turn_away(&peer, DetachReason::Rejected);
+        if withheld && let Err(reason) = catch_up(&**host, &self.endpoint, &*stream) {
+            host.turn_away(&peer, reason);
             return Fate::End(Ending::Rejected);
         }
         let pipe = lease.id();
@@ -332,6 +373,9 @@ impl Connection {
         let (Some(host), Ending::Failed(error)) = (self.endpoint.host.upgrade(), ending) else {
             return;
         };
+        if let AttemptError::TooManyHandshakes(_) = error {
+            self.endpoint.failed(error.clone());
+        }
         if let AttemptError::Protocol(_) = error {
             host.counters().handshake_errors.bump();
             if self.maker == Maker::Listener {
@@ -351,9 +395,19 @@ impl Connection {
 
 /// Sends the header that was withheld, if there is room for a peer after all. If the stream does not take it
 /// whole, though nothing was sent before, the peer may connect again.
-fn catch_up(host: &dyn Host, stream: &dyn Stream) -> bool {
+fn catch_up(
+    host: &dyn Host,
+    endpoint: &EndpointCore,
+    stream: &dyn Stream,
+) -> Result<(), DetachReason> {
+    if let Some(reason) = host.refusal(endpoint) {
+        return Err(reason);
+    }
     let ours = header::encode(host.identity().0);
-    !host.is_full() && stream.write(&[IoSlice::new(&ours)]).is_ok_and(|n| n == ours.len())
+    match stream.write(&[IoSlice::new(&ours)]) {
+        Ok(n) if n == ours.len() => Ok(()),
+        _ => Err(DetachReason::Rejected),
+    }
 }
 
 impl From<HeaderError> for AttemptError {

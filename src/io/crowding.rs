@@ -1,0 +1,65 @@
+//! Crowding: the connections of a listener whose peers have not shown their header.
+//!
+//! Whoever connects costs a descriptor before it has shown anything. This file owns the order in which such
+//! connections came, and closes the oldest when there are more than the endpoint may have.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use mio::Token;
+
+use super::Driver;
+use super::connection::{Ending, Fate};
+use crate::error::AttemptError;
+use crate::peer::EndpointId;
+
+/// The connections of each listener that had not shown their header when they came here, the oldest first.
+/// Those that have since are taken out when others come.
+#[derive(Debug, Default)]
+pub(super) struct Crowds(BTreeMap<EndpointId, VecDeque<Token>>);
+
+impl Crowds {
+    pub(super) fn forget(&mut self, endpoint: EndpointId) {
+        self.0.remove(&endpoint);
+    }
+}
+
+impl Driver {
+    /// Notes an accepted connection that may not have shown its header yet. If there are too many, ends the
+    /// oldest.
+    pub(super) fn join_crowd(&mut self, token: Token) {
+        let Some(connection) = self.connections.get(token).filter(|it| it.is_counted()) else {
+            return;
+        };
+        let (endpoint, most, now) = connection.crowd();
+        let crowd = self.crowds.0.entry(endpoint).or_default();
+        crowd.push_back(token);
+        if crowd.len() > 2 * most.min(usize::MAX / 2) {
+            let connections = &mut self.connections;
+            crowd.retain(|&token| connections.get(token).is_some_and(|it| it.is_counted()));
+        }
+        if now > most {
+            self.evict_oldest(endpoint, token, most);
+        }
+    }
+
+    /// Ends the oldest connection of the endpoint without a header; not the newest itself.
+    fn evict_oldest(&mut self, endpoint: EndpointId, newest: Token, most: usize) {
+        while let Some(crowd) = self.crowds.0.get_mut(&endpoint)
+            && let Some(oldest) = crowd.front().copied().filter(|oldest| *oldest != newest)
+        {
+            crowd.pop_front();
+            if !self.connections.get(oldest).is_some_and(|it| it.is_counted()) {
+                continue;
+            }
+            // Its header may be there, and nobody has looked yet.
+            self.drive(oldest, |connection, cx| connection.read(oldest, cx));
+            if self.connections.get(oldest).is_some_and(|it| it.is_counted()) {
+                self.drive(oldest, |connection, _| {
+                    connection.count_eviction();
+                    Fate::End(Ending::Failed(AttemptError::TooManyHandshakes(most)))
+                });
+            }
+            return;
+        }
+    }
+}
