@@ -40,7 +40,7 @@ use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
 
-mod properties;
+pub(super) mod properties;
 
 /// The program at a node, which uses its protocol.
 pub(super) trait Program<P: Protocol> {
@@ -73,6 +73,12 @@ enum Event {
     Carry(PipeId),
     /// The node hears that its pipe is gone.
     Tell(PipeId),
+    /// Some nodes are cut off from the others: what was sent stays where it is, and nobody is told.
+    Part,
+    /// They are not any more.
+    Reunite,
+    /// All links of a node break.
+    Kill(usize),
 }
 
 /// A connection between two nodes, made anew whenever it breaks.
@@ -93,8 +99,8 @@ pub(super) struct Shape {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { net: Net::new(seed), nodes: Vec::new(), links: Vec::new(), faults: false }
+    pub(super) fn new(chance: Random) -> Self {
+        Self { net: Net::new(chance), nodes: Vec::new(), links: Vec::new(), faults: false }
     }
 
     pub(super) fn has_faults(&mut self, faults: bool) {
@@ -145,6 +151,16 @@ impl World {
         for _ in 0..breaks {
             let link = self.net.random.below(self.links.len());
             self.net.schedule_within(STORM, Event::Break(link));
+        }
+        // Not before all links were made.
+        for _ in 0..self.net.random.below(3) {
+            self.net.now += STORM / 4;
+            self.net.schedule_within(STORM * 3 / 4, Event::Part);
+            self.net.now -= STORM / 4;
+        }
+        if breaks > 0 && self.net.random.one_in(2) {
+            let node = self.net.random.below(self.nodes.len());
+            self.net.schedule_within(STORM, Event::Kill(node));
         }
         self.run_until(self.net.now + STORM + PEACE);
         self.nodes.iter().for_each(|node| node.check());
@@ -204,6 +220,23 @@ impl World {
             Event::Break(link) => self.break_link(link),
             Event::Carry(pipe) => self.net.carry(pipe),
             Event::Tell(pipe) => self.tell(pipe),
+            Event::Part => self.part(),
+            Event::Reunite => self.net.reunite(),
+            Event::Kill(node) => {
+                for link in 0..self.links.len() {
+                    if self.links[link].nodes.contains(&node) {
+                        self.break_link(link);
+                    }
+                }
+            }
+        }
+    }
+
+    fn part(&mut self) {
+        if self.net.apart.is_empty() {
+            let away = (0..self.nodes.len()).filter(|_| self.net.random.one_in(2));
+            self.net.apart = away.collect();
+            self.net.schedule_within(Duration::from_millis(300), Event::Reunite);
         }
     }
 
@@ -240,6 +273,9 @@ impl World {
         let Link { nodes, shape, pipes } = self.links[link];
         if pipes.is_some() {
             return;
+        }
+        if self.net.is_cut(nodes) {
+            return self.net.schedule_within(Duration::from_millis(100), Event::Connect(link));
         }
         let pipes = self.net.add_ends(nodes, shape);
         self.links[link].pipes = Some(pipes);
@@ -344,6 +380,8 @@ struct Net {
     edges: Vec<(PipeId, Edge)>,
     woken: BTreeSet<(usize, Interest)>,
     disconnected: Vec<PipeId>,
+    /// The nodes that are cut off from the others.
+    apart: BTreeSet<usize>,
     tallies: Vec<Tally>,
     /// Messages lost with the links that carried them, or evicted from them.
     lost: u64,
@@ -377,16 +415,17 @@ struct End {
 }
 
 impl Net {
-    fn new(seed: u64) -> Self {
+    fn new(random: Random) -> Self {
         Self {
             now: Instant::now(),
-            random: Random(seed),
+            random,
             events: BTreeMap::new(),
             scheduled: 0,
             ends: BTreeMap::new(),
             edges: Vec::new(),
             woken: BTreeSet::new(),
             disconnected: Vec::new(),
+            apart: BTreeSet::new(),
             tallies: Vec::new(),
             lost: 0,
         }
@@ -437,12 +476,24 @@ impl Net {
         (count > 0).then(|| self.edges.swap_remove(self.random.below(count)))
     }
 
+    /// Whether nothing passes between two nodes.
+    fn is_cut(&self, nodes: [usize; 2]) -> bool {
+        self.apart.contains(&nodes[0]) != self.apart.contains(&nodes[1])
+    }
+
+    fn reunite(&mut self) {
+        self.apart.clear();
+        let all: Vec<_> = self.ends.keys().copied().collect();
+        all.into_iter().for_each(|pipe| self.kick(pipe));
+    }
+
     /// Send the next message of `pipe` on its way, if there is one and it can arrive.
     fn kick(&mut self, pipe: PipeId) {
         let far = self.end(pipe).far;
         let full = self.end(far).received.len() >= self.end(far).shape.capacity;
+        let cut = self.is_cut([self.ends[&pipe].node, self.ends[&far].node]);
         let end = self.end(pipe);
-        if end.open && !end.carrying && !end.sending.is_empty() && !full {
+        if end.open && !cut && !end.carrying && !end.sending.is_empty() && !full {
             end.carrying = true;
             let latency = end.shape.latency;
             self.schedule_within(latency, Event::Carry(pipe));
@@ -453,6 +504,10 @@ impl Net {
         let end = self.end(pipe);
         end.carrying = false;
         let far = end.far;
+        if self.is_cut([self.ends[&pipe].node, self.ends[&far].node]) {
+            return; // it goes on its way when they are reunited
+        }
+        let end = self.end(pipe);
         let Some(message) = end.sending.pop_front() else {
             return;
         };
@@ -961,21 +1016,37 @@ impl<L: RawProtocol, R: RawProtocol> Node for Device<L, R> {
     }
 }
 
-/// Chance from a seed: splitmix64 (Steele, Lea and Flood, 2014).
+/// Chance: from a seed (splitmix64; Steele, Lea and Flood, 2014), and before that from a script, as long as
+/// it lasts.
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(super) struct Random {
+    seed: u64,
+    script: VecDeque<u8>,
+}
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, script: VecDeque::new() }
+    }
+
+    /// What a fuzzer wants to happen.
+    pub(super) fn scripted(script: &[u8]) -> Self {
+        Self { seed: 0, script: script.iter().copied().collect() }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.seed;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
 
     pub(super) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
+        match self.script.pop_front() {
+            Some(byte) => usize::from(byte) % limit,
+            None => (self.next() % limit as u64) as usize,
+        }
     }
 
     pub(super) fn one_in(&mut self, n: usize) -> bool {
@@ -989,6 +1060,32 @@ impl Random {
     }
 
     fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        match self.script.pop_front() {
+            Some(byte) => f64::from(byte) / 256.0,
+            None => (self.next() >> 11) as f64 / (1u64 << 53) as f64,
+        }
+    }
+}
+
+/// Try a property with many seeds, and say how to see again what has failed.
+///
+/// `SINEW_SIM_SEEDS=1000000` tries that many, and `SINEW_SIM_SEED=17` that one.
+#[cfg(test)]
+fn try_seeds(name: &str, property: fn(Random)) {
+    use std::panic::{catch_unwind, resume_unwind};
+
+    let set = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().expect("the number of a seed, or how many"))
+    };
+    let seeds = match set("SINEW_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..set("SINEW_SIM_SEEDS").unwrap_or(crate::rounds::rounds(256).into()),
+    };
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(|| property(Random::new(seed))) {
+            eprintln!("to see it again: SINEW_SIM_SEED={seed} cargo test --lib seeds::{name}");
+            resume_unwind(panic);
+        }
     }
 }
