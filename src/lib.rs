@@ -322,6 +322,9 @@ mod contain;
 pub mod cookbook;
 mod detach;
 mod error;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inproc;
 mod interest;
 #[doc(hidden)]
@@ -391,29 +394,6 @@ pub use stats::{DropReason, Spins, Stats};
 /// Iterators over what sockets receive: made by their `iter`, `try_iter` and `into_iter`.
 pub mod iter {
     pub use crate::api::iter::{IntoIter, Iter, Iterated, TryIter};
-}
-
-/// The bodies of the fuzz targets; what they check stands beside the code they exercise.
-#[doc(hidden)]
-#[cfg(fuzzing)]
-#[allow(missing_docs)]
-pub mod fuzzing {
-    use crate::wire::{
-        frame::{self, Framing},
-        header,
-    };
-
-    pub fn header(data: &[u8]) {
-        header::fuzz(data);
-    }
-
-    pub fn frame_length(data: &[u8]) {
-        frame::fuzz(Framing::Length, data);
-    }
-
-    pub fn frame_type_length(data: &[u8]) {
-        frame::fuzz(Framing::TypeAndLength, data);
-    }
 }
 
 /// The programs in the README are compiled and run with the tests.

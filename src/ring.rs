@@ -51,6 +51,9 @@ use crate::wire::frame::{Framing, widen};
 mod consumer;
 #[deny(unsafe_code)]
 mod encoder;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[deny(unsafe_code)]
+pub(crate) mod fuzz;
 #[deny(unsafe_code)]
 mod inbox;
 #[cfg(all(test, loom))]

@@ -23,6 +23,8 @@ mod backtrace;
 mod bus;
 mod conversation;
 mod exclusive;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub(crate) mod fuzzing;
 mod latest;
 mod pair;
 mod pair1;
@@ -33,11 +35,13 @@ mod raw;
 mod rep;
 mod req;
 mod route;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod sim;
 mod subscribe;
 mod surveyor;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 mod timers;
 mod topics;

@@ -125,7 +125,7 @@ impl Inbox {
     }
 
     /// The number of messages in the run.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn ahead(&self) -> usize {
         let mut run = Run::new(self.run.framing, self.run.frames.clone());
         std::iter::from_fn(|| run.next().map(|payload| run.cut(payload))).count()
