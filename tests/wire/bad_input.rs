@@ -129,20 +129,21 @@ fn an_address_in_use() {
 }
 
 #[test]
-fn a_zero_interval_or_deadline() {
-    let invalid = |result: Result<(), OptionError>, name: &str| match result {
+fn a_zero_interval_deadline_or_limit() {
+    let refused = |result: Result<(), OptionError>, name: &str, said: &str| match result {
         Err(OptionError::Invalid { option, value, .. }) => {
-            assert_eq!((option, value.as_str()), (name, "zero"));
+            assert_eq!((option, value.as_str()), (name, said));
         }
         other => panic!("{name}: {other:?}"),
     };
+    let invalid = |result, name| refused(result, name, "zero");
     let zero = Duration::ZERO;
     let new = Options::new;
     invalid(Pair::with_options(new().reconnect_interval(zero)).map(drop), "reconnect_interval");
     invalid(Pair::with_options(new().handshake_timeout(zero)).map(drop), "handshake_timeout");
     invalid(Pair::with_options(new().tcp_keepalive(zero)).map(drop), "tcp_keepalive");
-    invalid(Pair::with_options(new().max_peers(0)).map(drop), "max_peers");
-    invalid(Pair::with_options(new().max_handshakes(0)).map(drop), "max_handshakes");
+    refused(Pair::with_options(new().max_peers(0)).map(drop), "max_peers", "0");
+    refused(Pair::with_options(new().max_handshakes(0)).map(drop), "max_handshakes", "0");
     invalid(Req::with_options(new().resend_interval(zero)).map(drop), "resend_interval");
     invalid(Surveyor::with_options(new().survey_deadline(zero)).map(drop), "survey_deadline");
 
