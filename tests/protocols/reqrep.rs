@@ -544,7 +544,8 @@ fn every_request_in_hand_has_a_place_for_its_reply() {
     const PLACES: usize = 16;
     for transport in Transport::STREAMS {
         let rep = Rep::with_options(Options::new().send_queue(PLACES).send_queue_bytes(1)).unwrap();
-        let req = req(Options::new());
+        // All replies wait there until the end.
+        let req = req(Options::new().recv_queue_bytes(4 << 20));
         let _joined = join!(rep, req, transport);
         let asking: Vec<_> = (0..2 * PLACES).map(|_| req.context()).collect();
         for (n, context) in asking.iter().enumerate() {
