@@ -17,7 +17,7 @@ use crate::peer::{EndpointId, StreamPeer};
 use crate::pipe::endpoint::{Control, EndpointCore};
 use crate::pipe::{self, FarEnd, FarSocket, Host, Intake, NewPipe, PipeLease, Postponed};
 use crate::random;
-use crate::ring::{self, Bounds, Producer, Ring};
+use crate::ring::{self, Bounds, Producer, RingRef};
 use crate::stats::DropReason;
 use crate::sync::mpsc::{self, Receiver, SyncSender};
 use crate::sync::{Arc, Mutex, OnceLock, Rank, Weak};
@@ -376,7 +376,7 @@ impl<'a> End<'a> {
         }))
     }
 
-    fn offer(self, far: FarEnd, send: Producer, recv: &Arc<Ring>) -> Result<(), DetachReason> {
+    fn offer(self, far: FarEnd, send: Producer, recv: &RingRef) -> Result<(), DetachReason> {
         let protocol = self.host.identity().1;
         let url = self.endpoint.url();
         let peer = self.endpoint.peer(self.lease.id(), protocol, StreamPeer::new(url.clone(), url));
@@ -389,7 +389,7 @@ impl<'a> End<'a> {
             lease: self.lease,
             peer,
             send,
-            recv: Arc::clone(recv),
+            recv: recv.clone(),
             far,
             endpoint: Arc::clone(self.endpoint),
         })
@@ -442,7 +442,7 @@ fn join(
 
 /// Makes the ring from `from` to `to`: the send queue of one and the receive queue of the other, as large as
 /// both together.
-fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, Arc<Ring>) {
+fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, RingRef) {
     let (send, recv) = (from.bounds().0, to.bounds().1);
     let bounds = Bounds {
         messages: send.messages.saturating_add(recv.messages),

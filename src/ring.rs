@@ -27,14 +27,15 @@
 //! each lies whole in one segment, or its prefix and header end a segment and its body is the next.
 //!
 //! This file has the parts with `unsafe` in them: [`Block`]s, the list of [`Node`]s from both ends
-//! ([`Inlet`], [`Outlet`]), and the flag on the half. On top of them, without: `producer`,
-//! `consumer`, `inbox`, `encoder`.
+//! ([`Inlet`], [`Outlet`]), the flag on the half, and the count of references. On top of them, without:
+//! `producer`, `consumer`, `inbox`, `encoder`.
 
 #![allow(unsafe_code)]
 
 use std::fmt;
 use std::io::IoSlice;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -42,8 +43,8 @@ use bytes::Bytes;
 
 use crate::body::{self, Body};
 use crate::sync::{
-    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Backoff, Counted, MutPtr, Ordering,
-    UnsafeCell, fence,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Backoff, Counted, MutPtr, Ordering, UnsafeCell,
+    fence, statics,
 };
 use crate::wire::frame::{Framing, widen};
 
@@ -72,9 +73,10 @@ pub(crate) use consumer::Consumer;
 use consumer::Half;
 #[cfg(any(test, sinew_internals))]
 pub(crate) use encoder::Encoder;
+use encoder::Number;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
 pub(crate) use inbox::Inbox;
-pub(crate) use producer::{Producer, new, unused};
+pub(crate) use producer::{new, unused};
 
 /// Queue bodies of this length or more by reference. A copy goes to memory that has left the processor's cache:
 /// over tcp, PUSH and PULL at 8 KiB are 1.04 times as fast without it, and 1.38 times where cores do not halt.
@@ -164,13 +166,19 @@ pub(crate) struct Taken {
     pub(crate) room: bool,
 }
 
-/// The queue itself; both ends hold it by reference.
+/// The queue itself; both ends hold it by reference. It has two pairs of cache lines, since processors fetch
+/// lines in pairs: the first has what the producer stores, the second what the consumer stores.
+#[repr(C, align(128))]
 pub(crate) struct Ring {
     tail: Tail,
+    feed: UnsafeCell<Feed>,
     head: Head,
 }
 
-/// What the producer stores, and others load when they have to. Has cache lines of its own.
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Ring>() == 4 * 64, "there are as many rings as idle connections");
+
+/// What the producer stores, and others load when they have to. Has a cache line of its own.
 #[repr(align(64))]
 struct Tail {
     /// The published position, and the flags below it.
@@ -183,11 +191,31 @@ struct Tail {
     first: AtomicPtr<Node>,
     /// For blocks that the consumer no longer needs.
     shelf: Shelf,
-    /// Never changes. It is here because the consumer needs it only when it checks for orders.
+    /// Never changes. It is here because the consumer needs it only when it checks for orders. A ring that
+    /// takes no message is the one that is unused.
     bounds: Bounds,
-    /// Processors fetch cache lines in pairs: the second line of this pair must not be one of the consumer's.
-    /// (`CachePadded` would say so too, but its alignment makes the `Arc` of each ring 64 bytes larger.)
-    _apart: [u64; 8],
+}
+
+/// What only the producer touches, through its [`Inlet`].
+#[repr(align(64))]
+struct Feed {
+    /// The last node, if there is one. The consumer does not free it, since nothing is behind it.
+    node: *mut Node,
+    /// Just behind the last byte of the last node, if more may be added there.
+    reach: *const u8,
+    /// The position behind the last byte written.
+    position: u64,
+    writer: Option<Writer>,
+    /// Everything that had left when last read. It never shrinks, so by it the ring seems at least as full as
+    /// it is.
+    departed: Queued,
+    /// The last message of an encoder that was pushed.
+    heard: Number,
+    /// The messages to come that have a place: never more than 65,535, so that all of this fits a line.
+    places: u16,
+    /// The order for room may stand.
+    ordered: bool,
+    framing: Framing,
 }
 
 /// What the consumer stores, and the producer loads when the ring seems full.
@@ -202,12 +230,14 @@ struct Head {
     /// Whether a thread holds the half.
     taken: AtomicBool,
     framing: Framing,
+    /// How many references there are. Here, since the others have no room for it, and it seldom changes.
+    references: statics::AtomicU32,
     half: UnsafeCell<Half>,
 }
 
-// SAFETY: what is not atomic is the half, which only the holder of `taken` touches (`Held`), and the
-// nodes and blocks, of which the producer touches what is not published and the holder of the half
-// what is.
+// SAFETY: what is not atomic is the half, which only the holder of `taken` touches (`Held`), the feed,
+// which only the one producer touches (`Producer::inlet`), and the nodes and blocks, of which the producer
+// touches what is not published and the holder of the half what is.
 unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
@@ -221,7 +251,17 @@ impl Ring {
             first: AtomicPtr::new(ptr::null_mut()),
             shelf: Shelf::new(),
             bounds,
-            _apart: [0; 8],
+        };
+        let feed = Feed {
+            node: ptr::null_mut(),
+            reach: ptr::null(),
+            position: 0,
+            writer: None,
+            departed: Queued::default(),
+            heard: Number::default(),
+            places: 0,
+            ordered: false,
+            framing,
         };
         let head = Head {
             messages: AtomicU64::new(0),
@@ -229,9 +269,16 @@ impl Ring {
             orders: AtomicU8::new(0),
             taken: AtomicBool::new(false),
             framing,
+            references: statics::AtomicU32::new(0),
             half: UnsafeCell::new(Half::default()),
         };
-        Self { tail, head }
+        Self { tail, feed: UnsafeCell::new(feed), head }
+    }
+
+    /// Whether it is the ring that many pipes share, since they never send.
+    #[inline]
+    fn is_unused(&self) -> bool {
+        self.tail.bounds.messages == 0
     }
 
     /// Whether all that was pushed is consumed; if not, [`Taken::room`] follows when it is.
@@ -313,6 +360,96 @@ impl Ring {
     fn position(&self) -> u64 {
         // Pairs with the release in `publish`.
         self.tail.word.load(Ordering::Acquire) >> FLAGS
+    }
+}
+
+/// A reference to a ring, which lives as long as there is one. An `Arc` would have its counts in front of the
+/// ring, and with the ring's alignment take a cache line for them.
+#[derive(Debug)]
+pub(crate) struct RingRef(NonNull<Ring>);
+
+// SAFETY: it gives shared access to the ring, which is `Send` and `Sync`, and drops it in whichever thread
+// has the last reference.
+unsafe impl Send for RingRef {}
+// SAFETY: as above.
+unsafe impl Sync for RingRef {}
+
+impl RingRef {
+    /// Abort beyond this many references: something leaks them, and the count would wrap around.
+    const MOST: u32 = u32::MAX / 2;
+
+    fn new(ring: Ring) -> Self {
+        ring.head.references.store(1, Ordering::Relaxed);
+        // SAFETY: a box is never null.
+        Self(unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(ring))) })
+    }
+}
+
+impl Deref for RingRef {
+    type Target = Ring;
+
+    #[inline]
+    fn deref(&self) -> &Ring {
+        // SAFETY: it is freed with the last reference, and this is one.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for RingRef {
+    fn clone(&self) -> Self {
+        // Relaxed: who clones has a reference already, so the ring stays.
+        let before = self.head.references.fetch_add(1, Ordering::Relaxed);
+        if before > Self::MOST {
+            std::process::abort();
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for RingRef {
+    fn drop(&mut self) {
+        // Release: what was done through this reference comes before the end of the ring.
+        if self.head.references.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: it was made of a box, and this was the last reference to it.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
+
+/// The end of a ring that pushes. There is one for each ring that is used.
+///
+/// Reads as the ring itself.
+pub(crate) struct Producer {
+    ring: RingRef,
+}
+
+impl Producer {
+    /// Makes an empty ring and its producer, of which there is no other.
+    fn new(framing: Framing, bounds: Bounds) -> Self {
+        // By this a ring that is used is known; and one that is empty takes a message in any case.
+        let bounds = Bounds { messages: bounds.messages.max(1), ..bounds };
+        Self { ring: RingRef::new(Ring::with(framing, bounds)) }
+    }
+
+    /// Makes a ring that takes no message, of which there may be many producers.
+    fn unused() -> RingRef {
+        let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
+        ring.close();
+        RingRef::new(ring)
+    }
+
+    /// What writes into the ring; `None` if it is unused.
+    #[inline]
+    fn inlet(&mut self) -> Option<Inlet<'_>> {
+        let ring = &*self.ring;
+        if ring.is_unused() {
+            return None;
+        }
+        // SAFETY: only here is the feed touched. The producer of a ring that is used is the only one, since
+        // `new` has made both, and it is borrowed for as long as the reference lives.
+        let feed = unsafe { ring.feed.get_mut().with(|feed| &mut *feed) };
+        Some(Inlet { ring, feed })
     }
 }
 
@@ -555,6 +692,15 @@ struct Filled<'w> {
     len: usize,
 }
 
+impl Filled<'_> {
+    /// Whether they continue the bytes that end at `reach`, which are in a block that is alive, or null.
+    #[inline]
+    fn goes_on_from(&self, reach: *const u8) -> bool {
+        // The end of another block may be where this one begins, but is not within this one.
+        self.start == reach && !ptr::eq(self.start, self.block.bytes.as_ptr())
+    }
+}
+
 /// Some filled bytes of a block, which may be kept for any time.
 struct Span {
     _block: Counted<Block>,
@@ -670,24 +816,10 @@ unsafe fn drop_nodes(mut node: *mut Node) {
 }
 
 /// The producer's end of the list: writes bytes behind those that are published.
-struct Inlet {
-    ring: Arc<Ring>,
-    /// The last node, if there is one. The consumer does not free it, since nothing is behind it.
-    node: *mut Node,
-    /// Just behind the last byte of the last node, if more may be added there.
-    reach: *const u8,
-    /// The block that `reach` is in; the node counts it.
-    reach_in: *const Block,
-    /// The position behind the last byte written.
-    position: u64,
-    writer: Option<Writer>,
+struct Inlet<'r> {
+    ring: &'r Ring,
+    feed: &'r mut Feed,
 }
-
-// SAFETY: the nodes behind the pointers are the ring's, which `ring` keeps; the one that is here is
-// the one that may touch them.
-unsafe impl Send for Inlet {}
-// SAFETY: as above; through a shared reference nothing is done with them.
-unsafe impl Sync for Inlet {}
 
 /// Where an [`Inlet`] was before it wrote what is not yet published.
 #[derive(Clone, Copy)]
@@ -696,35 +828,25 @@ struct Mark {
     position: u64,
 }
 
-impl Inlet {
-    fn new(ring: Arc<Ring>) -> Self {
-        Self {
-            ring,
-            node: ptr::null_mut(),
-            reach: ptr::null(),
-            reach_in: ptr::null(),
-            position: 0,
-            writer: None,
-        }
-    }
-
+impl Inlet<'_> {
     #[inline]
     fn mark(&self) -> Mark {
-        Mark { node: self.node, position: self.position }
+        Mark { node: self.feed.node, position: self.feed.position }
     }
 
     /// Appends `parts`, all in one segment. Inlined into each push.
     #[inline(always)]
     fn write<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let len = total(&parts);
-        if self.writer.as_ref().is_none_or(|writer| writer.room() < len) {
+        if self.feed.writer.as_ref().is_none_or(|writer| writer.room() < len) {
             self.change_block(len);
         }
-        let Some(writer) = &mut self.writer else { return };
-        let Filled { block, start, len } = writer.write(parts);
-        if self.reach != start || !ptr::eq(self.reach_in, &**block) {
-            let block = Counted::clone(block);
-            self.begin(block, start);
+        let Some(writer) = &mut self.feed.writer else { return };
+        let filled = writer.write(parts);
+        let (start, len) = (filled.start, filled.len);
+        if !filled.goes_on_from(self.feed.reach) {
+            let block = Counted::clone(filled.block);
+            self.open(Source::Block(block), start);
         }
         self.extend(start, len);
     }
@@ -732,38 +854,31 @@ impl Inlet {
     /// Whether `filled` begins where the last segment ends.
     #[inline]
     fn goes_on(&self, filled: &Filled<'_>) -> bool {
-        self.reach == filled.start && ptr::eq(self.reach_in, &**filled.block)
+        filled.goes_on_from(self.feed.reach)
     }
 
     /// Appends bytes that are already filled, in our own block or in another's.
     fn refer(&mut self, filled: &Filled<'_>) {
         let &Filled { block, start, len } = filled;
         if !self.goes_on(filled) {
-            self.begin(Counted::clone(block), start);
+            self.open(Source::Block(Counted::clone(block)), start);
         }
         self.extend(start, len);
-    }
-
-    /// Begins a segment of filled bytes of `block`.
-    fn begin(&mut self, block: Counted<Block>, start: *const u8) {
-        let reach_in: *const Block = &*block;
-        self.open(Source::Block(block), start);
-        self.reach_in = reach_in;
     }
 
     /// Adds the `len` bytes at `start` to the last segment.
     #[inline]
     fn extend(&mut self, start: *const u8, len: usize) {
         // One behind the last byte at most. Only compared, never read.
-        self.reach = start.wrapping_add(len);
-        self.position += widen(len);
+        self.feed.reach = start.wrapping_add(len);
+        self.feed.position += widen(len);
     }
 
     /// Appends `bytes`, without a copy; they keep `size` bytes of memory alive.
     fn share(&mut self, bytes: Body, size: usize) {
         let (start, len) = (bytes.as_ptr(), widen(bytes.len()));
         self.open(Source::Bytes(bytes, size), start);
-        self.position += len;
+        self.feed.position += len;
         self.seal();
     }
 
@@ -779,7 +894,7 @@ impl Inlet {
             if word & CLOSED != 0 && !forced {
                 return None;
             }
-            let next = self.position << FLAGS | word & CLOSED;
+            let next = self.feed.position << FLAGS | word & CLOSED;
             // Release: what is written, the nodes and the counts. Acquire, though of no data: what
             // the consumer did before it went to sleep has happened when it is woken.
             match tail.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
@@ -791,7 +906,7 @@ impl Inlet {
 
     /// Takes back what was written since `mark` and not published; `pushed` is the count before that.
     fn cut(&mut self, mark: Mark, pushed: Queued) {
-        self.position = mark.position;
+        self.feed.position = mark.position;
         self.ring.tail.messages.store(pushed.messages, Ordering::Relaxed);
         self.ring.tail.bytes.store(pushed.bytes, Ordering::Relaxed);
         let first = &self.ring.tail.first;
@@ -806,20 +921,19 @@ impl Inlet {
                 None => drop_nodes(first.swap(ptr::null_mut(), Ordering::Relaxed)),
             }
         }
-        self.node = mark.node;
+        self.feed.node = mark.node;
         self.seal();
     }
 
     /// Ends the last segment at the current position.
     fn seal(&mut self) {
-        self.reach = ptr::null();
-        self.reach_in = ptr::null();
+        self.feed.reach = ptr::null();
         // SAFETY: the last node is there while we are (see `node`).
-        if let Some(node) = unsafe { self.node.as_ref() }
+        if let Some(node) = unsafe { self.feed.node.as_ref() }
             && node.end.load(Ordering::Relaxed) == OPEN
         {
             // Relaxed: the release in `publish` comes before anything is seen behind the end.
-            node.end.store(self.position, Ordering::Relaxed);
+            node.end.store(self.feed.position, Ordering::Relaxed);
         }
     }
 
@@ -830,11 +944,11 @@ impl Inlet {
         let next = AtomicPtr::new(ptr::null_mut());
         let node = Box::into_raw(Box::new(Node { source, start, end, next }));
         // SAFETY: the last node is there while we are (see `node`).
-        match unsafe { self.node.as_ref() } {
+        match unsafe { self.feed.node.as_ref() } {
             Some(last) => last.next.store(node, Ordering::Relaxed),
             None => self.ring.tail.first.store(node, Ordering::Relaxed),
         }
-        self.node = node;
+        self.feed.node = node;
     }
 
     /// Makes room for `len` bytes in one piece.
@@ -843,26 +957,26 @@ impl Inlet {
         if self.rewind(len) {
             return;
         }
-        let size = self.writer.as_ref().map_or(0, |writer| writer.block.size);
+        let size = self.feed.writer.as_ref().map_or(0, |writer| writer.block.size);
         let size = match next_size(size) {
             enough if enough >= len => enough,
             small => next_size(small).max(len),
         };
         // Given up before anything behind it is published: then the consumer has it alone.
-        self.writer = None;
+        self.feed.writer = None;
         let spare = self.ring.tail.shelf.take().filter(|block| block.size >= size);
-        self.writer = Some(Writer::new(spare.unwrap_or_else(|| Block::new(size))));
+        self.feed.writer = Some(Writer::new(spare.unwrap_or_else(|| Block::new(size))));
     }
 
     /// Refills the full block from its start, if it is large enough and all of it was consumed: so a pipe
     /// that carries single messages stays within the few cache lines of its first block.
     fn rewind(&mut self, len: usize) -> bool {
-        let Some(writer) = &mut self.writer else { return false };
+        let Some(writer) = &mut self.feed.writer else { return false };
         let tail = &self.ring.tail;
         let all = tail.messages.load(Ordering::Relaxed);
         // Acquire, of what the consumer has read, and of what it has lent.
         let idle = self.ring.head.messages.load(Ordering::Acquire) == all
-            && tail.word.load(Ordering::Relaxed) >> FLAGS == self.position
+            && tail.word.load(Ordering::Relaxed) >> FLAGS == self.feed.position
             && !writer.block.lent.load(Ordering::Relaxed);
         if !idle || writer.block.size < len.max(LASTING_BLOCK) {
             return false;
@@ -876,9 +990,9 @@ impl Inlet {
 
     /// Releases all memory, if the ring is empty and the consumer's half is free.
     fn release_memory(&mut self) -> bool {
-        let ring = Arc::clone(&self.ring);
-        let Some(mut held) = Held::try_new(&ring) else { return false };
-        if !held.half().has_consumed(self.position) {
+        let ring = self.ring;
+        let Some(mut held) = Held::try_new(ring) else { return false };
+        if !held.half().has_consumed(self.feed.position) {
             return false;
         }
         let outlet = &mut held.half().outlet;
@@ -889,9 +1003,9 @@ impl Inlet {
         };
         (outlet.node, outlet.at) = (ptr::null_mut(), ptr::null());
         ring.tail.first.store(ptr::null_mut(), Ordering::Relaxed);
-        self.node = ptr::null_mut();
+        self.feed.node = ptr::null_mut();
         self.seal();
-        self.writer = None;
+        self.feed.writer = None;
         // SAFETY: both ends are here, and neither knows a node any more.
         unsafe { drop_nodes(first) };
         ring.tail.shelf.clear();

@@ -19,7 +19,7 @@ use crate::body::{self, PutOff};
 use crate::message::PipeId;
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, FarLink, FinalWrite, Host, SocketBell};
-use crate::ring::{Consumer, Ring};
+use crate::ring::{Consumer, RingRef};
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, AtomicBool, Ordering, Weak};
 use crate::time;
@@ -38,7 +38,7 @@ pub(crate) struct Link {
     pub(super) stream: Box<dyn Stream>,
     token: Token,
     mailbox: Arc<Mailbox>,
-    pub(super) send: Arc<Ring>,
+    pub(super) send: RingRef,
     /// The bell of the socket that sends, to announce room.
     pub(super) bell: Arc<SocketBell>,
     counters: Arc<Counters>,
@@ -84,7 +84,7 @@ impl Link {
         stream: Box<dyn Stream>,
         token: Token,
         mailbox: &Arc<Mailbox>,
-        send: Arc<Ring>,
+        send: RingRef,
         host: &dyn Host,
         pipe: PipeId,
         watched: bool,

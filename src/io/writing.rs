@@ -143,7 +143,7 @@ mod loom_models {
     use loom::thread;
 
     use super::*;
-    use crate::ring::{self, Bounds, Consumer, Producer, Ring, Wake};
+    use crate::ring::{self, Bounds, Consumer, Producer, RingRef, Wake};
     use crate::sync::{Condvar, Mutex, Rank};
     use crate::wire::Framing;
 
@@ -178,7 +178,7 @@ mod loom_models {
 
     /// A connection, and the thread that stands for its driver.
     struct Line {
-        ring: std::sync::Arc<Ring>,
+        ring: RingRef,
         blocked: Blocked,
         kernel: Mutex<Kernel>,
         written: Condvar,

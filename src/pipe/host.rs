@@ -11,7 +11,7 @@ use crate::detach::DetachReason;
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
 use crate::protocol_id::ProtocolId;
-use crate::ring::{Bounds, Producer, Ring};
+use crate::ring::{Bounds, Producer, Ring, RingRef};
 use crate::stats::Counters;
 use crate::sync::Arc;
 
@@ -139,7 +139,7 @@ pub(crate) struct NewPipe {
     /// The ring of what we send, which the far end consumes.
     pub(crate) send: Producer,
     /// The ring of what we receive, which the far end fills.
-    pub(crate) recv: Arc<Ring>,
+    pub(crate) recv: RingRef,
     pub(crate) far: FarEnd,
     pub(crate) endpoint: Arc<EndpointCore>,
 }

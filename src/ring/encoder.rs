@@ -70,13 +70,11 @@ impl<'e> Copies<'e> {
 
 /// Frames messages for many rings at once.
 pub(crate) struct Encoder {
-    /// Differs between encoders.
-    id: u64,
+    /// Of the last message.
+    number: Number,
     writer: Option<Writer>,
     /// Blocks that are full and that rings may still refer to, the oldest first.
     full: VecDeque<Counted<Block>>,
-    /// How many messages there were.
-    messages: u64,
 }
 
 /// A message as it goes on the wire, for [`add_encoded`](super::Producer::add_encoded).
@@ -98,16 +96,20 @@ pub(super) struct Parts<'e> {
     pub(super) body: &'e Bytes,
 }
 
-/// The number of a message in the order of its encoder.
+/// The number of a message in the order of its encoder. Those of two encoders are far apart, and meet by chance
+/// only: then a ring refers to a message that it might have copied.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Number {
-    encoder: u64,
-    message: u64,
-}
+pub(super) struct Number(u32);
 
 impl Number {
+    /// That of the first message of the encoder which is the `nth` of this process.
+    fn first(nth: u32) -> Self {
+        // The golden ratio in 32 bits.
+        Self(nth.wrapping_mul(0x9E37_79B9))
+    }
+
     pub(super) fn next(self) -> Self {
-        Self { message: self.message + 1, ..self }
+        Self(self.0.wrapping_add(1))
     }
 }
 
@@ -132,16 +134,16 @@ impl Default for Encoder {
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Encoder({} messages)", self.messages)
+        write!(f, "Encoder({} full blocks)", self.full.len())
     }
 }
 
 impl Encoder {
     /// Makes an encoder, which allocates when there is something to frame.
     pub(crate) fn new() -> Self {
-        static LAST: statics::AtomicU64 = statics::AtomicU64::new(0);
-        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { id, writer: None, full: VecDeque::new(), messages: 0 }
+        static ENCODERS: statics::AtomicU32 = statics::AtomicU32::new(1);
+        let number = Number::first(ENCODERS.fetch_add(1, Ordering::Relaxed));
+        Self { number, writer: None, full: VecDeque::new() }
     }
 
     /// Frames the message `header` then `body` for rings of `framing`. Rings of another framing accept it
@@ -156,8 +158,8 @@ impl Encoder {
         let inline: &[u8] = if body.len() < BY_REFERENCE { body } else { &[] };
         let prefix = framing.prefix(payload);
         let len = prefix.len() + header.len() + inline.len();
-        self.messages += 1;
-        let number = Number { encoder: self.id, message: self.messages };
+        self.number = self.number.next();
+        let number = self.number;
         let writer = self.writer_of(len);
         let filled = writer.write([&prefix, header, inline]);
         Encoded { framing, payload, filled, parts: Parts { header, body }, number }
@@ -199,7 +201,7 @@ impl Encoder {
     }
 }
 
-impl super::Inlet {
+impl super::Inlet<'_> {
     /// Appends a message that is already framed: by reference if the last message here was the one before it,
     /// otherwise by a copy.
     pub(super) fn write_encoded(&mut self, encoded: &Encoded<'_>, follows: bool) {

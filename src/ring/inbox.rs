@@ -13,15 +13,15 @@ use std::ops::Deref;
 
 use bytes::{Buf, Bytes};
 
-use super::{Ring, Taken};
+use super::{Ring, RingRef, Taken};
 use crate::message::Frame;
-use crate::sync::{Arc, Ordering};
+use crate::sync::Ordering;
 use crate::verdict::{Picked, Verdict};
 use crate::wire::frame::Framing;
 
 /// The end of a ring from which a socket receives. Reads as the ring itself.
 pub(crate) struct Inbox {
-    ring: Arc<Ring>,
+    ring: RingRef,
     run: Run,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Inbox {
 
 impl Inbox {
     /// Makes the inbox of a ring. There is one for each ring from which messages are popped.
-    pub(crate) fn new(ring: Arc<Ring>) -> Self {
+    pub(crate) fn new(ring: RingRef) -> Self {
         let run = Run::new(ring.head.framing, Bytes::new());
         Self { ring, run }
     }

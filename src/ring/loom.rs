@@ -12,7 +12,7 @@ use super::*;
 
 static MESSAGE: Bytes = Bytes::from_static(b"m");
 
-fn ring(messages: usize) -> (Producer, Arc<Ring>) {
+fn ring(messages: usize) -> (Producer, RingRef) {
     new(Framing::Length, Bounds { messages, bytes: usize::MAX })
 }
 

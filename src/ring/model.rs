@@ -373,7 +373,7 @@ proptest! {
         operations in prop::collection::vec(operations(), 0..60),
     ) {
         let (mut ring, _) = new(framing, bounds);
-        let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+        let mut inbox = Inbox::new(ring.ring().clone());
         let mut model = Model::new(framing, bounds);
         let mut encoder = Encoder::new();
         for (seed, operation) in operations.into_iter().enumerate() {

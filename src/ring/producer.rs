@@ -8,81 +8,57 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use super::encoder::Number;
 use super::{
-    BY_REFERENCE, Bounds, Encoded, Inlet, Mark, PushRefusal, Queued, READ_BLOCK, ROOM, Ring, Wake,
+    BY_REFERENCE, Bounds, Encoded, Inlet, Mark, Producer, PushRefusal, Queued, READ_BLOCK, ROOM,
+    Ring, RingRef, Wake,
 };
-use crate::sync::Arc;
 use crate::sys::PerProcess;
 use crate::wire::frame::{Framing, widen};
 
 /// Makes an empty ring for frames of `framing`, and its one producer. It allocates no memory for bytes yet.
-pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, Arc<Ring>) {
-    let ring = Arc::new(Ring::with(framing, bounds));
-    (Producer::of(&ring), ring)
+pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, RingRef) {
+    let producer = Producer::new(framing, bounds);
+    let ring = producer.ring.clone();
+    (producer, ring)
 }
 
 /// The ring of pipes that never send. It is closed and stays empty, so all such pipes share it.
-pub(crate) fn unused() -> (Producer, Arc<Ring>) {
-    static RING: PerProcess<Arc<Ring>> = PerProcess::new(|| {
-        let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
-        ring.close();
-        Arc::new(ring)
-    });
-    (Producer::of(RING.get()), Arc::clone(RING.get()))
-}
-
-/// The end of a ring that pushes. There is one for each ring.
-///
-/// Reads as the ring itself.
-pub(crate) struct Producer {
-    inlet: Inlet,
-    /// Everything that had left when last read. It never shrinks, so by it the ring seems at least as full as
-    /// it is.
-    departed: Queued,
-    /// The messages to come that have a place.
-    places: u32,
-    framing: Framing,
-    /// The order for room may stand.
-    ordered: bool,
-    /// The last message of an encoder that was pushed.
-    heard: Number,
+pub(crate) fn unused() -> (Producer, RingRef) {
+    static RING: PerProcess<RingRef> = PerProcess::new(Producer::unused);
+    (Producer { ring: RING.get().clone() }, RING.get().clone())
 }
 
 impl Deref for Producer {
     type Target = Ring;
 
     fn deref(&self) -> &Ring {
-        &self.inlet.ring
+        &self.ring
     }
 }
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Producer").field(&self.inlet.ring).finish()
+        f.debug_tuple("Producer").field(&*self.ring).finish()
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some(inlet) = self.inlet() {
+            inlet.feed.writer = None;
+        }
     }
 }
 
 impl Producer {
     /// How its messages are framed.
-    pub(crate) fn framing(&self) -> Framing {
-        self.framing
-    }
-
-    fn of(ring: &Arc<Ring>) -> Self {
-        Self {
-            inlet: Inlet::new(Arc::clone(ring)),
-            departed: Queued::default(),
-            places: 0,
-            framing: ring.head.framing,
-            ordered: false,
-            heard: Number::default(),
-        }
+    pub(crate) fn framing(&mut self) -> Framing {
+        self.inlet().map_or(Framing::Length, |inlet| inlet.feed.framing)
     }
 
     /// The ring.
-    pub(crate) fn ring(&self) -> &Arc<Ring> {
-        &self.inlet.ring
+    pub(crate) fn ring(&self) -> &RingRef {
+        &self.ring
     }
 
     /// Appends the message `header` then `body`. Finding room withdraws the order for it.
@@ -123,23 +99,26 @@ impl Producer {
     /// its thread is not scheduled.
     #[inline]
     pub(crate) fn make_room(&mut self) -> Result<u64, PushRefusal> {
-        if self.is_full() { self.evict() } else { Ok(0) }
+        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
+        if inlet.is_full() { inlet.evict() } else { Ok(0) }
     }
 
     /// Appends the message `header` then `body` to a ring that has room, unless it is closed.
     #[inline]
     pub(crate) fn add(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
-        let mark = self.inlet.mark();
-        self.write(header, body);
-        self.publish(mark, header.len() + body.len())
+        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
+        let mark = inlet.mark();
+        inlet.write_message(header, body);
+        inlet.publish_message(mark, header.len() + body.len())
     }
 
     /// As [`add`](Self::add), for a message that was framed for many rings: without a copy if possible.
     #[inline]
     pub(crate) fn add_encoded(&mut self, encoded: &Encoded<'_>) -> Result<Wake, PushRefusal> {
-        let mark = self.inlet.mark();
-        self.write_encoded(encoded);
-        self.publish(mark, encoded.payload)
+        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
+        let mark = inlet.mark();
+        inlet.copy_encoded(encoded);
+        inlet.publish_message(mark, encoded.payload)
     }
 
     /// Appends `count` whole frames as they are on the wire.
@@ -148,25 +127,30 @@ impl Producer {
     /// checks [`has_room`](Self::has_room) before it reads; [`queued`](Ring::queued) counts what is left in a
     /// closed ring.
     pub(crate) fn append(&mut self, frames: &[u8], count: usize) -> Wake {
-        self.inlet.write([frames]);
-        self.force(count, self.payload_of(frames.len(), count))
+        self.force(|inlet| {
+            inlet.write([frames]);
+            (count, inlet.payload_of(frames.len(), count))
+        })
     }
 
     /// As [`append`](Self::append), without a copy. For the frames of a large read: they keep their block of
     /// up to [`READ_BLOCK`] bytes alive until the last of them is consumed. The caller must make sure that
     /// they are a good part of it.
     pub(crate) fn append_shared(&mut self, frames: Bytes, count: usize) -> Wake {
-        let payload = self.payload_of(frames.len(), count);
-        let size = READ_BLOCK.max(frames.len());
-        self.inlet.share(frames.into(), size);
-        self.force(count, payload)
+        self.force(|inlet| {
+            let len = frames.len();
+            inlet.share(frames.into(), READ_BLOCK.max(len));
+            (count, inlet.payload_of(len, count))
+        })
     }
 
     /// Appends one whole SP message, without a copy, even to a full or closed ring as
     /// [`append`](Self::append) does.
     pub(crate) fn append_body(&mut self, payload: Bytes) -> Wake {
-        self.write(&[], &payload);
-        self.force(1, payload.len())
+        self.force(|inlet| {
+            inlet.write_message(&[], &payload);
+            (1, payload.len())
+        })
     }
 
     /// Whether there is a place for one more message beside those that are kept. If not,
@@ -174,29 +158,23 @@ impl Producer {
     /// a ring that is empty but for places is not told of: the caller gives places back.
     #[inline]
     pub(crate) fn has_place(&mut self) -> bool {
-        if self.lacks_place() {
-            self.inlet.ring.head.order(ROOM);
-            self.ordered = true;
-            if self.lacks_place() {
-                return false;
-            }
-        }
-        if std::mem::take(&mut self.ordered) {
-            self.inlet.ring.head.withdraw(ROOM);
-        }
-        true
+        self.inlet().is_none_or(|mut inlet| inlet.has_place())
     }
 
     /// Keeps the place that [`has_place`](Self::has_place) has found.
     #[inline]
     pub(crate) fn keep_place(&mut self) {
-        self.places += 1;
+        if let Some(Inlet { feed, .. }) = self.inlet() {
+            feed.places = feed.places.saturating_add(1);
+        }
     }
 
     /// Gives a place back. Says whether somebody may have looked for one in vain.
     pub(crate) fn give_place_back(&mut self) -> bool {
-        self.places = self.places.saturating_sub(1);
-        self.ordered
+        self.inlet().is_some_and(|Inlet { feed, .. }| {
+            feed.places = feed.places.saturating_sub(1);
+            feed.ordered
+        })
     }
 
     /// Appends the message `header` then `body` in the place kept for it, whatever the bounds are: the ring may
@@ -207,126 +185,156 @@ impl Producer {
         header: &[u8],
         body: &Bytes,
     ) -> Result<Wake, PushRefusal> {
-        self.places = self.places.saturating_sub(1);
+        if let Some(Inlet { feed, .. }) = self.inlet() {
+            feed.places = feed.places.saturating_sub(1);
+        }
         if self.is_closed() {
             return Err(PushRefusal::Closed);
         }
         self.add(header, body)
     }
 
-    /// Whether what is queued and what has a place reach the bounds, by the departures that are known; reads
-    /// them anew if so.
-    #[inline]
-    fn lacks_place(&mut self) -> bool {
-        let (bounds, pushed) = (self.bounds(), self.pushed());
-        let places = u64::from(self.places);
-        let is_reached = |departed| {
-            let queued: Queued = pushed.since(departed);
-            bounds.reached_by(Queued { messages: queued.messages + places, ..queued })
-        };
-        if !is_reached(self.departed) {
-            return false;
-        }
-        self.departed = self.inlet.ring.departed();
-        is_reached(self.departed)
-    }
-
     /// Whether the ring is not full. If it is, [`Taken::room`](super::Taken::room) follows when it is at most
     /// half full.
     #[inline]
     pub(crate) fn has_room(&mut self) -> bool {
-        if self.is_full() {
-            self.inlet.ring.head.order(ROOM);
-            self.ordered = true;
-            if self.is_full() {
-                return false;
-            }
-        }
-        if std::mem::take(&mut self.ordered) {
-            self.inlet.ring.head.withdraw(ROOM);
-        }
-        true
+        self.inlet().is_none_or(|mut inlet| inlet.has_room())
     }
 
     /// Releases the blocks of the ring if it is empty and its consumer's half is free; says whether it
     /// did. For a pipe that has been idle for a while: until then an empty ring keeps a block and the
     /// spare ones, so that single messages need not allocate one each.
     pub(crate) fn release_memory(&mut self) -> bool {
-        self.inlet.release_memory()
+        self.inlet().is_none_or(|mut inlet| inlet.release_memory())
     }
 
     /// The size and address of the block being filled; 0 without one.
     #[cfg(test)]
-    pub(super) fn block(&self) -> (usize, usize) {
-        let writer = self.inlet.writer.as_ref();
+    pub(super) fn block(&mut self) -> (usize, usize) {
+        let writer = self.inlet().and_then(|inlet| inlet.feed.writer.as_ref());
         writer.map_or((0, 0), |writer| (writer.block.size, writer.block.bytes.as_ptr().addr()))
+    }
+
+    /// Publishes what `write` writes, whether the ring is closed or not; it says how many messages that are,
+    /// and their length.
+    fn force(&mut self, write: impl FnOnce(&mut Inlet<'_>) -> (usize, usize)) -> Wake {
+        let mut inlet = self.inlet().expect("a ring that receives is used");
+        let (messages, bytes) = write(&mut inlet);
+        let pushed = inlet.ring.pushed().plus(messages, bytes);
+        Wake(inlet.publish(pushed, true) == Some(true))
+    }
+}
+
+impl Inlet<'_> {
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        if self.is_full() {
+            self.ring.head.order(ROOM);
+            self.feed.ordered = true;
+            if self.is_full() {
+                return false;
+            }
+        }
+        if std::mem::take(&mut self.feed.ordered) {
+            self.ring.head.withdraw(ROOM);
+        }
+        true
+    }
+
+    #[inline]
+    fn has_place(&mut self) -> bool {
+        if self.lacks_place() {
+            self.ring.head.order(ROOM);
+            self.feed.ordered = true;
+            if self.lacks_place() {
+                return false;
+            }
+        }
+        if std::mem::take(&mut self.feed.ordered) {
+            self.ring.head.withdraw(ROOM);
+        }
+        true
+    }
+
+    /// Whether what is queued and what has a place reach the bounds, by the departures that are known; reads
+    /// them anew if so.
+    #[inline]
+    fn lacks_place(&mut self) -> bool {
+        let (bounds, pushed) = (self.ring.bounds(), self.ring.pushed());
+        let places = self.feed.places;
+        let is_reached = |departed| {
+            let queued: Queued = pushed.since(departed);
+            let messages = queued.messages + u64::from(places);
+            places == u16::MAX || bounds.reached_by(Queued { messages, ..queued })
+        };
+        if !is_reached(self.feed.departed) {
+            return false;
+        }
+        self.feed.departed = self.ring.departed();
+        is_reached(self.feed.departed)
     }
 
     #[cold]
     fn evict(&mut self) -> Result<u64, PushRefusal> {
-        if self.is_closed() {
+        let ring = self.ring;
+        if ring.is_closed() {
             return Err(PushRefusal::Closed);
         }
-        let (bounds, pushed) = (self.bounds(), self.pushed());
-        match self.inlet.ring.try_consumer() {
+        let (bounds, pushed) = (ring.bounds(), ring.pushed());
+        match ring.try_consumer() {
             Some(mut consumer) => Ok(consumer.evict(bounds, pushed)),
-            None if bounds.doubled().reached_by(self.queued()) => Err(PushRefusal::Full),
+            None if bounds.doubled().reached_by(ring.queued()) => Err(PushRefusal::Full),
             None => Ok(0),
         }
     }
 
     #[inline]
     fn is_full(&mut self) -> bool {
-        let (bounds, pushed) = (self.bounds(), self.pushed());
-        if !bounds.reached_by(pushed.since(self.departed)) {
+        let (bounds, pushed) = (self.ring.bounds(), self.ring.pushed());
+        if !bounds.reached_by(pushed.since(self.feed.departed)) {
             return false;
         }
-        self.departed = self.inlet.ring.departed();
-        bounds.reached_by(pushed.since(self.departed))
+        self.feed.departed = self.ring.departed();
+        bounds.reached_by(pushed.since(self.feed.departed))
     }
 
     /// Publishes the message of `len` bytes that was written since `mark`, unless the ring is closed.
     #[inline]
-    fn publish(&mut self, mark: Mark, len: usize) -> Result<Wake, PushRefusal> {
-        let before = self.pushed();
-        match self.inlet.publish(before.plus(1, len), false) {
+    fn publish_message(&mut self, mark: Mark, len: usize) -> Result<Wake, PushRefusal> {
+        let before = self.ring.pushed();
+        match self.publish(before.plus(1, len), false) {
             Some(slept) => Ok(Wake(slept)),
             None => {
-                self.inlet.cut(mark, before);
+                self.cut(mark, before);
                 Err(PushRefusal::Closed)
             }
         }
     }
 
     #[inline]
-    fn write(&mut self, header: &[u8], body: &Bytes) {
-        let prefix = self.framing.prefix(header.len() + body.len());
+    fn write_message(&mut self, header: &[u8], body: &Bytes) {
+        let prefix = self.feed.framing.prefix(header.len() + body.len());
         if body.len() < BY_REFERENCE {
-            self.inlet.write([&prefix, header, body]);
+            self.write([&prefix, header, body]);
         } else {
-            self.inlet.write([&prefix, header]);
-            self.inlet.share(body.clone().into(), body.len());
+            self.write([&prefix, header]);
+            self.share(body.clone().into(), body.len());
         }
     }
 
-    fn write_encoded(&mut self, encoded: &Encoded<'_>) {
-        if encoded.framing != self.framing {
-            return self.write(encoded.parts.header, encoded.parts.body);
+    /// Appends a message that is already framed, if it is framed as those here are.
+    fn copy_encoded(&mut self, encoded: &Encoded<'_>) {
+        if encoded.framing != self.feed.framing {
+            return self.write_message(encoded.parts.header, encoded.parts.body);
         }
-        let follows = self.heard.next() == encoded.number;
-        self.inlet.write_encoded(encoded, follows);
-        self.heard = encoded.number;
-    }
-
-    /// Publishes what is written, whether the ring is closed or not.
-    fn force(&mut self, messages: usize, bytes: usize) -> Wake {
-        let pushed = self.pushed().plus(messages, bytes);
-        Wake(self.inlet.publish(pushed, true) == Some(true))
+        let follows = self.feed.heard.next() == encoded.number;
+        self.write_encoded(encoded, follows);
+        self.feed.heard = encoded.number;
     }
 
     /// Length of the SP messages in `count` frames of `len` bytes.
     fn payload_of(&self, len: usize, count: usize) -> usize {
-        let prefixes = count * self.framing.prefix_len();
+        let prefixes = count * self.feed.framing.prefix_len();
         debug_assert!(prefixes <= len, "each frame has a prefix");
         len.saturating_sub(prefixes)
     }

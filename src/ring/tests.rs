@@ -212,7 +212,7 @@ fn a_closed_ring_refuses_pushes_and_gives_out_what_it_has() {
 #[test]
 fn a_producer_never_waits_for_the_consumer() {
     let mut ring = ring(bounds(1, 1));
-    let shared = Arc::clone(ring.ring());
+    let shared = ring.ring().clone();
     let mut consumer = shared.consumer();
     assert!(ring.try_consumer().is_none());
     let _ = push(&mut ring, "a").unwrap();
@@ -233,7 +233,7 @@ fn a_ring_that_drops_its_oldest_holds_twice_its_bounds_while_its_consumer_is_at_
     {
         let len = if bounds.bytes == 10 { 3 } else { 1 };
         let mut ring = ring(bounds);
-        let shared = Arc::clone(ring.ring());
+        let shared = ring.ring().clone();
         let mut push = |n: u8| ring.push_evicting(&vec![n; len], &body(0));
         let consumer = shared.consumer();
         for n in 0..100 {
@@ -362,7 +362,7 @@ fn runs(lengths: &[usize]) -> Vec<usize> {
     let mut ring = ring(NO_BOUNDS);
     let frames: Vec<_> = lengths.iter().map(|&len| wire(Length, b"", &body(len))).collect();
     let _ = ring.append(&frames.concat(), frames.len());
-    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let mut inbox = Inbox::new(ring.ring().clone());
     let popped: Vec<Bytes> = lengths.iter().map(|_| receive_one(&mut inbox).unwrap().0).collect();
     assert!(popped.iter().map(Bytes::len).eq(lengths.iter().copied()));
     let goes_on = |pair: &[Bytes]| pair[0].as_ptr_range().end.wrapping_add(8) == pair[1].as_ptr();
@@ -387,7 +387,7 @@ fn a_run_is_at_most_an_eighth_of_what_the_ring_may_hold() {
     let ahead = |bounds| {
         let (mut ring, frame) = (ring(bounds), wire(Length, b"", &body(64)));
         let _ = ring.append(&frame.repeat(7), 7);
-        let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+        let mut inbox = Inbox::new(ring.ring().clone());
         receive_one(&mut inbox).map(|_| inbox.ahead())
     };
     assert_eq!(ahead(bounds(31, usize::MAX)), Some(2), "with the one that was received");
@@ -398,7 +398,7 @@ fn a_run_is_at_most_an_eighth_of_what_the_ring_may_hold() {
 #[test]
 fn what_is_in_a_run_is_queued_until_it_is_handed_out_and_is_not_evicted() {
     let mut ring = ring(bounds(24, usize::MAX));
-    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let mut inbox = Inbox::new(ring.ring().clone());
     let text = |n: usize| Bytes::from(format!("message {n:02}"));
     for n in 0..24 {
         let _ = ring.push(b"", &text(n)).unwrap();
@@ -422,7 +422,7 @@ fn what_is_in_a_run_is_queued_until_it_is_handed_out_and_is_not_evicted() {
 #[test]
 fn a_producer_is_told_when_a_run_has_been_handed_out() {
     let mut ring = ring(bounds(24, usize::MAX));
-    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let mut inbox = Inbox::new(ring.ring().clone());
     let mut room = |ring: &mut Producer, messages: usize| {
         for _ in 0..messages {
             let _ = ring.push(b"", &body(10)).unwrap();
@@ -439,7 +439,7 @@ fn a_producer_is_told_when_a_run_has_been_handed_out() {
 #[test]
 fn a_run_that_nobody_receives_is_counted() {
     let mut ring = ring(bounds(24, usize::MAX));
-    let mut inbox = Inbox::new(Arc::clone(ring.ring()));
+    let mut inbox = Inbox::new(ring.ring().clone());
     for _ in 0..5 {
         let _ = ring.push(b"", &body(10)).unwrap();
     }
@@ -463,7 +463,7 @@ fn blocks_start_small_grow_and_are_given_up_when_the_ring_rests() {
     let _ = read(&ring, 100);
     assert!(!ring.release_memory());
     let _ = read(&ring, usize::MAX);
-    let shared = Arc::clone(ring.ring());
+    let shared = ring.ring().clone();
     let half = shared.consumer();
     assert!(!ring.release_memory(), "somebody is at work");
     drop(half);
@@ -524,13 +524,14 @@ fn a_stream_uses_its_blocks_again() {
 #[test]
 fn a_ring_at_rest_is_small() {
     assert!(size_of::<Ring>() <= 256, "{}", size_of::<Ring>());
+    assert_eq!(size_of::<Producer>(), size_of::<usize>());
 }
 
 /// Pipes on which nothing is sent share one ring.
 #[test]
 fn an_unused_ring_takes_nothing_and_is_empty_for_all() {
     let ((mut one, ring), (mut other, same)) = (unused(), unused());
-    assert!(Arc::ptr_eq(&ring, &same));
+    assert!(ptr::eq(&*ring, &*same));
     for producer in [&mut one, &mut other] {
         assert_eq!(producer.push(&[], &body(5)), Err(PushRefusal::Closed));
         assert!(producer.drained() && producer.release_memory());
@@ -638,7 +639,7 @@ fn what_is_looked_at_is_neither_copied_nor_moved() {
     let _ = ring.push(b"", &large).unwrap();
     let _ = ring.push(b"head", &large).unwrap();
     let mut seen = Vec::new();
-    let (picked, taken, _) = Inbox::new(Arc::clone(ring.ring())).pop_if(|head, body| {
+    let (picked, taken, _) = Inbox::new(ring.ring().clone()).pop_if(|head, body| {
         seen.push((head.len(), body.as_ptr() == large.as_ptr()));
         if head.is_empty() { Verdict::Skip(DropReason::NotSubscribed) } else { Verdict::Leave }
     });
@@ -718,7 +719,7 @@ fn number(payload: &[u8]) -> u64 {
 }
 
 struct Stress {
-    ring: Arc<Ring>,
+    ring: RingRef,
     consumer: Bell,
     producer: Bell,
 }

@@ -70,7 +70,10 @@ impl protocol::Broadcasting for Broadcasting<'_> {
             Err(refusal) => return Err(pipe.refuse(refusal, effects)),
         }
         let pushed = match copies {
-            Some(copies) => pipe.send.add_encoded(copies.encoded(pipe.send.framing())),
+            Some(copies) => {
+                let framing = pipe.send.framing();
+                pipe.send.add_encoded(copies.encoded(framing))
+            }
             None => pipe.send.add(header, body),
         };
         let wake = match pushed {

@@ -18,7 +18,6 @@ use crate::error::Closed;
 use crate::pipe::FarEnd;
 use crate::protocol::{Clock, Protocol};
 use crate::stats::DropReason;
-use crate::sync::Arc;
 use crate::time;
 
 impl<P: Protocol> Core<P> {
@@ -199,7 +198,7 @@ impl<P: Protocol> Entry<'_, P> {
             let Some(far) = &pipe.far else { continue };
             core.pipe_is_gone(&pipe, DetachReason::SocketClosed, effects);
             if !far.is_direct() {
-                leaving.push(Arc::clone(pipe.send.ring()));
+                leaving.push(pipe.send.ring().clone());
             }
             fars.extend(pipe.far);
         }

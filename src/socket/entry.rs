@@ -151,7 +151,7 @@ impl<P: Protocol> Entry<'_, P> {
             if self.state.leaving.len() == self.state.leaving.capacity() {
                 self.state.leaving.retain(|ring| ring.queued().messages > 0);
             }
-            self.state.leaving.push(Arc::clone(pipe.send.ring()));
+            self.state.leaving.push(pipe.send.ring().clone());
         }
         // The far end learns of it after the lock, unless it knows.
         let rare = self.state.effects.rare();

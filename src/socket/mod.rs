@@ -23,7 +23,7 @@ use crate::peer::{Peer, PeerStatus};
 use crate::pipe::endpoint::{Endpoint, EndpointCore};
 use crate::pipe::{Edge, Host, SocketBell};
 use crate::protocol::{Held, Protocol};
-use crate::ring::{Encoders, Ring};
+use crate::ring::{Encoders, RingRef};
 use crate::runtime::{Membership, Runtime};
 use crate::spin::Spin;
 use crate::stats::{Counters, Stats};
@@ -195,7 +195,7 @@ struct State<P: Protocol> {
     pipes: Pipes,
     endpoints: Vec<Arc<EndpointCore>>,
     /// Send rings of pipes that are gone and whose connections have not emptied them yet.
-    leaving: Vec<Arc<Ring>>,
+    leaving: Vec<RingRef>,
     closed: bool,
     /// Whether it is closed because an event loop of its runtime was lost.
     is_lost: bool,
