@@ -25,10 +25,13 @@ pub(crate) struct Inbox {
     run: Run,
 }
 
-/// Whole frames that were taken out of a ring, and not handed out yet.
-pub(super) struct Run {
+/// Whole frames that were taken out of a ring, and not handed out yet. On the heap, since an idle connection has
+/// none, and there may be many of those.
+pub(super) struct Run(Option<Box<Frames>>);
+
+struct Frames {
     framing: Framing,
-    frames: Bytes,
+    bytes: Bytes,
 }
 
 impl Deref for Inbox {
@@ -48,8 +51,7 @@ impl fmt::Debug for Inbox {
 impl Inbox {
     /// Makes the inbox of a ring. There is one for each ring from which messages are popped.
     pub(crate) fn new(ring: RingRef) -> Self {
-        let run = Run::new(ring.head.framing, Bytes::new());
-        Self { ring, run }
+        Self { ring, run: Run(None) }
     }
 
     /// Takes the next message, without its prefix.
@@ -127,7 +129,10 @@ impl Inbox {
     /// The number of messages in the run.
     #[cfg(any(test, fuzzing))]
     pub(super) fn ahead(&self) -> usize {
-        let mut run = Run::new(self.run.framing, self.run.frames.clone());
+        let mut run = Run(None);
+        if let Some(frames) = &self.run.0 {
+            run = Run::new(frames.framing, frames.bytes.clone());
+        }
         std::iter::from_fn(|| run.next().map(|payload| run.cut(payload))).count()
     }
 
@@ -155,39 +160,44 @@ fn whole((body, taken): (Bytes, Taken)) -> (Frame, Taken) {
 }
 
 impl Run {
-    pub(super) fn new(framing: Framing, frames: Bytes) -> Self {
-        Self { framing, frames }
+    /// Makes a run of `bytes`, which has at least one frame.
+    pub(super) fn new(framing: Framing, bytes: Bytes) -> Self {
+        Self(Some(Box::new(Frames { framing, bytes })))
     }
 
     #[inline]
     fn is_over(&self) -> bool {
-        self.frames.is_empty()
+        self.0.is_none()
     }
 
     /// Length of the next message, if there is one.
     #[inline]
     fn next(&self) -> Option<usize> {
-        self.framing.payload_len(&self.frames)
+        let Frames { framing, bytes } = self.0.as_deref()?;
+        framing.payload_len(bytes)
     }
 
     /// The next message, which is `payload` bytes long.
     #[inline]
     fn body(&self, payload: usize) -> &[u8] {
-        &self.frames[self.framing.prefix_len()..][..payload]
+        let Some(Frames { framing, bytes }) = self.0.as_deref() else { return &[] };
+        &bytes[framing.prefix_len()..][..payload]
     }
 
     /// Takes off the next message, which is `payload` bytes long.
     #[inline(always)]
     pub(super) fn cut(&mut self, payload: usize) -> Bytes {
-        let prefix = self.framing.prefix_len();
+        let Some(Frames { framing, bytes }) = self.0.as_deref_mut() else { return Bytes::new() };
+        let prefix = framing.prefix_len();
         let frame = prefix + payload;
-        if frame < self.frames.len() {
-            let body = self.frames.slice(prefix..frame);
-            self.frames.advance(frame);
+        if frame < bytes.len() {
+            let body = bytes.slice(prefix..frame);
+            bytes.advance(frame);
             body
         } else {
             // The last takes over the run's own reference.
-            let mut last = std::mem::take(&mut self.frames);
+            let mut last = std::mem::take(bytes);
+            self.0 = None;
             last.advance(prefix);
             last
         }
