@@ -122,7 +122,7 @@ impl Pipes {
 
     pub(super) fn remove(&mut self, id: PipeId) -> Option<Pipe> {
         let pipe = self.take(id)?;
-        if let Some(departure) = &pipe.departure {
+        if let Some(departure) = pipe.rare.as_ref().and_then(|rare| rare.departure) {
             self.departed.remove(&departure.number);
             self.left_behind -= departure.bytes;
         }
@@ -148,7 +148,7 @@ impl Pipes {
         }
         let departure = Departure { number: self.departures, bytes: queued.bytes + PIPE };
         if let Some(pipe) = self.get_mut(id) {
-            pipe.departure = Some(Box::new(departure));
+            pipe.rare().departure = Some(departure);
         }
         self.departures += 1;
         self.departed.insert(departure.number, id);
@@ -200,16 +200,26 @@ impl Pipes {
     }
 }
 
-/// How far the counters of sent messages may go before the caller checks whether they make a batch.
+/// How much may be sent before the caller checks whether it makes a batch.
 #[derive(Default)]
-struct NextCheck {
-    messages: u64,
-    bytes: u64,
+struct Unchecked {
+    messages: u16,
+    bytes: u16,
+}
+
+/// What an idle tcp connection has not: there may be many of those.
+#[derive(Default)]
+struct Rare {
+    credentials: Option<PeerCredentials>,
+    drops: PipeDrops,
+    /// Set once it has departed and has something left to read.
+    departure: Option<Departure>,
 }
 
 /// One pipe, from the socket's side.
 pub(super) struct Pipe {
     peer: KnownPeer,
+    protocol: ProtocolId,
     pub(super) send: Producer,
     pub(super) recv: Inbox,
     /// `None`: departed. `recv` can still be read. A departed pipe drops its far end, which has a descriptor.
@@ -220,16 +230,17 @@ pub(super) struct Pipe {
     pub(super) bytes_sent: u64,
     pub(super) messages_received: u64,
     pub(super) bytes_received: u64,
-    pub(super) drops: PipeDrops,
-    next_check: NextCheck,
-    /// Set once it has departed and has something left to read.
-    departure: Option<Box<Departure>>,
+    unchecked: Unchecked,
+    rare: Option<Box<Rare>>,
     lease: PipeLease,
 }
 
 impl Pipe {
     pub(super) fn new(new: NewPipe) -> Self {
+        let credentials = new.peer.credentials;
+        let rare = credentials.map(|_| Box::new(Rare { credentials, ..Rare::default() }));
         Self {
+            protocol: new.peer.protocol,
             peer: KnownPeer::of(new.peer),
             send: new.send,
             recv: Inbox::new(new.recv),
@@ -240,15 +251,18 @@ impl Pipe {
             bytes_sent: 0,
             messages_received: 0,
             bytes_received: 0,
-            drops: PipeDrops::default(),
-            next_check: NextCheck::default(),
-            departure: None,
+            unchecked: Unchecked::default(),
+            rare,
             lease: new.lease,
         }
     }
 
     pub(super) fn id(&self) -> PipeId {
         self.lease.id()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// The peer at the other end.
@@ -265,8 +279,8 @@ impl Pipe {
             outgoing: !endpoint.listening,
             local: address(&self.peer.local),
             remote: address(&self.peer.remote),
-            protocol: self.peer.protocol,
-            credentials: self.peer.credentials.as_deref().copied(),
+            protocol: self.protocol,
+            credentials: self.rare.as_ref().and_then(|rare| rare.credentials),
             since: self.peer.since,
         }
     }
@@ -300,7 +314,7 @@ impl Pipe {
         messages: u64,
         effects: &mut Effects,
     ) {
-        if self.drops.count(reason, messages) {
+        if self.rare().drops.count(reason, messages) {
             effects.record_drop(reason, || Record::Dropped(Some(self.peer()), reason));
         }
     }
@@ -309,10 +323,7 @@ impl Pipe {
     /// ring can hold.
     #[cold]
     fn has_a_batch(&mut self) -> bool {
-        self.next_check = NextCheck {
-            messages: self.messages_sent + tuning::CHECK_MESSAGES,
-            bytes: self.bytes_sent + tuning::CHECK_BYTES,
-        };
+        self.unchecked = Unchecked { messages: tuning::CHECK_MESSAGES, bytes: tuning::CHECK_BYTES };
         let (queued, bounds) = (self.send.queued(), self.send.bounds());
         let batch = if queued.bytes >= tuning::LONG * queued.messages {
             tuning::LONG_BATCH
@@ -331,9 +342,10 @@ impl Pipe {
         if wake.0 {
             self.note(Edge::Readable, effects);
         }
-        let next = &self.next_check;
-        let is_due = self.messages_sent >= next.messages || self.bytes_sent >= next.bytes;
-        if is_due && self.has_a_batch() {
+        let Unchecked { messages, bytes } = &mut self.unchecked;
+        *messages = messages.saturating_sub(1);
+        *bytes = bytes.saturating_sub(u16::try_from(length).unwrap_or(u16::MAX));
+        if (*messages == 0 || *bytes == 0) && self.has_a_batch() {
             self.write_soon(effects);
         }
     }
@@ -411,7 +423,7 @@ impl Pipe {
             bytes_sent: self.bytes_sent,
             messages_received: self.messages_received,
             bytes_received: self.bytes_received,
-            drops: self.drops.clone(),
+            drops: self.rare.as_ref().map(|rare| rare.drops.clone()).unwrap_or_default(),
         }
     }
 }
@@ -422,9 +434,7 @@ struct KnownPeer {
     local: Option<Box<str>>,
     /// `None`: the endpoint's address.
     remote: Option<Box<str>>,
-    credentials: Option<Box<PeerCredentials>>,
     since: Instant,
-    protocol: ProtocolId,
 }
 
 impl KnownPeer {
@@ -433,9 +443,7 @@ impl KnownPeer {
         Self {
             local: unless_known(peer.local),
             remote: unless_known(peer.remote),
-            credentials: peer.credentials.map(Box::new),
             since: peer.since,
-            protocol: peer.protocol,
         }
     }
 }
