@@ -45,6 +45,9 @@ pub enum DetachReason {
     /// The peer broke the framing.
     #[error("the peer broke the framing")]
     Malformed,
+    /// No more of a message that had begun came within [`frame_timeout`](crate::Options::frame_timeout).
+    #[error("the rest of a message did not come")]
+    FrameTimedOut,
     /// An error of the operating system.
     #[error("{0}")]
     Io(String),

@@ -376,6 +376,19 @@ impl Options {
         self
     }
 
+    /// How long nothing may come of a message that has begun to arrive. Then the connection is closed. Default 30 s;
+    /// zero is invalid.
+    ///
+    /// Any byte of the message starts the time anew. While a connection is not read, because its queue is full, no
+    /// time passes. Checked every now and then: it may take up to a minute longer. A connection that is between two
+    /// messages may be silent for ever. `Duration::MAX`: no limit. Counted as
+    /// [`frame_timeouts`](crate::Stats::frame_timeouts). Takes effect for endpoints made later. The rule:
+    /// [the specification](crate::spec::semantics#132-messages-that-do-not-go-on).
+    pub fn frame_timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.frame_timeout = timeout;
+        self
+    }
+
     /// How long a peer may take to send its whole connection header. Default 10 s; zero is invalid.
     ///
     /// Counted from when the connection is established; [`connect_timeout`](Self::connect_timeout) bounds the
@@ -995,6 +1008,7 @@ pub struct EndpointOptions {
     handshake_timeout: Option<Duration>,
     max_handshakes: Option<usize>,
     max_peers: Option<usize>,
+    frame_timeout: Option<Duration>,
     tcp_nodelay: Option<bool>,
     tcp_keepalive: Option<Option<Duration>>,
     kernel_send_buffer: Option<Option<usize>>,
@@ -1038,6 +1052,12 @@ impl EndpointOptions {
     /// See [`Options::connect_timeout`]. `None`: the system's own limit.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect_timeout = Some(timeout.into());
+        self
+    }
+
+    /// See [`Options::frame_timeout`].
+    pub fn frame_timeout(mut self, timeout: Duration) -> Self {
+        self.frame_timeout = Some(timeout);
         self
     }
 
@@ -1119,6 +1139,7 @@ impl EndpointOptions {
             handshake_timeout: self.handshake_timeout.unwrap_or(base.handshake_timeout),
             max_handshakes: self.max_handshakes.unwrap_or(base.max_handshakes),
             max_peers: self.max_peers.or(base.max_peers),
+            frame_timeout: self.frame_timeout.unwrap_or(base.frame_timeout),
             tcp_nodelay: self.tcp_nodelay.unwrap_or(base.tcp_nodelay),
             tcp_keepalive: self.tcp_keepalive.unwrap_or(base.tcp_keepalive),
             kernel_send_buffer: self.kernel_send_buffer.unwrap_or(base.kernel_send_buffer),
@@ -1147,6 +1168,7 @@ pub struct EndpointSettings {
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) max_peers: Option<usize>,
+    pub(crate) frame_timeout: Duration,
     pub(crate) tcp_nodelay: bool,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) kernel_send_buffer: Option<usize>,
@@ -1168,6 +1190,7 @@ impl Default for EndpointSettings {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: MAX_HANDSHAKES,
             max_peers: None,
+            frame_timeout: Duration::from_secs(30),
             tcp_nodelay: true,
             tcp_keepalive: Some(Duration::from_secs(75)),
             kernel_send_buffer: None,
@@ -1227,6 +1250,7 @@ impl EndpointSettings {
         let any = 1..=usize::MAX;
         in_range("max_handshakes", self.max_handshakes, &any, "at least 1 connection")?;
         in_range("max_peers", self.max_peers.unwrap_or(1), &any, "at least 1 peer")?;
+        not_zero("frame_timeout", self.frame_timeout)?;
         if let Some(timeout) = self.connect_timeout {
             not_zero("connect_timeout", timeout)?;
         }

@@ -323,6 +323,11 @@ impl Ring {
         self.tail.bounds
     }
 
+    /// The bytes ever pushed.
+    pub(crate) fn pushed_bytes(&self) -> u64 {
+        self.pushed().bytes
+    }
+
     /// Takes the consumer's half, unless another thread has it. Never waits.
     #[inline]
     pub(crate) fn try_consumer(&self) -> Option<Consumer<'_>> {

@@ -276,6 +276,8 @@ counters! {
         oversize,
         /// Connections closed because of another fault in the framing.
         framing_errors,
+        /// Connections closed because no more of a message that had begun came in time.
+        frame_timeouts,
         /// Messages that had arrived only in part when their connection ended.
         truncated,
         /// Messages accepted from the program.

@@ -44,6 +44,7 @@ use crate::wire::{Framing, HeaderParser};
 use handshake::Newcomer;
 pub(super) use handshake::Standing;
 use open::Open;
+pub(super) use open::Progress;
 
 /// Read a connection whose peer has left for at most this many turns at once: enough for what a kernel
 /// buffers.
@@ -480,6 +481,35 @@ impl Connection {
             }
             _ => Fate::End(Ending::Closed),
         }
+    }
+
+    /// When the rest of a message must have come of which nothing has come since the last check; `None`: nothing is
+    /// waited for.
+    pub(super) fn frame_is_due(&self, progress: &mut Option<Progress>) -> Option<Duration> {
+        match &self.phase {
+            Phase::Open(open) => open.frame_is_due(self.endpoint.settings.frame_timeout, progress),
+            _ => None,
+        }
+    }
+
+    /// Ends the connection, since the rest of a message has not come. Looks first whether it lies in the kernel: the
+    /// loop may not have been turned for as long.
+    pub(super) fn frame_is_over(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
+        let Phase::Open(open) = &self.phase else { return Fate::Keep };
+        let before = open.arrived();
+        let fate = self.read(token, cx);
+        let stalls =
+            matches!(&self.phase, Phase::Open(open) if open.arrived() == before && !open.paused);
+        if !stalls || matches!(fate, Fate::End(_) | Fate::Again) {
+            return fate;
+        }
+        if let Some(host) = self.endpoint.host.upgrade() {
+            host.counters().frame_timeouts.bump();
+            let (name, url) = (host.name(), self.endpoint.url());
+            let reason = DetachReason::FrameTimedOut;
+            crate::contain::log(|| log::debug!("{name}: connection of {url} closed: {reason}"));
+        }
+        Fate::End(Ending::Lost(DetachReason::FrameTimedOut))
     }
 
     /// Closes the connection for the socket: writes what is queued for up to `linger`, tells the peer that

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
+use super::connection::Progress;
 use super::timers::TimerKey;
 use super::{Driver, Due};
 use crate::sync::Ordering;
@@ -28,6 +29,8 @@ struct Active {
     token: Token,
     /// How many messages had left its rings at the last check: sent and received.
     seen: Option<(u64, u64)>,
+    /// How far a message had come at the last check that was not whole.
+    progress: Option<Progress>,
 }
 
 /// What a check of a connection has shown.
@@ -61,7 +64,7 @@ impl Idle {
 
     /// Adds a connection that has carried something. Returns when the next check is due, if that changes.
     fn add(&mut self, token: Token) -> Option<Instant> {
-        self.active.push(Active { token, seen: None });
+        self.active.push(Active { token, seen: None, progress: None });
         if self.is_near() {
             return None;
         }
@@ -70,13 +73,19 @@ impl Idle {
     }
 
     /// Keeps what is `left` of the list after a check; `stuck`: none of it was in use. Returns when the next
-    /// check is due, if there is one.
-    fn go_on(&mut self, mut left: Vec<Active>, stuck: bool) -> Option<Instant> {
+    /// check is due, if there is one: after `longest` at the latest.
+    fn go_on(
+        &mut self,
+        mut left: Vec<Active>,
+        stuck: bool,
+        longest: Option<Duration>,
+    ) -> Option<Instant> {
         self.timer = None;
         self.pause = if stuck { (self.pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
         left.shrink_to(left.len() * 2);
         self.active = left;
-        (!self.active.is_empty()).then(|| time::now() + self.pause)
+        let pause = longest.map_or(self.pause, |longest| longest.min(self.pause));
+        (!self.active.is_empty()).then(|| time::now() + pause)
     }
 }
 
@@ -90,16 +99,24 @@ impl Driver {
     /// Releases the memory of every connection that has been idle since the last check.
     pub(super) fn check_idle(&mut self) {
         let (mut left, mut busy) = (std::mem::take(&mut self.idle.active), false);
-        left.retain_mut(|Active { token, seen }| {
+        let (mut stalled, mut earliest) = (Vec::new(), None);
+        left.retain_mut(|Active { token, seen, progress }| {
             let Some(connection) = self.connections.get(*token) else { return false };
             let activity = connection.release_memory(seen);
             busy |= activity == Activity::Busy;
+            match connection.frame_is_due(progress) {
+                Some(due) if due.is_zero() => stalled.push(*token),
+                due => earliest = [earliest, due].into_iter().flatten().min(),
+            }
             activity != Activity::Idle
         });
+        for token in stalled {
+            self.drive(token, |connection, cx| connection.frame_is_over(token, cx));
+        }
         if left.is_empty() {
             self.cx.read_buffers.release_memory();
         }
-        let at = self.idle.go_on(left, !busy);
+        let at = self.idle.go_on(left, !busy, earliest);
         self.check_idle_at(at);
     }
 

@@ -58,6 +58,8 @@ pub struct Settings {
     pub max_peers: usize,
     /// See [`Options::max_handshakes`].
     pub max_handshakes: usize,
+    /// See [`Options::frame_timeout`].
+    pub frame_timeout: Duration,
     /// See [`Options::tcp_nodelay`].
     pub tcp_nodelay: bool,
     /// See [`Options::tcp_keepalive`].
@@ -120,6 +122,7 @@ impl Settings {
             handshake_timeout: endpoint.handshake_timeout,
             max_peers: options.max_peers,
             max_handshakes: endpoint.max_handshakes,
+            frame_timeout: endpoint.frame_timeout,
             tcp_nodelay: endpoint.tcp_nodelay,
             tcp_keepalive: endpoint.tcp_keepalive,
             kernel_send_buffer: endpoint.kernel_send_buffer,

@@ -247,6 +247,20 @@ impl Decoder {
         }
     }
 
+    /// Forgets the length of the last body: the next one is given memory as the first was.
+    pub(crate) fn forget_credit(&mut self) {
+        self.paid = 0;
+    }
+
+    /// How many bytes of the frame that has begun have arrived, the prefix aside if it is whole.
+    pub(crate) fn arrived(&self) -> usize {
+        match &self.state {
+            State::Prefix { received, .. } => (*received).into(),
+            State::Body(body) => body.arrived,
+            State::Failed(_) => 0,
+        }
+    }
+
     /// The buffer to read the next bytes of the stream into, if they belong to a body that has room for at
     /// least `least` more bytes. Tell [`filled`](Self::filled) how many were read.
     pub(crate) fn vacancy(&mut self, least: usize) -> Option<&mut [u8]> {

@@ -29,6 +29,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.linger, Duration::ZERO);
     assert_eq!(settings.spin, None);
     assert_eq!(settings.handshake_timeout, 10 * second);
+    assert_eq!(settings.frame_timeout, 30 * second);
     assert_eq!(settings.connect_timeout, Some(10 * second));
     assert_eq!((settings.max_peers, settings.max_handshakes), (16_384, 1024));
     assert!(settings.tcp_nodelay);
@@ -104,6 +105,7 @@ fn common_values_out_of_range_are_refused_by_name() {
         assert_eq!(refused::<R>(new().spin(Duration::from_micros(1001))), "spin");
         assert_eq!(refused::<R>(new().reconnect_interval(zero)), "reconnect_interval");
         assert_eq!(refused::<R>(new().handshake_timeout(zero)), "handshake_timeout");
+        assert_eq!(refused::<R>(new().frame_timeout(zero)), "frame_timeout");
         assert_eq!(refused::<R>(new().connect_timeout(zero)), "connect_timeout");
         assert_eq!(refused::<R>(new().tcp_keepalive(zero)), "tcp_keepalive");
         assert_eq!(refused::<R>(new().kernel_send_buffer(0)), "kernel_send_buffer");
@@ -420,6 +422,7 @@ fn the_longest_time_is_as_good_as_for_ever() {
     let runtime = Runtime::new().unwrap();
     let options = Options::new()
         .handshake_timeout(Duration::MAX)
+        .frame_timeout(Duration::MAX)
         .reconnect_interval(Duration::MAX)
         .reconnect_max(Duration::MAX)
         .linger(Duration::MAX);

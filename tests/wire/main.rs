@@ -10,3 +10,4 @@ mod limits;
 mod reconnect;
 mod small_queues;
 mod transports;
+mod unfinished;

@@ -5,6 +5,7 @@
 //! it: a [`Fate`] says what becomes of that.
 
 use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ use crate::pipe::recv_limit::RecvLimit;
 use crate::pipe::{Edge, Host};
 use crate::ring::{Bounds, Producer, READ_BLOCK, Wake};
 use crate::sync::{Arc, Ordering, Weak};
+use crate::time;
 use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Piece};
 
@@ -56,6 +58,13 @@ pub(super) struct Open {
     pub(super) at_last: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     pub(super) broken: Option<Box<DetachReason>>,
+}
+
+/// How far a message that is not whole yet had come, and when.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::io) struct Progress {
+    arrived: (u64, usize),
+    at: Instant,
 }
 
 /// What a read has brought.
@@ -168,6 +177,16 @@ impl Open {
         if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
             return Activity::Stuck;
         }
+        self.decoder.forget_credit();
+        if self.decoder.is_mid_frame() {
+            // It stays on the list, until the rest has come or is waited for no longer; so nothing need announce
+            // itself, and what is carried meanwhile is released at the next check.
+            self.recv.release_memory();
+            if let Some(host) = host.upgrade() {
+                host.release_memory(self.pipe);
+            }
+            return Activity::Stuck;
+        }
         // First, so that anything carried from now on announces itself, whether it finds the blocks or not.
         link.active.store(false, Ordering::Relaxed);
         let released = self.recv.release_memory()
@@ -205,6 +224,30 @@ impl Open {
     /// Whether the peer is gone: what the kernel still has is all that will come.
     fn is_at_last(&self) -> bool {
         self.at_last || self.broken.is_some()
+    }
+
+    /// When the rest of a message must have come, if nothing more of it comes. `None`: there is no such message,
+    /// or the ring has no room for it.
+    pub(super) fn frame_is_due(
+        &self,
+        timeout: Duration,
+        progress: &mut Option<Progress>,
+    ) -> Option<Duration> {
+        if !self.decoder.is_mid_frame() || self.paused {
+            *progress = None;
+            return None;
+        }
+        let (arrived, now) = (self.arrived(), time::now());
+        let since = match progress {
+            Some(progress) if progress.arrived == arrived => progress.at,
+            _ => progress.insert(Progress { arrived, at: now }).at,
+        };
+        Some(timeout.saturating_sub(now.saturating_duration_since(since)))
+    }
+
+    /// Everything that has ever come.
+    pub(super) fn arrived(&self) -> (u64, usize) {
+        (self.recv.pushed_bytes(), self.decoder.arrived())
     }
 
     /// Whether the receive ring has room. It may exceed its bounds by [`LAST_BYTES`] once the peer is gone.
