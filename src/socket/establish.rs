@@ -181,7 +181,8 @@ impl<P: Protocol> Core<P> {
     /// Closes the endpoint after its one attempt has failed: nothing goes on in the background.
     fn give_up(&self, endpoint: &Endpoint, source: AttemptError) -> ConnectError {
         let closed = endpoint.close().is_err();
-        if self.is_lost() {
+        // The loops end the attempts, and then the sockets hear of it one by one.
+        if self.is_lost() || self.runtime.get().is_some_and(|runtime| runtime.is_lost()) {
             RuntimeError::Lost.into()
         } else if closed && self.is_closed() {
             ConnectError::Closed
