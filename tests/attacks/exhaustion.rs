@@ -28,9 +28,12 @@ fn part_without_descriptors() {
     const WORDS: &str = "Too many open files";
     let early = Pair::new();
     let url = early.bind("tcp://127.0.0.1:0").unwrap().url();
-    let mut taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    let take_all = || std::iter::from_fn(|| std::fs::File::open("/dev/null").ok());
+    let mut taken: Vec<_> = take_all().collect();
     let sockets: Vec<Pair> = (0..10).map(|_| Pair::new()).collect();
     for n in 0..60 {
+        // A thread that starts reads how many processors it may use, and so has a file open for a moment.
+        taken.extend(take_all());
         let said = match n % 5 {
             0 => Runtime::new().map(drop).unwrap_err().to_string(),
             1 => sockets[0].bind("tcp://127.0.0.1:0").map(drop).unwrap_err().to_string(),
