@@ -39,10 +39,14 @@ impl Loss {
         drop(socket);
     }
 
-    /// Tells all sockets that a loop has been lost: first each of them that it is over, so that no call waits
-    /// longer than that takes, and then ends them one after the other.
-    pub(crate) fn spread(&self) {
+    /// Has later calls fail: a loop has been lost.
+    pub(crate) fn begin(&self) {
         self.is_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells all sockets that a loop has been lost: first each of them that it is over, so that no call waits
+    /// longer than that takes, and then ends them one after the other. After [`begin`](Self::begin).
+    pub(crate) fn spread(&self) {
         // Behind the lock each socket either is in the list or sees what was stored before.
         let sockets: Vec<Arc<dyn Host>> =
             self.sockets.lock().iter().filter_map(|(_, socket)| socket.upgrade()).collect();

@@ -266,6 +266,8 @@ impl Driver {
             log::error!("an event loop has panicked, and its sockets are closed")
         });
         self.stopped = true;
+        // First, so that a call that ends with what the mailbox drops knows why.
+        self.loss.begin();
         self.cx.mailbox.close();
         self.loss.spread();
         // Each ends when it sees that.
