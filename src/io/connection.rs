@@ -279,13 +279,13 @@ impl Connection {
         self.read_on(token, cx)
     }
 
-    /// Ends the connection of a peer that has left, if that takes no room: if it was reset, which promises
-    /// nothing to what the kernel still has, or if there is hardly anything left to read.
+    /// Ends the connection of a peer that has left, if that takes no room: if there is hardly anything left to
+    /// read.
     fn end_without_room(&mut self, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Open(open) => {
-                match open.read_a_little(&self.endpoint.recv_limit, &mut cx.read_buffers) {
-                    Fate::Keep if self.has_failed => Fate::End(Ending::Lost(open.failure())),
+                let limit = &self.endpoint.recv_limit;
+                match open.read_a_little(self.has_failed, limit, &mut cx.read_buffers) {
                     Fate::End(Ending::Lost(reason)) => {
                         self.count_framing_fault(&reason);
                         Fate::End(Ending::Lost(reason))

@@ -90,14 +90,22 @@ impl Open {
     }
 
     /// Reads the end of the stream of a peer that is gone, and the little that may be before it. Goes on
-    /// only if there is more.
-    pub(super) fn read_a_little(&mut self, limit: &RecvLimit, buffers: &mut ReadBuffers) -> Fate {
+    /// only if there is more. `has_failed`: there is no end of the stream to be read.
+    pub(super) fn read_a_little(
+        &mut self,
+        has_failed: bool,
+        limit: &RecvLimit,
+        buffers: &mut ReadBuffers,
+    ) -> Fate {
         // Twice: the end of the stream takes a read of its own.
         for _ in 0..2 {
             let stream = &self.link.stream;
             let n = match buffers.fill(|block| stream.read(&mut block[..LITTLE])) {
                 Ok(0) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
                 Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && has_failed => {
+                    return Fate::End(Ending::Lost(self.failure()));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Fate::Keep,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
