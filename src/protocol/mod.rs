@@ -117,7 +117,14 @@ pub(crate) trait Port {
 
     /// As `pop`, but only while the pipe's send queue has a place for the answer, which is kept until
     /// `push_in_place` or `give_place_back`. Without one, `writable` follows when there may be one again.
-    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame>;
+    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame> {
+        if !self.has_place(pipe) {
+            return None;
+        }
+        let frame = self.pop(pipe)?;
+        self.keep_place(pipe);
+        Some(frame)
+    }
 
     /// Whether `pop_with_place` would find a place; if not, leaves the order that it leaves.
     fn has_place(&mut self, pipe: PipeId) -> bool;

@@ -691,15 +691,6 @@ impl Port for SimPort<'_> {
         Some(Frame::new(message.split_to(cut), message))
     }
 
-    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame> {
-        if !self.has_place(pipe) {
-            return None;
-        }
-        let frame = self.pop(pipe)?;
-        self.keep_place(pipe);
-        Some(frame)
-    }
-
     fn keep_place(&mut self, pipe: PipeId) {
         self.net.end(pipe).places += 1;
     }

@@ -172,15 +172,6 @@ impl Port for ManualPort {
         frame
     }
 
-    fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame> {
-        if !self.has_place(pipe) {
-            return None;
-        }
-        let frame = self.pop(pipe)?;
-        self.keep_place(pipe);
-        Some(frame)
-    }
-
     fn keep_place(&mut self, pipe: PipeId) {
         *self.places.entry(pipe).or_default() += 1;
     }
