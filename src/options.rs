@@ -715,17 +715,17 @@ impl Options {
 
     fn check_own(&self, kind: &SocketKind) -> Result<(), OptionError> {
         let set = [
-            (Own::Ttl, self.ttl.is_some()),
-            (Own::ResendInterval, self.resend_interval.is_some()),
-            (Own::MaxResends, self.max_resends.is_some()),
-            (Own::SurveyDeadline, self.survey_deadline.is_some()),
-            (Own::SurveyStorage, self.survey_storage.is_some()),
-            (Own::Overflow, self.overflow.is_some()),
-            (Own::Requeue, self.requeue.is_some()),
-            (Own::SubQueue, self.keep.queue.is_some()),
-            (Own::SubQueueBytes, self.keep.bytes.is_some()),
-            (Own::PreferNew, self.keep.prefer_new.is_some()),
-            (Own::Conflate, self.keep.conflate.is_some()),
+            (RoleOption::Ttl, self.ttl.is_some()),
+            (RoleOption::ResendInterval, self.resend_interval.is_some()),
+            (RoleOption::MaxResends, self.max_resends.is_some()),
+            (RoleOption::SurveyDeadline, self.survey_deadline.is_some()),
+            (RoleOption::SurveyStorage, self.survey_storage.is_some()),
+            (RoleOption::Overflow, self.overflow.is_some()),
+            (RoleOption::Requeue, self.requeue.is_some()),
+            (RoleOption::SubQueue, self.keep.queue.is_some()),
+            (RoleOption::SubQueueBytes, self.keep.bytes.is_some()),
+            (RoleOption::PreferNew, self.keep.prefer_new.is_some()),
+            (RoleOption::Conflate, self.keep.conflate.is_some()),
         ];
         set.into_iter().filter(|&(_, set)| set).try_for_each(|(own, _)| own.check(kind))?;
         if let Some(ttl) = self.ttl {
@@ -744,7 +744,7 @@ impl Options {
         self.overflow.map_or(Ok(()), |overflow| check_overflow(overflow, kind))?;
         match self.keep.conflate {
             Some(key) if self.overflow == Some(Overflow::Wait) => Err(OptionError::Invalid {
-                option: Own::Conflate.name(),
+                option: RoleOption::Conflate.name(),
                 value: format!("{key:?}"),
                 allowed: "None where overflow is Wait",
             }),
@@ -797,7 +797,7 @@ impl Keep {
 pub(crate) struct SocketKind {
     pub(crate) id: ProtocolId,
     /// The options that it has and not every socket has.
-    pub(crate) own: &'static [Own],
+    pub(crate) own: &'static [RoleOption],
     /// The choices for [`Options::overflow`], the default first.
     pub(crate) overflow: &'static [Overflow],
     /// The default of [`Options::send_queue`].
@@ -927,7 +927,7 @@ impl Resends {
 
 /// The options that not every socket has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Own {
+pub(crate) enum RoleOption {
     Ttl,
     ResendInterval,
     MaxResends,
@@ -943,7 +943,7 @@ pub(crate) enum Own {
     RecvPriority,
 }
 
-impl Own {
+impl RoleOption {
     fn name(self) -> &'static str {
         match self {
             Self::Ttl => "ttl",
@@ -977,7 +977,7 @@ fn check_overflow(overflow: Overflow, kind: &SocketKind) -> Result<(), OptionErr
         Ok(())
     } else {
         Err(OptionError::Invalid {
-            option: Own::Overflow.name(),
+            option: RoleOption::Overflow.name(),
             value: format!("{overflow:?}"),
             allowed: overflows(kind.id),
         })
@@ -1238,8 +1238,10 @@ impl EndpointSettings {
     }
 
     fn check(&self, kind: &SocketKind) -> Result<(), OptionError> {
-        let priorities =
-            [(Own::SendPriority, self.send_priority), (Own::RecvPriority, self.recv_priority)];
+        let priorities = [
+            (RoleOption::SendPriority, self.send_priority),
+            (RoleOption::RecvPriority, self.recv_priority),
+        ];
         for (own, priority) in priorities {
             let Some(priority) = priority else { continue };
             own.check(kind)?;

@@ -20,9 +20,9 @@ pub(crate) struct Parker {
     /// Whether the thread is parked, or about to be. A hint.
     parked: AtomicBool,
     called: Stamp,
-    /// The thread's place in a simulation.
+    /// What the thread is in a simulation.
     #[cfg(feature = "testing")]
-    place: Option<crate::time::stage::Place>,
+    participant: Option<crate::time::stage::Participant>,
 }
 
 /// When a sleeper was called, to measure how long the wake-up takes. Zero: it was not called.
@@ -68,7 +68,7 @@ impl Parker {
             parked,
             called,
             #[cfg(feature = "testing")]
-            place: crate::time::stage::Place::own(),
+            participant: crate::time::stage::Participant::own(),
         })
     }
 
@@ -86,9 +86,9 @@ impl Parker {
     /// owns the parker may call this.
     pub(crate) fn park(&self, most: Option<Duration>) {
         #[cfg(feature = "testing")]
-        if let Some(place) = &self.place {
+        if let Some(participant) = &self.participant {
             let until = most.and_then(|most| crate::time::now().checked_add(most));
-            return place.wait(until, None);
+            return participant.wait(until, None);
         }
         self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
@@ -113,8 +113,8 @@ impl Parker {
     /// Wakes the thread, or makes its next sleep end at once.
     pub(crate) fn unpark(&self) {
         #[cfg(feature = "testing")]
-        if let Some(place) = &self.place {
-            return place.wake();
+        if let Some(participant) = &self.participant {
+            return participant.wake();
         }
         if self.parked.load(Ordering::Relaxed) {
             self.called.note();

@@ -235,7 +235,7 @@ struct Head {
     half: UnsafeCell<Half>,
 }
 
-// SAFETY: what is not atomic is the half, which only the holder of `taken` touches (`Held`), the feed,
+// SAFETY: what is not atomic is the half, which only the holder of `taken` touches (`HeldHalf`), the feed,
 // which only the one producer touches (`Producer::inlet`), and the nodes and blocks, of which the producer
 // touches what is not published and the holder of the half what is.
 unsafe impl Send for Ring {}
@@ -331,7 +331,7 @@ impl Ring {
     /// Takes the consumer's half, unless another thread has it. Never waits.
     #[inline]
     pub(crate) fn try_consumer(&self) -> Option<Consumer<'_>> {
-        Held::try_new(self).map(Consumer::new)
+        HeldHalf::try_new(self).map(Consumer::new)
     }
 
     /// Takes the consumer's half, as soon as no other thread has it.
@@ -783,7 +783,7 @@ impl Drop for Shelf {
 /// it. The consumer reads a node once something in it or behind it is published, and frees it when something
 /// behind it is.
 struct Node {
-    source: Source,
+    memory: Memory,
     /// Where its bytes begin.
     start: *const u8,
     /// The position at which it ends; [`OPEN`] while it may grow.
@@ -791,13 +791,13 @@ struct Node {
     next: AtomicPtr<Self>,
 }
 
-enum Source {
+enum Memory {
     Block(Counted<Block>),
     /// With the size of the memory that they keep alive.
     Bytes(Body, usize),
 }
 
-impl Source {
+impl Memory {
     /// The bytes of memory that it keeps alive.
     fn pins(&self) -> usize {
         match self {
@@ -851,7 +851,7 @@ impl Inlet<'_> {
         let (start, len) = (filled.start, filled.len);
         if !filled.goes_on_from(self.feed.reach) {
             let block = Counted::clone(filled.block);
-            self.open(Source::Block(block), start);
+            self.open(Memory::Block(block), start);
         }
         self.extend(start, len);
     }
@@ -866,7 +866,7 @@ impl Inlet<'_> {
     fn refer(&mut self, filled: &Filled<'_>) {
         let &Filled { block, start, len } = filled;
         if !self.goes_on(filled) {
-            self.open(Source::Block(Counted::clone(block)), start);
+            self.open(Memory::Block(Counted::clone(block)), start);
         }
         self.extend(start, len);
     }
@@ -882,7 +882,7 @@ impl Inlet<'_> {
     /// Appends `bytes`, without a copy; they keep `size` bytes of memory alive.
     fn share(&mut self, bytes: Body, size: usize) {
         let (start, len) = (bytes.as_ptr(), widen(bytes.len()));
-        self.open(Source::Bytes(bytes, size), start);
+        self.open(Memory::Bytes(bytes, size), start);
         self.feed.position += len;
         self.seal();
     }
@@ -943,11 +943,11 @@ impl Inlet<'_> {
     }
 
     /// Begins a segment.
-    fn open(&mut self, source: Source, start: *const u8) {
+    fn open(&mut self, memory: Memory, start: *const u8) {
         self.seal();
         let end = AtomicU64::new(OPEN);
         let next = AtomicPtr::new(ptr::null_mut());
-        let node = Box::into_raw(Box::new(Node { source, start, end, next }));
+        let node = Box::into_raw(Box::new(Node { memory, start, end, next }));
         // SAFETY: the last node is there while we are (see `node`).
         match unsafe { self.feed.node.as_ref() } {
             Some(last) => last.next.store(node, Ordering::Relaxed),
@@ -996,7 +996,7 @@ impl Inlet<'_> {
     /// Releases all memory, if the ring is empty and the consumer's half is free.
     fn release_memory(&mut self) -> bool {
         let ring = self.ring;
-        let Some(mut held) = Held::try_new(ring) else { return false };
+        let Some(mut held) = HeldHalf::try_new(ring) else { return false };
         if !held.half().has_consumed(self.feed.position) {
             return false;
         }
@@ -1023,7 +1023,7 @@ fn next_size(size: usize) -> usize {
     size.saturating_mul(BLOCK_GROWTH).clamp(FIRST_BLOCK, LARGEST_BLOCK)
 }
 
-/// The consumer's end of the list. Kept in the half, and used through [`Held`], which has the ring.
+/// The consumer's end of the list. Kept in the half, and used through [`HeldHalf`], which has the ring.
 struct Outlet {
     /// The node that contains `position` or ends there. Null before the first.
     node: *mut Node,
@@ -1060,12 +1060,12 @@ impl Outlet {
 }
 
 /// The consumer's half, held by a thread. Dropping this gives it back.
-struct Held<'r> {
+struct HeldHalf<'r> {
     ring: &'r Ring,
     half: ManuallyDrop<MutPtr<Half>>,
 }
 
-impl<'r> Held<'r> {
+impl<'r> HeldHalf<'r> {
     #[inline]
     fn try_new(ring: &'r Ring) -> Option<Self> {
         // Acquire: what the last holder has left behind.
@@ -1132,7 +1132,7 @@ impl<'r> Held<'r> {
                 outlet.at = (*outlet.node).start;
                 node
             };
-            if let Source::Block(block) = used_up.source {
+            if let Memory::Block(block) = used_up.memory {
                 ring.tail.shelf.put(block);
             }
         }
@@ -1202,7 +1202,7 @@ impl<'r> Held<'r> {
     unsafe fn bytes(&self, node: *const Node, at: *const u8, len: usize) -> &[u8] {
         // SAFETY: by the promise of the caller; what is published is not written any more.
         unsafe {
-            if let Source::Block(block) = &(*node).source {
+            if let Memory::Block(block) = &(*node).memory {
                 block.watch(at, len, false);
             }
             slice::from_raw_parts(at, len)
@@ -1234,7 +1234,7 @@ impl<'r> Held<'r> {
             return Bytes::copy_from_slice(&self.front()[..len]).into();
         }
         // SAFETY: the front is not empty, so the node is there and ours.
-        let pins = unsafe { (*self.peek().outlet.node).source.pins() };
+        let pins = unsafe { (*self.peek().outlet.node).memory.pins() };
         if len < pins / LEAST_PART {
             Bytes::copy_from_slice(&self.front()[..len]).into()
         } else {
@@ -1249,9 +1249,9 @@ impl<'r> Held<'r> {
             return Body::default();
         }
         // SAFETY: the front is not empty, so the node is there and ours.
-        match unsafe { &(*self.peek().outlet.node).source } {
-            Source::Bytes(all, _) => all.slice_ref(bytes).into(),
-            Source::Block(block) => {
+        match unsafe { &(*self.peek().outlet.node).memory } {
+            Memory::Bytes(all, _) => all.slice_ref(bytes).into(),
+            Memory::Block(block) => {
                 // The producer acquires this with the departure of the message.
                 block.lent.store(true, Ordering::Relaxed);
                 let block = Counted::clone(block);
@@ -1276,7 +1276,7 @@ impl<'r> Held<'r> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldHalf<'_> {
     fn drop(&mut self) {
         // SAFETY: dropped here and nowhere else, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.half) };

@@ -142,8 +142,8 @@ impl Runtime {
         }
         let until = timeout.and_then(|timeout| time::now().checked_add(timeout));
         #[cfg(feature = "testing")]
-        if let Some(place) = time::stage::Place::own() {
-            place.wait_for_news(until); // its director turns the loop
+        if let Some(participant) = time::stage::Participant::own() {
+            participant.wait_for_news(until); // its director turns the loop
             return Ok(());
         }
         let turned = self.inner.home().turn(until);

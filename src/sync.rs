@@ -10,7 +10,7 @@ mod order;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use order::{Held, Order};
+use order::{HeldLock, Order};
 
 pub(crate) use order::Rank;
 
@@ -129,7 +129,7 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub(crate) struct MutexGuard<'m, T> {
     guard: InnerGuard<'m, T>,
-    held: Held,
+    held: HeldLock,
 }
 
 impl<T> Deref for MutexGuard<'_, T> {

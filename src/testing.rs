@@ -72,7 +72,7 @@ use crate::parker::Parker;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, Condvar, Mutex, Rank};
 use crate::time;
-use crate::time::stage::{Place, Stage};
+use crate::time::stage::{Participant, Stage};
 
 mod net;
 
@@ -551,7 +551,7 @@ pub fn sleep(time: Duration) {
 ///
 /// The calling thread is none of a simulation.
 pub fn elapsed() -> Duration {
-    Place::own().expect("a thread of a simulation: see Host::spawn").stage().elapsed()
+    Participant::own().expect("a thread of a simulation: see Host::spawn").stage().elapsed()
 }
 
 /// Runs a future in the calling thread, which waits for it, on the simulation's clock.

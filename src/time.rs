@@ -52,11 +52,11 @@ pub(crate) fn wait<'m, T>(
     until: Option<Instant>,
 ) -> MutexGuard<'m, T> {
     #[cfg(feature = "testing")]
-    if let Some(place) = stage::Place::own() {
+    if let Some(participant) = stage::Participant::own() {
         // Nobody else runs between these lines.
         let watched = stage::Watched::new(change.notified());
         drop(guard);
-        place.wait(until, Some(watched));
+        participant.wait(until, Some(watched));
         return mutex.lock();
     }
     let _ = mutex;

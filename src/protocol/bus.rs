@@ -9,7 +9,7 @@ use super::route::{self, FairQueue, FanOut};
 use super::{Conversation, Interest, Overflow, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 
 /// The state of a BUS socket.
@@ -40,7 +40,7 @@ impl Protocol for Bus {
     const ID: ProtocolId = ProtocolId::BUS;
     const PEER: ProtocolId = ProtocolId::BUS;
     const DROPS: bool = true;
-    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::Overflow, RoleOption::RecvPriority];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
     type To = ();

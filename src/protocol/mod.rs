@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::detach::DetachReason;
 use crate::message::{Frame, PipeId};
-use crate::options::{Overflow, Own, Priorities, QUEUE_MESSAGES, SocketKind};
+use crate::options::{Overflow, Priorities, QUEUE_MESSAGES, RoleOption, SocketKind};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
@@ -283,7 +283,7 @@ pub(crate) trait Protocol: Send + 'static {
     /// Whether the program sees the protocol's header, and the protocol keeps no conversations.
     const RAW: bool = false;
     /// The options that not every socket has.
-    const OPTIONS: &'static [Own] = &[];
+    const OPTIONS: &'static [RoleOption] = &[];
     /// The choices of [`Overflow`], the default first; empty if the pattern has a rule of its own.
     const OVERFLOW: &'static [Overflow] = &[];
     /// How many messages may wait in the send queue of a pipe, unless the program says otherwise.

@@ -15,7 +15,7 @@ use super::{Conversation, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -25,7 +25,7 @@ pub(crate) type Pair = Couple<V0>;
 /// The header that a version of PAIR has.
 pub(crate) trait Version: Send + 'static {
     const ID: ProtocolId;
-    const OPTIONS: &'static [Own];
+    const OPTIONS: &'static [RoleOption];
     /// The header of a message on its first hop.
     const FIRST_HOP: &'static [u8];
 
@@ -45,7 +45,7 @@ pub(crate) enum V0 {}
 
 impl Version for V0 {
     const ID: ProtocolId = ProtocolId::PAIR;
-    const OPTIONS: &'static [Own] = &[];
+    const OPTIONS: &'static [RoleOption] = &[];
     const FIRST_HOP: &'static [u8] = &[];
 
     fn check(_: Peek<'_>, _ttl: u8) -> Result<(), DropReason> {
@@ -96,7 +96,7 @@ impl<V: Version> Couple<V> {
 impl<V: Version> Protocol for Couple<V> {
     const ID: ProtocolId = V::ID;
     const PEER: ProtocolId = V::ID;
-    const OPTIONS: &'static [Own] = V::OPTIONS;
+    const OPTIONS: &'static [RoleOption] = V::OPTIONS;
     const HEADER: usize = V::FIRST_HOP.len();
     const EXCLUSIVE: bool = true;
     type To = ();

@@ -20,7 +20,7 @@ use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::number_map::NumberSet;
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -43,7 +43,7 @@ pub(crate) enum V1 {}
 
 impl Version for V1 {
     const ID: ProtocolId = ProtocolId::PAIR1;
-    const OPTIONS: &'static [Own] = &[Own::Ttl];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::Ttl];
     const FIRST_HOP: &'static [u8] = &[0, 0, 0, 1];
 
     fn check(message: Peek<'_>, ttl: u8) -> Result<(), DropReason> {
@@ -163,7 +163,8 @@ fn room_in(pipe: PipeId) -> Interest {
 impl Protocol for Polyamorous {
     const ID: ProtocolId = ProtocolId::PAIR1;
     const PEER: ProtocolId = ProtocolId::PAIR1;
-    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::Overflow, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] =
+        &[RoleOption::Ttl, RoleOption::Overflow, RoleOption::RecvPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::DropNewest, Overflow::Wait];
     const HEADER: usize = size_of::<u32>();
     /// The peer to send to; `None` leaves the choice to the socket.

@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::number_map::NumberMap;
-use crate::options::{Conflating, Own};
+use crate::options::{Conflating, RoleOption};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -55,7 +55,7 @@ impl Pub {
 impl Protocol for Pub {
     const ID: ProtocolId = ProtocolId::PUB;
     const PEER: ProtocolId = ProtocolId::SUB;
-    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Conflate];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::Overflow, RoleOption::Conflate];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect, Overflow::Wait];
     /// Drops what a peer sends as it comes, whether or not the program makes a call.

@@ -8,7 +8,7 @@ use super::rep::Role;
 use super::route::{self, FairQueue};
 use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected};
 use crate::message::{Message, PipeId};
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 
 /// A PULL socket.
@@ -52,7 +52,7 @@ impl<R: Role> Receiver<R> {
 impl<R: Role> Protocol for Receiver<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
-    const OPTIONS: &'static [Own] = &[Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::RecvPriority];
     const SENDS: bool = false;
     type To = ();
     type From = ();

@@ -11,7 +11,7 @@ use super::{Clock, Held, Interest, Overflow, Port, Protocol, Rejected, Schedule,
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -70,7 +70,8 @@ impl Push {
 impl Protocol for Push {
     const ID: ProtocolId = ProtocolId::PUSH;
     const PEER: ProtocolId = ProtocolId::PULL;
-    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::Requeue, Own::SendPriority];
+    const OPTIONS: &'static [RoleOption] =
+        &[RoleOption::Overflow, RoleOption::Requeue, RoleOption::SendPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
     /// Drops what a peer sends as it comes, whether or not the program makes a call.
     const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };

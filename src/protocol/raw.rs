@@ -29,7 +29,7 @@ use super::{
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::number_map::NumberSet;
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -85,7 +85,7 @@ impl<P: RawForm> Protocol for Raw<P> {
     const DROPS: bool = P::DROPS;
     const EXCLUSIVE: bool = P::EXCLUSIVE;
     const SCHEDULE: Schedule = P::SCHEDULE;
-    const OPTIONS: &'static [Own] = P::OPTIONS;
+    const OPTIONS: &'static [RoleOption] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
     const HEADER: usize = P::HEADER;
     type To = Bytes;
@@ -181,7 +181,7 @@ pub(crate) type RawSurveyor = RawRequester<FanOut>;
 pub(crate) trait Outlet: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;
-    const OPTIONS: &'static [Own];
+    const OPTIONS: &'static [RoleOption];
     const OVERFLOW: &'static [Overflow] = &[];
 
     /// Adds a pipe.
@@ -209,7 +209,7 @@ pub(crate) trait Outlet: Send + 'static {
 impl Outlet for Balance {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
-    const OPTIONS: &'static [Own] = &[Own::SendPriority, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::SendPriority, RoleOption::RecvPriority];
 
     fn add(&mut self, pipe: PipeId, io: &impl Port) {
         self.add(pipe, io.priorities(pipe).send);
@@ -240,7 +240,7 @@ impl Outlet for Balance {
 impl Outlet for FanOut {
     const ID: ProtocolId = ProtocolId::SURVEYOR;
     const PEER: ProtocolId = ProtocolId::RESPONDENT;
-    const OPTIONS: &'static [Own] = &[Own::Overflow, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::Overflow, RoleOption::RecvPriority];
     const OVERFLOW: &'static [Overflow] = Surveyor::OVERFLOW;
 
     fn add(&mut self, pipe: PipeId, _io: &impl Port) {
@@ -288,7 +288,7 @@ impl<O: Outlet> Protocol for RawRequester<O> {
     const ID: ProtocolId = O::ID;
     const PEER: ProtocolId = O::PEER;
     const RAW: bool = true;
-    const OPTIONS: &'static [Own] = O::OPTIONS;
+    const OPTIONS: &'static [RoleOption] = O::OPTIONS;
     const OVERFLOW: &'static [Overflow] = O::OVERFLOW;
     type To = Bytes;
     type From = ();
@@ -435,7 +435,7 @@ impl<R: Role> Protocol for RawResponder<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const RAW: bool = true;
-    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::Ttl, RoleOption::RecvPriority];
     /// Semantics specification, section 5.3.
     const SEND_QUEUE: usize = 64;
     type To = Bytes;

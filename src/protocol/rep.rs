@@ -16,7 +16,7 @@ use super::route::{FairQueue, has_message};
 use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -129,7 +129,7 @@ impl<R: Role> Responder<R> {
 impl<R: Role> Protocol for Responder<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
-    const OPTIONS: &'static [Own] = &[Own::Ttl, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[RoleOption::Ttl, RoleOption::RecvPriority];
     type To = Route;
     type From = ();
     type Received = (Route, Message);

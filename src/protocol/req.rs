@@ -23,7 +23,7 @@ use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule, SendRe
 use crate::body::Body;
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
-use crate::options::{Own, Resends};
+use crate::options::{Resends, RoleOption};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -91,7 +91,7 @@ struct Request {
     /// The settings when the request was sent: later changes are for later requests.
     resends: Resends,
     ticket: Ticket,
-    place: Place,
+    progress: Progress,
     /// The pipes that took a copy and are still attached, the latest last.
     copies: SmallVec<[PipeId; 4]>,
     /// The number of copies that have gone out, including those to lost pipes.
@@ -110,7 +110,7 @@ struct Request {
 ///                                      +--------- a drained pipe takes it -------+
 /// ```
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Progress {
     /// In line; no pipe has taken it yet.
     Unsent,
     /// In line again.
@@ -172,7 +172,7 @@ impl Req {
             State::Failed(..) => {}
             State::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
             State::Outstanding(request) => {
-                if matches!(request.place, Place::Unsent) {
+                if matches!(request.progress, Progress::Unsent) {
                     io.dropped(None, DropReason::Superseded);
                 }
                 self.conclude(conversation, io);
@@ -208,7 +208,7 @@ impl Req {
         };
         let sent = self.drained.send_to_drained(&request.id.header(), &request.body, io);
         let Some(pipe) = sent else { return false };
-        if matches!(request.place, Place::Resending) {
+        if matches!(request.progress, Progress::Resending) {
             io.resent();
         }
         if let Some(due) = request.go_out(pipe, || io.now()) {
@@ -306,11 +306,11 @@ impl Req {
         };
         match request.earliest.replace(now) {
             Some(end) if end > now => {
-                request.place = Place::Pausing { end };
+                request.progress = Progress::Pausing { end };
                 self.set_timer(end, conversation);
             }
             _ => {
-                request.place = Place::Resending;
+                request.progress = Progress::Resending;
                 self.lists.line.insert(request.ticket, conversation);
             }
         }
@@ -330,8 +330,8 @@ impl Req {
     /// The pause or the interval of a request is over.
     fn on_due(&mut self, conversation: Conversation) {
         match outstanding(&mut self.conversations, conversation) {
-            Some(request) if matches!(request.place, Place::Pausing { .. }) => {
-                request.place = Place::Resending;
+            Some(request) if matches!(request.progress, Progress::Pausing { .. }) => {
+                request.progress = Progress::Resending;
                 self.lists.line.insert(request.ticket, conversation);
             }
             _ => self.on_interval_over(conversation),
@@ -347,7 +347,7 @@ impl Req {
             return;
         };
         request.ticket = ticket;
-        request.place = Place::Resending;
+        request.progress = Progress::Resending;
         self.lists.line.insert(ticket, conversation);
     }
 }
@@ -355,7 +355,8 @@ impl Req {
 impl Protocol for Req {
     const ID: ProtocolId = ProtocolId::REQ;
     const PEER: ProtocolId = ProtocolId::REP;
-    const OPTIONS: &'static [Own] = &[Own::ResendInterval, Own::MaxResends, Own::SendPriority];
+    const OPTIONS: &'static [RoleOption] =
+        &[RoleOption::ResendInterval, RoleOption::MaxResends, RoleOption::SendPriority];
     const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
@@ -406,7 +407,7 @@ impl Protocol for Req {
             body: std::mem::take(body).into(),
             resends: asker.resends,
             ticket,
-            place: Place::Unsent,
+            progress: Progress::Unsent,
             copies: SmallVec::new(),
             sent: 0,
             earliest: None,
@@ -495,7 +496,7 @@ impl Request {
         self.sent = self.sent.saturating_add(1);
         let interval = self.resends.interval.filter(|_| self.may_go_out_again());
         let due = interval.and_then(|interval| now().checked_add(interval));
-        self.place = Place::Carried { due };
+        self.progress = Progress::Carried { due };
         if let Some(earliest) = &mut self.earliest {
             // A program that sets a shorter interval wants no longer pauses.
             *earliest = now() + interval.map_or(PAUSE, |interval| interval.min(PAUSE));
@@ -506,15 +507,15 @@ impl Request {
     }
 
     fn is_in_line(&self) -> bool {
-        matches!(self.place, Place::Unsent | Place::Resending)
+        matches!(self.progress, Progress::Unsent | Progress::Resending)
     }
 
     /// When it has something to do, unless something else happens.
     fn due(&self) -> Option<Instant> {
-        match self.place {
-            Place::Unsent | Place::Resending => None,
-            Place::Carried { due } => due,
-            Place::Pausing { end } => Some(end),
+        match self.progress {
+            Progress::Unsent | Progress::Resending => None,
+            Progress::Carried { due } => due,
+            Progress::Pausing { end } => Some(end),
         }
     }
 
@@ -530,7 +531,7 @@ impl Request {
         if reason.is_fault() {
             return Loss::Fatal(RecvRefusal::BadReply(reason.clone()));
         }
-        if !was_latest || !matches!(self.place, Place::Carried { .. }) {
+        if !was_latest || !matches!(self.progress, Progress::Carried { .. }) {
             return Loss::Nothing;
         }
         match self.resends.interval {
@@ -566,7 +567,7 @@ impl State {
     }
 
     fn is_unsent(&self) -> bool {
-        matches!(self, Self::Outstanding(Request { place: Place::Unsent, .. }))
+        matches!(self, Self::Outstanding(Request { progress: Progress::Unsent, .. }))
     }
 }
 

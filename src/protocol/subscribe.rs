@@ -43,7 +43,7 @@ use super::topics::Topics;
 use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule};
 use crate::error::{Closed, UnsubscribeError};
 use crate::message::{Message, PipeId};
-use crate::options::{Keep, Own};
+use crate::options::{Keep, RoleOption};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 use crate::verdict::Verdict;
@@ -463,8 +463,13 @@ impl Context {
 impl Protocol for Sub {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
-    const OPTIONS: &'static [Own] =
-        &[Own::SubQueue, Own::SubQueueBytes, Own::PreferNew, Own::Conflate, Own::RecvPriority];
+    const OPTIONS: &'static [RoleOption] = &[
+        RoleOption::SubQueue,
+        RoleOption::SubQueueBytes,
+        RoleOption::PreferNew,
+        RoleOption::Conflate,
+        RoleOption::RecvPriority,
+    ];
     const SENDS: bool = false;
     const DROPS: bool = true;
     const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: true };

@@ -17,7 +17,7 @@ use super::{Clock, Held, Overflow, Port, Protocol, RecvRefusal, Rejected, Schedu
 use crate::detach::DetachReason;
 use crate::message::{Frame, Message, PipeId};
 use crate::number_map::NumberMap;
-use crate::options::Own;
+use crate::options::RoleOption;
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -175,7 +175,8 @@ impl Surveyor {
 impl Protocol for Surveyor {
     const ID: ProtocolId = ProtocolId::SURVEYOR;
     const PEER: ProtocolId = ProtocolId::RESPONDENT;
-    const OPTIONS: &'static [Own] = &[Own::SurveyDeadline, Own::SurveyStorage, Own::Overflow];
+    const OPTIONS: &'static [RoleOption] =
+        &[RoleOption::SurveyDeadline, RoleOption::SurveyStorage, RoleOption::Overflow];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
     const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };

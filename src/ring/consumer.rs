@@ -24,8 +24,8 @@ use bytes::{Buf, Bytes};
 
 use super::inbox::Run;
 use super::{
-    Bounds, COPY_OUT, Held, LEAST_PART, Outlet, Queued, ROOM, RUN, Ring, SILENCE, TAKEN_OVER_WHOLE,
-    Taken,
+    Bounds, COPY_OUT, HeldHalf, LEAST_PART, Outlet, Queued, ROOM, RUN, Ring, SILENCE,
+    TAKEN_OVER_WHOLE, Taken,
 };
 use crate::body::Body;
 use crate::message::Frame;
@@ -71,11 +71,11 @@ impl Half {
 /// A ring is read by bytes or by frames. Change from bytes to frames only between two frames: there is
 /// nothing to pop while one is partly consumed.
 pub(crate) struct Consumer<'r> {
-    held: Held<'r>,
+    held: HeldHalf<'r>,
 }
 
 impl<'r> Consumer<'r> {
-    pub(super) fn new(held: Held<'r>) -> Self {
+    pub(super) fn new(held: HeldHalf<'r>) -> Self {
         Self { held }
     }
 

@@ -77,9 +77,9 @@ pub(crate) enum Rank {
 }
 
 #[cfg(all(any(test, sinew_lock_order), not(loom)))]
-pub(super) use checked::{Held, Order};
+pub(super) use checked::{HeldLock, Order};
 #[cfg(not(all(any(test, sinew_lock_order), not(loom))))]
-pub(super) use unchecked::{Held, Order};
+pub(super) use unchecked::{HeldLock, Order};
 
 #[cfg(all(any(test, sinew_lock_order), not(loom)))]
 mod checked {
@@ -118,17 +118,17 @@ mod checked {
             innermost.filter(|innermost| *innermost >= self.0)
         }
 
-        pub(in crate::sync) fn hold(&self) -> Held {
+        pub(in crate::sync) fn hold(&self) -> HeldLock {
             let _ = HELD.try_with(|held| held.borrow_mut().push(self.0));
-            Held(self.0)
+            HeldLock(self.0)
         }
     }
 
     /// A lock that the thread holds, until this is dropped.
     #[derive(Debug)]
-    pub(in crate::sync) struct Held(Rank);
+    pub(in crate::sync) struct HeldLock(Rank);
 
-    impl Drop for Held {
+    impl Drop for HeldLock {
         fn drop(&mut self) {
             let _ = HELD.try_with(|held| {
                 let mut held = held.borrow_mut();
@@ -155,13 +155,13 @@ mod unchecked {
         pub(in crate::sync) fn check(&self) {}
 
         #[inline]
-        pub(in crate::sync) fn hold(&self) -> Held {
-            Held
+        pub(in crate::sync) fn hold(&self) -> HeldLock {
+            HeldLock
         }
     }
 
     #[derive(Debug)]
-    pub(in crate::sync) struct Held;
+    pub(in crate::sync) struct HeldLock;
 }
 
 #[cfg(all(test, not(loom)))]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Rank};
 
 thread_local! {
-    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<Participant>> = const { RefCell::new(None) };
 }
 
 /// What the threads of one simulation share.
@@ -87,9 +87,9 @@ impl Watched {
 /// The panic of a thread that was dismissed.
 struct Dismissed;
 
-/// A thread's place in a simulation.
+/// A thread that takes part in a simulation.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Participant {
     stage: Arc<Stage>,
     /// `None`: it is the director's thread.
     seat: Option<usize>,
@@ -97,41 +97,41 @@ pub(crate) struct Place {
     home: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Participant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("seat", &self.seat).finish_non_exhaustive()
+        f.debug_struct("Participant").field("seat", &self.seat).finish_non_exhaustive()
     }
 }
 
 /// The time of the simulation that the thread is part of.
 pub(super) fn now() -> Option<Instant> {
-    with(|place| place.stage.now())
+    with(|participant| participant.stage.now())
 }
 
 /// Sleeps, if the thread is part of a simulation.
 pub(super) fn sleep(time: Duration) -> bool {
-    let Some(place) = with(Place::clone) else { return false };
-    let until = place.stage.now() + time;
-    match place.seat {
+    let Some(participant) = with(Participant::clone) else { return false };
+    let until = participant.stage.now() + time;
+    match participant.seat {
         Some(_) => {
-            while place.stage.now() < until {
-                place.wait(Some(until), None);
+            while participant.stage.now() < until {
+                participant.wait(Some(until), None);
             }
         }
-        None => place.stage.advance(until),
+        None => participant.stage.advance(until),
     }
     true
 }
 
 /// A random number of the simulation that the thread is part of.
 pub(crate) fn number() -> Option<u64> {
-    with(|place| place.stage.number())
+    with(|participant| participant.stage.number())
 }
 
 /// A pipe id that no other pipe of the simulation has, which the thread is part of.
 pub(crate) fn pipe_id() -> Option<u32> {
-    with(|place| {
-        let mut state = place.stage.state.lock();
+    with(|participant| {
+        let mut state = participant.stage.state.lock();
         state.pipe += 1;
         state.pipe
     })
@@ -139,17 +139,18 @@ pub(crate) fn pipe_id() -> Option<u32> {
 
 /// What the thread's sockets use by default.
 pub(crate) fn home<T: Clone + 'static>() -> Option<T> {
-    with(|place| place.home.as_ref().and_then(|home| home.downcast_ref::<T>().cloned())).flatten()
+    with(|participant| participant.home.as_ref().and_then(|home| home.downcast_ref::<T>().cloned()))
+        .flatten()
 }
 
-fn with<R>(act: impl FnOnce(&Place) -> R) -> Option<R> {
-    PLACE.try_with(|place| place.borrow().as_ref().map(act)).ok().flatten()
+fn with<R>(act: impl FnOnce(&Participant) -> R) -> Option<R> {
+    PLACE.try_with(|participant| participant.borrow().as_ref().map(act)).ok().flatten()
 }
 
-impl Place {
+impl Participant {
     /// That of the calling thread, if it is a thread of a simulation.
     pub(crate) fn own() -> Option<Self> {
-        with(Self::clone).filter(|place| place.seat.is_some())
+        with(Self::clone).filter(|participant| participant.seat.is_some())
     }
 
     /// Wakes the thread, or has its next wait end at once.
@@ -246,14 +247,14 @@ impl Stage {
             });
             state.seats.len() - 1
         };
-        let place = Place { stage: Arc::clone(self), seat: Some(seat), home };
+        let participant = Participant { stage: Arc::clone(self), seat: Some(seat), home };
         let run = move || {
-            let stage = Arc::clone(&place.stage);
+            let stage = Arc::clone(&participant.stage);
             let dismissed = {
                 let state = stage.await_turn(stage.state.lock(), seat);
                 state.seats[seat].is_dismissed
             };
-            PLACE.set(Some(place));
+            PLACE.set(Some(participant));
             let outcome =
                 catch_unwind(AssertUnwindSafe(|| if dismissed { drop(body) } else { body() }));
             // What the thread has made its own may wait still, and ends with it.
@@ -303,15 +304,15 @@ impl Stage {
 impl Stage {
     /// Makes the calling thread the director's while `act` runs.
     pub(crate) fn direct<R>(self: &Arc<Self>, act: impl FnOnce() -> R) -> R {
-        /// Gives the thread back its place, also after a panic.
-        struct Restore(Option<Place>);
+        /// gives the thread back what it was, also after a panic.
+        struct Restore(Option<Participant>);
         impl Drop for Restore {
             fn drop(&mut self) {
                 PLACE.set(self.0.take());
             }
         }
-        let place = Place { stage: Arc::clone(self), seat: None, home: None };
-        let _restore = Restore(PLACE.replace(Some(place)));
+        let participant = Participant { stage: Arc::clone(self), seat: None, home: None };
+        let _restore = Restore(PLACE.replace(Some(participant)));
         act()
     }
 
