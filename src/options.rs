@@ -331,10 +331,11 @@ impl Options {
     /// How many connections of a listener may be without the peer's header at one time, at least 1. Default
     /// 1024.
     ///
-    /// If one more comes, the oldest of them is closed, unless its header turns out to be there. So those who
-    /// connect and say nothing cannot use up the descriptors, and cannot keep out those who send their header
-    /// at once, as all implementations do. `handshakes_evicted` counts them, and a log record at level `warn`
-    /// tells of the first. With several I/O threads each looks at its own, so there may be as many more as
+    /// While half of them are, a newcomer is sent our header only when it has sent its own. If one more than the limit
+    /// comes, the oldest of those newcomers is closed, unless its header turns out to be there; it has seen no header,
+    /// so it has sent no message that could be lost, and comes again. So those who connect and say nothing cannot use up
+    /// the descriptors, and cannot keep out those who send their header at once, as all implementations do.
+    /// `handshakes_evicted` counts them, and a log record at level `warn` tells of the first. With several I/O threads each looks at its own, so there may be as many more as
     /// there are threads. Takes effect for endpoints made later. No effect on inproc.
     pub fn max_handshakes(mut self, connections: usize) -> Self {
         self.endpoint.max_handshakes = connections;

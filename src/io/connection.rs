@@ -130,8 +130,8 @@ enum Phase {
         stream: Box<dyn Stream>,
         parser: HeaderParser,
         unsent: Vec<u8>,
-        /// Whether ours is withheld: the socket has all the peers that it can have, and a peer that is turned
-        /// away should never mistake the connection for a pipe.
+        /// Whether ours is withheld until the peer's is there: the socket has all the peers that it can have, or
+        /// many say nothing. A peer that is turned away should never mistake the connection for a pipe.
         withheld: bool,
         /// Why ours cannot be written. What the peer sent before is still being read.
         broken: Option<io::Error>,

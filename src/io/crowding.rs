@@ -1,7 +1,9 @@
 //! Crowding: the connections of a listener whose peers have not shown their header.
 //!
 //! Whoever connects costs a descriptor before it has shown anything. This file owns the order in which such
-//! connections came, and closes the oldest when there are more than the endpoint may have.
+//! connections came, and closes the oldest when there are more than the endpoint may have. It closes none that was
+//! sent our header: that peer may take it for a pipe and have put a message into it. So our header is withheld from
+//! all but the first half (`Connection::greet`), which stay until their time is over.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,8 +14,8 @@ use super::connection::{Ending, Fate};
 use crate::error::AttemptError;
 use crate::peer::EndpointId;
 
-/// The connections of each listener that had not shown their header when they came here, the oldest first.
-/// Those that have since are taken out when others come.
+/// The connections of each listener that had neither shown their header nor been sent ours when they came here, the
+/// oldest first. Those that have since are taken out when others come.
 #[derive(Debug, Default)]
 pub(super) struct Crowds(BTreeMap<EndpointId, VecDeque<Token>>);
 
@@ -27,7 +29,7 @@ impl Driver {
     /// Notes an accepted connection that may not have shown its header yet. If there are too many, ends the
     /// oldest.
     pub(super) fn join_crowd(&mut self, token: Token) {
-        let Some(connection) = self.connections.get(token).filter(|it| it.is_counted()) else {
+        let Some(connection) = self.connections.get(token).filter(|it| it.may_be_evicted()) else {
             return;
         };
         let (endpoint, most, now) = connection.crowd();
@@ -35,25 +37,25 @@ impl Driver {
         crowd.push_back(token);
         if crowd.len() > 2 * most.min(usize::MAX / 2) {
             let connections = &mut self.connections;
-            crowd.retain(|&token| connections.get(token).is_some_and(|it| it.is_counted()));
+            crowd.retain(|&token| connections.get(token).is_some_and(|it| it.may_be_evicted()));
         }
         if now > most {
             self.evict_oldest(endpoint, token, most);
         }
     }
 
-    /// Ends the oldest connection of the endpoint without a header; not the newest itself.
+    /// Ends the oldest connection of the endpoint that no header has passed either way; not the newest itself.
     fn evict_oldest(&mut self, endpoint: EndpointId, newest: Token, most: usize) {
         while let Some(crowd) = self.crowds.0.get_mut(&endpoint)
             && let Some(oldest) = crowd.front().copied().filter(|oldest| *oldest != newest)
         {
             crowd.pop_front();
-            if !self.connections.get(oldest).is_some_and(|it| it.is_counted()) {
+            if !self.connections.get(oldest).is_some_and(|it| it.may_be_evicted()) {
                 continue;
             }
             // Its header may be there, and nobody has looked yet.
             self.drive(oldest, |connection, cx| connection.read(oldest, cx));
-            if self.connections.get(oldest).is_some_and(|it| it.is_counted()) {
+            if self.connections.get(oldest).is_some_and(|it| it.may_be_evicted()) {
                 self.drive(oldest, |connection, _| {
                     connection.count_eviction();
                     Fate::End(Ending::Failed(AttemptError::TooManyHandshakes(most)))

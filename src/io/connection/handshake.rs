@@ -64,11 +64,12 @@ impl Connection {
         let deadline = after(time::now(), self.endpoint.settings.handshake_timeout);
         set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         // A dialer never withholds its header: if both sides did, neither would ever go on.
-        let withheld =
-            self.maker == Maker::Listener && (is_behind || host.refusal(&self.endpoint).is_some());
+        let mut withheld = false;
         if self.maker == Maker::Listener {
             self.is_greeting = true;
-            self.endpoint.greeting.fetch_add(1, Ordering::Relaxed);
+            let others = self.endpoint.greeting.fetch_add(1, Ordering::Relaxed);
+            let is_crowded = others >= self.endpoint.settings.max_handshakes / 2;
+            withheld = is_behind || is_crowded || host.refusal(&self.endpoint).is_some();
         }
         self.phase = Phase::Greeting {
             stream,
@@ -87,9 +88,10 @@ impl Connection {
         }
     }
 
-    /// Whether its endpoint counts it among those that wait for the peer's header.
-    pub(in crate::io) fn is_counted(&self) -> bool {
-        self.is_greeting
+    /// Whether it waits for the peer's header and ours is withheld until then: no message can be lost if it
+    /// ends now.
+    pub(in crate::io) fn may_be_evicted(&self) -> bool {
+        self.is_greeting && matches!(self.phase, Phase::Greeting { withheld: true, .. })
     }
 
     /// Its endpoint, how many connections of that may wait for a header, and how many do.
