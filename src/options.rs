@@ -116,7 +116,7 @@ impl Default for Options {
 
 /// The default limit of the peers of a socket, and of the peers of a listener that have not shown their header.
 const MAX_PEERS: usize = 16_384;
-const MAX_HANDSHAKES: usize = 1024;
+const MAX_HANDSHAKES: usize = 16_384;
 
 /// The default limit of messages sent and received, the same as in nanomsg and mangos.
 const MAX_SIZE: usize = 1 << 20;
@@ -329,11 +329,13 @@ impl Options {
     }
 
     /// How many connections of a listener may be without the peer's header at one time, at least 1. Default
-    /// 1024.
+    /// 16,384.
     ///
-    /// While half of them are, a newcomer is sent our header only when it has sent its own. If one more than the limit
-    /// comes, the oldest of those newcomers is closed, unless its header turns out to be there; it has seen no header,
-    /// so it has sent no message that could be lost, and comes again. So those who connect and say nothing cannot use up
+    /// While 64 are (or half of the limit, if that is less), a newcomer is sent our header only when it has sent its
+    /// own. If one more than the limit comes, or none can be accepted for want of descriptors, the oldest of those
+    /// newcomers is closed, unless its header turns out to be there; it has seen no header, so it has sent no message
+    /// that could be lost, and comes again. Keep the limit above the number of peers that may come at once: a program
+    /// that begins thousands of connections takes a while to send its headers. So those who connect and say nothing cannot use up
     /// the descriptors, and cannot keep out those who send their header at once, as all implementations do.
     /// `handshakes_evicted` counts them, and a log record at level `warn` tells of the first. With several I/O threads each looks at its own, so there may be as many more as
     /// there are threads. Takes effect for endpoints made later. No effect on inproc.

@@ -10,8 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use mio::Token;
 
 use super::Driver;
-use super::connection::{Ending, Fate};
-use crate::error::AttemptError;
 use crate::peer::EndpointId;
 
 /// The connections of each listener that had neither shown their header nor been sent ours when they came here, the
@@ -40,28 +38,29 @@ impl Driver {
             crowd.retain(|&token| connections.get(token).is_some_and(|it| it.may_be_evicted()));
         }
         if now > most {
-            self.evict_oldest(endpoint, token, most);
+            self.evict(endpoint, 1);
         }
     }
 
-    /// Ends the oldest connection of the endpoint that no header has passed either way; not the newest itself.
-    fn evict_oldest(&mut self, endpoint: EndpointId, newest: Token, most: usize) {
-        while let Some(crowd) = self.crowds.0.get_mut(&endpoint)
-            && let Some(oldest) = crowd.front().copied().filter(|oldest| *oldest != newest)
+    /// Ends up to `count` connections of the endpoint that no header has passed either way, the oldest first but
+    /// not the newest of all; how many.
+    pub(super) fn evict(&mut self, endpoint: EndpointId, count: usize) -> usize {
+        let mut evicted = 0;
+        while evicted < count
+            && let Some(crowd) = self.crowds.0.get_mut(&endpoint)
+            && crowd.len() > 1
+            && let Some(oldest) = crowd.pop_front()
         {
-            crowd.pop_front();
             if !self.connections.get(oldest).is_some_and(|it| it.may_be_evicted()) {
                 continue;
             }
             // Its header may be there, and nobody has looked yet.
             self.drive(oldest, |connection, cx| connection.read(oldest, cx));
             if self.connections.get(oldest).is_some_and(|it| it.may_be_evicted()) {
-                self.drive(oldest, |connection, _| {
-                    connection.count_eviction();
-                    Fate::End(Ending::Failed(AttemptError::TooManyHandshakes(most)))
-                });
+                self.drive(oldest, |connection, _| connection.evict());
+                evicted += 1;
             }
-            return;
         }
+        evicted
     }
 }

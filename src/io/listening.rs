@@ -296,6 +296,8 @@ impl Driver {
         match accepting {
             Accepting::Done => {}
             Accepting::More => self.queue(token),
+            // Whoever says nothing must not keep out others until its time is over.
+            Accepting::Pause if self.evict(endpoint.id, BATCH) > 0 => self.queue(token),
             Accepting::Pause => self.pause(token),
             Accepting::Closed => self.remove_listener(token),
         }

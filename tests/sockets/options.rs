@@ -31,7 +31,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.handshake_timeout, 10 * second);
     assert_eq!(settings.frame_timeout, 30 * second);
     assert_eq!(settings.connect_timeout, Some(10 * second));
-    assert_eq!((settings.max_peers, settings.max_handshakes), (16_384, 1024));
+    assert_eq!((settings.max_peers, settings.max_handshakes), (16_384, 16_384));
     assert!(settings.tcp_nodelay);
     assert_eq!(settings.tcp_keepalive, Some(Duration::from_secs(75)));
     assert_eq!((settings.kernel_send_buffer, settings.kernel_recv_buffer), (None, None));

@@ -26,6 +26,9 @@ use crate::time;
 use crate::transport::Stream;
 use crate::wire::{Decoder, HeaderParser, header};
 
+/// While no more connections of a listener than this are without the peer's header, it is sent ours at once.
+const FEW: usize = 64;
+
 /// A stream whose peer has shown the right header.
 #[derive(Debug)]
 pub(super) struct Newcomer {
@@ -68,7 +71,7 @@ impl Connection {
         if self.maker == Maker::Listener {
             self.is_greeting = true;
             let others = self.endpoint.greeting.fetch_add(1, Ordering::Relaxed);
-            let is_crowded = others >= self.endpoint.settings.max_handshakes / 2;
+            let is_crowded = others >= FEW.min(self.endpoint.settings.max_handshakes / 2);
             withheld = is_behind || is_crowded || host.refusal(&self.endpoint).is_some();
         }
         self.phase = Phase::Greeting {
@@ -101,19 +104,22 @@ impl Connection {
         (endpoint.id, endpoint.settings.max_handshakes, now)
     }
 
-    /// Counts that it is closed because newer ones came.
-    pub(in crate::io) fn count_eviction(&self) {
-        let Some(host) = self.endpoint.host.upgrade() else { return };
-        let is_first = host.counters().handshakes_evicted.get() == 0;
-        host.counters().handshakes_evicted.bump();
-        crate::contain::log(|| {
-            log::log!(
-                crate::contain::level_of(is_first),
-                "{}: {} has more connections without a header than it may have; the oldest is closed",
-                host.name(),
-                self.endpoint.url()
-            )
-        });
+    /// Ends because newer ones came.
+    pub(in crate::io) fn evict(&self) -> Fate {
+        if let Some(host) = self.endpoint.host.upgrade() {
+            let is_first = host.counters().handshakes_evicted.get() == 0;
+            host.counters().handshakes_evicted.bump();
+            crate::contain::log(|| {
+                log::log!(
+                    crate::contain::level_of(is_first),
+                    "{}: {} has more connections without a header than it can have; the oldest is closed",
+                    host.name(),
+                    self.endpoint.url()
+                )
+            });
+        }
+        let others = self.endpoint.greeting.load(Ordering::Relaxed).saturating_sub(1);
+        Fate::End(Ending::Failed(AttemptError::TooManyHandshakes(others)))
     }
 
     /// Begins an established connection, to which the peer may already have answered.
