@@ -3,7 +3,8 @@
 //! Owns that choice, and two rules. Each lock has a [`Rank`], which says in what order locks are taken. And a
 //! lock whose holder panicked is not poisoned: our code puts right what a lock guards before it runs any
 //! foreign code, so the state is sound. `Arc` is always std's, because most models are not about counting
-//! references. Where a count decides who may write, it is a [`Counted`].
+//! references. Where a count decides who may write, it is a [`Counted`]. `AtomicU64` is that of
+//! `portable-atomic`, which takes a lock, on systems without such instructions: MIPS and older ARM.
 
 mod order;
 
@@ -19,11 +20,17 @@ pub(crate) use std::sync::{Arc, OnceLock, Weak, mpsc};
 
 /// Atomics for statics: std's in models too, since loom's cannot be made in a constant.
 pub(crate) mod statics {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+    #[cfg(not(target_has_atomic = "64"))]
+    pub(crate) use portable_atomic::AtomicU64;
+    #[cfg(target_has_atomic = "64")]
+    pub(crate) use std::sync::atomic::AtomicU64;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 }
 
 #[cfg(not(loom))]
 pub(crate) use crossbeam_utils::Backoff;
+#[cfg(not(loom))]
+pub(crate) use statics::AtomicU64;
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc as Counted;
 #[cfg(not(loom))]
@@ -33,9 +40,7 @@ use std::sync::Mutex as Inner;
 #[cfg(not(loom))]
 use std::sync::MutexGuard as InnerGuard;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
 pub(crate) use loom::cell::{MutPtr, UnsafeCell};

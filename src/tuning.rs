@@ -69,7 +69,7 @@ pub(crate) const LONG: u64 = 512;
 
 /// Makes sleeps of the calling thread end on time, where the system rounds them up.
 pub(crate) fn sharpen_timers() {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_timerslack(1000) {
         crate::contain::log(|| log::debug!("sleeps may be late: {error}"));
     }
