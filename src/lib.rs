@@ -387,7 +387,9 @@ pub use peer::{
 };
 pub use pipe::endpoint::Endpoint;
 pub use protocol_id::ProtocolId;
-pub use runtime::{EventLoop, Runtime, RuntimeBuilder};
+#[cfg(unix)]
+pub use runtime::EventLoop;
+pub use runtime::{Runtime, RuntimeBuilder};
 pub use socket::{Events, PipeEvent, PipeEventKind, Readiness};
 pub use stats::{DropReason, Spins, Stats};
 

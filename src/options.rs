@@ -1109,7 +1109,7 @@ impl EndpointOptions {
 
     /// The permission bits of the socket file of an ipc bind, such as `0o600`, set before anybody can
     /// connect. Default: by the process's umask. Bits outside `0o777` are invalid. No effect on connecting and
-    /// on other transports.
+    /// on other transports. On Windows an ipc bind with it fails: a named pipe has no such bits.
     #[doc(alias("NNG_OPT_IPC_PERMISSIONS"))]
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);

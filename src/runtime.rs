@@ -6,6 +6,7 @@
 //! cannot read fast enough; or none: then the program turns it, and so does any thread that waits in one of
 //! its sockets.
 
+#[cfg(unix)]
 mod event_loop;
 
 use std::ops::Deref;
@@ -23,6 +24,7 @@ use crate::time;
 use crate::transport::{StreamTransport, Transports};
 use crate::tuning;
 
+#[cfg(unix)]
 pub use event_loop::EventLoop;
 
 /// How many I/O threads a runtime may have: more than any machine has cores for.
@@ -615,10 +617,16 @@ mod tests {
             lose(&runtime, HOME);
         });
         assert!(matches!(runtime.turn(None), Err(RuntimeError::Lost)));
-        let event_loop = runtime.event_loop().unwrap();
-        let mut driven = std::pin::pin!(event_loop.drive(|_| std::task::Poll::Pending));
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let polled = Future::poll(driven.as_mut(), &mut cx);
-        assert!(matches!(polled, std::task::Poll::Ready(Err(RuntimeError::Lost))), "{polled:?}");
+        #[cfg(unix)]
+        {
+            let event_loop = runtime.event_loop().unwrap();
+            let mut driven = std::pin::pin!(event_loop.drive(|_| std::task::Poll::Pending));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            let polled = Future::poll(driven.as_mut(), &mut cx);
+            assert!(
+                matches!(polled, std::task::Poll::Ready(Err(RuntimeError::Lost))),
+                "{polled:?}"
+            );
+        }
     }
 }

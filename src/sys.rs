@@ -5,31 +5,42 @@
 //! child does to a descriptor may happen to its parent. So code must recognize what was made before a fork,
 //! without a system call: an [`Origin`] tells. A [`PerProcess`] is a value that each child makes anew.
 //!
-//! A child that was made by `clone` or `vfork` without the handlers of the C library goes unnoticed.
+//! A child that was made by `clone` or `vfork` without the handlers of the C library goes unnoticed. Systems
+//! other than Unix do not fork.
+//!
+//! The named pipes of Windows are in `pipes`.
 
 #![allow(unsafe_code)]
+
+#[cfg(windows)]
+pub(crate) mod pipes;
 
 use std::io;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+#[cfg(unix)]
+use std::os::fd::AsRawFd;
 #[cfg(target_os = "linux")]
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::time::Duration;
 
 use crate::sync::Ordering;
-use crate::sync::statics::{AtomicBool, AtomicPtr, AtomicU32};
+#[cfg(unix)]
+use crate::sync::statics::AtomicBool;
+use crate::sync::statics::{AtomicPtr, AtomicU32};
 
 /// The number of forks on the way from the first process to this one, since sinew was first used.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Runs in a child, in its only thread, before `fork` returns there.
+#[cfg(unix)]
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Makes sure that forks are counted from now on.
+#[cfg(unix)]
 fn count_forks() {
     static COUNTED: AtomicBool = AtomicBool::new(false);
     // Two threads may both register the handler. A fork then counts twice, which does no harm. A lock would:
@@ -45,6 +56,9 @@ fn count_forks() {
         }
     }
 }
+
+#[cfg(not(unix))]
+fn count_forks() {}
 
 /// How long the other end of a tcp connection has been silent, if bytes that were written to it are
 /// unacknowledged and the system has asked for them again; zero if it has not. `None`: there are none.
@@ -74,28 +88,73 @@ pub(crate) fn tcp_silence(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>
     Ok(Some(Duration::from_millis(silence.into())))
 }
 
-/// Waits until there is something to read from `file`, for at most `time`; says whether there is.
+/// Waits until `poll` has something to report, for at most `time`; says whether it may have.
 ///
 /// `time` is exact to the microsecond on Linux, and elsewhere rounded up to milliseconds.
-pub(crate) fn wait_readable(file: RawFd, time: Duration) -> bool {
-    let mut watched = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+#[cfg(unix)]
+pub(crate) fn await_report(poll: &mio::Poll, time: Duration) -> bool {
+    let mut watched = libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // A signal, or a system out of memory: whoever asks looks for itself.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair)))]
     let ready = {
         let limit = libc::timespec {
-            tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: time.subsec_nanos().into(),
+            // In 31 bits, which fit everywhere: that is 34 years.
+            tv_sec: time.as_secs().min(1 << 30) as _,
+            // It is below a milliard.
+            tv_nsec: time.subsec_nanos() as libc::c_long,
         };
         // SAFETY: both are valid for the call, the list has one entry, and no mask is given.
         unsafe { libc::ppoll(&raw mut watched, 1, &raw const limit, ptr::null()) }
     };
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair))))]
     let ready = {
         let limit = time.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
         // SAFETY: the list is valid for the call and has one entry.
         unsafe { libc::poll(&raw mut watched, 1, limit) }
     };
     ready != 0
+}
+
+/// The same where the poll is no descriptor: sleeps for `time`, but for no longer than a millisecond, since
+/// nothing wakes it.
+#[cfg(not(unix))]
+pub(crate) fn await_report(_: &mio::Poll, time: Duration) -> bool {
+    std::thread::sleep(time.min(Duration::from_millis(1)));
+    true
+}
+
+/// Has nobody else bind the address that `socket` will be bound to, whatever options they set.
+#[cfg(windows)]
+pub(crate) fn bind_alone(socket: &socket2::Socket) -> io::Result<()> {
+    use std::os::windows::io::AsRawSocket;
+    use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOL_SOCKET, setsockopt};
+
+    let handle = usize::try_from(socket.as_raw_socket()).expect("a handle is a pointer");
+    let (on, length) = (1_i32, i32::try_from(size_of::<i32>()).expect("it is small"));
+    // SAFETY: the socket is open while it is borrowed, and the value has `length` bytes.
+    let outcome = unsafe {
+        setsockopt(handle, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (&raw const on).cast(), length)
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// One end of a [`stream_pair`].
+#[cfg(not(unix))]
+pub(crate) use std::net::TcpStream as Stream;
+
+/// Two ends of a stream within this process, for systems that have no socket pairs.
+#[cfg(not(unix))]
+pub(crate) fn stream_pair() -> io::Result<(Stream, Stream)> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    let far = Stream::connect(listener.local_addr()?)?;
+    far.set_nodelay(true)?;
+    // Anybody on this machine can connect to the port meanwhile.
+    loop {
+        let (near, peer) = listener.accept()?;
+        if peer == far.local_addr()? {
+            return Ok((near, far));
+        }
+    }
 }
 
 /// The process in which something was made.

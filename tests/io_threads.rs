@@ -10,10 +10,11 @@ use std::sync::{Barrier, Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use kit::descriptors;
 use kit::sockets::Listed;
 use kit::{
-    Raw, RawListener, SOON, SetOnDrop, Transport, attached, conserved, descriptors, detached,
-    eventually, header,
+    Raw, RawListener, SOON, SetOnDrop, Transport, attached, conserved, detached, eventually, header,
 };
 use sinew::role::{Receives, Sends};
 use sinew::{
@@ -252,6 +253,7 @@ fn one_attempt_has_its_outcome_on_any_thread() {
 }
 
 /// C014 and C293, with connections between two threads at the moment of the end.
+#[cfg(target_os = "linux")] // counts descriptors
 #[test]
 fn what_ends_with_connections_on_the_way_leaves_nothing_behind() {
     let _alone = alone();
@@ -298,7 +300,14 @@ fn what_ends_with_connections_on_the_way_leaves_nothing_behind() {
     eventually("all threads are gone", || io_threads() == 0);
 }
 
+/// How many I/O threads this process has; elsewhere nobody says, and no test counts.
+#[cfg(not(target_os = "linux"))]
+fn io_threads() -> usize {
+    0
+}
+
 /// How many I/O threads this process has.
+#[cfg(target_os = "linux")]
 fn io_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("this is Linux");
     tasks
@@ -307,6 +316,7 @@ fn io_threads() -> usize {
         .count()
 }
 
+#[cfg(target_os = "linux")]
 fn nothing_is_left(runtime: Runtime, pull: &Pull) {
     // One that was being accepted when the endpoint was closed may come after a look that found none.
     eventually("no connection is left", || {
@@ -409,8 +419,10 @@ fn a_number_of_threads_that_cannot_be_is_refused() {
 fn a_pair_that_connects_anew_loses_nothing_to_the_order_of_threads() {
     type Open<R> = fn(&Runtime, Options) -> Result<Socket<R>, OptionError>;
     fn check<R: Listed + Sends + Receives<Item = Message>>(open: Open<R>, threads: usize) {
+        // A pipe of Windows that has nothing to read now may have something on the way.
+        let streams = if cfg!(windows) { &Transport::STREAMS[..1] } else { &Transport::STREAMS };
         for round in 0..kit::rounds(20) {
-            let transport = Transport::STREAMS[round as usize % Transport::STREAMS.len()];
+            let transport = streams[round as usize % streams.len()];
             let (there, here) = (runtime(threads), runtime(threads));
             let pair = open(&there, Options::new()).unwrap();
             let peer = open(&here, Options::new()).unwrap();

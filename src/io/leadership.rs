@@ -46,6 +46,7 @@
 //! A hint that is read too late costs an interval of the I/O thread or a switch of threads, never a message.
 
 pub(super) mod state;
+#[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere no task turns a loop"))]
 pub(crate) mod task;
 
 use std::io;

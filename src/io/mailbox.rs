@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+#[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,7 @@ impl Mailbox {
     }
 
     /// The descriptor of the poll: readable while the poll has events.
+    #[cfg(unix)]
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.registry.as_fd()
     }

@@ -32,13 +32,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
 mod asking;
 mod batching;
+#[cfg(unix)]
 mod clock;
 mod connection;
 mod control;
@@ -72,6 +72,7 @@ pub(crate) use pace::has_waited;
 pub(crate) use timers::after;
 
 use batching::Batching;
+#[cfg(unix)]
 use clock::Clock;
 use connection::{Connection, Ending, Fate};
 use crowding::Crowds;
@@ -183,6 +184,7 @@ pub(crate) struct Driver {
     expiries: HashMap<usize, TimerKey>,
     cx: LoopContext,
     /// For the task that turns the loop, once there has been one.
+    #[cfg(unix)]
     clock: Option<Clock>,
     /// The last poll had as many events as fit in: there may be more.
     is_cut_short: bool,
@@ -241,6 +243,7 @@ impl Driver {
             lines: Lines::default(),
             expiries: HashMap::new(),
             cx,
+            #[cfg(unix)]
             clock: None,
             is_cut_short: false,
             was_idle: false,
@@ -366,6 +369,7 @@ impl Driver {
 
     /// Does everything that is due without waiting. Polls only if `ask`, or if the last poll may not have
     /// told all.
+    #[cfg(unix)]
     pub(crate) fn turn_at_once(&mut self, ask: bool) -> io::Result<()> {
         if ask || self.is_cut_short {
             return self.turn(Some(Duration::ZERO), || true);
@@ -385,6 +389,7 @@ impl Driver {
     }
 
     /// Has the task that turns the loop woken when the next timer is due.
+    #[cfg(unix)]
     pub(crate) fn set_clock(&mut self) -> io::Result<()> {
         let clock = match &mut self.clock {
             Some(clock) => clock,
@@ -466,7 +471,7 @@ impl Driver {
     /// Waits for `pause`, or until something happens. Finer than the poll, which counts milliseconds.
     pub(crate) fn await_sweep(&mut self, pause: Duration) {
         if !pause.is_zero() && self.cx.mailbox.prepare_to_poll(|| true) {
-            self.is_quiet = !sys::wait_readable(self.poll.as_raw_fd(), pause);
+            self.is_quiet = !sys::await_report(&self.poll, pause);
             self.cx.mailbox.is_at_work();
             self.cx.mailbox.called.learn();
         }
@@ -709,6 +714,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)] // elsewhere a pause tells nothing
     fn a_pause_that_nothing_ends_has_the_next_turn_poll_for_nothing() {
         let mut driver = Driver::new().unwrap();
         driver.await_sweep(Duration::from_micros(50));

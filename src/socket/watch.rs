@@ -10,7 +10,10 @@
 
 use std::fmt;
 use std::io;
+#[cfg(unix)]
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsRawSocket, AsSocket, BorrowedSocket, RawSocket};
 
 use super::{Core, Entry, SocketPort};
 use crate::io::leadership::{Leadership, WaitingTask};
@@ -27,6 +30,9 @@ use crate::sys::Origin;
 /// `WouldBlock`, and the descriptor is no longer readable. A closed socket is ready for everything, because
 /// its calls fail at once. A queue that has been full is ready for sending again when it is at most half
 /// full, which is also when a waiting send is woken.
+///
+/// On Unix it is a file descriptor (`AsFd`), on Windows a socket (`AsSocket`), which `select`, `WSAPoll` and
+/// the event loops of crates can watch.
 ///
 /// Only poll the descriptor. Never read or write it: its bytes are no messages, and it would then show the
 /// wrong state. Dropping this value closes the descriptor; the descriptor does not keep the socket open.
@@ -80,22 +86,50 @@ impl Readiness {
     }
 }
 
-impl AsFd for Readiness {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+impl Readiness {
+    #[cfg(unix)]
+    fn raw(&self) -> RawFd {
+        self.as_raw_fd()
+    }
+
+    #[cfg(windows)]
+    fn raw(&self) -> RawSocket {
+        self.as_raw_socket()
     }
 }
 
+#[cfg(unix)]
+impl AsFd for Readiness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.0.as_fd()
+    }
+}
+
+#[cfg(unix)]
 impl AsRawFd for Readiness {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
 }
 
+#[cfg(windows)]
+impl AsSocket for Readiness {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.descriptor.0.as_socket()
+    }
+}
+
+#[cfg(windows)]
+impl AsRawSocket for Readiness {
+    fn as_raw_socket(&self) -> RawSocket {
+        self.as_socket().as_raw_socket()
+    }
+}
+
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Readiness")
-            .field("descriptor", &self.as_raw_fd())
+            .field("descriptor", &self.raw())
             .field("ready", &self.watching.flag.is_shown())
             .finish()
     }
@@ -331,12 +365,6 @@ impl Descriptor {
     }
 }
 
-impl AsFd for Descriptor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair)))]
 mod system {
     use std::io;
@@ -374,17 +402,29 @@ mod system {
 #[cfg(any(not(any(target_os = "linux", target_os = "android")), sinew_socketpair))]
 mod system {
     use std::io::{self, Read, Write};
+
+    #[cfg(unix)]
     use std::os::fd::{AsFd, BorrowedFd};
-    use std::os::unix::net::UnixStream;
+    #[cfg(windows)]
+    use std::os::windows::io::{AsSocket, BorrowedSocket};
+
+    #[cfg(not(unix))]
+    use crate::sys::{self, Stream};
+    #[cfg(unix)]
+    use std::os::unix::net::UnixStream as Stream;
 
     /// A pair of sockets: one is readable while there is a byte in it, which the other has sent.
     #[derive(Debug)]
-    pub(super) struct Inner(UnixStream, UnixStream);
+    pub(super) struct Inner(Stream, Stream);
 
     impl Inner {
         pub(crate) fn new() -> io::Result<Self> {
-            let (near, far) = UnixStream::pair()?;
-            near.set_nonblocking(true)?;
+            #[cfg(unix)]
+            let (near, far) = Stream::pair()?;
+            #[cfg(not(unix))]
+            let (near, far) = sys::stream_pair()?;
+            // A byte over tcp may take a moment, for which the read waits.
+            near.set_nonblocking(cfg!(unix))?;
             far.set_nonblocking(true)?;
             Ok(Self(near, far))
         }
@@ -397,8 +437,14 @@ mod system {
             (&self.0).read_exact(&mut [0])
         }
 
+        #[cfg(unix)]
         pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
             self.0.as_fd()
+        }
+
+        #[cfg(windows)]
+        pub(crate) fn as_socket(&self) -> BorrowedSocket<'_> {
+            self.0.as_socket()
         }
     }
 }

@@ -54,6 +54,9 @@ pub(crate) enum Rank {
     Runtime,
     /// Where a listener is. It is lent out, and then used with no lock held.
     Listener,
+    /// The clients of a named pipe that were not accepted yet.
+    #[cfg(windows)]
+    PipeClients,
     /// The jobs and threads of a pool.
     Pool,
     /// What is posted to an event loop, and the threads that follow its leader.

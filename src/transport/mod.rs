@@ -76,6 +76,8 @@ pub use crate::wire::Framing;
 #[cfg(unix)]
 pub use ipc::Ipc;
 pub use tcp::Tcp;
+#[cfg(windows)]
+pub use winpipe::Ipc;
 
 use crate::error::{AddressError, BindError, RuntimeError};
 use crate::sync::Arc;
@@ -86,6 +88,8 @@ mod foreign;
 mod ipc;
 mod names;
 mod tcp;
+#[cfg(windows)]
+mod winpipe;
 
 pub use file::BoundFile;
 pub(crate) use names::look_up;
@@ -287,8 +291,9 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// Whether a read that does not fill the buffer has taken all that was there, so that the poll will
     /// report whatever comes later, except perhaps the end of the stream. The answer must not change.
     ///
-    /// Saves a read that would only return `WouldBlock`. True for a bare socket; false for a stream that
-    /// decodes what it reads and may keep bytes back. Default: false.
+    /// Saves a read that would only return `WouldBlock`. True for a bare socket, but not on Windows, where the
+    /// poll reports a socket again only after that; false for a stream that decodes what it reads and may keep
+    /// bytes back. Default: false.
     fn short_read_is_last(&self) -> bool {
         false
     }
@@ -375,11 +380,11 @@ fn is_scheme(scheme: &str) -> bool {
 }
 
 impl Transports {
-    /// The built-in transports: tcp, and ipc where there are Unix domain sockets.
+    /// The built-in transports: tcp, and ipc where there are Unix domain sockets or named pipes.
     pub(crate) fn standard() -> Self {
         Self(vec![
             Registered::new(Arc::new(Tcp)),
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             Registered::new(Arc::new(Ipc)),
         ])
     }
@@ -422,10 +427,10 @@ impl Transports {
 const SLICES: usize = 64;
 
 /// The flag that keeps a write to a lost peer from raising SIGPIPE. Apple and Windows have no such flag; on
-/// Apple, sockets have `SO_NOSIGPIPE` set instead.
-#[cfg(all(unix, not(target_vendor = "apple")))]
+/// Apple, sockets have `SO_NOSIGPIPE` set instead. With `--cfg sinew_socketpair` Linux goes without both.
+#[cfg(all(unix, not(target_vendor = "apple"), not(sinew_socketpair)))]
 const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+#[cfg(not(all(unix, not(target_vendor = "apple"), not(sinew_socketpair))))]
 const SEND_FLAGS: i32 = 0;
 
 /// Writes as many bytes of `slices` as the kernel takes, without raising SIGPIPE.

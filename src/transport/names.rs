@@ -19,20 +19,37 @@ pub(crate) fn look_up(host: &str, port: u16) -> io::Result<impl Iterator<Item = 
 /// Gives an error of the resolver a kind. Std keeps only the resolver's words, unless a system call has
 /// failed. An error that is not known to be temporary is taken for the answer that there is no such name.
 fn classified(host: &str, error: io::Error) -> io::Error {
-    if error.raw_os_error().is_some() {
-        return error;
-    }
     let words = error.to_string();
     // `EAI_AGAIN` in the words of glibc, of the BSDs and macOS, and of musl.
     let may_pass =
-        ["emporary failure", "emporarily", "ry again"].iter().any(|&w| words.contains(w));
-    let kind = if may_pass { ErrorKind::HostUnreachable } else { ErrorKind::NotFound };
+        || ["emporary failure", "emporarily", "ry again"].iter().any(|&w| words.contains(w));
+    let kind = match error.raw_os_error() {
+        Some(code) => match windows_kind(code) {
+            Some(kind) => kind,
+            None => return error,
+        },
+        None if may_pass() => ErrorKind::HostUnreachable,
+        None => ErrorKind::NotFound,
+    };
     match host.split_once('%') {
         Some((_, zone)) => io::Error::new(
             kind,
             format!("no interface {zone:?}, or an address that has no zones: {words}"),
         ),
         None => io::Error::new(kind, words),
+    }
+}
+
+/// The class of an error that Windows gives its resolver a number for.
+fn windows_kind(code: i32) -> Option<ErrorKind> {
+    /// `WSAHOST_NOT_FOUND` and `WSANO_DATA`.
+    const NO_SUCH: [i32; 2] = [11_001, 11_004];
+    /// `WSATRY_AGAIN`.
+    const TRY_AGAIN: i32 = 11_002;
+    match code {
+        _ if cfg!(not(windows)) => None,
+        TRY_AGAIN => Some(ErrorKind::HostUnreachable),
+        _ => NO_SUCH.contains(&code).then_some(ErrorKind::NotFound),
     }
 }
 

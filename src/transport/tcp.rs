@@ -368,9 +368,12 @@ fn listen_on_first(addresses: &[SocketAddr], settings: &EndpointSettings) -> io:
 
 fn listen_on(address: &SocketAddr, settings: &EndpointSettings) -> io::Result<Socket> {
     let socket = new_socket(address)?;
-    // On Windows the option would let anybody take over the port.
+    // On Windows that option would let anybody take over the port, and without this one anybody could who
+    // sets it.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
+    #[cfg(windows)]
+    crate::sys::bind_alone(&socket)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         // OpenBSD has no dual-stack sockets; the listener then serves IPv6 only.
         let _ = socket.set_only_v6(false);
@@ -416,10 +419,17 @@ fn tune(socket: &Socket, settings: &EndpointSettings) -> io::Result<()> {
     size_buffers(socket, settings)?;
     socket.set_tcp_nodelay(settings.tcp_nodelay)?;
     match settings.tcp_keepalive {
-        Some(limit) => socket.set_tcp_keepalive(&keepalive(limit)),
+        Some(limit) => match socket.set_tcp_keepalive(&keepalive(limit)) {
+            // The times are set. The number of probes is fixed before Windows 10, version 1703: it is ten.
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(WSAENOPROTOOPT) => Ok(()),
+            done => done,
+        },
         None => Ok(()),
     }
 }
+
+/// What Windows calls an option that it does not know.
+const WSAENOPROTOOPT: i32 = 10_042;
 
 /// The parameters by which the kernel gives up an idle connection whose peer has been silent for `limit`:
 /// after up to three probes in the last two fifths of that time. Counts in whole seconds, as the kernel does,
@@ -549,8 +559,9 @@ impl Stream for TcpStream {
         (&self.0).read(buffer)
     }
 
+    /// On Windows the poll reports a socket again only after it was read until it would block.
     fn short_read_is_last(&self) -> bool {
-        true
+        cfg!(not(windows))
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -1038,6 +1049,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(sinew_socketpair, ignore = "Linux has no SO_NOSIGPIPE in place of the flag")]
     fn writing_to_a_reset_connection_raises_no_signal() {
         let mut listener = bind(&Tcp, "tcp://127.0.0.1:0").unwrap();
         let peer = std::net::TcpStream::connect(("127.0.0.1", port(&listener.url()))).unwrap();

@@ -8,6 +8,8 @@
 //! All of that is counted for the whole process, so the tests run one after the other. `ci/attacks` runs them
 //! with more rounds (`SINEW_TEST_ROUNDS`), and with those that take minutes.
 
+#![cfg(target_os = "linux")] // counts in /proc, and uses signals and limits
+
 mod death;
 mod exhaustion;
 mod foreign;

@@ -19,6 +19,9 @@ const JOB: &str = "SINEW_TEST_EXIT";
 /// How a sender ends.
 const ENDS: [&str; 4] = ["close", "drop", "close the endpoint", "drop the last of many"];
 
+/// What a pipe of Windows has been given is written by the event loop, which ends with the process.
+const STREAMS: &[Transport] = if cfg!(windows) { &[Transport::Tcp] } else { &Transport::STREAMS };
+
 /// One test at a time: each has a close race with its peer.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -71,7 +74,7 @@ fn end_with(end: &str, push: Push, endpoint: &Endpoint) {
 fn small_messages_of_a_process_that_closes_and_exits_arrive() {
     const MESSAGES: usize = 1000;
     let _alone = alone();
-    for transport in Transport::STREAMS {
+    for &transport in STREAMS {
         let pull = Pull::new();
         let address = transport.address();
         let url = pull.bind(&address.url).unwrap().url();
@@ -93,7 +96,7 @@ fn small_messages_of_a_process_that_closes_and_exits_arrive() {
 fn large_messages_of_a_process_that_closes_and_exits_arrive_where_the_peer_reads() {
     const MESSAGES: usize = 50;
     let _alone = alone();
-    for transport in Transport::STREAMS {
+    for &transport in STREAMS {
         let pull = Pull::new();
         let address = transport.address();
         let url = pull.bind(&address.url).unwrap().url();

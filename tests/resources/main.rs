@@ -3,10 +3,14 @@
 //! All are counted for the whole process, so a test that counts runs alone. Tests that only load the machine
 //! run beside each other, and are not in the other groups, which have tests that read the clock.
 
+#[cfg(target_os = "linux")] // sets the limit of descriptors
 mod crowd;
+#[cfg(target_os = "linux")] // counts descriptors in /proc
 mod dead_peers;
 mod departed;
+#[cfg(target_os = "linux")] // sets the limit of descriptors
 mod idle;
+#[cfg(target_os = "linux")] // counts descriptors and threads in /proc
 mod leftovers;
 mod stress;
 
@@ -37,6 +41,7 @@ fn allocated() -> usize {
 }
 
 /// The names of the threads that the library has started. Those of the test harness come and go.
+#[cfg(target_os = "linux")]
 fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("this is Linux");
     let names = tasks

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use kit::{SOON, attached, conserved, detached, eventually, next_event};
 use sinew::transport::{
-    Address, BoundFile, Destination, EndpointSettings, Framing, Ipc, Listener, Source, Stream,
-    StreamPeer, StreamTransport, Target, Tcp,
+    Address, Destination, EndpointSettings, Framing, Listener, Source, Stream, StreamPeer,
+    StreamTransport, Target, Tcp,
 };
+#[cfg(unix)]
+use sinew::transport::{BoundFile, Ipc};
 use sinew::{
     AddressError, AttemptError, BindError, ConnectError, DetachReason, EndpointOptions, Options,
     Pair, PipeEventKind, Pull, Push, Runtime, RuntimeError,
@@ -559,14 +561,17 @@ fn a_transport_without_a_proper_scheme_is_refused() {
 }
 
 /// ipc under another name.
+#[cfg(unix)]
 #[derive(Debug)]
 struct Alias;
 
 /// The same address for ipc.
+#[cfg(unix)]
 fn ipc(address: &Address) -> Address {
     Address::parse(&format!("ipc://{}", address.after_scheme())).expect("it has a scheme")
 }
 
+#[cfg(unix)]
 impl StreamTransport for Alias {
     fn schemes(&self) -> &[&str] {
         &["alias"]
@@ -598,6 +603,7 @@ impl StreamTransport for Alias {
 }
 
 /// C456. A transport that says nothing of a file has none to lose.
+#[cfg(unix)] // elsewhere a file is known by its path alone
 #[test]
 fn a_foreign_listener_may_have_a_file_to_lose() {
     let dir = kit::TempDir::new();
@@ -618,6 +624,7 @@ fn a_foreign_listener_may_have_a_file_to_lose() {
 }
 
 /// What a transport says of its own file.
+#[cfg(unix)] // elsewhere a file is known by its path alone
 #[test]
 fn a_bound_file_is_known_by_more_than_its_path() {
     let dir = kit::TempDir::new();

@@ -244,7 +244,10 @@ fn a_broken_header_ends_its_connection_and_nothing_else() {
             if finish {
                 peer.finish();
             }
-            assert_eq!(peer.read_to_end(), header(0x31), "{what}");
+            // A pipe has but one end.
+            let is_gone = finish && transport == Transport::Ipc && cfg!(windows);
+            let told = if is_gone { Vec::new() } else { header(0x31).to_vec() };
+            assert_eq!(peer.read_to_end(), told, "{what}");
         }
         a_good_peer_is_accepted::<role::Rep>(&url, &events);
         let broken = BROKEN.iter().filter(|(_, _, finish)| !finish).count();

@@ -12,9 +12,11 @@
 //! says that nobody leads, and then looks for what was posted before. Whoever takes the waker out
 //! wakes the task, which comes again and leaves a new one.
 
+#[cfg(unix)]
 use std::io;
 use std::task::Waker;
 
+#[cfg(unix)]
 use super::Leadership;
 use crate::signal::Sleeper;
 use crate::sync::{Mutex, Rank};
@@ -79,6 +81,7 @@ pub(crate) enum TaskTurn {
     Over,
 }
 
+#[cfg(unix)]
 impl Leadership {
     /// Makes a turn without waiting, for a task that is woken by `waker` when another is due. The operating
     /// system is asked only if `ask`, or if it may have more than it said last.

@@ -5,13 +5,18 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sinew::{DetachReason, Events, PipeEventKind, RecvError, Stats};
 use socket2::{Domain, Type};
+
+/// What a peer over ipc reads and writes.
+#[cfg(windows)]
+use std::fs::File as IpcStream;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream as IpcStream;
 
 #[path = "../../../src/rounds.rs"]
 mod rounds;
@@ -38,7 +43,7 @@ pub enum Transport {
     Inproc,
     /// The loopback interface.
     Tcp,
-    /// A unix domain socket.
+    /// A unix domain socket; on Windows a named pipe.
     Ipc,
 }
 
@@ -53,6 +58,9 @@ impl Transport {
         match self {
             Self::Inproc => Address { url: format!("inproc://test-{}", unique()), _dir: None },
             Self::Tcp => Address { url: "tcp://127.0.0.1:0".to_owned(), _dir: None },
+            Self::Ipc if cfg!(windows) => {
+                Address { url: format!("ipc://sinew-test-{}", unique()), _dir: None }
+            }
             Self::Ipc => {
                 let dir = TempDir::new();
                 Address { url: format!("ipc://{}", dir.path("s").display()), _dir: Some(dir) }
@@ -111,7 +119,8 @@ pub fn free_tcp_url() -> String {
         Ipv4Addr::LOCALHOST
     };
     // Bound but not listening, it is in nobody's way, even where a forked child still has it.
-    let (_socket, address) = bound(host, true);
+    // On Windows the option lets others bind to what is in use.
+    let (_socket, address) = bound(host, cfg!(unix));
     format!("tcp://{address}")
 }
 
@@ -143,7 +152,8 @@ fn bound(host: Ipv4Addr, reuse: bool) -> (socket2::Socket, SocketAddr) {
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
-    let example = profile.join("examples").join(name);
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let example = profile.join("examples").join(&name);
     assert!(
         example.exists(),
         "{} is missing: run all of `cargo test --workspace`, or `cargo build --example {name}` first",
@@ -277,7 +287,7 @@ pub enum Raw {
     /// Over tcp.
     Tcp(TcpStream),
     /// Over ipc.
-    Ipc(UnixStream),
+    Ipc(IpcStream),
 }
 
 impl Raw {
@@ -290,7 +300,24 @@ impl Raw {
     pub fn try_connect(url: &str) -> io::Result<Self> {
         let raw = match url.split_once("://") {
             Some(("tcp", address)) => Self::Tcp(TcpStream::connect(address)?),
-            Some(("ipc", path)) => Self::Ipc(UnixStream::connect(path)?),
+            #[cfg(unix)]
+            Some(("ipc", path)) => Self::Ipc(IpcStream::connect(path)?),
+            #[cfg(windows)]
+            Some(("ipc", name)) => {
+                const BUSY: Option<i32> = Some(231); // ERROR_PIPE_BUSY: so many have come at once
+                let end = Instant::now() + SOON;
+                let pipe = format!(r"\\.\pipe\{name}");
+                let mut options = std::fs::OpenOptions::new();
+                let options = options.read(true).write(true);
+                loop {
+                    match options.open(&pipe) {
+                        Err(error) if error.raw_os_error() == BUSY && Instant::now() < end => {
+                            std::thread::yield_now();
+                        }
+                        opened => break Self::Ipc(opened?),
+                    }
+                }
+            }
             _ => panic!("no raw peer for {url}"),
         };
         Ok(raw.prepared())
@@ -307,9 +334,13 @@ impl Raw {
                 stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
                 stream.set_nodelay(true).expect("it stands");
             }
+            #[cfg(unix)]
             Self::Ipc(stream) => {
                 stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
             }
+            // A pipe has no timeouts: a test that fails may hang.
+            #[cfg(windows)]
+            Self::Ipc(_) => {}
         }
         self
     }
@@ -371,7 +402,12 @@ impl Raw {
         let mut bytes = Vec::new();
         match self.stream().read_to_end(&mut bytes) {
             Ok(_) => bytes,
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
+            Err(error)
+                if [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted]
+                    .contains(&error.kind()) =>
+            {
+                bytes
+            }
             Err(error) => panic!("the connection was not closed: {error}"),
         }
     }
@@ -381,7 +417,11 @@ impl Raw {
         let end = std::net::Shutdown::Write;
         match self {
             Self::Tcp(stream) => stream.shutdown(end),
+            #[cfg(unix)]
             Self::Ipc(stream) => stream.shutdown(end),
+            // A pipe cannot be closed in one direction, so this ends theirs too.
+            #[cfg(windows)]
+            Self::Ipc(pipe) => std::fs::File::open("NUL").map(|none| *pipe = none),
         }
         .expect("it stands");
     }
