@@ -9,12 +9,16 @@
 //! The first is a REP that answers; at the other address it tells any program that connects how many requests
 //! it has answered.
 
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
+#[cfg(unix)]
 use std::os::fd::AsRawFd;
 
 use mio::net::TcpListener;
+#[cfg(unix)]
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use sinew::{RecvError, Rep};
@@ -22,6 +26,13 @@ use sinew::{RecvError, Rep};
 const REP: Token = Token(0);
 const LISTENER: Token = Token(1);
 
+#[cfg(not(unix))]
+fn main() {
+    eprintln!("mio watches a descriptor of Unix only");
+    std::process::exit(2);
+}
+
+#[cfg(unix)]
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [url, address] = &args[..] else { return Err("usage: mio_loop URL ADDRESS".into()) };

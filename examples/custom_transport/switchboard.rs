@@ -14,7 +14,10 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sinew::transport::mio::net::UnixStream;
+#[cfg(windows)]
+use sinew::transport::mio::net::TcpStream as Socket;
+#[cfg(unix)]
+use sinew::transport::mio::net::UnixStream as Socket;
 use sinew::transport::{
     Address, Destination, EndpointSettings, Listener, Source, Stream, StreamPeer, StreamTransport,
     Target,
@@ -73,7 +76,7 @@ impl StreamTransport for Switchboard {
 impl Switchboard {
     /// Opens a desk at an extension; 0: at the first that is free.
     fn open(&self, wanted: u16) -> io::Result<Operator> {
-        let (bell, rings) = UnixStream::pair()?;
+        let (bell, rings) = pair()?;
         let mut desks = lock(&self.desks);
         let number = match wanted {
             0 => (1..=u16::MAX).find(|number| !desks.contains_key(number)),
@@ -93,7 +96,7 @@ impl Switchboard {
         if calls.len() == WAITING {
             return Err(ErrorKind::ConnectionRefused.into());
         }
-        let (near, far) = UnixStream::pair()?;
+        let (near, far) = pair()?;
         calls.push_back(Line::new(far, number, Side::Called)?);
         drop(calls);
         desk.ring();
@@ -122,7 +125,7 @@ fn extension(address: &Address) -> Result<u16, AddressError> {
 #[derive(Debug)]
 struct Desk {
     calls: Mutex<VecDeque<Line>>,
-    bell: UnixStream,
+    bell: Socket,
 }
 
 impl Desk {
@@ -139,7 +142,7 @@ struct Operator {
     board: Switchboard,
     number: u16,
     desk: Arc<Desk>,
-    rings: UnixStream,
+    rings: Socket,
 }
 
 impl Operator {
@@ -199,12 +202,12 @@ enum Side {
 /// One end of a line.
 #[derive(Debug)]
 struct Line {
-    stream: UnixStream,
+    stream: Socket,
     peer: StreamPeer,
 }
 
 impl Line {
-    fn new(stream: UnixStream, number: u16, side: Side) -> io::Result<Self> {
+    fn new(stream: Socket, number: u16, side: Side) -> io::Result<Self> {
         #[cfg(target_vendor = "apple")]
         SockRef::from(&stream).set_nosigpipe(true)?;
         let peer = match side {
@@ -215,10 +218,27 @@ impl Line {
     }
 }
 
-/// What keeps a write to a lost peer from raising SIGPIPE; on Apple an option of the socket does.
-#[cfg(not(target_vendor = "apple"))]
+#[cfg(unix)]
+fn pair() -> io::Result<(Socket, Socket)> {
+    Socket::pair()
+}
+
+/// Windows has no pairs of sockets: connects two over the loopback interface.
+#[cfg(windows)]
+fn pair() -> io::Result<(Socket, Socket)> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let near = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (far, _) = listener.accept()?;
+    near.set_nonblocking(true)?;
+    far.set_nonblocking(true)?;
+    Ok((Socket::from_std(near), Socket::from_std(far)))
+}
+
+/// What keeps a write to a lost peer from raising SIGPIPE; on Apple an option of the socket does, and Windows has
+/// no signals.
+#[cfg(all(unix, not(target_vendor = "apple")))]
 const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
-#[cfg(target_vendor = "apple")]
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
 const NO_SIGNAL: i32 = 0;
 
 impl Stream for Line {
@@ -235,13 +255,15 @@ impl Stream for Line {
         (&self.stream).read(buffer)
     }
 
-    /// It is a bare socket.
+    /// It is a bare socket; on Windows the poll reports one again only after it was read until it would block.
     fn short_read_is_last(&self) -> bool {
-        true
+        cfg!(not(windows))
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        SockRef::from(&self.stream).send_vectored_with_flags(slices, NO_SIGNAL)
+        let write = || SockRef::from(&self.stream).send_vectored_with_flags(slices, NO_SIGNAL);
+        // On Windows only `try_io` makes the poll report the socket again.
+        self.stream.try_io(write)
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

@@ -7,12 +7,23 @@
 //!
 //! As `async_clients` with tokio, and shorter: smol's `Async` watches any descriptor.
 
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 use std::error::Error;
 use std::time::Instant;
 
-use sinew::{EventLoop, Options, Rep, Req, Runtime};
+#[cfg(unix)]
+use sinew::EventLoop;
+use sinew::{Options, Rep, Req, Runtime};
 use smol::{Async, LocalExecutor};
 
+#[cfg(not(unix))]
+fn main() {
+    eprintln!("the event loop of a runtime has a descriptor on Unix only");
+    std::process::exit(2);
+}
+
+#[cfg(unix)]
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let clients: u32 = args.next().as_deref().unwrap_or("100").parse()?;
@@ -22,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     smol::block_on(executor.run(run(&executor, clients, requests)))
 }
 
+#[cfg(unix)]
 async fn run(
     executor: &LocalExecutor<'_>,
     clients: u32,
@@ -50,6 +62,7 @@ async fn run(
 }
 
 /// Turns the event loop, until the last socket and the last handle of the runtime are gone.
+#[cfg(unix)]
 async fn drive(event_loop: EventLoop) {
     let descriptor = Async::new(event_loop).expect("smol can watch it");
     let driving = descriptor.get_ref().drive(|cx| descriptor.poll_readable(cx));

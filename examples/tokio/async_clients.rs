@@ -14,16 +14,29 @@
 //! `|cx| descriptor.poll_read_ready(cx).map_ok(|mut it| it.clear_ready())`. This does without: tokio's reader of a pipe
 //! takes an `OwnedFd` and does not ask what it is.
 
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 use std::error::Error;
 use std::io::ErrorKind;
+#[cfg(unix)]
 use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use sinew::{EventLoop, Options, Rep, Req, Runtime};
+#[cfg(unix)]
+use sinew::EventLoop;
+use sinew::{Options, Rep, Req, Runtime};
+#[cfg(unix)]
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 
+#[cfg(not(unix))]
+fn main() {
+    eprintln!("the event loop of a runtime has a descriptor on Unix only");
+    std::process::exit(2);
+}
+
+#[cfg(unix)]
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let clients: u32 = args.next().as_deref().unwrap_or("100").parse()?;
@@ -35,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .block_on(run(clients, requests))
 }
 
+#[cfg(unix)]
 async fn run(clients: u32, requests: u32) -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::builder().manual(true).build()?;
     tokio::spawn(drive(runtime.event_loop()?));
@@ -59,6 +73,7 @@ async fn run(clients: u32, requests: u32) -> Result<(), Box<dyn Error>> {
 }
 
 /// Turns the event loop, until the last socket and the last handle of the runtime are gone.
+#[cfg(unix)]
 async fn drive(event_loop: EventLoop) {
     let descriptor = event_loop.as_fd().try_clone_to_owned().expect("descriptors to spare");
     let descriptor = pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("tokio has I/O");

@@ -13,13 +13,24 @@
 //! descriptor. This program does without: tokio's reader of a pipe takes any `OwnedFd`, and the program only
 //! waits for it and never reads it.
 
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 use std::error::Error;
 use std::io::{self, BufRead, ErrorKind};
+#[cfg(unix)]
 use std::os::fd::AsFd;
 
 use sinew::{Pull, Push, Readiness, RecvError};
+#[cfg(unix)]
 use tokio::net::unix::pipe;
 
+#[cfg(not(unix))]
+fn main() {
+    eprintln!("this example watches a descriptor of Unix");
+    std::process::exit(2);
+}
+
+#[cfg(unix)]
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -32,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
+#[cfg(unix)]
 async fn batches(url: &str) -> Result<(), Box<dyn Error>> {
     let pull = Pull::new();
     pull.bind(url)?;
@@ -49,6 +61,7 @@ async fn batches(url: &str) -> Result<(), Box<dyn Error>> {
 }
 
 /// The descriptor, in the hands of tokio. A copy: the readiness goes on to own its own.
+#[cfg(unix)]
 fn descriptor(readiness: &Readiness) -> io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd_unchecked(readiness.as_fd().try_clone_to_owned()?)
 }

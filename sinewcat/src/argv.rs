@@ -6,12 +6,12 @@
 //! parser to refuse.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::vec::IntoIter;
 
 use clap::{Arg, ArgAction, Command};
 
 use crate::failure::{Failure, Outcome};
+use crate::text;
 
 /// Rewrites the arguments after the program's name. `command` has been built.
 pub(crate) fn normalise(arguments: Vec<OsString>, command: &Command) -> Outcome<Vec<OsString>> {
@@ -36,7 +36,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn read(mut self) -> Outcome<Vec<OsString>> {
         while let Some(word) = self.arguments.next() {
-            match word.as_bytes() {
+            match text::bytes_of(&word) {
                 b"--" => {
                     self.words.push(word);
                     self.words.extend(self.arguments.by_ref());
@@ -92,7 +92,7 @@ impl Reading<'_> {
     fn option(&mut self, option: &Arg, value: Option<&[u8]>) {
         let name = option.get_long().expect("every option has a long name");
         let value = match value {
-            None if takes_value(option) => self.arguments.next().map(OsString::into_vec),
+            None if takes_value(option) => self.arguments.next().map(text::into_bytes),
             value => value.map(<[u8]>::to_vec),
         };
         let mut word = format!("--{name}").into_bytes();
@@ -100,7 +100,7 @@ impl Reading<'_> {
             word.push(b'=');
             word.extend(value);
         }
-        self.words.push(OsString::from_vec(word));
+        self.words.push(text::from_bytes(word));
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Read};
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::format::Format;
 use crate::protocol::Protocol;
 use crate::seconds::Limit;
+use crate::text;
 use crate::waiting::Tells;
 
 /// A command line that makes sense.
@@ -45,11 +45,11 @@ impl Job {
         check(&args, protocol, dialect)?;
         let options = options(&args, protocol, dialect);
         let data = match (args.data, &args.file) {
-            (Some(text), _) => Some(text.into_vec()),
+            (Some(text), _) => Some(text::into_bytes(text)),
             (None, Some(path)) => Some(read(path)?),
             (None, None) => None,
         };
-        let mut topics: Vec<_> = args.subscribe.into_iter().map(OsStringExt::into_vec).collect();
+        let mut topics: Vec<_> = args.subscribe.into_iter().map(text::into_bytes).collect();
         if topics.is_empty() {
             topics.push(Vec::new());
         }

@@ -6,7 +6,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `argv`, `args`, `protocol`, `address`, `seconds` | the command line: reading it, its options |
+//! | `argv`, `text`, `args`, `protocol`, `address`, `seconds` | the command line: reading it, its options |
 //! | `job`, `dialect` | what it means, and what it means to nanocat and nngcat |
 //! | `cat`, `format` | sending, receiving, printing |
 //! | `peers`, `stats`, `device`, `tap`, `bench`, `completions` | the subcommands |
@@ -90,6 +90,7 @@ mod socket;
 mod stats;
 mod stop;
 mod tap;
+mod text;
 mod waiting;
 
 use args::{Cli, Task};

@@ -1,15 +1,11 @@
-//! The clean end: SIGINT and SIGTERM close the sockets.
+//! The clean end: SIGINT and SIGTERM close the sockets; on Windows Ctrl-C and Ctrl-Break, which count as SIGINT.
 //!
 //! Owns the signals and what is to be done when one comes. A second one ends the process at once,
 //! should it be stuck where no socket can tell it to go on, such as in writing to a full pipe.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Outcome};
 
@@ -35,16 +31,11 @@ impl Stop {
     /// Listens to the signals from now on.
     pub(crate) fn install() -> io::Result<Self> {
         let stop = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let told = stop.clone();
-        thread::spawn(move || {
-            for signal in signals.forever() {
-                match told.signal() {
-                    None => told.end(signal),
-                    Some(_) => std::process::exit(status(signal).into()),
-                }
-            }
-        });
+        on_each_signal(move |signal| match told.signal() {
+            None => told.end(signal),
+            Some(_) => std::process::exit(status(signal).into()),
+        })?;
         Ok(stop)
     }
 
@@ -109,6 +100,21 @@ impl Stop {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Calls `tell` with each signal, on a thread of its own.
+#[cfg(unix)]
+fn on_each_signal(tell: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || signals.forever().for_each(tell));
+    Ok(())
+}
+
+#[cfg(windows)]
+fn on_each_signal(tell: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    const SIGINT: i32 = 2;
+    ctrlc::set_handler(move || tell(SIGINT)).map_err(io::Error::other)
 }
 
 /// What a shell calls a process that a signal has ended: 128 and the signal's number.

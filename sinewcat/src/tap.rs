@@ -5,7 +5,6 @@
 //! on the messages.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -23,6 +22,7 @@ use crate::protocol::{Offer, Protocol, ProtocolChoice};
 use crate::side::{self, Kind, SideArgs};
 use crate::socket;
 use crate::stop::Stop;
+use crate::text;
 use crate::waiting::{Tells, Watch};
 
 /// Show messages as they pass, a line of JSON each
@@ -119,7 +119,7 @@ impl Tap<'_> {
         loop {
             let message = socket.recv()?;
             let topics = &self.args.subscribe;
-            let wanted = |topic: &OsString| message.starts_with(topic.as_bytes());
+            let wanted = |topic: &OsString| message.starts_with(text::bytes_of(topic));
             if (topics.is_empty() || topics.iter().any(wanted))
                 && !self.show(None, &socket, &message, &mut known)?
             {
