@@ -60,6 +60,9 @@ pub enum SendError {
     /// Nobody can take the message now (only from the `try_` forms).
     #[error("cannot send: nobody can take the message now")]
     WouldBlock(Message),
+    /// A signal handler has run while the call slept (only with `Options::interruptible`).
+    #[error("cannot send: a signal has interrupted the wait")]
+    Interrupted(Message),
     /// The context has nothing to answer, or has answered already.
     #[error("cannot send: there is no request to answer")]
     State(Message),
@@ -92,6 +95,7 @@ impl SendError {
             Self::Closed(message)
             | Self::TimedOut(message, _)
             | Self::WouldBlock(message)
+            | Self::Interrupted(message)
             | Self::State(message)
             | Self::Forked(message)
             | Self::Header(message)
@@ -156,6 +160,9 @@ pub enum RecvError {
     /// Nothing is there now (only from the `try_` forms).
     #[error("cannot receive: nothing is there now")]
     WouldBlock,
+    /// A signal handler has run while the call slept (only with `Options::interruptible`).
+    #[error("cannot receive: a signal has interrupted the wait")]
+    Interrupted,
     /// The context has no request or survey to receive for, or another call is already receiving.
     #[error("cannot receive: the context has asked nothing, or another call receives already")]
     State,
@@ -205,6 +212,9 @@ pub enum RequestError {
     /// No reply came within the time the call had.
     #[error("{1}")]
     TimedOut(Message, Situation),
+    /// A signal handler has run while the call slept (only with `Options::interruptible`). The request is given up.
+    #[error("no reply: a signal has interrupted the wait")]
+    Interrupted(Message),
     /// The peer that had the request is gone, and resending is switched off. It may or may not have
     /// acted on the request.
     #[error("the peer that had the request is gone")]
@@ -248,6 +258,7 @@ impl RequestError {
         match self {
             Self::Closed(message)
             | Self::TimedOut(message, _)
+            | Self::Interrupted(message)
             | Self::ConnectionReset(message)
             | Self::BadReply { message, .. }
             | Self::GivenUp { message, .. }

@@ -53,6 +53,7 @@ pub struct Options {
     pub(crate) name: Option<String>,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) recv_timeout: Option<Duration>,
+    interruptible: bool,
     /// Depends on the protocol when not set.
     send_queue: Option<usize>,
     pub(crate) send_queue_bytes: usize,
@@ -92,6 +93,7 @@ impl Default for Options {
             name: None,
             send_timeout: None,
             recv_timeout: None,
+            interruptible: false,
             send_queue: None,
             send_queue_bytes: QUEUE_BYTES,
             recv_queue: QUEUE_MESSAGES,
@@ -174,6 +176,21 @@ impl Options {
     #[doc(alias("NN_RCVTIMEO", "NNG_OPT_RECVTIMEO", "ZMQ_RCVTIMEO"))]
     pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.recv_timeout = timeout.into();
+        self
+    }
+
+    /// Whether a signal handler that runs in a thread while it sleeps in a call ends that call with `Interrupted`.
+    /// Default false: the thread sleeps on. Only on Linux and Android.
+    ///
+    /// Nothing is lost: a send gives its message back, and what comes later can be received. A call that finds what
+    /// it has waited for returns that. Concerns every form of `send`, `recv` and `request` that waits in a thread,
+    /// those of contexts and surveys too; whatever `SA_RESTART` says. A handler that runs a moment before the thread
+    /// sleeps ends nothing, as with any system call: to miss no signal, have the handler also write to a descriptor
+    /// that the program polls together with a [`Readiness`](crate::Readiness). Takes effect for later calls.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[doc(alias("EINTR", "signal"))]
+    pub fn interruptible(mut self, on: bool) -> Self {
+        self.interruptible = on;
         self
     }
 

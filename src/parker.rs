@@ -12,6 +12,7 @@ use crate::sync::{
     Arc, OnceLock, Ordering,
     statics::{AtomicBool, AtomicU64},
 };
+use crate::sys::Bed;
 
 /// The place where one thread sleeps.
 #[derive(Debug)]
@@ -20,6 +21,12 @@ pub(crate) struct Parker {
     /// Whether the thread is parked, or about to be. A hint.
     parked: AtomicBool,
     called: Stamp,
+    /// Whether the thread wants to know of signal handlers that run while it sleeps. It sleeps in `bed` then.
+    /// Who calls it knows of that, since the thread sets this before it shows anybody where to call it.
+    listens: AtomicBool,
+    /// Whether a handler has run since then. Only the thread itself uses this.
+    interrupted: AtomicBool,
+    bed: Bed,
     /// What the thread is in a simulation.
     #[cfg(feature = "testing")]
     participant: Option<crate::time::stage::Participant>,
@@ -67,6 +74,9 @@ impl Parker {
             thread: thread::current(),
             parked,
             called,
+            listens: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+            bed: Bed::new(),
             #[cfg(feature = "testing")]
             participant: crate::time::stage::Participant::own(),
         })
@@ -93,6 +103,11 @@ impl Parker {
         self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
         match most {
+            _ if self.listens.load(Ordering::Relaxed) => {
+                if self.bed.sleep(most) {
+                    self.note_interrupt();
+                }
+            }
             None => thread::park(),
             Some(most) => thread::park_timeout(most),
         }
@@ -120,5 +135,41 @@ impl Parker {
             self.called.note();
         }
         self.thread.unpark();
+        if self.listens.load(Ordering::Relaxed) {
+            self.bed.call();
+        }
+    }
+
+    /// Notes that a signal handler has run while the thread slept, here or in the poll of an event loop.
+    pub(crate) fn note_interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The time in which the calling thread wants to know of signal handlers that end its sleep.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    parker: Arc<Parker>,
+    /// Whether it wanted to before: a call may wait within another.
+    before: bool,
+}
+
+impl Listening {
+    pub(crate) fn begin() -> Self {
+        let parker = Parker::own();
+        let before = parker.listens.swap(true, Ordering::Relaxed);
+        parker.interrupted.store(false, Ordering::Relaxed);
+        Self { parker, before }
+    }
+
+    /// Whether a handler has ended a sleep since this began.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.parker.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.parker.listens.store(self.before, Ordering::Relaxed);
     }
 }

@@ -157,6 +157,78 @@ pub(crate) fn stream_pair() -> io::Result<(Stream, Stream)> {
     }
 }
 
+/// Where one thread sleeps until it is called, the time is over, or a signal handler has run in it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[derive(Debug)]
+pub(crate) struct Bed(AtomicU32);
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Bed {
+    const EMPTY: u32 = 0;
+    const ASLEEP: u32 = 1;
+    const CALLED: u32 = 2;
+    /// The system restarts a sleep without an end after some handlers, and never one that has an end.
+    const LONGEST: Duration = Duration::from_secs(1 << 20);
+
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(Self::EMPTY))
+    }
+
+    /// Ends the sleep, or makes the next one end at once.
+    pub(crate) fn call(&self) {
+        if self.0.swap(Self::CALLED, Ordering::Release) == Self::ASLEEP {
+            // SAFETY: the word is alive during the call, and the system does not write to it.
+            unsafe {
+                libc::syscall(libc::SYS_futex, self.0.as_ptr(), Self::op(libc::FUTEX_WAKE), 1)
+            };
+        }
+    }
+
+    /// Sleeps, for `most` at most. Returns whether a signal handler has ended the sleep. Only for the one thread
+    /// that has the bed.
+    pub(crate) fn sleep(&self, most: Option<Duration>) -> bool {
+        let (empty, asleep) = (Self::EMPTY, Self::ASLEEP);
+        let mut is_interrupted = false;
+        if self.0.compare_exchange(empty, asleep, Ordering::Acquire, Ordering::Acquire).is_ok() {
+            let most = most.map_or(Self::LONGEST, |most| most.min(Self::LONGEST));
+            let part = |number: u64| libc::c_long::try_from(number).unwrap_or(libc::c_long::MAX);
+            let time = [part(most.as_secs()), part(most.subsec_nanos().into())];
+            let (word, op) = (self.0.as_ptr(), Self::op(libc::FUTEX_WAIT));
+            // SAFETY: the word and the time, which is laid out as this call has it, are alive during the call,
+            // and the system writes to neither.
+            let outcome =
+                unsafe { libc::syscall(libc::SYS_futex, word, op, asleep, time.as_ptr()) };
+            is_interrupted =
+                outcome != 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+        }
+        self.0.swap(empty, Ordering::Acquire);
+        is_interrupted
+    }
+
+    fn op(op: libc::c_int) -> libc::c_int {
+        op | libc::FUTEX_PRIVATE_FLAG
+    }
+}
+
+/// Elsewhere no sleep is ended by a signal, and nobody asks for it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[derive(Debug)]
+pub(crate) struct Bed;
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Bed {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) fn call(&self) {}
+
+    pub(crate) fn sleep(&self, most: Option<Duration>) -> bool {
+        std::thread::park_timeout(most.unwrap_or(Duration::MAX));
+        false
+    }
+}
+
 /// The process in which something was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin(u32);
@@ -223,6 +295,20 @@ impl<T: Sync> PerProcess<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_call_ends_a_sleep_and_one_that_came_before_ends_the_next() {
+        let bed = Bed::new();
+        bed.call();
+        assert!(!bed.sleep(None));
+        assert!(!bed.sleep(Some(Duration::from_millis(1))));
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(!bed.sleep(None)));
+            bed.call();
+        });
+        assert_eq!(bed.0.load(Ordering::Relaxed), Bed::EMPTY);
+    }
 
     #[test]
     fn a_value_per_process_is_made_once_however_many_threads_ask() {

@@ -255,6 +255,7 @@ impl<P: Protocol> Core<P> {
             Failure::Closed | Failure::Refused(RecvRefusal::Closed) => return RecvError::Closed,
             Failure::Forked => return RecvError::Forked,
             Failure::Lost => return RecvError::RuntimeLost,
+            Failure::Interrupted => return RecvError::Interrupted,
             Failure::WouldBlock | Failure::Refused(RecvRefusal::WouldBlock) => {
                 return RecvError::WouldBlock;
             }

@@ -212,6 +212,7 @@ fn request_error(
         Failure::Closed => return RequestError::Closed(message),
         Failure::Forked => return RequestError::Forked(message),
         Failure::Lost => return RequestError::RuntimeLost(message),
+        Failure::Interrupted => return RequestError::Interrupted(message),
         Failure::Refused(RecvRefusal::ConnectionReset) => {
             return RequestError::ConnectionReset(message);
         }

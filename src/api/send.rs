@@ -257,6 +257,7 @@ impl<P: Protocol> Core<P> {
             Failure::TimedOut(waited) => {
                 SendError::TimedOut(message, self.situation(Call::Send, Some(waited)))
             }
+            Failure::Interrupted => SendError::Interrupted(message),
             Failure::WouldBlock | Failure::Refused(SendRefusal::WouldBlock) => {
                 SendError::WouldBlock(message)
             }

@@ -420,6 +420,7 @@ impl Driver {
         }
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                crate::parker::Parker::own().note_interrupt();
                 self.events.clear();
                 Ok(())
             }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub send_timeout: Option<Duration>,
     /// See [`Options::recv_timeout`].
     pub recv_timeout: Option<Duration>,
+    /// See `Options::interruptible`, which Linux and Android have; elsewhere `false`.
+    pub interruptible: bool,
     /// See [`Options::send_queue`].
     pub send_queue: usize,
     /// See [`Options::send_queue_bytes`].
@@ -108,6 +110,7 @@ impl Settings {
         Self {
             send_timeout: options.send_timeout,
             recv_timeout: options.recv_timeout,
+            interruptible: options.interruptible,
             send_queue: options.send_queue.unwrap_or(QUEUE_MESSAGES),
             send_queue_bytes: options.send_queue_bytes,
             recv_queue: options.recv_queue,

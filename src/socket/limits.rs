@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use crate::options::Options;
 use crate::pipe::recv_limit::RecvLimit;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// How long calls wait and how long a message may be. Follows the socket's options.
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) send_timeout: Timeout,
     pub(super) recv_timeout: Timeout,
+    /// Whether a signal handler ends a call that sleeps.
+    interruptible: AtomicBool,
     /// In bytes; `usize::MAX`: no limit.
     max_send_size: AtomicUsize,
     /// How many peers the socket may have before it lets in no more.
@@ -58,6 +60,7 @@ impl Limits {
         let limits = Self {
             send_timeout: Timeout::new(None),
             recv_timeout: Timeout::new(None),
+            interruptible: AtomicBool::new(false),
             max_send_size: AtomicUsize::new(0),
             max_peers: AtomicUsize::new(0),
             max_recv_size: RecvLimit::new(None),
@@ -71,10 +74,15 @@ impl Limits {
         let settings = options.settings();
         self.send_timeout.set(settings.send_timeout);
         self.recv_timeout.set(settings.recv_timeout);
+        self.interruptible.store(settings.interruptible, Ordering::Relaxed);
         let size = settings.max_send_size.unwrap_or(usize::MAX);
         self.max_send_size.store(size, Ordering::Relaxed);
         self.max_peers.store(settings.max_peers, Ordering::Relaxed);
         self.max_recv_size.set(settings.max_recv_size);
+    }
+
+    pub(super) fn is_interruptible(&self) -> bool {
+        self.interruptible.load(Ordering::Relaxed)
     }
 
     pub(super) fn max_peers(&self) -> usize {

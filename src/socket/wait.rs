@@ -14,7 +14,7 @@ use crate::error::{Call, Facts, Situation, WaitError};
 use crate::io;
 use crate::io::leadership::{self, Leadership, WaitingTask};
 use crate::message::Message;
-use crate::parker::Parker;
+use crate::parker::{Listening, Parker};
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, WaiterId};
 use crate::spin::{self, Wait};
@@ -45,6 +45,8 @@ pub(crate) enum Failure<E> {
     WouldBlock,
     /// It has waited for this long, its whole time.
     TimedOut(Duration),
+    /// A signal handler has run while it slept.
+    Interrupted,
     /// Waiting is no use.
     Refused(E),
 }
@@ -183,8 +185,10 @@ impl<P: Protocol> Core<P> {
         }
         let mut waiter = None;
         let mut slept = false;
+        let listening = self.listens(interest).then(Listening::begin);
         loop {
-            let last = until.is_some_and(|until| time::now() >= until);
+            let is_interrupted = listening.as_ref().is_some_and(Listening::is_interrupted);
+            let last = is_interrupted || until.is_some_and(|until| time::now() >= until);
             let mut sleeper = (!last).then(&sleeper);
             let registration =
                 (!last).then_some(Registration { waiter: &mut waiter, sleeper: &mut sleeper });
@@ -198,6 +202,7 @@ impl<P: Protocol> Core<P> {
                     }
                     return outcome;
                 }
+                Attempt::Waits(_) if is_interrupted => return Err(Failure::Interrupted),
                 Attempt::Waits(_) if last => {
                     return Err(Failure::TimedOut(timeout.unwrap_or_default()));
                 }
@@ -211,8 +216,13 @@ impl<P: Protocol> Core<P> {
                     self.bell.is_pending() || self.bell.signal.has_woken(waiter, &mut seen)
                 });
             }
-            slept |= self.sleep(waiter, until);
+            slept |= self.sleep(waiter, until, listening.as_ref());
         }
+    }
+
+    /// Whether a signal handler ends a call that waits for this.
+    fn listens(&self, interest: Interest) -> bool {
+        self.limits.is_interruptible() && !matches!(interest, Interest::Peers | Interest::Drained)
     }
 
     /// The leadership of the loop that has this socket's connections, if it ever had any and the loop is the
@@ -241,12 +251,18 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Sleeps until woken or until the given time, and cancels the waiter. Returns whether it has slept.
-    fn sleep(&self, waiter: WaiterId<Interest>, until: Option<Instant>) -> bool {
+    /// Sleeps until woken, interrupted, or until the given time, and cancels the waiter. Returns whether it has
+    /// slept.
+    fn sleep(
+        &self,
+        waiter: WaiterId<Interest>,
+        until: Option<Instant>,
+        listening: Option<&Listening>,
+    ) -> bool {
         let signal = &self.bell.signal;
         let sleeps = !self.bell.is_pending() && signal.is_asleep(waiter);
         if sleeps {
-            sleep(self.leadership(), self.spin.is_on(), signal, waiter, until);
+            sleep(self.leadership(), self.spin.is_on(), signal, waiter, until, listening);
         }
         signal.cancel(waiter);
         sleeps
@@ -507,15 +523,17 @@ impl<P: Protocol, F> Drop for Operation<P, F> {
     }
 }
 
-/// Sleeps until woken or until the given time. Not generic over the protocol, so that the program has it once.
+/// Sleeps until woken, interrupted, or until the given time. Not generic over the protocol, so that the program
+/// has it once.
 fn sleep(
     leadership: Option<&Arc<Leadership>>,
     eager: bool,
     signal: &Signal<Interest>,
     waiter: WaiterId<Interest>,
     until: Option<Instant>,
+    listening: Option<&Listening>,
 ) {
-    let asleep = || signal.is_asleep(waiter);
+    let asleep = || signal.is_asleep(waiter) && !listening.is_some_and(Listening::is_interrupted);
     match leadership {
         Some(leadership) => leadership.wait(until, eager, &asleep),
         None => leadership::park(until, &asleep),

@@ -6,6 +6,8 @@ mod closing;
 mod devices;
 mod errors;
 mod foreign_code;
+#[cfg(target_os = "linux")]
+mod interrupts;
 mod iterators;
 mod metrics;
 mod options;
