@@ -180,55 +180,55 @@ extern "C" {
 
 /* Makes a context. It copies the socket's options, and has no subscriptions.
  *
- * The socket is not freed, and `context` points to a pointer. */
+ * Requires: The socket is not freed, and `context` points to a pointer. */
 int sinew_context_open(const sinew_socket *socket, sinew_context **context);
 
 /* Sends a request, a survey or an answer. Never waits. EFSM: there is nothing to answer.
  *
- * The context is not freed, and so many bytes can be read. */
+ * Requires: The context is not freed, and so many bytes can be read. */
 int sinew_context_send(const sinew_context *context, const void *data, size_t length);
 
 /* Receives, waiting for so many milliseconds at most. EFSM: nothing was asked.
  *
- * The context is not freed, and `message` points to a pointer. */
+ * Requires: The context is not freed, and `message` points to a pointer. */
 int sinew_context_recv(const sinew_context *context, sinew_message **message, int milliseconds);
 
 /* A descriptor that is readable while a receive would not wait. Only to be polled; it lives as long as the context.
  *
- * The context is not freed, and `descriptor` points to an `int`. */
+ * Requires: The context is not freed, and `descriptor` points to an `int`. */
 int sinew_context_recv_fd(const sinew_context *context,
                           int *descriptor);
 
 /* Subscribes a context of a SUB. A second time changes nothing.
  *
- * The context is not freed, and so many bytes can be read. */
+ * Requires: The context is not freed, and so many bytes can be read. */
 int sinew_context_subscribe(const sinew_context *context, const void *topic, size_t length);
 
 /* Closes and frees a context.
  *
- * The context is null, or not freed yet, and no call on it is under way. */
+ * Requires: The context is null, or not freed yet, and no call on it is under way. */
 void sinew_context_free(sinew_context *context);
 
 /* Subscribes to the events of a socket. The list keeps up to 1024 that were not read.
  *
- * The socket is not freed, and `events` points to a pointer. */
+ * Requires: The socket is not freed, and `events` points to a pointer. */
 int sinew_events_open(const sinew_socket *socket, sinew_events **events);
 
 /* Reads the next event, waiting for so many milliseconds at most. EBADF: the socket is closed, and all were read.
  *
- * The events are not freed, and an event can be written at `event`. */
+ * Requires: The events are not freed, and an event can be written at `event`. */
 int sinew_events_next(const sinew_events *events,
                       sinew_event *event,
                       int milliseconds);
 
 /* How many events were lost because 1024 were not read.
  *
- * The events are not freed. */
+ * Requires: The events are not freed. */
 uint64_t sinew_events_missed(const sinew_events *events);
 
 /* Ends the subscription.
  *
- * The events are null, or not freed yet. */
+ * Requires: The events are null, or not freed yet. */
 void sinew_events_free(sinew_events *events);
 
 /* The sentence of the last call of this thread that has failed. It is valid until the next one fails. */
@@ -239,131 +239,52 @@ const char *sinew_strerror(int number);
 
 /* The bytes of a message, which live as long as it.
  *
- * The message is not freed. */
+ * Requires: The message is not freed. */
 const void *sinew_message_data(const sinew_message *message);
 
 /* How many bytes a message has.
  *
- * The message is not freed. */
+ * Requires: The message is not freed. */
 size_t sinew_message_size(const sinew_message *message);
 
 /* The number of the pipe on which a message came, as in `sinew_peers`.
  *
- * The message is not freed. */
+ * Requires: The message is not freed. */
 uint32_t sinew_message_pipe(const sinew_message *message);
 
 /* Frees a message.
  *
- * The message is null, or not freed yet. */
-void sinew_message_free(sinew_message *message);
-
-/* Makes a context. It copies the socket's options, and has no subscriptions.
- *
- * The socket is not freed, and `context` points to a pointer. */
-int sinew_context_open(const sinew_socket *socket, sinew_context **context);
-
-/* Sends a request, a survey or an answer. Never waits. EFSM: there is nothing to answer.
- *
- * The context is not freed, and so many bytes can be read. */
-int sinew_context_send(const sinew_context *context, const void *data, size_t length);
-
-/* Receives, waiting for so many milliseconds at most. EFSM: nothing was asked.
- *
- * The context is not freed, and `message` points to a pointer. */
-int sinew_context_recv(const sinew_context *context, sinew_message **message, int milliseconds);
-
-/* A descriptor that is readable while a receive would not wait. Only to be polled; it lives as long as the context.
- *
- * The context is not freed, and `descriptor` points to an `int`. */
-int sinew_context_recv_fd(const sinew_context *context,
-                          int *descriptor);
-
-/* Subscribes a context of a SUB. A second time changes nothing.
- *
- * The context is not freed, and so many bytes can be read. */
-int sinew_context_subscribe(const sinew_context *context, const void *topic, size_t length);
-
-/* Closes and frees a context.
- *
- * The context is null, or not freed yet, and no call on it is under way. */
-void sinew_context_free(sinew_context *context);
-
-/* Subscribes to the events of a socket. The list keeps up to 1024 that were not read.
- *
- * The socket is not freed, and `events` points to a pointer. */
-int sinew_events_open(const sinew_socket *socket, sinew_events **events);
-
-/* Reads the next event, waiting for so many milliseconds at most. EBADF: the socket is closed, and all were read.
- *
- * The events are not freed, and an event can be written at `event`. */
-int sinew_events_next(const sinew_events *events,
-                      sinew_event *event,
-                      int milliseconds);
-
-/* How many events were lost because 1024 were not read.
- *
- * The events are not freed. */
-uint64_t sinew_events_missed(const sinew_events *events);
-
-/* Ends the subscription.
- *
- * The events are null, or not freed yet. */
-void sinew_events_free(sinew_events *events);
-
-/* The sentence of the last call of this thread that has failed. It is valid until the next one fails. */
-const char *sinew_error(void);
-
-/* The text of an error number, for those that `strerror` does not know too. */
-const char *sinew_strerror(int number);
-
-/* The bytes of a message, which live as long as it.
- *
- * The message is not freed. */
-const void *sinew_message_data(const sinew_message *message);
-
-/* How many bytes a message has.
- *
- * The message is not freed. */
-size_t sinew_message_size(const sinew_message *message);
-
-/* The number of the pipe on which a message came, as in `sinew_peers`.
- *
- * The message is not freed. */
-uint32_t sinew_message_pipe(const sinew_message *message);
-
-/* Frees a message.
- *
- * The message is null, or not freed yet. */
+ * Requires: The message is null, or not freed yet. */
 void sinew_message_free(sinew_message *message);
 
 /* Sets an option.
  *
- * The socket is not freed. */
+ * Requires: The socket is not freed. */
 int sinew_set(const sinew_socket *socket, int option, int64_t value);
 
 /* Reads an option.
  *
- * The socket is not freed, and a number can be written at `value`. */
+ * Requires: The socket is not freed, and a number can be written at `value`. */
 int sinew_get(const sinew_socket *socket, int option, int64_t *value);
 
 /* Lists the peers, as far as there is room. Returns how many there are.
  *
- * The socket is not freed, and so many peers can be written at `peers`. */
+ * Requires: The socket is not freed, and so many peers can be written at `peers`. */
 size_t sinew_peers(const sinew_socket *socket, sinew_peer *peers, size_t room);
 
 /* Ends one connection. If we had connected, we connect again.
  *
- * The socket is not freed. */
+ * Requires: The socket is not freed. */
 int sinew_disconnect(const sinew_socket *socket, uint32_t pipe);
 
 /* Reads a figure by its name, such as "messages_sent": those of `Stats` in sinew's documentation.
  *
- * The socket is not freed, `name` is a string, and a number can be written at `value`. */
+ * Requires: The socket is not freed, `name` is a string, and a number can be written at `value`. */
 int sinew_stat(const sinew_socket *socket, const char *name, uint64_t *value);
 
 /* How many messages were dropped for a reason, which is a number from 0 on.
  *
- * The socket is not freed. */
+ * Requires: The socket is not freed. */
 uint64_t sinew_drops(const sinew_socket *socket, int reason);
 
 /* The name of a reason to drop a message, such as "send_queue_full". Null: there are not so many. */
@@ -372,7 +293,7 @@ const char *sinew_drop_reason(int reason);
 /* Writes all figures of a socket as an OpenMetrics page, as far as there is room, with an end. Returns how many bytes
  * the whole page has, without the end.
  *
- * The socket is not freed, and so many bytes can be written at `page`. */
+ * Requires: The socket is not freed, and so many bytes can be written at `page`. */
 size_t sinew_metrics(const sinew_socket *socket,
                      char *page,
                      size_t room);
@@ -380,7 +301,7 @@ size_t sinew_metrics(const sinew_socket *socket,
 /* Sends a request over a REQ, and waits for its reply for so many milliseconds at most. Any number of threads may do
  * so at once. A request without a reply in that time is given up.
  *
- * The socket is not freed, so many bytes can be read, and `reply` points to a pointer. */
+ * Requires: The socket is not freed, so many bytes can be read, and `reply` points to a pointer. */
 int sinew_request_send(const sinew_socket *socket,
                        const void *data,
                        size_t length,
@@ -390,45 +311,45 @@ int sinew_request_send(const sinew_socket *socket,
 /* Receives a request over a REP, or a survey over a RESPONDENT, waiting for so many milliseconds at most. Each must
  * be answered or freed; until then others can be received.
  *
- * The socket is not freed, and `request` points to a pointer. */
+ * Requires: The socket is not freed, and `request` points to a pointer. */
 int sinew_request_recv(const sinew_socket *socket,
                        sinew_request **request,
                        int milliseconds);
 
 /* The bytes of a request, which live as long as it.
  *
- * The request is neither answered nor freed. */
+ * Requires: The request is neither answered nor freed. */
 const void *sinew_request_data(const sinew_request *request);
 
 /* How many bytes a request has.
  *
- * The request is neither answered nor freed. */
+ * Requires: The request is neither answered nor freed. */
 size_t sinew_request_size(const sinew_request *request);
 
 /* The number of the pipe on which a request came, as in `sinew_peers`.
  *
- * The request is neither answered nor freed. */
+ * Requires: The request is neither answered nor freed. */
 uint32_t sinew_request_pipe(const sinew_request *request);
 
 /* Answers a request, and frees it, whatever it returns. Never waits.
  *
- * The request is neither answered nor freed, and so many bytes can be read. */
+ * Requires: The request is neither answered nor freed, and so many bytes can be read. */
 int sinew_request_reply(sinew_request *request, const void *data, size_t length);
 
 /* Frees a request without an answer.
  *
- * The request is null, or neither answered nor freed. */
+ * Requires: The request is null, or neither answered nor freed. */
 void sinew_request_free(sinew_request *request);
 
 /* Sends a survey over a SURVEYOR to all that are connected. Never waits. Its answers count until the deadline.
  *
- * The socket is not freed, so many bytes can be read, and `survey` points to a pointer. */
+ * Requires: The socket is not freed, so many bytes can be read, and `survey` points to a pointer. */
 int sinew_survey_send(const sinew_socket *socket, const void *data, size_t length, sinew_survey **survey);
 
 /* Receives the next answer to a survey, waiting for so many milliseconds, at most until the deadline, when it fails
  * with ETIMEDOUT.
  *
- * The survey is not freed, and `answer` points to a pointer. */
+ * Requires: The survey is not freed, and `answer` points to a pointer. */
 int sinew_survey_recv(const sinew_survey *survey,
                       sinew_message **answer,
                       int milliseconds);
@@ -436,34 +357,34 @@ int sinew_survey_recv(const sinew_survey *survey,
 /* A descriptor that is readable while there is an answer, or the survey is over. Only to be polled; it lives as long as
  * the survey.
  *
- * The survey is not freed, and `descriptor` points to an `int`. */
+ * Requires: The survey is not freed, and `descriptor` points to an `int`. */
 int sinew_survey_recv_fd(const sinew_survey *survey,
                          int *descriptor);
 
 /* Ends a survey.
  *
- * The survey is null, or not freed yet. */
+ * Requires: The survey is null, or not freed yet. */
 void sinew_survey_free(sinew_survey *survey);
 
 /* Makes a socket of a kind, such as SINEW_REQ.
  *
- * `socket` points to a pointer. */
+ * Requires: `socket` points to a pointer. */
 int sinew_socket_open(int kind, sinew_socket **socket);
 
 /* Closes a socket: calls of other threads on it end with EBADF. What one write can still send is sent.
  *
- * The socket is open or closed, and not freed. */
+ * Requires: The socket is open or closed, and not freed. */
 int sinew_socket_close(const sinew_socket *socket);
 
 /* Closes a socket, if it is open, and frees it. What was made from it (contexts, requests, surveys) may live on.
  *
- * The socket is null, or not freed yet, and no other call on it is under way or will be. */
+ * Requires: The socket is null, or not freed yet, and no other call on it is under way or will be. */
 void sinew_socket_free(sinew_socket *socket);
 
 /* Accepts connections at an address. The address that it has then, with the port for port 0, is written to `actual`,
  * which has `room` bytes, unless it is null.
  *
- * The socket is not freed, `url` is a string, and so much can be written at `actual`. */
+ * Requires: The socket is not freed, `url` is a string, and so much can be written at `actual`. */
 int sinew_bind(const sinew_socket *socket,
                const char *url,
                char *actual,
@@ -471,29 +392,29 @@ int sinew_bind(const sinew_socket *socket,
 
 /* Connects in the background, again and again until it is connected, and when it has lost the connection.
  *
- * The socket is not freed, and `url` is a string. */
+ * Requires: The socket is not freed, and `url` is a string. */
 int sinew_connect(const sinew_socket *socket, const char *url);
 
 /* Makes one attempt to connect, and waits for its outcome. Once connected, it connects again when it has lost the
  * connection.
  *
- * The socket is not freed, and `url` is a string. */
+ * Requires: The socket is not freed, and `url` is a string. */
 int sinew_connect_now(const sinew_socket *socket,
                       const char *url);
 
 /* Closes the endpoint with this address: that given to bind or connect, or the actual one.
  *
- * The socket is not freed, and `url` is a string. */
+ * Requires: The socket is not freed, and `url` is a string. */
 int sinew_endpoint_close(const sinew_socket *socket, const char *url);
 
 /* Waits until so many peers are connected, for so many milliseconds at most.
  *
- * The socket is not freed. */
+ * Requires: The socket is not freed. */
 int sinew_wait_for_peers(const sinew_socket *socket, size_t peers, int milliseconds);
 
 /* Sends `length` bytes, waiting for room for so many milliseconds at most. Not for REQ, REP, SURVEYOR and RESPONDENT.
  *
- * The socket is not freed, and so many bytes can be read. */
+ * Requires: The socket is not freed, and so many bytes can be read. */
 int sinew_send(const sinew_socket *socket,
                const void *data,
                size_t length,
@@ -501,231 +422,35 @@ int sinew_send(const sinew_socket *socket,
 
 /* Receives a message, waiting for so many milliseconds at most. Not for REQ, REP, SURVEYOR and RESPONDENT.
  *
- * The socket is not freed, and `message` points to a pointer. */
+ * Requires: The socket is not freed, and `message` points to a pointer. */
 int sinew_recv(const sinew_socket *socket, sinew_message **message, int milliseconds);
 
 /* Subscribes a SUB to the messages that begin with these bytes. Each time counts.
  *
- * The socket is not freed, and so many bytes can be read. */
+ * Requires: The socket is not freed, and so many bytes can be read. */
 int sinew_subscribe(const sinew_socket *socket, const void *topic, size_t length);
 
 /* Ends a subscription of a SUB.
  *
- * The socket is not freed, and so many bytes can be read. */
+ * Requires: The socket is not freed, and so many bytes can be read. */
 int sinew_unsubscribe(const sinew_socket *socket, const void *topic, size_t length);
 
 /* Waits until all that was sent has been handed to the kernel, or over inproc to the peer, for so many milliseconds
  * at most. Returns how many messages have not; 0 is success.
  *
- * The socket is not freed. */
+ * Requires: The socket is not freed. */
 size_t sinew_drain(const sinew_socket *socket,
                    int milliseconds);
 
 /* A descriptor that is readable while a receive would not wait. Only to be polled; it lives as long as the socket.
  *
- * The socket is not freed, and `descriptor` points to an `int`. */
+ * Requires: The socket is not freed, and `descriptor` points to an `int`. */
 int sinew_recv_fd(const sinew_socket *socket,
                   int *descriptor);
 
 /* A descriptor that is readable while a send would not wait. Only to be polled; it lives as long as the socket.
  *
- * The socket is not freed, and `descriptor` points to an `int`. */
-int sinew_send_fd(const sinew_socket *socket, int *descriptor);
-
-/* Sets an option.
- *
- * The socket is not freed. */
-int sinew_set(const sinew_socket *socket, int option, int64_t value);
-
-/* Reads an option.
- *
- * The socket is not freed, and a number can be written at `value`. */
-int sinew_get(const sinew_socket *socket, int option, int64_t *value);
-
-/* Lists the peers, as far as there is room. Returns how many there are.
- *
- * The socket is not freed, and so many peers can be written at `peers`. */
-size_t sinew_peers(const sinew_socket *socket, sinew_peer *peers, size_t room);
-
-/* Ends one connection. If we had connected, we connect again.
- *
- * The socket is not freed. */
-int sinew_disconnect(const sinew_socket *socket, uint32_t pipe);
-
-/* Reads a figure by its name, such as "messages_sent": those of `Stats` in sinew's documentation.
- *
- * The socket is not freed, `name` is a string, and a number can be written at `value`. */
-int sinew_stat(const sinew_socket *socket, const char *name, uint64_t *value);
-
-/* How many messages were dropped for a reason, which is a number from 0 on.
- *
- * The socket is not freed. */
-uint64_t sinew_drops(const sinew_socket *socket, int reason);
-
-/* The name of a reason to drop a message, such as "send_queue_full". Null: there are not so many. */
-const char *sinew_drop_reason(int reason);
-
-/* Writes all figures of a socket as an OpenMetrics page, as far as there is room, with an end. Returns how many bytes
- * the whole page has, without the end.
- *
- * The socket is not freed, and so many bytes can be written at `page`. */
-size_t sinew_metrics(const sinew_socket *socket,
-                     char *page,
-                     size_t room);
-
-/* Sends a request over a REQ, and waits for its reply for so many milliseconds at most. Any number of threads may do
- * so at once. A request without a reply in that time is given up.
- *
- * The socket is not freed, so many bytes can be read, and `reply` points to a pointer. */
-int sinew_request_send(const sinew_socket *socket,
-                       const void *data,
-                       size_t length,
-                       sinew_message **reply,
-                       int milliseconds);
-
-/* Receives a request over a REP, or a survey over a RESPONDENT, waiting for so many milliseconds at most. Each must
- * be answered or freed; until then others can be received.
- *
- * The socket is not freed, and `request` points to a pointer. */
-int sinew_request_recv(const sinew_socket *socket,
-                       sinew_request **request,
-                       int milliseconds);
-
-/* The bytes of a request, which live as long as it.
- *
- * The request is neither answered nor freed. */
-const void *sinew_request_data(const sinew_request *request);
-
-/* How many bytes a request has.
- *
- * The request is neither answered nor freed. */
-size_t sinew_request_size(const sinew_request *request);
-
-/* The number of the pipe on which a request came, as in `sinew_peers`.
- *
- * The request is neither answered nor freed. */
-uint32_t sinew_request_pipe(const sinew_request *request);
-
-/* Answers a request, and frees it, whatever it returns. Never waits.
- *
- * The request is neither answered nor freed, and so many bytes can be read. */
-int sinew_request_reply(sinew_request *request, const void *data, size_t length);
-
-/* Frees a request without an answer.
- *
- * The request is null, or neither answered nor freed. */
-void sinew_request_free(sinew_request *request);
-
-/* Sends a survey over a SURVEYOR to all that are connected. Never waits. Its answers count until the deadline.
- *
- * The socket is not freed, so many bytes can be read, and `survey` points to a pointer. */
-int sinew_survey_send(const sinew_socket *socket, const void *data, size_t length, sinew_survey **survey);
-
-/* Receives the next answer to a survey, waiting for so many milliseconds, at most until the deadline, when it fails
- * with ETIMEDOUT.
- *
- * The survey is not freed, and `answer` points to a pointer. */
-int sinew_survey_recv(const sinew_survey *survey,
-                      sinew_message **answer,
-                      int milliseconds);
-
-/* A descriptor that is readable while there is an answer, or the survey is over. Only to be polled; it lives as long as
- * the survey.
- *
- * The survey is not freed, and `descriptor` points to an `int`. */
-int sinew_survey_recv_fd(const sinew_survey *survey,
-                         int *descriptor);
-
-/* Ends a survey.
- *
- * The survey is null, or not freed yet. */
-void sinew_survey_free(sinew_survey *survey);
-
-/* Makes a socket of a kind, such as SINEW_REQ.
- *
- * `socket` points to a pointer. */
-int sinew_socket_open(int kind, sinew_socket **socket);
-
-/* Closes a socket: calls of other threads on it end with EBADF. What one write can still send is sent.
- *
- * The socket is open or closed, and not freed. */
-int sinew_socket_close(const sinew_socket *socket);
-
-/* Closes a socket, if it is open, and frees it. What was made from it (contexts, requests, surveys) may live on.
- *
- * The socket is null, or not freed yet, and no other call on it is under way or will be. */
-void sinew_socket_free(sinew_socket *socket);
-
-/* Accepts connections at an address. The address that it has then, with the port for port 0, is written to `actual`,
- * which has `room` bytes, unless it is null.
- *
- * The socket is not freed, `url` is a string, and so much can be written at `actual`. */
-int sinew_bind(const sinew_socket *socket,
-               const char *url,
-               char *actual,
-               size_t room);
-
-/* Connects in the background, again and again until it is connected, and when it has lost the connection.
- *
- * The socket is not freed, and `url` is a string. */
-int sinew_connect(const sinew_socket *socket, const char *url);
-
-/* Makes one attempt to connect, and waits for its outcome. Once connected, it connects again when it has lost the
- * connection.
- *
- * The socket is not freed, and `url` is a string. */
-int sinew_connect_now(const sinew_socket *socket,
-                      const char *url);
-
-/* Closes the endpoint with this address: that given to bind or connect, or the actual one.
- *
- * The socket is not freed, and `url` is a string. */
-int sinew_endpoint_close(const sinew_socket *socket, const char *url);
-
-/* Waits until so many peers are connected, for so many milliseconds at most.
- *
- * The socket is not freed. */
-int sinew_wait_for_peers(const sinew_socket *socket, size_t peers, int milliseconds);
-
-/* Sends `length` bytes, waiting for room for so many milliseconds at most. Not for REQ, REP, SURVEYOR and RESPONDENT.
- *
- * The socket is not freed, and so many bytes can be read. */
-int sinew_send(const sinew_socket *socket,
-               const void *data,
-               size_t length,
-               int milliseconds);
-
-/* Receives a message, waiting for so many milliseconds at most. Not for REQ, REP, SURVEYOR and RESPONDENT.
- *
- * The socket is not freed, and `message` points to a pointer. */
-int sinew_recv(const sinew_socket *socket, sinew_message **message, int milliseconds);
-
-/* Subscribes a SUB to the messages that begin with these bytes. Each time counts.
- *
- * The socket is not freed, and so many bytes can be read. */
-int sinew_subscribe(const sinew_socket *socket, const void *topic, size_t length);
-
-/* Ends a subscription of a SUB.
- *
- * The socket is not freed, and so many bytes can be read. */
-int sinew_unsubscribe(const sinew_socket *socket, const void *topic, size_t length);
-
-/* Waits until all that was sent has been handed to the kernel, or over inproc to the peer, for so many milliseconds
- * at most. Returns how many messages have not; 0 is success.
- *
- * The socket is not freed. */
-size_t sinew_drain(const sinew_socket *socket,
-                   int milliseconds);
-
-/* A descriptor that is readable while a receive would not wait. Only to be polled; it lives as long as the socket.
- *
- * The socket is not freed, and `descriptor` points to an `int`. */
-int sinew_recv_fd(const sinew_socket *socket,
-                  int *descriptor);
-
-/* A descriptor that is readable while a send would not wait. Only to be polled; it lives as long as the socket.
- *
- * The socket is not freed, and `descriptor` points to an `int`. */
+ * Requires: The socket is not freed, and `descriptor` points to an `int`. */
 int sinew_send_fd(const sinew_socket *socket, int *descriptor);
 
 #ifdef __cplusplus

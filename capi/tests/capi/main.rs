@@ -107,7 +107,7 @@ fn run(command: &mut Command) -> Output {
         let _ = done.send(());
         output
     });
-    let (begin, longest) = (Instant::now(), Duration::from_secs(60));
+    let (begin, longest) = (Instant::now(), Duration::from_secs(180));
     if is_done.recv_timeout(longest).is_err() {
         let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
         let output = waiting.join().unwrap();
