@@ -9,6 +9,7 @@
 //! `unsafe` is what pointers from C need. Each block says who keeps what it rests on: mostly the caller, as the
 //! header asks.
 
+#![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
 mod border;

@@ -4,6 +4,8 @@
 //! Where gcc or a package is missing its tests say so and pass, except with `CI=true` in the environment: then they
 //! fail. `ci/capi` has what takes longer: bindings of other languages, Valgrind, and the throughput.
 
+#![cfg(target_os = "linux")]
+
 mod differential;
 mod ends;
 mod examples;
