@@ -1,5 +1,7 @@
 //! Why a pipe is gone: plain data, for protocols, sockets and programs.
 
+use crate::error::TlsError;
+
 /// Why a pipe is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -48,6 +50,9 @@ pub enum DetachReason {
     /// No more of a message that had begun came within [`frame_timeout`](crate::Options::frame_timeout).
     #[error("the rest of a message did not come")]
     FrameTimedOut,
+    /// TLS with the peer has come to an end that is none, or the peer has refused us.
+    #[error("{0}")]
+    Tls(TlsError),
     /// An error of the operating system.
     #[error("{0}")]
     Io(String),
@@ -56,7 +61,7 @@ pub enum DetachReason {
 impl DetachReason {
     /// Whether we closed the pipe, rather than the peer or the network.
     pub(crate) fn is_ours(&self) -> bool {
-        !matches!(self, Self::PeerClosed | Self::Silent | Self::Io(_))
+        !matches!(self, Self::PeerClosed | Self::Silent | Self::Tls(_) | Self::Io(_))
     }
 
     /// Whether we closed the pipe because of what the peer had sent.

@@ -14,9 +14,11 @@ use crate::message::{Message, PipeId};
 use crate::protocol_id::ProtocolId;
 
 mod situation;
+mod tls;
 
 pub use situation::Situation;
 pub(crate) use situation::{Call, Facts};
+pub use tls::TlsError;
 
 /// Implements `Debug` by `Display`: people see its text when `main` returns the error, or when it is
 /// unwrapped.
@@ -505,6 +507,9 @@ pub enum AttemptError {
     /// The other side is not a peer that this socket can talk to.
     #[error("protocol error: {0}")]
     Protocol(HeaderError),
+    /// TLS with the other side did not come about.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// Our own protocol, or the `admit` callback, turned the peer away.
     #[error("the peer was rejected")]
     Rejected,
@@ -576,9 +581,13 @@ impl From<io::Error> for AttemptError {
     }
 }
 
-/// `ConnectionRefused` becomes `Refused`, `NotFound` becomes `NoSuchFile`, and all others become `Io`.
+/// What goes wrong with TLS becomes `Tls`, `ConnectionRefused` becomes `Refused`, `NotFound` becomes `NoSuchFile`, and
+/// all others become `Io`.
 impl From<&io::Error> for AttemptError {
     fn from(error: &io::Error) -> Self {
+        if let Some(error) = TlsError::of(error) {
+            return Self::Tls(error.clone());
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::NotFound => Self::NoSuchFile,

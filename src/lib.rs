@@ -377,13 +377,14 @@ pub use contain::contained_panics;
 pub use detach::DetachReason;
 pub use error::{
     AddressError, AttemptError, BindError, Closed, ConnectError, HeaderError, NoSuchPipe,
-    OptionError, RecvError, RequestError, RuntimeError, SendError, Situation, UnsubscribeError,
-    WaitError,
+    OptionError, RecvError, RequestError, RuntimeError, SendError, Situation, TlsError,
+    UnsubscribeError, WaitError,
 };
 pub use message::{Message, PipeId};
 pub use options::{Conflate, EndpointOptions, Options, Overflow, Settings};
 pub use peer::{
-    EndpointId, EndpointState, EndpointStatus, Peer, PeerCredentials, PeerStatus, QueueStatus,
+    EndpointId, EndpointState, EndpointStatus, Peer, PeerCredentials, PeerIdentity, PeerStatus,
+    QueueStatus,
 };
 pub use pipe::endpoint::Endpoint;
 pub use protocol_id::ProtocolId;

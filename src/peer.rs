@@ -10,7 +10,7 @@ use crate::error::AttemptError;
 use crate::message::PipeId;
 use crate::protocol_id::ProtocolId;
 use crate::stats::{DropReason, PipeDrops};
-use crate::sync::{Ordering, statics};
+use crate::sync::{Arc, Ordering, statics};
 
 /// The number of one endpoint, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,6 +144,8 @@ pub struct Peer {
     pub protocol: ProtocolId,
     /// For ipc: the process at the other end, as it was when it connected.
     pub credentials: Option<PeerCredentials>,
+    /// For tls+tcp, if the peer has shown a certificate and it was verified: whom it names.
+    pub identity: Option<PeerIdentity>,
     /// When the connection was established.
     #[cfg_attr(feature = "serde", serde(rename = "connected_seconds", serialize_with = "age"))]
     pub since: Instant,
@@ -239,12 +241,14 @@ pub struct StreamPeer {
     pub remote: String,
     /// The process at the other end, where the system vouches for it.
     pub credentials: Option<PeerCredentials>,
+    /// Who the peer has proved to be, where the transport has verified that.
+    pub identity: Option<PeerIdentity>,
 }
 
 impl StreamPeer {
-    /// The addresses of both ends, without credentials.
+    /// The addresses of both ends, without credentials and identity.
     pub fn new(local: impl Into<String>, remote: impl Into<String>) -> Self {
-        Self { local: local.into(), remote: remote.into(), credentials: None }
+        Self { local: local.into(), remote: remote.into(), ..Self::default() }
     }
 }
 
@@ -276,6 +280,71 @@ impl fmt::Display for PeerCredentials {
             write!(f, "pid {pid}, ")?;
         }
         write!(f, "uid {}, gid {}", self.uid, self.gid)
+    }
+}
+
+/// Who a peer has proved to be: what its verified certificate says. Clones share the data.
+///
+/// A peer whose certificate was not verified has none, whatever it has shown: names in such a certificate mean
+/// nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PeerIdentity(Arc<Verified>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Verified {
+    certificates: Vec<Vec<u8>>,
+    names: Vec<String>,
+    common_name: Option<String>,
+}
+
+impl PeerIdentity {
+    /// The identity of a peer whose certificate a transport has verified. `certificates`: in DER, that of the peer
+    /// first. `names`: its alternative names, with nothing that says of which kind they are. `common_name`: of its
+    /// subject.
+    pub fn new(
+        certificates: Vec<Vec<u8>>,
+        names: Vec<String>,
+        common_name: Option<String>,
+    ) -> Self {
+        Self(Arc::new(Verified { certificates, names, common_name }))
+    }
+
+    /// The certificates that the peer has shown, in DER: its own, which was verified, and those of the authorities
+    /// between it and one that we trust.
+    pub fn certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.0.certificates.iter().map(Vec::as_slice)
+    }
+
+    /// The alternative names of the subject, in the certificate's order: names of hosts, IP addresses, mail
+    /// addresses and URIs. Other kinds are left out.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.names.iter().map(String::as_str)
+    }
+
+    /// The common name of the subject, if it has one. Free text, which no authority need have checked as a name of a
+    /// host.
+    pub fn common_name(&self) -> Option<&str> {
+        self.0.common_name.as_deref()
+    }
+}
+
+/// Writes the names, without the bytes of the certificates.
+impl fmt::Debug for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verified { certificates, names, common_name } = &*self.0;
+        f.debug_struct("PeerIdentity")
+            .field("common_name", common_name)
+            .field("names", names)
+            .field("certificates", &certificates.len())
+            .finish()
+    }
+}
+
+/// Writes the common name, or the first of the other names.
+impl fmt::Display for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.common_name().or_else(|| self.names().next());
+        f.pad(name.unwrap_or("a peer without a name"))
     }
 }
 

@@ -3,11 +3,12 @@
 //! Owns how the types are written that do not derive `Serialize`: names instead of numbers. How single fields
 //! are written is beside their types. There is no `Deserialize`: nobody reads reports back in.
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::error::AttemptError;
+use crate::error::{AttemptError, TlsError};
 use crate::message::PipeId;
-use crate::peer::EndpointState;
+use crate::peer::{EndpointState, PeerIdentity};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
 
@@ -43,5 +44,22 @@ impl Serialize for PipeId {
 impl Serialize for AttemptError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// Writes the sentence that `Display` writes.
+impl Serialize for TlsError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Writes the names, and not the certificates.
+impl Serialize for PeerIdentity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut identity = serializer.serialize_struct("PeerIdentity", 2)?;
+        identity.serialize_field("common_name", &self.common_name())?;
+        identity.serialize_field("names", &self.names().collect::<Vec<_>>())?;
+        identity.end()
     }
 }

@@ -346,7 +346,12 @@ impl StreamTransport for Panicky {
         unreachable!("nobody connects over it")
     }
 
-    fn connect(&self, _: &Destination, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+    fn connect(
+        &self,
+        _: &Address,
+        _: &Destination,
+        _: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
         unreachable!("nobody connects over it")
     }
 }

@@ -59,6 +59,7 @@ impl StreamTransport for Switchboard {
 
     fn connect(
         &self,
+        _: &Address,
         destination: &Destination,
         _: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {

@@ -56,6 +56,10 @@ const LAST_TURNS: usize = 64;
 /// are lost as well: what we sent is there before the reset.
 const HALF_CLOSED: Duration = Duration::from_millis(80);
 
+/// What a stream keeps back when its connection is closed may be written for this long. It is not much, and has left
+/// the socket's queues; a peer that has read nothing for so long will not read it.
+const KEPT_BACK: Duration = Duration::from_secs(10);
+
 /// A pipe that the peer ends within this many milliseconds, without having sent anything, was turned away:
 /// enough for a round trip, and for a callback at the peer.
 const AT_ONCE: u32 = 1000;
@@ -142,10 +146,21 @@ enum Phase {
     Offered(Box<Newcomer>, Bytes),
     /// A pipe of the socket.
     Open(Open),
-    /// The socket is done with it; what is queued may still be written until the deadline.
-    Closing { link: Arc<Link>, drained: bool },
+    /// The socket is done with it; what is left may still be written until the deadline.
+    Closing { link: Arc<Link>, left: Left },
     /// Between two phases, and after the last.
     Ended,
+}
+
+/// What a connection that we have closed has left to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// What is queued.
+    Queued,
+    /// What the stream keeps back.
+    KeptBack,
+    /// Nothing. It waits for the peer's end of stream.
+    Nothing,
 }
 
 /// What becomes of a connection after an event.
@@ -343,11 +358,11 @@ impl Connection {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
             Phase::Open(_) => self.read_pipe(self.read_closed, cx),
-            Phase::Closing { link, drained } => {
+            Phase::Closing { link, left } => {
                 let fate = cx.read_buffers.fill(|block| discard(&*link.stream, block));
-                match (&fate, *drained) {
+                match (&fate, *left) {
                     // The peer has ended its side; our side may still have something to write.
-                    (Fate::End(Ending::Closed), false) => Fate::Keep,
+                    (Fate::End(Ending::Closed), Left::Queued | Left::KeptBack) => Fate::Keep,
                     _ => fate,
                 }
             }
@@ -423,7 +438,7 @@ impl Connection {
                 let flushed = open.link.flush(cx.writer);
                 open.flushed(flushed)
             }
-            Phase::Closing { link, drained: false } => match link.flush(cx.writer) {
+            Phase::Closing { link, left: Left::Queued } => match link.flush(cx.writer) {
                 Flushed::Later | Flushed::HeldBack => Fate::WriteAgain,
                 Flushed::Broken(_) => Fate::End(Ending::Closed),
                 Flushed::Blocked => Fate::Keep,
@@ -519,20 +534,34 @@ impl Connection {
             return Fate::Keep;
         };
         set_timer(&mut self.timer, after(time::now(), linger), Due::Linger(token), cx);
-        self.phase = Phase::Closing { link: open.link, drained: false };
+        self.phase = Phase::Closing { link: open.link, left: Left::Queued };
         self.flush(token, cx)
     }
 
     /// Ends writing, because everything is written or the time is over: drops what is left, tells the peer,
     /// and waits for its end of stream.
     pub(crate) fn half_close(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
-        let Phase::Closing { link, drained: drained @ false } = &mut self.phase else {
+        let Phase::Closing { link, left: left @ Left::Queued } = &mut self.phase else {
             return Fate::Keep;
         };
-        *drained = true;
         link.finish(DropReason::ClosedUnsent, &self.endpoint);
-        set_timer(&mut self.timer, time::now() + HALF_CLOSED, Due::HalfClosed(token), cx);
+        *left = kept_back(&*link.stream);
+        let wait = if *left == Left::KeptBack { KEPT_BACK } else { HALF_CLOSED };
+        set_timer(&mut self.timer, time::now() + wait, Due::HalfClosed(token), cx);
         self.read(token, cx)
+    }
+
+    /// Writes what the stream has kept back beyond the end, and then waits for the peer's end of stream.
+    fn write_kept_back(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
+        let Phase::Closing { link, left: left @ Left::KeptBack } = &mut self.phase else {
+            return Fate::Keep;
+        };
+        *left = kept_back(&*link.stream);
+        if *left == Left::Nothing {
+            set_timer(&mut self.timer, time::now() + HALF_CLOSED, Due::HalfClosed(token), cx);
+            return self.read(token, cx);
+        }
+        Fate::Keep
     }
 
     /// Notes that a sender has met an error while writing.
@@ -590,10 +619,22 @@ impl Connection {
     fn on_writable(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.send_greeting(),
+            Phase::Closing { left: Left::KeptBack, .. } => self.write_kept_back(token, cx),
             Phase::Open(Open { link, .. }) | Phase::Closing { link, .. } => {
-                if link.blocked.take_report() { self.flush(token, cx) } else { Fate::Keep }
+                if link.blocked.take_report() {
+                    return self.flush(token, cx);
+                }
+                match link.stream.flush() {
+                    Err(error) if error.kind() != ErrorKind::WouldBlock => self.broken(error),
+                    _ => Fate::Keep,
+                }
             }
-            Phase::Opening(_) | Phase::Asking(..) | Phase::Offered(..) | Phase::Ended => Fate::Keep,
+            Phase::Asking(newcomer, _) | Phase::Offered(newcomer, _) => {
+                // A stream that is broken says so when it is read.
+                let _ = newcomer.stream.flush();
+                Fate::Keep
+            }
+            Phase::Opening(_) | Phase::Ended => Fate::Keep,
         }
     }
 
@@ -650,6 +691,14 @@ impl Reported {
 fn set_timer(slot: &mut Option<Box<TimerKey>>, at: Instant, due: Due, cx: &mut LoopContext) {
     if let Some(old) = slot.replace(Box::new(cx.timers.set(at, due))) {
         cx.timers.cancel(*old);
+    }
+}
+
+/// What a stream has left after its end: nothing, if it is broken.
+fn kept_back(stream: &dyn Stream) -> Left {
+    match stream.flush() {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Left::KeptBack,
+        _ => Left::Nothing,
     }
 }
 

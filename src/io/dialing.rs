@@ -17,7 +17,7 @@ use mio::Token;
 
 use super::connection::Ending;
 use super::loops::HOME;
-use super::race::{self, Race};
+use super::race::{self, Race, Way};
 use super::timers::{TimerKey, after};
 use super::{Command, Driver, Due};
 use crate::error::AttemptError;
@@ -29,7 +29,7 @@ use crate::random;
 use crate::sync::mpsc::SyncSender;
 use crate::sync::{Arc, Weak};
 use crate::time;
-use crate::transport::{Destination, StreamTransport, Target};
+use crate::transport::{Destination, Target};
 
 /// A `connect_now` of a PAIR waits this long for its peer to turn it away. The end of the stream follows the
 /// peer's header after nothing but the peer's own work.
@@ -42,7 +42,7 @@ const STABLE: Duration = Duration::from_secs(1);
 pub(crate) struct Dialer {
     host: Weak<dyn Host>,
     endpoint: Arc<EndpointCore>,
-    transport: Arc<dyn StreamTransport>,
+    way: Arc<Way>,
     target: Target,
     backoff: Backoff,
     /// When its pipe was made.
@@ -71,7 +71,7 @@ impl Dialer {
     pub(crate) fn new(
         host: Weak<dyn Host>,
         endpoint: Arc<EndpointCore>,
-        transport: Arc<dyn StreamTransport>,
+        way: Arc<Way>,
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
     ) -> Self {
@@ -79,7 +79,7 @@ impl Dialer {
         Self {
             host,
             endpoint,
-            transport,
+            way,
             target,
             backoff,
             since: None,
@@ -248,9 +248,9 @@ impl Driver {
         // Set before the race begins, which may be over at once.
         dialer.stage = Stage::Connecting;
         let (host, endpoint) = (dialer.host.clone(), Arc::clone(&dialer.endpoint));
-        let transport = Arc::clone(&dialer.transport);
+        let way = Arc::clone(&dialer.way);
         let chosen = self.choose(HOME, &host);
-        let race = Box::new(Race::new(token, host, endpoint, transport, places, deadline));
+        let race = Box::new(Race::new(token, host, endpoint, way, places, deadline));
         match self.loops.other(chosen) {
             None => self.enter(race),
             Some(mailbox) => mailbox.post(Command::Race(race)),

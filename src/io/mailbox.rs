@@ -17,7 +17,7 @@ use super::connection::{Connection, Ending};
 use super::leadership::state::{Call, State};
 use super::leadership::task::TaskPlace;
 use super::listening::ListenerSlot;
-use super::race::Race;
+use super::race::{Race, Way};
 use crate::error::AttemptError;
 use crate::parker::{Parker, Stamp};
 use crate::peer::EndpointId;
@@ -25,7 +25,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Postponed};
 use crate::sync::mpsc::SyncSender;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, OnceLock, Ordering, Weak};
-use crate::transport::{Destination, StreamTransport, Target};
+use crate::transport::{Destination, Target};
 use crate::wire::Framing;
 
 /// A command to the driver.
@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Dial {
         host: Weak<dyn Host>,
         endpoint: Arc<EndpointCore>,
-        transport: Arc<dyn StreamTransport>,
+        way: Arc<Way>,
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
     },

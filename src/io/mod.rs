@@ -84,6 +84,7 @@ use listening::Listening;
 use loops::{HOME, Loops};
 use pool::Pool;
 use race::Race;
+pub(crate) use race::Way;
 use read_buffers::ReadBuffers;
 use resolve::Resolver;
 use silence::Unanswered;
@@ -583,8 +584,8 @@ impl Driver {
             Command::Listen { host, endpoint, framing, listener } => {
                 self.listen(Listening::new(host, endpoint, framing, listener));
             }
-            Command::Dial { host, endpoint, transport, target, once } => {
-                self.keep_connected(Dialer::new(host, endpoint, transport, target, once));
+            Command::Dial { host, endpoint, way, target, once } => {
+                self.keep_connected(Dialer::new(host, endpoint, way, target, once));
             }
             Command::Decided(token, admitted) => {
                 self.drive(token, |c, cx| c.decided(admitted, token, cx));

@@ -25,6 +25,7 @@ use mio::Token;
 use super::connection::{Connection, Ending, Maker};
 use super::timers::{TimerKey, after};
 use super::{Driver, Due};
+use crate::address::Address;
 use crate::error::AttemptError;
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
@@ -39,6 +40,13 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// longer than an answer takes around the world.
 const AFRESH: Duration = Duration::from_secs(1);
 
+/// How an endpoint connects, in every attempt.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) transport: Arc<dyn StreamTransport>,
+    pub(crate) address: Address,
+}
+
 /// One attempt, as the driver of its loop has it.
 #[derive(Debug)]
 pub(crate) struct Race {
@@ -46,7 +54,7 @@ pub(crate) struct Race {
     dialer: Token,
     host: Weak<dyn Host>,
     endpoint: Arc<EndpointCore>,
-    transport: Arc<dyn StreamTransport>,
+    way: Arc<Way>,
     course: Course,
     /// The connection that is established and exchanges headers; the race has no timer then.
     standing: Option<Token>,
@@ -62,13 +70,13 @@ impl Race {
         dialer: Token,
         host: Weak<dyn Host>,
         endpoint: Arc<EndpointCore>,
-        transport: Arc<dyn StreamTransport>,
+        way: Arc<Way>,
         places: Vec<Destination>,
         deadline: Option<Instant>,
     ) -> Self {
         let course = Course::new(places, time::now());
         let (standing, timer, error) = (None, None, None);
-        Self { dialer, host, endpoint, transport, course, standing, deadline, timer, error }
+        Self { dialer, host, endpoint, way, course, standing, deadline, timer, error }
     }
 
     fn is_late(&self, now: Instant) -> bool {
@@ -85,8 +93,9 @@ impl Race {
     fn begin(&self, lane: usize, race: Token) -> Result<Option<Connection>, AttemptError> {
         let Some(host) = self.host.upgrade() else { return Ok(None) };
         let place = &self.course.lanes[lane].place;
-        let stream = self.transport.connect(place, &self.endpoint.settings)?;
-        let (endpoint, framing) = (Arc::clone(&self.endpoint), self.transport.framing());
+        let Way { transport, address } = &*self.way;
+        let stream = transport.connect(address, place, &self.endpoint.settings)?;
+        let (endpoint, framing) = (Arc::clone(&self.endpoint), transport.framing());
         Ok(Some(Connection::new(&host, endpoint, framing, stream, Maker::Race(race))))
     }
 }

@@ -191,6 +191,7 @@ impl EndpointCore {
             remote: ends.remote,
             protocol,
             credentials: ends.credentials,
+            identity: ends.identity,
             since: time::now(),
         }
     }

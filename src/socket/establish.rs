@@ -9,7 +9,7 @@ use super::{Core, Entry};
 use crate::address::Address;
 use crate::error::{AttemptError, BindError, ConnectError, RuntimeError};
 use crate::inproc;
-use crate::io::{Command, ListenerSlot, StreamControl, after};
+use crate::io::{Command, ListenerSlot, StreamControl, Way, after};
 use crate::options::{EndpointOptions, EndpointSettings};
 use crate::pipe::endpoint::{Endpoint, EndpointCore};
 use crate::pipe::recv_limit::RecvLimit;
@@ -170,7 +170,8 @@ impl<P: Protocol> Core<P> {
         };
         let core = Arc::clone(&endpoint.core);
         let host = self.host();
-        mailbox.post(Command::Dial { host, endpoint: core, transport, target, once });
+        let way = Arc::new(Way { transport, address: address.clone() });
+        mailbox.post(Command::Dial { host, endpoint: core, way, target, once });
         if let Some(outcome) = outcome {
             wait_for_outcome(runtime, &outcome, Duration::MAX)
                 .map_err(|source| self.give_up(&endpoint, source))?;

@@ -13,8 +13,8 @@ use super::effects::Effects;
 use crate::message::PipeId;
 use crate::number_map::NumberMap;
 use crate::options::Priorities;
-use crate::peer::PeerCredentials;
 use crate::peer::{Peer, PeerStatus, QueueStatus};
+use crate::peer::{PeerCredentials, PeerIdentity};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, FarEnd, Intake, NewPipe, PipeLease, Postponed};
 use crate::protocol::PushError;
@@ -211,6 +211,7 @@ struct Unchecked {
 #[derive(Default)]
 struct Rare {
     credentials: Option<PeerCredentials>,
+    identity: Option<PeerIdentity>,
     drops: PipeDrops,
     /// Set once it has departed and has something left to read.
     departure: Option<Departure>,
@@ -237,8 +238,9 @@ pub(super) struct Pipe {
 
 impl Pipe {
     pub(super) fn new(new: NewPipe) -> Self {
-        let credentials = new.peer.credentials;
-        let rare = credentials.map(|_| Box::new(Rare { credentials, ..Rare::default() }));
+        let (credentials, identity) = (new.peer.credentials, new.peer.identity.clone());
+        let rare = (credentials.is_some() || identity.is_some())
+            .then(|| Box::new(Rare { credentials, identity, ..Rare::default() }));
         Self {
             protocol: new.peer.protocol,
             peer: KnownPeer::of(new.peer),
@@ -281,6 +283,7 @@ impl Pipe {
             remote: address(&self.peer.remote),
             protocol: self.protocol,
             credentials: self.rare.as_ref().and_then(|rare| rare.credentials),
+            identity: self.rare.as_ref().and_then(|rare| rare.identity.clone()),
             since: self.peer.since,
         }
     }

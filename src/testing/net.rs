@@ -665,6 +665,7 @@ impl StreamTransport for SimTransport {
 
     fn connect(
         &self,
+        _: &Address,
         destination: &Destination,
         _: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {

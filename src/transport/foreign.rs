@@ -15,7 +15,7 @@ use super::{
     StreamPeer, StreamTransport, Target,
 };
 use crate::contain::forget;
-use crate::error::{AddressError, BindError};
+use crate::error::{AddressError, BindError, TlsError};
 use crate::sync::Arc;
 
 /// How often a write may be interrupted. A system call is interrupted once, if ever; a transport that is
@@ -32,9 +32,11 @@ fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     })
 }
 
-/// Replaces a foreign error, which could panic where it is shown or dropped, by its text.
+/// Replaces a foreign error, which could panic where it is shown or dropped, by its text. What went wrong with TLS
+/// is in our words already.
 fn in_our_words(error: io::Error) -> io::Error {
     match error.get_ref() {
+        Some(ours) if ours.is::<TlsError>() => error,
         Some(foreign) => io::Error::new(error.kind(), foreign.to_string()),
         None => error,
     }
@@ -89,10 +91,11 @@ impl StreamTransport for Transport {
 
     fn connect(
         &self,
+        address: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {
-        let stream = guarded(|| self.inner.connect(destination, settings))?;
+        let stream = guarded(|| self.inner.connect(address, destination, settings))?;
         Ok(Box::new(Border::new(stream)))
     }
 }
@@ -174,6 +177,10 @@ impl Stream for Border<dyn Stream> {
             0 if there > 0 => Err(io::ErrorKind::WriteZero.into()),
             written => Ok(written),
         }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        guarded(|| self.inner().flush())
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

@@ -99,6 +99,7 @@ impl StreamTransport for Ipc {
     /// Begins a connection. `WouldBlock` means that too many others wait to be accepted there.
     fn connect(
         &self,
+        _: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {
@@ -341,6 +342,7 @@ impl Stream for IpcStream {
             local: self.0.local_addr().map(url).unwrap_or_default(),
             remote: self.0.peer_addr().map(url).unwrap_or_default(),
             credentials: credentials(&self.0),
+            ..StreamPeer::default()
         }
     }
 }

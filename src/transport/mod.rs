@@ -30,6 +30,7 @@
 //! | [`connect`](StreamTransport::connect) | the I/O thread | no |
 //! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
 //! | [`Stream::write`] | the I/O thread, or any thread that sends; one at a time for a stream | no |
+//! | [`Stream::flush`] | the I/O thread, perhaps while another thread writes | no |
 //! | [`Stream::shutdown_write`] | the I/O thread, or the thread that closes the endpoint or socket | no |
 //! | everything else of a [`Stream`] | the I/O thread | no |
 //! | deregistering and dropping a listener | the thread that closes its endpoint or socket, after an `accept` under way | no |
@@ -71,7 +72,7 @@ pub use mio::event::Source;
 
 pub use crate::address::Address;
 pub use crate::options::EndpointSettings;
-pub use crate::peer::{PeerCredentials, StreamPeer};
+pub use crate::peer::{PeerCredentials, PeerIdentity, StreamPeer};
 pub use crate::wire::Framing;
 #[cfg(unix)]
 pub use ipc::Ipc;
@@ -139,7 +140,8 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
     /// The address makes no sense. Whether somebody listens there, only [`connect`](Self::connect) finds out.
     fn target(&self, address: &Address) -> Result<Target, AddressError>;
 
-    /// Begins a connection to one destination, without waiting for it.
+    /// Begins a connection to one destination, without waiting for it. `address` is what the program connects to, of
+    /// which `destination` may keep only a part: a transport that asks its peer by name finds the name there.
     ///
     /// Called in every attempt, with what [`target`](Self::target) returned, or with the addresses of a
     /// name one after the other: the next after 250 ms, or as soon as one has failed. The connection need not
@@ -158,6 +160,7 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
     /// the reconnect interval.
     fn connect(
         &self,
+        address: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>>;
@@ -301,6 +304,11 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// Writes as many bytes of `slices`, in order, as the stream takes without waiting; at least one. There
     /// are at most 64 slices.
     ///
+    /// What it has not taken comes again: the next write begins with the byte at which this one has ended, or at
+    /// which it was refused, if there is a next write. A stream that has to hear from its peer before it takes
+    /// anything, as in a handshake of its own, may return `WouldBlock` until then: until the connection is a pipe,
+    /// the crate writes again after each read, whether that has brought anything or not.
+    ///
     /// Must not raise SIGPIPE when the peer is gone, which by default ends the program: write to a socket
     /// with `MSG_NOSIGNAL`, or set `SO_NOSIGPIPE` where that exists. (Rust programs ignore the signal, but
     /// this crate may be part of a program of another kind.)
@@ -310,6 +318,22 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// `WouldBlock` when the stream takes nothing now; the poll must report it as writable when that
     /// changes. Other errors mean what they mean for [`read`](Self::read).
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes what the stream keeps back: bytes of its own for which there was no room, such as an answer to what it
+    /// has read, or the words with which it ends.
+    ///
+    /// Called when the poll has reported the stream as writable, and after
+    /// [`shutdown_write`](Self::shutdown_write); perhaps while another thread writes. A connection that is closed
+    /// waits up to 10 s for it. What a [`write`](Self::write) has taken may be among those bytes, except for the last
+    /// byte: only when that is taken too, the crate counts a message as written. Default: there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is more, and the poll will report room for it. Other errors mean what they mean for
+    /// [`read`](Self::read).
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Tells the peer that nothing more will come. What the peer sends can still be read.
     ///

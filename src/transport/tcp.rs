@@ -89,6 +89,7 @@ impl StreamTransport for Tcp {
 
     fn connect(
         &self,
+        _: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {
@@ -577,7 +578,7 @@ impl Stream for TcpStream {
         StreamPeer {
             local: self.0.local_addr().map(url).unwrap_or_default(),
             remote: self.0.peer_addr().map(url).unwrap_or_default(),
-            credentials: None,
+            ..StreamPeer::default()
         }
     }
 
@@ -641,7 +642,7 @@ pub(super) mod kit {
         let Target::Known(destination) = transport.target(&address(url)).unwrap() else {
             panic!("{url} is a name");
         };
-        transport.connect(&destination, &EndpointSettings::default())
+        transport.connect(&address(url), &destination, &EndpointSettings::default())
     }
 
     pub(in crate::transport) fn accept(listener: &mut dyn Listener) -> io::Result<Box<dyn Stream>> {

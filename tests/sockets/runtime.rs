@@ -231,10 +231,11 @@ impl StreamTransport for Busy {
 
     fn connect(
         &self,
+        address: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {
-        let inner = Tcp::new().connect(destination, settings)?;
+        let inner = Tcp::new().connect(address, destination, settings)?;
         Ok(Box::new(BusyStream { inner, busy: self.clone() }))
     }
 }

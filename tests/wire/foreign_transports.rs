@@ -135,11 +135,12 @@ impl StreamTransport for Faulty {
 
     fn connect(
         &self,
+        address: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {
         self.panics_if(Fault::ConnectPanics);
-        Tcp::new().connect(destination, settings).map(|stream| self.wrap(stream))
+        Tcp::new().connect(address, destination, settings).map(|stream| self.wrap(stream))
     }
 }
 
@@ -530,7 +531,12 @@ fn a_transport_without_a_proper_scheme_is_refused() {
         fn target(&self, address: &Address) -> Result<Target, AddressError> {
             Err(address.malformed("nobody is called here"))
         }
-        fn connect(&self, _: &Destination, _: &EndpointSettings) -> io::Result<Box<dyn Stream>> {
+        fn connect(
+            &self,
+            _: &Address,
+            _: &Destination,
+            _: &EndpointSettings,
+        ) -> io::Result<Box<dyn Stream>> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -595,10 +601,11 @@ impl StreamTransport for Alias {
 
     fn connect(
         &self,
+        address: &Address,
         destination: &Destination,
         settings: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {
-        Ipc::new().connect(destination, settings)
+        Ipc::new().connect(address, destination, settings)
     }
 }
 

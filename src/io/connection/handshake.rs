@@ -4,7 +4,7 @@
 //! the socket has one peer at a time, and attaches the pipe. May touch the connection's timer, which until
 //! then is the deadline of the handshake.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::Bytes;
 use mio::Token;
@@ -155,6 +155,7 @@ impl Connection {
         }
     }
 
+    /// Sends what is left of our header, and what the stream keeps back.
     pub(super) fn send_greeting(&mut self) -> Fate {
         let Phase::Greeting { stream, unsent, broken, .. } = &mut self.phase else {
             return Fate::Keep;
@@ -172,7 +173,24 @@ impl Connection {
                 }
             }
         }
-        Fate::Keep
+        match stream.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock && broken.is_none() => {
+                *broken = Some(error);
+                Fate::Again
+            }
+            _ => Fate::Keep,
+        }
+    }
+
+    /// The error if the stream has taken no more than a part of our header, though nothing was sent before: the peer
+    /// may connect again.
+    fn greeting_is_stuck(&self) -> Option<AttemptError> {
+        match &self.phase {
+            Phase::Greeting { unsent, .. } if !unsent.is_empty() => {
+                Some(io::Error::from(ErrorKind::WriteZero).into())
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn read_greeting(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
@@ -193,7 +211,8 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return match broken.take() {
                     Some(error) => Fate::End(Ending::Failed(error.into())),
-                    None => Fate::Keep,
+                    // The stream may have waited for what it has just read.
+                    None => self.send_greeting(),
                 };
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
@@ -202,11 +221,18 @@ impl Connection {
         let read = cx.read_buffers.at_hand().slice(..n);
         let more = n == room || !stream.short_read_is_last();
         let mut bytes = &read[..];
-        match parser.parse(&mut bytes) {
-            None if more || self.read_closed || broken.is_some() => Fate::Again,
-            None => Fate::Keep,
+        let verdict = parser.parse(&mut bytes);
+        let is_late = self.read_closed || broken.is_some();
+        // Whatever the verdict, the peer hears what we are: the stream may have taken nothing until it had read.
+        let sent = self.send_greeting();
+        match verdict {
+            None if more || is_late => Fate::Again,
+            None => sent,
             Some(Err(error)) => Fate::End(Ending::Failed(AttemptError::Protocol(error))),
             Some(Ok(())) => {
+                if let Some(error) = self.greeting_is_stuck() {
+                    return Fate::End(Ending::Failed(error));
+                }
                 let rest = read.slice_ref(bytes);
                 drop(read);
                 self.open(rest, more, token, cx)
@@ -384,7 +410,7 @@ impl Connection {
         if let AttemptError::TooManyHandshakes(_) = error {
             self.endpoint.failed(error.clone());
         }
-        if let AttemptError::Protocol(_) = error {
+        if let AttemptError::Protocol(_) | AttemptError::Tls(_) = error {
             host.counters().handshake_errors.bump();
             if self.maker == Maker::Listener {
                 self.endpoint.failed(error.clone());
@@ -393,7 +419,10 @@ impl Connection {
         let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
         // For a connection that we made, the dialer reports it.
         let is_news = self.maker == Maker::Listener
-            && matches!(error, AttemptError::Protocol(HeaderError::Peer { .. }))
+            && matches!(
+                error,
+                AttemptError::Protocol(HeaderError::Peer { .. }) | AttemptError::Tls(_)
+            )
             && self.endpoint.meets_first_misfit();
         crate::contain::log(|| {
             log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {remote}: {error}")

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::{Ending, Fate};
 use crate::detach::DetachReason;
+use crate::error::TlsError;
 use crate::io::idle::Activity;
 use crate::io::link::Link;
 use crate::io::read_buffers::ReadBuffers;
@@ -344,6 +345,9 @@ impl From<FrameError> for DetachReason {
 /// The reason for an error: a reset is the peer's way of closing, and any other error is reported in its own
 /// words.
 fn reset_or(error: io::Error) -> DetachReason {
+    if let Some(error) = TlsError::of(&error) {
+        return DetachReason::Tls(error.clone());
+    }
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
             DetachReason::PeerClosed
