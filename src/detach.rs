@@ -1,6 +1,6 @@
 //! Why a pipe is gone: plain data, for protocols, sockets and programs.
 
-use crate::error::TlsError;
+use crate::tls_error::TlsError;
 
 /// Why a pipe is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

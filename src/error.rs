@@ -12,13 +12,16 @@ use std::time::Duration;
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::protocol_id::ProtocolId;
+use crate::tls_error::TlsError;
 
 mod situation;
+#[cfg(feature = "tls")]
 mod tls;
 
 pub use situation::Situation;
 pub(crate) use situation::{Call, Facts};
-pub use tls::TlsError;
+#[cfg(feature = "tls")]
+pub use tls::TlsConfigError;
 
 /// Implements `Debug` by `Display`: people see its text when `main` returns the error, or when it is
 /// unwrapped.
@@ -408,6 +411,15 @@ pub enum BindError {
     /// An endpoint option has a value that cannot be used.
     #[error(transparent)]
     Option(#[from] OptionError),
+    /// There is no TLS to be offered there: most likely no certificate was given.
+    #[cfg(feature = "tls")]
+    #[error("cannot bind {url:?}: {source}")]
+    Tls {
+        /// The address as given.
+        url: String,
+        /// What is missing.
+        source: TlsConfigError,
+    },
     /// The socket is closed.
     #[error("cannot bind: the socket is closed")]
     Closed,

@@ -358,6 +358,10 @@ mod sys;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod time;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub mod tls;
+mod tls_error;
 pub mod transport;
 mod tuning;
 mod verdict;
@@ -377,8 +381,8 @@ pub use contain::contained_panics;
 pub use detach::DetachReason;
 pub use error::{
     AddressError, AttemptError, BindError, Closed, ConnectError, HeaderError, NoSuchPipe,
-    OptionError, RecvError, RequestError, RuntimeError, SendError, Situation, TlsError,
-    UnsubscribeError, WaitError,
+    OptionError, RecvError, RequestError, RuntimeError, SendError, Situation, UnsubscribeError,
+    WaitError,
 };
 pub use message::{Message, PipeId};
 pub use options::{Conflate, EndpointOptions, Options, Overflow, Settings};
@@ -393,6 +397,7 @@ pub use runtime::EventLoop;
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use socket::{Events, PipeEvent, PipeEventKind, Readiness};
 pub use stats::{DropReason, Spins, Stats};
+pub use tls_error::TlsError;
 
 /// Iterators over what sockets receive: made by their `iter`, `try_iter` and `into_iter`.
 pub mod iter {

@@ -16,6 +16,8 @@ use crate::error::OptionError;
 use crate::peer::Peer;
 use crate::protocol_id::ProtocolId;
 use crate::sync::Arc;
+#[cfg(feature = "tls")]
+use crate::tls::TlsConfig;
 
 pub use settings::Settings;
 
@@ -469,6 +471,18 @@ impl Options {
     #[doc(alias("SO_RCVBUF", "ZMQ_RCVBUF"))]
     pub fn kernel_recv_buffer(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.endpoint.kernel_recv_buffer = bytes.into();
+        self
+    }
+
+    /// Who we are in TLS, and whom we trust. Default: no certificate of our own, and the authorities of the system, with
+    /// which a socket can connect to `tls+tcp://` addresses, but not bind one.
+    ///
+    /// Takes effect for endpoints made later. What [`TlsConfig::replace`](crate::tls::TlsConfig::replace) changes takes
+    /// effect for connections that begin later. No effect on transports without TLS. With the feature `tls`.
+    #[cfg(feature = "tls")]
+    #[doc(alias("NNG_OPT_TLS_CONFIG"))]
+    pub fn tls(mut self, config: impl Into<Option<TlsConfig>>) -> Self {
+        self.endpoint.tls = config.into();
         self
     }
 
@@ -1034,6 +1048,8 @@ pub struct EndpointOptions {
     kernel_send_buffer: Option<Option<usize>>,
     kernel_recv_buffer: Option<Option<usize>>,
     ipc_mode: Option<u32>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
     send_priority: Option<u8>,
     recv_priority: Option<u8>,
 }
@@ -1133,6 +1149,13 @@ impl EndpointOptions {
         self
     }
 
+    /// See [`Options::tls`].
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
     /// See [`Options::send_priority`]. All peers of a bound endpoint have its priority.
     pub fn send_priority(mut self, priority: u8) -> Self {
         self.send_priority = Some(priority);
@@ -1165,6 +1188,8 @@ impl EndpointOptions {
             kernel_send_buffer: self.kernel_send_buffer.unwrap_or(base.kernel_send_buffer),
             kernel_recv_buffer: self.kernel_recv_buffer.unwrap_or(base.kernel_recv_buffer),
             ipc_mode: self.ipc_mode.or(base.ipc_mode),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone().or_else(|| base.tls.clone()),
             send_priority: self.send_priority.or(base.send_priority),
             recv_priority: self.recv_priority.or(base.recv_priority),
         };
@@ -1194,6 +1219,8 @@ pub struct EndpointSettings {
     pub(crate) kernel_send_buffer: Option<usize>,
     pub(crate) kernel_recv_buffer: Option<usize>,
     pub(crate) ipc_mode: Option<u32>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) send_priority: Option<u8>,
     pub(crate) recv_priority: Option<u8>,
 }
@@ -1216,6 +1243,8 @@ impl Default for EndpointSettings {
             kernel_send_buffer: None,
             kernel_recv_buffer: None,
             ipc_mode: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             send_priority: None,
             recv_priority: None,
         }
@@ -1246,6 +1275,12 @@ impl EndpointSettings {
     /// See [`EndpointOptions::ipc_mode`].
     pub fn ipc_mode(&self) -> Option<u32> {
         self.ipc_mode
+    }
+
+    /// See [`Options::tls`].
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&TlsConfig> {
+        self.tls.as_ref()
     }
 
     /// The places of the endpoint's pipes among the others of the socket.

@@ -6,11 +6,12 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::error::{AttemptError, TlsError};
+use crate::error::AttemptError;
 use crate::message::PipeId;
 use crate::peer::{EndpointState, PeerIdentity};
 use crate::protocol_id::ProtocolId;
 use crate::stats::DropReason;
+use crate::tls_error::TlsError;
 
 /// Writes the stable name, as [`DropReason::name`] returns it.
 impl Serialize for DropReason {

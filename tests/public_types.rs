@@ -43,7 +43,7 @@ fn sockets_contexts_and_what_they_hand_out_may_be_shared_by_threads() {
 #[test]
 fn what_is_plain_data_may_be_shared_by_threads() {
     each!(shared: Message, PipeId, Options, EndpointOptions, Settings, Overflow, Stats, Spins, DropReason, ProtocolId);
-    each!(shared: Peer, PeerStatus, PeerCredentials, QueueStatus, PipeEvent, PipeEventKind);
+    each!(shared: Peer, PeerStatus, PeerCredentials, PeerIdentity, QueueStatus, PipeEvent, PipeEventKind);
     each!(shared: EndpointId, EndpointState, EndpointStatus, Snapshot, EndpointSnapshot, DeviceStats);
     each!(shared: Address, BoundFile, EndpointSettings, Family, Framing, Destination, StreamPeer, Target, Tcp, Ipc);
 }
@@ -52,9 +52,16 @@ fn what_is_plain_data_may_be_shared_by_threads() {
 fn errors_can_be_handed_to_whoever_asks() {
     each!(error: SendError, RecvError, RequestError, ReplyError<Request>, ReplyError<Question>);
     each!(error: AddressError, BindError, ConnectError, AttemptError, HeaderError, OptionError);
-    each!(error: RuntimeError, WaitError, UnsubscribeError, Closed, NoSuchPipe, DetachReason);
+    each!(error: RuntimeError, WaitError, UnsubscribeError, Closed, NoSuchPipe, DetachReason, TlsError);
     each!(error: KeyInUse<String>, NoSuchKey<String>);
     each!(error: DeviceError<(raw::Req, raw::Rep)>, DeviceFailure, DeviceFault);
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn what_a_program_says_of_tls_may_be_shared_by_threads() {
+    each!(shared: tls::TlsConfig, tls::TlsConfigBuilder, transport::TlsTcp);
+    each!(error: tls::TlsConfigError);
 }
 
 #[test]

@@ -68,6 +68,19 @@ pub(crate) enum Rank {
     Sockets,
     /// What the waits of a socket have gained by spinning.
     Account,
+    /// The configuration that a handle of a TLS configuration has now.
+    #[cfg(feature = "tls")]
+    TlsConfig,
+    /// The encrypted bytes of one stream that the kernel has not taken. Held during a write to the kernel, so that
+    /// bytes get there in the order in which they were encrypted. Only the two threads of that stream wait for it.
+    #[cfg(feature = "tls")]
+    TlsOutgoing,
+    /// The TLS session of one stream. Held while bytes are encrypted and decrypted.
+    #[cfg(feature = "tls")]
+    TlsSession,
+    /// The memory that reads and writes over TLS share.
+    #[cfg(feature = "tls")]
+    TlsBlocks,
     /// The hosts of a simulated network, and what a thread on one has returned.
     #[cfg(feature = "testing")]
     Hosts,

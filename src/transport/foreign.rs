@@ -15,8 +15,9 @@ use super::{
     StreamPeer, StreamTransport, Target,
 };
 use crate::contain::forget;
-use crate::error::{AddressError, BindError, TlsError};
+use crate::error::{AddressError, BindError};
 use crate::sync::Arc;
+use crate::tls_error::TlsError;
 
 /// How often a write may be interrupted. A system call is interrupted once, if ever; a transport that is
 /// always interrupted would keep the writing thread forever.

@@ -77,6 +77,8 @@ pub use crate::wire::Framing;
 #[cfg(unix)]
 pub use ipc::Ipc;
 pub use tcp::Tcp;
+#[cfg(feature = "tls")]
+pub use tls::TlsTcp;
 #[cfg(windows)]
 pub use winpipe::Ipc;
 
@@ -89,6 +91,8 @@ mod foreign;
 mod ipc;
 mod names;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(windows)]
 mod winpipe;
 
@@ -404,12 +408,14 @@ fn is_scheme(scheme: &str) -> bool {
 }
 
 impl Transports {
-    /// The built-in transports: tcp, and ipc where there are Unix domain sockets or named pipes.
+    /// The built-in transports: tcp, ipc where there are Unix domain sockets or named pipes, and those of features.
     pub(crate) fn standard() -> Self {
         Self(vec![
             Registered::new(Arc::new(Tcp)),
             #[cfg(any(unix, windows))]
             Registered::new(Arc::new(Ipc)),
+            #[cfg(feature = "tls")]
+            Registered::new(Arc::new(TlsTcp)),
         ])
     }
 

@@ -161,6 +161,16 @@ impl Parts<'_> {
     }
 }
 
+/// The host in an address that can be connected to, as a peer would call itself: a name, or an IP address.
+#[cfg(feature = "tls")]
+pub(super) fn host(address: &Address) -> Parsed<String> {
+    Ok(match parse(address, Use::Connect)?.host {
+        Host::Literal(literal) => literal.ip().to_string(),
+        Host::Zoned(host) | Host::Name(host) => host.to_owned(),
+        Host::All => unreachable!("parse refuses to connect to all interfaces"),
+    })
+}
+
 /// A piece of an address, or what is wrong with it.
 type Parsed<T> = Result<T, AddressError>;
 
@@ -324,9 +334,10 @@ fn check_families(address: &Address, host: &str, parts: &Parts<'_>) -> Parsed<()
 }
 
 fn family(address: &Address) -> Family {
-    match address.scheme() {
-        "tcp4" => Family::V4,
-        "tcp6" => Family::V6,
+    // Behind the name of what is put over tcp, if anything is.
+    match address.scheme().rsplit('+').next() {
+        Some("tcp4") => Family::V4,
+        Some("tcp6") => Family::V6,
         _ => Family::Any,
     }
 }

@@ -86,6 +86,7 @@ impl StreamTransport for Ipc {
     /// Connects. `WouldBlock` means that too many others wait to be accepted there.
     fn connect(
         &self,
+        _: &Address,
         destination: &Destination,
         _: &EndpointSettings,
     ) -> io::Result<Box<dyn Stream>> {

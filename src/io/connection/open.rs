@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::{Ending, Fate};
 use crate::detach::DetachReason;
-use crate::error::TlsError;
 use crate::io::idle::Activity;
 use crate::io::link::Link;
 use crate::io::read_buffers::ReadBuffers;
@@ -22,6 +21,7 @@ use crate::pipe::{Edge, Host};
 use crate::ring::{Bounds, Producer, READ_BLOCK, Wake};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::time;
+use crate::tls_error::TlsError;
 use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Piece};
 

@@ -1,0 +1,6 @@
+//! tls+tcp: the conformance list of transports, certificates, and peers that break TLS.
+
+mod certificates;
+mod hostile;
+mod transport;
+mod verification;
