@@ -142,6 +142,7 @@ fn an_async_rep_has_all_requests_in_work_at_once() {
     assert!(program.line().starts_with("300 requests of 1 s were answered in "));
 }
 
+#[cfg(unix)] // watches descriptors
 #[test]
 fn clients_in_tasks_are_served_by_no_other_thread() {
     for example in ["async_clients", "smol_clients"] {
@@ -150,6 +151,7 @@ fn clients_in_tasks_are_served_by_no_other_thread() {
     }
 }
 
+#[cfg(unix)] // watches descriptors
 #[test]
 fn a_mio_loop_answers_requests_beside_other_work() {
     let url = free_tcp_url();
@@ -170,6 +172,7 @@ fn a_mio_loop_answers_requests_beside_other_work() {
     assert_eq!(told(), "3 answered\n");
 }
 
+#[cfg(unix)] // watches descriptors
 #[test]
 fn a_tokio_loop_takes_what_is_there_in_batches() {
     let url = free_tcp_url();

@@ -125,6 +125,7 @@ fn narrow<R: Listed>() -> Socket<R> {
 }
 
 /// C489: its end lies behind messages for which there is no room in the queue.
+#[cfg(unix)] // Windows tells of an end only to who has read all before it
 #[test]
 fn a_newcomer_takes_the_place_of_a_peer_that_left_before_its_messages_are_received() {
     fn check<R: Listed + Sends + Receives<Item = Message>>() {

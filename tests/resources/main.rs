@@ -7,6 +7,7 @@
 mod crowd;
 #[cfg(target_os = "linux")] // counts descriptors in /proc
 mod dead_peers;
+#[cfg(unix)] // Windows tells of an end only to who has read all before it
 mod departed;
 #[cfg(target_os = "linux")] // sets the limit of descriptors
 mod idle;
