@@ -47,7 +47,7 @@
 //!
 //! With the feature `futures` sockets also make streams and sinks. A [`Poller`] waits for many sockets in
 //! one thread, and a [`Readiness`] is a descriptor for an event loop that you already have. A program that
-//! lives in tasks can have one of them do what the I/O thread does ([`EventLoop`]).
+//! lives in tasks can have one of them do what the I/O thread does (`EventLoop`, which Windows does not have).
 //!
 //! The sockets in [`raw`] expose the protocol's header and keep no conversations; a [`Device`] forwards
 //! between two of them.

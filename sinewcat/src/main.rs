@@ -55,7 +55,7 @@
 //! | the same, to REP and RESPONDENT with data | 3 | 1 | 4 |
 //! | a library call failed | 3 | 1 | 3 |
 //! | a file cannot be read | 2 | 1 | 2 |
-//! | SIGINT, SIGTERM | killed | killed | sockets closed, 130 and 143 |
+//! | SIGINT, SIGTERM, on Windows Ctrl-C | killed | killed | sockets closed, 130 and 143 |
 //! | standard output closed by its reader | killed by SIGPIPE | killed by SIGPIPE | 0, quietly |
 //!
 //! Under their names, it behaves as they do where a script may rely on it. It does not repeat their errors,
