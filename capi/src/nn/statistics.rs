@@ -30,7 +30,11 @@ pub extern "C" fn nn_get_statistic(s: c_int, stat: c_int) -> u64 {
             302 => stats.messages_received,
             303 => stats.bytes_sent,
             304 => stats.bytes_received,
-            401 => u64::try_from(entry.settings().send_priority).unwrap_or_default(),
+            // What was set last, if there is anybody to send to.
+            401 if entry.engine.sends() && stats.current_connections > 0 => {
+                u64::try_from(entry.settings().send_priority).unwrap_or_default()
+            }
+            401 => 0,
             _ => return Err(EINVAL),
         })
     })

@@ -860,8 +860,11 @@ static void polls (void)
 static void statistics (void)
 {
     int pull = open_socket (AF_SP, NN_PULL), push = open_socket (AF_SP, NN_PUSH);
-    static const int stats[] = {101, 102, 103, 104, 105, 106, 107, 201, 202, 203, 301, 302, 303, 304};
+    static const int stats[] = {101, 102, 103, 104, 105, 106, 107, 201, 202, 203, 301, 302, 303, 304, 401};
     char text[32];
+    snprintf (text, sizeof text, "%llu", (unsigned long long) nn_get_statistic (push, 401));
+    fact (text, "statistic 401 without peer");
+    set_int (push, NN_SOL_SOCKET, NN_SNDPRIO, 3);
     join (pull, push, "tcp");
     nn_send (push, "hello", 5, 0);
     recv_soon (pull);
