@@ -75,8 +75,9 @@ def test_errors_say_what_stood_in_the_way():
 
 def test_subscriptions_and_drops():
     with sinew.Pub() as publisher, sinew.Sub(b"weather.") as subscriber:
-        subscriber.connect(publisher.bind("inproc://py-news"))
+        url = publisher.bind("inproc://py-news")
         publisher.send(b"before anybody is there", timeout=0)
+        subscriber.connect(url)
         publisher.wait_for_peers(1, timeout=SOON)
         publisher.send(b"traffic.quiet", timeout=0)
         publisher.send(b"weather.sunny", timeout=0)
@@ -203,7 +204,7 @@ def test_pynng_gets_what_we_send(ours, theirs, transport, tmp_path):
             other.subscribe(b"")
         other.dial(mine.bind("tcp://127.0.0.1:0" if transport == "tcp" else f"ipc://{tmp_path}/a"), block=True)
         mine.wait_for_peers(1, timeout=SOON)
-        for size in (0, 1, 100_000):
+        for size in (1, 1000, 100_000):  # pynng cannot receive an empty message
             mine.send(bytes(size), timeout=SOON)
             assert other.recv() == bytes(size)
 
