@@ -152,3 +152,102 @@ impl<'a> Der<'a> {
         Some((tag, value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One value, with its length in as many bytes as it takes.
+    fn der(tag: u8, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(value.len()).unwrap();
+        let mut der = match len {
+            0..=0x7f => vec![tag, value.len() as u8],
+            _ => [&[tag, 0x82][..], &len.to_be_bytes()].concat(),
+        };
+        der.extend_from_slice(value);
+        der
+    }
+
+    fn all(values: &[Vec<u8>]) -> Vec<u8> {
+        values.concat()
+    }
+
+    fn attribute(object: &[u8], tag: u8, text: &[u8]) -> Vec<u8> {
+        der(SET, &der(SEQUENCE, &all(&[der(OBJECT, object), der(tag, text)])))
+    }
+
+    /// As much of a certificate as is looked at.
+    fn certificate(subject: &[Vec<u8>], names: &[Vec<u8>], is_critical: bool) -> Vec<u8> {
+        let empty = || der(SEQUENCE, &[]);
+        let critical = if is_critical { der(0x01, &[0xff]) } else { Vec::new() };
+        let octets = der(OCTETS, &der(SEQUENCE, &all(names)));
+        let extension = der(SEQUENCE, &all(&[der(OBJECT, ALTERNATIVE_NAMES), critical, octets]));
+        let other = der(SEQUENCE, &all(&[der(OBJECT, &[0x55, 0x1d, 0x0f]), der(OCTETS, &[1])]));
+        let extensions = der(EXTENSIONS, &der(SEQUENCE, &all(&[other, extension])));
+        let subject = der(SEQUENCE, &all(subject));
+        let fields = [
+            der(VERSION, &[2, 1, 2]),
+            der(0x02, &[7]),
+            empty(),
+            empty(),
+            empty(),
+            subject,
+            empty(),
+            extensions,
+        ];
+        der(SEQUENCE, &all(&[der(SEQUENCE, &all(&fields)), empty(), der(0x03, &[0])]))
+    }
+
+    #[test]
+    fn names_of_all_kinds_are_found_and_those_that_deceive_are_left_out() {
+        let subject = [
+            attribute(&[0x55, 0x04, 0x0a], UTF8, b"an organization"),
+            attribute(COMMON_NAME, UTF8, "b\u{fc}ro".as_bytes()),
+        ];
+        let names = [
+            der(HOST, b"a.example"),
+            der(HOST, b"good.example\0.evil.example"),
+            der(IP, &[127, 0, 0, 1]),
+            der(IP, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            der(IP, &[1, 2, 3]),
+            der(MAIL, b"a@example.org"),
+            der(URI, b"spiffe://example.org/a"),
+            der(0x88, b"of another kind"),
+            der(HOST, b"\xff"),
+        ];
+        for is_critical in [false, true] {
+            let (common_name, found) = named(&certificate(&subject, &names, is_critical)).unwrap();
+            assert_eq!(common_name.as_deref(), Some("b\u{fc}ro"));
+            let expected =
+                ["a.example", "127.0.0.1", "::1", "a@example.org", "spiffe://example.org/a"];
+            assert_eq!(found, expected);
+        }
+        let nul = [attribute(COMMON_NAME, UTF8, b"good\0evil"), attribute(COMMON_NAME, 0x1e, b"a")];
+        assert_eq!(named(&certificate(&nul, &[], false)), Some((None, Vec::new())));
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_short_is_none() {
+        let whole = certificate(&[attribute(COMMON_NAME, UTF8, b"a")], &[der(HOST, b"a")], false);
+        assert!((0..whole.len()).all(|len| named(&whole[..len]).is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_are_they_do_no_harm(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in 0_usize..150,
+        ) {
+            let _ = named(&bytes);
+            let mut changed =
+                certificate(&[attribute(COMMON_NAME, UTF8, b"a")], &[der(HOST, b"a.example")], true);
+            let end = changed.len().min(at + bytes.len());
+            if at < end {
+                changed[at..end].copy_from_slice(&bytes[..end - at]);
+            }
+            let _ = named(&changed);
+        }
+    }
+}

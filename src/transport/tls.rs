@@ -359,10 +359,14 @@ impl Stream for TlsStream {
     }
 }
 
-/// The peer should hear that the connection ends, rather than think that it was cut off.
+/// The peer should hear that the connection ends, rather than think that it was cut off. Before the handshake is over it
+/// hears nothing: the stream may be one of several on the way to it, of which another was chosen.
 impl Drop for TlsStream {
     fn drop(&mut self) {
-        let _ = self.shutdown_write();
+        let is_open = self.session.lock().session.is_open();
+        if is_open {
+            let _ = self.shutdown_write();
+        }
     }
 }
 
