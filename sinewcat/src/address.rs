@@ -1,8 +1,11 @@
-//! The options for the addresses at which a socket is bound and connected.
+//! The options for the addresses at which a socket is bound and connected, and for TLS there.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
+use sinew::Options;
+use sinew::tls::TlsConfig;
 
 use crate::dialect::Dialect;
 use crate::failure::{Failure, Outcome};
@@ -38,47 +41,56 @@ pub(crate) struct AddressArgs {
     pub(crate) later: bool,
 
     #[command(flatten)]
-    absent: AbsentArgs,
-}
-
-/// Options of nngcat for transports that sinew lacks. They are refused, not ignored.
-#[derive(Args, Clone, Debug)]
-struct AbsentArgs {
-    #[arg(short = 'k', long, hide = true)]
-    insecure: bool,
-    #[arg(long, hide = true)]
-    cacert: Option<OsString>,
-    #[arg(short = 'E', long, hide = true)]
-    cert: Option<OsString>,
-    #[arg(long, hide = true)]
-    key: Option<OsString>,
+    tls: TlsArgs,
+    /// Of nngcat, for a transport that sinew lacks: refused, not ignored.
     #[arg(long, hide = true)]
     zt_home: Option<OsString>,
 }
 
-impl AbsentArgs {
-    /// The first of them that was given, and its transport.
-    fn given(&self) -> Option<(&'static str, &'static str)> {
-        let tls = [
-            ("--insecure", self.insecure),
-            ("--cacert", self.cacert.is_some()),
-            ("--cert", self.cert.is_some()),
-            ("--key", self.key.is_some()),
-        ];
-        let zerotier = self.zt_home.as_ref().map(|_| ("--zt-home", "ZeroTier"));
-        tls.iter().find(|(_, given)| *given).map(|(name, _)| (*name, "TLS")).or(zerotier)
+const TLS_HEADING: &str = "TLS, for addresses such as tls+tcp://host:5555";
+
+/// The options for TLS, with the meaning that nngcat gives them.
+#[derive(Args, Clone, Debug)]
+struct TlsArgs {
+    /// Trust the authorities whose certificates are in FILE [default: those of the system]
+    #[arg(long, value_name = "FILE", help_heading = TLS_HEADING, overrides_with = "cacert")]
+    cacert: Option<PathBuf>,
+    /// Show the certificate in FILE; without one nothing can be bound
+    #[arg(short = 'E', long, value_name = "FILE", help_heading = TLS_HEADING)]
+    #[arg(overrides_with = "cert")]
+    cert: Option<PathBuf>,
+    /// Read the key of the certificate from FILE [default: the file of --cert]
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = TLS_HEADING)]
+    #[arg(overrides_with = "key")]
+    key: Option<PathBuf>,
+    /// Take any certificate of who is connected to, whoever has made it
+    #[arg(short = 'k', long, help_heading = TLS_HEADING)]
+    insecure: bool,
+}
+
+impl TlsArgs {
+    fn are_given(&self) -> bool {
+        self.insecure || self.cacert.is_some() || self.cert.is_some()
+    }
+
+    fn config(&self) -> Outcome<TlsConfig> {
+        let mut config = TlsConfig::builder();
+        if let Some(cert) = self.cert.as_deref() {
+            config = config.certificate_files(cert, self.key.as_deref().unwrap_or(cert));
+        }
+        if let Some(cacert) = &self.cacert {
+            config = config.trust_file(cacert);
+        }
+        if self.insecure {
+            config = config.dangerously_accept_any_server();
+        }
+        Ok(config.build()?)
     }
 }
 
 /// Transports of nanomsg and NNG that sinew lacks, by their schemes, which may end with 4 or 6.
-const ABSENT: [(&str, &str); 6] = [
-    ("tls+tcp", "TLS"),
-    ("dtls", "TLS"),
-    ("wss", "TLS"),
-    ("ws", "WebSocket"),
-    ("zt", "ZeroTier"),
-    ("udp", "UDP"),
-];
+const ABSENT: [(&str, &str); 5] =
+    [("dtls", "DTLS"), ("wss", "TLS"), ("ws", "WebSocket"), ("zt", "ZeroTier"), ("udp", "UDP")];
 
 /// The transport of an address, if it is one that sinew lacks.
 fn absent(url: &str) -> Option<&'static str> {
@@ -90,7 +102,7 @@ fn absent(url: &str) -> Option<&'static str> {
 /// The failure of an option or address for a transport that sinew lacks.
 fn unsupported(what: &str, transport: &str) -> Failure {
     Failure::Usage(format!(
-        "{what} is for {transport}, which is not supported: there are tcp, ipc and inproc"
+        "{what} is for {transport}, which is not supported: there are tcp, tls+tcp, ipc and inproc"
     ))
 }
 
@@ -130,10 +142,15 @@ impl AddressArgs {
         urls.iter().all(|urls| urls.is_empty()) && ports.iter().all(|ports| ports.is_empty())
     }
 
+    /// The options of a socket, with what was said about TLS.
+    pub(crate) fn with_tls(&self, options: Options) -> Outcome<Options> {
+        if self.tls.are_given() { Ok(options.tls(self.tls.config()?)) } else { Ok(options) }
+    }
+
     /// The addresses, those to bind first.
     pub(crate) fn list(&self, dialect: Dialect) -> Outcome<Vec<Address>> {
-        if let Some((name, transport)) = self.absent.given() {
-            return Err(unsupported(name, transport));
+        if self.zt_home.is_some() {
+            return Err(unsupported("--zt-home", "ZeroTier"));
         }
         let local = |port: &u16| format!("tcp://127.0.0.1:{port}");
         let ipc = |path: &String| dialect.ipc(path);

@@ -85,25 +85,26 @@ pub(crate) fn run(args: &BenchArgs, stop: &Stop) -> Outcome {
         return bench.both_ends();
     }
     let addresses = args.addresses.list(Dialect::Sinewcat);
+    let options = args.addresses.with_tls(options())?;
     let open = |socket: Arc<dyn AnySocket>| bench.open(&socket, &addresses?);
     match args.protocol.required()? {
         Protocol::Push => {
-            let push = Push::with_options(options())?;
+            let push = Push::with_options(options)?;
             let _watch = open(Arc::new(push.clone()))?;
             bench.report(&[bench.push(&push, args.count)?])
         }
         Protocol::Pull => {
-            let pull = Pull::with_options(options())?;
+            let pull = Pull::with_options(options)?;
             let _watch = open(Arc::new(pull.clone()))?;
             bench.report(&[bench.pull(&pull, args.count)?])
         }
         Protocol::Req => {
-            let req = Req::with_options(options())?;
+            let req = Req::with_options(options)?;
             let _watch = open(Arc::new(req.clone()))?;
             bench.report(&[bench.ask(&req, args.count)?])
         }
         Protocol::Rep => {
-            let rep = Rep::with_options(options())?;
+            let rep = Rep::with_options(options)?;
             let _watch = open(Arc::new(rep.clone()))?;
             echo(&rep)
         }

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use sinew::tls::TlsConfigError;
 use sinew::{BindError, ConnectError, OptionError, RecvError, ReplyError, RequestError, SendError};
 
 /// Why the tool has not done what was asked.
@@ -131,6 +132,17 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Closed => Self::Closed,
+            error => Self::library(error),
+        }
+    }
+}
+
+impl From<TlsConfigError> for Failure {
+    fn from(error: TlsConfigError) -> Self {
+        match error {
+            TlsConfigError::Read { path, kind, message } => {
+                Self::File { path, source: io::Error::new(kind, message) }
+            }
             error => Self::library(error),
         }
     }

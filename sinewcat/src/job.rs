@@ -43,7 +43,7 @@ impl Job {
         let addresses = args.addresses.list(dialect)?;
         check_compat(&args, protocol)?;
         check(&args, protocol, dialect)?;
-        let options = options(&args, protocol, dialect);
+        let options = args.addresses.with_tls(options(&args, protocol, dialect))?;
         let data = match (args.data, &args.file) {
             (Some(text), _) => Some(text::into_bytes(text)),
             (None, Some(path)) => Some(read(path)?),

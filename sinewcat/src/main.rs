@@ -48,7 +48,9 @@
 //! | `-v` | nothing | prints addresses | prints addresses, `-vv`: who comes and goes |
 //! | `-q` | nothing | nothing | no messages about failures |
 //! | `--socket-name` | for statistics | ignored | for log records |
-//! | `-k`, `--cacert`, `--cert`, `--key`, `--zt-home` | unknown | TLS, ZeroTier | refused: there is no such transport |
+//! | `-k`, `--cacert`, `--cert`, `--key` | unknown | TLS | TLS |
+//! | who is trusted without `--cacert` | | nobody | the authorities of the system |
+//! | `--zt-home` | unknown | ZeroTier | refused: there is no such transport |
 //! | before the end | nothing | 200 ms of sleep | waits until everything is handed to the kernel |
 //! | `--help` ends with | 0 | 1 | 0 |
 //! | nothing came in time | 0 | 0 | 4 |

@@ -51,7 +51,7 @@ pub(crate) struct PeersArgs {
 pub(crate) fn run(args: &PeersArgs, stop: &Stop) -> Outcome {
     let protocol = args.protocol.required()?;
     let addresses = args.addresses.list(Dialect::Sinewcat)?;
-    let socket = socket::plain(protocol, Options::new())?;
+    let socket = socket::plain(protocol, args.addresses.with_tls(Options::new())?)?;
     socket::close_on_signal(&socket, stop);
     let events = socket.events();
     let watch = Watch::over(socket.events(), Tells::by_default());

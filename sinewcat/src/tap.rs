@@ -12,7 +12,7 @@ use std::thread;
 use clap::Args;
 use serde_json::{Value, json};
 use sinew::role::{Receives, Role, Sends};
-use sinew::{AnySocket, Message, PeerStatus, SendError, Socket, raw};
+use sinew::{AnySocket, Message, Options, PeerStatus, SendError, Socket, raw};
 
 use crate::address::AddressArgs;
 use crate::dialect::Dialect;
@@ -98,14 +98,18 @@ impl Tap<'_> {
             return Err(Failure::Usage(text.to_owned()));
         }
         match self.args.protocol.required()? {
-            Protocol::Sub => self.listen_with(raw::Sub::new()),
+            Protocol::Sub => self.listen_with(raw::Sub::with_options(self.options()?)?),
             _ if !self.args.subscribe.is_empty() => {
                 Err(Failure::Usage("--subscribe is for --sub".to_owned()))
             }
-            Protocol::Pull => self.listen_with(raw::Pull::new()),
-            Protocol::Bus => self.listen_with(raw::Bus::new()),
+            Protocol::Pull => self.listen_with(raw::Pull::with_options(self.options()?)?),
+            Protocol::Bus => self.listen_with(raw::Bus::with_options(self.options()?)?),
             other => unreachable!("--{} is not offered", other.name()),
         }
+    }
+
+    fn options(&self) -> Outcome<Options> {
+        self.args.addresses.with_tls(Options::new())
     }
 
     fn listen_with(&self, socket: Socket<impl Receives<Item = Message>>) -> Outcome {

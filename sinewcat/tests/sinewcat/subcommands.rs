@@ -250,26 +250,30 @@ fn help_and_version_end_well_except_for_nngcat() {
 #[test]
 fn what_is_for_transports_that_are_not_there_is_refused_in_one_voice() {
     let lines = [
-        "--pull -L1 -k",
-        "--pull -L1 --insecure",
-        "--pull -L1 --cacert=a",
-        "--pull -L1 -E a",
-        "--pull -L1 --cert:a",
-        "--pull -L1 --key a",
         "--pull -L1 --zt-home a",
-        "--pull --bind tls+tcp://127.0.0.1:1",
         "--pull --bind ws://127.0.0.1:1",
         "peers --pull --connect wss://127.0.0.1:1",
-        "--pull --bind tls+tcp4://127.0.0.1:1",
-        "peers --pull -l1 --cacert=a",
+        "--pull --bind dtls4://127.0.0.1:1",
         "device bus --bind-front tcp://*:0 --bind-back ws://*:1",
         "bench --self --over zt://1",
     ];
     for line in lines {
         let said = run(&line.split(' ').collect::<Vec<_>>()).with(1).said();
-        let end = "which is not supported: there are tcp, ipc and inproc\n";
+        let end = "which is not supported: there are tcp, tls+tcp, ipc and inproc\n";
         assert!(said.starts_with("sinewcat: ") && said.ends_with(end), "{line}: {said}");
     }
+}
+
+#[test]
+fn what_is_said_about_tls_must_be_there() {
+    for option in ["--cacert=/no/such/file", "-E /no/such/file"] {
+        let line = format!("--pull -L1 {option}");
+        let said = run(&line.split(' ').collect::<Vec<_>>()).with(2).said();
+        assert!(said.starts_with("sinewcat: cannot read /no/such/file: "), "{said}");
+    }
+    let said = run(&["--pull", "--bind", "tls+tcp://127.0.0.1:0"]).with(3).said();
+    assert!(said.contains("there is no certificate to show"), "{said}");
+    run(&["--pull", "-L1", "--key", "a"]).with(1);
 }
 
 #[test]
