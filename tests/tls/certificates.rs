@@ -1,5 +1,8 @@
 //! Certificates, made anew for each run: nothing that could be mistaken for a real one is in the repository.
 
+// Each program that includes this file uses a part of it.
+#![allow(dead_code)]
+
 use std::sync::OnceLock;
 
 use rcgen::{

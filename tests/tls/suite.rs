@@ -2,5 +2,6 @@
 
 mod certificates;
 mod hostile;
+mod interop;
 mod transport;
 mod verification;
