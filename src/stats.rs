@@ -264,7 +264,7 @@ counters! {
         accept_errors,
         /// Peers that our protocol or the `admit` callback turned away.
         rejected_pipes,
-        /// Connections closed because of a wrong connection header.
+        /// Connections closed because of a wrong connection header, or because TLS did not come about.
         handshake_errors,
         /// Connections closed because the peer's header did not come in time.
         handshake_timeouts,
