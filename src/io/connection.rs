@@ -624,9 +624,15 @@ impl Connection {
                 if link.blocked.take_report() {
                     return self.flush(token, cx);
                 }
-                match link.stream.flush() {
-                    Err(error) if error.kind() != ErrorKind::WouldBlock => self.broken(error),
-                    _ => Fate::Keep,
+                let done = match link.stream.flush() {
+                    // It relies on the next report.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                    Err(error) => Err(error),
+                    Ok(()) => link.stop_reports(),
+                };
+                match done {
+                    Ok(()) => Fate::Keep,
+                    Err(error) => self.broken(error),
                 }
             }
             Phase::Asking(newcomer, _) | Phase::Offered(newcomer, _) => {

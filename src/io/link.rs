@@ -6,10 +6,10 @@
 //! phases and timers: those belong to the connection.
 
 use std::fmt;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
-use mio::Token;
+use mio::{Interest, Token};
 
 use super::pace::write_directly;
 use super::silence::Silence;
@@ -149,6 +149,18 @@ impl Link {
             Ok(_) => Silence::Allowed(limit),
             Err(_) => Silence::Nothing,
         }
+    }
+
+    /// Has the poll report no more room, after a report on which nobody relied, until a write is refused.
+    pub(super) fn stop_reports(&self) -> io::Result<()> {
+        self.blocked.stop_reports(|room| self.report_room(room))
+    }
+
+    /// Tells the poll whether to report room; `false`: it cannot be told.
+    fn report_room(&self, room: bool) -> io::Result<bool> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let interests = if room { both } else { Interest::READABLE };
+        self.stream.reregister(&self.mailbox.registry, self.token, interests)
     }
 
     /// Makes the I/O thread write what is queued.
@@ -340,7 +352,9 @@ impl Pen for LinkPen<'_> {
                 if n == queued { Wrote::All } else { Wrote::Part }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => link.blocked.refused(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                link.blocked.refused(|| link.report_room(true))
+            }
             Err(error) => Wrote::Failed(error),
         }
     }

@@ -19,7 +19,7 @@
 
 use std::io;
 
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicU8, Ordering};
 
 /// The outcome of one write.
 #[derive(Debug)]
@@ -70,27 +70,65 @@ pub(super) trait Pen {
 ///
 /// The poll reports only changes. So a thread that is refused sets this first, then tries once more, and
 /// relies on a report only after a second refusal.
+///
+/// Some streams report room whenever their peer has read something, which would wake the driver for each message.
+/// For these the driver stops the reports when one was in vain, and a thread that is refused starts them again,
+/// which reports the room that there is by then.
 #[derive(Debug)]
-pub(super) struct Blocked(AtomicBool);
+pub(super) struct Blocked(AtomicU8);
+
+/// The kernel is known to take no more.
+const BLOCKED: u8 = 1;
+/// The poll reports room, or is about to be told to.
+const REPORTED: u8 = 2;
+/// The poll cannot be told otherwise.
+const ALWAYS: u8 = 4;
 
 impl Blocked {
+    /// For a stream whose room the poll reports from now on.
     pub(super) fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self(AtomicU8::new(REPORTED))
     }
 
     /// Whether the kernel is known to take no more: do not write a batch.
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) & BLOCKED != 0
     }
 
-    /// Notes that the kernel has taken nothing.
-    pub(super) fn refused(&self) -> Wrote {
-        if self.0.swap(true, Ordering::AcqRel) { Wrote::RefusedAgain } else { Wrote::Refused }
+    /// Notes that the kernel has taken nothing. `start` starts the reports, if they were stopped.
+    pub(super) fn refused(&self, start: impl FnOnce() -> io::Result<bool>) -> Wrote {
+        let before = self.0.fetch_or(BLOCKED | REPORTED, Ordering::AcqRel);
+        if before & REPORTED == 0
+            && let Err(error) = start()
+        {
+            return Wrote::Failed(error);
+        }
+        if before & BLOCKED != 0 { Wrote::RefusedAgain } else { Wrote::Refused }
     }
 
     /// Notes that the poll has reported room. Says whether anybody relies on that.
     pub(super) fn take_report(&self) -> bool {
-        self.0.swap(false, Ordering::AcqRel)
+        self.is_set() && self.0.fetch_and(!BLOCKED, Ordering::AcqRel) & BLOCKED != 0
+    }
+
+    /// Stops the reports, after one on which nobody relied. `tell` tells the poll whether to report room; `false`:
+    /// it cannot be told.
+    pub(super) fn stop_reports(
+        &self,
+        mut tell: impl FnMut(bool) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        if self.0.load(Ordering::Relaxed) != REPORTED
+            || self.0.compare_exchange(REPORTED, 0, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return Ok(());
+        }
+        if !tell(false)? {
+            self.0.fetch_or(REPORTED | ALWAYS, Ordering::Relaxed);
+        } else if self.0.load(Ordering::Acquire) & REPORTED != 0 {
+            // The thread that was refused meanwhile may have told the poll before that.
+            tell(true)?;
+        }
+        Ok(())
     }
 
     /// Notes that the kernel has taken something, for a thread that writes until nothing is left. A thread
@@ -98,7 +136,7 @@ impl Blocked {
     /// accepts that report only while this is set.
     fn clear(&self) {
         if self.is_set() {
-            self.0.store(false, Ordering::Release);
+            self.0.fetch_and(!BLOCKED, Ordering::Release);
         }
     }
 }
@@ -157,6 +195,9 @@ mod loom_models {
         taken: usize,
         /// Whether a write was refused: room is then a change, which the poll reports.
         full: bool,
+        /// Whether the poll reports each read of the peer, as long as it is told to report room.
+        chatty: bool,
+        told: bool,
         reported: bool,
     }
 
@@ -171,8 +212,14 @@ mod loom_models {
         }
 
         fn read(&mut self) {
-            self.reported |= std::mem::take(&mut self.full);
+            self.reported |= self.told && (std::mem::take(&mut self.full) || self.chatty);
             self.has -= 1;
+        }
+
+        /// Tells the poll whether to report room, which it does at once if there is some.
+        fn tell(&mut self, room: bool) {
+            self.told = room;
+            self.reported |= room && self.has == 0;
         }
     }
 
@@ -202,7 +249,7 @@ mod loom_models {
                 return Wrote::Nothing;
             }
             if !self.line.kernel.lock().write() {
-                return self.line.blocked.refused();
+                return self.line.blocked.refused(|| self.line.tell(true));
             }
             self.line.written.notify_one();
             // It may have nothing more to do. This alone makes it write nothing.
@@ -221,14 +268,18 @@ mod loom_models {
     }
 
     impl Line {
-        fn new() -> (Arc<Self>, Producer) {
+        fn new(chatty: bool) -> (Arc<Self>, Producer) {
             let bounds = Bounds { messages: 9, bytes: usize::MAX };
             let (producer, ring) = ring::new(Framing::Length, bounds);
             ring.consumer().arm();
             let line = Self {
                 ring,
                 blocked: Blocked::new(),
-                kernel: Mutex::new(Rank::Socket, Default::default()),
+                // What a chatty poll reports first was there when the stream was registered.
+                kernel: Mutex::new(
+                    Rank::Socket,
+                    Kernel { chatty, told: true, reported: chatty, ..Kernel::default() },
+                ),
                 written: Condvar::new(),
                 posted: Mutex::new(Rank::Socket, Default::default()),
                 stirred: Mutex::new(Rank::Socket, Default::default()),
@@ -250,6 +301,18 @@ mod loom_models {
         fn stir(&self) {
             *self.stirred.lock() = true;
             self.stirs.notify_one();
+        }
+
+        /// Tells the poll whether to report room.
+        fn tell(&self, room: bool) -> io::Result<bool> {
+            let mut kernel = self.kernel.lock();
+            let is_told = kernel.chatty;
+            if is_told {
+                kernel.tell(room);
+            }
+            drop(kernel);
+            self.stir();
+            Ok(is_told)
         }
 
         /// Sleeps, as the driver, until it must check again.
@@ -304,7 +367,10 @@ mod loom_models {
             while self.kernel.lock().taken < count {
                 let mut due = std::mem::take(&mut *self.posted.lock()) | again;
                 if std::mem::take(&mut self.kernel.lock().reported) {
-                    due |= self.blocked.take_report();
+                    match self.blocked.take_report() {
+                        true => due = true,
+                        false => self.blocked.stop_reports(|room| self.tell(room)).unwrap(),
+                    }
                 }
                 again = due && matches!(self.flush(), Flushed::Later);
                 match due {
@@ -316,11 +382,11 @@ mod loom_models {
         }
     }
 
-    fn check(count: usize, idle: &'static [bool]) {
+    fn check(count: usize, idle: &'static [bool], chatty: bool) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
         model.check(move || {
-            let (line, mut producer) = Line::new();
+            let (line, mut producer) = Line::new(chatty);
             let sender = thread::spawn({
                 let line = Arc::clone(&line);
                 move || {
@@ -342,11 +408,21 @@ mod loom_models {
     /// The peer reads once, so two messages can be written.
     #[test]
     fn after_the_last_push_somebody_writes_or_the_driver_is_told() {
-        check(2, &[true, true]);
+        check(2, &[true, true], false);
     }
 
     #[test]
     fn a_batch_beside_the_driver_leaves_nothing_lying() {
-        check(2, &[false, false]);
+        check(2, &[false, false], false);
+    }
+
+    #[test]
+    fn who_is_refused_is_told_of_room_though_reports_are_stopped() {
+        check(2, &[true, true], true);
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_is_written_though_reports_are_stopped() {
+        check(2, &[false, false], true);
     }
 }

@@ -153,6 +153,15 @@ impl Stream for Border<dyn Stream> {
         self
     }
 
+    fn reregister(
+        &self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<bool> {
+        guarded(|| self.inner().reregister(registry, token, interests))
+    }
+
     fn established(&self) -> io::Result<bool> {
         guarded(|| self.inner().established())
     }

@@ -17,6 +17,8 @@ use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
 use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::tcp::size_buffers;
@@ -308,6 +310,16 @@ struct IpcStream(mio::net::UnixStream);
 impl Stream for IpcStream {
     fn source(&mut self) -> &mut dyn Source {
         &mut self.0
+    }
+
+    fn reregister(
+        &self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<bool> {
+        registry.reregister(&mut SourceFd(&self.0.as_raw_fd()), token, interests)?;
+        Ok(true)
     }
 
     fn established(&self) -> io::Result<bool> {

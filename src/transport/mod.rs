@@ -31,6 +31,7 @@
 //! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
 //! | [`Stream::write`] | the I/O thread, or any thread that sends; one at a time for a stream | no |
 //! | [`Stream::flush`] | the I/O thread, perhaps while another thread writes | no |
+//! | [`Stream::reregister`] | the I/O thread, or the thread that writes | no |
 //! | [`Stream::shutdown_write`] | the I/O thread, or the thread that closes the endpoint or socket | no |
 //! | everything else of a [`Stream`] | the I/O thread | no |
 //! | deregistering and dropping a listener | the thread that closes its endpoint or socket, after an `accept` under way | no |
@@ -46,11 +47,11 @@
 //! The crate watches listeners and streams with [mio](mio::Poll), which reports changes only. A source that
 //! has returned `WouldBlock` must be reported again once the call can succeed, and a source that is ready
 //! when it is registered must be reported once after that. Reports that turn out to be wrong do no harm. The
-//! crate registers a source once and never re-registers it. It deregisters a listener's source before it
-//! drops the listener, in the thread that closes the endpoint (or in the I/O thread, if a logger closes it
-//! during an `accept`), so that the poll does not keep the address any longer; the source may not have been
-//! registered by then. It does not deregister a stream's source: dropping the stream must end the watch, as
-//! closing a descriptor does.
+//! crate registers a source once, and registers only a stream anew that [wants that](Stream::reregister). It
+//! deregisters a listener's source before it drops the listener, in the thread that closes the endpoint (or in the
+//! I/O thread, if a logger closes it during an `accept`), so that the poll does not keep the address any longer;
+//! the source may not have been registered by then. It does not deregister a stream's source: dropping the stream
+//! must end the watch, as closing a descriptor does.
 //!
 //! # When a transport misbehaves
 //!
@@ -66,6 +67,8 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Duration;
+
+use mio::{Interest, Registry, Token};
 
 pub use mio;
 pub use mio::event::Source;
@@ -275,6 +278,27 @@ pub trait Listener: Send + Sync + fmt::Debug {
 pub trait Stream: Send + Sync + fmt::Debug {
     /// The source that the poll watches, for reading and for writing. Called once, before anything else.
     fn source(&mut self) -> &mut dyn Source;
+
+    /// Registers the source anew, with the same token and for other interests: for reading only, or for both again.
+    /// `Ok(false)` leaves it registered for both, as by default.
+    ///
+    /// For a stream that the poll may report as writable although no write was refused. A Unix domain socket on
+    /// Linux is reported so whenever the peer has read something, which would wake the I/O thread for each message.
+    /// The crate calls this after such a report, and again when a write has returned `WouldBlock`, in the thread that
+    /// writes. A transport over [`Ipc`] should pass the call on to the stream inside, unless its streams
+    /// [keep bytes back](Self::flush): only a write that is refused has room reported again.
+    ///
+    /// # Errors
+    ///
+    /// Any. It ends the connection.
+    fn reregister(
+        &self,
+        _registry: &Registry,
+        _token: Token,
+        _interests: Interest,
+    ) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// Whether a connection that was begun is established now. `Ok(false)` is a false alarm.
     ///

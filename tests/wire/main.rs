@@ -8,6 +8,8 @@ mod framing;
 mod header;
 mod limits;
 mod reconnect;
+#[cfg(target_os = "linux")]
+mod reports;
 mod small_queues;
 mod transports;
 mod unfinished;
