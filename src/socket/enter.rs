@@ -20,6 +20,16 @@ use crate::protocol::{Clock, Protocol};
 use crate::stats::DropReason;
 use crate::time;
 
+/// How the short way in and out has ended.
+pub(super) enum Alone<T, E> {
+    /// It was not open, and nothing was attempted.
+    Barred,
+    /// The attempt would have to wait.
+    InVain,
+    /// The attempt is over.
+    Over(Result<T, E>),
+}
+
 impl<P: Protocol> Core<P> {
     /// Enters the protocol: takes the lock, handles what the bell has announced, runs timers that are due, and
     /// calls `act`. On the way out gives the lock back, wakes waiters and rings bells.
@@ -69,36 +79,30 @@ impl<P: Protocol> Core<P> {
 
     /// The short way in and out, for an attempt that concerns only the caller: the bell has announced nothing,
     /// no timer may be due, and nobody waits or watches.
-    ///
-    /// Returns `None` in place of a refusal if the caller must go the long way, where the attempt may be made
-    /// again.
     #[inline(always)]
     pub(super) fn enter_alone<T: Outcome, E: Refusal>(
         &self,
         attempt: &mut impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
-    ) -> Result<T, Option<E>> {
+    ) -> Alone<T, E> {
         if P::SCHEDULE.clock == Clock::Always || self.is_forked() {
-            return Err(None);
+            return Alone::Barred;
         }
         // Without the lock, which the long way takes. What is announced later is for a later entry.
         if self.bell.is_pending() {
-            return Err(None);
+            return Alone::Barred;
         }
         let mut state = self.state.lock();
         let is_due = P::SCHEDULE.clock != Clock::Never && state.may_be_due();
         let is_awaited = self.bell.signal.is_awaited();
         let is_watched = !state.watches.is_empty();
         if state.closed || is_due || is_awaited || is_watched {
-            return Err(None);
+            return Alone::Barred;
         }
         let mut entry = Entry { core: self, state: &mut state, now: self.birth };
         let (protocol, mut port, now) = entry.parts();
         let outcome = attempt(protocol, &mut port, now);
-        match &outcome {
-            Ok(value) => value.count(&mut port),
-            // The long way performs the effects noted so far.
-            Err(refusal) if refusal.is_for_now() => return Err(None),
-            Err(_) => {}
+        if let Ok(value) = &outcome {
+            value.count(&mut port);
         }
         if self.bell.set_busy(state.protocol.is_busy()) {
             state.effects.visit();
@@ -112,7 +116,10 @@ impl<P: Protocol> Core<P> {
             state.effects.wake_nobody();
             self.leave(state, self.birth);
         }
-        outcome.map_err(Some)
+        match outcome {
+            Err(refusal) if refusal.is_for_now() => Alone::InVain,
+            outcome => Alone::Over(outcome),
+        }
     }
 
     /// Gives the lock back, and performs the effects that were noted under it.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::enter::Alone;
 use super::{Core, Entry, Handle, SocketPort};
 use crate::error::{Call, Facts, Situation, WaitError};
 use crate::io;
@@ -108,39 +109,32 @@ impl<P: Protocol> Core<P> {
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
         match self.enter_alone(&mut attempt) {
-            Ok(value) => Ok(value),
-            Err(Some(refusal)) => Err(Failure::Refused(refusal)),
-            Err(None) => self.wait_among_others(interest, patience, attempt),
+            Alone::Over(outcome) => outcome.map_err(Failure::Refused),
+            Alone::InVain => self.wait_at_once(interest, patience, attempt),
+            Alone::Barred => self.wait_among_others(interest, patience, attempt),
         }
     }
 
     /// As [`wait`](Self::wait), for a wait that can hardly be over yet.
+    #[inline(never)]
     pub(crate) fn wait_at_once<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         patience: Patience,
-        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+        attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
-        let mut attempt = |entry: &mut Entry<'_, P>| {
-            let (protocol, mut port, now) = entry.parts();
-            attempt(protocol, &mut port, now)
-        };
-        self.wait_on(interest, patience, &mut attempt)
+        self.wait_on(interest, patience, &mut in_entry(attempt))
     }
 
-    /// Goes on when the short way in is not open, or has led to nothing.
+    /// Goes on when the short way in is not open.
     #[inline(never)]
     fn wait_among_others<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         patience: Patience,
-        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+        attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
-        let mut attempt = |entry: &mut Entry<'_, P>| {
-            let (protocol, mut port, now) = entry.parts();
-            attempt(protocol, &mut port, now)
-        };
-        self.wait_in_entry(interest, patience, &mut attempt)
+        self.wait_in_entry(interest, patience, &mut in_entry(attempt))
     }
 
     /// As `wait`, for attempts that need more than the protocol.
@@ -316,6 +310,17 @@ impl<P: Protocol> Core<P> {
     }
 }
 
+/// Makes an attempt that acts through the port one of an entry.
+#[inline(always)]
+fn in_entry<P: Protocol, R>(
+    mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> R,
+) -> impl FnMut(&mut Entry<'_, P>) -> R {
+    move |entry| {
+        let (protocol, mut port, now) = entry.parts();
+        attempt(protocol, &mut port, now)
+    }
+}
+
 /// How one attempt ended.
 pub(super) enum Attempt<T, E> {
     Over(Result<T, Failure<E>>),
@@ -396,10 +401,6 @@ impl<P: Protocol> Core<P> {
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
         let (signal, TaskWait { waiter, claim }) = (&self.bell.signal, &mut *wait);
-        let mut attempt = |entry: &mut Entry<'_, P>| {
-            let (protocol, mut port, now) = entry.parts();
-            attempt(protocol, &mut port, now)
-        };
         // Drops an earlier waker here, with no lock held: it may be the last reference to its task, whose
         // destructor may do anything.
         if let Some(place) = *waiter {
@@ -409,13 +410,19 @@ impl<P: Protocol> Core<P> {
             }
         }
         // Without a registration, which takes a clone of the waker, since most attempts succeed.
-        match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
-            Attempt::Over(outcome) => {
-                (*waiter, *claim) = (None, None);
-                Poll::Ready(outcome)
+        let outcome = match self.enter_alone(&mut attempt) {
+            Alone::Over(outcome) => outcome.map_err(Failure::Refused),
+            Alone::InVain => return self.poll_on(interest, wait, cx, &mut in_entry(attempt)),
+            Alone::Barred => {
+                let mut attempt = in_entry(attempt);
+                match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
+                    Attempt::Over(outcome) => outcome,
+                    Attempt::Waits(_) => return self.poll_on(interest, wait, cx, &mut attempt),
+                }
             }
-            Attempt::Waits(_) => self.poll_on(interest, wait, cx, &mut attempt),
-        }
+        };
+        (*waiter, *claim) = (None, None);
+        Poll::Ready(outcome)
     }
 
     /// As [`poll_wait`](Self::poll_wait), for the first poll of a wait that can hardly be over yet.
@@ -424,13 +431,9 @@ impl<P: Protocol> Core<P> {
         interest: Interest,
         wait: &mut TaskWait,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+        attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
-        let mut attempt = |entry: &mut Entry<'_, P>| {
-            let (protocol, mut port, now) = entry.parts();
-            attempt(protocol, &mut port, now)
-        };
-        self.poll_on(interest, wait, cx, &mut attempt)
+        self.poll_on(interest, wait, cx, &mut in_entry(attempt))
     }
 
     /// Goes on when the first attempt has found nothing.
