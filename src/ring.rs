@@ -102,8 +102,12 @@ const LEAST_PART: usize = if cfg!(loom) { 2 * 9 } else { 16 };
 /// Copy out at most this many bytes of small messages at once.
 const RUN: usize = COPY_OUT;
 
-/// The largest block from which a run of frames is queued by reference, unless the run itself is larger.
-pub(crate) const READ_BLOCK: usize = 256 * 1024;
+/// The messages that the largest block has room for from which a run of frames is queued by reference, unless the run
+/// itself is larger.
+const READ: usize = 256 * 1024;
+/// The size of that block: with the prefixes of those messages, if they have 8 KiB or more. A sender's batch often is as
+/// much, and what the block has no room for is cut.
+pub(crate) const READ_BLOCK: usize = READ + 512;
 
 /// Bits of [`Tail::word`] below the position.
 const FLAGS: u32 = 2;

@@ -2,7 +2,8 @@
 //!
 //! All connections of a driver share these: one block at hand, and the blocks that the driver has lent by
 //! reference, which come back when nobody refers to them any more. A connection keeps nothing here: it copies
-//! what it needs later, or refers to it.
+//! what it needs later, or refers to it. In the same way the memory of large bodies comes back when the program has
+//! dropped the message: new memory would have to be zeroed, and often to be asked of the system.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,12 @@ use crate::ring::READ_BLOCK;
 /// faster.
 const LENT: usize = 3;
 
-/// The block at hand, and the blocks that are lent.
+/// Remember bodies of together at most this many bytes: a queue's bound is as much, and one more is being read.
+const BODIES: usize = 4 * 1024 * 1024;
+/// Remember bodies of at least this length: zeroing a shorter one is not worth the look for another.
+const LARGE_BODY: usize = 128 * 1024;
+
+/// The block at hand, the blocks that are lent, and the bodies.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffers {
     /// The bytes read last, and behind them what was there before, `READ_BLOCK` in all; empty before the
@@ -22,6 +28,16 @@ pub(super) struct ReadBuffers {
     at_hand: Bytes,
     /// Oldest first: they come back roughly in this order.
     lent: VecDeque<Bytes>,
+    pub(super) bodies: Bodies,
+}
+
+/// Large bodies that were passed on, for their memory.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    /// Oldest first.
+    all: VecDeque<Bytes>,
+    /// Their length.
+    bytes: usize,
 }
 
 impl ReadBuffers {
@@ -39,9 +55,15 @@ impl ReadBuffers {
         &self.at_hand
     }
 
+    /// As [`at_hand`](Self::at_hand), and the bodies, to note those that are made of it.
+    pub(super) fn parts(&mut self) -> (&Bytes, &mut Bodies) {
+        (&self.at_hand, &mut self.bodies)
+    }
+
     /// Releases all but the block at hand.
     pub(super) fn release_memory(&mut self) {
         self.lent = VecDeque::new();
+        self.bodies = Bodies::default();
     }
 
     fn free(&mut self) -> BytesMut {
@@ -62,6 +84,32 @@ impl ReadBuffers {
         self.lent.push_back(lent);
         back.and_then(|block| block.try_into_mut().ok())
             .unwrap_or_else(|| BytesMut::zeroed(READ_BLOCK))
+    }
+}
+
+impl Bodies {
+    /// Notes a body, which is about to be passed on, if its memory is worth it.
+    pub(super) fn note(&mut self, body: &Bytes) {
+        if !(LARGE_BODY..=BODIES).contains(&body.len()) {
+            return;
+        }
+        self.all.push_back(body.clone());
+        self.bytes += body.len();
+        while self.bytes > BODIES
+            && let Some(oldest) = self.all.pop_front()
+        {
+            self.bytes -= oldest.len();
+        }
+    }
+
+    /// Takes the memory of a body to which nobody refers any more, for another of `len` bytes: it must be as long, and
+    /// hardly longer, since that one will pin it.
+    pub(super) fn take(&mut self, len: usize) -> Option<BytesMut> {
+        let fits = |body: &Bytes| (len..=len + len / 8).contains(&body.len()) && body.is_unique();
+        let at = self.all.iter().position(fits)?;
+        let body = self.all.remove(at)?;
+        self.bytes -= body.len();
+        body.try_into_mut().ok()
     }
 }
 
@@ -128,5 +176,35 @@ mod tests {
         let _: Result<(), _> = std::panic::catch_unwind(read);
         fill(&mut buffers, 1);
         assert_eq!(buffers.at_hand().len(), READ_BLOCK);
+    }
+
+    fn body(len: usize) -> Bytes {
+        vec![7; len].into()
+    }
+
+    #[test]
+    fn the_memory_of_a_large_body_comes_back_when_its_message_is_dropped() {
+        let (mut bodies, first) = (Bodies::default(), body(LARGE_BODY));
+        let place = first.as_ptr();
+        bodies.note(&first);
+        assert!(bodies.take(LARGE_BODY).is_none(), "it is in use");
+        drop(first);
+        for other in [LARGE_BODY + 1, LARGE_BODY / 2] {
+            assert!(bodies.take(other).is_none(), "it is too short or too long");
+        }
+        assert_eq!(bodies.take(LARGE_BODY - 1).map(|used| used.as_ptr()), Some(place));
+        assert!(bodies.take(LARGE_BODY).is_none(), "it was taken");
+        assert_eq!(bodies.bytes, 0);
+    }
+
+    #[test]
+    fn no_more_bodies_are_remembered_than_their_bound_allows() {
+        let mut bodies = Bodies::default();
+        for len in [LARGE_BODY - 1, BODIES + 1, BODIES, LARGE_BODY, BODIES / 2, BODIES / 2] {
+            bodies.note(&body(len));
+            assert!(bodies.bytes <= BODIES);
+            assert_eq!(bodies.all.iter().map(Bytes::len).sum::<usize>(), bodies.bytes);
+        }
+        assert!(bodies.all.iter().map(Bytes::len).eq([BODIES / 2, BODIES / 2]));
     }
 }

@@ -9,8 +9,8 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use super::{
-    BY_REFERENCE, Bounds, Encoded, Inlet, Mark, Producer, PushRefusal, Queued, READ_BLOCK, ROOM,
-    Ring, RingRef, Wake,
+    BY_REFERENCE, Bounds, Encoded, Inlet, Mark, Producer, PushRefusal, Queued, READ, ROOM, Ring,
+    RingRef, Wake,
 };
 use crate::sys::PerProcess;
 use crate::wire::frame::{Framing, widen};
@@ -133,13 +133,14 @@ impl Producer {
         })
     }
 
-    /// As [`append`](Self::append), without a copy. For the frames of a large read: they keep their block of
-    /// up to [`READ_BLOCK`] bytes alive until the last of them is consumed. The caller must make sure that
-    /// they are a good part of it.
+    /// As [`append`](Self::append), without a copy. For the frames of a large read: they keep their block, of
+    /// [`READ_BLOCK`](super::READ_BLOCK) bytes, alive until the last of them is consumed. The caller must make
+    /// sure that they are a good part of it.
     pub(crate) fn append_shared(&mut self, frames: Bytes, count: usize) -> Wake {
         self.force(|inlet| {
             let len = frames.len();
-            inlet.share(frames.into(), READ_BLOCK.max(len));
+            // Prefixes aside, as in the length of a message.
+            inlet.share(frames.into(), READ.max(len));
             (count, inlet.payload_of(len, count))
         })
     }

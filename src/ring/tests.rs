@@ -542,7 +542,7 @@ fn an_unused_ring_takes_nothing_and_is_empty_for_all() {
 
 #[test]
 fn a_run_by_reference_is_not_copied_and_small_bodies_do_not_pin_its_block() {
-    let fair = READ_BLOCK / LEAST_PART;
+    let fair = READ / LEAST_PART;
     let frame = |len| wire(Length, b"", &body(len));
     let run = Bytes::from([frame(fair), frame(fair - 1), frame(0), frame(100_000)].concat());
     let mut ring = ring(NO_BOUNDS);

@@ -15,7 +15,7 @@
 
 use std::ops::Deref;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 /// The type of a frame whose payload follows inline; there is no other type.
@@ -39,9 +39,12 @@ const ROOM: usize = 4;
 /// longest message that is received by default.
 const CREDIT: usize = 1024 * 1024;
 
-/// How many bytes of a body's buffer are zeroed at once: few enough to be in the cache still when the
+/// How many bytes of a body's new buffer are zeroed at once: few enough to be in the cache still when the
 /// message's bytes are read into them. All values from 64 KiB to 1 MiB measured alike.
 const STEP: usize = 256 * 1024;
+
+/// Read whole frames of at least this length: a cut one is copied, and of shorter ones that is little.
+const WHOLE: usize = 8 * 1024;
 
 /// The framing of a transport: what precedes each message on its streams.
 ///
@@ -179,6 +182,8 @@ pub(crate) struct Decoder {
     limit: u64,
     /// The length of the last body, if no whole frames have come since.
     paid: usize,
+    /// The length of the last whole frame, prefix included.
+    pace: usize,
     state: State,
 }
 
@@ -200,8 +205,17 @@ struct Body {
     len: usize,
     /// How many of its bytes have arrived.
     arrived: usize,
+    bytes: Buffer,
+}
+
+/// The memory of a body.
+#[derive(Debug)]
+enum Buffer {
     /// The bytes that have arrived, and perhaps zeros behind them, to be read into.
-    bytes: Vec<u8>,
+    New(Vec<u8>),
+    /// The memory of an earlier message, which is at least as long as the body. Behind the bytes that have arrived may
+    /// be anything.
+    Used(BytesMut),
 }
 
 impl State {
@@ -212,7 +226,7 @@ impl Decoder {
     /// A decoder that accepts payloads of at most `limit` bytes; `None`: of as many as this machine can
     /// address.
     pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
-        let mut decoder = Self { framing, limit: 0, paid: 0, state: State::BETWEEN };
+        let mut decoder = Self { framing, limit: 0, paid: 0, pace: 0, state: State::BETWEEN };
         decoder.set_limit(limit);
         decoder
     }
@@ -262,10 +276,15 @@ impl Decoder {
     }
 
     /// The buffer to read the next bytes of the stream into, if they belong to a body that has room for at
-    /// least `least` more bytes. Tell [`filled`](Self::filled) how many were read.
-    pub(crate) fn vacancy(&mut self, least: usize) -> Option<&mut [u8]> {
+    /// least `least` more bytes. Tell [`filled`](Self::filled) how many were read. `used` may return memory that
+    /// nobody needs any more, of at least as many bytes as it is asked for.
+    pub(crate) fn vacancy(
+        &mut self,
+        least: usize,
+        used: impl FnOnce(usize) -> Option<BytesMut>,
+    ) -> Option<&mut [u8]> {
         match &mut self.state {
-            State::Body(body) => body.vacancy(least, self.paid),
+            State::Body(body) => body.vacancy(least, self.paid, used),
             _ => None,
         }
     }
@@ -274,18 +293,31 @@ impl Decoder {
     /// body, [`next`](Self::next) returns it, whatever its input.
     pub(crate) fn filled(&mut self, n: usize) {
         if let State::Body(body) = &mut self.state {
-            body.arrived = body.bytes.len().min(body.arrived.saturating_add(n));
+            body.arrived = body.len.min(body.arrived.saturating_add(n));
         }
     }
 
-    /// How many bytes to read at once where there is no vacancy: at most `most`, and behind a body of at
-    /// least that length only the next prefix. Large bodies seldom come alone; this way no byte of the next
-    /// one has to be copied.
+    /// How many bytes to read at once where there is no vacancy: at most `most`.
+    ///
+    /// Of a body of at least that length, or behind one, only what is missing and the next prefix: large bodies seldom
+    /// come alone, and this way no byte of the next one has to be copied. For the same reason only as many frames as
+    /// are whole in `most` bytes, if they are as long as the last one and that was long.
     pub(crate) fn appetite(&self, most: usize) -> usize {
-        match self.state {
+        let prefix = self.framing.prefix_len();
+        let missing = match &self.state {
             State::Prefix { received, .. } if self.paid >= most => {
-                self.framing.prefix_len().saturating_sub(received.into()).min(most)
+                return prefix.saturating_sub((*received).into()).min(most);
             }
+            State::Body(body) if body.len >= most => {
+                return body.missing().saturating_add(prefix).min(most);
+            }
+            State::Prefix { received: 0, .. } => 0,
+            State::Body(body) => body.missing(),
+            _ => return most,
+        };
+        let rest = most.saturating_sub(missing);
+        match rest.checked_rem(self.pace) {
+            Some(cut) if self.pace >= WHOLE && self.pace <= rest => most.saturating_sub(cut),
             _ => most,
         }
     }
@@ -324,12 +356,13 @@ impl Decoder {
     /// The next step finds what ended the run, an incomplete frame or a fault.
     fn take_run<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         let mut behind = *input;
-        let (mut count, mut payload) = (0_usize, 0_usize);
+        let (mut count, mut payload, mut last) = (0_usize, 0_usize, 0);
         while let Ok(Some(len)) = self.length(behind) {
             let frame = len.saturating_add(self.framing.prefix_len());
             if behind.split_off(..frame).is_none() {
                 break;
             }
+            last = frame;
             count = count.saturating_add(1);
             payload = payload.saturating_add(len);
         }
@@ -338,7 +371,7 @@ impl Decoder {
         if count == 0 {
             return None;
         }
-        self.paid = 0;
+        (self.paid, self.pace) = (0, last);
         Some(Piece::Frames { bytes, count, payload })
     }
 
@@ -356,7 +389,8 @@ impl Decoder {
         }
         let (prefix, received) = (*prefix, usize::from(*received));
         if let Some(len) = self.length(prefix.get(..received).unwrap_or_default())? {
-            self.state = State::Body(Box::new(Body { len, arrived: 0, bytes: Vec::new() }));
+            self.state =
+                State::Body(Box::new(Body { len, arrived: 0, bytes: Buffer::New(Vec::new()) }));
         }
         Ok(())
     }
@@ -374,10 +408,11 @@ impl Decoder {
         if body.missing() > 0 {
             return None;
         }
-        let bytes = std::mem::take(&mut body.bytes);
+        let bytes = body.take();
         self.paid = bytes.len();
+        self.pace = bytes.len().saturating_add(self.framing.prefix_len());
         self.state = State::BETWEEN;
-        Some(Bytes::from(bytes))
+        Some(bytes)
     }
 
     /// The payload length of the frame at the front of `bytes`; an error if it breaks the rules or is over
@@ -400,47 +435,93 @@ impl Body {
         self.len.saturating_sub(self.arrived)
     }
 
-    /// How many bytes the buffer may have now. `paid` is the length of the body before this one.
-    ///
-    /// So a connection holds at most `ROOM` times the bytes that its peer has sent of this body, or once those
-    /// of the body before; and it touches no more than `STEP` of them before the bytes arrive.
-    fn allowance(&self, paid: usize) -> usize {
-        let unasked = paid.clamp(UNPAID, CREDIT);
-        self.arrived.saturating_mul(ROOM).max(unasked).min(self.len)
-    }
-
     /// Appends bytes that were read into another buffer.
     fn extend(&mut self, more: &[u8], paid: usize) {
-        self.bytes.truncate(self.arrived);
-        self.arrived = self.arrived.saturating_add(more.len());
-        if self.arrived > self.bytes.capacity() {
-            self.grow(paid);
+        let begin = self.arrived;
+        self.arrived = begin.saturating_add(more.len());
+        match &mut self.bytes {
+            Buffer::Used(used) => {
+                if let Some(room) = used.get_mut(begin..self.arrived) {
+                    room.copy_from_slice(more);
+                }
+            }
+            Buffer::New(new) => {
+                new.truncate(begin);
+                let room = allowance(self.len, self.arrived, paid);
+                grow(new, self.arrived, room);
+                new.extend_from_slice(more);
+            }
         }
-        self.bytes.extend_from_slice(more);
-    }
-
-    /// Reserves all the room that is allowed: several times as much as before, so that the copying stays
-    /// linear, and in the end exactly the length of the body.
-    fn grow(&mut self, paid: usize) {
-        let room = self.allowance(paid);
-        self.bytes.reserve_exact(room.saturating_sub(self.bytes.len()));
     }
 
     /// The next part of the buffer to read into, if it has room for at least `least` bytes.
-    fn vacancy(&mut self, least: usize, paid: usize) -> Option<&mut [u8]> {
-        let room = self.allowance(paid).saturating_sub(self.arrived);
+    fn vacancy(
+        &mut self,
+        least: usize,
+        paid: usize,
+        used: impl FnOnce(usize) -> Option<BytesMut>,
+    ) -> Option<&mut [u8]> {
+        let allowed = allowance(self.len, self.arrived, paid);
+        let room = allowed.saturating_sub(self.arrived);
         if room < least {
             return None;
         }
         let end = self.arrived.saturating_add(room.min(STEP));
-        if end > self.bytes.capacity() {
-            self.bytes.truncate(self.arrived);
-            self.grow(paid);
+        if let Buffer::New(new) = &mut self.bytes
+            && end > new.capacity()
+            && allowed == self.len
+            && let Some(mut used) = used(self.len).filter(|used| used.len() >= self.len)
+        {
+            if let (Some(to), Some(from)) = (used.get_mut(..self.arrived), new.get(..self.arrived))
+            {
+                to.copy_from_slice(from);
+            }
+            self.bytes = Buffer::Used(used);
         }
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
+        match &mut self.bytes {
+            Buffer::Used(used) => {
+                used.get_mut(self.arrived..self.len.min(self.arrived.saturating_add(CREDIT)))
+            }
+            Buffer::New(new) => {
+                if end > new.capacity() {
+                    new.truncate(self.arrived);
+                    grow(new, end, allowed);
+                }
+                if end > new.len() {
+                    new.resize(end, 0);
+                }
+                new.get_mut(self.arrived..end)
+            }
         }
-        self.bytes.get_mut(self.arrived..end)
+    }
+
+    /// Takes out the body, which is complete.
+    fn take(&mut self) -> Bytes {
+        match std::mem::replace(&mut self.bytes, Buffer::New(Vec::new())) {
+            Buffer::New(bytes) => bytes.into(),
+            Buffer::Used(mut bytes) => {
+                bytes.truncate(self.len);
+                bytes.freeze()
+            }
+        }
+    }
+}
+
+/// How many bytes the buffer of a body of `len` bytes may have when `arrived` of them have arrived. `paid` is the length
+/// of the body before this one.
+///
+/// So a connection holds at most `ROOM` times the bytes that its peer has sent of this body, or once those
+/// of the body before; and it touches no more than `STEP` of new memory before the bytes arrive.
+fn allowance(len: usize, arrived: usize, paid: usize) -> usize {
+    let unasked = paid.clamp(UNPAID, CREDIT);
+    arrived.saturating_mul(ROOM).max(unasked).min(len)
+}
+
+/// Sees to it that `bytes` has room for `end`, by all the `room` that is allowed: several times as much as before, so
+/// that the copying stays linear, and in the end exactly the length of the body.
+fn grow(bytes: &mut Vec<u8>, end: usize, room: usize) {
+    if end > bytes.capacity() {
+        bytes.reserve_exact(room.saturating_sub(bytes.len()));
     }
 }
 
@@ -484,7 +565,9 @@ pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
 /// Checks that tests and fuzz targets share.
 #[cfg(any(test, fuzzing))]
 mod check {
-    use super::{Decoder, FrameError, Framing, Piece, State, take_up_to};
+    use bytes::BytesMut;
+
+    use super::{Buffer, Decoder, FrameError, Framing, Piece, State, take_up_to};
 
     /// Everything that came out of a stream.
     #[derive(Debug, PartialEq, Eq)]
@@ -507,7 +590,13 @@ mod check {
         decoded
     }
 
-    /// Does as `decode`, but reads bodies in place, and no more at once than the decoder asks for.
+    /// Memory that was used before, and is a little longer than `len`.
+    pub(super) fn used(len: usize) -> Option<BytesMut> {
+        Some(BytesMut::from(&*vec![0xEE; len.saturating_add(3)]))
+    }
+
+    /// Does as `decode`, but reads bodies in place, every other one into memory that was used before, and no more at
+    /// once than the decoder asks for.
     pub(super) fn decode_in_place<'a>(
         mut decoder: Decoder,
         reads: impl IntoIterator<Item = &'a [u8]>,
@@ -515,7 +604,8 @@ mod check {
         let mut decoded = Decoded { payloads: Vec::new(), error: None, mid_frame: false };
         for mut read in reads {
             while !read.is_empty() && decoded.error.is_none() {
-                let elsewhere = match decoder.vacancy(1) {
+                let is_used = decoded.payloads.len() % 2 == 1;
+                let elsewhere = match decoder.vacancy(1, |len| used(len).filter(|_| is_used)) {
                     Some(vacancy) => {
                         assert!(!vacancy.is_empty());
                         let taken = take_up_to(&mut read, vacancy.len());
@@ -569,7 +659,11 @@ mod check {
     fn assert_paid(decoder: &Decoder) {
         if let State::Body(body) = &decoder.state {
             let (sent, before) = (body.arrived.saturating_mul(4), decoder.paid.min(1 << 20));
-            let (bound, held) = (sent.max(before).max(4096).min(body.len), body.bytes.capacity());
+            let bound = sent.max(before).max(4096).min(body.len);
+            let held = match &body.bytes {
+                Buffer::New(new) => new.capacity(),
+                Buffer::Used(used) => used.capacity().saturating_sub(3),
+            };
             assert!(held <= bound, "{held} > {bound}");
         }
     }
@@ -592,7 +686,7 @@ mod tests {
     use Framing::{Length, TypeAndLength};
     use proptest::prelude::*;
 
-    use super::check::{Decoded, decode, decode_in_place, encode};
+    use super::check::{Decoded, decode, decode_in_place, encode, used};
     use super::*;
     use crate::rounds::rounds;
 
@@ -692,7 +786,7 @@ mod tests {
         let mut decoder = Decoder::new(Length, UNLIMITED);
         let stream = b"\0\0\0\xFF\0\0\0\0ten bytes.";
         assert_eq!(decoder.next(&mut &stream[..]), None);
-        assert!(matches!(&decoder.state, State::Body(body) if body.bytes.capacity() <= UNPAID));
+        assert!(held(&decoder) <= UNPAID);
         assert_eq!(decoded(Length, UNLIMITED, stream), truncated());
         let longest = MAX_LENGTH.to_be_bytes();
         assert_eq!(decoded(Length, UNLIMITED, &longest), truncated());
@@ -760,17 +854,19 @@ mod tests {
             for mut byte in stream[..stream.len() - 1].chunks(1) {
                 assert_eq!(decoder.next(&mut byte), None);
             }
-            let State::Body(body) = &decoder.state else {
-                panic!("within a body");
-            };
-            assert!(body.bytes.capacity() <= len);
+            assert!(decoder.is_mid_frame() && held(&decoder) <= len);
         }
+    }
+
+    /// No memory that was used before.
+    fn none(_: usize) -> Option<BytesMut> {
+        None
     }
 
     /// Reads `body` in place, at most `step` bytes at once.
     fn read_in_place(decoder: &mut Decoder, mut body: &[u8], step: usize) {
         while !body.is_empty() {
-            let vacancy = decoder.vacancy(1).expect("within a body");
+            let vacancy = decoder.vacancy(1, none).expect("within a body");
             let read = take_up_to(&mut body, vacancy.len().min(step));
             vacancy[..read.len()].copy_from_slice(read);
             decoder.filled(read.len());
@@ -779,7 +875,10 @@ mod tests {
 
     fn held(decoder: &Decoder) -> usize {
         match &decoder.state {
-            State::Body(body) => body.bytes.capacity(),
+            State::Body(body) => match &body.bytes {
+                Buffer::New(new) => new.capacity(),
+                Buffer::Used(used) => used.capacity(),
+            },
             _ => 0,
         }
     }
@@ -808,7 +907,7 @@ mod tests {
         let prefix = Length.prefix(large.len());
         for room in [UNPAID, STEP] {
             assert_eq!(decoder.next(&mut &*prefix), None);
-            assert_eq!(decoder.vacancy(1).map(|vacancy| vacancy.len()), Some(room));
+            assert_eq!(decoder.vacancy(1, none).map(|vacancy| vacancy.len()), Some(room));
             read_in_place(&mut decoder, &large, usize::MAX);
             let body = Piece::Body(large.clone().into());
             assert_eq!(decoder.next(&mut &[][..]), Some(Ok(body)));
@@ -825,7 +924,44 @@ mod tests {
         assert!(matches!(decoder.next(&mut &small[..]), Some(Ok(Piece::Frames { .. }))));
         assert_eq!(decoder.appetite(300_000), 300_000, "behind a small one, all there is");
         assert_eq!(decoder.next(&mut &*prefix), None);
-        assert_eq!(decoder.vacancy(1).map(|vacancy| vacancy.len()), Some(UNPAID));
+        assert_eq!(decoder.vacancy(1, none).map(|vacancy| vacancy.len()), Some(UNPAID));
+    }
+
+    #[test]
+    fn a_large_body_behind_another_goes_into_used_memory_if_all_of_it_may() {
+        let (mut decoder, large) = (Decoder::new(Length, UNLIMITED), vec![7; 300_000]);
+        let prefix = Length.prefix(large.len());
+        for (room, is_used) in [(UNPAID, false), (large.len(), true)] {
+            assert_eq!(decoder.next(&mut &*prefix), None);
+            assert_eq!(decoder.appetite(300_000), 300_000);
+            assert_eq!(decoder.vacancy(1, used).map(|vacancy| vacancy.len()), Some(room));
+            let State::Body(body) = &decoder.state else { panic!("within a body") };
+            assert_eq!(matches!(body.bytes, Buffer::Used(_)), is_used);
+            let (start, rest) = large.split_at(200_000);
+            read_in_place(&mut decoder, start, 50_000);
+            assert_eq!(decoder.appetite(300_000), 100_008, "the rest, and the next prefix");
+            assert_eq!(decoder.next(&mut &*rest), Some(Ok(Piece::Body(large.clone().into()))));
+        }
+    }
+
+    /// A frame that a read cuts is copied.
+    #[test]
+    fn of_long_frames_only_as_many_are_read_as_a_block_has_room_for() {
+        let block = 4 * WHOLE;
+        for (len, read) in [(WHOLE, 3 * (WHOLE + 8)), (WHOLE - 9, block), (block, block)] {
+            let mut decoder = Decoder::new(Length, UNLIMITED);
+            assert_eq!(decoder.appetite(block), block);
+            let stream = encode(Length, &[vec![7; len]]);
+            assert!(decoder.next(&mut &stream[..]).is_some());
+            assert_eq!(decoder.appetite(block), read, "{len}");
+            if len == WHOLE {
+                let (first, rest) = stream.split_at(stream.len() - 5);
+                assert_eq!(decoder.next(&mut &first[..]), None);
+                assert_eq!(decoder.appetite(block), 5 + read, "and the rest of one that was cut");
+                assert!(decoder.next(&mut &rest[..]).is_some());
+                assert_eq!(decoder.appetite(block), read);
+            }
+        }
     }
 
     #[test]
@@ -836,28 +972,28 @@ mod tests {
         assert_eq!(decoder.next(&mut &stream[..9]), None);
         assert!(matches!(decoder.next(&mut &stream[9..]), Some(Ok(Piece::Body(_)))));
         assert_eq!(decoder.next(&mut &stream[..8]), None);
-        assert!(decoder.vacancy(1).is_some());
+        assert!(decoder.vacancy(1, none).is_some());
         assert_eq!(held(&decoder), CREDIT);
     }
 
     #[test]
     fn there_is_no_vacancy_but_within_a_body_with_so_much_room() {
         let mut decoder = Decoder::new(Length, DEFAULT);
-        assert_eq!(decoder.vacancy(0), None);
+        assert_eq!(decoder.vacancy(0, none), None);
         assert_eq!(decoder.next(&mut &b"\0\0\0\0"[..]), None);
-        assert_eq!(decoder.vacancy(0), None);
+        assert_eq!(decoder.vacancy(0, none), None);
         assert_eq!(decoder.next(&mut &b"\0\0\0\x0Abody"[..]), None);
-        assert_eq!(decoder.vacancy(7), None);
-        assert_eq!(decoder.vacancy(6), Some(&mut [0; 6][..]));
+        assert_eq!(decoder.vacancy(7, none), None);
+        assert_eq!(decoder.vacancy(6, none), Some(&mut [0; 6][..]));
         decoder.filled(5);
         assert_eq!(decoder.next(&mut &[][..]), None);
-        assert_eq!(decoder.vacancy(2), None);
+        assert_eq!(decoder.vacancy(2, none), None);
         decoder.filled(1);
         assert_eq!(
             decoder.next(&mut &[][..]),
             Some(Ok(Piece::Body((*b"body\0\0\0\0\0\0").as_slice().to_vec().into())))
         );
-        assert_eq!(decoder.vacancy(0), None);
+        assert_eq!(decoder.vacancy(0, none), None);
     }
 
     #[test]

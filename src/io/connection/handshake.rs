@@ -375,7 +375,7 @@ impl Connection {
             return Fate::End(Ending::Rejected);
         }
         self._in_progress = None;
-        let taken = open.take_in(&rest, &rest);
+        let taken = open.take_in(&rest, &rest, &mut cx.read_buffers.bodies);
         drop(rest);
         self.phase = Phase::Open(open);
         match taken {

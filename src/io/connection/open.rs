@@ -13,7 +13,7 @@ use super::{Ending, Fate};
 use crate::detach::DetachReason;
 use crate::io::idle::Activity;
 use crate::io::link::Link;
-use crate::io::read_buffers::ReadBuffers;
+use crate::io::read_buffers::{Bodies, ReadBuffers};
 use crate::io::writing::Flushed;
 use crate::message::PipeId;
 use crate::pipe::recv_limit::RecvLimit;
@@ -26,7 +26,7 @@ use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Piece};
 
 /// Read at most this much of one connection in a turn, then let the others have theirs. The last read may
-/// bring as much again, so a turn reads less than twice this.
+/// bring as much again, or a mebibyte of a body that goes into memory that was used before.
 const READ: usize = READ_BLOCK;
 /// Read at most this often from one connection in a turn: with a small queue, a read may bring only a few
 /// bytes.
@@ -37,7 +37,7 @@ const LARGE_QUEUE: Bounds = Bounds { messages: 128, bytes: 1 << 20 };
 /// Refer to a run of whole frames of at least this length where it was read; copy shorter ones into the
 /// receive ring. At a quarter of a block, what waits in a ring keeps at most four times its own length
 /// alive, and a slow receiver at most four times the bound of its queue and one read.
-const SHARED_RUN: usize = READ_BLOCK / 4;
+const SHARED_RUN: usize = 64 * 1024;
 /// Read the remainder of a body straight into its buffer if at least this much is missing; less is not worth
 /// a read of its own. Values from 8 to 128 KiB measured alike.
 const IN_PLACE: usize = 64 * 1024;
@@ -111,9 +111,9 @@ impl Open {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
-            let block = buffers.at_hand();
+            let (block, bodies) = buffers.parts();
             self.decoder.set_limit(limit.get());
-            if let Err(error) = self.take_in(&block[..n], block) {
+            if let Err(error) = self.take_in(&block[..n], block, bodies) {
                 return Fate::End(Ending::Lost(error.into()));
             }
         }
@@ -150,11 +150,11 @@ impl Open {
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
             // Bytes that were read into a body's buffer are not in the block.
-            let block = buffers.at_hand();
+            let (block, bodies) = buffers.parts();
             let elsewhere = if read.in_place { 0 } else { read.n };
             // Read after the bytes, so that a limit set before they were sent applies to them.
             self.decoder.set_limit(limit.get());
-            if let Err(error) = self.take_in(&block[..elsewhere], block) {
+            if let Err(error) = self.take_in(&block[..elsewhere], block, bodies) {
                 return Fate::End(Ending::Lost(error.into()));
             }
             total += read.n;
@@ -217,7 +217,7 @@ impl Open {
     /// Reads once: into the buffer of an incomplete body, if much of it is missing, or into a block.
     fn read_once(&mut self, buffers: &mut ReadBuffers) -> io::Result<Read> {
         let stream = &self.link.stream;
-        if let Some(vacancy) = self.decoder.vacancy(IN_PLACE) {
+        if let Some(vacancy) = self.decoder.vacancy(IN_PLACE, |len| buffers.bodies.take(len)) {
             let n = stream.read(vacancy)?;
             let filled = n == vacancy.len();
             self.decoder.filled(n);
@@ -297,8 +297,13 @@ impl Open {
     }
 
     /// Moves the frames in `bytes`, which lie in `block`, into the receive ring, and rings the socket's bell
-    /// if it slept.
-    pub(super) fn take_in(&mut self, mut bytes: &[u8], block: &Bytes) -> Result<(), FrameError> {
+    /// if it slept. Notes large `bodies`.
+    pub(super) fn take_in(
+        &mut self,
+        mut bytes: &[u8],
+        block: &Bytes,
+        bodies: &mut Bodies,
+    ) -> Result<(), FrameError> {
         self.link.mark_active();
         let mut wake = false;
         let outcome = loop {
@@ -312,7 +317,10 @@ impl Open {
                     };
                     wake |= woken;
                 }
-                Some(Ok(Piece::Body(payload))) => wake |= self.recv.append_body(payload).0,
+                Some(Ok(Piece::Body(payload))) => {
+                    bodies.note(&payload);
+                    wake |= self.recv.append_body(payload).0;
+                }
                 Some(Err(error)) => break Err(error),
             }
         };
