@@ -21,7 +21,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, FarLink, FinalWrite, Host, SocketBell};
 use crate::ring::{Consumer, RingRef};
 use crate::stats::{Counters, DropReason};
-use crate::sync::{Arc, AtomicBool, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Weak};
 use crate::time;
 use crate::transport::Stream;
 use crate::tuning::{self, FastPath};
@@ -48,6 +48,8 @@ pub(crate) struct Link {
     pub(super) active: AtomicBool,
     /// Whether the driver is to be told of the next write: it then looks out for the peer's answer.
     unwatched: AtomicBool,
+    /// How many messages had left when the ring was last found empty.
+    idle_at: AtomicU64,
 }
 
 /// The thread that writes.
@@ -100,6 +102,7 @@ impl Link {
             blocked: Blocked::new(),
             active: AtomicBool::new(false),
             unwatched: AtomicBool::new(watched),
+            idle_at: AtomicU64::new(0),
         }
     }
 
@@ -192,11 +195,15 @@ impl Link {
         if can_wait { Flushed::HeldBack } else { Flushed::Later }
     }
 
-    /// Whether so many messages have come during the last write that the next one should wait for more. Not if
-    /// anybody waits for it.
+    /// Whether so many messages have come during the last write, or since the ring was empty, that the next one
+    /// should wait for more. Not if anybody waits for it.
     fn is_streamed_to(&self) -> bool {
         let queued = self.send.queued();
-        (queued.messages >= tuning::STREAM_MESSAGES || queued.bytes >= tuning::STREAM_BYTES)
+        let departed = self.send.departed().messages;
+        let in_all = departed.saturating_sub(self.idle_at.load(Ordering::Relaxed));
+        (queued.messages >= tuning::STREAM_MESSAGES
+            || queued.bytes >= tuning::STREAM_BYTES
+            || in_all >= tuning::STREAM_IN_ALL)
             && !self.send.is_awaited()
             && !self.send.is_closed()
             && tuning::CALLER_WRITES != FastPath::Never
@@ -360,7 +367,12 @@ impl Pen for LinkPen<'_> {
     }
 
     fn arm(&mut self) -> bool {
-        self.consumer.arm()
+        let is_empty = self.consumer.arm();
+        if is_empty {
+            let departed = self.link.send.departed().messages;
+            self.link.idle_at.store(departed, Ordering::Relaxed);
+        }
+        is_empty
     }
 
     fn has_enough(&self, writes: usize, all: bool) -> Option<Flushed> {
