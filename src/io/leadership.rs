@@ -42,6 +42,7 @@
 //! | `waiters` | threads and tasks that begin or end a wait | threads that would lead, or lead | nothing: a hint | none |
 //! | `eager` | as `waiters` | the I/O thread that leads | nothing: a hint | none |
 //! | `woken` | threads that wake a waiter | the I/O thread that leads | nothing: a hint | none |
+//! | `who` | threads that begin or end a wait | the I/O thread that leads | nothing: a hint | none |
 //!
 //! A hint that is read too late costs an interval of the I/O thread or a switch of threads, never a message.
 
@@ -60,7 +61,9 @@ use crate::parker::Parker;
 use crate::signal::Wake;
 use crate::spin::{self, Spin, Spun, Wait};
 use crate::stats::{SpinCounters, Spins};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
+#[cfg(any(test, feature = "testing"))]
+use crate::sync::AtomicBool;
+use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use crate::time;
 use crate::tuning;
 
@@ -95,8 +98,10 @@ pub(crate) struct Leadership {
     spin: Spin,
     /// Counts the spins of the I/O thread.
     spins: SpinCounters,
-    /// Whether a waiting thread has been woken since the I/O thread last checked.
-    woken: AtomicBool,
+    /// The waiting thread that has been woken last since the I/O thread last checked: its [`address`]; 0: none.
+    woken: AtomicUsize,
+    /// Who the waiting threads are: the sum of their addresses, modulo 2^64. So where it is one thread, which.
+    who: AtomicUsize,
     /// The loop is part of a simulation, whose director turns it.
     #[cfg(feature = "testing")]
     is_simulated: AtomicBool,
@@ -130,7 +135,8 @@ impl Leadership {
             eager: AtomicUsize::new(0),
             spin: Spin::new(None),
             spins: SpinCounters::new(),
-            woken: AtomicBool::new(false),
+            woken: AtomicUsize::new(0),
+            who: AtomicUsize::new(0),
             #[cfg(feature = "testing")]
             is_simulated: AtomicBool::new(false),
         }
@@ -206,11 +212,14 @@ impl Leadership {
         if self.manual {
             return self.lead_or_follow(until, asleep);
         }
+        let this = own_address();
         self.count_on(THREAD, eager);
+        self.who.fetch_add(this, Ordering::Relaxed);
         if self.is_alone() && tuning::WAITER_LEADS {
             self.lead_while_waiting(until, asleep);
         }
         park(until, asleep);
+        self.who.fetch_sub(this, Ordering::Relaxed);
         self.count_off(THREAD, eager);
     }
 
@@ -246,7 +255,7 @@ impl Leadership {
         match driver {
             Some(driver) => self.leave(driver),
             // The I/O thread brings a message that this thread could have read itself.
-            None if may_lead => self.woken.store(true, Ordering::Relaxed),
+            None if may_lead => self.woken.store(own_address(), Ordering::Relaxed),
             None => {}
         }
         spun
@@ -325,7 +334,7 @@ impl Wake for Leadership {
         if thread.id() == current() {
             return; // the thread itself leads, and checks after the turn
         }
-        self.woken.store(true, Ordering::Relaxed);
+        self.woken.store(address(thread), Ordering::Relaxed);
         thread.unpark();
         self.mailbox.interrupt();
     }
@@ -367,8 +376,7 @@ impl Leadership {
                 // Give the senders time to fill the batch.
                 driver.await_sweep(pause);
                 self.run(&mut driver, Driver::sweep);
-            } else if self.take_woken()
-                && self.is_alone()
+            } else if self.has_brought_a_lone_waiter_its_message()
                 && !driver.is_batching()
                 && tuning::WAITER_LEADS
             {
@@ -401,14 +409,18 @@ impl Leadership {
         wait.has_slept();
     }
 
-    /// Whether a waiting thread has been woken since the last call.
-    fn take_woken(&self) -> bool {
+    /// Whether a waiting thread has been woken since the last call, and no other waits. One that does sleeps, and
+    /// would not lead: if the one that was woken stayed away, nobody would.
+    fn has_brought_a_lone_waiter_its_message(&self) -> bool {
         let woken = self.woken.load(Ordering::Relaxed);
-        if woken {
-            // This may overwrite a later wake: at worst the I/O thread leads for one more message.
-            self.woken.store(false, Ordering::Relaxed);
+        if woken == 0 {
+            return false;
         }
-        woken
+        // This may overwrite a later wake: at worst the I/O thread leads for one more message.
+        self.woken.store(0, Ordering::Relaxed);
+        let who = self.who.load(Ordering::Relaxed);
+        // It may have left its wait already.
+        self.is_alone() && (who == 0 || who == woken)
     }
 
     /// Leaves the loop to waiters, until none of them leads any more or the I/O thread is needed. Returns the
@@ -573,6 +585,16 @@ fn time_left(until: Option<Instant>) -> Option<Duration> {
     until.map(|until| until.saturating_duration_since(time::now()))
 }
 
+/// The identity of a thread, never 0. As long as the thread lives no other has it.
+fn address(thread: &Parker) -> usize {
+    std::ptr::from_ref(thread).addr()
+}
+
+/// The address of the calling thread.
+fn own_address() -> usize {
+    address(&Parker::own())
+}
+
 fn current() -> ThreadId {
     thread::current().id()
 }
@@ -596,6 +618,24 @@ mod tests {
         let leadership = Leadership::new(driver, false);
         assert!(calls(&leadership, |leadership| leadership.lead_while_waiting(None, &|| true)));
         assert!(leadership.is_needed(), "it would stand by for as long as waiters lead");
+    }
+
+    /// Else nobody would lead: the one has its message, and may stay away for long, and the other is parked.
+    #[test]
+    fn the_io_thread_leads_on_if_another_waits_beside_the_one_that_it_has_woken() {
+        let leadership = Leadership::new(Driver::new().unwrap(), false);
+        let (asks, woken) = (Leadership::has_brought_a_lone_waiter_its_message, Parker::own());
+        assert!(!asks(&leadership), "nobody was woken");
+        let wake = || leadership.woken.store(address(&woken), Ordering::Relaxed);
+        wake();
+        assert!(asks(&leadership) && !asks(&leadership), "it has left its wait, once");
+        leadership.count_on(THREAD, false);
+        leadership.who.store(address(&woken), Ordering::Relaxed);
+        wake();
+        assert!(asks(&leadership), "it is the only one");
+        leadership.who.store(1, Ordering::Relaxed);
+        wake();
+        assert!(!asks(&leadership), "another waits, and it has left");
     }
 
     /// The waiter has its message, and may stay away for long while other connections have data to read.
