@@ -2,7 +2,8 @@
 //!
 //! The process may end right after `close`, and its I/O threads with it, so the caller writes while the
 //! kernel takes what is queued: for up to [`LONGEST`] for all connections together, and no longer than
-//! [`PATIENCE`] for one whose peer does not read. This file owns those times; the connection does the writing.
+//! [`PATIENCE`] for one whose peer does not read. Of many connections each is written to once. This file owns those
+//! limits; the connection does the writing.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,10 @@ pub(crate) enum FinalWrite {
     Interrupted,
 }
 
+/// Write once to each of more connections than this. Each of them may take a kernel's buffer at every attempt, and
+/// to try again and again would take the whole time, and a processor.
+const MANY: usize = 64;
+
 /// A connection that has something left to write.
 struct Unfinished {
     link: Arc<dyn FarLink>,
@@ -42,6 +47,14 @@ struct Unfinished {
 /// for up to `linger`.
 pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
     let end = time::now() + LONGEST;
+    if links.len() > MANY {
+        return links.into_iter().for_each(|link| {
+            if time::now() < end {
+                link.write_once();
+            }
+            link.post_close(linger);
+        });
+    }
     let mut unfinished = Vec::new();
     // Once over all links: most are done by this.
     for link in links {
@@ -78,5 +91,66 @@ impl Unfinished {
             FinalWrite::Interrupted => true,
             FinalWrite::Refused => now < self.patience,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Edge;
+    use super::*;
+    use crate::sync::{AtomicUsize, Ordering};
+
+    /// A connection whose peer reads on: the kernel takes a part each time.
+    #[derive(Debug, Default)]
+    struct Greedy {
+        once: AtomicUsize,
+        more: AtomicUsize,
+        closed: AtomicUsize,
+    }
+
+    impl FarLink for Greedy {
+        fn ring(&self, _: Edge) {}
+
+        fn write_batch(&self) {}
+
+        fn close(&self, _: Duration) {}
+
+        fn write_once(&self) {
+            self.once.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn write_before_close(&self, _: Instant) -> FinalWrite {
+            match self.more.fetch_add(1, Ordering::Relaxed) {
+                0..9 => FinalWrite::Taken,
+                _ => FinalWrite::Done,
+            }
+        }
+
+        fn post_close(&self, _: Duration) {
+            self.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often each of so many was written to, at most: by the call for many, and by that for few.
+    fn writes(count: usize) -> (usize, usize) {
+        let links: Vec<Arc<Greedy>> = (0..count).map(|_| Arc::default()).collect();
+        close_all(links.iter().map(|link| Arc::clone(link) as Arc<dyn FarLink>).collect(), LONGEST);
+        let most = |of: fn(&Greedy) -> &AtomicUsize| {
+            links.iter().map(|link| of(link).load(Ordering::Relaxed)).max().unwrap_or_default()
+        };
+        assert!(links.iter().all(|link| link.closed.load(Ordering::Relaxed) == 1));
+        (most(|link| &link.once), most(|link| &link.more))
+    }
+
+    #[test]
+    fn each_of_a_thousand_connections_is_written_to_once() {
+        assert_eq!(writes(1000), (1, 0));
+        assert_eq!(writes(MANY + 1), (1, 0));
+    }
+
+    #[test]
+    fn a_connection_is_written_to_as_long_as_its_kernel_takes_something() {
+        let (once, more) = writes(1);
+        assert!(once == 0 && more > 1, "{more}");
     }
 }

@@ -46,6 +46,10 @@ pub(crate) trait FarLink: fmt::Debug + Send + Sync {
     /// Writes what can be written without waiting, and leaves the remainder to the event loop.
     fn close(&self, linger: Duration);
 
+    /// Writes once, unless the kernel is known to be full or another thread writes. For the thread that closes the
+    /// pipe, and many others with it.
+    fn write_once(&self);
+
     /// Writes what the kernel takes until `until`; if that is all, tells the peer that nothing follows. For the
     /// thread that closes the pipe.
     fn write_before_close(&self, until: Instant) -> FinalWrite;
