@@ -1,0 +1,54 @@
+//! Measures what sockets do in hard times: beside peers that flood, while they close, when they come back.
+//!
+//! ```text
+//! cargo run --release --example hardship -- fairness [KEY=VALUE ...]
+//! cargo run --release --example hardship -- close [KEY=VALUE ...]
+//! cargo run --release --example hardship -- restart [KEY=VALUE ...]
+//! ```
+//!
+//! `fairness` (T17 of docs/reliability.md): how long a polite peer waits for replies of a REP, alone and beside
+//! others of the same event loop, in each round. KEYs: `rounds`; `seconds` for each of its parts; `awake=1`,
+//! the processors do not halt. The peers are processes of their own. Each part is also done with a server of
+//! bare threads and blocking calls, which shows what the machine alone makes of such a load.
+//!
+//! `close` (T15): how long `close` takes, of a socket with one idle connection and of one with `peers` that are
+//! written to. KEYs: `rounds`; `peers`.
+//!
+//! `restart` (T13): how soon `clients` sockets are connected again to a listener that is killed and comes back,
+//! and what part of them tries within the same 50 ms. KEYs: `rounds`; `clients`.
+//!
+//! Linux only.
+
+#[cfg(target_os = "linux")]
+mod bare;
+#[cfg(target_os = "linux")]
+mod close;
+#[cfg(target_os = "linux")]
+mod fairness;
+#[cfg(target_os = "linux")]
+mod parts;
+#[cfg(target_os = "linux")]
+mod peers;
+#[cfg(target_os = "linux")]
+mod restart;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((what, rest)) = arguments.split_first() else {
+        return eprintln!("one of: fairness, close, restart");
+    };
+    parts::allow_descriptors();
+    let keys = parts::Keys::of(rest);
+    match what.as_str() {
+        "fairness" => fairness::run(&keys),
+        "close" => close::run(&keys),
+        "restart" => restart::run(&keys),
+        part => peers::play(part, rest),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("its peers are measured by what only Linux has");
+}
