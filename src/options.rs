@@ -186,9 +186,10 @@ impl Options {
     ///
     /// Nothing is lost: a send gives its message back, and what comes later can be received. A call that finds what
     /// it has waited for returns that. Concerns every form of `send`, `recv` and `request` that waits in a thread,
-    /// those of contexts and surveys too; whatever `SA_RESTART` says. A handler that runs a moment before the thread
-    /// sleeps ends nothing, as with any system call: to miss no signal, have the handler also write to a descriptor
-    /// that the program polls together with a [`Readiness`](crate::Readiness). Takes effect for later calls.
+    /// those of contexts and surveys too, and ends an iterator; whatever `SA_RESTART` says. A handler that runs a
+    /// moment before the thread sleeps ends nothing, as with any system call: to miss no signal, have the handler
+    /// also write to a descriptor that the program polls together with a [`Readiness`](crate::Readiness). Takes
+    /// effect for later calls.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[doc(alias("EINTR", "signal"))]
     pub fn interruptible(mut self, on: bool) -> Self {
