@@ -35,6 +35,8 @@ const PARTS: &[(&str, Body)] = &[
     ("options", options),
     ("metrics", metrics),
     ("situation", situation),
+    #[cfg(feature = "discovery")]
+    ("discovery", crate::discovery::fuzz),
 ];
 
 /// All targets, by name.
@@ -238,7 +240,9 @@ mod tests {
             return eprintln!("SKIPPED: the package of the crate has no fuzz targets");
         };
         let named = manifest.matches("[[bin]]").count();
-        assert_eq!(named, targets().count());
+        // Those of features that are off are no targets now.
+        let missing = usize::from(!cfg!(feature = "discovery"));
+        assert_eq!(named, targets().count() + missing);
         for (name, _) in targets() {
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
         }

@@ -298,6 +298,7 @@
 //!
 //! | feature | by default | |
 //! |---|---|---|
+//! | `discovery` | off | the module `discovery`: services that come and go, found by their names |
 //! | `futures` | off | `stream` on sockets that receive and `sink` on those that send: `futures_core::Stream` and `futures_sink::Sink` |
 //! | `serde` | off | `serde::Serialize` for what sockets report: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and their parts |
 //! | `testing` | off | the module `testing`: a simulated network with a clock of its own, for the tests of programs |
@@ -321,6 +322,9 @@ mod contain;
 #[cfg(any(doc, doctest))]
 pub mod cookbook;
 mod detach;
+#[cfg(feature = "discovery")]
+#[cfg_attr(docsrs, doc(cfg(feature = "discovery")))]
+pub mod discovery;
 mod error;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 #[doc(hidden)]
@@ -357,6 +361,8 @@ mod sys;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+#[cfg(feature = "discovery")]
+mod threads;
 mod time;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]

@@ -44,6 +44,8 @@ const FLOORS: &[&str] = &[
     "socket",
     "api",
     "testing",
+    "threads",
+    "discovery",
     "serial",
     "spec",
 ];

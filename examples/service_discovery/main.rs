@@ -1,26 +1,15 @@
-//! Survey-based service discovery between processes.
+//! Survey-based service discovery between processes: a thin program over `sinew::discovery`.
 //!
-//! A *daemon* keeps the list of live services by asking, again and again, who is there. A *service*
-//! answers those surveys with its name and address, and answers requests at that address. A
-//! *client* asks the daemon for a provider of a name, and then asks the provider. Nobody is
+//! A *daemon* keeps the list of live services by asking, again and again, who is there: a `Registry`. A *service*
+//! answers those surveys with its name and address, by an `Announcement`, and answers requests at that address. A
+//! *client* asks the daemon for the services of a name, and then asks one of them: a `Resolver`. Nobody is
 //! configured with the address of a service, services may start, die and move at any time, and the
 //! daemon may be restarted: its list comes back with the next survey.
 //!
 //! With no role given, the whole scene plays by itself in child processes: see [`scene`].
 //!
-//! # What goes over the wire
-//!
-//! Text, one message each way:
-//!
-//! | from → to | question | answer |
-//! |---|---|---|
-//! | daemon SURVEYOR → service RESPONDENT | `who is there?` | `NAME ADDRESS` |
-//! | client REQ → daemon REP | `resolve NAME` | `ok ADDRESS` or `error REASON` |
-//! | client REQ → daemon REP | `list` | `ok survey NUMBER`, then a line `NAME ADDRESS` for each live service |
-//! | client REQ → service REP | any text | the service's answer, any text |
-//!
-//! A name and an address are printable ASCII without spaces. Answers and requests that do not look
-//! like this are refused with a message, and nothing else happens.
+//! What goes over the wire is text, described in the documentation of `sinew::discovery`. A client asks a service
+//! any text, and its answer is any text.
 
 mod client;
 mod daemon;
@@ -29,7 +18,6 @@ mod scene;
 mod service;
 mod stage;
 mod stop;
-mod table;
 
 use std::env;
 use std::error::Error;

@@ -9,13 +9,15 @@ use std::fmt::Display;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use sinew::Req;
+use sinew::discovery::Resolver;
 
-use crate::client::{ask, ask_daemon};
+use crate::client::ask;
 use crate::rows::print_line;
 use crate::stage::{Actor, Stage};
-use crate::table::PATIENCE;
 use crate::{Result, stop};
+
+/// How many surveys a service may leave unanswered before it is off the list.
+const PATIENCE: u64 = 2;
 
 /// Longer than the whole scene may take on a slow machine; it takes two seconds.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -52,7 +54,7 @@ pub(crate) fn play() -> Result<()> {
 
     say("a question for every service");
     for Service { name, address, .. } in &services {
-        let reply = ask(&Req::new(), address, "are you well?", DEADLINE)?;
+        let reply = ask(address, "are you well?", DEADLINE)?;
         say(format_args!("{name} at {address}: {reply}"));
     }
 
@@ -184,13 +186,12 @@ impl Daemon {
 
     /// The daemon's list, and the number of the survey that is open.
     fn list(&self) -> Result<(u64, Vec<String>)> {
-        let answer = ask_daemon(&Req::new(), &self.resolve_url, "list", DEADLINE)?;
-        let mut lines = answer.lines();
-        let survey = lines.next().and_then(|head| head.strip_prefix("survey "));
-        let survey = survey.and_then(|number| number.parse().ok());
-        Ok((
-            survey.ok_or("the daemon's list has no survey number")?,
-            lines.map(str::to_owned).collect(),
-        ))
+        let resolver =
+            Resolver::builder().registry(&self.resolve_url).interval(DEADLINE).start()?;
+        let list = resolver.lists()?.pop().ok_or("the daemon has no list")?;
+        let line = |service: &sinew::discovery::Service| {
+            format!("{} {}", service.name(), service.addresses().join(" "))
+        };
+        Ok((list.survey, list.services.iter().map(line).collect()))
     }
 }

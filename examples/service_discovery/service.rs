@@ -1,12 +1,12 @@
-//! A service: a RESPONDENT that says "I am here", a REP that does the work.
+//! A service: an announcement that says "I am here", a REP that does the work.
 
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sinew::{DetachReason, Events, PipeEventKind, Rep, Respondent};
+use sinew::discovery::{Announcement, Service};
+use sinew::{DetachReason, Events, PipeEventKind, Rep};
 
 use crate::rows::{Rows, print_line};
-use crate::table::Service;
 use crate::{Result, SURVEY_URL, stop};
 
 #[derive(clap::Args)]
@@ -14,9 +14,15 @@ pub(crate) struct Args {
     /// What the service is called
     #[arg(long, env = "SINEW_NAME")]
     name: String,
-    /// Where the daemon surveys
-    #[arg(long, env = "SINEW_SURVEY_URL", value_name = "URL", default_value = SURVEY_URL)]
-    survey_url: String,
+    /// Where the daemons survey
+    #[arg(
+        long,
+        env = "SINEW_SURVEY_URL",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = SURVEY_URL
+    )]
+    survey_url: Vec<String>,
     /// Where to serve; port 0 is any free port
     #[arg(long, env = "SINEW_BIND", value_name = "URL", default_value = "tcp://127.0.0.1:0")]
     bind: String,
@@ -27,45 +33,30 @@ pub(crate) struct Args {
 
 /// Answers surveys and requests until a signal comes.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let respondent = Respondent::new();
     let rep = Rep::new();
-    let sockets = (respondent.clone(), rep.clone());
+    let closed = rep.clone();
     stop::on_signal(move || {
-        let _ = sockets.0.close();
-        let _ = sockets.1.close();
+        let _ = closed.close();
     })?;
-    match offer(args, &respondent, &rep) {
-        Err(_) if respondent.is_closed() => Ok(()), // the signal came before all was set up
+    match offer(args, &rep) {
+        Err(_) if rep.is_closed() => Ok(()), // the signal came before all was set up
         ended => ended,
     }
 }
 
-fn offer(args: &Args, respondent: &Respondent, rep: &Rep) -> Result<()> {
+fn offer(args: &Args, rep: &Rep) -> Result<()> {
     let bound = rep.bind(&args.bind)?.url();
     let address = args.advertise.clone().unwrap_or(bound);
-    let service: Service = Service { name: args.name.clone(), address }.to_string().parse()?;
-    print_line(format_args!("serving {} on {}", service.name, service.address));
-
+    print_line(format_args!("serving {} on {address}", args.name));
     let rows = Rows::begin("EVENT");
-    let events = respondent.events();
-    respondent.connect(&args.survey_url)?; // keeps trying, now and whenever the daemon is lost
-    thread::scope(|scope| {
-        scope.spawn(|| watch_daemon(events, rows));
-        scope.spawn(|| answer_surveys(respondent, &service));
-        serve(rep, &service.name, rows);
-    });
+    let announcement = Announcement::new(Service::new(&args.name, address), &args.survey_url)?;
+    let events = announcement.respondent().events();
+    thread::spawn(move || watch_daemon(events, rows));
+    serve(rep, &args.name, rows);
     Ok(())
 }
 
-pub(crate) fn answer_surveys(respondent: &Respondent, service: &Service) {
-    while let Ok(question) = respondent.recv() {
-        if let Err(error) = question.reply(service.to_string()) {
-            eprintln!("service: a survey went without its answer: {error}");
-        }
-    }
-}
-
-pub(crate) fn serve(rep: &Rep, name: &str, rows: Rows) {
+fn serve(rep: &Rep, name: &str, rows: Rows) {
     while let Ok(request) = rep.recv() {
         let answer = work(name, &request.to_text());
         rows.row(format_args!("asked {:?}, answered {answer:?}", request.to_text()));
@@ -87,7 +78,7 @@ fn work(name: &str, request: &str) -> String {
     }
 }
 
-/// A row whenever the daemon comes or goes.
+/// A row whenever a daemon comes or goes.
 fn watch_daemon(events: Events, rows: Rows) {
     for event in events {
         match event.kind {

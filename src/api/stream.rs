@@ -49,6 +49,12 @@ impl<T> RecvStream<T> {
         let receiving = Operation::new(core, interest, attempt);
         Self(Box::pin(Arrivals { under_way: Some((receiving, wrap)) }))
     }
+
+    /// A stream of something else than what a socket receives.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn of(stream: impl Stream<Item = T> + Send + 'static) -> Self {
+        Self(Box::pin(stream))
+    }
 }
 
 impl<T> Stream for RecvStream<T> {

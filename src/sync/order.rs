@@ -11,6 +11,16 @@
 /// while it holds a lock, unless it says so here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
+    /// The list of a registry, what an announcement tells, or the sockets that a resolver keeps connected. One of
+    /// them is taken before a changes' queue, and under no other.
+    #[cfg(feature = "discovery")]
+    Registry,
+    /// The services that a resolver has connected a socket to.
+    #[cfg(feature = "discovery")]
+    Resolved,
+    /// The unread changes of a registry's list.
+    #[cfg(feature = "discovery")]
+    Changes,
     /// An event loop's driver. The leader holds it during a whole turn, with its system calls and callbacks.
     /// Only the I/O thread waits for it, and holds nothing then.
     Driver,

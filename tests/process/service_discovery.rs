@@ -11,11 +11,8 @@ use std::time::Duration;
 #[path = "../../examples/service_discovery/stage.rs"]
 #[expect(dead_code, reason = "only the scene itself is interrupted")]
 mod stage;
-#[path = "../../examples/service_discovery/table.rs"]
-mod table;
 
 use stage::{Actor, Stage};
-use table::{PATIENCE, Service, Table};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -217,73 +214,43 @@ fn a_malformed_answer_is_ignored_with_a_message() {
     let respondent = sinew::Respondent::new();
     respondent.connect(&survey_url).unwrap();
     let question = respondent.recv_timeout(LIMIT).unwrap();
-    assert_eq!(*question, "who is there?");
-    question.reply("only me").unwrap();
+    assert_eq!(*question, "discovery/1 who");
+    question.reply("discovery/1 name=only at=me").unwrap();
     respondent.recv_timeout(LIMIT).unwrap().reply("one\ntwo three").unwrap();
     see_line(&mut stage, &daemon, &["joined", "only", "me"]);
-    see_line(&mut stage, &daemon, &["ignored", r#""one\ntwo three" is not of the form"#]);
+    see_line(&mut stage, &daemon, &["ignored", r#""one\ntwo three" is no message of discovery"#]);
 }
 
-fn parrot(address: &str) -> Service {
-    Service { name: "parrot".to_owned(), address: address.to_owned() }
-}
-
-#[test]
-fn a_service_leaves_the_table_after_two_surveys_without_its_answer() {
-    let mut table = Table::default();
-    assert_eq!((table.begin_survey(), table.survey()), (1, 1));
-    assert!(table.answered(parrot("a")));
-    assert!(!table.answered(parrot("a")), "an answer from a service on the list is no news");
-    assert_eq!(table.end_survey(), []);
-
-    for _ in 1..PATIENCE {
-        table.begin_survey();
-        assert_eq!(table.end_survey(), []);
+/// Somebody else's RESPONDENT, which answers every survey with the same text.
+fn a_stranger_is_found(tool: &str, respondent: &[&str], req: &[&str]) {
+    if Command::new(tool).arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "{tool} is not installed");
+        return eprintln!("SKIPPED: {tool} is not installed");
     }
-    table.begin_survey();
-    assert_eq!(table.end_survey(), [parrot("a")]);
-    assert_eq!(table.services().count(), 0);
-
-    table.begin_survey();
-    assert!(table.answered(parrot("a")), "it is news when it comes back");
-}
-
-#[test]
-fn a_late_answer_does_not_cost_a_place_in_the_table() {
-    let mut table = Table::default();
-    for survey in 1..=10 {
-        table.begin_survey();
-        if survey % PATIENCE == 1 {
-            table.answered(parrot("a"));
-        }
-        assert_eq!(table.end_survey(), []);
-    }
+    let mut stage = stage();
+    let (daemon, survey_url, resolve_url) = start_daemon(&mut stage, ANY_PORT);
+    let card = "discovery/1 name=stranger at=tcp://127.0.0.1:7799";
+    let mut stranger =
+        Command::new(tool).args(respondent).args([&*survey_url, "--data", card]).spawn().unwrap();
+    see_line(&mut stage, &daemon, &["joined", "stranger", "tcp://127.0.0.1:7799"]);
+    let asked = Command::new(tool)
+        .args(req)
+        .args([&*resolve_url, "--data", "discovery/1 resolve name=stranger", "--ascii"])
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(answer.contains("name=stranger at=tcp://127.0.0.1:7799"), "{answer:?}");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    see_line(&mut stage, &daemon, &["left", "stranger"]);
 }
 
 #[test]
-fn every_provider_of_a_name_is_resolved_to_sooner_or_later() {
-    let mut table = Table::default();
-    table.begin_survey();
-    for address in ["a", "b", "c"] {
-        table.answered(parrot(address));
-    }
-    table.answered(Service { name: "owl".to_owned(), address: "d".to_owned() });
-    assert_eq!(table.resolve("nobody"), None);
-    for address in ["a", "b", "c"] {
-        // Misses one address with probability (2/3)^1000.
-        assert!((0..1000).any(|_| table.resolve("parrot") == Some(&parrot(address))));
-    }
-    assert!(
-        (0..100).all(|_| { table.resolve("parrot").is_some_and(|found| found.name == "parrot") })
-    );
+fn a_service_of_nng_is_found_and_missed() {
+    a_stranger_is_found("nngcat", &["--respondent", "--dial"], &["--req", "--dial"]);
 }
 
 #[test]
-fn services_are_parsed_strictly() {
-    assert_eq!("parrot a".parse(), Ok(parrot("a")));
-    for wrong in
-        ["", "parrot", "parrot ", " a", "parrot a b", "parrot\na", "pärröt a", "parrot a\n"]
-    {
-        assert!(wrong.parse::<Service>().is_err(), "{wrong:?}");
-    }
+fn a_service_of_nanomsg_is_found_and_missed() {
+    a_stranger_is_found("nanocat", &["--respondent", "--connect"], &["--req", "--connect"]);
 }
