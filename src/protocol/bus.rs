@@ -152,7 +152,7 @@ mod tests {
         bus.readable(pipe(2), &mut io);
         assert!(io.take_woken(RECV));
         assert_eq!(bus.recv(&(), start(), &mut io).unwrap(), "y");
-        assert_eq!(recipients(&mut io), [], "nothing is forwarded");
+        assert!(recipients(&mut io).is_empty(), "nothing is forwarded");
     }
 
     /// C129.

@@ -413,7 +413,7 @@ fn what_is_in_a_run_is_queued_until_it_is_handed_out_and_is_not_evicted() {
     let left = [1, 2].into_iter().chain(4..26);
     assert!(
         left.eq(std::iter::from_fn(|| receive_one(&mut inbox))
-            .map(|(body, _)| { std::str::from_utf8(&body[8..]).unwrap().parse().unwrap() }))
+            .map(|(body, _)| { std::str::from_utf8(&body[8..]).unwrap().parse::<i32>().unwrap() }))
     );
     assert_eq!(ring.queued(), Queued::default());
     assert!(inbox.arm() && ring.release_memory());

@@ -112,7 +112,7 @@ fn a05_impossible_lengths() {
                 _ => length.to_be_bytes().to_vec(),
             };
             raw.send(&head);
-            assert_eq!(raw.read_to_end(), []);
+            assert_eq!(raw.read_to_end(), [0; 0]);
             let cost = attack.cost().saturating_sub(before);
             assert!(cost <= 8 << 10, "{length} costs {cost}");
             let gone = std::iter::from_fn(|| events.recv_timeout(SOON).ok())
@@ -243,7 +243,7 @@ fn ends_at_every_byte(reset: bool) {
                 raw.reset();
             } else {
                 raw.finish();
-                assert_eq!(raw.read_to_end(), []);
+                assert_eq!(raw.read_to_end(), [0; 0]);
             }
             for expected in &messages[..complete] {
                 assert_eq!(attack.socket.recv_timeout(SOON).unwrap(), *expected);

@@ -89,7 +89,7 @@ fn of_two_that_stay_the_second_is_turned_away_and_has_not_seen_a_header() {
             while pair.stats().rejected_pipes == 0 {
                 runtime.turn(Some(SOON)).unwrap();
             }
-            assert_eq!(second.read_to_end(), []);
+            assert_eq!(second.read_to_end(), [0; 0]);
             assert_eq!(first.read(8), greeting::<R>());
             first.send_frame(&message::<R>(7));
             receive(&pair, [7]);

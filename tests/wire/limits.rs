@@ -85,7 +85,7 @@ fn a_peer_over_the_limit_is_refused_without_a_header_until_a_place_is_free() {
         for refused in 1..=2 {
             let mut surplus = Raw::connect(&url);
             surplus.send(&header(PUSH));
-            assert_eq!(surplus.read_to_end(), [], "it must not think that it has a pipe");
+            assert_eq!(surplus.read_to_end(), [0; 0], "it must not think that it has a pipe");
             events.recv_timeout(SOON).unwrap();
             assert_eq!(detached(&events), DetachReason::TooManyPeers);
             let stats = pull.stats();
