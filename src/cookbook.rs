@@ -11,7 +11,7 @@
 pub mod service_discovery {}
 #[doc = include_str!("../docs/cookbook/work_queue.md")]
 pub mod work_queue {}
-#[doc = include_str!("../docs/cookbook/last_value_cache.md")]
+#[cfg_attr(any(not(doctest), feature = "postcard"), doc = include_str!("../docs/cookbook/last_value_cache.md"))]
 pub mod last_value_cache {}
 #[doc = include_str!("../docs/cookbook/heartbeats.md")]
 pub mod heartbeats {}

@@ -37,6 +37,10 @@ const PARTS: &[(&str, Body)] = &[
     ("situation", situation),
     #[cfg(feature = "discovery")]
     ("discovery", crate::discovery::fuzz),
+    #[cfg(feature = "typed")]
+    ("typed", crate::typed::fuzz),
+    #[cfg(feature = "typed")]
+    ("last_values", crate::last_values::fuzz),
 ];
 
 /// All targets, by name.
@@ -241,7 +245,8 @@ mod tests {
         };
         let named = manifest.matches("[[bin]]").count();
         // Those of features that are off are no targets now.
-        let missing = usize::from(!cfg!(feature = "discovery"));
+        let missing =
+            usize::from(!cfg!(feature = "discovery")) + 2 * usize::from(!cfg!(feature = "typed"));
         assert_eq!(named, targets().count() + missing);
         for (name, _) in targets() {
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");

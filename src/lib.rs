@@ -300,15 +300,20 @@
 //! |---|---|---|
 //! | `discovery` | off | the module `discovery`: services that come and go, found by their names |
 //! | `futures` | off | `stream` on sockets that receive and `sink` on those that send: `futures_core::Stream` and `futures_sink::Sink` |
+//! | `typed` | off | the modules `typed`, sockets that send and receive values, and `last_values`, a publisher that keeps the newest of each topic |
+//! | `postcard`, `json` | off | codecs for `typed`, and `typed` itself |
+//! | `prometheus-client` | off | `metrics::Collector`: what sockets have counted, for a registry of `prometheus-client` |
 //! | `serde` | off | `serde::Serialize` for what sockets report: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and their parts |
 //! | `testing` | off | the module `testing`: a simulated network with a clock of its own, for the tests of programs |
+//! | `tracing` | off | log records are events of `tracing`, where somebody subscribes to those; and `typed::trace`: requests with values are spans, across processes |
 //!
 //! # Versions
 //!
 //! The public interface contains types of two other crates: `Bytes` and `BytesMut` of [`bytes`] 1 (a
 //! [`Message`] consists of them), and `mio::event::Source` of [`mio`] 1 (a [`transport`] is polled through it).
 //! The feature `serde` adds `Serialize` of `serde` 1, and `futures` adds `Stream` of `futures-core` 0.3 and
-//! `Sink` of `futures-sink` 0.3. A breaking version of one of these crates is a breaking version of sinew.
+//! `Sink` of `futures-sink` 0.3. `postcard` and `json` need traits of `serde` 1, `tracing` shows the `Span` of `tracing`
+//! 0.1, and `prometheus-client` implements a trait of `prometheus-client` 0.24. A breaking version of one of these crates is a breaking version of sinew.
 //! Enums and structs that may grow are `#[non_exhaustive]`.
 
 #![deny(unsafe_code)]
@@ -335,6 +340,9 @@ mod interest;
 #[cfg(all(sinew_internals, not(loom)))]
 pub mod internals;
 mod io;
+#[cfg(feature = "typed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "typed")))]
+pub mod last_values;
 mod message;
 mod number_map;
 mod options;
@@ -361,7 +369,7 @@ mod sys;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
-#[cfg(feature = "discovery")]
+#[cfg(any(feature = "discovery", feature = "typed"))]
 mod threads;
 mod time;
 #[cfg(feature = "tls")]
@@ -370,6 +378,9 @@ pub mod tls;
 mod tls_error;
 pub mod transport;
 mod tuning;
+#[cfg(feature = "typed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "typed")))]
+pub mod typed;
 mod verdict;
 mod wire;
 

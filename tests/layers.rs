@@ -46,6 +46,8 @@ const FLOORS: &[&str] = &[
     "testing",
     "threads",
     "discovery",
+    "typed",
+    "last_values",
     "serial",
     "spec",
 ];

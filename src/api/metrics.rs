@@ -21,7 +21,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/metrics_http.rs` serves such a page with the standard library only.
+//! `examples/metrics_http.rs` serves such a page with the standard library only. A program that has metrics of its own
+//! can leave out the mark at the end ([`Metrics::end_mark`]) and write both into one page; one that keeps them in a
+//! registry of `prometheus-client` registers a `Collector` (feature `prometheus-client`).
 //!
 //! # Names
 //!
@@ -54,6 +56,13 @@ use crate::error::AttemptError;
 use crate::peer::{EndpointState, EndpointStatus, PeerStatus};
 use crate::stats::{DropReason, Figure, Stats};
 
+#[cfg(feature = "prometheus-client")]
+mod collector;
+
+#[cfg(feature = "prometheus-client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "prometheus-client")))]
+pub use collector::Collector;
+
 pub use super::{EndpointSnapshot, Observe, Snapshot};
 
 /// The `Content-Type` of the page, for an HTTP server.
@@ -67,6 +76,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics<'a> {
     sockets: Vec<&'a dyn Observe>,
     per_peer: bool,
+    without_end: bool,
 }
 
 impl<'a> Metrics<'a> {
@@ -97,6 +107,13 @@ impl<'a> Metrics<'a> {
         self
     }
 
+    /// Whether the page ends with `# EOF`, as OpenMetrics asks for. Default: yes. Without it the page can be
+    /// appended to by metrics of others, which have to write the mark.
+    pub fn end_mark(mut self, yes: bool) -> Self {
+        self.without_end = !yes;
+        self
+    }
+
     /// Writes the page. Takes each socket's lock for a moment, one after the other, and waits for nothing else
     /// but `out`.
     ///
@@ -106,7 +123,8 @@ impl<'a> Metrics<'a> {
     pub fn write(&self, out: &mut impl Write) -> fmt::Result {
         let snapshots: Vec<Snapshot> =
             self.sockets.iter().map(|socket| socket.snapshot()).collect();
-        write(out, &snapshots, self.per_peer)
+        write(&mut Text { out }, &snapshots, self.per_peer)?;
+        if self.without_end { Ok(()) } else { out.write_str("# EOF\n") }
     }
 }
 
@@ -116,8 +134,45 @@ impl Display for Metrics<'_> {
     }
 }
 
-/// Writes a page about these snapshots.
-fn write(out: &mut impl Write, snapshots: &[Snapshot], per_peer: bool) -> fmt::Result {
+/// Where metrics are written: a page of text, or the registry of another crate.
+trait Out {
+    /// Begins a metric. Its samples follow.
+    fn family(&mut self, family: &Family<'_>) -> fmt::Result;
+
+    /// Writes a sample of the metric that was begun last.
+    fn sample(&mut self, family: &Family<'_>, labels: &Labels, value: Value) -> fmt::Result;
+}
+
+/// The value of a sample.
+#[derive(Clone, Copy)]
+enum Value {
+    Count(u64),
+    Seconds(f64),
+}
+
+impl From<u64> for Value {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(seconds: f64) -> Self {
+        Self::Seconds(seconds)
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Seconds(seconds) => seconds.fmt(f),
+        }
+    }
+}
+
+/// Writes the metrics of these snapshots.
+fn write(out: &mut impl Out, snapshots: &[Snapshot], per_peer: bool) -> fmt::Result {
     let sockets = labelled(snapshots);
     let mut page = Page { out };
     page.sockets(&sockets)?;
@@ -126,13 +181,13 @@ fn write(out: &mut impl Write, snapshots: &[Snapshot], per_peer: bool) -> fmt::R
     if per_peer {
         page.peers(&sockets)?;
     }
-    page.out.write_str("# EOF\n")
+    Ok(())
 }
 
 /// A socket, and the labels that all its samples have.
 struct Labelled<'a> {
     snapshot: &'a Snapshot,
-    labels: String,
+    labels: Labels,
 }
 
 /// Gives each socket labels that no other has.
@@ -144,7 +199,7 @@ fn labelled(snapshots: &[Snapshot]) -> Vec<Labelled<'_>> {
         .map(|snapshot| {
             let name = unique(&snapshot.name, &given, &mut taken);
             let protocol = snapshot.protocol.to_string();
-            let labels = labels(&[("socket", &name), ("protocol", &protocol)]);
+            let labels = Labels::of(&[("socket", &name), ("protocol", &protocol)]);
             Labelled { snapshot, labels }
         })
         .collect()
@@ -165,14 +220,31 @@ fn unique(name: &str, given: &HashSet<&str>, taken: &mut HashSet<String>) -> Str
     unique
 }
 
-/// `a="x",b="y"`, with the values escaped.
-fn labels(labels: &[(&str, &str)]) -> String {
-    let mut text = String::new();
-    for (name, value) in labels {
-        let comma = if text.is_empty() { "" } else { "," };
-        let _ = write!(text, "{comma}{name}=\"{}\"", Escaped(value));
+/// Labels with their values. `Display` writes `a="x",b="y"`, with the values escaped.
+#[derive(Clone, Debug)]
+struct Labels(Vec<(&'static str, String)>);
+
+impl Labels {
+    fn of(labels: &[(&'static str, &str)]) -> Self {
+        Self(labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
     }
-    text
+
+    /// These, and more.
+    fn with(&self, more: &[(&'static str, &str)]) -> Self {
+        let mut all = self.clone();
+        all.0.extend(Self::of(more).0);
+        all
+    }
+}
+
+impl Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{name}=\"{}\"", Escaped(value))?;
+        }
+        Ok(())
+    }
 }
 
 /// A label value or a help text, escaped for the page.
@@ -228,12 +300,12 @@ fn unit(name: &str) -> Option<&str> {
         .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
 }
 
-/// The page being written.
-struct Page<'a, W> {
+/// A page of text being written.
+struct Text<'a, W> {
     out: &'a mut W,
 }
 
-impl<W: Write> Page<'_, W> {
+impl<W: Write> Out for Text<'_, W> {
     fn family(&mut self, family: &Family<'_>) -> fmt::Result {
         let Family { name, kind, help } = family;
         writeln!(self.out, "# TYPE {name} {}", kind.name())?;
@@ -243,8 +315,28 @@ impl<W: Write> Page<'_, W> {
         writeln!(self.out, "# HELP {name} {}", Escaped(help.trim()))
     }
 
-    fn sample(&mut self, family: &Family<'_>, labels: &str, value: impl Display) -> fmt::Result {
+    fn sample(&mut self, family: &Family<'_>, labels: &Labels, value: Value) -> fmt::Result {
         writeln!(self.out, "{}{}{{{labels}}} {value}", family.name, family.kind.suffix())
+    }
+}
+
+/// All metrics, being written.
+struct Page<'a, O> {
+    out: &'a mut O,
+}
+
+impl<O: Out> Page<'_, O> {
+    fn family(&mut self, family: &Family<'_>) -> fmt::Result {
+        self.out.family(family)
+    }
+
+    fn sample(
+        &mut self,
+        family: &Family<'_>,
+        labels: &Labels,
+        value: impl Into<Value>,
+    ) -> fmt::Result {
+        self.out.sample(family, labels, value.into())
     }
 
     /// Writes the counters and gauges of sockets.
@@ -253,7 +345,7 @@ impl<W: Write> Page<'_, W> {
         let family = Family { name: "sinew_socket_open", kind: Kind::Gauge, help };
         self.family(&family)?;
         for Labelled { snapshot, labels } in sockets {
-            self.sample(&family, labels, u8::from(!snapshot.closed))?;
+            self.sample(&family, labels, u64::from(!snapshot.closed))?;
         }
         let counters = |stats: &Stats| stats.described_counters().collect();
         self.figures(Kind::Counter, sockets, counters)?;
@@ -305,13 +397,13 @@ impl<W: Write> Page<'_, W> {
         self.family(&family)?;
         for (labels, endpoint) in &endpoints {
             for &state in EndpointState::ALL {
-                let labels = format!("{labels},{}=\"{state}\"", family.name);
-                self.sample(&family, &labels, u8::from(endpoint.status.state == state))?;
+                let labels = labels.with(&[("sinew_endpoint_state", state.name())]);
+                self.sample(&family, &labels, u64::from(endpoint.status.state == state))?;
             }
         }
         let help = "Connections that the endpoint has.";
         let family = Family { name: "sinew_endpoint_connections", kind: Kind::Gauge, help };
-        self.each(&family, &endpoints, |endpoint| endpoint.status.peers)?;
+        self.each(&family, &endpoints, |endpoint| endpoint.status.peers as u64)?;
         let help = "Attempts to connect that were begun. Stays 0 where the endpoint accepts.";
         let family = Family { name: "sinew_endpoint_attempts", kind: Kind::Counter, help };
         self.each(&family, &endpoints, |endpoint| endpoint.status.attempts)?;
@@ -321,7 +413,7 @@ impl<W: Write> Page<'_, W> {
         let is_lost = |status: &EndpointStatus| {
             matches!(status.last_error, Some(AttemptError::FileLost { .. }))
         };
-        self.each(&family, &endpoints, |endpoint| u8::from(is_lost(&endpoint.status)))
+        self.each(&family, &endpoints, |endpoint| u64::from(is_lost(&endpoint.status)))
     }
 
     fn peers(&mut self, sockets: &[Labelled<'_>]) -> fmt::Result {
@@ -346,10 +438,10 @@ impl<W: Write> Page<'_, W> {
     }
 
     /// Writes one sample for each of `all`.
-    fn each<T, V: Display>(
+    fn each<T, V: Into<Value>>(
         &mut self,
         family: &Family<'_>,
-        all: &[(String, &T)],
+        all: &[(Labels, &T)],
         value: impl Fn(&T) -> V,
     ) -> fmt::Result {
         self.family(family)?;
@@ -368,30 +460,30 @@ fn metric(field: &str) -> String {
     }
 }
 
-fn with_reason(labels: &str, reason: DropReason) -> String {
-    format!("{labels},reason=\"{reason}\"")
+fn with_reason(labels: &Labels, reason: DropReason) -> Labels {
+    labels.with(&[("reason", reason.name())])
 }
 
-fn labelled_endpoints<'a>(sockets: &[Labelled<'a>]) -> Vec<(String, &'a EndpointSnapshot)> {
+fn labelled_endpoints<'a>(sockets: &[Labelled<'a>]) -> Vec<(Labels, &'a EndpointSnapshot)> {
     let of_one = |socket: &Labelled<'a>| {
         let of_socket = socket.labels.clone();
         socket.snapshot.endpoints.iter().map(move |endpoint| {
             let direction = if endpoint.listening { "in" } else { "out" };
             let id = endpoint.id.to_string();
             let own = [("endpoint", &*id), ("url", &*endpoint.url), ("direction", direction)];
-            (format!("{of_socket},{}", labels(&own)), endpoint)
+            (of_socket.with(&own), endpoint)
         })
     };
     sockets.iter().flat_map(of_one).collect()
 }
 
-fn labelled_peers<'a>(sockets: &[Labelled<'a>]) -> Vec<(String, &'a PeerStatus)> {
+fn labelled_peers<'a>(sockets: &[Labelled<'a>]) -> Vec<(Labels, &'a PeerStatus)> {
     let of_one = |socket: &Labelled<'a>| {
         let of_socket = socket.labels.clone();
         socket.snapshot.peers.iter().map(move |peer| {
             let (pipe, endpoint) = (peer.pipe.to_string(), peer.endpoint.to_string());
             let own = [("pipe", &*pipe), ("endpoint", &*endpoint), ("remote", &*peer.remote)];
-            (format!("{of_socket},{}", labels(&own)), peer)
+            (of_socket.with(&own), peer)
         })
     };
     sockets.iter().flat_map(of_one).collect()
@@ -453,6 +545,7 @@ mod tests {
 
     #[test]
     fn label_values_are_escaped() {
-        assert_eq!(labels(&[("a", "x\\y\"z\n"), ("b", "ü")]), r#"a="x\\y\"z\n",b="ü""#);
+        let labels = Labels::of(&[("a", "x\\y\"z\n"), ("b", "ü")]);
+        assert_eq!(labels.to_string(), r#"a="x\\y\"z\n",b="ü""#);
     }
 }

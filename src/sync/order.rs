@@ -15,6 +15,9 @@ pub(crate) enum Rank {
     /// them is taken before a changes' queue, and under no other.
     #[cfg(feature = "discovery")]
     Registry,
+    /// What a source of last values keeps. Held while an update is published, so that numbers go out in their order.
+    #[cfg(feature = "typed")]
+    LastValues,
     /// The services that a resolver has connected a socket to.
     #[cfg(feature = "discovery")]
     Resolved,

@@ -39,6 +39,15 @@ fn bus_that_drops() -> (Bus, Bus, impl Sized) {
 }
 
 #[test]
+fn a_page_without_its_mark_can_be_a_part_of_another() {
+    let bus = Bus::new();
+    let page = Metrics::new().socket(&bus);
+    let whole = page.clone().end_mark(true).to_string();
+    assert_eq!(whole, page.to_string());
+    assert_eq!(format!("{}# EOF\n", page.end_mark(false)), whole);
+}
+
+#[test]
 fn every_counter_and_every_drop_reason_is_on_the_page() {
     let rep = named(Rep::with_options, "rep");
     let page = Page::parse(&Metrics::new().socket(&rep).to_string());
