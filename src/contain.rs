@@ -41,6 +41,61 @@ pub(crate) fn contain(what: &str, call: impl FnOnce()) {
     }
 }
 
+/// Logs a record with fields: `record!(level, { socket: name, reason: reason }, "{name}: gone: {reason}")`. Its level is
+/// a `log::Level`. Where the feature `tracing` is on, and somebody subscribes, it is an event with the fields, and no
+/// record of `log`.
+macro_rules! record {
+    ($level:expr, { $($field:ident: $value:expr),* $(,)? }, $($text:tt)+) => {
+        $crate::contain::log(|| {
+            let level: log::Level = $level;
+            #[cfg(feature = "tracing")]
+            if $crate::contain::is_traced() {
+                $crate::contain::event!(level, { $($field: $value),* }, $($text)+);
+                return;
+            }
+            log::log!(level, $($text)+)
+        })
+    };
+}
+pub(crate) use record;
+
+/// The event of a record: an event has its level where it is written.
+#[cfg(feature = "tracing")]
+macro_rules! event {
+    ($level:expr, $fields:tt, $($text:tt)+) => {
+        match $level {
+            log::Level::Error => $crate::contain::event_at!(ERROR, $fields, $($text)+),
+            log::Level::Warn => $crate::contain::event_at!(WARN, $fields, $($text)+),
+            log::Level::Info => $crate::contain::event_at!(INFO, $fields, $($text)+),
+            log::Level::Debug => $crate::contain::event_at!(DEBUG, $fields, $($text)+),
+            log::Level::Trace => $crate::contain::event_at!(TRACE, $fields, $($text)+),
+        }
+    };
+}
+
+#[cfg(feature = "tracing")]
+macro_rules! event_at {
+    ($level:ident, { $($field:ident: $value:expr),* }, $($text:tt)+) => {
+        tracing::event!(
+            target: "sinew",
+            tracing::Level::$level,
+            $($field = %$value,)*
+            $($text)+
+        )
+    };
+}
+#[cfg(feature = "tracing")]
+pub(crate) use {event, event_at};
+
+/// Whether records are events of `tracing`: somebody subscribes to those.
+pub(crate) fn is_traced() -> bool {
+    #[cfg(feature = "tracing")]
+    if tracing::dispatcher::has_been_set() {
+        return true;
+    }
+    false
+}
+
 /// Runs `record`, which logs: `log(|| log::debug!("{name}: closed"))`. If the logger panics, the record is lost.
 pub(crate) fn log(record: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(record)) {

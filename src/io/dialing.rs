@@ -127,14 +127,12 @@ impl Dialer {
             host.counters().connect_errors.bump();
             // A failure is news unless a call waits for the outcome, which it gets as its error.
             let is_news = self.once.is_none() && self.endpoint.begins_to_fail();
-            crate::contain::log(|| {
-                log::log!(
-                    crate::contain::level_of(is_news),
-                    "{}: connect to {}: {error}",
-                    host.name(),
-                    self.endpoint.url()
-                )
-            });
+            let (socket, url) = (host.name(), self.endpoint.url());
+            crate::contain::record!(
+                crate::contain::level_of(is_news),
+                { socket: socket, endpoint: url, reason: error },
+                "{socket}: connect to {url}: {error}"
+            );
         }
         self.endpoint.failed(error.clone());
         match self.once.take() {

@@ -246,14 +246,12 @@ impl Listening {
     fn count(&self, error: io::Error) {
         if let Some(host) = self.host.upgrade() {
             host.counters().accept_errors.bump();
-            crate::contain::log(|| {
-                log::log!(
-                    crate::contain::level_of(self.endpoint.begins_to_fail()),
-                    "{}: accept on {}: {error}",
-                    host.name(),
-                    self.endpoint.url()
-                )
-            });
+            let (socket, url) = (host.name(), self.endpoint.url());
+            crate::contain::record!(
+                crate::contain::level_of(self.endpoint.begins_to_fail()),
+                { socket: socket, endpoint: url, reason: error },
+                "{socket}: accept on {url}: {error}"
+            );
         }
         self.endpoint.failed(error.into());
     }

@@ -4,8 +4,9 @@
 //! and it may use the very socket. So a record is only noted under the lock, and written after the lock is
 //! given back.
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
+use crate::contain::{is_traced, record};
 use crate::detach::DetachReason;
 use crate::peer::Peer;
 use crate::stats::DropReason;
@@ -31,7 +32,8 @@ pub(super) struct Records(Vec<Record>);
 impl Records {
     /// Whether a logger may want any. If not, none need be made.
     pub(super) fn are_wanted() -> bool {
-        LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level()
+        is_traced()
+            || LevelFilter::Debug <= log::STATIC_MAX_LEVEL && LevelFilter::Debug <= log::max_level()
     }
 
     /// Whether a logger may want a record of a message that was dropped for `reason`, at debug, or at warn for
@@ -41,7 +43,7 @@ impl Records {
             DropReason::NotSubscribed => LevelFilter::Warn,
             _ => LevelFilter::Debug,
         };
-        level <= log::STATIC_MAX_LEVEL && level <= log::max_level()
+        is_traced() || level <= log::STATIC_MAX_LEVEL && level <= log::max_level()
     }
 
     /// Whether a message was dropped because it matched no subscription.
@@ -66,28 +68,31 @@ impl Records {
 impl Record {
     fn write(&self, name: &str) {
         match self {
-            Self::There(peer) => {
-                crate::contain::log(|| log::debug!("{name}: {peer} is there, pipe {}", peer.pipe))
-            }
-            Self::Gone(peer, reason) => {
-                crate::contain::log(|| {
-                    log::debug!("{name}: {peer} is gone, pipe {}: {reason}", peer.pipe)
-                });
-            }
-            Self::Dropped(Some(peer), reason) => crate::contain::log(|| {
-                log::debug!(
-                    "{name}: {peer}, pipe {}: the first message is dropped: {reason}",
-                    peer.pipe
-                )
-            }),
-            Self::Dropped(None, reason) => {
-                crate::contain::log(|| {
-                    log::debug!("{name}: the first message is dropped: {reason}")
-                });
-            }
-            Self::Unsubscribed => crate::contain::log(|| {
-                log::warn!("{name}: the first message is dropped: nothing is subscribed to")
-            }),
+            Self::There(peer) => record!(
+                Level::Debug,
+                { socket: name, peer: peer, pipe: peer.pipe },
+                "{name}: {peer} is there, pipe {}", peer.pipe
+            ),
+            Self::Gone(peer, reason) => record!(
+                Level::Debug,
+                { socket: name, peer: peer, pipe: peer.pipe, reason: reason },
+                "{name}: {peer} is gone, pipe {}: {reason}", peer.pipe
+            ),
+            Self::Dropped(Some(peer), reason) => record!(
+                Level::Debug,
+                { socket: name, peer: peer, pipe: peer.pipe, reason: reason },
+                "{name}: {peer}, pipe {}: the first message is dropped: {reason}", peer.pipe
+            ),
+            Self::Dropped(None, reason) => record!(
+                Level::Debug,
+                { socket: name, reason: reason },
+                "{name}: the first message is dropped: {reason}"
+            ),
+            Self::Unsubscribed => record!(
+                Level::Warn,
+                { socket: name, reason: DropReason::NotSubscribed },
+                "{name}: the first message is dropped: nothing is subscribed to"
+            ),
         }
     }
 }

@@ -31,7 +31,12 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
         self.try_bind(url, options).inspect_err(|error| {
             self.counters.bind_errors.bump();
-            crate::contain::log(|| log::debug!("{}: {error}", self.name));
+            crate::contain::record!(
+                log::Level::Debug,
+                { socket: self.name, endpoint: url, reason: error },
+                "{}: {error}",
+                self.name
+            );
         })
     }
 
@@ -200,7 +205,12 @@ impl<P: Protocol> Core<P> {
             return None;
         }
         let endpoint = Endpoint { core };
-        crate::contain::log(|| log::debug!("{}: {endpoint}", self.name));
+        crate::contain::record!(
+            log::Level::Debug,
+            { socket: self.name, endpoint: endpoint.url() },
+            "{}: {endpoint}",
+            self.name
+        );
         Some(endpoint)
     }
 }

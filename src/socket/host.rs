@@ -88,10 +88,12 @@ impl<P: Protocol> Host for Core<P> {
         if reason == DetachReason::TooManyPeers {
             self.counters.peers_over_limit.bump();
         }
-        crate::contain::log(|| {
-            let level = crate::contain::level_of(is_news);
-            log::log!(level, "{}: {peer} turned away: {reason}", self.name)
-        });
+        crate::contain::record!(
+            crate::contain::level_of(is_news),
+            { socket: self.name, peer: peer, reason: reason },
+            "{}: {peer} turned away: {reason}",
+            self.name
+        );
         self.emit(PipeEventKind::Detached(reason), peer).wake();
         self.deciding.end().into_iter().for_each(Postponed::ask_again);
         if self.is_closed() {
