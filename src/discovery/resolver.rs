@@ -14,7 +14,7 @@ use super::{REQUESTS_HERE, StartError};
 use crate::api::role::{self, Role};
 use crate::api::{AnySocket, Req, ReqContext, Socket, Sub};
 use crate::error::{RecvError, debug_as_display};
-use crate::options::{EndpointOptions, Options, Own};
+use crate::options::{EndpointOptions, Options, RoleOption};
 use crate::pipe::endpoint::Endpoint;
 use crate::protocol::Protocol;
 use crate::runtime::Runtime;
@@ -350,8 +350,8 @@ impl Resolver {
         let follow = Arc::new(Follow {
             name: name.to_owned(),
             socket: Box::new(socket.clone()),
-            sends_by_priority: R::Protocol::OPTIONS.contains(&Own::SendPriority),
-            receives_by_priority: R::Protocol::OPTIONS.contains(&Own::RecvPriority),
+            sends_by_priority: R::Protocol::OPTIONS.contains(&RoleOption::SendPriority),
+            receives_by_priority: R::Protocol::OPTIONS.contains(&RoleOption::RecvPriority),
             connected: Mutex::new(Rank::Resolved, Connected::default()),
         });
         let starts = {
