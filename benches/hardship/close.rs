@@ -35,7 +35,7 @@ fn timed(close: impl FnOnce()) -> Duration {
 fn idle(rounds: usize) -> Times {
     let times = (0..rounds).map(|_| {
         let (push, pull) = (Push::new(), Pull::new());
-        push.connect(&pull.bind(ANY).expect("a free port").url()).expect("it listens");
+        push.connect(pull.bind(ANY).expect("a free port").url()).expect("it listens");
         push.send("a").expect("it is open");
         pull.recv().expect("it is open");
         timed(|| pull.close().expect("once"))
