@@ -117,8 +117,8 @@ impl Changes {
     /// Turns it into a stream of the changes, which ends when the registry is closed. Only with the feature
     /// `futures`.
     #[cfg(feature = "futures")]
-    pub fn into_stream(self) -> crate::RecvStream<Change> {
-        crate::RecvStream::of(Told(self))
+    pub fn into_stream(self) -> crate::api::RecvStream<Change> {
+        crate::api::RecvStream::of(Told(self))
     }
 
     /// The number of changes that were lost because 1024 were unread.
