@@ -3,6 +3,7 @@
 //! ```text
 //! tcp      [length: 8 bytes, big-endian][payload]
 //! ipc  [01][length: 8 bytes, big-endian][payload]
+//! ws   [more: 1 bit][length: 63 bits, big-endian][payload], as the transport presents it
 //! ```
 //!
 //! Owns the prefix in front of a payload, and the [`Decoder`] that finds the frames in the bytes that a
@@ -23,6 +24,9 @@ const INLINE: u8 = 1;
 
 /// The largest length that a frame can have; the four bits above it are reserved.
 const MAX_LENGTH: u64 = 0x0FFF_FFFF_FFFF_FFFF;
+
+/// The bit of a length that says that the message goes on in the next frame, where a framing has that.
+const MORE: u64 = 1 << 63;
 
 /// The longest prefix of any framing.
 const MAX_PREFIX: usize = 9;
@@ -58,24 +62,29 @@ pub enum Framing {
     Length,
     /// A byte 1, the length in 8 bytes, then the message: as on ipc.
     TypeAndLength,
+    /// As [`Length`](Self::Length), but a message may be read in parts: if the highest bit of a length is set, the
+    /// message goes on in the next frame. It is written in one. For a transport whose peers send messages in parts
+    /// and do not tell the length of the whole, as those of ws.
+    Parts,
 }
 
 impl Framing {
     /// How many framings there are.
-    pub(crate) const COUNT: usize = 2;
+    pub(crate) const COUNT: usize = 3;
 
     /// The number of this framing, below [`COUNT`](Self::COUNT).
     pub(crate) const fn index(self) -> usize {
         match self {
             Self::Length => 0,
             Self::TypeAndLength => 1,
+            Self::Parts => 2,
         }
     }
 
     /// The length of a prefix in bytes.
     pub(crate) const fn prefix_len(self) -> usize {
         match self {
-            Self::Length => 8,
+            Self::Length | Self::Parts => 8,
             Self::TypeAndLength => 9,
         }
     }
@@ -96,7 +105,7 @@ impl Framing {
     /// incomplete. A wrong type is an error as soon as its byte is there.
     fn announced(self, bytes: &[u8]) -> Result<Option<u64>, FrameError> {
         let length = match (self, bytes) {
-            (Self::Length, length) => length,
+            (Self::Length | Self::Parts, length) => length,
             (Self::TypeAndLength, []) => return Ok(None),
             (Self::TypeAndLength, [INLINE, length @ ..]) => length,
             (Self::TypeAndLength, [other, ..]) => return Err(FrameError::Type(*other)),
@@ -118,7 +127,7 @@ impl Deref for Prefix {
     fn deref(&self) -> &[u8] {
         let [_, length @ ..] = &self.bytes;
         match self.framing {
-            Framing::Length => length,
+            Framing::Length | Framing::Parts => length,
             Framing::TypeAndLength => &self.bytes,
         }
     }
@@ -158,7 +167,7 @@ pub(crate) enum Piece<'a> {
         /// The sum of their payload lengths.
         payload: usize,
     },
-    /// The payload of one frame that did not arrive in one piece.
+    /// The payload of one frame, or of several that are one message, that did not arrive in one piece.
     Body(Bytes),
 }
 
@@ -176,6 +185,8 @@ pub(crate) enum Piece<'a> {
 ///             |      +--- bad prefix ---> failed      | payload complete: a body
 ///             +---------------------------------------+
 /// ```
+///
+/// A payload that comes in parts is complete with the last of them; between two parts it takes their prefixes.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     framing: Framing,
@@ -201,11 +212,23 @@ enum State {
 /// A payload that arrives in pieces.
 #[derive(Debug)]
 struct Body {
-    /// The length of the whole payload.
+    /// The length of the whole payload, or of the parts that are known.
     len: usize,
     /// How many of its bytes have arrived.
     arrived: usize,
     bytes: Buffer,
+    /// If another part follows behind those that are known: what has arrived of its prefix.
+    next: Option<Vec<u8>>,
+    /// Whether it has come in parts.
+    in_parts: bool,
+}
+
+/// What a prefix says.
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    len: usize,
+    /// Whether another part of the message follows.
+    more: bool,
 }
 
 /// The memory of a body.
@@ -270,7 +293,7 @@ impl Decoder {
     pub(crate) fn arrived(&self) -> usize {
         match &self.state {
             State::Prefix { received, .. } => (*received).into(),
-            State::Body(body) => body.arrived,
+            State::Body(body) => body.arrived.saturating_add(body.prefix_arrived()),
             State::Failed(_) => 0,
         }
     }
@@ -329,7 +352,8 @@ impl Decoder {
         let prefix = self.framing.prefix_len();
         let (missing, payload) = match &self.state {
             State::Prefix { received, .. } => (prefix.saturating_sub((*received).into()), 0),
-            State::Body(body) => (body.missing(), body.len),
+            State::Body(body) if body.missing() > 0 => (body.missing(), body.len),
+            State::Body(body) => (prefix.saturating_sub(body.prefix_arrived()), body.len),
             State::Failed(_) => (prefix, 0),
         };
         let others = messages.saturating_sub(1).saturating_mul(prefix);
@@ -348,7 +372,7 @@ impl Decoder {
             State::Prefix { .. } => self.take_prefix(input)?,
             State::Body(_) => {}
         }
-        Ok(self.take_body(input).map(Piece::Body))
+        Ok(self.take_body(input)?.map(Piece::Body))
     }
 
     /// Takes all whole, good frames off the front of `input`; `None` when there are none.
@@ -357,7 +381,7 @@ impl Decoder {
     fn take_run<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         let mut behind = *input;
         let (mut count, mut payload, mut last) = (0_usize, 0_usize, 0);
-        while let Ok(Some(len)) = self.length(behind) {
+        while let Ok(Some(Announced { len, more: false })) = self.length(behind, 0) {
             let frame = len.saturating_add(self.framing.prefix_len());
             if behind.split_off(..frame).is_none() {
                 break;
@@ -388,51 +412,92 @@ impl Decoder {
             *received = received.saturating_add(1);
         }
         let (prefix, received) = (*prefix, usize::from(*received));
-        if let Some(len) = self.length(prefix.get(..received).unwrap_or_default())? {
-            self.state =
-                State::Body(Box::new(Body { len, arrived: 0, bytes: Buffer::New(Vec::new()) }));
+        if let Some(announced) = self.length(prefix.get(..received).unwrap_or_default(), 0)? {
+            self.state = State::Body(Box::new(Body::new(announced)));
         }
         Ok(())
     }
 
     /// Takes the bytes of the body that has begun off the front of `input`, and returns the body when it is
     /// complete.
-    fn take_body(&mut self, input: &mut &[u8]) -> Option<Bytes> {
-        let State::Body(body) = &mut self.state else {
+    fn take_body(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            let State::Body(body) = &mut self.state else {
+                return Ok(None);
+            };
+            let taken = take_up_to(input, body.missing());
+            if !taken.is_empty() {
+                body.extend(taken, self.paid);
+            }
+            if body.missing() > 0 {
+                return Ok(None);
+            }
+            let Some(prefix) = &mut body.next else { break };
+            let missing = self.framing.prefix_len().saturating_sub(prefix.len());
+            prefix.extend_from_slice(take_up_to(input, missing));
+            let (known, prefix) = (body.len, std::mem::take(prefix));
+            let announced = self.length(&prefix, known)?;
+            if let State::Body(body) = &mut self.state {
+                match announced {
+                    Some(announced) => body.go_on(announced),
+                    None => {
+                        body.next = Some(prefix);
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(self.finish_body())
+    }
+
+    fn finish_body(&mut self) -> Option<Bytes> {
+        let State::Body(mut body) = std::mem::replace(&mut self.state, State::BETWEEN) else {
             return None;
         };
-        let taken = take_up_to(input, body.missing());
-        if !taken.is_empty() {
-            body.extend(taken, self.paid);
-        }
-        if body.missing() > 0 {
-            return None;
-        }
         let bytes = body.take();
         self.paid = bytes.len();
         self.pace = bytes.len().saturating_add(self.framing.prefix_len());
-        self.state = State::BETWEEN;
         Some(bytes)
     }
 
-    /// The payload length of the frame at the front of `bytes`; an error if it breaks the rules or is over
-    /// the limit, `None` while its prefix is incomplete.
-    fn length(&self, bytes: &[u8]) -> Result<Option<usize>, FrameError> {
-        let Some(announced) = self.framing.announced(bytes)? else {
+    /// What the prefix at the front of `bytes` says, of a message of which `known` bytes are announced already; an
+    /// error if it breaks the rules or the message is over the limit, `None` while the prefix is incomplete.
+    fn length(&self, bytes: &[u8], known: usize) -> Result<Option<Announced>, FrameError> {
+        let Some(raw) = self.framing.announced(bytes)? else {
             return Ok(None);
         };
-        let limit = self.limit;
-        match usize::try_from(announced) {
-            _ if announced > MAX_LENGTH => Err(FrameError::Reserved { announced }),
-            Ok(len) if announced <= limit => Ok(Some(len)),
+        let more = self.framing == Framing::Parts && raw & MORE != 0;
+        let part = if more { raw & !MORE } else { raw };
+        if part > MAX_LENGTH {
+            return Err(FrameError::Reserved { announced: raw });
+        }
+        let (announced, limit) = (widen(known).saturating_add(part), self.limit);
+        match (usize::try_from(announced), usize::try_from(part)) {
+            (Ok(_), Ok(len)) if announced <= limit => Ok(Some(Announced { len, more })),
             _ => Err(FrameError::TooLarge { announced, limit }),
         }
     }
 }
 
 impl Body {
+    fn new(Announced { len, more }: Announced) -> Self {
+        let next = more.then(Vec::new);
+        Self { len, arrived: 0, bytes: Buffer::New(Vec::new()), next, in_parts: more }
+    }
+
+    /// Adds a part.
+    fn go_on(&mut self, Announced { len, more }: Announced) {
+        self.len = self.len.saturating_add(len);
+        self.next = more.then(Vec::new);
+    }
+
     fn missing(&self) -> usize {
         self.len.saturating_sub(self.arrived)
+    }
+
+    /// How many bytes of the prefix of the next part have arrived.
+    fn prefix_arrived(&self) -> usize {
+        self.next.as_ref().map_or(0, Vec::len)
     }
 
     /// Appends bytes that were read into another buffer.
@@ -447,7 +512,7 @@ impl Body {
             }
             Buffer::New(new) => {
                 new.truncate(begin);
-                let room = allowance(self.len, self.arrived, paid);
+                let room = allowance(most(self.len, self.arrived, self.in_parts), self.arrived, paid);
                 grow(new, self.arrived, room);
                 new.extend_from_slice(more);
             }
@@ -470,6 +535,7 @@ impl Body {
         if let Buffer::New(new) = &mut self.bytes
             && end > new.capacity()
             && allowed == self.len
+            && !self.in_parts
             && let Some(mut used) = used(self.len).filter(|used| used.len() >= self.len)
         {
             if let (Some(to), Some(from)) = (used.get_mut(..self.arrived), new.get(..self.arrived))
@@ -498,13 +564,25 @@ impl Body {
     /// Takes out the body, which is complete.
     fn take(&mut self) -> Bytes {
         match std::mem::replace(&mut self.bytes, Buffer::New(Vec::new())) {
-            Buffer::New(bytes) => bytes.into(),
+            Buffer::New(mut bytes) => {
+                if self.in_parts {
+                    bytes.shrink_to_fit();
+                }
+                bytes.into()
+            }
             Buffer::Used(mut bytes) => {
                 bytes.truncate(self.len);
                 bytes.freeze()
             }
         }
     }
+}
+
+/// The length of a body of which `len` bytes are announced; if it comes in parts at least twice what has come, so that
+/// many small parts do not move what is there each time.
+fn most(len: usize, arrived: usize, in_parts: bool) -> usize {
+    let doubled = if in_parts { arrived.saturating_mul(2) } else { 0 };
+    len.max(doubled)
 }
 
 /// How many bytes the buffer of a body of `len` bytes may have when `arrived` of them have arrived. `paid` is the length
@@ -559,7 +637,7 @@ pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
         assert!(limit.is_none_or(|limit| widen(payload.len()) <= limit));
     }
     let wire = check::encode(framing, &whole.payloads);
-    assert!(stream.starts_with(&wire));
+    assert!(stream.starts_with(&wire) || framing == Framing::Parts);
 }
 
 /// Checks that tests and fuzz targets share.
@@ -659,7 +737,7 @@ mod check {
     fn assert_paid(decoder: &Decoder) {
         if let State::Body(body) = &decoder.state {
             let (sent, before) = (body.arrived.saturating_mul(4), decoder.paid.min(1 << 20));
-            let bound = sent.max(before).max(4096).min(body.len);
+            let bound = sent.max(before).max(4096).min(super::most(body.len, body.arrived, body.in_parts));
             let held = match &body.bytes {
                 Buffer::New(new) => new.capacity(),
                 Buffer::Used(used) => used.capacity().saturating_sub(3),
@@ -767,6 +845,48 @@ mod tests {
             assert!(decoded == good(&[&payload]), "in reads of {read} bytes");
             let decoded = decode_in_place(Decoder::new(Length, DEFAULT), stream.chunks(read));
             assert!(decoded == good(&[&payload]), "in reads of {read} bytes, in place");
+        }
+    }
+
+    /// A part: what is no last one has the highest bit of its length set.
+    fn parts(pieces: &[&[u8]]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for (number, piece) in pieces.iter().enumerate() {
+            let more = u64::from(number + 1 < pieces.len()) << 63;
+            stream.extend((piece.len() as u64 | more).to_be_bytes());
+            stream.extend(*piece);
+        }
+        stream
+    }
+
+    #[test]
+    fn a_message_in_parts_is_one_message() {
+        let stream = [
+            parts(&[b"a", b"bc"]),
+            encode(Length, &["d"]),
+            parts(&[b"", b"", b"e", b""]),
+            parts(&[b"", b""]),
+        ]
+        .concat();
+        assert_eq!(decoded(Framing::Parts, Some(3), &stream), good(&[b"abc", b"d", b"e", b""]));
+        let limit = Some(2);
+        let too_large = FrameError::TooLarge { announced: 3, limit: 2 };
+        assert_eq!(decoded(Framing::Parts, limit, &parts(&[b"a", b"bc"])), failed(too_large));
+        let begun = &parts(&[b"ab", b"c"])[..12];
+        assert_eq!(decoded(Framing::Parts, limit, begun), truncated());
+        let reserved = (3_u64 << 62).to_be_bytes();
+        let refused = FrameError::Reserved { announced: 3 << 62 };
+        assert_eq!(decoded(Framing::Parts, UNLIMITED, &reserved), failed(refused));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes")]
+    fn many_small_parts_take_no_more_memory_than_their_bytes_allow() {
+        let pieces = vec![&b"x"[..]; 100_000];
+        for read in [1000, 65_536] {
+            let decoded =
+                decode(Decoder::new(Framing::Parts, DEFAULT), parts(&pieces).chunks(read));
+            assert!(decoded == good(&[&[b'x'; 100_000]]), "in reads of {read} bytes");
         }
     }
 
@@ -1008,7 +1128,7 @@ mod tests {
     }
 
     fn framings() -> impl Strategy<Value = Framing> {
-        prop_oneof![Just(Length), Just(TypeAndLength)]
+        prop_oneof![Just(Length), Just(TypeAndLength), Just(Framing::Parts)]
     }
 
     fn payloads(longest: usize, most: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
