@@ -192,6 +192,8 @@ pub(crate) enum Ending {
     Failed(AttemptError),
     /// Our socket or the `admit` callback did not want it.
     Rejected,
+    /// It is for another listener.
+    Elsewhere,
     /// It was a pipe, and is lost.
     Lost(DetachReason),
     /// It was a pipe, which the peer, of this protocol, ended right away. For the dialer.
@@ -236,6 +238,11 @@ impl Connection {
             Phase::Opening(stream) | Phase::Greeting { stream, .. } => Some(stream.source()),
             _ => None,
         }
+    }
+
+    /// Whether its stream may have bytes of the peer already that the poll will not report.
+    pub(super) fn may_keep_bytes_back(&self) -> bool {
+        matches!(&self.phase, Phase::Opening(stream) if !stream.short_read_is_last())
     }
 
     /// Does what the poll has reported to be possible.
@@ -600,6 +607,9 @@ impl Connection {
                 open.link.finish(DropReason::PipeLost, &self.endpoint);
             }
             Phase::Closing { link, .. } => link.finish(DropReason::ClosedUnsent, &self.endpoint),
+            Phase::Greeting { stream, .. } if matches!(ending, Ending::Elsewhere) => {
+                pass_on(stream, cx);
+            }
             Phase::Greeting { stream, .. } => self.count_failed_greeting(&*stream, ending),
             // The socket or the endpoint was closed. What the program decides no longer matters.
             Phase::Asking(newcomer, _) | Phase::Offered(newcomer, _) => {
@@ -706,6 +716,14 @@ fn kept_back(stream: &dyn Stream) -> Left {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Left::KeptBack,
         _ => Left::Nothing,
     }
+}
+
+/// Gives a stream to the listener that it is for, which watches it anew.
+fn pass_on(mut stream: Box<dyn Stream>, cx: &LoopContext) {
+    if let Err(error) = cx.mailbox.registry.deregister(stream.source()) {
+        crate::contain::log(|| log::trace!("not watched: {error}"));
+    }
+    stream.pass_on();
 }
 
 /// Reads and drops what a peer still sends on a connection that we have closed.

@@ -313,7 +313,7 @@ impl Driver {
             Ending::TurnedAway(peer) => {
                 self.attempt_failed(token, AttemptError::TurnedAway { peer, greeted: true });
             }
-            Ending::Closed => {
+            Ending::Closed | Ending::Elsewhere => {
                 let at = dialer.disconnected(false);
                 self.dial_at(token, at);
             }

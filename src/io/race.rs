@@ -179,7 +179,7 @@ impl Driver {
         self.race_at(token, None);
         self.withdraw_all(others);
         self.line_up(connection);
-        self.drive(connection, |standing, cx| standing.begin(connection, cx));
+        self.drive(connection, |standing, cx| standing.begin(false, connection, cx));
     }
 
     /// A connection of a race has ended before it became a pipe of the socket, or too soon after.

@@ -197,6 +197,19 @@ impl Stream for Border<dyn Stream> {
         guarded(|| self.inner().shutdown_write())
     }
 
+    fn is_elsewhere(&self) -> bool {
+        guarded(|| Ok(self.inner().is_elsewhere())).unwrap_or(false)
+    }
+
+    fn pass_on(mut self: Box<Self>) {
+        let _ = guarded(|| {
+            if let Some(inner) = self.0.take() {
+                inner.pass_on();
+            }
+            Ok(())
+        });
+    }
+
     fn peer(&self) -> StreamPeer {
         guarded(|| Ok(self.inner().peer())).unwrap_or_default()
     }

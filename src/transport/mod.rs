@@ -372,6 +372,17 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// Any; they make no difference.
     fn shutdown_write(&self) -> io::Result<()>;
 
+    /// Whether the stream has turned out to be for another listener of its transport, as the first bytes of a peer
+    /// may say. Asked when a read has failed before the peer's header was there. If so, the stream is taken off the
+    /// poll and [passed on](Self::pass_on). Default: no.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Gives the stream to the listener that it is for, whose [`accept`](Listener::accept) then returns it. What was
+    /// written to it so far, the crate's header, is void: it is written again. Default: drops it.
+    fn pass_on(self: Box<Self>) {}
+
     /// The addresses of both ends, and who the peer is where the system tells. Called once, when the peer
     /// has sent a good header.
     fn peer(&self) -> StreamPeer;

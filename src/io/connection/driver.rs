@@ -30,7 +30,10 @@ impl Driver {
         let token = self.take_on(connection);
         let is_behind = self.line_up(token);
         self.watch(token);
-        self.drive(token, |connection, cx| connection.greet(is_behind, token, cx));
+        self.drive(token, |connection, cx| match connection.may_keep_bytes_back() {
+            true => connection.begin(is_behind, token, cx),
+            false => connection.greet(is_behind, token, cx),
+        });
         self.join_crowd(token);
     }
 

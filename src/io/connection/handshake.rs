@@ -122,9 +122,10 @@ impl Connection {
         Fate::End(Ending::Failed(AttemptError::TooManyHandshakes(others)))
     }
 
-    /// Begins an established connection, to which the peer may already have answered.
-    pub(crate) fn begin(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
-        match self.greet(false, token, cx) {
+    /// Begins an established connection, to which the peer may already have answered. `is_behind`: see
+    /// [`greet`](Self::greet).
+    pub(crate) fn begin(&mut self, is_behind: bool, token: Token, cx: &mut LoopContext) -> Fate {
+        match self.greet(is_behind, token, cx) {
             Fate::Keep => self.read(token, cx),
             fate => fate,
         }
@@ -216,6 +217,7 @@ impl Connection {
                 };
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
+            Err(_) if stream.is_elsewhere() => return Fate::End(Ending::Elsewhere),
             Err(error) => return Fate::End(Ending::Failed(error.into())),
         };
         let read = cx.read_buffers.at_hand().slice(..n);
