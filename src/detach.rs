@@ -1,6 +1,8 @@
 //! Why a pipe is gone: plain data, for protocols, sockets and programs.
 
 use crate::tls_error::TlsError;
+#[cfg(feature = "ws")]
+use crate::websocket::WebSocketError;
 
 /// Why a pipe is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +55,10 @@ pub enum DetachReason {
     /// TLS with the peer has come to an end that is none, or the peer has refused us.
     #[error("{0}")]
     Tls(TlsError),
+    /// The peer broke the rules of WebSocket.
+    #[cfg(feature = "ws")]
+    #[error("{0}")]
+    WebSocket(WebSocketError),
     /// An error of the operating system.
     #[error("{0}")]
     Io(String),
@@ -66,7 +72,12 @@ impl DetachReason {
 
     /// Whether we closed the pipe because of what the peer had sent.
     pub(crate) fn is_fault(&self) -> bool {
-        matches!(self, Self::Oversize { .. } | Self::Malformed)
+        match self {
+            Self::Oversize { .. } | Self::Malformed => true,
+            #[cfg(feature = "ws")]
+            Self::WebSocket(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether the far end must still be told, because a call on our side closed the pipe.

@@ -13,6 +13,8 @@ use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::protocol_id::ProtocolId;
 use crate::tls_error::TlsError;
+#[cfg(feature = "ws")]
+pub use crate::websocket::WebSocketError;
 
 mod situation;
 #[cfg(feature = "tls")]
@@ -522,6 +524,10 @@ pub enum AttemptError {
     /// TLS with the other side did not come about.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// The other side does not speak WebSocket as it should, or one of us refuses the other's request for it.
+    #[cfg(feature = "ws")]
+    #[error("{0}")]
+    WebSocket(#[from] WebSocketError),
     /// Our own protocol, or the `admit` callback, turned the peer away.
     #[error("the peer was rejected")]
     Rejected,
@@ -599,6 +605,10 @@ impl From<&io::Error> for AttemptError {
     fn from(error: &io::Error) -> Self {
         if let Some(error) = TlsError::of(error) {
             return Self::Tls(error.clone());
+        }
+        #[cfg(feature = "ws")]
+        if let Some(error) = WebSocketError::of(error) {
+            return Self::WebSocket(error.clone());
         }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,

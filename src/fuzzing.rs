@@ -28,6 +28,11 @@ const PARTS: &[(&str, Body)] = &[
     ("header", header::fuzz),
     ("frame_length", |data| frame::fuzz(Framing::Length, data)),
     ("frame_type_length", |data| frame::fuzz(Framing::TypeAndLength, data)),
+    ("frame_parts", |data| frame::fuzz(Framing::Parts, data)),
+    #[cfg(feature = "ws")]
+    ("ws_frames", crate::wire::ws::fuzz),
+    #[cfg(feature = "ws")]
+    ("ws_upgrade", crate::wire::ws::upgrade::fuzz),
     ("address", address),
     ("backtrace", protocol::fuzzing::backtrace),
     ("topics", protocol::fuzzing::topics),
@@ -245,8 +250,9 @@ mod tests {
         };
         let named = manifest.matches("[[bin]]").count();
         // Those of features that are off are no targets now.
-        let missing =
-            usize::from(!cfg!(feature = "discovery")) + 2 * usize::from(!cfg!(feature = "typed"));
+        let missing = usize::from(!cfg!(feature = "discovery"))
+            + 2 * usize::from(!cfg!(feature = "typed"))
+            + 2 * usize::from(!cfg!(feature = "ws"));
         assert_eq!(named, targets().count() + missing);
         for (name, _) in targets() {
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");

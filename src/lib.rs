@@ -306,6 +306,7 @@
 //! | `serde` | off | `serde::Serialize` for what sockets report: [`Stats`], [`PeerStatus`], [`EndpointStatus`], [`PipeEvent`], [`metrics::Snapshot`], [`device::DeviceStats`] and their parts |
 //! | `testing` | off | the module `testing`: a simulated network with a clock of its own, for the tests of programs |
 //! | `tracing` | off | log records are events of `tracing`, where somebody subscribes to those; and `typed::trace`: requests with values are spans, across processes |
+//! | `ws` | off | `ws://` addresses: WebSocket, as web pages speak it ([`transport`]) |
 //!
 //! # Versions
 //!
@@ -382,6 +383,8 @@ mod tuning;
 #[cfg_attr(docsrs, doc(cfg(feature = "typed")))]
 pub mod typed;
 mod verdict;
+#[cfg(feature = "ws")]
+mod websocket;
 mod wire;
 
 pub use api::device::{Device, DeviceError, DeviceHandle};
@@ -396,6 +399,9 @@ pub use api::{
 pub use api::{RecvStream, SendSink};
 pub use contain::contained_panics;
 pub use detach::DetachReason;
+#[cfg(feature = "ws")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+pub use error::WebSocketError;
 pub use error::{
     AddressError, AttemptError, BindError, Closed, ConnectError, HeaderError, NoSuchPipe,
     OptionError, RecvError, RequestError, RuntimeError, SendError, Situation, UnsubscribeError,

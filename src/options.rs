@@ -1051,6 +1051,8 @@ pub struct EndpointOptions {
     ipc_mode: Option<u32>,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
+    #[cfg(feature = "ws")]
+    allowed_origins: Vec<String>,
     send_priority: Option<u8>,
     recv_priority: Option<u8>,
 }
@@ -1157,6 +1159,20 @@ impl EndpointOptions {
         self
     }
 
+    /// Lets web pages of this origin, such as `https://www.example.org`, connect to a bound `ws` address. Can be called
+    /// several times; `*` is any origin. Default: pages that come from the very host and port to which they connect, as
+    /// the `Host` of their request has it. Once one is set, only those that are set. Programs that are no browser send no
+    /// origin, and may always connect. No effect on connecting and on other transports.
+    ///
+    /// A page whose host name leads to this address by its owner's will is from the same host: where that matters, as on
+    /// the loopback interface, set the origins.
+    #[cfg(feature = "ws")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.allowed_origins.push(origin.into());
+        self
+    }
+
     /// See [`Options::send_priority`]. All peers of a bound endpoint have its priority.
     pub fn send_priority(mut self, priority: u8) -> Self {
         self.send_priority = Some(priority);
@@ -1191,6 +1207,8 @@ impl EndpointOptions {
             ipc_mode: self.ipc_mode.or(base.ipc_mode),
             #[cfg(feature = "tls")]
             tls: self.tls.clone().or_else(|| base.tls.clone()),
+            #[cfg(feature = "ws")]
+            allowed_origins: self.allowed_origins.clone(),
             send_priority: self.send_priority.or(base.send_priority),
             recv_priority: self.recv_priority.or(base.recv_priority),
         };
@@ -1222,6 +1240,8 @@ pub struct EndpointSettings {
     pub(crate) ipc_mode: Option<u32>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsConfig>,
+    #[cfg(feature = "ws")]
+    pub(crate) allowed_origins: Vec<String>,
     pub(crate) send_priority: Option<u8>,
     pub(crate) recv_priority: Option<u8>,
 }
@@ -1246,6 +1266,8 @@ impl Default for EndpointSettings {
             ipc_mode: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "ws")]
+            allowed_origins: Vec::new(),
             send_priority: None,
             recv_priority: None,
         }
@@ -1282,6 +1304,13 @@ impl EndpointSettings {
     #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<&TlsConfig> {
         self.tls.as_ref()
+    }
+
+    /// See [`EndpointOptions::allow_origin`].
+    #[cfg(feature = "ws")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ws")))]
+    pub fn allowed_origins(&self) -> &[String] {
+        &self.allowed_origins
     }
 
     /// The places of the endpoint's pipes among the others of the socket.

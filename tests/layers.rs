@@ -23,6 +23,7 @@ const FLOORS: &[&str] = &[
     "spin",
     "parker",
     "tls_error",
+    "websocket",
     "detach",
     "protocol_id",
     "error",

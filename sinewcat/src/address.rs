@@ -89,8 +89,7 @@ impl TlsArgs {
 }
 
 /// Transports of nanomsg and NNG that sinew lacks, by their schemes, which may end with 4 or 6.
-const ABSENT: [(&str, &str); 5] =
-    [("dtls", "DTLS"), ("wss", "TLS"), ("ws", "WebSocket"), ("zt", "ZeroTier"), ("udp", "UDP")];
+const ABSENT: [(&str, &str); 3] = [("dtls", "DTLS"), ("zt", "ZeroTier"), ("udp", "UDP")];
 
 /// The transport of an address, if it is one that sinew lacks.
 fn absent(url: &str) -> Option<&'static str> {
@@ -102,7 +101,7 @@ fn absent(url: &str) -> Option<&'static str> {
 /// The failure of an option or address for a transport that sinew lacks.
 fn unsupported(what: &str, transport: &str) -> Failure {
     Failure::Usage(format!(
-        "{what} is for {transport}, which is not supported: there are tcp, tls+tcp, ipc and inproc"
+        "{what} is for {transport}, which is not supported: there are tcp, tls+tcp, ipc, ws, wss and inproc"
     ))
 }
 

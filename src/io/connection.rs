@@ -674,7 +674,7 @@ impl Connection {
         let Some(host) = self.endpoint.host.upgrade() else { return };
         match reason {
             DetachReason::Oversize { .. } => host.counters().oversize.bump(),
-            DetachReason::Malformed => host.counters().framing_errors.bump(),
+            _ if reason.is_fault() => host.counters().framing_errors.bump(),
             _ => return,
         }
         crate::contain::log(|| {

@@ -94,6 +94,21 @@ pub(crate) enum Rank {
     /// The memory that reads and writes over TLS share.
     #[cfg(feature = "tls")]
     TlsBlocks,
+    /// The ports at which WebSocket listens. Held while one is bound or closed.
+    #[cfg(feature = "ws")]
+    Doors,
+    /// The listeners of such a port.
+    #[cfg(feature = "ws")]
+    Desks,
+    /// The connections that were passed on to one of them.
+    #[cfg(feature = "ws")]
+    Desk,
+    /// The reading half of a WebSocket stream, which is taken out to be used.
+    #[cfg(feature = "ws")]
+    WsReading,
+    /// The place of its writing half, and what is left there for whoever has it.
+    #[cfg(feature = "ws")]
+    WsStand,
     /// The hosts of a simulated network, and what a thread on one has returned.
     #[cfg(feature = "testing")]
     Hosts,

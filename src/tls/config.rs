@@ -31,6 +31,14 @@ const ONLY_13: &[&SupportedProtocolVersion] = &[&version::TLS13];
 #[derive(Clone)]
 pub struct TlsConfig(Arc<Mutex<Arc<Built>>>);
 
+impl TlsConfig {
+    /// Whether both are handles of one configuration.
+    #[cfg(feature = "ws")]
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// Writes what it has, and no key.
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

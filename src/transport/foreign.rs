@@ -15,6 +15,8 @@ use super::{
     StreamPeer, StreamTransport, Target,
 };
 use crate::contain::forget;
+#[cfg(feature = "ws")]
+use crate::error::WebSocketError;
 use crate::error::{AddressError, BindError};
 use crate::sync::Arc;
 use crate::tls_error::TlsError;
@@ -34,10 +36,12 @@ fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// Replaces a foreign error, which could panic where it is shown or dropped, by its text. What went wrong with TLS
-/// is in our words already.
+/// or WebSocket is in our words already.
 fn in_our_words(error: io::Error) -> io::Error {
     match error.get_ref() {
         Some(ours) if ours.is::<TlsError>() => error,
+        #[cfg(feature = "ws")]
+        Some(ours) if ours.is::<WebSocketError>() => error,
         Some(foreign) => io::Error::new(error.kind(), foreign.to_string()),
         None => error,
     }

@@ -84,10 +84,14 @@ pub use tcp::Tcp;
 pub use tls::TlsTcp;
 #[cfg(windows)]
 pub use winpipe::Ipc;
+#[cfg(feature = "ws")]
+pub use ws::Ws;
 
 use crate::error::{AddressError, BindError, RuntimeError};
 use crate::sync::Arc;
 
+#[cfg(feature = "ws")]
+mod doors;
 mod file;
 mod foreign;
 #[cfg(unix)]
@@ -98,6 +102,8 @@ mod tcp;
 mod tls;
 #[cfg(windows)]
 mod winpipe;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use file::BoundFile;
 pub(crate) use names::look_up;
@@ -451,6 +457,8 @@ impl Transports {
             Registered::new(Arc::new(Ipc)),
             #[cfg(feature = "tls")]
             Registered::new(Arc::new(TlsTcp)),
+            #[cfg(feature = "ws")]
+            Registered::new(Arc::new(Ws)),
         ])
     }
 

@@ -108,21 +108,21 @@ impl StreamTransport for Tcp {
 
 /// What an address is used for; the rules differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     Bind,
     Connect,
 }
 
 /// An address taken apart.
 #[derive(Debug, PartialEq, Eq)]
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     local: Option<IpAddr>,
     host: Host<'a>,
-    port: u16,
+    pub(super) port: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Host<'a> {
+pub(super) enum Host<'a> {
     /// `*` or nothing.
     All,
     /// An address, with the port.
@@ -145,7 +145,7 @@ impl Host<'_> {
 }
 
 impl Parts<'_> {
-    fn target(self, family: Family) -> Target {
+    pub(super) fn target(self, family: Family) -> Target {
         let Self { local, host, port } = self;
         match host {
             Host::Literal(remote) => Target::Known(Destination::Inet { remote, local }),
@@ -164,21 +164,38 @@ impl Parts<'_> {
 /// The host in an address that can be connected to, as a peer would call itself: a name, or an IP address.
 #[cfg(feature = "tls")]
 pub(super) fn host(address: &Address) -> Parsed<String> {
-    Ok(match parse(address, Use::Connect)?.host {
-        Host::Literal(literal) => literal.ip().to_string(),
-        Host::Zoned(host) | Host::Name(host) => host.to_owned(),
-        Host::All => unreachable!("parse refuses to connect to all interfaces"),
-    })
+    Ok(parse(address, Use::Connect)?.name())
+}
+
+#[cfg(feature = "tls")]
+impl Parts<'_> {
+    /// The host of an address that can be connected to, as in [`host`].
+    pub(super) fn name(&self) -> String {
+        match self.host {
+            Host::Literal(literal) => literal.ip().to_string(),
+            Host::Zoned(host) | Host::Name(host) => host.to_owned(),
+            Host::All => unreachable!("parse refuses to connect to all interfaces"),
+        }
+    }
 }
 
 /// A piece of an address, or what is wrong with it.
-type Parsed<T> = Result<T, AddressError>;
+pub(super) type Parsed<T> = Result<T, AddressError>;
 
 /// Takes an address apart, and checks all that can be checked without asking the system.
 fn parse(address: &Address, purpose: Use) -> Parsed<Parts<'_>> {
-    let server = without_tail(address)?;
+    parse_server(address, without_tail(address)?, purpose, None)
+}
+
+/// Takes apart what an address has before its path. `port` is what a missing one is.
+pub(super) fn parse_server<'a>(
+    address: &Address,
+    server: &'a str,
+    purpose: Use,
+    port: Option<&'a str>,
+) -> Parsed<Parts<'a>> {
     let (local, server) = split_local(address, server, purpose)?;
-    let (host, port) = split_port(address, server)?;
+    let (host, port) = split_port(address, server, port)?;
     let port = parse_port(address, port, purpose)?;
     let parts = Parts { local, host: parse_host(address, host, port)?, port };
     if parts.host == Host::All && purpose == Use::Connect {
@@ -227,14 +244,19 @@ fn split_local<'a>(
     }
 }
 
-/// Splits `host:port`; the host keeps its brackets.
-fn split_port<'a>(address: &Address, server: &'a str) -> Parsed<(&'a str, &'a str)> {
+/// Splits `host:port`; the host keeps its brackets. `missing` is what a port is that is not there.
+fn split_port<'a>(
+    address: &Address,
+    server: &'a str,
+    missing: Option<&'a str>,
+) -> Parsed<(&'a str, &'a str)> {
+    let no_port = || missing.ok_or_else(|| address.bad_port("", "there is no port"));
     if server.starts_with('[') {
         let end = server.find(']').ok_or_else(|| address.bad_host(server, "the [ has no ]"))?;
         let (host, port) = server.split_at(end + 1);
         return match port.strip_prefix(':') {
             Some(port) => Ok((host, port)),
-            None if port.is_empty() => Err(address.bad_port("", "there is no port")),
+            None if port.is_empty() => Ok((host, no_port()?)),
             None => Err(address.bad_port(port, "after the ] there must be a : and the port")),
         };
     }
@@ -243,7 +265,7 @@ fn split_port<'a>(address: &Address, server: &'a str) -> Parsed<(&'a str, &'a st
             Err(address.bad_host(server, "an IPv6 address must be in brackets"))
         }
         Some(split) => Ok(split),
-        None => Err(address.bad_port("", "there is no port")),
+        None => Ok((server, no_port()?)),
     }
 }
 
@@ -333,11 +355,11 @@ fn check_families(address: &Address, host: &str, parts: &Parts<'_>) -> Parsed<()
     }
 }
 
-fn family(address: &Address) -> Family {
-    // Behind the name of what is put over tcp, if anything is.
-    match address.scheme().rsplit('+').next() {
-        Some("tcp4") => Family::V4,
-        Some("tcp6") => Family::V6,
+/// The family that a scheme names, as `tcp4` does.
+pub(super) fn family(address: &Address) -> Family {
+    match address.scheme().as_bytes() {
+        [.., b'4'] => Family::V4,
+        [.., b'6'] => Family::V6,
         _ => Family::Any,
     }
 }
@@ -350,7 +372,7 @@ fn family_of(ip: IpAddr) -> Family {
 }
 
 /// The addresses to bind to, in the order in which to try them. May wait for the resolver.
-fn local_addresses(parts: &Parts<'_>, family: Family) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn local_addresses(parts: &Parts<'_>, family: Family) -> io::Result<Vec<SocketAddr>> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, parts.port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, parts.port));
     match parts.host {
@@ -378,7 +400,7 @@ fn listen_on_first(addresses: &[SocketAddr], settings: &EndpointSettings) -> io:
     result
 }
 
-fn listen_on(address: &SocketAddr, settings: &EndpointSettings) -> io::Result<Socket> {
+pub(super) fn listen_on(address: &SocketAddr, settings: &EndpointSettings) -> io::Result<Socket> {
     let socket = new_socket(address)?;
     // On Windows that option would let anybody take over the port, and without this one anybody could who
     // sets it.
@@ -398,7 +420,7 @@ fn listen_on(address: &SocketAddr, settings: &EndpointSettings) -> io::Result<So
 }
 
 /// Whether the error says that the system has no such address, or does not know its family.
-fn is_not_here(error: &io::Error) -> bool {
+pub(super) fn is_not_here(error: &io::Error) -> bool {
     #[cfg(unix)]
     const UNKNOWN_FAMILY: i32 = libc::EAFNOSUPPORT;
     /// `WSAEAFNOSUPPORT`.
@@ -488,7 +510,7 @@ fn is_in_progress(error: &io::Error) -> bool {
 
 /// A listening tcp socket.
 #[derive(Debug)]
-struct TcpListener {
+pub(super) struct TcpListener {
     inner: mio::net::TcpListener,
     url: String,
     settings: EndpointSettings,
@@ -497,7 +519,7 @@ struct TcpListener {
 impl TcpListener {
     /// A listener whose URL names the host as the program did. All interfaces become `tcp://[::]:port` or
     /// `tcp://0.0.0.0:port`, to which programs on this host can connect.
-    fn new(
+    pub(super) fn new(
         socket: Socket,
         parts: &Parts<'_>,
         scheme: &str,

@@ -512,7 +512,8 @@ impl Body {
             }
             Buffer::New(new) => {
                 new.truncate(begin);
-                let room = allowance(most(self.len, self.arrived, self.in_parts), self.arrived, paid);
+                let room =
+                    allowance(most(self.len, self.arrived, self.in_parts), self.arrived, paid);
                 grow(new, self.arrived, room);
                 new.extend_from_slice(more);
             }
@@ -737,7 +738,8 @@ mod check {
     fn assert_paid(decoder: &Decoder) {
         if let State::Body(body) = &decoder.state {
             let (sent, before) = (body.arrived.saturating_mul(4), decoder.paid.min(1 << 20));
-            let bound = sent.max(before).max(4096).min(super::most(body.len, body.arrived, body.in_parts));
+            let bound =
+                sent.max(before).max(4096).min(super::most(body.len, body.arrived, body.in_parts));
             let held = match &body.bytes {
                 Buffer::New(new) => new.capacity(),
                 Buffer::Used(used) => used.capacity().saturating_sub(3),

@@ -18,6 +18,8 @@
 
 pub(crate) mod frame;
 pub(crate) mod header;
+#[cfg(feature = "ws")]
+pub(crate) mod ws;
 
 pub use frame::Framing;
 pub(crate) use frame::{Decoder, FrameError, Piece};

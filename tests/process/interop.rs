@@ -1,6 +1,6 @@
 //! Interoperation: the real `nanocat` (nanomsg) and `nngcat` (NNG) at the other end of the wire.
 //!
-//! For each of their roles, over tcp and ipc, with either side binding: exchanges of exact content,
+//! For each of their roles, over tcp and ipc, and ws with its feature, with either side binding: exchanges of exact content,
 //! their process killed and started again, and, where we bind, our socket closed and bound again
 //! under their feet. Then ours and both of theirs in one topology.
 //!
@@ -21,13 +21,13 @@ use sinew::{
     PolyPair1, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor, raw,
 };
 
-/// The tests, `interop!` below being `fn test() { meet::<Role>(TOOL, Side, Transport) }`.
+/// The tests, `interop!` below being `fn test() { meet::<Role>(TOOL, Side, Over) }`.
 macro_rules! interop {
     ($($test:ident: $tool:ident $role:ident $side:ident $transport:ident;)*) => {$(
         #[test]
         fn $test() {
             if $tool.is_installed() {
-                meet::<$role>(&$tool, Side::$side, Transport::$transport);
+                meet::<$role>(&$tool, Side::$side, Over::$transport);
             }
         }
     )*};
@@ -121,6 +121,53 @@ interop! {
     nngcat_pair1_connects_ipc:         NNGCAT  TheirPair1       We      Ipc;
 }
 
+#[cfg(feature = "ws")]
+interop! {
+    // test                            their tool and role   who binds  over
+    nanocat_rep_binds_ws:              NANOCAT TheirRep         They    Ws;
+    nanocat_rep_connects_ws:           NANOCAT TheirRep         We      Ws;
+    nanocat_req_binds_ws:              NANOCAT TheirReq         They    Ws;
+    nanocat_req_connects_ws:           NANOCAT TheirReq         We      Ws;
+    nanocat_respondent_binds_ws:       NANOCAT TheirRespondent  They    Ws;
+    nanocat_respondent_connects_ws:    NANOCAT TheirRespondent  We      Ws;
+    nanocat_surveyor_binds_ws:         NANOCAT TheirSurveyor    They    Ws;
+    nanocat_surveyor_connects_ws:      NANOCAT TheirSurveyor    We      Ws;
+    nanocat_pair_binds_ws:             NANOCAT TheirPair        They    Ws;
+    nanocat_pair_connects_ws:          NANOCAT TheirPair        We      Ws;
+    nanocat_push_binds_ws:             NANOCAT TheirPush        They    Ws;
+    nanocat_push_connects_ws:          NANOCAT TheirPush        We      Ws;
+    nanocat_pull_binds_ws:             NANOCAT TheirPull        They    Ws;
+    nanocat_pull_connects_ws:          NANOCAT TheirPull        We      Ws;
+    nanocat_pub_binds_ws:              NANOCAT TheirPub         They    Ws;
+    nanocat_pub_connects_ws:           NANOCAT TheirPub         We      Ws;
+    nanocat_sub_binds_ws:              NANOCAT TheirSub         They    Ws;
+    nanocat_sub_connects_ws:           NANOCAT TheirSub         We      Ws;
+    nanocat_bus_binds_ws:              NANOCAT TheirBus         They    Ws;
+    nanocat_bus_connects_ws:           NANOCAT TheirBus         We      Ws;
+    nngcat_rep_binds_ws:               NNGCAT  TheirRep         They    WsPath;
+    nngcat_rep_connects_ws:            NNGCAT  TheirRep         We      WsPath;
+    nngcat_req_binds_ws:               NNGCAT  TheirReq         They    WsPath;
+    nngcat_req_connects_ws:            NNGCAT  TheirReq         We      WsPath;
+    nngcat_respondent_binds_ws:        NNGCAT  TheirRespondent  They    WsPath;
+    nngcat_respondent_connects_ws:     NNGCAT  TheirRespondent  We      WsPath;
+    nngcat_surveyor_binds_ws:          NNGCAT  TheirSurveyor    They    WsPath;
+    nngcat_surveyor_connects_ws:       NNGCAT  TheirSurveyor    We      WsPath;
+    nngcat_pair_binds_ws:              NNGCAT  TheirPair        They    WsPath;
+    nngcat_pair_connects_ws:           NNGCAT  TheirPair        We      WsPath;
+    nngcat_push_binds_ws:              NNGCAT  TheirPush        They    WsPath;
+    nngcat_push_connects_ws:           NNGCAT  TheirPush        We      WsPath;
+    nngcat_pull_binds_ws:              NNGCAT  TheirPull        They    WsPath;
+    nngcat_pull_connects_ws:           NNGCAT  TheirPull        We      WsPath;
+    nngcat_pub_binds_ws:               NNGCAT  TheirPub         They    WsPath;
+    nngcat_pub_connects_ws:            NNGCAT  TheirPub         We      WsPath;
+    nngcat_sub_binds_ws:               NNGCAT  TheirSub         They    WsPath;
+    nngcat_sub_connects_ws:            NNGCAT  TheirSub         We      WsPath;
+    nngcat_bus_binds_ws:               NNGCAT  TheirBus         They    WsPath;
+    nngcat_bus_connects_ws:            NNGCAT  TheirBus         We      WsPath;
+    nngcat_pair1_binds_ws:             NNGCAT  TheirPair1       They    WsPath;
+    nngcat_pair1_connects_ws:          NNGCAT  TheirPair1       We      WsPath;
+}
+
 /// What we send, by meeting: text and bytes that a careless tool would trip over, then nothing at
 /// all and more than one read, then one more.
 fn bodies() -> [Vec<Vec<u8>>; 3] {
@@ -138,8 +185,8 @@ fn data() -> Vec<u8> {
 }
 
 /// One line of the table above: ours and theirs meet, part, and meet again.
-fn meet<R: Role>(tool: &Tool, binds: Side, transport: Transport) {
-    let place = Place::new(transport);
+fn meet<R: Role>(tool: &Tool, binds: Side, over: Over) {
+    let place = Place::new(over);
     let start = || Cat::start(tool, &R::arguments(tool), binds, &place.url, &data());
     let [first, second, third] = bodies();
 
@@ -159,7 +206,9 @@ fn meet<R: Role>(tool: &Tool, binds: Side, transport: Transport) {
     ours.wait_for_peers(1);
     R::exchange(&ours, &cat, &second);
 
-    if let Side::We = binds {
+    if let Side::We = binds
+        && over.they_come_back()
+    {
         ours.close();
         let ours = R::Ours::make();
         ours.bind(&place.url);
@@ -173,7 +222,7 @@ fn one_req_balances_over_nanocat_and_nngcat() {
     if !both_are_installed() {
         return;
     }
-    let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    let [tcp, ipc] = [Place::new(Over::Tcp), Place::new(Over::Ipc)];
     let nanocat = || Cat::start(&NANOCAT, &["--rep"], Side::They, &tcp.url, b"nanocat");
     let nngcat = || Cat::start(&NNGCAT, &["--rep"], Side::They, &ipc.url, b"nngcat");
     let req = Req::new();
@@ -205,7 +254,7 @@ fn a_request_moves_on_when_the_rep_that_has_it_is_killed() {
     if !both_are_installed() {
         return;
     }
-    let place = Place::new(Transport::Tcp);
+    let place = Place::new(Over::Tcp);
     let req = Req::new();
     req.bind(&place.url).unwrap();
     let mute = Cat::start_mute(&NANOCAT, &["--rep"], Side::We, &place.url);
@@ -353,7 +402,7 @@ fn push_goes_on_when_its_pull_is_killed(tool: &Tool) {
     if !tool.is_installed() {
         return;
     }
-    let place = Place::new(Transport::Tcp);
+    let place = Place::new(Over::Tcp);
     let push = Push::new();
     push.connect(&place.url).unwrap();
     let pusher = push.clone();
@@ -389,7 +438,7 @@ fn broker_between(asks: &Tool, answers: &Tool) {
         return;
     }
     let (front, back) = (raw::Rep::new(), raw::Req::new());
-    let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    let [tcp, ipc] = [Place::new(Over::Tcp), Place::new(Over::Ipc)];
     front.bind(&tcp.url).unwrap();
     back.bind(&ipc.url).unwrap();
     let _device = Device::new(front, back).unwrap().spawn().unwrap();
@@ -415,7 +464,7 @@ fn a_device_stands_between_their_push_and_their_pull() {
     }
     for (pushes, pulls) in [(&NANOCAT, &NNGCAT), (&NNGCAT, &NANOCAT)] {
         let (front, back) = (raw::Pull::new(), raw::Push::new());
-        let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+        let [tcp, ipc] = [Place::new(Over::Tcp), Place::new(Over::Ipc)];
         front.bind(&tcp.url).unwrap();
         back.bind(&ipc.url).unwrap();
         let _device = Device::new(front, back).unwrap().spawn().unwrap();
@@ -431,7 +480,7 @@ fn a_device_stands_between_their_pubs_and_their_subs() {
         return;
     }
     let (front, back) = (raw::Sub::new(), raw::Pub::new());
-    let [tcp, ipc] = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    let [tcp, ipc] = [Place::new(Over::Tcp), Place::new(Over::Ipc)];
     front.bind(&tcp.url).unwrap();
     back.bind(&ipc.url).unwrap();
     let _device = Device::new(front, back).unwrap().spawn().unwrap();
@@ -449,7 +498,7 @@ fn both_are_installed() -> bool {
 
 /// Binds a socket over tcp and over ipc.
 fn bound_twice(socket: &impl Socket) -> [Place; 2] {
-    let places = [Place::new(Transport::Tcp), Place::new(Transport::Ipc)];
+    let places = [Place::new(Over::Tcp), Place::new(Over::Ipc)];
     places.iter().for_each(|place| socket.bind(&place.url));
     places
 }
@@ -805,13 +854,45 @@ struct Place {
     _directory: Option<Address>,
 }
 
+/// What they have in common with us.
+#[derive(Clone, Copy)]
+enum Over {
+    Tcp,
+    Ipc,
+    #[cfg(feature = "ws")]
+    Ws,
+    /// nanomsg cannot bind to one with a path.
+    #[cfg(feature = "ws")]
+    WsPath,
+}
+
+impl Over {
+    /// Whether they connect again when our end goes and returns. nanomsg gives up for good if its upgrade meets a
+    /// listener that is just closing.
+    fn they_come_back(self) -> bool {
+        match self {
+            Self::Tcp | Self::Ipc => true,
+            #[cfg(feature = "ws")]
+            Self::WsPath => true,
+            #[cfg(feature = "ws")]
+            Self::Ws => false,
+        }
+    }
+}
+
 impl Place {
-    fn new(transport: Transport) -> Self {
-        match transport {
-            Transport::Tcp => Self { url: free_tcp_url(), _directory: None },
-            Transport::Ipc | Transport::Inproc => {
-                let address = transport.address();
+    fn new(over: Over) -> Self {
+        match over {
+            Over::Tcp => Self { url: free_tcp_url(), _directory: None },
+            Over::Ipc => {
+                let address = Transport::Ipc.address();
                 Self { url: address.url.clone(), _directory: Some(address) }
+            }
+            #[cfg(feature = "ws")]
+            Over::Ws => Self { url: free_tcp_url().replace("tcp://", "ws://"), _directory: None },
+            #[cfg(feature = "ws")]
+            Over::WsPath => {
+                Self { url: format!("{}/some/path", Self::new(Over::Ws).url), _directory: None }
             }
         }
     }

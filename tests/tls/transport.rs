@@ -22,4 +22,18 @@ fn tls() -> Fixture {
     }
 }
 
-conformance!(tls);
+/// C328.
+fn wss() -> Fixture {
+    let malformed =
+        ["h:", "127.0.0.1:65536", "127.0.0.1:x", "a b:1", "[::1:1", "h:1/a b", "h:1/#a"];
+    Fixture {
+        runtime: Runtime::new().unwrap(),
+        with: |options| options.tls(mutual()),
+        free: Box::new(|| "wss://127.0.0.1:0/some/path".to_owned()),
+        malformed: malformed.map(|rest| format!("wss://{rest}")).into(),
+        is_inproc: false,
+        is_pipes: false,
+    }
+}
+
+conformance!(tls wss);

@@ -171,13 +171,19 @@ fn an_address_that_makes_no_sense_is_refused_at_the_call() {
 fn an_unknown_or_missing_scheme_is_a_typed_error() {
     let pair = Pair::new();
     let local = if cfg!(windows) { "winpipe" } else { "unix" };
-    let known = ["inproc", "tcp", "tcp4", "tcp6", "ipc", local].map(str::to_owned).to_vec();
+    let Err(BindError::Address(AddressError::UnknownTransport { known, .. })) =
+        pair.bind("bad://x")
+    else {
+        panic!("it is bound");
+    };
+    // And those of features.
+    assert_eq!(known[..6], ["inproc", "tcp", "tcp4", "tcp6", "ipc", local]);
     for url in ["bad://x", "TCP://127.0.0.1:1", "tcp5://127.0.0.1:1", "inproc2://x"] {
         let scheme = url.split_once(':').unwrap().0.to_owned();
         let known = known.clone();
         let expected = AddressError::UnknownTransport { url: url.to_owned(), scheme, known };
         let told = format!("there are inproc, tcp, tcp4, tcp6, ipc, {local}");
-        assert!(expected.to_string().ends_with(&told), "{expected}");
+        assert!(expected.to_string().contains(&told), "{expected}");
         match (pair.bind(url), pair.connect(url), pair.connect_now(url)) {
             (
                 Err(BindError::Address(a)),

@@ -13,3 +13,5 @@ mod reports;
 mod small_queues;
 mod transports;
 mod unfinished;
+#[cfg(feature = "ws")]
+mod websocket;

@@ -69,4 +69,21 @@ fn custom() -> Fixture {
     }
 }
 
+/// C316, C319, C322.
+#[cfg(feature = "ws")]
+fn ws() -> Fixture {
+    let malformed =
+        ["h:", "127.0.0.1:65536", "127.0.0.1:x", "a b:1", "[::1:1", "h:1/a b", "h:1/#a"];
+    Fixture {
+        runtime: Runtime::new().unwrap(),
+        with: |options| options,
+        free: Box::new(|| "ws://127.0.0.1:0/some/path".to_owned()),
+        malformed: malformed.map(|rest| format!("ws://{rest}")).into(),
+        is_inproc: false,
+        is_pipes: false,
+    }
+}
+
 conformance!(tcp ipc inproc custom);
+#[cfg(feature = "ws")]
+conformance!(ws);

@@ -251,15 +251,15 @@ fn help_and_version_end_well_except_for_nngcat() {
 fn what_is_for_transports_that_are_not_there_is_refused_in_one_voice() {
     let lines = [
         "--pull -L1 --zt-home a",
-        "--pull --bind ws://127.0.0.1:1",
-        "peers --pull --connect wss://127.0.0.1:1",
+        "--pull --bind udp://127.0.0.1:1",
+        "peers --pull --connect zt://127.0.0.1:1",
         "--pull --bind dtls4://127.0.0.1:1",
-        "device bus --bind-front tcp://*:0 --bind-back ws://*:1",
+        "device bus --bind-front tcp://*:0 --bind-back dtls://*:1",
         "bench --self --over zt://1",
     ];
     for line in lines {
         let said = run(&line.split(' ').collect::<Vec<_>>()).with(1).said();
-        let end = "which is not supported: there are tcp, tls+tcp, ipc and inproc\n";
+        let end = "which is not supported: there are tcp, tls+tcp, ipc, ws, wss and inproc\n";
         assert!(said.starts_with("sinewcat: ") && said.ends_with(end), "{line}: {said}");
     }
 }

@@ -412,7 +412,7 @@ impl Connection {
         if let AttemptError::TooManyHandshakes(_) = error {
             self.endpoint.failed(error.clone());
         }
-        if let AttemptError::Protocol(_) | AttemptError::Tls(_) = error {
+        if is_of_peer(error) {
             host.counters().handshake_errors.bump();
             if self.maker == Maker::Listener {
                 self.endpoint.failed(error.clone());
@@ -420,12 +420,8 @@ impl Connection {
         }
         let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
         // For a connection that we made, the dialer reports it.
-        let is_news = self.maker == Maker::Listener
-            && matches!(
-                error,
-                AttemptError::Protocol(HeaderError::Peer { .. }) | AttemptError::Tls(_)
-            )
-            && self.endpoint.meets_first_misfit();
+        let is_news =
+            self.maker == Maker::Listener && is_misfit(error) && self.endpoint.meets_first_misfit();
         crate::contain::log(|| {
             log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {remote}: {error}")
         });
@@ -446,6 +442,21 @@ fn catch_up(
     match stream.write(&[IoSlice::new(&ours)]) {
         Ok(n) if n == ours.len() => Ok(()),
         _ => Err(DetachReason::Rejected),
+    }
+}
+
+/// Whether it is the peer's header, or what stands before it, that is wrong.
+fn is_of_peer(error: &AttemptError) -> bool {
+    matches!(error, AttemptError::Protocol(_)) || is_misfit(error)
+}
+
+/// Whether the peer speaks something like what we do, so that somebody may wonder why there is no pipe.
+fn is_misfit(error: &AttemptError) -> bool {
+    match error {
+        AttemptError::Protocol(HeaderError::Peer { .. }) | AttemptError::Tls(_) => true,
+        #[cfg(feature = "ws")]
+        AttemptError::WebSocket(_) => true,
+        _ => false,
     }
 }
 

@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 use super::{Ending, Fate};
 use crate::detach::DetachReason;
+#[cfg(feature = "ws")]
+use crate::error::WebSocketError;
 use crate::io::idle::Activity;
 use crate::io::link::Link;
 use crate::io::read_buffers::{Bodies, ReadBuffers};
@@ -355,6 +357,10 @@ impl From<FrameError> for DetachReason {
 fn reset_or(error: io::Error) -> DetachReason {
     if let Some(error) = TlsError::of(&error) {
         return DetachReason::Tls(error.clone());
+    }
+    #[cfg(feature = "ws")]
+    if let Some(error) = WebSocketError::of(&error) {
+        return DetachReason::WebSocket(error.clone());
     }
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
