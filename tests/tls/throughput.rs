@@ -23,7 +23,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 use sinew::tls::TlsConfig;
-use sinew::{Options, Pull, Push};
+use sinew::{Options, Pull, Push, Runtime};
 
 use certificates::{local, ours};
 
@@ -77,6 +77,8 @@ fn bare_tls(count: usize) -> Duration {
         }
         stream.conn.send_close_notify();
         stream.flush().unwrap();
+        // With something unread it would end with a reset, before all is delivered.
+        let _ = stream.read_to_end(&mut Vec::new());
     });
     let (tcp, _) = listener.accept().unwrap();
     let mut stream = StreamOwned::new(server, tcp);
@@ -91,16 +93,19 @@ fn bare_tls(count: usize) -> Duration {
     let begin = Instant::now();
     (0..count).for_each(|_| receive());
     let took = begin.elapsed();
+    drop(stream);
     sender.join().unwrap();
     took
 }
 
 fn sinew(count: usize) -> Duration {
     let config = local().config().trust(ours().pem()).build().unwrap();
-    let pull = Pull::with_options(Options::new().tls(config)).unwrap();
+    // Each side has an event loop of its own, as in two programs.
+    let (here, there) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let pull = Pull::on(&here, Options::new().tls(config)).unwrap();
     let url = pull.bind("tls+tcp://127.0.0.1:0").unwrap().url();
     let trusting = TlsConfig::builder().trust(ours().pem()).build().unwrap();
-    let push = Push::with_options(Options::new().tls(trusting)).unwrap();
+    let push = Push::on(&there, Options::new().tls(trusting)).unwrap();
     push.connect_now(url).unwrap();
     let sender = thread::spawn(move || {
         let message = sinew::Message::from(vec![7; SIZE]);
