@@ -249,6 +249,8 @@ impl Cell {
             SINEW if matches!(self.metric, "lat" | "open") => {
                 &[("", &[]), (NO_SPINNING, &["spin=0"])]
             }
+            // The time between two messages, spun away, is far more than that of a look-up.
+            SINEW if self.metric == "subs" => &[("", &["spin=0"])],
             SINEW if self.metric == "thr" && self.size == 64 => {
                 &[("", &[]), (NO_SPINNING, &["spin=0"])]
             }
