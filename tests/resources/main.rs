@@ -13,6 +13,7 @@ mod departed;
 mod idle;
 #[cfg(target_os = "linux")] // counts descriptors and threads in /proc
 mod leftovers;
+mod soak;
 mod stress;
 
 use std::alloc::System;

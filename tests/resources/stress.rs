@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 use crate::threads;
 use crate::{alone, beside_others};
 use kit::sockets::Listed;
-use kit::{Dice, SOON, Transport, conserved, join};
+use kit::{SOON, Transport, conserved, join};
 use sinew::role::{self, Receives, Sends};
-use sinew::{
-    Bus, Message, Options, Pair, Pub, Pull, Push, RecvError, Rep, Req, Socket, Stats, Sub,
-};
+use sinew::{Message, Options, Pair, Pull, Push, RecvError, Rep, Req, Socket};
 
 /// Answers every request with what it said, until the socket is closed.
 fn serve(rep: &Rep) {
@@ -167,133 +165,6 @@ fn a_million_messages_arrive_in_order() {
         conserved(|| push.stats());
         conserved(|| pull.stats());
     }
-}
-
-/// A socket of any kind in a crowd: does what it can without waiting.
-trait Member: Send {
-    fn bind(&self, url: &str) -> Option<String>;
-    fn connect(&self, url: &str);
-    fn act(&self);
-    fn close(&self);
-    fn stats(&self) -> Stats;
-}
-
-macro_rules! members {
-    ($($socket:ty: $act:expr;)*) => {
-        $(impl Member for $socket {
-            /// Somebody else may have the address.
-            fn bind(&self, url: &str) -> Option<String> {
-                Self::bind(self, url).ok().map(|endpoint| endpoint.url())
-            }
-            fn connect(&self, url: &str) {
-                Self::connect(self, url).expect("the address is good");
-            }
-            fn act(&self) {
-                let act: fn(&Self) = $act;
-                act(self);
-            }
-            fn close(&self) {
-                Self::close(self).expect("it was open");
-            }
-            fn stats(&self) -> Stats {
-                Self::stats(self)
-            }
-        })*
-
-        /// How one of each kind is made.
-        const KINDS: &[fn(Options) -> Box<dyn Member>] =
-            &[$(|options| Box::new(<$socket>::with_options(options).expect("in range")),)*];
-    };
-}
-
-members! {
-    Pair: |pair| {
-        let _ = (pair.try_send("pair"), pair.try_recv());
-    };
-    Bus: |bus| {
-        let _ = (bus.try_send(vec![7; 10_000]), bus.try_recv());
-    };
-    Req: |req| {
-        let _ = req.request_timeout("req", Duration::ZERO);
-    };
-    Rep: |rep| {
-        if let Ok(request) = rep.try_recv() {
-            let _ = request.try_reply("rep");
-        }
-    };
-    Pub: |publisher| publisher.send("pub").expect("it is open");
-    Sub: |subscriber| {
-        let _ = (subscriber.subscribe(""), subscriber.try_recv());
-    };
-    Push: |push| {
-        let _ = push.try_send("push");
-    };
-    Pull: |pull| {
-        let _ = pull.try_recv();
-    };
-}
-
-/// C335. Who connects to whom is left to chance: most do not fit, and keep trying.
-#[test]
-fn a_crowd_of_sockets_that_come_and_go_does_no_harm() {
-    const THREADS: u64 = 4;
-    const EACH: usize = 25;
-    const LASTS: Duration = Duration::from_secs(5);
-    let _turn = beside_others();
-    let addresses: Vec<_> = (0..12).map(|n| Transport::ALL[n % 3].address()).collect();
-    let urls = Mutex::new(addresses.iter().map(|address| address.url.clone()).collect::<Vec<_>>());
-    let start = Instant::now();
-    let crowd = |seed: u64| {
-        let mut dice = Dice(seed);
-        let mut open: Vec<Box<dyn Member>> = Vec::new();
-        let mut closed = Vec::new();
-        let join = |dice: &mut Dice| {
-            let retry = Options::new().reconnect_interval(Duration::from_millis(5));
-            let member = KINDS[dice.roll(KINDS.len() as u64) as usize](retry);
-            let address = dice.roll(12) as usize;
-            let url = urls.lock().unwrap()[address].clone();
-            if dice.roll(2) == 0 {
-                if let Some(bound) = member.bind(&url) {
-                    // With tcp the port is known only now.
-                    urls.lock().unwrap()[address] = bound;
-                }
-            } else if !url.ends_with(":0") {
-                member.connect(&url);
-            }
-            member
-        };
-        while start.elapsed() < LASTS {
-            if open.len() < EACH {
-                open.push(join(&mut dice));
-            }
-            let chosen = dice.roll(open.len() as u64) as usize;
-            match dice.roll(50) {
-                0 => {
-                    let member = open.swap_remove(chosen);
-                    member.close();
-                    closed.push(member);
-                }
-                _ => open[chosen].act(),
-            }
-        }
-        open.iter().for_each(|member| member.close());
-        closed.extend(open);
-        closed
-    };
-    let members: Vec<_> = thread::scope(|scope| {
-        let crowd = &crowd;
-        let crowds: Vec<_> = (0..THREADS).map(|seed| scope.spawn(move || crowd(seed))).collect();
-        crowds.into_iter().flat_map(|crowd| crowd.join().unwrap()).collect()
-    });
-    assert!(members.len() > 4 * EACH, "{} sockets were closed", members.len());
-    for member in &members {
-        kit::eventually("nothing is left of it", || {
-            let stats = member.stats();
-            stats.check_conservation().is_ok()
-                && (stats.current_connections, stats.inprogress_connections) == (0, 0)
-        });
-    }
-    assert!(members.iter().map(|member| member.stats().messages_received).sum::<u64>() > 0);
 }
 
 /// C340: no thread per socket.
