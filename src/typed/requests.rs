@@ -127,7 +127,7 @@ impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
 /// role says which of the two: programs name it [`Replies`] or [`Answers`].
 ///
 /// A question that is no value is answered with "not understood" by [`Replies`], and not at all by [`Answers`].
-pub struct Responder<R: AnswersRole, Q, A, C = Postcard> {
+pub struct Responder<R: role::Role, Q, A, C = Postcard> {
     socket: Socket<R>,
     asked: Format<Q, C>,
     answered: Format<A, C>,
