@@ -40,7 +40,9 @@ use std::sync::Mutex as Inner;
 #[cfg(not(loom))]
 use std::sync::MutexGuard as InnerGuard;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
 
 #[cfg(loom)]
 pub(crate) use loom::cell::{MutPtr, UnsafeCell};
@@ -54,7 +56,7 @@ use loom::sync::Mutex as Inner;
 use loom::sync::MutexGuard as InnerGuard;
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
 /// A cell whose accesses loom checks. Outside of models it is std's, with loom's way to borrow.

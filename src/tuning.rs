@@ -57,7 +57,7 @@ pub(crate) const STREAM_MESSAGES: u64 = 8;
 pub(crate) const STREAM_BYTES: u64 = 8 << 10;
 /// Or if this many have left since its ring was last empty. To many pipes at once a stream is slow: during a write
 /// come a few messages for each, and to write those one after the other would keep the I/O thread busy.
-pub(crate) const STREAM_IN_ALL: u64 = 32;
+pub(crate) const STREAM_IN_ALL: u32 = 32;
 
 /// How many bytes a caller adds to a pipe before it checks again whether a batch is full.
 pub(crate) const CHECK_BYTES: u16 = 8 << 10;

@@ -21,7 +21,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, FarLink, FinalWrite, Host, SocketBell};
 use crate::ring::{Consumer, RingRef};
 use crate::stats::{Counters, DropReason};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Ordering, Weak};
 use crate::time;
 use crate::transport::Stream;
 use crate::tuning::{self, FastPath};
@@ -48,8 +48,8 @@ pub(crate) struct Link {
     pub(super) active: AtomicBool,
     /// Whether the driver is to be told of the next write: it then looks out for the peer's answer.
     unwatched: AtomicBool,
-    /// How many messages had left when the ring was last found empty.
-    idle_at: AtomicU64,
+    /// How many messages had left when the ring was last found empty, modulo 2^32: it lies where there was padding.
+    idle_at: AtomicU32,
 }
 
 /// The thread that writes.
@@ -102,7 +102,7 @@ impl Link {
             blocked: Blocked::new(),
             active: AtomicBool::new(false),
             unwatched: AtomicBool::new(watched),
-            idle_at: AtomicU64::new(0),
+            idle_at: AtomicU32::new(0),
         }
     }
 
@@ -195,12 +195,16 @@ impl Link {
         if can_wait { Flushed::HeldBack } else { Flushed::Later }
     }
 
+    /// How many messages have left, modulo 2^32.
+    fn departed(&self) -> u32 {
+        self.send.departed().messages as u32
+    }
+
     /// Whether so many messages have come during the last write, or since the ring was empty, that the next one
     /// should wait for more. Not if anybody waits for it.
     fn is_streamed_to(&self) -> bool {
         let queued = self.send.queued();
-        let departed = self.send.departed().messages;
-        let in_all = departed.saturating_sub(self.idle_at.load(Ordering::Relaxed));
+        let in_all = self.departed().wrapping_sub(self.idle_at.load(Ordering::Relaxed));
         (queued.messages >= tuning::STREAM_MESSAGES
             || queued.bytes >= tuning::STREAM_BYTES
             || in_all >= tuning::STREAM_IN_ALL)
@@ -379,8 +383,7 @@ impl Pen for LinkPen<'_> {
     fn arm(&mut self) -> bool {
         let is_empty = self.consumer.arm();
         if is_empty {
-            let departed = self.link.send.departed().messages;
-            self.link.idle_at.store(departed, Ordering::Relaxed);
+            self.link.idle_at.store(self.link.departed(), Ordering::Relaxed);
         }
         is_empty
     }
