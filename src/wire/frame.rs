@@ -192,9 +192,9 @@ pub(crate) struct Decoder {
     framing: Framing,
     limit: u64,
     /// The length of the last body, if no whole frames have come since.
-    paid: usize,
+    paid: u32,
     /// The length of the last whole frame, prefix included.
-    pace: usize,
+    pace: u32,
     state: State,
 }
 
@@ -306,8 +306,9 @@ impl Decoder {
         least: usize,
         used: impl FnOnce(usize) -> Option<BytesMut>,
     ) -> Option<&mut [u8]> {
+        let paid = long(self.paid);
         match &mut self.state {
-            State::Body(body) => body.vacancy(least, self.paid, used),
+            State::Body(body) => body.vacancy(least, paid, used),
             _ => None,
         }
     }
@@ -328,7 +329,7 @@ impl Decoder {
     pub(crate) fn appetite(&self, most: usize) -> usize {
         let prefix = self.framing.prefix_len();
         let missing = match &self.state {
-            State::Prefix { received, .. } if self.paid >= most => {
+            State::Prefix { received, .. } if long(self.paid) >= most => {
                 return prefix.saturating_sub((*received).into()).min(most);
             }
             State::Body(body) if body.len >= most => {
@@ -339,8 +340,9 @@ impl Decoder {
             _ => return most,
         };
         let rest = most.saturating_sub(missing);
-        match rest.checked_rem(self.pace) {
-            Some(cut) if self.pace >= WHOLE && self.pace <= rest => most.saturating_sub(cut),
+        let pace = long(self.pace);
+        match rest.checked_rem(pace) {
+            Some(cut) if pace >= WHOLE && pace <= rest => most.saturating_sub(cut),
             _ => most,
         }
     }
@@ -395,7 +397,7 @@ impl Decoder {
         if count == 0 {
             return None;
         }
-        (self.paid, self.pace) = (0, last);
+        (self.paid, self.pace) = (0, short(last));
         Some(Piece::Frames { bytes, count, payload })
     }
 
@@ -427,7 +429,7 @@ impl Decoder {
             };
             let taken = take_up_to(input, body.missing());
             if !taken.is_empty() {
-                body.extend(taken, self.paid);
+                body.extend(taken, long(self.paid));
             }
             if body.missing() > 0 {
                 return Ok(None);
@@ -455,8 +457,8 @@ impl Decoder {
             return None;
         };
         let bytes = body.take();
-        self.paid = bytes.len();
-        self.pace = bytes.len().saturating_add(self.framing.prefix_len());
+        self.paid = short(bytes.len());
+        self.pace = short(bytes.len().saturating_add(self.framing.prefix_len()));
         Some(bytes)
     }
 
@@ -584,6 +586,16 @@ impl Body {
 fn most(len: usize, arrived: usize, in_parts: bool) -> usize {
     let doubled = if in_parts { arrived.saturating_mul(2) } else { 0 };
     len.max(doubled)
+}
+
+/// A length as a decoder keeps it: every connection has one, and lengths beyond 4 GiB are all alike to it.
+fn short(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// A length that [`short`] has made.
+fn long(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 /// How many bytes the buffer of a body of `len` bytes may have when `arrived` of them have arrived. `paid` is the length
@@ -737,7 +749,8 @@ mod check {
 
     fn assert_paid(decoder: &Decoder) {
         if let State::Body(body) = &decoder.state {
-            let (sent, before) = (body.arrived.saturating_mul(4), decoder.paid.min(1 << 20));
+            let (sent, before) =
+                (body.arrived.saturating_mul(4), super::long(decoder.paid).min(1 << 20));
             let bound =
                 sent.max(before).max(4096).min(super::most(body.len, body.arrived, body.in_parts));
             let held = match &body.bytes {
