@@ -421,7 +421,9 @@ mod tests {
         for _ in 0..10 {
             lasts(Duration::from_millis(1));
             assert_eq!(surveyor.survey("short").unwrap().count(), 0);
-            assert_eq!(timers(), 1);
+            assert!(timers() <= 1);
+            // If that turn was when the short one was due, the next sets it for the long one.
+            assert!((0..10).any(|_| timers() == 1));
         }
         surveyor.close().unwrap();
         assert_eq!(timers(), 0);
