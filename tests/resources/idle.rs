@@ -9,7 +9,7 @@ use kit::{
 };
 use sinew::role;
 use sinew::{
-    DetachReason, EndpointState, Message, Options, Pair, Poller, Pull, Push, Readiness, RecvError,
+    DetachReason, EndpointState, Message, Options, Pair, Poller, Pull, Readiness, RecvError,
     Runtime, SendError, Socket,
 };
 
@@ -57,7 +57,7 @@ fn an_idle_connection_that_was_accepted_is_small() {
 #[test]
 fn an_idle_connection_that_was_dialed_is_small() {
     let _turn = alone();
-    let (push, listener) = (Push::new(), RawListener::new());
+    let (push, listener) = (apart::<role::Push>(), RawListener::new());
     let mut peers = Vec::with_capacity(MANY + FIRST);
     let mut dial = || {
         push.connect(listener.url()).unwrap();
