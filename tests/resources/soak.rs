@@ -18,8 +18,9 @@ use sinew::{
     Bus, Options, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Stats, Sub, Surveyor,
 };
 
-/// How much of the heap may differ afterwards: tables that grew once keep their capacity.
-const SLACK: usize = 16 * 1024;
+/// How much of the heap may differ afterwards: tables keep the capacity of the largest crowd that they held, which
+/// is not the same each time. Thousands of sockets close in a second, so what each left behind would be more.
+const SLACK: usize = 64 * 1024;
 
 /// A number that the environment may set.
 fn set(name: &str, usual: u64) -> u64 {
@@ -66,7 +67,7 @@ impl Holdings {
             thread::sleep(Duration::from_millis(10));
         }
         let now = Self::now();
-        println!("{what}: before {self:?}, after {now:?}");
+        eprintln!("{what}: before {self:?}, after {now:?}");
         assert!(now.heap <= heap + SLACK, "{what} has left {} bytes", now.heap - heap);
     }
 }
@@ -226,12 +227,21 @@ fn crowd(runtime: &Runtime, threads: u64, each: usize, lasts: Duration) -> Vec<B
 }
 
 /// Checks that a closed socket accounts for each message and has no connection any more.
+#[track_caller]
 fn judge(member: &dyn Member) {
-    eventually("nothing is left of it", || {
+    let end = Instant::now() + SOON;
+    loop {
         let stats = member.stats();
-        stats.check_conservation().is_ok()
-            && (stats.current_connections, stats.inprogress_connections) == (0, 0)
-    });
+        let account = stats.check_conservation();
+        let connections = stats.current_connections + stats.inprogress_connections;
+        match account {
+            Ok(()) if connections == 0 => return,
+            _ => {
+                assert!(Instant::now() < end, "{account:?}, {connections} connections: {stats:#?}")
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// C335.
