@@ -406,15 +406,16 @@ fn join(
     let far = End::new(&listener.host, &listener.endpoint).ok_or(AttemptError::Refused)?;
     let ((near_id, expected), (announced, wanted)) = (near.host.identity(), far.host.identity());
     if expected != announced || wanted != near_id {
-        far.host.counters().handshake_errors.bump();
         let error = HeaderError::Peer { expected: wanted, announced: near_id };
         let error = AttemptError::Protocol(error);
+        // Before it is counted: who sees the count may ask for the error.
+        listener.endpoint.failed(error.clone());
+        far.host.counters().handshake_errors.bump();
         let (name, place) = (far.host.name(), listener.endpoint.url());
         let is_news = listener.endpoint.meets_first_misfit();
         crate::contain::log(|| {
             log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {place}: {error}")
         });
-        listener.endpoint.failed(error);
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
     let (send_forth, forth) = between(&near.host, &far.host);

@@ -413,10 +413,11 @@ impl Connection {
             self.endpoint.failed(error.clone());
         }
         if is_of_peer(error) {
-            host.counters().handshake_errors.bump();
+            // Before it is counted: who sees the count may ask for the error.
             if self.maker == Maker::Listener {
                 self.endpoint.failed(error.clone());
             }
+            host.counters().handshake_errors.bump();
         }
         let (name, remote) = (host.name(), RemoteOf(stream, &self.endpoint));
         // For a connection that we made, the dialer reports it.
