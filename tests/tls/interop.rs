@@ -18,9 +18,9 @@ use crate::certificates::{Authority, local, mutual, ours};
 
 /// Whether a program is there, which it must be where `CI` is set.
 fn is_installed(program: &str, asked: &str) -> bool {
-    let outcome =
-        Command::new(program).arg(asked).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let is_there = outcome.is_ok();
+    let mut command = Command::new(program);
+    let started = kit::start(command.arg(asked).stdout(Stdio::null()).stderr(Stdio::null()));
+    let is_there = started.and_then(|mut child| child.wait()).is_ok();
     assert!(is_there || std::env::var_os("CI").is_none(), "{program} is missing");
     if !is_there {
         eprintln!("SKIPPED: {program} is missing");
@@ -51,17 +51,10 @@ impl Files {
     }
 
     fn nngcat(&self, args: &[&str]) -> Child {
-        Command::new("nngcat")
-            .args(args)
-            .arg("--cacert")
-            .arg(self.authority())
-            .arg("--cert")
-            .arg(self.own())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        let mut command = Command::new("nngcat");
+        command.args(args).arg("--cacert").arg(self.authority()).arg("--cert").arg(self.own());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        kit::start(&mut command).unwrap()
     }
 }
 
@@ -181,23 +174,22 @@ fn nngcat_refuses_a_certificate_that_it_cannot_verify() {
     let pull = Pull::with_options(options).unwrap();
     let endpoint = pull.bind("tls+tcp://127.0.0.1:0").unwrap();
     let url = endpoint.url().replace("127.0.0.1", "localhost");
-    let nngcat = files.nngcat(&["--push", "--dial", &url, "-D", "never"]);
-    assert!(!nngcat.wait_with_output().unwrap().status.success());
-    eventually("it is counted", || pull.stats().handshake_errors >= 1);
-    assert!(matches!(endpoint.status().last_error, Some(AttemptError::Tls(TlsError::Alert(_)))));
+    // nngcat ends without waiting for its alert to leave, so not every one arrives.
+    eventually("its alert arrives", || {
+        let nngcat = files.nngcat(&["--push", "--dial", &url, "-D", "never"]);
+        assert!(!nngcat.wait_with_output().unwrap().status.success());
+        matches!(endpoint.status().last_error, Some(AttemptError::Tls(TlsError::Alert(_))))
+    });
+    assert!(pull.stats().handshake_errors >= 1);
     assert!(pull.peers().is_empty());
 }
 
 /// What `openssl s_client` prints of a handshake with a listener of ours.
 fn s_client(port: u16, more: &[&str]) -> String {
-    let mut client = Command::new("openssl")
-        .args(["s_client", "-connect", &format!("127.0.0.1:{port}")])
-        .args(more)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &format!("127.0.0.1:{port}")]).args(more);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = kit::start(&mut command).unwrap();
     // The end of its input ends it.
     let _ = client.stdin.take().unwrap().write_all(b"\n");
     let Output { stdout, stderr, .. } = client.wait_with_output().unwrap();
@@ -243,15 +235,10 @@ fn openssl_cannot_renegotiate() {
     let pull = Pull::with_options(Options::new().tls(local().config().build().unwrap())).unwrap();
     let endpoint = pull.bind("tls+tcp://127.0.0.1:0").unwrap();
     let address = endpoint.url().replace("tls+tcp://", "");
-    let mut client = Tool(
-        Command::new("openssl")
-            .args(["s_client", "-connect", &address, "-tls1_2"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address, "-tls1_2"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut client = Tool(kit::start(&mut command).unwrap());
     let mut stdin = client.0.stdin.take().unwrap();
     // The handshake is over: the listener waits for a header.
     let mut out = Vec::new();

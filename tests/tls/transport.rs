@@ -15,7 +15,7 @@ fn tls() -> Fixture {
     Fixture {
         runtime: Runtime::new().unwrap(),
         with: |options| options.tls(mutual()),
-        free: Box::new(|| "tls+tcp://127.0.0.1:0".to_owned()),
+        free: Box::new(|| format!("tls+tcp://127.0.0.1:{}", kit::free_port())),
         malformed: malformed.map(|rest| format!("tls+tcp://{rest}")).into(),
         is_inproc: false,
         is_pipes: false,
@@ -29,7 +29,7 @@ fn wss() -> Fixture {
     Fixture {
         runtime: Runtime::new().unwrap(),
         with: |options| options.tls(mutual()),
-        free: Box::new(|| "wss://127.0.0.1:0/some/path".to_owned()),
+        free: Box::new(|| format!("wss://127.0.0.1:{}/some/path", kit::free_port())),
         malformed: malformed.map(|rest| format!("wss://{rest}")).into(),
         is_inproc: false,
         is_pipes: false,

@@ -6,7 +6,9 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sinew::{DetachReason, Events, PipeEventKind, RecvError, Stats};
@@ -122,6 +124,20 @@ pub fn free_tcp_url() -> String {
     // On Windows the option lets others bind to what is in use.
     let (_socket, address) = bound(host, cfg!(unix));
     format!("tcp://{address}")
+}
+
+/// Held while a child process is being started.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Starts a program. Until the child has become that program it has our descriptors too, listeners among them.
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    let _starting = STARTING.read();
+    command.spawn()
+}
+
+/// While this is held, no child process of [`start`] has a descriptor of ours.
+pub fn nobody_starts() -> impl Drop {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A port of 127.0.0.1 that no other program and no other test has. On Linux it stays so while this process
