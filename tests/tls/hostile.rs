@@ -260,6 +260,39 @@ fn who_is_cut_off_is_told_from_who_ends() {
     }
 }
 
+/// J7: over WebSocket too.
+#[test]
+fn who_is_cut_off_over_wss_is_told_from_who_ends() {
+    for (last, is_cut) in [(&b""[..], true), (b"\x82\x85\0\0\0\0par", true), (b"", false)] {
+        let pull =
+            Pull::with_options(Options::new().tls(local().config().build().unwrap())).unwrap();
+        let (endpoint, events) = (pull.bind("wss://127.0.0.1:0").unwrap(), pull.events());
+        let mut client = client(&endpoint, &client_config());
+        client
+            .write_all(
+                b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Protocol: pull.sp.nanomsg.org\r\n\r\n\x82\x85\0\0\0\0whole",
+            )
+            .unwrap();
+        attached(&events);
+        assert_eq!(pull.recv_timeout(SOON).unwrap(), "whole");
+        client.write_all(last).unwrap();
+        if !is_cut {
+            client.conn.send_close_notify();
+            client.flush().unwrap();
+        }
+        client.sock.shutdown(Shutdown::Write).unwrap();
+        let reason = detached(&events);
+        if is_cut {
+            assert_eq!(reason, DetachReason::Tls(TlsError::Truncated));
+        } else {
+            assert_eq!(reason, DetachReason::PeerClosed);
+        }
+        conserved(|| pull.stats());
+    }
+}
+
 /// Bytes that were changed on the way end the connection, and nothing of them is delivered.
 #[test]
 fn what_is_changed_on_the_way_is_not_delivered() {
