@@ -811,8 +811,11 @@ impl Stream for WsStream {
             return Err(ErrorKind::Interrupted.into());
         };
         let read = match self.read_with(&mut reading, buffer) {
-            // The crate's own words for a peer that goes before it has shown its header.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            // A peer that goes before it has shown its header, for which the crate has words of its own. One whose TLS
+            // is cut off has an error inside.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && error.get_ref().is_none() => {
+                Ok(0)
+            }
             read => read,
         };
         *self.reading.lock() = Some(reading);
