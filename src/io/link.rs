@@ -284,16 +284,6 @@ impl FarLink for Link {
         self.post_close(linger);
     }
 
-    fn write_once(&self) {
-        // Idle or blocked or broken: the loop, to which the connection is left, finds that out.
-        if !self.blocked.is_set()
-            && let Some(mut pen) = self.pen(Flusher::Caller)
-        {
-            let _ = writing::write_batch(&mut pen);
-            pen.put_down();
-        }
-    }
-
     fn write_before_close(&self, until: Instant) -> FinalWrite {
         let Some(mut pen) = self.pen(Flusher::Closer(until)) else {
             return FinalWrite::Interrupted;

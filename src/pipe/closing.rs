@@ -50,7 +50,7 @@ pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
     if links.len() > MANY {
         return links.into_iter().for_each(|link| {
             if time::now() < end {
-                link.write_once();
+                link.write_batch();
             }
             link.post_close(linger);
         });
@@ -111,13 +111,11 @@ mod tests {
     impl FarLink for Greedy {
         fn ring(&self, _: Edge) {}
 
-        fn write_batch(&self) {}
-
-        fn close(&self, _: Duration) {}
-
-        fn write_once(&self) {
+        fn write_batch(&self) {
             self.once.fetch_add(1, Ordering::Relaxed);
         }
+
+        fn close(&self, _: Duration) {}
 
         fn write_before_close(&self, _: Instant) -> FinalWrite {
             match self.more.fetch_add(1, Ordering::Relaxed) {

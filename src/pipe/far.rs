@@ -39,16 +39,12 @@ pub(crate) trait FarLink: fmt::Debug + Send + Sync {
     /// it does so in here.
     fn ring(&self, edge: Edge);
 
-    /// Writes once, when the caller has seen that a batch is queued. The duty to write the remainder stays
-    /// where it is.
+    /// Writes once, unless the kernel is known to be full or another thread writes. For a caller that has seen that a
+    /// batch is queued, or that closes many pipes. The duty to write the remainder stays where it is.
     fn write_batch(&self);
 
     /// Writes what can be written without waiting, and leaves the remainder to the event loop.
     fn close(&self, linger: Duration);
-
-    /// Writes once, unless the kernel is known to be full or another thread writes. For the thread that closes the
-    /// pipe, and many others with it.
-    fn write_once(&self);
 
     /// Writes what the kernel takes until `until`; if that is all, tells the peer that nothing follows. For the
     /// thread that closes the pipe.

@@ -144,13 +144,19 @@ pub(super) async fn receive_side<L: Library>(run: Run<L>) {
                 let mut socket = run.open(Kind::Sub).await;
                 L::subscribe(&mut socket, b"").await;
                 L::connect(&mut socket, &task.url).await;
-                run.executor.spawn(receive(run, socket, 1));
+                run.executor.spawn(async move {
+                    receive(run, &mut socket, 1).await;
+                    // A peer that leaves would disturb those who still receive.
+                    future::pending().await
+                });
             }
         }
         _ => {
-            let socket = open_receiver(run).await;
+            let mut socket = open_receiver(run).await;
             let ends = if task.metric == Metric::FanIn { task.k } else { 1 };
-            receive(run, socket, all_connections::<L>(ends)).await;
+            receive(run, &mut socket, all_connections::<L>(ends)).await;
+            // The sender says the end until it knows that it was heard, and a PUSH without a peer would wait for ever.
+            run.wait(Key::PeakA, 1).await;
         }
     }
     run.wait(Key::Done, task.receivers()).await;
@@ -193,7 +199,7 @@ async fn subscribe_all<L: Library>(run: Run<L>, socket: &mut L::Socket) {
 }
 
 /// Receives until `ends` senders have said that this was all.
-async fn receive<L: Library>(run: Run<L>, mut socket: L::Socket, mut ends: usize) {
+async fn receive<L: Library>(run: Run<L>, socket: &mut L::Socket, mut ends: usize) {
     let Task { metric, count, .. } = *run.task;
     let at = run.task.number_at();
     let hellos_wanted = ends;
@@ -201,7 +207,7 @@ async fn receive<L: Library>(run: Run<L>, mut socket: L::Socket, mut ends: usize
     let mut samples = Samples::new(if metric == Metric::Open { count } else { 0 });
     let (mut hellos, mut received, mut last) = (0, 0, 0);
     loop {
-        L::recv(&mut socket, &mut head).await;
+        L::recv(socket, &mut head).await;
         let number = number_in(&head, at);
         if number == HELLO {
             hellos += 1;
@@ -232,10 +238,6 @@ async fn receive<L: Library>(run: Run<L>, mut socket: L::Socket, mut ends: usize
     run.board.raise(Key::PeakB, peak());
     samples.hand_in(run);
     run.board.add(Key::Done, 1);
-    // A peer that leaves would disturb those who still receive.
-    if metric == Metric::Fan {
-        future::pending().await
-    }
 }
 
 impl Task {
