@@ -4,7 +4,7 @@ ci/capi runs it with LD_LIBRARY_PATH set to the library, and once without, with 
 """
 
 import errno
-import sys
+import socket
 import tempfile
 import threading
 import time
@@ -12,9 +12,20 @@ import time
 import nanomsg
 import nnpy
 
+KEPT = []
 
-def connections(socket):
-    return socket.get_statistic(nnpy.STAT_CURRENT_CONNECTIONS)
+
+def free_port():
+    """A port that is kept until the program ends; as nobody listens there, a library can bind to it."""
+    keeper = socket.socket()
+    keeper.bind(("127.0.0.1", 0))
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    KEPT.append(keeper)
+    return keeper.getsockname()[1]
+
+
+def connections(of):
+    return of.get_statistic(nnpy.STAT_CURRENT_CONNECTIONS)
 
 
 def soon(condition):
@@ -24,8 +35,8 @@ def soon(condition):
         time.sleep(0.001)
 
 
-def nnpy_pairs(base, folder):
-    for url in ("inproc://nnpy", f"tcp://127.0.0.1:{base}", f"ipc://{folder}/nnpy"):
+def nnpy_pairs(folder):
+    for url in ("inproc://nnpy", f"tcp://127.0.0.1:{free_port()}", f"ipc://{folder}/nnpy"):
         left, right = nnpy.Socket(nnpy.AF_SP, nnpy.PAIR), nnpy.Socket(nnpy.AF_SP, nnpy.PAIR)
         left.bind(url)
         right.connect(url)
@@ -79,10 +90,11 @@ def nnpy_is_closed_by_another_thread():
     assert ended == [errno.EBADF]
 
 
-def nanomsg_asks(base):
+def nanomsg_asks():
+    url = f"tcp://127.0.0.1:{free_port()}"
     with nanomsg.Socket(nanomsg.REQ) as req, nanomsg.Socket(nanomsg.REP) as rep:
-        rep.bind(f"tcp://127.0.0.1:{base + 1}")
-        req.connect(f"tcp://127.0.0.1:{base + 1}")
+        rep.bind(url)
+        req.connect(url)
         for size in (0, 1, 1000, 500_000):
             req.send(bytes(size))
             assert rep.recv() == bytes(size)
@@ -113,12 +125,11 @@ def nanomsg_asks(base):
 
 
 def main():
-    base = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        nnpy_pairs(base, folder)
+        nnpy_pairs(folder)
     nnpy_publishes()
     nnpy_is_closed_by_another_thread()
-    nanomsg_asks(base)
+    nanomsg_asks()
     print("nnpy and nanomsg: all well")
 
 

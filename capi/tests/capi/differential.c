@@ -1,7 +1,9 @@
 /* Prints what a libnanomsg does, one fact a line: `key = value`. tests/differential.rs compiles it, runs it with
  * nanomsg's library and with ours, and compares.
  *
- * Usage: differential DIRECTORY PORT: a directory for ipc files, and the first of some free ports. */
+ * Usage: differential DIRECTORY: a directory for ipc files. */
+#include "ports.h"
+
 #include <nanomsg/bus.h>
 #include <nanomsg/inproc.h>
 #include <nanomsg/ipc.h>
@@ -25,7 +27,7 @@
 #include <unistd.h>
 
 static const char *directory;
-static int port;
+static int port; /* of the last join over tcp */
 static int serial;
 
 static const char *error_name (int error)
@@ -117,7 +119,7 @@ static void join (int a, int b, const char *scheme)
 {
     char url[160];
     if (!strcmp (scheme, "tcp"))
-        snprintf (url, sizeof url, "tcp://127.0.0.1:%d", port + serial++);
+        snprintf (url, sizeof url, "tcp://127.0.0.1:%d", port = free_port ());
     else if (!strcmp (scheme, "ipc"))
         snprintf (url, sizeof url, "ipc://%s/%d", directory, serial++);
     else
@@ -333,7 +335,7 @@ static void states (void)
     {
         int second = open_socket (AF_SP, NN_PAIR);
         char url[64];
-        snprintf (url, sizeof url, "tcp://127.0.0.1:%d", port + serial - 1);
+        snprintf (url, sizeof url, "tcp://127.0.0.1:%d", port);
         nn_connect (second, url);
         pause_for (150);
         fact (outcome (try_send (second)), "pair second sends");
@@ -724,14 +726,13 @@ static void addresses (void)
             char *to = url;
             for (; *from; from++) {
                 if (*from == '@')
-                    to += sprintf (to, "%d", port + serial);
+                    to += sprintf (to, "%d", free_port ());
                 else if (*from == '#')
                     to += sprintf (to, "%s", directory);
                 else
                     *to++ = *from;
             }
             *to = 0;
-            serial++;
             try_address (binds, url, urls[i]);
         }
     }
@@ -755,7 +756,7 @@ static void addresses (void)
         fact (outcome (nn_shutdown (s, 77)), "shutdown unknown");
         fact (passed (nn_bind (other, "inproc://endpoints")), "bind inproc after shutdown");
         fact (outcome (nn_bind (s, "inproc://third")), "third endpoint");
-        snprintf (url, sizeof url, "tcp://127.0.0.1:%d", port + serial++);
+        snprintf (url, sizeof url, "tcp://127.0.0.1:%d", free_port ());
         fact (passed (nn_bind (s, url)), "bind tcp");
         fact (passed (nn_bind (other, url)), "bind tcp in use");
         snprintf (url, sizeof url, "ipc://%s/in-use", directory);
@@ -767,7 +768,7 @@ static void addresses (void)
         nn_close (other);
         s = nn_socket (AF_SP, NN_PAIR);
         fact (passed (set_int (s, NN_SOL_SOCKET, NN_IPV4ONLY, 0)), "ipv6 allowed");
-        snprintf (url, sizeof url, "tcp://[::1]:%d", port + serial++);
+        snprintf (url, sizeof url, "tcp://[::1]:%d", free_port ());
         fact (passed (nn_bind (s, url)), "bind ipv6");
         fact (passed (nn_connect (s, url)), "connect ipv6");
         nn_close (s);
@@ -939,10 +940,9 @@ static void ends (void)
 
 int main (int count, char **arguments)
 {
-    if (count != 3)
+    if (count != 2)
         return 1;
     directory = arguments[1];
-    port = atoi (arguments[2]);
     setvbuf (stdout, NULL, _IOLBF, 0);
     symbols ();
     for (int i = 0; i < KINDS; i++) {

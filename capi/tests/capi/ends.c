@@ -1,4 +1,6 @@
 /* How programs end, and what a forked child may do. Usage: ends WHAT URL; the test has bound a PULL there. */
+#include "ports.h"
+
 #include <nanomsg/nn.h>
 #include <nanomsg/pair.h>
 #include <nanomsg/pipeline.h>
@@ -35,7 +37,7 @@ static const char *inherited (long returned)
 /* Every call of the child on what it has inherited fails, and what it makes itself works. */
 static void child (int push, int pair, int req)
 {
-    char buffer[8];
+    char buffer[8], url[64];
     struct nn_pollfd asked = {pair, NN_POLLIN, 0};
     int own, peer, time = 10;
     printf ("send %s\n", inherited (nn_send (push, "x", 1, NN_DONTWAIT)));
@@ -50,10 +52,11 @@ static void child (int push, int pair, int req)
     printf ("poll %s\n", inherited (nn_poll (&asked, 1, 0)));
     printf ("close %s\n", inherited (nn_close (push)));
 
+    snprintf (url, sizeof url, "tcp://127.0.0.1:%d", free_port ());
     own = nn_socket (AF_SP, NN_PAIR);
     peer = nn_socket (AF_SP, NN_PAIR);
-    printf ("own bind %s\n", inherited (nn_bind (own, "tcp://127.0.0.1:15991")));
-    printf ("own connect %s\n", inherited (nn_connect (peer, "tcp://127.0.0.1:15991")));
+    printf ("own bind %s\n", inherited (nn_bind (own, url)));
+    printf ("own connect %s\n", inherited (nn_connect (peer, url)));
     printf ("own send %s\n", inherited (nn_send (own, "x", 1, 0)));
     printf ("own recv %s\n", inherited (nn_recv (peer, buffer, sizeof buffer, 0)));
     printf ("own close %s\n", inherited (nn_close (own)));
