@@ -245,12 +245,13 @@ impl<R: AnswersRole, Q, A, C: Codec<Q> + Codec<A>> Responder<R, Q, A, C> {
                 Some(Ok(Query { question, owed }))
             }
             Err(misfit) => {
-                let message = asked.message().clone();
+                // Counted first: who is told may look at the count.
+                let refused = self.refused(Undecoded::new(asked.message().clone(), misfit));
                 if R::Protocol::ID == ProtocolId::REP {
                     // If it cannot be sent, whoever has asked is gone.
                     let _ = asked.reply(not_understood());
                 }
-                self.refused(Undecoded::new(message, misfit))
+                refused
             }
         }
     }

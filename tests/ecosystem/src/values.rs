@@ -1,5 +1,8 @@
 //! Sockets with values: all forms of their calls, and what does not decode.
 
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use kit::{SOON, block_on, eventually};
@@ -135,6 +138,27 @@ fn a_request_that_does_not_decode_is_answered_and_counted() {
     assert_eq!(good.request(&order(3)).unwrap(), 3);
     replies.close().unwrap();
     serving.join().unwrap();
+}
+
+/// Who is told that it was not understood finds that counted.
+#[test]
+fn a_request_that_does_not_decode_is_counted_before_it_is_answered() {
+    struct Looks(Replies<Order, u32>, Mutex<Vec<u64>>);
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().push(self.0.undecoded());
+        }
+    }
+    let (replies, requests) = (Replies::<Order, u32>::new(), Requests::<u8, u32>::new());
+    replies.bind("inproc://counted").unwrap();
+    requests.connect("inproc://counted").unwrap();
+    let looks = Arc::new(Looks(replies.clone(), Mutex::default()));
+    let waker = Waker::from(Arc::clone(&looks));
+    let mut asking = pin!(requests.request_async(&7));
+    assert!(asking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(matches!(replies.try_recv(), Err(Error::Socket(RecvError::WouldBlock))));
+    eventually("it is told", || !looks.1.lock().unwrap().is_empty());
+    assert_eq!(looks.1.lock().unwrap()[0], 1);
 }
 
 #[test]
