@@ -5,7 +5,9 @@
 //! given away again while a call still uses it, and calls on different sockets share no memory.
 
 use std::collections::HashMap;
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
@@ -34,6 +36,8 @@ pub(crate) struct Entry {
     settings: Mutex<Settings>,
     recv_readiness: OnceLock<Readiness>,
     send_readiness: OnceLock<Readiness>,
+    /// A pipe that is readable once the socket is closed, made when it is first asked for.
+    closing: OnceLock<(PipeReader, PipeWriter)>,
 }
 
 /// What is seldom needed.
@@ -76,6 +80,7 @@ impl Entry {
             settings: Mutex::new(settings),
             recv_readiness: OnceLock::new(),
             send_readiness: OnceLock::new(),
+            closing: OnceLock::new(),
         }
     }
 
@@ -101,16 +106,42 @@ impl Entry {
     pub(crate) fn send_readiness(&self) -> Result<&Readiness, Errno> {
         readiness(&self.send_readiness, || self.engine.send_readiness())
     }
+
+    /// A descriptor that is readable once the socket is closed. Whoever has it and then finds the socket open is told.
+    pub(crate) fn closing(&self) -> Result<RawFd, Errno> {
+        let (reader, _) = made(&self.closing, io::pipe)?;
+        Ok(reader.as_raw_fd())
+    }
+
+    /// Closes the socket.
+    fn close(&self) {
+        // It is closed already if its runtime is lost.
+        let _ = self.engine.socket().close();
+        // A child would wake its parent.
+        if let Some((_, writer)) = self.closing.get().filter(|_| !self.is_inherited()) {
+            // There is room for a byte.
+            let _ = (&*writer).write(&[0]);
+        }
+    }
 }
 
 fn readiness(
     place: &OnceLock<Readiness>,
-    make: impl FnOnce() -> Option<std::io::Result<Readiness>>,
+    make: impl FnOnce() -> Option<io::Result<Readiness>>,
 ) -> Result<&Readiness, Errno> {
     if let Some(made) = place.get() {
         return Ok(made);
     }
-    let made = make().ok_or(ENOPROTOOPT)?.map_err(|error| Errno::from(&error))?;
+    let readiness = make().ok_or(ENOPROTOOPT)?;
+    made(place, || readiness)
+}
+
+/// What is in the place, made if there is nothing.
+fn made<T>(place: &OnceLock<T>, make: impl FnOnce() -> io::Result<T>) -> Result<&T, Errno> {
+    if let Some(made) = place.get() {
+        return Ok(made);
+    }
+    let made = make().map_err(|error| Errno::from(&error))?;
     Ok(place.get_or_init(|| made))
 }
 
@@ -190,8 +221,7 @@ pub(crate) fn close(number: i32) -> Result<(), Errno> {
     if entry.is_closing.swap(true, Ordering::Relaxed) {
         return Err(EBADF); // another thread was faster, and frees the place
     }
-    // It is closed already if its runtime is lost.
-    let _ = entry.engine.socket().close();
+    entry.close();
     let is_inherited = entry.is_inherited();
     drop(entry);
     let place = &TABLE[usize::try_from(number).map_err(|_| EBADF)?];
@@ -214,7 +244,7 @@ pub(crate) fn close_all(waits: bool) {
         if entry.is_closing.swap(true, Ordering::Relaxed) {
             continue;
         }
-        let _ = entry.engine.socket().close();
+        entry.close();
         // Calls that were in there at a fork never leave in the child.
         let waits = waits && !entry.is_inherited();
         drop(guard);

@@ -1,11 +1,11 @@
 //! `nn_device`: forwards between two raw sockets, which stay the program's.
 //!
-//! One thread, the caller's, forwards in both directions. It holds at most one message in each direction, while the
-//! other side has no room for it. `sinew::Device` takes its sockets for itself and ends with them, so it is not used
-//! here.
+//! One thread, the caller's, forwards in both directions. It receives a message only when the other side has room for
+//! it, so that one that a signal ends has lost nothing. `sinew::Device` takes its sockets for itself and ends with them,
+//! so it is not used here.
 
 use std::ffi::c_int;
-use std::time::{Duration, Instant};
+use std::os::fd::{AsRawFd, RawFd};
 
 use sinew::{Message, Readiness, RecvError, SendError};
 
@@ -18,12 +18,6 @@ use crate::table::{self, InUse};
 
 /// How many messages to forward in one direction before looking at the other.
 const BURST: usize = 64;
-
-/// The end of a time in milliseconds from now; `None`: never.
-pub(super) fn until(milliseconds: c_int) -> Option<Instant> {
-    let time = Duration::from_millis(u64::try_from(milliseconds).ok()?);
-    Instant::now().checked_add(time)
-}
 
 /// Forwards between two raw sockets until one of them is closed. With one socket, the other number being negative,
 /// it sends everything back through that socket.
@@ -67,7 +61,10 @@ struct Direction<'a> {
     to: &'a InUse,
     can_recv: &'a Readiness,
     can_send: &'a Readiness,
-    /// A message for which there was no room.
+    /// Readable once the socket is closed from which it receives: who waits for room hears nothing else of that.
+    closing: RawFd,
+    /// A message for which there was no room after all: the peer had just gone, or another thread was faster. It is lost
+    /// if the device ends.
     held: Option<Message>,
 }
 
@@ -77,7 +74,8 @@ impl<'a> Direction<'a> {
             return Err(EINVAL);
         }
         let (can_recv, can_send) = (from.recv_readiness()?, to.send_readiness()?);
-        Ok(Self { from, to, can_recv, can_send, held: None })
+        let closing = from.closing()?;
+        Ok(Self { from, to, can_recv, can_send, closing, held: None })
     }
 
     /// Forwards what it can now. Returns what it waits for then.
@@ -85,6 +83,7 @@ impl<'a> Direction<'a> {
         for _ in 0..BURST {
             let message = match self.held.take() {
                 Some(held) => held,
+                None if !self.can_send.is_ready() => return self.room(),
                 None => match self.from.engine.recv(Patience::None).ok_or(EINVAL)? {
                     Ok(message) => message,
                     Err(RecvError::WouldBlock) => return Ok(self.can_recv),
@@ -96,13 +95,18 @@ impl<'a> Direction<'a> {
                 Ok(()) | Err(SendError::Header(_)) => {}
                 Err(SendError::WouldBlock(message)) => {
                     self.held = Some(message);
-                    return Ok(self.can_send);
+                    return self.room();
                 }
                 Err(error) => return Err((&error).into()),
             }
         }
         // There may be more: the descriptor says so at once.
         Ok(self.can_recv)
+    }
+
+    /// What it waits for when there is no room.
+    fn room(&self) -> Result<&'a Readiness, Errno> {
+        if self.from.engine.socket().is_closed() { Err(EBADF) } else { Ok(self.can_send) }
     }
 }
 
@@ -118,6 +122,7 @@ fn run(directions: &mut [Direction<'_>]) -> Result<c_int, Errno> {
         if awaited.iter().any(|readiness| readiness.is_ready()) {
             continue;
         }
-        poll::sleep(awaited.into_iter(), None)?;
+        let closing = directions.iter().map(|direction| direction.closing);
+        poll::sleep(awaited.iter().map(|readiness| readiness.as_raw_fd()).chain(closing), None)?;
     }
 }

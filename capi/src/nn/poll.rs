@@ -1,7 +1,7 @@
 //! `nn_poll`: waits until any of several sockets is ready.
 
 use std::ffi::{c_int, c_short};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{ptr, slice};
@@ -46,13 +46,13 @@ pub unsafe extern "C" fn nn_poll(fds: *mut nn_pollfd, nfds: c_int, timeout: c_in
         let entries =
             asked.iter().map(|asked| table::get(asked.fd)).collect::<Result<Vec<_>, _>>()?;
         let watched = watches(asked, &entries)?;
-        let until = super::device::until(timeout);
+        let until = until(timeout);
         loop {
             let ready = look(asked, &watched);
             if ready > 0 || timeout == 0 {
                 return Ok(ready);
             }
-            if !sleep(watched.iter().map(|watch| watch.readiness), until)? {
+            if !sleep(watched.iter().map(|watch| watch.readiness.as_raw_fd()), until)? {
                 return Ok(look(asked, &watched));
             }
         }
@@ -104,21 +104,23 @@ fn look(asked: &mut [nn_pollfd], watches: &[Watch<'_>]) -> c_int {
     asked.iter().filter(|asked| asked.revents != 0).count().try_into().unwrap_or(c_int::MAX)
 }
 
+/// The end of a time in milliseconds from now; `None`: never.
+fn until(milliseconds: c_int) -> Option<Instant> {
+    let time = Duration::from_millis(u64::try_from(milliseconds).ok()?);
+    Instant::now().checked_add(time)
+}
+
 /// Sleeps until a descriptor is readable. Returns whether one is, rather than that the time is over.
-pub(super) fn sleep<'a>(
-    watched: impl Iterator<Item = &'a Readiness>,
+pub(super) fn sleep(
+    watched: impl Iterator<Item = RawFd>,
     until: Option<Instant>,
 ) -> Result<bool, Errno> {
-    let poll = |readiness: &Readiness| libc::pollfd {
-        fd: readiness.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let poll = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let mut files: Vec<libc::pollfd> = watched.map(poll).collect();
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     let limit = left.map(|left| libc::timespec {
         tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: Duration::from_nanos(left.subsec_nanos().into()).as_nanos() as _,
+        tv_nsec: left.subsec_nanos() as _,
     });
     let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: the list and the time are valid for the call, and no mask is given.

@@ -826,6 +826,26 @@ static void signals (void)
     fact (outcome (recv_soon (pull)), "received after signal");
     nn_close (pull);
     nn_close (push);
+    /* In a device, which has received nothing that it could not send. */
+    pthread_t thread;
+    device_left = open_socket (AF_SP_RAW, NN_PULL);
+    device_right = open_socket (AF_SP_RAW, NN_PUSH);
+    nn_bind (device_left, "inproc://signals-left");
+    nn_bind (device_right, "inproc://signals-right");
+    push = open_socket (AF_SP, NN_PUSH);
+    nn_connect (push, "inproc://signals-left");
+    nn_send (push, "kept", 4, 0);
+    alarm_soon (0);
+    fact (interrupted (nn_device (device_left, device_right)), "signal in device");
+    pull = open_socket (AF_SP, NN_PULL);
+    nn_connect (pull, "inproc://signals-right");
+    pthread_create (&thread, NULL, run_device, NULL);
+    fact (outcome (recv_soon (pull)), "received through device after signal");
+    nn_close (device_left);
+    nn_close (device_right);
+    pthread_join (thread, NULL);
+    nn_close (pull);
+    nn_close (push);
 }
 
 static void polls (void)
