@@ -134,6 +134,25 @@ macro_rules! receiving {
     };
 }
 
+/// What is asked and answered in the one conversation: a send never waits.
+macro_rules! conversing {
+    () => {
+        receiving!(context);
+
+        fn send(&self, message: Message, _: Patience) -> Option<Result<(), SendError>> {
+            Some(self.context.send(message))
+        }
+
+        fn sends(&self) -> bool {
+            true
+        }
+
+        fn send_readiness(&self) -> Option<std::io::Result<Readiness>> {
+            Some(self.context.send_readiness())
+        }
+    };
+}
+
 /// PUSH, PUB, and their raw forms.
 pub(crate) struct Sender<R: role::Role> {
     pub(crate) socket: Socket<R>,
@@ -190,19 +209,7 @@ impl AskTime for role::Surveyor {
 
 impl<R: AskTime> Engine for Asker<R> {
     identify!();
-    receiving!(context);
-
-    fn send(&self, message: Message, _: Patience) -> Option<Result<(), SendError>> {
-        Some(self.context.send(message))
-    }
-
-    fn sends(&self) -> bool {
-        true
-    }
-
-    fn send_readiness(&self) -> Option<std::io::Result<Readiness>> {
-        Some(self.context.send_readiness())
-    }
+    conversing!();
 
     fn set_time(&self, time: Option<Duration>) -> Option<Result<(), OptionError>> {
         Some(R::set_time(&self.context, time))
@@ -217,19 +224,7 @@ pub(crate) struct Answerer<R: Answers> {
 
 impl<R: Answers> Engine for Answerer<R> {
     identify!();
-    receiving!(context);
-
-    fn send(&self, message: Message, _: Patience) -> Option<Result<(), SendError>> {
-        Some(self.context.send(message))
-    }
-
-    fn sends(&self) -> bool {
-        true
-    }
-
-    fn send_readiness(&self) -> Option<std::io::Result<Readiness>> {
-        Some(self.context.send_readiness())
-    }
+    conversing!();
 }
 
 /// How often each topic was subscribed to: nanomsg counts.
