@@ -15,7 +15,8 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering, Rank, Weak};
-use crate::{threads, time};
+use crate::threads::{self, Close, Running};
+use crate::time;
 
 /// Keep this many unread answers to a survey, so that many services may answer at once: as many as a queue may
 /// hold.
@@ -47,18 +48,7 @@ const STORAGE: usize = 8192;
 /// ```
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
-}
-
-/// What the handles share; the threads share only what is in it.
-struct Inner {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.shared.close();
-    }
+    shared: Arc<Running<Shared>>,
 }
 
 struct Shared {
@@ -176,7 +166,7 @@ impl RegistryBuilder {
             closing: Condvar::new(),
             ignored: AtomicU64::new(0),
         });
-        let registry = Registry { inner: Arc::new(Inner { shared: Arc::clone(&shared) }) };
+        let registry = Registry { shared: Arc::new(Running(Arc::clone(&shared))) };
         let asking = Arc::clone(&shared);
         threads::spawn("sinew-surveys", move || asking.keep_asking())
             .map_err(StartError::Thread)?;
@@ -200,42 +190,42 @@ impl Registry {
 
     /// The addresses where services connect, with the ports that were found.
     pub fn survey_urls(&self) -> Vec<String> {
-        self.shared().surveyor.endpoints().iter().map(|endpoint| endpoint.url()).collect()
+        self.shared.surveyor.endpoints().iter().map(|endpoint| endpoint.url()).collect()
     }
 
     /// The addresses where resolvers connect, with the ports that were found.
     pub fn request_urls(&self) -> Vec<String> {
-        self.shared().rep.endpoints().iter().map(|endpoint| endpoint.url()).collect()
+        self.shared.rep.endpoints().iter().map(|endpoint| endpoint.url()).collect()
     }
 
     /// The live services of this name. None is no error.
     pub fn resolve(&self, name: &str) -> Vec<Service> {
-        self.shared().state.lock().table.resolve(name).into_iter().cloned().collect()
+        self.shared.state.lock().table.resolve(name).into_iter().cloned().collect()
     }
 
     /// All live services, by name.
     pub fn services(&self) -> Vec<Service> {
-        self.shared().state.lock().table.services().cloned().collect()
+        self.shared.state.lock().table.services().cloned().collect()
     }
 
     /// How many services are alive.
     pub fn count(&self) -> usize {
-        self.shared().state.lock().table.services().len()
+        self.shared.state.lock().table.services().len()
     }
 
     /// The number of the survey that is under way, or was last. The first is 1.
     pub fn survey(&self) -> u64 {
-        self.shared().state.lock().table.survey()
+        self.shared.state.lock().table.survey()
     }
 
     /// How many answers were ignored: they could not be read, or the list was full.
     pub fn ignored(&self) -> u64 {
-        self.shared().ignored.load(Ordering::Relaxed)
+        self.shared.ignored.load(Ordering::Relaxed)
     }
 
     /// Tells of everything that changes on the list. It begins with a `Joined` for each service that is on it.
     pub fn changes(&self) -> Changes {
-        let mut state = self.shared().state.lock();
+        let mut state = self.shared.state.lock();
         let survey = state.table.survey();
         let there = state.table.services().cloned();
         let joined = there.map(|service| Change { survey, kind: ChangeKind::Joined(service) });
@@ -246,26 +236,22 @@ impl Registry {
 
     /// The socket that asks, to be inspected: who is connected, what is counted.
     pub fn surveyor(&self) -> &Surveyor {
-        &self.shared().surveyor
+        &self.shared.surveyor
     }
 
     /// The socket that tells, to be inspected.
     pub fn rep(&self) -> &Rep {
-        &self.shared().rep
+        &self.shared.rep
     }
 
     /// Closes the registry for all its handles. Its [`Changes`] end. Dropping the last handle does the same.
     /// Does nothing if it is closed.
     pub fn close(&self) {
-        self.shared().close();
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.inner.shared
+        self.shared.close();
     }
 }
 
-impl Shared {
+impl Close for Shared {
     fn close(&self) {
         let listeners = {
             let mut state = self.state.lock();
@@ -281,7 +267,9 @@ impl Shared {
             inbox.wake();
         }
     }
+}
 
+impl Shared {
     /// One survey after the other, until it is closed.
     fn keep_asking(&self) {
         loop {
@@ -386,7 +374,7 @@ impl Shared {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared().state.lock();
+        let state = self.shared.state.lock();
         f.debug_struct("Registry")
             .field("survey", &state.table.survey())
             .field("services", &state.table.services().len())
@@ -428,10 +416,10 @@ mod tests {
     fn a_request_that_makes_no_sense_is_refused_with_the_reason() {
         let registry = Registry::builder().surveys("inproc://refuse-surveys");
         let registry = registry.requests("inproc://refuse-requests").start().unwrap();
-        let answer = registry.shared().answer(&Message::from("discovery/1 dance"));
+        let answer = registry.shared.answer(&Message::from("discovery/1 dance"));
         let refused = Answer::of(answer.as_bytes()).unwrap_err().to_string();
         assert!(refused.contains("\"dance\" is no request"), "{refused}");
-        let answer = registry.shared().answer(&Message::from("discovery/9 list"));
+        let answer = registry.shared.answer(&Message::from("discovery/9 list"));
         assert!(Answer::of(answer.as_bytes()).unwrap_err().to_string().contains("version 9"));
     }
 }

@@ -19,7 +19,8 @@ use crate::pipe::endpoint::Endpoint;
 use crate::protocol::Protocol;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, Condvar, Mutex, Rank, Weak};
-use crate::{contain, threads, time};
+use crate::threads::{self, Close, Running};
+use crate::{contain, time};
 
 /// A registry that has begun fewer surveys than these may not know all services yet: they are connecting.
 const GROWN: u64 = 3;
@@ -52,23 +53,8 @@ const PRIORITIES: [u8; 3] = [4, 8, 12];
 /// ```
 #[derive(Clone)]
 pub struct Resolver {
-    inner: Arc<Inner>,
-}
-
-/// What the handles share, and the sockets that are kept connected.
-struct Inner {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.shared.state.lock().closed = true;
-        self.shared.news.notify_all();
-        for registry in &self.shared.registries {
-            // Nobody else can have closed it.
-            let _ = registry.req.close();
-        }
-    }
+    /// Of the sockets that are kept connected, too.
+    shared: Arc<Running<Shared>>,
 }
 
 /// How a program says where a service stands: 1 is served first, 16 last; `None`: not at all.
@@ -206,7 +192,7 @@ impl ResolverBuilder {
             state: Mutex::new(Rank::Registry, State::default()),
             news: Condvar::new(),
         };
-        Ok(Resolver { inner: Arc::new(Inner { shared: Arc::new(shared) }) })
+        Ok(Resolver { shared: Arc::new(Running(Arc::new(shared))) })
     }
 }
 
@@ -277,7 +263,7 @@ impl Resolver {
     ///
     /// [`ResolveError`].
     pub fn resolve(&self, name: &str) -> Result<Vec<Service>, ResolveError> {
-        self.resolve_timeout(name, self.shared().interval)
+        self.resolve_timeout(name, self.shared.interval)
     }
 
     /// As [`resolve`](Self::resolve), waiting up to `timeout`. Zero: only what has come already, which is
@@ -291,7 +277,7 @@ impl Resolver {
         name: &str,
         timeout: Duration,
     ) -> Result<Vec<Service>, ResolveError> {
-        let shared = self.shared();
+        let shared = &self.shared;
         let request = Request::Resolve(name.to_owned());
         let heard = shared.ask(&request, timeout)?;
         let mut found = union(heard.into_iter().map(|(_, answer)| answer));
@@ -307,7 +293,7 @@ impl Resolver {
     ///
     /// As [`resolve`](Self::resolve).
     pub fn lists(&self) -> Result<Vec<Listing>, ResolveError> {
-        let heard = self.shared().ask(&Request::List, self.shared().interval)?;
+        let heard = self.shared.ask(&Request::List, self.shared.interval)?;
         let listing = |(registry, answer): (&str, Answer)| Listing {
             registry: registry.to_owned(),
             survey: answer.survey,
@@ -355,28 +341,24 @@ impl Resolver {
             connected: Mutex::new(Rank::Resolved, Connected::default()),
         });
         let starts = {
-            let mut state = self.shared().state.lock();
+            let mut state = self.shared.state.lock();
             state.follows.push(Arc::clone(&follow));
             state.has_new = true;
             !std::mem::replace(&mut state.has_thread, true)
         };
         if starts {
-            let shared = Arc::clone(self.shared());
+            let shared = Arc::clone(&self.shared.0);
             let spawned = threads::spawn("sinew-resolver", move || shared.keep_connected());
             if let Err(error) = spawned {
-                let mut state = self.shared().state.lock();
+                let mut state = self.shared.state.lock();
                 state.has_thread = false;
                 state.follows.pop();
                 return Err(StartError::Thread(error));
             }
         }
-        self.shared().news.notify_all();
-        let resolver = Arc::clone(&self.inner);
+        self.shared.news.notify_all();
+        let resolver = Arc::clone(&self.shared);
         Ok(Found { socket, kept: Arc::new(Kept { follow, resolver }) })
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.inner.shared
     }
 }
 
@@ -387,6 +369,17 @@ fn union(answers: impl Iterator<Item = Answer>) -> Vec<Service> {
         all.insert(service.identity(), service);
     }
     all.into_values().collect()
+}
+
+impl Close for Shared {
+    fn close(&self) {
+        self.state.lock().closed = true;
+        self.news.notify_all();
+        for registry in &self.registries {
+            // Nobody else can have closed it.
+            let _ = registry.req.close();
+        }
+    }
 }
 
 impl Shared {
@@ -629,12 +622,12 @@ pub struct Found<R: Role> {
 
 struct Kept {
     follow: Arc<Follow>,
-    resolver: Arc<Inner>,
+    resolver: Arc<Running<Shared>>,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let mut state = self.resolver.shared.state.lock();
+        let mut state = self.resolver.state.lock();
         let removed = state.follows.iter().position(|it| Arc::ptr_eq(it, &self.follow));
         let removed = removed.map(|at| state.follows.swap_remove(at));
         drop(state);
@@ -680,7 +673,7 @@ impl<R: Role> fmt::Debug for Found<R> {
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let registries: Vec<&str> = self.shared().registries.iter().map(|it| &*it.url).collect();
+        let registries: Vec<&str> = self.shared.registries.iter().map(|it| &*it.url).collect();
         f.debug_struct("Resolver").field("registries", &registries).finish_non_exhaustive()
     }
 }

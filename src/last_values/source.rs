@@ -12,8 +12,9 @@ use crate::message::Message;
 use crate::pipe::endpoint::Endpoint;
 use crate::random;
 use crate::sync::{Arc, Mutex, Rank};
+use crate::threads::{self, Close, Running};
+use crate::time;
 use crate::typed::{Codec, CodecError, Error, Format, Postcard};
-use crate::{threads, time};
 
 /// How often the last number is told.
 const BEACONS: Duration = Duration::from_secs(1);
@@ -34,19 +35,8 @@ const BEACONS: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 pub struct Source<T, C = Postcard> {
-    inner: Arc<Inner>,
+    shared: Arc<Running<Shared>>,
     format: Format<T, C>,
-}
-
-/// What the handles share; the thread shares only what is in it.
-struct Inner {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.shared.close();
-    }
 }
 
 struct Shared {
@@ -85,9 +75,10 @@ impl<T, C: Codec<T>> Source<T, C> {
         let epoch = u64::from(random::number()) << 32 | u64::from(random::number()) | 1;
         let kept = Mutex::new(Rank::LastValues, Kept::default());
         let shared = Arc::new(Shared { publisher, rep, epoch, kept });
-        let inner = Arc::new(Inner { shared: Arc::clone(&shared) });
-        threads::spawn("sinew-last-values", move || shared.keep_answering())?;
-        Ok(Self { inner, format })
+        let working = Arc::clone(&shared);
+        let shared = Arc::new(Running(shared));
+        threads::spawn("sinew-last-values", move || working.keep_answering())?;
+        Ok(Self { shared, format })
     }
 
     /// Sets the value of a topic, and publishes it. Never waits: who has no room for it asks for it.
@@ -103,7 +94,7 @@ impl<T, C: Codec<T>> Source<T, C> {
                 "a topic cannot have this zero byte or U+0001",
             )));
         }
-        let Shared { publisher, epoch, kept, .. } = &*self.inner.shared;
+        let Shared { publisher, epoch, kept, .. } = &**self.shared;
         // Under the lock, so that numbers go out in their order.
         let kept = &mut *kept.lock();
         let before = kept.numbers.get(topic).copied().unwrap_or(0);
@@ -143,37 +134,39 @@ impl<T, C> Source<T, C> {
 
     /// How many topics have a value.
     pub fn topics(&self) -> usize {
-        self.inner.shared.kept.lock().numbers.len()
+        self.shared.kept.lock().numbers.len()
     }
 
     /// The number of the last change; 0 before the first.
     pub fn number(&self) -> u64 {
-        self.inner.shared.kept.lock().last
+        self.shared.kept.lock().last
     }
 
     /// The socket that publishes, to be inspected, bound and connected.
     pub fn publisher(&self) -> &Pub {
-        &self.inner.shared.publisher
+        &self.shared.publisher
     }
 
     /// The socket that answers, to be inspected, bound and connected.
     pub fn rep(&self) -> &Rep {
-        &self.inner.shared.rep
+        &self.shared.rep
     }
 
     /// Closes both sockets, for all handles. Dropping the last one does the same. Does nothing if they are closed.
     pub fn close(&self) {
-        self.inner.shared.close();
+        self.shared.close();
     }
 }
 
-impl Shared {
+impl Close for Shared {
     fn close(&self) {
         // Whoever has closed one before has had a reason to.
         let _ = self.publisher.close();
         let _ = self.rep.close();
     }
+}
 
+impl Shared {
     /// Answers, and tells the last number now and then, until the socket is closed.
     fn keep_answering(&self) {
         let mut next = time::now() + BEACONS;
@@ -210,7 +203,7 @@ impl Shared {
 
 impl<T, C> Clone for Source<T, C> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), format: self.format.clone() }
+        Self { shared: Arc::clone(&self.shared), format: self.format.clone() }
     }
 }
 
