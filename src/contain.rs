@@ -1,7 +1,7 @@
 //! Containment: runs code that is not ours, and lets its panic go no further.
 //!
 //! An event loop serves all sockets of its runtime, and a change of a socket must be completed. Neither may
-//! end because a destructor, a waker or a logger panics. This file also owns [`log`], through which
+//! end because a destructor, a waker or a logger panics. This file also owns [`record!`], through which
 //! all records go.
 
 use std::any::Any;
@@ -37,14 +37,17 @@ pub(crate) fn level_of(is_news: bool) -> log::Level {
 pub(crate) fn contain(what: &str, call: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
         forget(panic);
-        log(|| log::error!("{what} panicked"));
+        crate::contain::record!(Error, {}, "{what} panicked");
     }
 }
 
-/// Logs a record with fields: `record!(level, { socket: name, reason: reason }, "{name}: gone: {reason}")`. Its level is
-/// a `log::Level`. Where the feature `tracing` is on, and somebody subscribes, it is an event with the fields, and no
-/// record of `log`.
+/// Logs a record with fields: `record!(Debug, { socket: name, reason: reason }, "{name}: gone: {reason}")`. Its level is
+/// named, or a value of `log::Level`. Where the feature `tracing` is on, and somebody subscribes, it is an event with the
+/// fields, and no record of `log`.
 macro_rules! record {
+    ($level:ident, $fields:tt, $($text:tt)+) => {
+        $crate::contain::record!(log::Level::$level, $fields, $($text)+)
+    };
     ($level:expr, { $($field:ident: $value:expr),* $(,)? }, $($text:tt)+) => {
         $crate::contain::log(|| {
             let level: log::Level = $level;
@@ -96,7 +99,7 @@ pub(crate) fn is_traced() -> bool {
     false
 }
 
-/// Runs `record`, which logs: `log(|| log::debug!("{name}: closed"))`. If the logger panics, the record is lost.
+/// Runs `record`, which logs, for [`record!`]. If the logger panics, the record is lost.
 pub(crate) fn log(record: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(record)) {
         forget(panic);

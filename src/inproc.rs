@@ -286,14 +286,12 @@ impl Dialer {
             let is_waited_for = self.state.lock().once.is_some();
             let is_news =
                 !is_waited_for && endpoint.is_some_and(|endpoint| endpoint.begins_to_fail());
-            crate::contain::log(|| {
-                log::log!(
-                    crate::contain::level_of(is_news),
-                    "{}: connect to inproc://{}: {error}",
-                    host.name(),
-                    self.name
-                )
-            });
+            let (socket, name) = (host.name(), &self.name);
+            crate::contain::record!(
+                crate::contain::level_of(is_news),
+                { socket: socket, endpoint: format_args!("inproc://{name}"), reason: error },
+                "{socket}: connect to inproc://{name}: {error}"
+            );
         }
         if let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) {
             endpoint.failed(error);
@@ -413,9 +411,11 @@ fn join(
         far.host.counters().handshake_errors.bump();
         let (name, place) = (far.host.name(), listener.endpoint.url());
         let is_news = listener.endpoint.meets_first_misfit();
-        crate::contain::log(|| {
-            log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {place}: {error}")
-        });
+        crate::contain::record!(
+            crate::contain::level_of(is_news),
+            { socket: name, endpoint: place, peer: place, reason: error },
+            "{name}: no pipe with {place}: {error}"
+        );
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
     let (send_forth, forth) = between(&near.host, &far.host);

@@ -11,7 +11,11 @@ pub(crate) fn number() -> u32 {
     }
     getrandom::u32().unwrap_or_else(|error| {
         use std::hash::{BuildHasher, RandomState};
-        crate::contain::log(|| log::warn!("no random numbers from the system ({error})"));
+        crate::contain::record!(
+            Warn,
+            { reason: error },
+            "no random numbers from the system ({error})"
+        );
         let hash = RandomState::new().hash_one(std::process::id());
         u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(1)
     })

@@ -50,9 +50,14 @@ fn count_forks() {
         let outcome = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         match outcome {
             0 => COUNTED.store(true, Ordering::Release),
-            error => crate::contain::log(|| {
-                log::warn!("forks will not be noticed: {}", io::Error::from_raw_os_error(error))
-            }),
+            error => {
+                let error = io::Error::from_raw_os_error(error);
+                crate::contain::record!(
+                    Warn,
+                    { reason: error },
+                    "forks will not be noticed: {error}"
+                );
+            }
         }
     }
 }

@@ -74,6 +74,6 @@ pub(crate) const LONG: u64 = 512;
 pub(crate) fn sharpen_timers() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_timerslack(1000) {
-        crate::contain::log(|| log::debug!("sleeps may be late: {error}"));
+        crate::contain::record!(Debug, { reason: error }, "sleeps may be late: {error}");
     }
 }

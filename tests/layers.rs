@@ -98,6 +98,18 @@ fn nobody_passes_by_the_door_to_std_sync() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// So each record is an event where the feature `tracing` is on, and a logger that panics ends nothing.
+#[test]
+fn all_records_go_through_contain() {
+    let by = ["contain::log", "log::debug", "log::error", "log::info", "log::log", "log::trace"];
+    let outside = library().into_iter().filter(|file| file.module[0] != "contain");
+    let found: Vec<_> = outside
+        .flat_map(|file| [file.naming(&by), file.naming(&["log::warn", "tracing::event"])])
+        .flatten()
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// What is read is named for what it is; `get_mut` is the name that the standard library gives to its own.
 #[test]
 fn no_function_is_called_get() {

@@ -510,9 +510,14 @@ impl Shared {
                 Ok(endpoint) => {
                     connected.insert(identity, (service.clone(), endpoint));
                 }
-                Err(error) => contain::log(|| {
-                    log::warn!("{}: cannot connect to {service}: {error}", follow.socket.name());
-                }),
+                Err(error) => {
+                    let socket = follow.socket.name();
+                    contain::record!(
+                        Warn,
+                        { socket: socket, endpoint: address, reason: error },
+                        "{socket}: cannot connect to {service}: {error}"
+                    );
+                }
             }
         }
         let count = connected.len();

@@ -529,7 +529,11 @@ impl Connection {
             host.counters().frame_timeouts.bump();
             let (name, url) = (host.name(), self.endpoint.url());
             let reason = DetachReason::FrameTimedOut;
-            crate::contain::log(|| log::debug!("{name}: connection of {url} closed: {reason}"));
+            crate::contain::record!(
+                Debug,
+                { socket: name, endpoint: url, reason: reason },
+                "{name}: connection of {url} closed: {reason}"
+            );
         }
         Fate::End(Ending::Lost(DetachReason::FrameTimedOut))
     }
@@ -677,9 +681,12 @@ impl Connection {
             _ if reason.is_fault() => host.counters().framing_errors.bump(),
             _ => return,
         }
-        crate::contain::log(|| {
-            log::debug!("{}: connection of {} closed: {reason}", host.name(), self.endpoint.url())
-        });
+        let (name, url) = (host.name(), self.endpoint.url());
+        crate::contain::record!(
+            Debug,
+            { socket: name, endpoint: url, reason: reason },
+            "{name}: connection of {url} closed: {reason}"
+        );
     }
 }
 
@@ -721,7 +728,7 @@ fn kept_back(stream: &dyn Stream) -> Left {
 /// Gives a stream to the listener that it is for, which watches it anew.
 fn pass_on(mut stream: Box<dyn Stream>, cx: &LoopContext) {
     if let Err(error) = cx.mailbox.registry.deregister(stream.source()) {
-        crate::contain::log(|| log::trace!("not watched: {error}"));
+        crate::contain::record!(Trace, { reason: error }, "not watched: {error}");
     }
     stream.pass_on();
 }

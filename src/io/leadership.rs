@@ -602,7 +602,7 @@ fn current() -> ThreadId {
 /// Logs the error and pauses, so that the loop does not burn a core. Only a bug or a machine out of memory
 /// leads here.
 fn cannot_poll(error: &io::Error) {
-    crate::contain::log(|| log::error!("the event loop cannot poll: {error}"));
+    crate::contain::record!(Error, { reason: error }, "the event loop cannot poll: {error}");
     thread::sleep(Duration::from_millis(10));
 }
 

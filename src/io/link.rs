@@ -238,11 +238,18 @@ impl Link {
             if let Some(host) = endpoint.host.upgrade() {
                 let (name, remote) = (host.name(), RemoteOf(&*self.stream, endpoint));
                 let pipe = self.pipe;
-                crate::contain::log(|| {
-                    log::debug!(
-                        "{name}: {remote}, pipe {pipe}: {dropped} messages dropped: {reason}"
-                    )
-                });
+                crate::contain::record!(
+                    Debug,
+                    {
+                        socket: name,
+                        endpoint: endpoint.url(),
+                        peer: remote,
+                        pipe: pipe,
+                        reason: reason,
+                        messages: dropped,
+                    },
+                    "{name}: {remote}, pipe {pipe}: {dropped} messages dropped: {reason}"
+                );
             }
             // A `drain` may wait for them.
             self.bell.ring(self.pipe, Edge::Writable);
@@ -251,7 +258,7 @@ impl Link {
 
     pub(super) fn shut_down(&self) {
         if let Err(error) = self.stream.shutdown_write() {
-            crate::contain::log(|| log::trace!("shutdown: {error}"));
+            crate::contain::record!(Trace, { reason: error }, "shutdown: {error}");
         }
     }
 }

@@ -140,7 +140,7 @@ fn retire(mut listener: Box<dyn Listener>, registry: &Registry) {
     // A poll that checks the socket at this moment would keep it open beyond its drop; deregistering waits
     // for that. The socket may also not be registered yet, or the poll be gone.
     if let Err(error) = registry.deregister(listener.source()) {
-        crate::contain::log(|| log::trace!("not watched: {error}"));
+        crate::contain::record!(Trace, { reason: error }, "not watched: {error}");
     }
 }
 
@@ -271,7 +271,12 @@ impl Driver {
         match slot.lend(registry, watch) {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                crate::contain::log(|| log::error!("cannot watch {}: {error}", endpoint.url()));
+                let url = endpoint.url();
+                crate::contain::record!(
+                    Error,
+                    { endpoint: url, reason: error },
+                    "cannot watch {url}: {error}"
+                );
                 endpoint.failed(error.into());
                 self.remove_listener(token);
             }

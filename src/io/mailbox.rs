@@ -183,7 +183,11 @@ impl Mailbox {
             Some(Call::Poll) => {
                 self.called.note();
                 if let Err(error) = self.waker.wake() {
-                    crate::contain::log(|| log::error!("cannot wake the event loop: {error}"));
+                    crate::contain::record!(
+                        Error,
+                        { reason: error },
+                        "cannot wake the event loop: {error}"
+                    );
                 }
             }
             // Without an I/O thread and a task the next leader looks.

@@ -266,9 +266,11 @@ impl Driver {
     /// should.
     #[cold]
     pub(crate) fn lose_all(&mut self) {
-        crate::contain::log(|| {
-            log::error!("an event loop has panicked, and its sockets are closed")
-        });
+        crate::contain::record!(
+            Error,
+            {},
+            "an event loop has panicked, and its sockets are closed"
+        );
         self.stopped = true;
         // First, so that a call that ends with what the mailbox drops knows why.
         self.loss.begin();

@@ -62,7 +62,12 @@ impl Pool {
         let this = Arc::clone(self);
         let thread = thread::Builder::new().name(self.name.to_owned());
         if let Err(error) = thread.spawn(move || this.work()) {
-            crate::contain::log(|| log::error!("cannot start a thread {}: {error}", self.name));
+            crate::contain::record!(
+                Error,
+                { reason: error },
+                "cannot start a thread {}: {error}",
+                self.name
+            );
             self.go_without(&error);
         }
     }

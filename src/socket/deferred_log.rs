@@ -4,7 +4,7 @@
 //! and it may use the very socket. So a record is only noted under the lock, and written after the lock is
 //! given back.
 
-use log::{Level, LevelFilter};
+use log::LevelFilter;
 
 use crate::contain::{is_traced, record};
 use crate::detach::DetachReason;
@@ -69,27 +69,27 @@ impl Record {
     fn write(&self, name: &str) {
         match self {
             Self::There(peer) => record!(
-                Level::Debug,
+                Debug,
                 { socket: name, peer: peer, pipe: peer.pipe },
                 "{name}: {peer} is there, pipe {}", peer.pipe
             ),
             Self::Gone(peer, reason) => record!(
-                Level::Debug,
+                Debug,
                 { socket: name, peer: peer, pipe: peer.pipe, reason: reason },
                 "{name}: {peer} is gone, pipe {}: {reason}", peer.pipe
             ),
             Self::Dropped(Some(peer), reason) => record!(
-                Level::Debug,
+                Debug,
                 { socket: name, peer: peer, pipe: peer.pipe, reason: reason },
                 "{name}: {peer}, pipe {}: the first message is dropped: {reason}", peer.pipe
             ),
             Self::Dropped(None, reason) => record!(
-                Level::Debug,
+                Debug,
                 { socket: name, reason: reason },
                 "{name}: the first message is dropped: {reason}"
             ),
             Self::Unsubscribed => record!(
-                Level::Warn,
+                Warn,
                 { socket: name, reason: DropReason::NotSubscribed },
                 "{name}: the first message is dropped: nothing is subscribed to"
             ),

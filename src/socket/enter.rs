@@ -144,7 +144,7 @@ impl<P: Protocol> Core<P> {
     /// moment.
     pub(crate) fn close(&self) -> Result<(), Closed> {
         self.enter(|entry| entry.close())?;
-        crate::contain::record!(log::Level::Debug, { socket: self.name }, "{}: closed", self.name);
+        crate::contain::record!(Debug, { socket: self.name }, "{}: closed", self.name);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ impl<P: Protocol> Core<P> {
         self.try_bind(url, options).inspect_err(|error| {
             self.counters.bind_errors.bump();
             crate::contain::record!(
-                log::Level::Debug,
+                Debug,
                 { socket: self.name, endpoint: url, reason: error },
                 "{}: {error}",
                 self.name
@@ -206,7 +206,7 @@ impl<P: Protocol> Core<P> {
         }
         let endpoint = Endpoint { core };
         crate::contain::record!(
-            log::Level::Debug,
+            Debug,
             { socket: self.name, endpoint: endpoint.url() },
             "{}: {endpoint}",
             self.name

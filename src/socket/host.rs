@@ -120,12 +120,12 @@ impl<P: Protocol> Host for Core<P> {
         let is_crowded = self.deciding.is_crowded(listener);
         if is_crowded {
             self.counters.intake_pauses.bump();
-            crate::contain::log(|| {
-                log::debug!(
-                    "{}: no new peer is accepted until those that came are decided about",
-                    self.name
-                )
-            });
+            crate::contain::record!(
+                Debug,
+                { socket: self.name },
+                "{}: no new peer is accepted until those that came are decided about",
+                self.name
+            );
         }
         is_crowded
     }
@@ -137,9 +137,12 @@ impl<P: Protocol> Host for Core<P> {
         let intake = self.enter(|entry| entry.intake(newcomer));
         if intake == Intake::Shut {
             self.counters.intake_pauses.bump();
-            crate::contain::log(|| {
-                log::debug!("{}: no new peer until what others left is received", self.name)
-            });
+            crate::contain::record!(
+                Debug,
+                { socket: self.name },
+                "{}: no new peer until what others left is received",
+                self.name
+            );
         }
         intake
     }

@@ -395,9 +395,12 @@ impl<P: Protocol> Core<P> {
             // It is being closed.
             Err(RuntimeError::Lost) => {}
             // A call of a SURVEYOR that waits in a thread reads the clock itself; all else misses its deadline.
-            Err(error) => {
-                crate::contain::log(|| log::error!("{}: no timers: {error}", self.name));
-            }
+            Err(error) => crate::contain::record!(
+                Error,
+                { socket: self.name, reason: error },
+                "{}: no timers: {error}",
+                self.name
+            ),
         }
     }
 }

@@ -358,9 +358,11 @@ impl Descriptor {
     fn set(&self, readable: bool) {
         let done = if readable { self.0.raise() } else { self.0.lower() };
         if let Err(error) = done {
-            crate::contain::log(|| {
-                log::error!("a descriptor cannot be made readable={readable}: {error}")
-            });
+            crate::contain::record!(
+                Error,
+                { reason: error },
+                "a descriptor cannot be made readable={readable}: {error}"
+            );
         }
     }
 }

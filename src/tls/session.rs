@@ -260,7 +260,7 @@ impl From<Error> for Fault {
 fn guarded<T>(call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         forget(panic);
-        crate::contain::log(|| log::error!("the TLS library panicked"));
+        crate::contain::record!(Error, {}, "the TLS library panicked");
         Err(Fault::Panicked)
     })
 }

@@ -30,7 +30,7 @@ fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let call = || call().map_err(in_our_words);
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         forget(panic);
-        crate::contain::log(|| log::error!("a transport panicked"));
+        crate::contain::record!(Error, {}, "a transport panicked");
         Err(io::Error::other("the transport panicked"))
     })
 }

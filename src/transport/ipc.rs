@@ -201,9 +201,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(in_use());
     }
     remove(path)?;
-    crate::contain::log(|| {
-        log::debug!("removed {}: a socket that nobody listened on", path.display())
-    });
+    let path = path.display();
+    crate::contain::record!(
+        Debug,
+        { endpoint: format_args!("ipc://{path}") },
+        "removed {path}: a socket that nobody listened on"
+    );
     Ok(())
 }
 
@@ -257,9 +260,12 @@ impl Drop for SocketFile {
             return;
         }
         if let Err(error) = remove(self.bound.path()) {
-            crate::contain::log(|| {
-                log::warn!("cannot remove {}: {error}", self.bound.path().display())
-            });
+            let path = self.bound.path().display();
+            crate::contain::record!(
+                Warn,
+                { endpoint: format_args!("ipc://{path}"), reason: error },
+                "cannot remove {path}: {error}"
+            );
         }
     }
 }
@@ -286,9 +292,12 @@ impl Listener for IpcListener {
         let _ = socket.set_nosigpipe(true);
         // As on tcp: the next read will report a connection that is already lost.
         if let Err(error) = size_buffers(&socket, &self.settings) {
-            crate::contain::log(|| {
-                log::debug!("{}: options of an accepted connection: {error}", self.url)
-            });
+            crate::contain::record!(
+                Debug,
+                { endpoint: self.url, reason: error },
+                "{}: options of an accepted connection: {error}",
+                self.url
+            );
         }
         Ok(Box::new(IpcStream(stream)))
     }

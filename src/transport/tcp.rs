@@ -550,9 +550,12 @@ impl Listener for TcpListener {
         // This may fail on a connection that is already lost (on macOS it does). That is no error of the
         // listener; the next read of the stream will report it.
         if let Err(error) = tune(&socket, &self.settings) {
-            crate::contain::log(|| {
-                log::debug!("{}: options of an accepted connection: {error}", self.url)
-            });
+            crate::contain::record!(
+                Debug,
+                { endpoint: self.url, reason: error },
+                "{}: options of an accepted connection: {error}",
+                self.url
+            );
         }
         Ok(Box::new(TcpStream(stream)))
     }

@@ -190,9 +190,11 @@ impl Accepted {
             let has_failed = client.is_err();
             self.clients.lock().push_back(client);
             if let Err(error) = (&self.bell).write_all(&[0]) {
-                crate::contain::log(|| {
-                    log::error!("a client of a named pipe is not seen: {error}")
-                });
+                crate::contain::record!(
+                    Error,
+                    { reason: error },
+                    "a client of a named pipe is not seen: {error}"
+                );
             }
             if has_failed && server.stop().is_set_within(PAUSE) {
                 return;

@@ -596,7 +596,7 @@ impl WsStream {
             }
         };
         if shut && let Err(error) = self.inner.shutdown_write() {
-            crate::contain::log(|| log::trace!("shutdown: {error}"));
+            crate::contain::record!(Trace, { reason: error }, "shutdown: {error}");
         }
     }
 

@@ -288,7 +288,11 @@ impl Refuse {
     /// Counts one. Logs the first.
     pub(super) fn note(&self, name: &str, undecoded: &Undecoded) {
         if self.count.fetch_add(1, Ordering::Relaxed) == 0 {
-            crate::contain::log(|| log::warn!("{name}: the first one: {undecoded}"));
+            crate::contain::record!(
+                Warn,
+                { socket: name, reason: undecoded },
+                "{name}: the first one: {undecoded}"
+            );
         }
     }
 }

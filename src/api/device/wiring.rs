@@ -99,9 +99,12 @@ fn forward<A: RawProtocol, B: RawProtocol>(from: &Core<A>, to: &Core<B>) {
     while let Some(message) = take(from) {
         let Err(reason) = pass_on(to, message) else { continue };
         if to.counters.dropped(reason, 1) {
-            crate::contain::log(|| {
-                log::debug!("{}: a device drops the first message: {reason}", to.name)
-            });
+            let socket = &to.name;
+            crate::contain::record!(
+                Debug,
+                { socket: socket, reason: reason },
+                "{socket}: a device drops the first message: {reason}"
+            );
         }
         if reason == DropReason::DeviceStopped {
             return;

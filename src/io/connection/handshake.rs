@@ -109,14 +109,12 @@ impl Connection {
         if let Some(host) = self.endpoint.host.upgrade() {
             let is_first = host.counters().handshakes_evicted.get() == 0;
             host.counters().handshakes_evicted.bump();
-            crate::contain::log(|| {
-                log::log!(
-                    crate::contain::level_of(is_first),
-                    "{}: {} has more connections without a header than it can have; the oldest is closed",
-                    host.name(),
-                    self.endpoint.url()
-                )
-            });
+            let (name, url) = (host.name(), self.endpoint.url());
+            crate::contain::record!(
+                crate::contain::level_of(is_first),
+                { socket: name, endpoint: url },
+                "{name}: {url} has more connections without a header than it can have; the oldest is closed"
+            );
         }
         let others = self.endpoint.greeting.load(Ordering::Relaxed).saturating_sub(1);
         Fate::End(Ending::Failed(AttemptError::TooManyHandshakes(others)))
@@ -423,9 +421,11 @@ impl Connection {
         // For a connection that we made, the dialer reports it.
         let is_news =
             self.maker == Maker::Listener && is_misfit(error) && self.endpoint.meets_first_misfit();
-        crate::contain::log(|| {
-            log::log!(crate::contain::level_of(is_news), "{name}: no pipe with {remote}: {error}")
-        });
+        crate::contain::record!(
+            crate::contain::level_of(is_news),
+            { socket: name, endpoint: self.endpoint.url(), peer: remote, reason: error },
+            "{name}: no pipe with {remote}: {error}"
+        );
     }
 }
 

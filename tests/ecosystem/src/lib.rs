@@ -9,6 +9,8 @@ mod collector;
 #[cfg(test)]
 mod event_loop;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod last_values;
 #[cfg(test)]
 mod serialize;
