@@ -418,8 +418,8 @@ fn join(
         );
         return Err(AttemptError::Protocol(HeaderError::Peer { expected, announced }));
     }
-    let (send_forth, forth) = between(&near.host, &far.host);
-    let (send_back, back) = between(&far.host, &near.host);
+    let (send_forth, forth) = between(&near, &far);
+    let (send_back, back) = between(&far, &near);
     let (near_far, far_far) = (near.far_end(), far.far_end());
     let (near_host, near_pipe) = (Arc::clone(&near.host), near.lease.id());
     let (far_host, far_pipe) = (Arc::clone(&far.host), far.lease.id());
@@ -443,8 +443,8 @@ fn join(
 
 /// Makes the ring from `from` to `to`: the send queue of one and the receive queue of the other, as large as
 /// both together.
-fn between(from: &Arc<dyn Host>, to: &Arc<dyn Host>) -> (Producer, RingRef) {
-    let (send, recv) = (from.bounds().0, to.bounds().1);
+fn between(from: &End<'_>, to: &End<'_>) -> (Producer, RingRef) {
+    let (send, recv) = (from.host.bounds(from.endpoint).0, to.host.bounds(to.endpoint).1);
     let bounds = Bounds {
         messages: send.messages.saturating_add(recv.messages),
         bytes: send.bytes.saturating_add(recv.bytes),

@@ -1037,6 +1037,8 @@ fn overflows(socket: ProtocolId) -> &'static str {
 #[must_use = "options have effect on the endpoint they are given to"]
 pub struct EndpointOptions {
     pub(crate) max_recv_size: Option<Option<usize>>,
+    send_queue_bytes: Option<usize>,
+    recv_queue_bytes: Option<usize>,
     reconnect_interval: Option<Duration>,
     reconnect_max: Option<Option<Duration>>,
     connect_timeout: Option<Option<Duration>>,
@@ -1067,6 +1069,22 @@ impl EndpointOptions {
     /// socket later.
     pub fn max_recv_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.max_recv_size = Some(bytes.into());
+        self
+    }
+
+    /// How many bytes may wait in the send queue of each of this endpoint's pipes: see [`Options::send_queue_bytes`].
+    /// Not set: as many as the socket's options say when the pipe is made. A PUB that conflates holds messages by the
+    /// bound of the socket.
+    pub fn send_queue_bytes(mut self, bytes: usize) -> Self {
+        self.send_queue_bytes = Some(bytes);
+        self
+    }
+
+    /// How many bytes may wait in the receive queue of each of this endpoint's pipes: see
+    /// [`Options::recv_queue_bytes`]. Not set: as many as the socket's options say when the pipe is made. The socket's
+    /// bound counts for what peers that are gone have left, of all endpoints.
+    pub fn recv_queue_bytes(mut self, bytes: usize) -> Self {
+        self.recv_queue_bytes = Some(bytes);
         self
     }
 
@@ -1193,6 +1211,8 @@ impl EndpointOptions {
     ) -> Result<EndpointSettings, OptionError> {
         let settings = EndpointSettings {
             max_recv_size: self.max_recv_size.unwrap_or(base.max_recv_size),
+            send_queue_bytes: self.send_queue_bytes,
+            recv_queue_bytes: self.recv_queue_bytes,
             reconnect_interval: self.reconnect_interval.unwrap_or(base.reconnect_interval),
             reconnect_max: self.reconnect_max.unwrap_or(base.reconnect_max),
             connect_timeout: self.connect_timeout.unwrap_or(base.connect_timeout),
@@ -1226,6 +1246,9 @@ impl EndpointOptions {
 #[derive(Clone, Debug)]
 pub struct EndpointSettings {
     pub(crate) max_recv_size: Option<usize>,
+    /// `None`: what the socket has when a pipe is made.
+    pub(crate) send_queue_bytes: Option<usize>,
+    pub(crate) recv_queue_bytes: Option<usize>,
     pub(crate) reconnect_interval: Duration,
     pub(crate) reconnect_max: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
@@ -1250,6 +1273,8 @@ impl Default for EndpointSettings {
     fn default() -> Self {
         Self {
             max_recv_size: Some(MAX_SIZE),
+            send_queue_bytes: None,
+            recv_queue_bytes: None,
             // With 200 clients that lose their listener at the same moment, half are back within 100 ms of its
             // return, and no more than 40 % try within the same 50 ms; a shorter one misses the second.
             reconnect_interval: Duration::from_millis(180),
@@ -1332,6 +1357,12 @@ impl EndpointSettings {
             own.check(kind)?;
             in_range(own.name(), usize::from(priority), &PRIORITY, "1 to 16")?;
         }
+        for (option, bytes) in [
+            ("send_queue_bytes", self.send_queue_bytes),
+            ("recv_queue_bytes", self.recv_queue_bytes),
+        ] {
+            in_range(option, bytes.unwrap_or(1), &BYTES, AT_LEAST_ONE_BYTE)?;
+        }
         not_zero("reconnect_interval", self.reconnect_interval)?;
         not_zero("handshake_timeout", self.handshake_timeout)?;
         let any = 1..=usize::MAX;
@@ -1348,7 +1379,7 @@ impl EndpointSettings {
             ("kernel_send_buffer", self.kernel_send_buffer),
             ("kernel_recv_buffer", self.kernel_recv_buffer),
         ] {
-            in_range(option, bytes.unwrap_or(1), &(1..=usize::MAX), "at least 1 byte")?;
+            in_range(option, bytes.unwrap_or(1), &BYTES, AT_LEAST_ONE_BYTE)?;
         }
         match self.ipc_mode {
             Some(mode) if mode > 0o777 => Err(OptionError::Invalid {

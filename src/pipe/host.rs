@@ -58,8 +58,8 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Whether it has one pipe at a time. All its connections must then be on one loop, which sees their order.
     fn is_exclusive(&self) -> bool;
 
-    /// The bounds of a pipe's send and receive queue.
-    fn bounds(&self) -> (Bounds, Bounds);
+    /// The bounds of the send and receive queue of a pipe of this endpoint.
+    fn bounds(&self, endpoint: &EndpointCore) -> (Bounds, Bounds);
 
     /// The bell to ring for this socket's pipes.
     fn bell(&self) -> &Arc<SocketBell>;

@@ -31,12 +31,15 @@ impl<P: Protocol> Host for Core<P> {
         P::EXCLUSIVE
     }
 
-    fn bounds(&self) -> (Bounds, Bounds) {
+    fn bounds(&self, endpoint: &EndpointCore) -> (Bounds, Bounds) {
         let options = self.options.lock();
-        let settings = options.settings();
-        let send = Bounds { messages: settings.send_queue, bytes: settings.send_queue_bytes };
-        let recv = Bounds { messages: settings.recv_queue, bytes: settings.recv_queue_bytes };
-        (send, recv)
+        let (settings, own) = (options.settings(), &endpoint.settings);
+        let bounds =
+            |messages, bytes, own: Option<usize>| Bounds { messages, bytes: own.unwrap_or(bytes) };
+        (
+            bounds(settings.send_queue, settings.send_queue_bytes, own.send_queue_bytes),
+            bounds(settings.recv_queue, settings.recv_queue_bytes, own.recv_queue_bytes),
+        )
     }
 
     fn bell(&self) -> &Arc<SocketBell> {

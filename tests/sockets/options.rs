@@ -10,7 +10,7 @@ use kit::{Raw, SOON, Transport, conserved, eventually, every_socket, join};
 
 use sinew::{
     BindError, Conflate, ConnectError, DetachReason, EndpointOptions, OptionError, Options,
-    Overflow, Pair, Rep, Runtime, SendError, Socket, Sub,
+    Overflow, Pair, PeerStatus, Pull, Push, Rep, Runtime, SendError, Socket, Sub,
 };
 
 /// C299, C304: semantics specification, section 17.
@@ -129,6 +129,58 @@ fn common_values_out_of_range_are_refused_by_name() {
     let error = Pair::with_options(Options::new().recv_queue(8193)).unwrap_err();
     let (option, value, allowed) = ("recv_queue", "8193".to_owned(), "1 to 8192 messages");
     assert_eq!(error, OptionError::Invalid { option, value, allowed });
+}
+
+/// An endpoint bounds the queues of its own pipes; those of another have the socket's bounds.
+#[test]
+fn an_endpoint_may_bound_its_queues_in_bytes() {
+    const LONG: usize = 100_000;
+    let narrow = EndpointOptions::new().send_queue_bytes(1).recv_queue_bytes(1);
+    for transport in Transport::STREAMS {
+        let (push, pull) = (Push::new(), Pull::new());
+        let addresses = [(); 4].map(|()| transport.address());
+        let urls = [
+            push.bind_with(&addresses[0].url, &narrow).unwrap().url(),
+            push.bind(&addresses[1].url).unwrap().url(),
+            pull.bind_with(&addresses[2].url, &narrow).unwrap().url(),
+            pull.bind(&addresses[3].url).unwrap().url(),
+        ];
+        let of = |peers: Vec<PeerStatus>, url: &str| {
+            peers.into_iter().find(|status| status.peer.url == url).expect("it is connected")
+        };
+        // Peers that do not read.
+        let _silent = [Raw::greet(&urls[0], 0x51, 0x50), Raw::greet(&urls[1], 0x51, 0x50)];
+        push.wait_for_peers(2, SOON).unwrap();
+        eventually("the queue of the socket's bound is full", || {
+            while push.try_send(vec![7; LONG]).is_ok() {}
+            of(push.peers(), &urls[1]).send_queue.messages >= 10
+        });
+        assert!(of(push.peers(), &urls[0]).send_queue.messages <= 1);
+
+        let mut peers = [Raw::greet(&urls[2], 0x50, 0x51), Raw::greet(&urls[3], 0x50, 0x51)];
+        pull.wait_for_peers(2, SOON).unwrap();
+        for peer in &mut peers {
+            (0..20).for_each(|_| peer.send_frame(&[7; 100]));
+        }
+        let queued = |url| of(pull.peers(), url).recv_queue.messages;
+        eventually("they are read", || queued(&urls[2]) == 1 && queued(&urls[3]) == 20);
+        assert_eq!(queued(&urls[2]), 1);
+    }
+
+    let (push, pull) = (Push::new(), Pull::new());
+    pull.bind_with("inproc://narrow", &narrow).unwrap();
+    push.connect_with("inproc://narrow", &narrow).unwrap();
+    push.try_send(vec![7; LONG]).unwrap();
+    push.try_send("no room").unwrap_err();
+    push.connect("inproc://narrow").unwrap();
+    (0..10).for_each(|_| push.try_send(vec![7; LONG]).unwrap());
+
+    for wrong in
+        [EndpointOptions::new().send_queue_bytes(0), EndpointOptions::new().recv_queue_bytes(0)]
+    {
+        let error = pull.bind_with("inproc://wrong", &wrong).unwrap_err().to_string();
+        assert!(error.contains("queue_bytes is 0, allowed is at least 1 byte"), "{error}");
+    }
 }
 
 /// One value of an option that not every socket has: one that is in range, or one that is not.

@@ -198,8 +198,10 @@ impl Connection {
         };
         // If the peer may not be let in, what it sent after its header stays in the kernel.
         let is_sure = self.in_line.is_none();
-        let reads_on = |host: Arc<dyn Host>| is_sure && is_large(host.bounds().1) && !host.asks();
-        let room = if self.endpoint.host.upgrade().is_none_or(reads_on) {
+        let endpoint = &self.endpoint;
+        let reads_on =
+            |host: Arc<dyn Host>| is_sure && is_large(host.bounds(endpoint).1) && !host.asks();
+        let room = if endpoint.host.upgrade().is_none_or(reads_on) {
             READ_BLOCK
         } else {
             parser.missing()
@@ -350,7 +352,7 @@ impl Connection {
             return Fate::End(Ending::Rejected);
         }
         let pipe = lease.id();
-        let (send_bounds, recv_bounds) = host.bounds();
+        let (send_bounds, recv_bounds) = host.bounds(&self.endpoint);
         let (send, sent) =
             if host.never_sends() { ring::unused() } else { ring::new(self.framing, send_bounds) };
         let (received, recv) = ring::new(self.framing, recv_bounds);
