@@ -15,6 +15,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -212,8 +214,27 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// Whether nobody listens on the socket file.
 fn is_dead(path: &Path) -> bool {
-    connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    refuses_each_time(|| connect(path).map(drop))
 }
+
+/// Whether all of [`QUESTIONS`] attempts to connect are refused.
+fn refuses_each_time(mut connect: impl FnMut() -> io::Result<()>) -> bool {
+    (0..QUESTIONS).all(|asked| {
+        if asked > 0 {
+            thread::sleep(BETWEEN_QUESTIONS);
+        }
+        connect().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    })
+}
+
+/// How often a listener must refuse to count as dead. On macOS and the BSDs one that lives refuses as well while
+/// its queue is full, which Linux has as another error.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair)))]
+const QUESTIONS: u32 = 1;
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair))))]
+const QUESTIONS: u32 = 5;
+/// How long it has to take in those who wait.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 
 fn in_use() -> io::Error {
     io::ErrorKind::AddrInUse.into()
@@ -563,6 +584,22 @@ mod tests {
         for _ in 0..20 {
             let mut listener = bind_to(&url).unwrap();
             connections.push(join(&Ipc, &mut *listener, &url));
+        }
+    }
+
+    #[test]
+    fn a_listener_counts_as_dead_if_it_has_refused_each_time() {
+        for (answers_at, expected) in [(None, true), (Some(QUESTIONS), false), (Some(1), false)] {
+            let mut asked = 0;
+            let is_dead = refuses_each_time(|| {
+                asked += 1;
+                if Some(asked) == answers_at {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::ConnectionRefused.into())
+                }
+            });
+            assert_eq!((is_dead, asked), (expected, answers_at.unwrap_or(QUESTIONS)));
         }
     }
 
