@@ -40,6 +40,17 @@ fn what_is_not_there_is_found_missing() {
     assert!(!names.iter().any(|name| source.has(name)));
 }
 
+#[test]
+fn the_page_gives_a_reason_for_the_ordering_of_each_atomic() {
+    let page = page();
+    let (_, tables) = page.split_once("## The hand-shakes").expect("its heading");
+    let (tables, _) = tables.split_once("## The locks").expect("its heading");
+    let atomics = Source::read().atomics();
+    assert!(atomics.len() > 50, "only {} atomics were found in src", atomics.len());
+    let unknown: BTreeSet<_> = atomics.difference(&named_on(tables)).cloned().collect();
+    assert!(unknown.is_empty(), "docs/internals.md has no ordering of {unknown:#?}");
+}
+
 fn page() -> String {
     fs::read_to_string(root().join("docs/internals.md")).expect("the page")
 }
@@ -80,6 +91,36 @@ impl Source {
         }
         let is_path = name.contains('/') || name.ends_with(".rs");
         is_path && self.0.iter().any(|(path, _)| path.ends_with(&format!("/{name}")))
+    }
+
+    /// The atomics that types of the library have: `Type::field`, or the type if the field has no name.
+    fn atomics(&self) -> BTreeSet<String> {
+        let mut atomics = BTreeSet::new();
+        let is_of_tests = |path: &str| path.ends_with("/loom.rs") || path.ends_with("/tests.rs");
+        let ours = self.0.iter().filter(|(path, _)| path.starts_with("/src/"));
+        for (_, lines) in ours.filter(|(path, _)| !is_of_tests(path)) {
+            let mut owner = None;
+            for line in lines {
+                let (indented, name) = (line.starts_with(' '), follows(line, "struct"));
+                match name.filter(|_| !indented) {
+                    Some(name) => owner = Some(name),
+                    None if line == "}" => owner = None,
+                    None => {}
+                }
+                let is_atomic =
+                    ["AtomicBool", "AtomicPtr", "AtomicU"].iter().any(|it| line.contains(it));
+                let field = line.split_once(": ").and_then(|(before, _)| words(before).last());
+                match (owner.filter(|_| is_atomic), field.filter(|_| indented)) {
+                    (Some(owner), Some(field)) => _ = atomics.insert(format!("{owner}::{field}")),
+                    (Some(owner), None) => _ = atomics.insert(owner.to_owned()),
+                    (None, _) => {}
+                }
+                if line.ends_with(';') && !indented {
+                    owner = None;
+                }
+            }
+        }
+        atomics
     }
 
     fn modules(&self, name: &str) -> impl Iterator<Item = &[String]> {

@@ -100,7 +100,7 @@ pub(crate) struct Leadership {
     spins: SpinCounters,
     /// The waiting thread that has been woken last since the I/O thread last checked: its [`address`]; 0: none.
     woken: AtomicUsize,
-    /// Who the waiting threads are: the sum of their addresses, modulo 2^64. So where it is one thread, which.
+    /// Who the waiting threads are: the sum of their addresses, modulo the width. So where it is one thread, which.
     who: AtomicUsize,
     /// The loop is part of a simulation, whose director turns it.
     #[cfg(feature = "testing")]
