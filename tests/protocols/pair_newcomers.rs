@@ -11,8 +11,8 @@ use kit::sockets::Listed;
 use kit::{QUIET, Raw, SOON, Transport, conserved, conserved_now, eventually, header};
 use sinew::role::{self, Receives, Sends};
 use sinew::{
-    AttemptError, ConnectError, Message, OptionError, Options, Pair, Pair1, PipeEventKind,
-    ProtocolId, RecvError, Runtime, Socket, raw,
+    AttemptError, ConnectError, Message, OptionError, Options, Pair, Pair1, ProtocolId, RecvError,
+    Runtime, Socket, raw,
 };
 
 /// Of pipes of Windows nothing tells the order in which they were opened, nor whether something is on the way.
@@ -120,6 +120,7 @@ fn a_peer_that_says_nothing_keeps_nobody_out() {
 }
 
 /// A socket that takes in four messages at a time.
+#[cfg(unix)] // for the test below
 fn narrow<R: Listed>() -> Socket<R> {
     Socket::<R>::with_options(Options::new().recv_queue(4).handshake_timeout(SOON)).unwrap()
 }
@@ -142,7 +143,7 @@ fn a_newcomer_takes_the_place_of_a_peer_that_left_before_its_messages_are_receiv
             first.close().unwrap();
             let events = pair.events();
             second.connect(&url).unwrap();
-            while events.recv_timeout(SOON).unwrap().kind != PipeEventKind::Attached {}
+            while events.recv_timeout(SOON).unwrap().kind != sinew::PipeEventKind::Attached {}
             assert_eq!(pair.stats().messages_received, 0);
             thread::scope(|scope| {
                 scope.spawn(|| send(&second, 60..120));

@@ -13,6 +13,7 @@ mod departed;
 mod idle;
 #[cfg(target_os = "linux")] // counts descriptors and threads in /proc
 mod leftovers;
+#[cfg(target_os = "linux")] // counts descriptors and threads in /proc
 mod soak;
 mod stress;
 
@@ -37,6 +38,7 @@ fn beside_others() -> RwLockReadGuard<'static, ()> {
 }
 
 /// Bytes that are allocated now.
+#[cfg(unix)]
 fn allocated() -> usize {
     let stats = HEAP.stats();
     stats.bytes_allocated - stats.bytes_deallocated
