@@ -347,7 +347,7 @@ impl Control for Arc<Dialer> {
     }
 
     fn pipe_lost(&self, endpoint: &EndpointCore) {
-        endpoint.has_worked();
+        endpoint.note_success();
         if self.change(Phase::Joined, Phase::Apart) {
             self.schedule();
         }

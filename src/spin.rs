@@ -141,7 +141,7 @@ impl Wait<'_> {
     }
 
     /// Books a wait in which the thread has slept.
-    pub(crate) fn has_slept(&self) {
+    pub(crate) fn note_sleep(&self) {
         let Some(terms) = self.terms.filter(|_| !self.spins) else { return };
         let time = self.begin.elapsed();
         // No wake-up is this fast: the thread was called before it slept.

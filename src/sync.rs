@@ -175,7 +175,7 @@ impl Condvar {
         &self.notified
     }
 
-    fn is_notified(&self) {
+    fn count_notification(&self) {
         #[cfg(feature = "testing")]
         self.notified.fetch_add(1, Ordering::Relaxed);
     }
@@ -200,12 +200,12 @@ impl Condvar {
     }
 
     pub(crate) fn notify_one(&self) {
-        self.is_notified();
+        self.count_notification();
         self.inner.notify_one();
     }
 
     pub(crate) fn notify_all(&self) {
-        self.is_notified();
+        self.count_notification();
         self.inner.notify_all();
     }
 }

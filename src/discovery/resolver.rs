@@ -424,7 +424,7 @@ impl Shared {
                 Ok(Err(error)) => bad = Some(ResolveError::BadAnswer(registry.url.clone(), error)),
                 Err(error) => {
                     why.push(format!("{}: {error}", registry.url));
-                    registry.is_silent(context, &error);
+                    registry.on_silence(context, &error);
                 }
             }
         }
@@ -548,7 +548,7 @@ impl Asked {
     }
 
     /// Notes that it has not answered. Of several requests it owes the answer to the first.
-    fn is_silent(&self, context: ReqContext, error: &RecvError) {
+    fn on_silence(&self, context: ReqContext, error: &RecvError) {
         if matches!(error, RecvError::TimedOut(_)) {
             self.owed.lock().get_or_insert(context);
         }

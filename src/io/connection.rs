@@ -494,7 +494,7 @@ impl Connection {
     }
 
     /// Ends the connection of a peer that has been silent for too long, once what it had sent is read.
-    pub(super) fn is_silent(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
+    pub(super) fn on_silence(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         (self.read_closed, self.has_failed) = (true, true);
         match &mut self.phase {
             Phase::Open(open) => {
@@ -516,7 +516,7 @@ impl Connection {
 
     /// Ends the connection, since the rest of a message has not come. Looks first whether it lies in the kernel: the
     /// loop may not have been turned for as long.
-    pub(super) fn frame_is_over(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
+    pub(super) fn on_frame_timeout(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Open(open) = &self.phase else { return Fate::Keep };
         let before = open.arrived();
         let fate = self.read(token, cx);
@@ -595,7 +595,7 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
         }
-        self.has_greeted();
+        self.on_greeted();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Open(open) => {
                 let reason = match ending {

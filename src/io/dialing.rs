@@ -270,7 +270,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn dialer_is_connected(&mut self, token: Token) {
+    pub(super) fn on_dialer_connected(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
         if dialer.may_be_turned_away() {
             self.cx.timers.set(after(time::now(), CONFIRM_AFTER), Due::Confirm(token));
@@ -306,7 +306,7 @@ impl Driver {
             Ending::Lost(_) | Ending::Served => {
                 // Even if the pipe was lost before the dialer heard of it.
                 dialer.connected();
-                dialer.endpoint.has_worked();
+                dialer.endpoint.note_success();
                 let at = dialer.disconnected(matches!(ending, Ending::Served));
                 self.dial_at(token, at);
             }

@@ -91,7 +91,7 @@ impl Idle {
 
 impl Driver {
     /// Notes that a connection carries something, for the first time or after it was idle.
-    pub(super) fn is_active(&mut self, token: Token) {
+    pub(super) fn on_active(&mut self, token: Token) {
         let at = self.idle.add(token);
         self.check_idle_at(at);
     }
@@ -111,7 +111,7 @@ impl Driver {
             activity != Activity::Idle
         });
         for token in stalled {
-            self.drive(token, |connection, cx| connection.frame_is_over(token, cx));
+            self.drive(token, |connection, cx| connection.on_frame_timeout(token, cx));
         }
         if left.is_empty() {
             self.cx.read_buffers.release_memory();

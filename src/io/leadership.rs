@@ -406,7 +406,7 @@ impl Leadership {
             }
         }
         self.turn_of(driver, None, || true);
-        wait.has_slept();
+        wait.note_sleep();
     }
 
     /// Whether a waiting thread has been woken since the last call, and no other waits. One that does sleeps, and

@@ -71,7 +71,7 @@ impl Lines {
     }
 
     /// Notes that a newcomer in the line of `socket` has shown its header.
-    pub(super) fn is_due(&mut self, socket: usize) {
+    pub(super) fn mark_due(&mut self, socket: usize) {
         self.due.insert(socket);
     }
 
@@ -119,7 +119,7 @@ impl Driver {
     pub(super) fn decide_about_newcomers(&mut self) {
         for socket in std::mem::take(&mut self.lines.due) {
             if self.decide(socket) == Decided::Partly {
-                self.lines.is_due(socket);
+                self.lines.mark_due(socket);
             }
         }
     }

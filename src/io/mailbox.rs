@@ -210,13 +210,13 @@ impl Mailbox {
         self.state.about_to_poll();
         let nothing = self.state.is_empty() && idle();
         if !nothing {
-            self.is_at_work();
+            self.note_at_work();
         }
         nothing
     }
 
     /// Notes that the leader is at work.
-    pub(super) fn is_at_work(&self) {
+    pub(super) fn note_at_work(&self) {
         self.state.at_work();
     }
 

@@ -68,7 +68,7 @@ pub(crate) use dialing::Backoff;
 pub(crate) use listening::ListenerSlot;
 pub(crate) use loss::Loss;
 pub(crate) use mailbox::{Command, Mailbox, Retry};
-pub(crate) use pace::has_waited;
+pub(crate) use pace::note_wait;
 pub(crate) use timers::after;
 
 use batching::Batching;
@@ -360,7 +360,7 @@ impl Driver {
         idle: impl FnOnce() -> bool,
     ) -> io::Result<()> {
         // What was posted since the last turn, which may make the poll needless.
-        self.cx.mailbox.is_at_work();
+        self.cx.mailbox.note_at_work();
         self.was_idle = self.ready.is_empty();
         self.run_commands();
         // The poll, what it reports, and what was posted during it.
@@ -377,7 +377,7 @@ impl Driver {
         if ask || self.is_cut_short {
             return self.turn(Some(Duration::ZERO), || true);
         }
-        self.cx.mailbox.is_at_work();
+        self.cx.mailbox.note_at_work();
         self.work_off();
         Ok(())
     }
@@ -417,7 +417,7 @@ impl Driver {
             && self.cx.mailbox.prepare_to_poll(idle);
         let timeout = if waits { self.until_due(timeout) } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(&mut self.events, timeout);
-        self.cx.mailbox.is_at_work();
+        self.cx.mailbox.note_at_work();
         if waits {
             self.cx.mailbox.called.learn();
         }
@@ -476,7 +476,7 @@ impl Driver {
     pub(crate) fn await_sweep(&mut self, pause: Duration) {
         if !pause.is_zero() && self.cx.mailbox.prepare_to_poll(|| true) {
             self.is_quiet = !sys::await_report(&self.poll, pause);
-            self.cx.mailbox.is_at_work();
+            self.cx.mailbox.note_at_work();
             self.cx.mailbox.called.learn();
         }
     }
@@ -515,7 +515,7 @@ impl Driver {
     fn run_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(token) = self.ready.pop_front() else { return };
-            if let Some(is_queued) = self.is_queued(token) {
+            if let Some(is_queued) = self.queued_flag(token) {
                 *is_queued = false;
             }
             match Kind::of(token) {
@@ -530,14 +530,14 @@ impl Driver {
 
     /// Queues a connection or a listener, to go on in the next turn.
     fn queue(&mut self, token: Token) {
-        if let Some(is_queued) = self.is_queued(token)
+        if let Some(is_queued) = self.queued_flag(token)
             && !std::mem::replace(is_queued, true)
         {
             self.ready.push_back(token);
         }
     }
 
-    fn is_queued(&mut self, token: Token) -> Option<&mut bool> {
+    fn queued_flag(&mut self, token: Token) -> Option<&mut bool> {
         match Kind::of(token) {
             Kind::Connection => self.connections.get(token).map(|it| &mut it.is_queued),
             Kind::Listener => self.listeners.get(token).map(|it| &mut it.is_queued),
@@ -549,7 +549,7 @@ impl Driver {
         let now = time::now();
         while let Some(due) = self.cx.timers.pop(now) {
             match due {
-                Due::Handshake(token) => self.drive(token, |c, _| c.handshake_is_over()),
+                Due::Handshake(token) => self.drive(token, |c, _| c.on_handshake_timeout()),
                 Due::Linger(token) => self.drive(token, |c, cx| c.half_close(token, cx)),
                 Due::HalfClosed(token) => self.drive(token, |_, _| Fate::End(Ending::Closed)),
                 Due::CheckIdle => self.check_idle(),
@@ -594,7 +594,7 @@ impl Driver {
             }
             Command::Adopt(connection) => self.adopt(connection),
             Command::Race(race) => self.enter(race),
-            Command::Connected(token) => self.dialer_is_connected(token),
+            Command::Connected(token) => self.on_dialer_connected(token),
             Command::Ended(token, ending) => self.dial_again(token, ending),
             Command::Resolved(token, places) => self.resolved(token, places),
             Command::Forget(endpoint) => self.forget(endpoint),
@@ -603,7 +603,7 @@ impl Driver {
                 self.drive(token, |c, _| c.broken(error));
             }
             Command::Resume(token) => self.resume(token),
-            Command::Active(token) => self.is_active(token),
+            Command::Active(token) => self.on_active(token),
             Command::Wrote(token) => self.await_answer(token),
             Command::Close(token, linger) => self.close_pipe(token, linger),
             Command::Expire(host, at) => self.expire_at(host, at),

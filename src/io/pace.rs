@@ -38,7 +38,7 @@ impl Pace {
 }
 
 /// Notes that the calling thread has waited for something to do: what it sends next is no tight loop.
-pub(crate) fn has_waited() {
+pub(crate) fn note_wait() {
     PACE.set(Pace { not_before: None, ..PACE.get() });
 }
 
@@ -88,7 +88,7 @@ mod tests {
     fn a_thread_that_has_waited_writes_at_once_whatever_its_last_write_took() {
         let hold_up = || thread::sleep(Duration::from_millis(1));
         for _ in 0..10 {
-            has_waited();
+            note_wait();
             assert_eq!(write_directly(hold_up), tuning::CALLER_WRITES != FastPath::Never);
         }
     }

@@ -65,7 +65,7 @@ impl Driver {
             };
             let since = suspected.filter(|_| is_too_long);
             if since.is_some_and(|since| since.elapsed() >= LAST_CHANCE) {
-                self.drive(token, |connection, cx| connection.is_silent(token, cx));
+                self.drive(token, |connection, cx| connection.on_silence(token, cx));
                 return false;
             }
             *suspected = is_too_long.then(|| since.unwrap_or_else(Instant::now));

@@ -259,7 +259,7 @@ impl EndpointCore {
     }
 
     /// Notes that it has worked: the next failure is the first again.
-    pub(crate) fn has_worked(&self) {
+    pub(crate) fn note_success(&self) {
         self.failing.store(false, Ordering::Relaxed);
     }
 
@@ -282,7 +282,7 @@ impl EndpointCore {
     }
 
     /// Notes that the socket has accepted a pipe.
-    pub(crate) fn pipe_is_there(&self) {
+    pub(crate) fn on_pipe_there(&self) {
         self.change(|status| {
             status.peers += 1;
             if !self.listening {
@@ -293,7 +293,7 @@ impl EndpointCore {
     }
 
     /// Notes that a pipe is gone for the socket.
-    pub(crate) fn pipe_is_gone(&self) {
+    pub(crate) fn on_pipe_gone(&self) {
         let mut status = self.status.lock();
         status.peers = status.peers.saturating_sub(1);
     }

@@ -203,7 +203,7 @@ impl<P: Protocol> Entry<'_, P> {
                 effects.record(|| Record::Dropped(Some(pipe.peer()), DropReason::ClosedUnread));
             }
             let Some(far) = &pipe.far else { continue };
-            core.pipe_is_gone(&pipe, DetachReason::SocketClosed, effects);
+            core.on_pipe_gone(&pipe, DetachReason::SocketClosed, effects);
             if !far.is_direct() {
                 leaving.push(pipe.send.ring().clone());
             }

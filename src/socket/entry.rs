@@ -133,7 +133,7 @@ impl<P: Protocol> Entry<'_, P> {
         self.state.effects.peers_change();
         let State { pipes, effects, .. } = &mut *self.state;
         if let Some(pipe) = pipes.get(id) {
-            self.core.pipe_is_there(pipe, effects);
+            self.core.on_pipe_there(pipe, effects);
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl<P: Protocol> Entry<'_, P> {
         let Some(far) = pipe.far.take() else { return false };
         // Nothing more goes in at either end; events and counters learn of it.
         pipe.shut();
-        self.core.pipe_is_gone(pipe, reason.clone(), &mut self.state.effects);
+        self.core.on_pipe_gone(pipe, reason.clone(), &mut self.state.effects);
         // The connection empties the send ring; until then the socket accounts for its messages.
         if !far.is_direct() {
             // Cleans up only when the list is about to grow: a thousand pipes may leave at once.

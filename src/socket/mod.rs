@@ -344,7 +344,7 @@ impl<P: Protocol> Core<P> {
         if known { Ok(()) } else { Err(NoSuchPipe(pipe)) }
     }
 
-    fn pipe_is_gone(&self, pipe: &Pipe, reason: DetachReason, effects: &mut Effects) {
+    fn on_pipe_gone(&self, pipe: &Pipe, reason: DetachReason, effects: &mut Effects) {
         if reason.is_ours() {
             self.counters.dropped_connections.bump()
         } else {
@@ -352,7 +352,7 @@ impl<P: Protocol> Core<P> {
         }
         let peer = pipe.peer();
         effects.record(|| Record::Gone(peer.clone(), reason.clone()));
-        pipe.endpoint.pipe_is_gone();
+        pipe.endpoint.on_pipe_gone();
         effects.wake(self.emit(PipeEventKind::Detached(reason), &peer));
     }
 
@@ -406,7 +406,7 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> Core<P> {
-    fn pipe_is_there(&self, pipe: &Pipe, effects: &mut Effects) {
+    fn on_pipe_there(&self, pipe: &Pipe, effects: &mut Effects) {
         let peer = pipe.peer();
         if peer.outgoing {
             self.counters.established_connections.bump()
@@ -414,7 +414,7 @@ impl<P: Protocol> Core<P> {
             self.counters.accepted_connections.bump()
         }
         effects.record(|| Record::There(peer.clone()));
-        pipe.endpoint.pipe_is_there();
+        pipe.endpoint.on_pipe_there();
         effects.wake(self.emit(PipeEventKind::Attached, &peer));
     }
 }

@@ -189,10 +189,10 @@ impl<P: Protocol> Core<P> {
             let timers = match self.enter(|entry| entry.attempt(interest, registration, attempt)) {
                 Attempt::Over(outcome) => {
                     if slept {
-                        wait.has_slept();
+                        wait.note_sleep();
                     }
                     if !matches!(interest, Interest::Send(_)) {
-                        io::has_waited();
+                        io::note_wait();
                     }
                     return outcome;
                 }

@@ -76,7 +76,7 @@ impl Driver {
             }
             Fate::WriteAgain => self.queue(token),
             Fate::Opened => self.opened(token),
-            Fate::Offered(in_line) => self.lines.is_due(in_line.socket),
+            Fate::Offered(in_line) => self.lines.mark_due(in_line.socket),
             Fate::HoldBack(departed) => {
                 self.batching.hold_back(token, departed, time::now());
             }
@@ -101,7 +101,7 @@ impl Driver {
             connection.maker = Maker::Dialer(dialer);
         }
         match self.loops.other(HOME) {
-            None => self.dialer_is_connected(dialer),
+            None => self.on_dialer_connected(dialer),
             Some(home) => home.post(Command::Connected(dialer)),
         }
     }

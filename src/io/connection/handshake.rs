@@ -85,7 +85,7 @@ impl Connection {
     }
 
     /// Notes that the peer has shown its header, or will not.
-    pub(super) fn has_greeted(&mut self) {
+    pub(super) fn on_greeted(&mut self) {
         if std::mem::take(&mut self.is_greeting) {
             self.endpoint.greeting.fetch_sub(1, Ordering::Relaxed);
         }
@@ -140,7 +140,7 @@ impl Connection {
     }
 
     /// The header did not come in time, or it was not known in time whether the socket has room.
-    pub(crate) fn handshake_is_over(&self) -> Fate {
+    pub(crate) fn on_handshake_timeout(&self) -> Fate {
         match self.phase {
             Phase::Greeting { .. } => {
                 if let Some(host) = self.endpoint.host.upgrade() {
@@ -253,7 +253,7 @@ impl Connection {
         if let Some(timer) = self.timer.take() {
             cx.timers.cancel(*timer);
         }
-        self.has_greeted();
+        self.on_greeted();
         let lease = PipeLease::new();
         let peer = self.endpoint.peer(lease.id(), host.identity().1, stream.peer());
         if host.announce(&peer, &self.endpoint).is_err() {

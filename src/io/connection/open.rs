@@ -147,7 +147,7 @@ impl Open {
             let read = match self.read_once(buffers) {
                 Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
                 Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_dry(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.on_dry(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Fate::Again,
                 Err(error) => return Fate::End(Ending::Lost(reset_or(error))),
             };
@@ -284,7 +284,7 @@ impl Open {
     }
 
     /// There is nothing left to read now.
-    fn is_dry(&mut self) -> Fate {
+    fn on_dry(&mut self) -> Fate {
         match self.broken.take() {
             Some(reason) => Fate::End(Ending::Lost(*reason)),
             None => Fate::Keep,
