@@ -1,6 +1,6 @@
 //! Options: all settings of a socket or an endpoint, as plain data.
 //!
-//! Owns the values, their defaults and their ranges. An [`Options`] is checked as a whole when a
+//! Owns the values, their ranges, and the defaults of what an endpoint has. An [`Options`] is checked as a whole when a
 //! socket takes it, so a wrong value is a typed error there and never a surprise later. Source of
 //! the defaults: `docs/spec/semantics.md`, section 17.
 
@@ -1031,8 +1031,8 @@ fn overflows(socket: ProtocolId) -> &'static str {
 
 /// Options of one endpoint, for `bind_with` and `connect_with`.
 ///
-/// An option that is not set is taken from the socket's [`Options`] when the endpoint is made. Later changes
-/// of the socket's options do not reach the endpoint.
+/// An option that is not set is taken from the socket's [`Options`] when the endpoint is made. Of later changes of the
+/// socket's options only [`max_recv_size`](Options::max_recv_size) reaches the endpoint.
 #[derive(Clone, Debug, Default)]
 #[must_use = "options have effect on the endpoint they are given to"]
 pub struct EndpointOptions {

@@ -2,7 +2,7 @@
 //!
 //! Such a caller writes full batches itself. A partial batch is not written at once, but held back for a
 //! moment, so that the caller can add to it. Owns the list of connections with a partial batch, and the time
-//! of the next sweep, in which the driver writes every batch to which nothing was added since the last one.
+//! of the next sweep, in which the driver writes every batch that its caller has not written since the last one.
 //! Writes nothing itself; time is an argument.
 
 use std::collections::BTreeMap;

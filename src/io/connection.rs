@@ -127,7 +127,7 @@ pub(crate) enum Maker {
 
 #[derive(Debug)]
 enum Phase {
-    /// We dialed; the stream is not established yet.
+    /// The stream is not known to be established yet.
     Opening(Box<dyn Stream>),
     /// Header bytes are on their way.
     Greeting {

@@ -3,7 +3,7 @@
 //! Whoever connects costs a descriptor before it has shown anything. This file owns the order in which such
 //! connections came, and closes the oldest when there are more than the endpoint may have. It closes none that was
 //! sent our header: that peer may take it for a pipe and have put a message into it. So our header is withheld from
-//! all but the first half (`Connection::greet`), which stay until their time is over.
+//! all but the first few (`Connection::greet`), which stay until their time is over.
 
 use std::collections::{BTreeMap, VecDeque};
 

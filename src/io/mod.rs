@@ -105,7 +105,7 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a timer does.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// The peer's header must have come.
+    /// The peer's header must have come, and before it what TLS and WebSocket exchange.
     Handshake(Token),
     /// A closed connection's time for writing is over.
     Linger(Token),
@@ -453,7 +453,7 @@ impl Driver {
         Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
     }
 
-    /// Writes the batches to which nothing was added since the last sweep, if it is time for one.
+    /// Writes the batches that their callers have not written since the last sweep, if it is time for one.
     pub(crate) fn sweep(&mut self) {
         if self.batching.is_empty() {
             return;

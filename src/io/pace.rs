@@ -45,8 +45,8 @@ pub(crate) fn note_wait() {
 /// Calls `write`, to write to the kernel, if the calling thread should do that itself; returns `false` if not.
 ///
 /// A thread that sends now and then writes directly, so that no other need be woken. A thread that sends in a
-/// tight loop would make a system call for each message; there the I/O thread writes, and messages gather
-/// while it does. A tight loop shows in the time since the thread was here last, whether it wrote then or
+/// tight loop would make a system call for each message; there the leader writes, and messages gather
+/// while it does, which the caller writes when they make a batch. A tight loop shows in the time since the thread was here last, whether it wrote then or
 /// not: that is a fraction of the time of a write, however fast the machine. The pace belongs to the thread,
 /// not to the pipe or the socket: a broadcast is a tight loop over pipes, and a program may loop over
 /// sockets.

@@ -1,7 +1,7 @@
-//! The value of every option of a socket, for code that reads options.
+//! The values of a socket's options, for code that reads options.
 //!
-//! Owns the defaults. An [`Options`] also says which options the program has not set; here every option has a
-//! value.
+//! Owns the defaults of what only a socket has. An [`Options`] also says which options the program has not set; here every
+//! option has a value. Not here are the name of the socket, what decides about peers, and the configuration of TLS.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The scalability protocols, as pure state machines.
 //!
 //! Owns what the protocols decide: which pipe takes a message, to which conversation an answer belongs, what is
-//! dropped. A protocol never blocks, never locks, never reads the clock and never sees a socket or a thread: it
-//! is entered by a verb of [`Protocol`] and acts on its pipes through a [`Port`]. The same code runs under the
+//! dropped. A protocol never blocks, never locks, reads the clock only by its [`Port`] and never sees a socket or a thread:
+//! it is entered by a verb of [`Protocol`] and acts on its pipes through a [`Port`]. The same code runs under the
 //! socket's lock in a program and under virtual time in `sim.rs`.
 //!
 //! A new protocol is one file here, its entries below, and a typed socket in `api/`;
@@ -136,7 +136,7 @@ pub(crate) trait Port {
     fn push_in_place(&mut self, pipe: PipeId, header: &[u8], body: &Bytes)
     -> Result<(), PushError>;
 
-    /// Gives up a place that was kept. Says whether the pipe may have been left for want of one.
+    /// Gives up a place that was kept. Says whether the protocol may have passed the pipe over because there was none.
     fn give_place_back(&mut self, pipe: PipeId) -> bool;
 
     /// Takes all messages out of the pipe's receive queue, and leaves an order behind. Hands each to `take`.
@@ -425,8 +425,8 @@ pub(crate) trait Protocol: Send + 'static {
     /// more. Those of a conversation may stay until that is closed.
     fn shut(&mut self, _io: &mut impl Port) {}
 
-    /// The number of messages that the protocol itself holds: requests not yet on any pipe and answers not yet
-    /// received. For the conservation law.
+    /// The number of messages that the protocol itself holds: requests not yet on any pipe, answers not yet
+    /// received, and what a conflating PUB keeps back. For the conservation law.
     fn held(&self) -> Held {
         Held::default()
     }

@@ -1,4 +1,4 @@
-//! The one way into a socket, and out of it.
+//! The way into a socket, and out of it.
 //!
 //! Owns what every call does under the lock before and after its own act, and the close of a socket, which is a
 //! call like the others.

@@ -1,7 +1,7 @@
 //! A socket as the layers below it see it.
 //!
 //! Owns the calls by which the event loop and other sockets of the process report pipes that come and go, and
-//! enter the socket. Each either enters or only reads.
+//! enter the socket. Each enters or only reads, but for the one that tells of a lost event loop.
 
 use super::{Core, PipeEventKind};
 use crate::contain::contain;

@@ -27,18 +27,19 @@
 //! | [`schemes`](StreamTransport::schemes), [`framing`](StreamTransport::framing) | in [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), once | no |
 //! | [`bind`](StreamTransport::bind), then [`Listener::url`] and [`Listener::file`] | the thread that calls `bind` | yes, the caller waits with it |
 //! | [`target`](StreamTransport::target) | the thread that calls `connect` | no |
-//! | [`connect`](StreamTransport::connect) | the I/O thread | no |
-//! | [`Listener::source`], [`Listener::accept`] | the I/O thread | no |
-//! | [`Stream::write`] | the I/O thread, or any thread that sends; one at a time for a stream | no |
-//! | [`Stream::flush`] | the I/O thread, perhaps while another thread writes | no |
-//! | [`Stream::reregister`] | the I/O thread, or the thread that writes | no |
-//! | [`Stream::shutdown_write`] | the I/O thread, or the thread that closes the endpoint or socket | no |
-//! | everything else of a [`Stream`] | the I/O thread | no |
+//! | [`connect`](StreamTransport::connect) | the one that turns the event loop | no |
+//! | [`Listener::source`], [`Listener::accept`] | the same | no |
+//! | [`Stream::write`] | the same, or any thread that sends; one at a time for a stream | no |
+//! | [`Stream::flush`] | the one that turns the event loop, perhaps while another thread writes | no |
+//! | [`Stream::reregister`] | the one that turns the event loop, or the thread that writes | no |
+//! | [`Stream::shutdown_write`] | the same, or the thread that closes the endpoint or socket | no |
+//! | everything else of a [`Stream`] | the one that turns the event loop | no |
 //! | deregistering and dropping a listener | the thread that closes its endpoint or socket, after an `accept` under way | no |
 //! | dropping a stream | any thread | no |
 //!
-//! The I/O thread serves all connections of its runtime, so a call that waits there holds up all of
-//! them. In a runtime without a thread, the thread that runs the event loop is the I/O thread. One thread
+//! One thread at a time turns an event loop: its I/O thread, a thread of the program that waits for a message, or, in
+//! a runtime without I/O threads, whoever turns it. It serves all connections of the loop, so a call that waits there
+//! holds up all of them. One thread
 //! may read a stream while another writes it. None of these calls may use a socket or an endpoint: the
 //! crate holds no lock, but is in the middle of a turn of the event loop, or of a write.
 //!
@@ -49,9 +50,9 @@
 //! when it is registered must be reported once after that. Reports that turn out to be wrong do no harm. The
 //! crate registers a source once, and registers only a stream anew that [wants that](Stream::reregister). It
 //! deregisters a listener's source before it drops the listener, in the thread that closes the endpoint (or in the
-//! I/O thread, if a logger closes it during an `accept`), so that the poll does not keep the address any longer;
-//! the source may not have been registered by then. It does not deregister a stream's source: dropping the stream
-//! must end the watch, as closing a descriptor does.
+//! one that turns the loop, if a logger closes it during an `accept`), so that the poll does not keep the address any longer;
+//! the source may not have been registered by then. It does not deregister a stream's source, unless it
+//! [passes the stream on](Stream::pass_on): dropping the stream must end the watch, as closing a descriptor does.
 //!
 //! # When a transport misbehaves
 //!
@@ -282,7 +283,8 @@ pub trait Listener: Send + Sync + fmt::Debug {
 /// `&self`, so that a thread that sends and the I/O thread can share the stream. Dropping it closes both
 /// directions; bytes that were written before still reach the peer if that is possible.
 pub trait Stream: Send + Sync + fmt::Debug {
-    /// The source that the poll watches, for reading and for writing. Called once, before anything else.
+    /// The source that the poll watches, for reading and for writing. Called before anything else, and once more before
+    /// the stream is [passed on](Self::pass_on).
     fn source(&mut self) -> &mut dyn Source;
 
     /// Registers the source anew, with the same token and for other interests: for reading only, or for both again.

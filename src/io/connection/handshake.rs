@@ -1,8 +1,8 @@
 //! Handshakes: a stream from its first byte to the pipe that it becomes.
 //!
 //! Owns the phases before [`Open`]: sends our header and reads the peer's, asks the program, waits in line if
-//! the socket has one peer at a time, and attaches the pipe. May touch the connection's timer, which until
-//! then is the deadline of the handshake.
+//! the socket has one peer at a time, and attaches the pipe. What TLS and WebSocket exchange before the header is part
+//! of it. May touch the connection's timer, which until then is the deadline of the whole handshake.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -448,7 +448,7 @@ fn catch_up(
     }
 }
 
-/// Whether it is the peer's header, or what stands before it, that is wrong.
+/// Whether the peer's header, or the TLS or WebSocket handshake before it, was wrong.
 fn is_of_peer(error: &AttemptError) -> bool {
     matches!(error, AttemptError::Protocol(_)) || is_misfit(error)
 }
