@@ -61,6 +61,7 @@ pub struct Options {
     pub(crate) send_queue_bytes: usize,
     pub(crate) recv_queue: usize,
     pub(crate) recv_queue_bytes: usize,
+    pub(crate) recv_budget: usize,
     /// `None`: the default, which depends on `max_recv_size`.
     max_send_size: Option<Option<usize>>,
     pub(crate) spin: Option<Duration>,
@@ -100,6 +101,7 @@ impl Default for Options {
             send_queue_bytes: QUEUE_BYTES,
             recv_queue: QUEUE_MESSAGES,
             recv_queue_bytes: QUEUE_BYTES,
+            recv_budget: RECV_BUDGET,
             spin: None,
             max_send_size: None,
             linger: Duration::ZERO,
@@ -137,6 +139,8 @@ const SURVEY_STORAGE: usize = 128;
 pub(crate) const QUEUE_MESSAGES: usize = 1000;
 /// The default number of bytes of a queue. More made nothing faster, for any length of messages.
 const QUEUE_BYTES: usize = 1 << 20;
+/// The default budget of a socket: the full receive queues of 64 connections.
+const RECV_BUDGET: usize = 64 << 20;
 /// A SUB whose queue is set to fewer messages than this prefers new messages.
 const FRESH: usize = 128;
 
@@ -217,6 +221,27 @@ impl Options {
     #[doc(alias("NN_SNDBUF"))]
     pub fn send_queue_bytes(mut self, bytes: usize) -> Self {
         self.send_queue_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of memory all connections of the socket may hold together for what peers have sent: for
+    /// messages in receive queues, also of peers that are gone, and for messages that are not whole yet. Default
+    /// 64 MiB.
+    ///
+    /// A connection is read on while it holds less than what is left of the budget. So when memory is short, those
+    /// that hold most are read no further until the program has received ([`Stats::budget_pauses`]
+    /// counts that), and their peers feel back-pressure. Nothing is lost. While enough is left, only the bounds of
+    /// each queue count.
+    ///
+    /// Each connection may hold 32 KiB beside the budget, so peers with messages up to 28 KiB are always heard. One
+    /// at a time may exceed the budget until its message is whole, so a message of any length arrives. With 0
+    /// everybody has those 32 KiB, and larger messages arrive one after the other. `usize::MAX`: no limit.
+    /// Takes effect at once. Inproc peers do not count: what they have sent is this program's own. The rule:
+    /// [what all peers of a socket may make it hold](crate::spec::semantics#133-what-all-peers-of-a-socket-may-make-it-hold).
+    ///
+    /// [`Stats::budget_pauses`]: crate::Stats::budget_pauses
+    pub fn recv_budget(mut self, bytes: usize) -> Self {
+        self.recv_budget = bytes;
         self
     }
 

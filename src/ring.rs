@@ -43,8 +43,8 @@ use bytes::Bytes;
 
 use crate::body::{self, Body};
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Backoff, Counted, MutPtr, Ordering, UnsafeCell,
-    fence, statics,
+    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Backoff, Counted, MutPtr, Ordering,
+    UnsafeCell, fence, statics,
 };
 use crate::wire::frame::{Framing, widen};
 
@@ -57,6 +57,8 @@ mod encoder;
 pub(crate) mod fuzz;
 #[deny(unsafe_code)]
 mod inbox;
+#[deny(unsafe_code)]
+mod ledger;
 #[cfg(all(test, loom))]
 #[deny(unsafe_code)]
 mod loom;
@@ -76,7 +78,8 @@ pub(crate) use encoder::Encoder;
 use encoder::Number;
 pub(crate) use encoder::{Copies, Encoded, Encoders};
 pub(crate) use inbox::Inbox;
-pub(crate) use producer::{new, unused};
+pub(crate) use ledger::Ledger;
+pub(crate) use producer::{counted, new, unused};
 
 /// Queue bodies of this length or more by reference. A copy goes to memory that has left the processor's cache:
 /// over tcp, PUSH and PULL at 8 KiB are 1.04 times as fast without it, and 1.38 times where cores do not halt.
@@ -120,6 +123,9 @@ const CLOSED: u64 = 2;
 const ROOM: u8 = 1;
 /// or until it is empty.
 const SILENCE: u8 = 2;
+
+/// Memory was given back for which others wait: the consumer orders this of itself.
+const BUDGET: u8 = 4;
 
 /// The end of a segment that may still grow.
 const OPEN: u64 = u64::MAX;
@@ -166,7 +172,8 @@ pub(crate) struct Taken {
     /// Length of these SP messages in bytes.
     pub(crate) bytes: u64,
     /// Whether a producer that had found no room, or not yet silence, now has it: its bell must be rung. The
-    /// producer may have found it by itself at the same time; then the bell is rung in vain.
+    /// producer may have found it by itself at the same time; then the bell is rung in vain. Or others wait for
+    /// memory that has left: see [`Ledger`].
     pub(crate) room: bool,
 }
 
@@ -193,8 +200,9 @@ struct Tail {
     bytes: AtomicU64,
     /// The oldest node, for a consumer that has none. Stored before `word`.
     first: AtomicPtr<Node>,
-    /// For blocks that the consumer no longer needs.
-    shelf: Shelf,
+    /// The bytes of memory that the ring holds, with what its producer has added. Counted only for the ledger.
+    held: AtomicU64,
+    ledger: Option<Arc<Ledger>>,
     /// Never changes. It is here because the consumer needs it only when it checks for orders. A ring that
     /// takes no message is the one that is unused.
     bounds: Bounds,
@@ -236,6 +244,8 @@ struct Head {
     framing: Framing,
     /// How many references there are. Here, since the others have no room for it, and it seldom changes.
     references: statics::AtomicU32,
+    /// For blocks that the consumer no longer needs.
+    shelf: Shelf,
     half: UnsafeCell<Half>,
 }
 
@@ -247,13 +257,14 @@ unsafe impl Send for Ring {}
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    fn with(framing: Framing, bounds: Bounds) -> Self {
+    fn with(framing: Framing, bounds: Bounds, ledger: Option<Arc<Ledger>>) -> Self {
         let tail = Tail {
             word: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             first: AtomicPtr::new(ptr::null_mut()),
-            shelf: Shelf::new(),
+            held: AtomicU64::new(0),
+            ledger,
             bounds,
         };
         let feed = Feed {
@@ -274,6 +285,7 @@ impl Ring {
             taken: AtomicBool::new(false),
             framing,
             references: statics::AtomicU32::new(0),
+            shelf: Shelf::new(),
             half: UnsafeCell::new(Half::default()),
         };
         Self { tail, feed: UnsafeCell::new(feed), head }
@@ -435,15 +447,15 @@ pub(crate) struct Producer {
 
 impl Producer {
     /// Makes an empty ring and its producer, of which there is no other.
-    fn new(framing: Framing, bounds: Bounds) -> Self {
+    fn new(framing: Framing, bounds: Bounds, ledger: Option<Arc<Ledger>>) -> Self {
         // By this a ring that is used is known; and one that is empty takes a message in any case.
         let bounds = Bounds { messages: bounds.messages.max(1), ..bounds };
-        Self { ring: RingRef::new(Ring::with(framing, bounds)) }
+        Self { ring: RingRef::new(Ring::with(framing, bounds, ledger)) }
     }
 
     /// Makes a ring that takes no message, of which there may be many producers.
     fn unused() -> RingRef {
-        let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 });
+        let ring = Ring::with(Framing::Length, Bounds { messages: 0, bytes: 0 }, None);
         ring.close();
         RingRef::new(ring)
     }
@@ -484,6 +496,7 @@ impl Drop for Ring {
             };
             drop_nodes(first);
         }
+        self.give_back_all_but(0);
     }
 }
 
@@ -796,7 +809,8 @@ struct Node {
 }
 
 enum Memory {
-    Block(Counted<Block>),
+    /// With the size of the block that the writer has left for it, if it has.
+    Block(Counted<Block>, usize),
     /// With the size of the memory that they keep alive.
     Bytes(Body, usize),
 }
@@ -805,7 +819,7 @@ impl Memory {
     /// The bytes of memory that it keeps alive.
     fn pins(&self) -> usize {
         match self {
-            Self::Block(block) => block.size,
+            Self::Block(block, _) => block.size,
             Self::Bytes(_, size) => *size,
         }
     }
@@ -847,15 +861,16 @@ impl Inlet<'_> {
     #[inline(always)]
     fn write<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let len = total(&parts);
+        let mut left = 0;
         if self.feed.writer.as_ref().is_none_or(|writer| writer.room() < len) {
-            self.change_block(len);
+            left = self.change_block(len);
         }
         let Some(writer) = &mut self.feed.writer else { return };
         let filled = writer.write(parts);
         let (start, len) = (filled.start, filled.len);
         if !filled.goes_on_from(self.feed.reach) {
             let block = Counted::clone(filled.block);
-            self.open(Memory::Block(block), start);
+            self.open(Memory::Block(block, left), start);
         }
         self.extend(start, len);
     }
@@ -870,7 +885,7 @@ impl Inlet<'_> {
     fn refer(&mut self, filled: &Filled<'_>) {
         let &Filled { block, start, len } = filled;
         if !self.goes_on(filled) {
-            self.open(Memory::Block(Counted::clone(block)), start);
+            self.open(Memory::Block(Counted::clone(block), 0), start);
         }
         self.extend(start, len);
     }
@@ -886,6 +901,7 @@ impl Inlet<'_> {
     /// Appends `bytes`, without a copy; they keep `size` bytes of memory alive.
     fn share(&mut self, bytes: Body, size: usize) {
         let (start, len) = (bytes.as_ptr(), widen(bytes.len()));
+        self.ring.charge(size);
         self.open(Memory::Bytes(bytes, size), start);
         self.feed.position += len;
         self.seal();
@@ -922,12 +938,11 @@ impl Inlet<'_> {
         // SAFETY: the last node is there while we are (see `node`). The nodes behind the mark are
         // not published, so nobody has followed the pointer to them.
         unsafe {
-            match mark.node.as_ref() {
-                Some(node) => {
-                    drop_nodes(node.next.swap(ptr::null_mut(), Ordering::Relaxed));
-                    node.end.store(OPEN, Ordering::Relaxed);
-                }
-                None => drop_nodes(first.swap(ptr::null_mut(), Ordering::Relaxed)),
+            if mark.node.is_null() {
+                drop_nodes(first.swap(ptr::null_mut(), Ordering::Relaxed));
+            } else {
+                drop_nodes((*mark.node).next.swap(ptr::null_mut(), Ordering::Relaxed));
+                (*mark.node).end.store(OPEN, Ordering::Relaxed);
             }
         }
         self.feed.node = mark.node;
@@ -937,12 +952,15 @@ impl Inlet<'_> {
     /// Ends the last segment at the current position.
     fn seal(&mut self) {
         self.feed.reach = ptr::null();
-        // SAFETY: the last node is there while we are (see `node`).
-        if let Some(node) = unsafe { self.feed.node.as_ref() }
-            && node.end.load(Ordering::Relaxed) == OPEN
-        {
+        if self.feed.node.is_null() {
+            return;
+        }
+        // SAFETY: the last node is there while we are (see `node`). The reference is to no more than its end,
+        // since the consumer may let go of its bytes meanwhile.
+        let end = unsafe { &(*self.feed.node).end };
+        if end.load(Ordering::Relaxed) == OPEN {
             // Relaxed: the release in `publish` comes before anything is seen behind the end.
-            node.end.store(self.feed.position, Ordering::Relaxed);
+            end.store(self.feed.position, Ordering::Relaxed);
         }
     }
 
@@ -952,29 +970,38 @@ impl Inlet<'_> {
         let end = AtomicU64::new(OPEN);
         let next = AtomicPtr::new(ptr::null_mut());
         let node = Box::into_raw(Box::new(Node { memory, start, end, next }));
-        // SAFETY: the last node is there while we are (see `node`).
-        match unsafe { self.feed.node.as_ref() } {
-            Some(last) => last.next.store(node, Ordering::Relaxed),
-            None => self.ring.tail.first.store(node, Ordering::Relaxed),
-        }
+        let next = if self.feed.node.is_null() {
+            &self.ring.tail.first
+        } else {
+            // SAFETY: the last node is there while we are (see `node`), and as in `seal`.
+            unsafe { &(*self.feed.node).next }
+        };
+        next.store(node, Ordering::Relaxed);
         self.feed.node = node;
     }
 
-    /// Makes room for `len` bytes in one piece.
+    /// Makes room for `len` bytes in one piece. Returns the size of the block that it leaves for that, which the
+    /// consumer gives back when it comes to the next one.
     #[cold]
-    fn change_block(&mut self, len: usize) {
+    fn change_block(&mut self, len: usize) -> usize {
         if self.rewind(len) {
-            return;
+            return 0;
         }
-        let size = self.feed.writer.as_ref().map_or(0, |writer| writer.block.size);
-        let size = match next_size(size) {
+        let left = self.feed.writer.as_ref().map_or(0, |writer| writer.block.size);
+        let mut size = match next_size(left) {
             enough if enough >= len => enough,
             small => next_size(small).max(len),
         };
+        if widen(size) > self.ring.spare() {
+            size = len.max(FIRST_BLOCK);
+        }
         // Given up before anything behind it is published: then the consumer has it alone.
         self.feed.writer = None;
-        let spare = self.ring.tail.shelf.take().filter(|block| block.size >= size);
-        self.feed.writer = Some(Writer::new(spare.unwrap_or_else(|| Block::new(size))));
+        let spare = self.ring.head.shelf.take().filter(|block| block.size >= size);
+        let block = spare.unwrap_or_else(|| Block::new(size));
+        self.ring.charge(block.size);
+        self.feed.writer = Some(Writer::new(block));
+        left
     }
 
     /// Refills the full block from its start, if it is large enough and all of it was consumed: so a pipe
@@ -997,8 +1024,14 @@ impl Inlet<'_> {
         true
     }
 
-    /// Releases all memory, if the ring is empty and the consumer's half is free.
-    fn release_memory(&mut self) -> bool {
+    /// Releases the blocks that are kept for later.
+    fn release_spares(&mut self) {
+        self.ring.head.shelf.clear();
+    }
+
+    /// Releases all memory, if the ring is empty and the consumer's half is free. `partial` bytes are the
+    /// producer's own, and stay counted.
+    fn release_memory(&mut self, partial: usize) -> bool {
         let ring = self.ring;
         let Some(mut held) = HeldHalf::try_new(ring) else { return false };
         if !held.half().has_consumed(self.feed.position) {
@@ -1017,7 +1050,8 @@ impl Inlet<'_> {
         self.feed.writer = None;
         // SAFETY: both ends are here, and neither knows a node any more.
         unsafe { drop_nodes(first) };
-        ring.tail.shelf.clear();
+        ring.head.shelf.clear();
+        ring.give_back_all_but(partial);
         true
     }
 }
@@ -1130,14 +1164,20 @@ impl<'r> HeldHalf<'r> {
             }
             // SAFETY: something is published behind the end of this node, so the next one was linked
             // before, and the producer is done with this one.
-            let used_up = unsafe {
+            let (used_up, next) = unsafe {
                 let node = Box::from_raw(outlet.node);
                 outlet.node = node.next.load(Ordering::Relaxed);
                 outlet.at = (*outlet.node).start;
-                node
+                (node, &(*outlet.node).memory)
             };
-            if let Memory::Block(block) = used_up.memory {
-                ring.tail.shelf.put(block);
+            let mut given_back = if let Memory::Block(_, left) = next { *left } else { 0 };
+            match used_up.memory {
+                Memory::Block(block, _) if !ring.is_short() => ring.head.shelf.put(block),
+                Memory::Block(..) => {}
+                Memory::Bytes(_, size) => given_back += size,
+            }
+            if given_back > 0 {
+                ring.give_back_consumed(given_back);
             }
         }
     }
@@ -1206,7 +1246,7 @@ impl<'r> HeldHalf<'r> {
     unsafe fn bytes(&self, node: *const Node, at: *const u8, len: usize) -> &[u8] {
         // SAFETY: by the promise of the caller; what is published is not written any more.
         unsafe {
-            if let Memory::Block(block) = &(*node).memory {
+            if let Memory::Block(block, _) = &(*node).memory {
                 block.watch(at, len, false);
             }
             slice::from_raw_parts(at, len)
@@ -1255,12 +1295,32 @@ impl<'r> HeldHalf<'r> {
         // SAFETY: the front is not empty, so the node is there and ours.
         match unsafe { &(*self.peek().outlet.node).memory } {
             Memory::Bytes(all, _) => all.slice_ref(bytes).into(),
-            Memory::Block(block) => {
+            Memory::Block(block, _) => {
                 // The producer acquires this with the departure of the message.
                 block.lent.store(true, Ordering::Relaxed);
                 let block = Counted::clone(block);
                 Bytes::from_owner(Span { _block: block, at: bytes.as_ptr(), len }).into()
             }
+        }
+    }
+
+    /// Lets go of the bytes that were consumed last, if they lie in a segment of their own. Until the next push they
+    /// would stay for nothing.
+    #[inline]
+    fn let_go(&mut self) {
+        let ring = self.ring;
+        let outlet = &mut self.half().outlet;
+        if outlet.node.is_null() {
+            return;
+        }
+        // SAFETY: the node is ours. The producer, whose last one it may be, touches no more of it than its end and
+        // its link, and has no reference to the whole. Nothing of the bytes is read any more: all that was
+        // published is consumed.
+        if let Memory::Bytes(bytes, size) = unsafe { &mut (*outlet.node).memory }
+            && *size > 0
+        {
+            drop(std::mem::take(bytes));
+            ring.give_back_consumed(std::mem::take(size));
         }
     }
 

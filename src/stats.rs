@@ -308,6 +308,9 @@ counters! {
         /// had received messages that peers had left behind, or a listener began to wait for the `admit`
         /// callback.
         intake_pauses,
+        /// How often a connection was read no further for the time being, because the connections of the socket
+        /// held as much as [`recv_budget`](crate::Options::recv_budget) allows.
+        budget_pauses,
         /// Waits that spun before they slept, and so were over sooner than with a sleep.
         spins_paid,
         /// Waits that spun and slept after all, or would have been better off sleeping at once.
@@ -324,6 +327,9 @@ counters! {
         send_queue,
         /// Messages in the receive queues of all pipes.
         recv_queue,
+        /// Bytes of memory that connections hold for what peers have sent: for messages in receive queues, those
+        /// of pipes that are gone as well, and messages that are not whole yet. Without inproc peers.
+        recv_bytes,
         /// Messages accepted that have not reached a pipe yet: requests, and messages that a PUB holds to
         /// conflate them.
         held_outbound,

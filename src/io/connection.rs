@@ -306,6 +306,7 @@ impl Connection {
     fn end_without_room(&mut self, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Open(open) => {
+                open.leave_line(&self.endpoint.host);
                 let limit = &self.endpoint.recv_limit;
                 match open.read_a_little(self.has_failed, limit, &mut cx.read_buffers) {
                     Fate::End(Ending::Lost(reason)) => {
@@ -364,7 +365,7 @@ impl Connection {
     fn read_on(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         match &mut self.phase {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
-            Phase::Open(_) => self.read_pipe(self.read_closed, cx),
+            Phase::Open(_) => self.read_pipe(self.read_closed, token, cx),
             Phase::Closing { link, left } => {
                 let fate = cx.read_buffers.fill(|block| discard(&*link.stream, block));
                 match (&fate, *left) {
@@ -378,9 +379,12 @@ impl Connection {
     }
 
     /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
-    fn read_pipe(&mut self, to_the_end: bool, cx: &mut LoopContext) -> Fate {
+    fn read_pipe(&mut self, to_the_end: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
-        match open.read(to_the_end, &self.endpoint.recv_limit, &mut cx.read_buffers) {
+        let (endpoint, mailbox) = (&self.endpoint, &cx.mailbox);
+        let (limit, host) = (&endpoint.recv_limit, &endpoint.host);
+        let postponed = || mailbox.postponed(token);
+        match open.read(to_the_end, limit, host, &mut cx.read_buffers, &postponed) {
             Fate::End(Ending::Lost(reason)) => {
                 self.count_framing_fault(&reason);
                 Fate::End(Ending::Lost(reason))
@@ -402,7 +406,7 @@ impl Connection {
                 }
             }
         }
-        match self.read_pipe(true, cx) {
+        match self.read_pipe(true, token, cx) {
             Fate::Again => (Fate::Again, false),
             Fate::Keep => (Fate::Keep, !self.is_paused()),
             fate => (fate, true),
@@ -520,8 +524,8 @@ impl Connection {
         let Phase::Open(open) = &self.phase else { return Fate::Keep };
         let before = open.arrived();
         let fate = self.read(token, cx);
-        let stalls =
-            matches!(&self.phase, Phase::Open(open) if open.arrived() == before && !open.paused);
+        let stalls = matches!(&self.phase, Phase::Open(open)
+            if !open.paused && (open.arrived() == before || open.exceeds()));
         if !stalls || matches!(fate, Fate::End(_) | Fate::Again) {
             return fate;
         }
@@ -541,11 +545,15 @@ impl Connection {
     /// Closes the connection for the socket: writes what is queued for up to `linger`, tells the peer that
     /// nothing follows, and waits a moment for the peer's end of stream.
     pub(crate) fn close(&mut self, linger: Duration, token: Token, cx: &mut LoopContext) -> Fate {
-        let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+        let Phase::Open(mut open) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Fate::Keep;
         };
+        open.drop_partial(&self.endpoint.host);
+        let link = Arc::clone(&open.link);
+        drop(open);
+        self.tell_budget();
         set_timer(&mut self.timer, after(time::now(), linger), Due::Linger(token), cx);
-        self.phase = Phase::Closing { link: open.link, left: Left::Queued };
+        self.phase = Phase::Closing { link, left: Left::Queued };
         self.flush(token, cx)
     }
 
@@ -575,6 +583,13 @@ impl Connection {
         Fate::Keep
     }
 
+    /// Tells those who wait for the budget of the socket. The last reference to the receive ring may have been here.
+    fn tell_budget(&self) {
+        if let Some(host) = self.endpoint.host.upgrade() {
+            host.budget().tell();
+        }
+    }
+
     /// Notes that a sender has met an error while writing.
     pub(crate) fn broken(&mut self, error: io::Error) -> Fate {
         match &mut self.phase {
@@ -597,7 +612,7 @@ impl Connection {
         }
         self.on_greeted();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Open(open) => {
+            Phase::Open(mut open) => {
                 let reason = match ending {
                     Ending::Lost(reason) => reason.clone(),
                     _ => DetachReason::ClosedHere,
@@ -609,6 +624,9 @@ impl Connection {
                     host.detach(open.pipe, reason);
                 }
                 open.link.finish(DropReason::PipeLost, &self.endpoint);
+                open.drop_partial(&self.endpoint.host);
+                drop(open);
+                self.tell_budget();
             }
             Phase::Closing { link, .. } => link.finish(DropReason::ClosedUnsent, &self.endpoint),
             Phase::Greeting { stream, .. } if matches!(ending, Ending::Elsewhere) => {

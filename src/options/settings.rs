@@ -40,6 +40,8 @@ pub struct Settings {
     pub recv_queue: usize,
     /// See [`Options::recv_queue_bytes`].
     pub recv_queue_bytes: usize,
+    /// See [`Options::recv_budget`].
+    pub recv_budget: usize,
     /// See [`Options::spin`].
     pub spin: Option<Duration>,
     /// See [`Options::max_send_size`].
@@ -115,6 +117,7 @@ impl Settings {
             send_queue_bytes: options.send_queue_bytes,
             recv_queue: options.recv_queue,
             recv_queue_bytes: options.recv_queue_bytes,
+            recv_budget: options.recv_budget,
             spin: options.spin,
             max_send_size: options.max_send_size.unwrap_or_else(accepted_by_peers),
             max_recv_size: endpoint.max_recv_size,

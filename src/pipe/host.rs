@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::endpoint::EndpointCore;
-use super::{FarEnd, PipeLease, SocketBell};
+use super::{Budget, FarEnd, PipeLease, SocketBell};
 use crate::detach::DetachReason;
 use crate::message::PipeId;
 use crate::peer::{EndpointId, Peer};
@@ -26,7 +26,8 @@ pub(crate) enum Intake {
     Shut,
 }
 
-/// One that would bring a socket a new pipe, or the last messages of one, and waits for the program to receive.
+/// One that would bring a socket a new pipe, or the last messages of one, or more than its budget allows, and waits
+/// for the program to receive.
 pub(crate) struct Postponed(Box<dyn FnOnce() + Send>);
 
 impl Postponed {
@@ -66,6 +67,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
 
     /// The counters.
     fn counters(&self) -> &Arc<Counters>;
+
+    /// How much its connections may hold together.
+    fn budget(&self) -> &Arc<Budget>;
 
     /// The name for log records.
     fn name(&self) -> &str;

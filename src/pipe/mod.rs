@@ -13,8 +13,10 @@
 //! | `host` | the socket, for the layers that bring it pipes |
 //! | `endpoint`, `recv_limit` | what made a pipe: shared by the program, the socket and the event loop |
 //! | `ids` | the numbering of pipes |
+//! | `budget` | how much the connections of a socket hold together |
 
 mod bell;
+mod budget;
 mod closing;
 pub(crate) mod endpoint;
 mod far;
@@ -29,6 +31,7 @@ use crate::body;
 use crate::ring::Ring;
 
 pub(crate) use bell::{Edge, SocketBell};
+pub(crate) use budget::{AMPLE, Answer, Budget, Need};
 pub(crate) use closing::FinalWrite;
 pub(crate) use far::{FarEnd, FarLink, FarSocket};
 pub(crate) use host::{Host, Intake, NewPipe, Postponed};

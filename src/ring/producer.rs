@@ -9,15 +9,29 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use super::{
-    BY_REFERENCE, Bounds, Encoded, Inlet, Mark, Producer, PushRefusal, Queued, READ, ROOM, Ring,
-    RingRef, Wake,
+    BY_REFERENCE, Bounds, Encoded, Inlet, Ledger, Mark, Producer, PushRefusal, Queued, READ, ROOM,
+    Ring, RingRef, Wake,
 };
+use crate::sync::Arc;
 use crate::sys::PerProcess;
 use crate::wire::frame::{Framing, widen};
 
 /// Makes an empty ring for frames of `framing`, and its one producer. It allocates no memory for bytes yet.
 pub(crate) fn new(framing: Framing, bounds: Bounds) -> (Producer, RingRef) {
-    let producer = Producer::new(framing, bounds);
+    make(framing, bounds, None)
+}
+
+/// As [`new`], and has a ledger count what the ring holds.
+pub(crate) fn counted(
+    framing: Framing,
+    bounds: Bounds,
+    ledger: &Arc<Ledger>,
+) -> (Producer, RingRef) {
+    make(framing, bounds, Some(Arc::clone(ledger)))
+}
+
+fn make(framing: Framing, bounds: Bounds, ledger: Option<Arc<Ledger>>) -> (Producer, RingRef) {
+    let producer = Producer::new(framing, bounds, ledger);
     let ring = producer.ring.clone();
     (producer, ring)
 }
@@ -206,7 +220,20 @@ impl Producer {
     /// did. For a pipe that has been idle for a while: until then an empty ring keeps a block and the
     /// spare ones, so that single messages need not allocate one each.
     pub(crate) fn release_memory(&mut self) -> bool {
-        self.inlet().is_none_or(|mut inlet| inlet.release_memory())
+        self.release_memory_beside(0)
+    }
+
+    /// As [`release_memory`](Self::release_memory), for a ring that is charged with `partial` bytes that are not its
+    /// own. Afterwards those who wait for memory must be told.
+    pub(crate) fn release_memory_beside(&mut self, partial: usize) -> bool {
+        self.inlet().is_none_or(|mut inlet| inlet.release_memory(partial))
+    }
+
+    /// Releases the blocks that the ring keeps for later.
+    pub(crate) fn release_spares(&mut self) {
+        if let Some(mut inlet) = self.inlet() {
+            inlet.release_spares();
+        }
     }
 
     /// The size and address of the block being filled; 0 without one.

@@ -217,6 +217,7 @@ impl Effects {
         if self.visit {
             core.visit_later();
         }
+        core.budget.tell();
         if let Some(rare) = rare {
             rare.perform(core);
         }

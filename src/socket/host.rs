@@ -11,7 +11,7 @@ use crate::message::PipeId;
 use crate::options::Admit;
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::endpoint::EndpointCore;
-use crate::pipe::{Host, Intake, NewPipe, Postponed, SocketBell};
+use crate::pipe::{Budget, Host, Intake, NewPipe, Postponed, SocketBell};
 use crate::protocol::Protocol;
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Bounds, Ring};
@@ -48,6 +48,10 @@ impl<P: Protocol> Host for Core<P> {
 
     fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     fn name(&self) -> &str {
@@ -134,10 +138,15 @@ impl<P: Protocol> Host for Core<P> {
     }
 
     fn intake(&self, newcomer: Postponed) -> Intake {
+        // Where many peers leave at once, each may have more in the kernel than there is room for.
+        let free = if self.budget.is_half_used() { Intake::Single } else { Intake::Free };
         if P::DROPS {
-            return Intake::Free;
+            return free;
         }
-        let intake = self.enter(|entry| entry.intake(newcomer));
+        let intake = match self.enter(|entry| entry.intake(newcomer)) {
+            Intake::Free => free,
+            intake => intake,
+        };
         if intake == Intake::Shut {
             self.counters.intake_pauses.bump();
             crate::contain::record!(

@@ -21,7 +21,7 @@ use crate::message::PipeId;
 use crate::options::Options;
 use crate::peer::{Peer, PeerStatus};
 use crate::pipe::endpoint::{Endpoint, EndpointCore};
-use crate::pipe::{Edge, Host, SocketBell};
+use crate::pipe::{Budget, Edge, Host, SocketBell};
 use crate::protocol::{Held, Protocol};
 use crate::ring::{Encoders, RingRef};
 use crate::runtime::{Membership, Runtime};
@@ -108,6 +108,7 @@ impl<P: Protocol> Handle<P> {
             state: StateLock::new(state),
             bell: Arc::new(SocketBell::new(this.clone() as Weak<dyn Host>, P::SCHEDULE.filters)),
             counters: Arc::new(Counters::new()),
+            budget: Arc::new(Budget::new(options.recv_budget)),
             limits: Limits::new(&options),
             spin: Spin::new(options.spin),
             has_streams: AtomicBool::new(false),
@@ -178,6 +179,7 @@ pub(crate) struct Core<P: Protocol> {
     state: StateLock<State<P>>,
     pub(crate) bell: Arc<SocketBell>,
     pub(crate) counters: Arc<Counters>,
+    budget: Arc<Budget>,
     limits: Limits,
     spin: Spin,
     /// Whether it has, or had, endpoints whose connections an event loop serves.
@@ -291,13 +293,16 @@ impl<P: Protocol> Core<P> {
             }
             let (protocol, mut port, _) = entry.parts();
             apply(protocol, &options, &mut port);
+            self.budget.set_limit(options.recv_budget);
             entry.open_intake();
             let mut in_force = self.options.lock();
             self.limits.follow(&options);
             self.spin.set(options.spin);
             std::mem::swap(&mut *in_force, &mut options);
             Ok(())
-        })
+        })?;
+        self.budget.tell();
+        Ok(())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -370,6 +375,7 @@ impl<P: Protocol> State<P> {
         stats.send_queue = self.leaving.iter().map(|ring| ring.queued().messages).sum();
         for pipe in self.pipes.all() {
             stats.recv_queue += pipe.recv.queued().messages;
+            stats.recv_bytes += pipe.recv.held();
             if !pipe.is_gone() {
                 stats.current_connections += 1;
                 stats.send_queue += pipe.own_send_queue();

@@ -353,11 +353,13 @@ impl Pipe {
         }
     }
 
-    /// Notes a bell for the far end.
+    /// Notes a bell for the far end. If that is gone, others may wait for the memory that the pipe gives back: they
+    /// are told on the way out.
     #[cold]
     fn note(&self, edge: Edge, effects: &mut Effects) {
-        if let Some(far) = &self.far {
-            effects.ring(far.clone(), edge);
+        match &self.far {
+            Some(far) => effects.ring(far.clone(), edge),
+            None => _ = effects.rare(),
         }
     }
 

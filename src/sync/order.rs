@@ -45,6 +45,8 @@ pub(crate) enum Rank {
     Bell,
     /// The status of an endpoint.
     Endpoint,
+    /// Those who wait for a socket's budget.
+    Budget,
     /// The pipe ids in use.
     PipeIds,
     /// The listeners that wait until there are fewer peers to decide about.

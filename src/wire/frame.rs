@@ -195,7 +195,20 @@ pub(crate) struct Decoder {
     paid: u32,
     /// The length of the last whole frame, prefix included.
     pace: u32,
+    /// How many KiB the buffer of a body may take, as long as what arrives fits.
+    most: u32,
     state: State,
+}
+
+/// What is there of a body that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// The bytes that its buffer takes.
+    pub(crate) taken: usize,
+    /// The bytes of the buffer that are free for what arrives.
+    pub(crate) spare: usize,
+    /// The bytes that have not arrived: of what is announced, or, between two parts, of the next prefix.
+    pub(crate) missing: usize,
 }
 
 #[derive(Debug)]
@@ -249,7 +262,8 @@ impl Decoder {
     /// A decoder that accepts payloads of at most `limit` bytes; `None`: of as many as this machine can
     /// address.
     pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
-        let mut decoder = Self { framing, limit: 0, paid: 0, pace: 0, state: State::BETWEEN };
+        let mut decoder =
+            Self { framing, limit: 0, paid: 0, pace: 0, most: u32::MAX, state: State::BETWEEN };
         decoder.set_limit(limit);
         decoder
     }
@@ -284,6 +298,36 @@ impl Decoder {
         }
     }
 
+    /// The body that has begun, if its length is known.
+    #[inline]
+    pub(crate) fn part(&self) -> Option<Part> {
+        match &self.state {
+            State::Body(body) => Some(Part {
+                taken: body.capacity(),
+                spare: body.capacity().saturating_sub(body.arrived),
+                missing: match body.missing() {
+                    0 => self.framing.prefix_len().saturating_sub(body.prefix_arrived()),
+                    missing => missing,
+                },
+            }),
+            State::Prefix { .. } | State::Failed(_) => None,
+        }
+    }
+
+    /// Allows the buffer of a body to take `most` bytes from now on, rounded down to KiB; `None`: as many as
+    /// its length and what has arrived allow. What arrives is taken in even so.
+    #[inline]
+    pub(crate) fn set_most(&mut self, most: Option<usize>) {
+        self.most = most.map_or(u32::MAX, |most| short(most / 1024));
+    }
+
+    fn most(&self) -> usize {
+        match self.most {
+            u32::MAX => usize::MAX,
+            kib => long(kib).saturating_mul(1024),
+        }
+    }
+
     /// Forgets the length of the last body: the next one is given memory as the first was.
     pub(crate) fn forget_credit(&mut self) {
         self.paid = 0;
@@ -306,9 +350,9 @@ impl Decoder {
         least: usize,
         used: impl FnOnce(usize) -> Option<BytesMut>,
     ) -> Option<&mut [u8]> {
-        let paid = long(self.paid);
+        let (paid, bound) = (long(self.paid), self.most());
         match &mut self.state {
-            State::Body(body) => body.vacancy(least, paid, used),
+            State::Body(body) => body.vacancy(least, paid, bound, used),
             _ => None,
         }
     }
@@ -423,13 +467,14 @@ impl Decoder {
     /// Takes the bytes of the body that has begun off the front of `input`, and returns the body when it is
     /// complete.
     fn take_body(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, FrameError> {
+        let (paid, bound) = (long(self.paid), self.most());
         loop {
             let State::Body(body) = &mut self.state else {
                 return Ok(None);
             };
             let taken = take_up_to(input, body.missing());
             if !taken.is_empty() {
-                body.extend(taken, long(self.paid));
+                body.extend(taken, paid, bound);
             }
             if body.missing() > 0 {
                 return Ok(None);
@@ -502,10 +547,26 @@ impl Body {
         self.next.as_ref().map_or(0, Vec::len)
     }
 
+    fn capacity(&self) -> usize {
+        match &self.bytes {
+            Buffer::New(new) => new.capacity(),
+            Buffer::Used(used) => used.capacity(),
+        }
+    }
+
+    /// How many bytes the buffer may have now, for a body of `len` bytes. `bound` is one that somebody has set, for
+    /// what has not arrived.
+    fn allowance(&self, len: usize, paid: usize, bound: usize) -> usize {
+        let bound = bound.max(self.arrived).max(self.capacity());
+        allowance(len, self.arrived, paid).min(bound)
+    }
+
     /// Appends bytes that were read into another buffer.
-    fn extend(&mut self, more: &[u8], paid: usize) {
+    fn extend(&mut self, more: &[u8], paid: usize, bound: usize) {
         let begin = self.arrived;
         self.arrived = begin.saturating_add(more.len());
+        let len = most(self.len, self.arrived, self.in_parts);
+        let room = self.allowance(len, paid, bound);
         match &mut self.bytes {
             Buffer::Used(used) => {
                 if let Some(room) = used.get_mut(begin..self.arrived) {
@@ -514,8 +575,6 @@ impl Body {
             }
             Buffer::New(new) => {
                 new.truncate(begin);
-                let room =
-                    allowance(most(self.len, self.arrived, self.in_parts), self.arrived, paid);
                 grow(new, self.arrived, room);
                 new.extend_from_slice(more);
             }
@@ -527,9 +586,10 @@ impl Body {
         &mut self,
         least: usize,
         paid: usize,
+        bound: usize,
         used: impl FnOnce(usize) -> Option<BytesMut>,
     ) -> Option<&mut [u8]> {
-        let allowed = allowance(self.len, self.arrived, paid);
+        let allowed = self.allowance(self.len, paid, bound);
         let room = allowed.saturating_sub(self.arrived);
         if room < least {
             return None;
@@ -1109,6 +1169,45 @@ mod tests {
         assert_eq!(decoder.next(&mut &stream[..8]), None);
         assert!(decoder.vacancy(1, none).is_some());
         assert_eq!(held(&decoder), CREDIT);
+    }
+
+    #[test]
+    fn a_bound_on_the_buffer_holds_for_what_has_not_arrived() {
+        let mut decoder = Decoder::new(Length, UNLIMITED);
+        let large = vec![7; 300_000];
+        let prefix = Length.prefix(large.len());
+        decoder.set_most(Some(20_000));
+        assert_eq!(decoder.next(&mut &*prefix), None);
+        assert_eq!(decoder.next(&mut &large[..15_000]), None);
+        assert_eq!(held(&decoder), 19 * 1024);
+        let part = decoder.part().unwrap();
+        assert_eq!((part.taken, part.spare), (19 * 1024, 19 * 1024 - 15_000));
+        assert_eq!(part.missing, 285_000);
+        assert_eq!(
+            decoder.vacancy(1, |_| None).map(|vacancy| vacancy.len()),
+            Some(19 * 1024 - 15_000)
+        );
+        assert_eq!(decoder.next(&mut &large[15_000..30_000]), None);
+        assert_eq!(held(&decoder), 30_000, "what has arrived is kept");
+        decoder.set_most(None);
+        assert_eq!(decoder.vacancy(1, |_| None).map(|vacancy| vacancy.len()), Some(90_000));
+        let body = Piece::Body(large.clone().into());
+        assert_eq!(decoder.next(&mut &large[30_000..]), Some(Ok(body)));
+        assert!(decoder.part().is_none());
+    }
+
+    #[test]
+    fn between_two_parts_the_next_prefix_is_missing() {
+        let stream = parts(&[&[7; 5000], b"", &[7; 5000]]);
+        let missing = |taken: usize| {
+            let mut decoder = Decoder::new(Framing::Parts, UNLIMITED);
+            decoder.set_most(Some(0));
+            assert_eq!(decoder.next(&mut &stream[..taken]), None);
+            decoder.part().unwrap().missing
+        };
+        assert_eq!([8, 5007].map(missing), [5000, 1]);
+        assert_eq!([5008, 5015, 5016, 5023].map(missing), [8, 1, 8, 1]);
+        assert_eq!([5024, 10_023].map(missing), [5000, 1]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! All are counted for the whole process, so a test that counts runs alone. Tests that only load the machine
 //! run beside each other, and are not in the other groups, which have tests that read the clock.
 
+#[cfg(target_os = "linux")] // opens more than a thousand connections
+mod budget;
 #[cfg(target_os = "linux")] // sets the limit of descriptors
 mod crowd;
 #[cfg(target_os = "linux")] // counts descriptors in /proc

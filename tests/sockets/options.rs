@@ -24,6 +24,7 @@ fn the_defaults_are_those_of_the_specification() {
     assert_eq!(settings.max_send_size, Some(1 << 20));
     assert_eq!((settings.send_queue, settings.recv_queue), (1000, 1000));
     assert_eq!((settings.send_queue_bytes, settings.recv_queue_bytes), (1 << 20, 1 << 20));
+    assert_eq!(settings.recv_budget, 64 << 20);
     assert_eq!(settings.reconnect_interval, Duration::from_millis(180));
     assert_eq!(settings.reconnect_max, None);
     assert_eq!(settings.linger, Duration::ZERO);

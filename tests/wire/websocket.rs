@@ -352,6 +352,37 @@ fn a_message_over_the_limit_is_refused_in_one_frame_and_in_parts() {
     assert_eq!(pull.recv_timeout(SOON).unwrap(), "abcd");
 }
 
+/// C532: between two parts of a message, too.
+#[test]
+fn a_message_in_parts_arrives_whatever_the_budget() {
+    for budget in [0, 100_000] {
+        let pull = Pull::with_options(Options::new().recv_budget(budget)).unwrap();
+        let endpoint = bound(&pull);
+        let peers: Vec<Bare> = (0..3).map(|_| Bare::open(&endpoint, "pull")).collect();
+        pull.wait_for_peers(peers.len(), SOON).unwrap();
+        thread::scope(|scope| {
+            for mut bare in peers {
+                scope.spawn(move || {
+                    for length in [1, 1000, 90_000] {
+                        let part = vec![7; length];
+                        bare.send(&masked(0x02, &part));
+                        (0..4).for_each(|_| bare.send(&masked(0, &part)));
+                        bare.send(&masked(0x80, &[]));
+                    }
+                    // Stays until the other side has read it all.
+                    bare.send(&masked(0x88, &1000_u16.to_be_bytes()));
+                    bare.rest();
+                });
+            }
+            let mut lengths: Vec<usize> =
+                (0..9).map(|_| pull.recv_timeout(SOON).unwrap().len()).collect();
+            lengths.sort_unstable();
+            assert_eq!(lengths, [5, 5, 5, 5000, 5000, 5000, 450_000, 450_000, 450_000]);
+        });
+        conserved(|| pull.stats());
+    }
+}
+
 /// J10: a peer that pings is answered, one that does nothing else is closed, and neither holds more than one answer.
 #[test]
 fn pings_are_answered_up_to_a_flood() {

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use bytes::Bytes;
 use mio::Token;
 
-use super::open::{Open, is_large};
+use super::open::{Claim, Open, is_large};
 use super::{Connection, Ending, Fate, Maker, Moment, Phase, set_timer};
 use crate::detach::DetachReason;
 use crate::error::{AttemptError, HeaderError};
@@ -199,8 +199,10 @@ impl Connection {
         // If the peer may not be let in, what it sent after its header stays in the kernel.
         let is_sure = self.in_line.is_none();
         let endpoint = &self.endpoint;
-        let reads_on =
-            |host: Arc<dyn Host>| is_sure && is_large(host.bounds(endpoint).1) && !host.asks();
+        let reads_on = |host: Arc<dyn Host>| {
+            let is_large = is_large(host.bounds(endpoint).1);
+            is_sure && is_large && !host.asks() && host.budget().is_ample()
+        };
         let room = if endpoint.host.upgrade().is_none_or(reads_on) {
             READ_BLOCK
         } else {
@@ -355,7 +357,8 @@ impl Connection {
         let (send_bounds, recv_bounds) = host.bounds(&self.endpoint);
         let (send, sent) =
             if host.never_sends() { ring::unused() } else { ring::new(self.framing, send_bounds) };
-        let (received, recv) = ring::new(self.framing, recv_bounds);
+        let ledger = host.budget().ledger();
+        let (received, recv) = ring::counted(self.framing, recv_bounds, ledger);
         // So that the first push rings.
         sent.consumer().arm();
         let watched = self.silence_limit().is_some();
@@ -367,6 +370,8 @@ impl Connection {
             recv: received,
             pipe,
             paused: false,
+            claim: Claim::None,
+            has_given_back: false,
             at_last: false,
             broken: None,
         };

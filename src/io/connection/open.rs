@@ -19,11 +19,12 @@ use crate::io::read_buffers::{Bodies, ReadBuffers};
 use crate::io::writing::Flushed;
 use crate::message::PipeId;
 use crate::pipe::recv_limit::RecvLimit;
-use crate::pipe::{Edge, Host};
+use crate::pipe::{AMPLE, Answer, Edge, Host, Need, Postponed};
 use crate::ring::{Bounds, Producer, READ_BLOCK, Wake};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::time;
 use crate::tls_error::TlsError;
+use crate::wire::frame::Part;
 use crate::wire::frame::widen;
 use crate::wire::{Decoder, FrameError, Piece};
 
@@ -48,6 +49,10 @@ const IN_PLACE: usize = 64 * 1024;
 const LAST_BYTES: u64 = 8 << 20;
 /// Read this much of a peer that is gone even if there is no room for more: often it is all there is.
 const LITTLE: usize = 4096;
+/// Do not read less than this at once for want of budget, unless it is all that is missing.
+const LEAST_READ: usize = 4096;
+/// A connection that has whole messages waits until it may hold this much more.
+const WORTHWHILE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Open {
@@ -55,8 +60,12 @@ pub(super) struct Open {
     pub(super) decoder: Decoder,
     pub(super) recv: Producer,
     pub(super) pipe: PipeId,
-    /// Whether the receive ring is full; its consumer resumes this connection.
+    /// Whether the receive ring is full, or the budget of the socket used up; then it is resumed by the consumer, or
+    /// by whoever gives something back.
     pub(super) paused: bool,
+    pub(super) claim: Claim,
+    /// Whether it has given something back for which others wait, who have not been told.
+    pub(super) has_given_back: bool,
     /// Whether the peer is gone, and all that the kernel still has of it is read.
     pub(super) at_last: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
@@ -81,7 +90,33 @@ struct Read {
     in_place: bool,
 }
 
+/// What a connection has to do with the budget of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    None,
+    /// The budget may have it in its line.
+    Waits,
+    /// It exceeds the budget.
+    Exceeds,
+}
+
+/// How much may be read by the budget of the socket.
+#[derive(Clone, Copy, Debug)]
+enum Allowance {
+    /// At most this many bytes at once.
+    Bytes(usize),
+    /// Nothing, until it is resumed.
+    None,
+    /// Nothing in this turn.
+    Later,
+}
+
 impl Open {
+    /// Whether it exceeds the budget of the socket.
+    pub(super) fn exceeds(&self) -> bool {
+        self.claim == Claim::Exceeds
+    }
+
     /// Whether a message has come.
     pub(super) fn has_brought_messages(&self) -> bool {
         self.recv.departed().messages + self.recv.queued().messages > 0
@@ -135,16 +170,30 @@ impl Open {
         &mut self,
         read_closed: bool,
         limit: &RecvLimit,
+        host: &Weak<dyn Host>,
         buffers: &mut ReadBuffers,
+        postponed: &dyn Fn() -> Postponed,
     ) -> Fate {
         let (mut total, mut reads) = (0, 0);
         loop {
             // A full queue stops reading, and so the peer, until its consumer resumes this connection.
-            if self.paused || !self.has_room() {
-                self.paused = true;
+            if self.paused {
                 return Fate::Keep;
             }
-            let read = match self.read_once(buffers) {
+            if !self.has_room() {
+                self.paused = true;
+                self.leave_line(host);
+                return Fate::Keep;
+            }
+            let most = match self.allowance(host, postponed) {
+                Allowance::Bytes(most) => most,
+                Allowance::None => {
+                    self.paused = true;
+                    return Fate::Keep;
+                }
+                Allowance::Later => return Fate::Again,
+            };
+            let read = match self.read_once(most, buffers) {
                 Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.on_dry(),
@@ -158,6 +207,12 @@ impl Open {
             self.decoder.set_limit(limit.get());
             if let Err(error) = self.take_in(&block[..elsewhere], block, bodies) {
                 return Fate::End(Ending::Lost(error.into()));
+            }
+            if self.exceeds() && self.decoder.part().is_none() {
+                self.leave_line(host);
+            }
+            if std::mem::take(&mut self.has_given_back) {
+                tell(host);
             }
             total += read.n;
             reads += 1;
@@ -186,13 +241,14 @@ impl Open {
             return Activity::Busy;
         }
         if link.send.queued().messages > 0 || self.recv.queued().messages > 0 {
+            self.recv.release_spares();
             return Activity::Stuck;
         }
         self.decoder.forget_credit();
         if self.decoder.is_mid_frame() {
             // It stays on the list, until the rest has come or is waited for no longer; so nothing need announce
             // itself, and what is carried meanwhile is released at the next check.
-            self.recv.release_memory();
+            self.release_recv_memory(host);
             if let Some(host) = host.upgrade() {
                 host.release_memory(self.pipe);
             }
@@ -200,10 +256,10 @@ impl Open {
         }
         // First, so that anything carried from now on announces itself, whether it finds the blocks or not.
         link.active.store(false, Ordering::Relaxed);
-        let released = self.recv.release_memory()
+        let released = self.release_recv_memory(host)
             && host.upgrade().is_none_or(|host| host.release_memory(self.pipe));
         // It is idle, or has announced itself again just now.
-        let is_idle = released || link.active.swap(true, Ordering::Relaxed);
+        let is_idle = released || self.link.active.swap(true, Ordering::Relaxed);
         if is_idle { Activity::Idle } else { Activity::Busy }
     }
 
@@ -217,15 +273,18 @@ impl Open {
     }
 
     /// Reads once: into the buffer of an incomplete body, if much of it is missing, or into a block.
-    fn read_once(&mut self, buffers: &mut ReadBuffers) -> io::Result<Read> {
+    /// At most `most` bytes.
+    fn read_once(&mut self, most: usize, buffers: &mut ReadBuffers) -> io::Result<Read> {
         let stream = &self.link.stream;
+        let before = self.partial();
         if let Some(vacancy) = self.decoder.vacancy(IN_PLACE, |len| buffers.bodies.take(len)) {
-            let n = stream.read(vacancy)?;
-            let filled = n == vacancy.len();
+            let (read, len) = (stream.read(vacancy), vacancy.len());
+            self.count_partial(before);
+            let n = read?;
             self.decoder.filled(n);
-            return Ok(Read { n, filled, in_place: true });
+            return Ok(Read { n, filled: n == len, in_place: true });
         }
-        let room = self.decoder.appetite(READ_BLOCK).min(self.reach());
+        let room = self.decoder.appetite(READ_BLOCK).min(self.reach()).min(most);
         buffers.fill(|block| {
             let n = stream.read(&mut block[..room])?;
             Ok(Read { n, filled: n == room, in_place: false })
@@ -237,8 +296,149 @@ impl Open {
         self.at_last || self.broken.is_some()
     }
 
-    /// When the rest of a message must have come, if nothing more of it comes. `None`: there is no such message,
-    /// or the ring has no room for it.
+    /// How many bytes may be read by the budget of the socket. If too few, has it tell when there are more.
+    #[inline]
+    fn allowance(&mut self, host: &Weak<dyn Host>, postponed: &dyn Fn() -> Postponed) -> Allowance {
+        let part = self.decoder.part();
+        let rest = part.map_or(0, |part| part.missing.saturating_sub(part.spare));
+        // What a peer that is gone leaves has bounds of its own, and its end must not wait for the budget.
+        let is_ample = self.recv.spare() >= AMPLE.saturating_add(widen(rest));
+        if is_ample && self.claim == Claim::None || self.is_at_last() {
+            self.decoder.set_most(None);
+            return Allowance::Bytes(usize::MAX);
+        }
+        self.allowance_when_short(part, host, postponed)
+    }
+
+    #[cold]
+    fn allowance_when_short(
+        &mut self,
+        part: Option<Part>,
+        host: &Weak<dyn Host>,
+        postponed: &dyn Fn() -> Postponed,
+    ) -> Allowance {
+        let mut spare = self.recv.unclaimed();
+        if !self.exceeds() && self.needed(part) > spare {
+            match self.ask_for_more(part, host, postponed) {
+                Ok(()) => spare = self.recv.spare(),
+                Err(allowance) => return allowance,
+            }
+        } else {
+            self.leave_line_unless_it_exceeds(host);
+        }
+        let spare = narrow(spare);
+        match part {
+            // No more than the rest of the message: what follows it is for the next read.
+            Some(part) if self.exceeds() => {
+                self.decoder.set_most(None);
+                Allowance::Bytes(part.missing)
+            }
+            Some(part) => {
+                self.decoder.set_most(Some(part.taken.saturating_add(spare)));
+                let room = part.spare.saturating_add(spare);
+                // Others may have taken it meanwhile. A read of nothing would be the end of the stream.
+                Allowance::Bytes(part.missing.min(room.max(1)))
+            }
+            // Half for whole messages, and half for the one behind them.
+            None => {
+                self.decoder.set_most(Some(spare / 2));
+                Allowance::Bytes((spare / 2).max(1))
+            }
+        }
+    }
+
+    /// How many bytes more it must be allowed to hold to go on: less is not worth a read.
+    fn needed(&self, part: Option<Part>) -> u64 {
+        widen(match part {
+            Some(part) => {
+                let read = LEAST_READ.max(part.taken / 4).min(part.missing);
+                read.saturating_sub(part.spare)
+            }
+            None => 2 * LEAST_READ,
+        })
+    }
+
+    /// Gives back what is kept for later, and if that is not enough, asks the budget for more than it gives anybody,
+    /// or waits.
+    fn ask_for_more(
+        &mut self,
+        part: Option<Part>,
+        host: &Weak<dyn Host>,
+        postponed: &dyn Fn() -> Postponed,
+    ) -> Result<(), Allowance> {
+        let Some(host) = host.upgrade() else { return Err(Allowance::Bytes(usize::MAX)) };
+        self.recv.release_spares();
+        // If it is not empty, the call that takes the last message resumes this connection.
+        let is_empty = self.recv.drained();
+        if is_empty && !self.recv.release_memory_beside(self.partial()) {
+            // Somebody is about to find out that it is empty.
+            return Err(Allowance::Later);
+        }
+        let least = self.needed(part);
+        let better = if is_empty { least } else { widen(WORTHWHILE) };
+        let need = Need { least, better, is_midway: is_empty && part.is_some() };
+        self.claim = Claim::None;
+        match host.budget().ask(self.pipe, self.recv.ring(), need, postponed) {
+            Answer::Spare => Ok(()),
+            Answer::Exceed => {
+                self.claim = Claim::Exceeds;
+                Ok(())
+            }
+            Answer::Wait => {
+                self.claim = Claim::Waits;
+                host.counters().budget_pauses.bump();
+                Err(Allowance::None)
+            }
+        }
+    }
+
+    /// Leaves the budget's line: it can go on, or cannot for another reason. Ends the right to exceed the budget.
+    pub(super) fn leave_line(&mut self, host: &Weak<dyn Host>) {
+        if self.claim != Claim::None
+            && let Some(host) = host.upgrade()
+        {
+            host.budget().leave(self.pipe);
+        }
+        self.claim = Claim::None;
+    }
+
+    fn leave_line_unless_it_exceeds(&mut self, host: &Weak<dyn Host>) {
+        if !self.exceeds() {
+            self.leave_line(host);
+        }
+    }
+
+    /// Counts the buffer of a message that is not whole as given back, for a connection that ends.
+    pub(super) fn drop_partial(&mut self, host: &Weak<dyn Host>) {
+        let _ = self.recv.give_back(self.partial());
+        self.leave_line(host);
+    }
+
+    /// The bytes that the buffer of a message takes that is not whole.
+    fn partial(&self) -> usize {
+        self.decoder.part().map_or(0, |part| part.taken)
+    }
+
+    /// Counts what that buffer takes now, if it took `before`.
+    fn count_partial(&mut self, before: usize) {
+        let now = self.partial();
+        match now.checked_sub(before) {
+            Some(more) => self.recv.charge(more),
+            None => {
+                self.has_given_back |= self.recv.give_back(before - now);
+            }
+        }
+    }
+
+    /// Releases the memory of the receive ring, if it is empty, and tells those who wait for it.
+    fn release_recv_memory(&mut self, host: &Weak<dyn Host>) -> bool {
+        let released = self.recv.release_memory_beside(self.partial());
+        tell(host);
+        released
+    }
+
+    /// When the rest of a message must have come, if nothing more of it comes; while it exceeds the budget, even if
+    /// more comes. `None`: there is no such message, or the ring has no room for it.
     pub(super) fn frame_is_due(
         &self,
         timeout: Duration,
@@ -249,8 +449,13 @@ impl Open {
             return None;
         }
         let (arrived, now) = (self.arrived(), time::now());
+        // While it exceeds the budget, others wait for it: then the whole rest must come in time.
+        let is_same = |before: (u64, usize)| match self.exceeds() {
+            true => before.0 == arrived.0,
+            false => before == arrived,
+        };
         let since = match progress {
-            Some(progress) if progress.arrived == arrived => progress.at,
+            Some(progress) if is_same(progress.arrived) => progress.at,
             _ => progress.insert(Progress { arrived, at: now }).at,
         };
         Some(timeout.saturating_sub(now.saturating_duration_since(since)))
@@ -307,12 +512,15 @@ impl Open {
         bodies: &mut Bodies,
     ) -> Result<(), FrameError> {
         self.link.mark_active();
+        let before = self.partial();
         let mut wake = false;
         let outcome = loop {
             match self.decoder.next(&mut bytes) {
                 None => break Ok(()),
                 Some(Ok(Piece::Frames { bytes, count, .. })) => {
-                    let Wake(woken) = if bytes.len() < SHARED_RUN {
+                    let is_small =
+                        bytes.len() < SHARED_RUN || self.recv.spare() < widen(READ_BLOCK);
+                    let Wake(woken) = if is_small {
                         self.recv.append(bytes, count)
                     } else {
                         self.recv.append_shared(block.slice_ref(bytes), count)
@@ -326,10 +534,18 @@ impl Open {
                 Some(Err(error)) => break Err(error),
             }
         };
+        self.count_partial(before);
         if wake {
             self.link.bell.ring(self.pipe, Edge::Readable);
         }
         outcome
+    }
+}
+
+/// Tells those who wait for the budget of the socket.
+fn tell(host: &Weak<dyn Host>) {
+    if let Some(host) = host.upgrade() {
+        host.budget().tell();
     }
 }
 
