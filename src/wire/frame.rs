@@ -37,7 +37,7 @@ const UNPAID: usize = 4096;
 
 /// How many bytes of room a body may take for each byte that has arrived. A larger factor moves a growing
 /// body less often; a smaller one gives less memory to a peer that announces more than it sends.
-const ROOM: usize = 4;
+const ROOM: usize = 2;
 
 /// A body may take as much room as the body before it has filled, up to this many bytes: the length of the
 /// longest message that is received by default.
@@ -810,7 +810,7 @@ mod check {
     fn assert_paid(decoder: &Decoder) {
         if let State::Body(body) = &decoder.state {
             let (sent, before) =
-                (body.arrived.saturating_mul(4), super::long(decoder.paid).min(1 << 20));
+                (body.arrived.saturating_mul(2), super::long(decoder.paid).min(1 << 20));
             let bound =
                 sent.max(before).max(4096).min(super::most(body.len, body.arrived, body.in_parts));
             let held = match &body.bytes {
@@ -1091,7 +1091,7 @@ mod tests {
         assert_eq!(copied.next(&mut &part[..]), None);
         read_in_place(&mut in_place, &part, 10_000);
         for decoder in [&copied, &in_place] {
-            assert!((100_000..=400_000).contains(&held(decoder)), "{}", held(decoder));
+            assert!((100_000..=200_000).contains(&held(decoder)), "{}", held(decoder));
         }
     }
 
@@ -1190,7 +1190,7 @@ mod tests {
         assert_eq!(decoder.next(&mut &large[15_000..30_000]), None);
         assert_eq!(held(&decoder), 30_000, "what has arrived is kept");
         decoder.set_most(None);
-        assert_eq!(decoder.vacancy(1, |_| None).map(|vacancy| vacancy.len()), Some(90_000));
+        assert_eq!(decoder.vacancy(1, |_| None).map(|vacancy| vacancy.len()), Some(30_000));
         let body = Piece::Body(large.clone().into());
         assert_eq!(decoder.next(&mut &large[30_000..]), Some(Ok(body)));
         assert!(decoder.part().is_none());
