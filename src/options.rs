@@ -1076,6 +1076,8 @@ pub struct EndpointOptions {
     kernel_send_buffer: Option<Option<usize>>,
     kernel_recv_buffer: Option<Option<usize>>,
     ipc_mode: Option<u32>,
+    ipc_owner: Option<u32>,
+    ipc_group: Option<u32>,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     #[cfg(feature = "ws")]
@@ -1188,10 +1190,28 @@ impl EndpointOptions {
 
     /// The permission bits of the socket file of an ipc bind, such as `0o600`, set before anybody can
     /// connect. Default: by the process's umask. Bits outside `0o777` are invalid. No effect on connecting and
-    /// on other transports. On Windows an ipc bind with it fails: a named pipe has no such bits.
+    /// on other transports. Where there are no such bits a bind with it fails: at an abstract name, and at a named
+    /// pipe of Windows.
     #[doc(alias("NNG_OPT_IPC_PERMISSIONS"))]
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);
+        self
+    }
+
+    /// The user who owns the socket file of an ipc bind, by number, set before anybody can connect. Default: the user
+    /// of the process. 4294967295 is no user, and invalid. Only a process that may give files away can set another
+    /// user: for others the bind fails. Otherwise as [`ipc_mode`](Self::ipc_mode).
+    pub fn ipc_owner(mut self, user: u32) -> Self {
+        self.ipc_owner = Some(user);
+        self
+    }
+
+    /// The group of the socket file of an ipc bind, by number, set before anybody can connect: with an
+    /// [`ipc_mode`](Self::ipc_mode) of `0o660`, its members may connect. Default: as for any file that the process
+    /// makes. 4294967295 is no group, and invalid. The process must be in the group, or may give files away.
+    /// Otherwise as `ipc_mode`.
+    pub fn ipc_group(mut self, group: u32) -> Self {
+        self.ipc_group = Some(group);
         self
     }
 
@@ -1250,6 +1270,8 @@ impl EndpointOptions {
             kernel_send_buffer: self.kernel_send_buffer.unwrap_or(base.kernel_send_buffer),
             kernel_recv_buffer: self.kernel_recv_buffer.unwrap_or(base.kernel_recv_buffer),
             ipc_mode: self.ipc_mode.or(base.ipc_mode),
+            ipc_owner: self.ipc_owner.or(base.ipc_owner),
+            ipc_group: self.ipc_group.or(base.ipc_group),
             #[cfg(feature = "tls")]
             tls: self.tls.clone().or_else(|| base.tls.clone()),
             #[cfg(feature = "ws")]
@@ -1286,6 +1308,8 @@ pub struct EndpointSettings {
     pub(crate) kernel_send_buffer: Option<usize>,
     pub(crate) kernel_recv_buffer: Option<usize>,
     pub(crate) ipc_mode: Option<u32>,
+    pub(crate) ipc_owner: Option<u32>,
+    pub(crate) ipc_group: Option<u32>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsConfig>,
     #[cfg(feature = "ws")]
@@ -1314,6 +1338,8 @@ impl Default for EndpointSettings {
             kernel_send_buffer: None,
             kernel_recv_buffer: None,
             ipc_mode: None,
+            ipc_owner: None,
+            ipc_group: None,
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "ws")]
@@ -1348,6 +1374,22 @@ impl EndpointSettings {
     /// See [`EndpointOptions::ipc_mode`].
     pub fn ipc_mode(&self) -> Option<u32> {
         self.ipc_mode
+    }
+
+    /// See [`EndpointOptions::ipc_owner`].
+    pub fn ipc_owner(&self) -> Option<u32> {
+        self.ipc_owner
+    }
+
+    /// See [`EndpointOptions::ipc_group`].
+    pub fn ipc_group(&self) -> Option<u32> {
+        self.ipc_group
+    }
+
+    /// Whether anything says who may connect to a file, which not all ends have.
+    #[cfg(any(target_os = "linux", target_os = "android", windows))]
+    pub(crate) fn restricts_file(&self) -> bool {
+        self.ipc_mode.is_some() || self.ipc_owner.is_some() || self.ipc_group.is_some()
     }
 
     /// See [`Options::tls`].
@@ -1405,6 +1447,12 @@ impl EndpointSettings {
             ("kernel_recv_buffer", self.kernel_recv_buffer),
         ] {
             in_range(option, bytes.unwrap_or(1), &BYTES, AT_LEAST_ONE_BYTE)?;
+        }
+        for (option, number) in [("ipc_owner", self.ipc_owner), ("ipc_group", self.ipc_group)] {
+            if number == Some(u32::MAX) {
+                let value = u32::MAX.to_string();
+                return Err(OptionError::Invalid { option, value, allowed: "0 to 4294967294" });
+            }
         }
         match self.ipc_mode {
             Some(mode) if mode > 0o777 => Err(OptionError::Invalid {

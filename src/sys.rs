@@ -18,10 +18,10 @@ pub(crate) mod pipes;
 use std::io;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
-#[cfg(unix)]
-use std::os::fd::AsRawFd;
 #[cfg(target_os = "linux")]
 use std::os::fd::BorrowedFd;
+#[cfg(unix)]
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -64,6 +64,39 @@ fn count_forks() {
 
 #[cfg(not(unix))]
 fn count_forks() {}
+
+/// The number of the first descriptor that a service manager leaves to a process.
+#[cfg(unix)]
+const FIRST_INHERITED: i32 = 3;
+
+/// Takes the descriptors that a service manager has left to this process, `count` of them, so that children do not
+/// inherit them. Only once: later calls return none. An error, and none is taken, if one is not open.
+#[cfg(unix)]
+pub(crate) fn take_inherited(count: u32) -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let beyond = i32::try_from(count).ok().and_then(|count| count.checked_add(FIRST_INHERITED));
+    let numbers = FIRST_INHERITED..beyond.ok_or(io::ErrorKind::InvalidData)?;
+    for number in numbers.clone() {
+        // SAFETY: it only asks; if there is no such descriptor, that is the answer.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(Vec::new());
+    }
+    let take = |number| {
+        // SAFETY: it is open, and was left to this process to be taken once, here; who else takes it is told not to
+        // call this.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+        // SAFETY: the descriptor is open, and its only flag is set.
+        match unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(descriptor),
+        }
+    };
+    numbers.map(take).collect()
+}
 
 /// How long the other end of a tcp connection has been silent, if bytes that were written to it are
 /// unacknowledged and the system has asked for them again; zero if it has not. `None`: there are none.

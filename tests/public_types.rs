@@ -10,8 +10,8 @@ use sinew::device::{
 use sinew::metrics::{EndpointSnapshot, Metrics, Observe, Snapshot};
 use sinew::role::{Answers, Asks, Converses, Receives, Role, Sends};
 use sinew::transport::{
-    Address, BoundFile, Destination, EndpointSettings, Family, Framing, Ipc, Listener, Stream,
-    StreamPeer, StreamTransport, Target, Tcp,
+    Address, BoundFile, Destination, EndpointSettings, Family, Framing, GivenListener, GivenStream,
+    Ipc, Listener, Stream, StreamPeer, StreamTransport, Target, Tcp,
 };
 use sinew::*;
 
@@ -38,6 +38,7 @@ fn sockets_contexts_and_what_they_hand_out_may_be_shared_by_threads() {
     each!(shared: iter::Iter<'_, Pull>, iter::TryIter<'_, Pull>, iter::IntoIter<Pull>);
     each!(shared: dyn StreamTransport, dyn Listener, dyn Stream);
     each!(sent: Device, RuntimeBuilder);
+    each!(shared: GivenListener, GivenStream);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::socket::establish::Dial;
 use crate::socket::wait::{Failure, Operation};
 use crate::socket::{Events, Handle, SocketPort};
 use crate::stats::Stats;
+use crate::transport::{GivenListener, GivenStream};
 
 /// A socket: one end of a conversation pattern, with any number of endpoints and peers.
 ///
@@ -93,6 +94,92 @@ impl<R: Role> Socket<R> {
         options: &EndpointOptions,
     ) -> Result<Endpoint, BindError> {
         self.core.bind(url.as_ref(), options)
+    }
+
+    /// Accepts connections from a listener that is there already: one of the standard library, one that was inherited
+    /// ([`inherited_listeners`](crate::transport::inherited_listeners)), or one of the program's own.
+    ///
+    /// Over tcp and Unix domain sockets peers connect as to one that [`bind`](Self::bind) has made. The socket becomes
+    /// non-blocking, for all who share it. It is closed with the endpoint; the file of a Unix domain socket stays.
+    ///
+    /// ```
+    /// use sinew::{Pull, Push};
+    ///
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let (pull, push) = (Pull::new(), Push::new());
+    /// push.connect(pull.bind_listener(listener)?.url())?;
+    /// push.send("hello")?;
+    /// assert_eq!(pull.recv()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// See [section 14.7](crate::spec::semantics#147-listeners-and-connections-that-are-there-already).
+    ///
+    /// # Errors
+    ///
+    /// It is no listener over tcp or a Unix domain socket ([`BindError::Io`]), or the socket is closed. It is closed
+    /// then.
+    pub fn bind_listener(&self, listener: impl Into<GivenListener>) -> Result<Endpoint, BindError> {
+        self.bind_listener_with(listener, &EndpointOptions::new())
+    }
+
+    /// As [`bind_listener`](Self::bind_listener), with options for this endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_listener`](Self::bind_listener), or an option is out of range.
+    pub fn bind_listener_with(
+        &self,
+        listener: impl Into<GivenListener>,
+        options: &EndpointOptions,
+    ) -> Result<Endpoint, BindError> {
+        self.core.bind_listener(listener.into(), options)
+    }
+
+    /// Takes over a connection that is there already, such as one end of a pair, one that was inherited, or one that
+    /// another process has passed on. Does not wait for the peer, which must be a socket of this or another library:
+    /// both sides begin with their header.
+    ///
+    /// The endpoint is there for this connection alone: it closes when the connection ends, and nothing connects again.
+    /// Its status then has the reason if there never was a pipe. The descriptor becomes non-blocking, for all who share
+    /// it.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use sinew::Pair;
+    ///
+    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
+    /// let (near, far) = (Pair::new(), Pair::new());
+    /// near.adopt(one)?;
+    /// far.adopt(other)?;
+    /// near.send("hello")?;
+    /// assert_eq!(far.recv()?, "hello");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// See [section 14.7](crate::spec::semantics#147-listeners-and-connections-that-are-there-already).
+    ///
+    /// # Errors
+    ///
+    /// It is no connection over tcp or a Unix domain socket ([`ConnectError::Failed`]), or the socket is closed. It is
+    /// closed then.
+    #[doc(alias("NNG_OPT_SOCKET_FD"))]
+    pub fn adopt(&self, stream: impl Into<GivenStream>) -> Result<Endpoint, ConnectError> {
+        self.adopt_with(stream, &EndpointOptions::new())
+    }
+
+    /// As [`adopt`](Self::adopt), with options for this endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`adopt`](Self::adopt), or an option is out of range.
+    pub fn adopt_with(
+        &self,
+        stream: impl Into<GivenStream>,
+        options: &EndpointOptions,
+    ) -> Result<Endpoint, ConnectError> {
+        self.core.adopt(stream.into(), options)
     }
 
     /// Connects to an address in the background: returns at once, whether anybody listens there or not,

@@ -119,6 +119,8 @@ pub(crate) struct Connection {
 pub(crate) enum Maker {
     /// It was accepted.
     Listener,
+    /// The program had it, and its endpoint is there for it alone.
+    Program,
     /// A race on its loop, until it is a pipe.
     Race(Token),
     /// A dialer on the home loop, from then on.

@@ -25,7 +25,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Postponed};
 use crate::sync::mpsc::SyncSender;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, OnceLock, Ordering, Weak};
-use crate::transport::{Destination, Target};
+use crate::transport::{Destination, Stream, Target};
 use crate::wire::Framing;
 
 /// A command to the driver.
@@ -45,6 +45,13 @@ pub(crate) enum Command {
         way: Arc<Way>,
         target: Target,
         once: Option<SyncSender<Result<(), AttemptError>>>,
+    },
+    /// Serve a connection that the program has given to an endpoint.
+    Serve {
+        host: Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        stream: Box<dyn Stream>,
     },
     /// The program has decided whether it lets a connection's peer in.
     Decided(Token, bool),

@@ -589,6 +589,9 @@ impl Driver {
             Command::Dial { host, endpoint, way, target, once } => {
                 self.keep_connected(Dialer::new(host, endpoint, way, target, once));
             }
+            Command::Serve { host, endpoint, framing, stream } => {
+                self.serve(&host, endpoint, framing, stream);
+            }
             Command::Decided(token, admitted) => {
                 self.drive(token, |c, cx| c.decided(admitted, token, cx));
             }

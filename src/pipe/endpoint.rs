@@ -17,7 +17,7 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Rank, Weak};
 use crate::sys::Origin;
 use crate::time;
 
-/// One address a socket is bound to or connects to.
+/// One address a socket is bound to or connects to, or a connection that it was [given](crate::Socket::adopt).
 ///
 /// A handle: dropping it changes nothing, the endpoint lives as long as its socket or until
 /// [`close`](Self::close).
@@ -39,7 +39,7 @@ impl Endpoint {
         self.core.id
     }
 
-    /// Whether it accepts connections (`true`, made by `bind`) or makes them (`false`, by `connect`).
+    /// Whether it accepts connections (`true`, made by `bind`) or not (`false`, made by `connect` or `adopt`).
     pub fn is_listening(&self) -> bool {
         self.core.listening
     }
@@ -75,13 +75,7 @@ impl Endpoint {
         "zmq_disconnect"
     ))]
     pub fn close(&self) -> Result<(), Closed> {
-        if !self.core.stop() {
-            return Err(Closed);
-        }
-        if let Some(host) = self.core.host.upgrade() {
-            host.drop_endpoint(self.core.id);
-        }
-        Ok(())
+        if self.core.close() { Ok(()) } else { Err(Closed) }
     }
 }
 
@@ -237,6 +231,23 @@ impl EndpointCore {
         }
         self.control.stop(self.id);
         true
+    }
+
+    /// Stops it, and closes its pipes. `false`: it was closed before.
+    fn close(&self) -> bool {
+        let stopped = self.stop();
+        if stopped && let Some(host) = self.host.upgrade() {
+            host.drop_endpoint(self.id);
+        }
+        stopped
+    }
+
+    /// Notes that its one connection is over, and so is the endpoint.
+    pub(crate) fn is_over(&self, failure: Option<AttemptError>) {
+        if let Some(failure) = failure {
+            self.failed(failure);
+        }
+        self.close();
     }
 
     /// Notes that an attempt begins.

@@ -18,7 +18,11 @@ use crate::runtime::Runtime;
 use crate::sync::mpsc::{self, RecvTimeoutError};
 use crate::sync::{Arc, Ordering};
 use crate::time;
-use crate::transport::INPROC;
+use crate::transport::{GivenListener, GivenStream, INPROC, Listener};
+use crate::wire::Framing;
+
+/// What errors call a listener or a connection that is there already, and turns out to be none.
+const GIVEN: &str = "what was given";
 
 /// Whether a connect goes on in the background, or waits for one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,27 +33,89 @@ pub(crate) enum Dial {
 
 impl<P: Protocol> Core<P> {
     pub(crate) fn bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
-        self.try_bind(url, options).inspect_err(|error| {
-            self.counters.bind_errors.bump();
-            crate::contain::record!(
-                Debug,
-                { socket: self.name, endpoint: url, reason: error },
-                "{}: {error}",
-                self.name
-            );
-        })
+        self.try_bind(url, options).inspect_err(|error| self.bind_failed(url, error))
     }
 
-    fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
+    /// Accepts connections from a listener that is there already.
+    pub(crate) fn bind_listener(
+        &self,
+        listener: GivenListener,
+        options: &EndpointOptions,
+    ) -> Result<Endpoint, BindError> {
+        self.try_bind_listener(listener, options)
+            .inspect_err(|error| self.bind_failed(GIVEN, error))
+    }
+
+    #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "a field of events"))]
+    fn bind_failed(&self, url: &str, error: &BindError) {
+        self.counters.bind_errors.bump();
+        crate::contain::record!(
+            Debug,
+            { socket: self.name, endpoint: url, reason: error },
+            "{}: {error}",
+            self.name
+        );
+    }
+
+    fn may_bind(&self) -> Result<(), BindError> {
         if self.is_lost() {
             return Err(RuntimeError::Lost.into());
         }
         if self.is_closed() {
             return Err(BindError::Closed);
         }
-        if self.is_forked() {
-            return Err(BindError::Forked);
+        if self.is_forked() { Err(BindError::Forked) } else { Ok(()) }
+    }
+
+    fn may_connect(&self) -> Result<(), ConnectError> {
+        if self.is_lost() {
+            return Err(RuntimeError::Lost.into());
         }
+        if self.is_closed() {
+            return Err(ConnectError::Closed);
+        }
+        if self.is_forked() { Err(ConnectError::Forked) } else { Ok(()) }
+    }
+
+    fn try_bind_listener(
+        &self,
+        listener: GivenListener,
+        options: &EndpointOptions,
+    ) -> Result<Endpoint, BindError> {
+        self.may_bind()?;
+        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
+        let limit = self.limits.max_recv_size(options.max_recv_size);
+        let (listener, framing) =
+            listener.open(&settings).map_err(|error| BindError::from_io(GIVEN, error))?;
+        let endpoint = self.listen(listener, framing, settings, limit)?;
+        self.keep(endpoint).ok_or(BindError::Closed)
+    }
+
+    /// Serves a connection that is there already.
+    pub(crate) fn adopt(
+        &self,
+        stream: GivenStream,
+        options: &EndpointOptions,
+    ) -> Result<Endpoint, ConnectError> {
+        self.may_connect()?;
+        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
+        let limit = self.limits.max_recv_size(options.max_recv_size);
+        let (stream, framing, url) = stream.open(&settings).map_err(|error| {
+            ConnectError::Failed { url: GIVEN.to_owned(), source: error.into() }
+        })?;
+        let runtime = self.runtime()?;
+        self.has_streams.store(true, Ordering::Relaxed);
+        let mailbox = runtime.mailbox();
+        let control = StreamControl::dialer(mailbox);
+        let endpoint = EndpointCore::new(self.host(), url, false, settings, limit, control);
+        let endpoint = self.keep(endpoint).ok_or(ConnectError::Closed)?;
+        let (host, core) = (self.host(), Arc::clone(&endpoint.core));
+        mailbox.post(Command::Serve { host, endpoint: core, framing, stream });
+        Ok(endpoint)
+    }
+
+    fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
+        self.may_bind()?;
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
@@ -84,17 +150,26 @@ impl<P: Protocol> Core<P> {
         self.has_streams.store(true, Ordering::Relaxed);
         let transport = runtime.transports().find(address)?;
         let listener = transport.bind(address, &settings)?;
+        self.listen(listener, transport.framing(), settings, limit)
+    }
+
+    /// Makes the endpoint of a listener, and has the event loop accept from it.
+    fn listen(
+        &self,
+        listener: Box<dyn Listener>,
+        framing: Framing,
+        settings: EndpointSettings,
+        limit: RecvLimit,
+    ) -> Result<Arc<EndpointCore>, BindError> {
+        let runtime = self.runtime()?;
+        self.has_streams.store(true, Ordering::Relaxed);
         let url = listener.url();
         let listener = Arc::new(ListenerSlot::new(listener));
         let mailbox = runtime.mailbox();
         let control = StreamControl::listener(mailbox, &listener);
         let endpoint = EndpointCore::new(self.host(), url, true, settings, limit, control);
-        mailbox.post(Command::Listen {
-            host: self.host(),
-            endpoint: Arc::clone(&endpoint),
-            framing: transport.framing(),
-            listener,
-        });
+        let (host, core) = (self.host(), Arc::clone(&endpoint));
+        mailbox.post(Command::Listen { host, endpoint: core, framing, listener });
         Ok(endpoint)
     }
 
@@ -104,15 +179,7 @@ impl<P: Protocol> Core<P> {
         options: &EndpointOptions,
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
-        if self.is_lost() {
-            return Err(RuntimeError::Lost.into());
-        }
-        if self.is_closed() {
-            return Err(ConnectError::Closed);
-        }
-        if self.is_forked() {
-            return Err(ConnectError::Forked);
-        }
+        self.may_connect()?;
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);

@@ -2,7 +2,8 @@
 //!
 //! Owns the border between them and us. Results are checked here before other code relies on them, and a
 //! panic becomes an error of the one connection on which it happened, because the I/O thread serves all
-//! connections. The built-in transports do not pass through here.
+//! connections. The built-in transports do not pass through here, but what a program has made and gives to a socket
+//! does.
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,6 +104,16 @@ impl StreamTransport for Transport {
         let stream = guarded(|| self.inner.connect(address, destination, settings))?;
         Ok(Box::new(Border::new(stream)))
     }
+}
+
+/// A listener that the program has made, behind the border.
+pub(super) fn listener(listener: Box<dyn Listener>) -> Box<dyn Listener> {
+    Box::new(Border::new(listener))
+}
+
+/// A stream that the program has made, behind the border.
+pub(super) fn stream(stream: Box<dyn Stream>) -> Box<dyn Stream> {
+    Box::new(Border::new(stream))
 }
 
 /// A foreign listener or stream. Its destructor may panic.

@@ -11,9 +11,13 @@
 use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
+#[cfg(target_os = "android")]
+use std::os::android::net::SocketAddrExt;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{self, Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +27,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::abstracts;
 use super::tcp::size_buffers;
 use super::{
     BoundFile, Destination, Listener, PeerCredentials, Stream, StreamPeer, StreamTransport, Target,
@@ -34,7 +40,7 @@ use crate::options::EndpointSettings;
 use crate::wire::Framing;
 
 /// How many connections may wait to be accepted: as many as for tcp.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// How many bytes a path may have: the size of `sun_path` less the zero at its end. That is 108 on Linux and
 /// Solaris, and 104 on Apple and the BSDs; `--cfg sinew_socketpair` selects the latter on Linux, for tests.
@@ -88,12 +94,8 @@ impl StreamTransport for Ipc {
             done => done,
         }
         .map_err(|error| BindError::from_io(address.url(), error))?;
-        Ok(Box::new(IpcListener {
-            file,
-            inner: mio::net::UnixListener::from_std(socket.into()),
-            url: address.url().to_owned(),
-            settings: settings.clone(),
-        }))
+        let url = address.url().to_owned();
+        Ok(Box::new(IpcListener::new(socket.into(), Some(file), url, settings)))
     }
 
     fn target(&self, address: &Address) -> Result<Target, AddressError> {
@@ -171,7 +173,7 @@ fn connect(path: &Path) -> io::Result<mio::net::UnixStream> {
 
 /// Binds and listens. Leaves no file behind when it fails.
 fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, SocketFile)> {
-    let (socket, file) = bind(path, settings.ipc_mode)?;
+    let (socket, file) = bind(path, settings)?;
     socket.listen(BACKLOG)?;
     // Another process that took us for dead before we listened has removed the file by now; one that
     // asks later finds us alive.
@@ -179,16 +181,26 @@ fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, Socke
 }
 
 /// Makes the socket file and gives it its final permissions. Nobody can connect before the socket listens.
-fn bind(path: &Path, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
+fn bind(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, SocketFile)> {
     let absolute = path::absolute(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    let socket = bound_to(&SockAddr::unix(path)?)?;
     let file = SocketFile::just_made(&absolute)?;
-    if let Some(mode) = mode {
+    if let Some(mode) = settings.ipc_mode {
         fs::set_permissions(file.bound.path(), Permissions::from_mode(mode))?;
     }
+    // Last: who has given a file away may not change it any more.
+    if settings.ipc_owner.is_some() || settings.ipc_group.is_some() {
+        lchown(file.bound.path(), settings.ipc_owner, settings.ipc_group)?;
+    }
     Ok((socket, file))
+}
+
+/// A socket at this address, which does not listen yet.
+pub(super) fn bound_to(address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Removes the socket file of an owner that has died. Everything else is an address in use: a listener that
@@ -260,8 +272,9 @@ fn remove(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 struct SocketFile {
     bound: BoundFile,
-    /// The process that made the file: a forked child must not remove the file of its parent.
-    process: u32,
+    /// The process that made the file: a forked child must not remove the file of its parent, and nobody that of a
+    /// listener that was given to it.
+    maker: Option<u32>,
 }
 
 impl SocketFile {
@@ -271,13 +284,18 @@ impl SocketFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(in_use()),
             found => found?,
         };
-        Ok(Self { bound, process: std::process::id() })
+        Ok(Self { bound, maker: Some(std::process::id()) })
+    }
+
+    /// The file of a listener that another has made, if it is there.
+    fn of_another(path: &Path) -> Option<Self> {
+        Some(Self { bound: BoundFile::at(path).ok()?, maker: None })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.process != std::process::id() || !self.bound.is_there() {
+        if self.maker != Some(std::process::id()) || !self.bound.is_there() {
             return;
         }
         if let Err(error) = remove(self.bound.path()) {
@@ -293,12 +311,43 @@ impl Drop for SocketFile {
 
 /// A listening Unix domain socket.
 #[derive(Debug)]
-struct IpcListener {
+pub(super) struct IpcListener {
     /// The first field, because fields are dropped in this order; see [`SocketFile`].
-    file: SocketFile,
+    file: Option<SocketFile>,
     inner: mio::net::UnixListener,
     url: String,
     settings: EndpointSettings,
+}
+
+impl IpcListener {
+    /// A listener over a socket that listens, and does not block.
+    fn new(
+        socket: UnixListener,
+        file: Option<SocketFile>,
+        url: String,
+        settings: &EndpointSettings,
+    ) -> Self {
+        let (inner, settings) = (mio::net::UnixListener::from_std(socket), settings.clone());
+        Self { file, inner, url, settings }
+    }
+
+    /// A listener without a file.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn without_file(
+        socket: UnixListener,
+        url: String,
+        settings: &EndpointSettings,
+    ) -> Self {
+        Self::new(socket, None, url, settings)
+    }
+
+    /// A listener over a socket that another has made, whose file stays when it is dropped.
+    pub(super) fn over(socket: UnixListener, settings: &EndpointSettings) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let file = address.as_pathname().and_then(SocketFile::of_another);
+        Ok(Self::new(socket, file, url(&address), settings))
+    }
 }
 
 impl Listener for IpcListener {
@@ -329,13 +378,31 @@ impl Listener for IpcListener {
     }
 
     fn file(&self) -> Option<BoundFile> {
-        Some(self.file.bound.clone())
+        self.file.as_ref().map(|file| file.bound.clone())
     }
 }
 
 /// A connection over a Unix domain socket.
 #[derive(Debug)]
-struct IpcStream(mio::net::UnixStream);
+pub(super) struct IpcStream(pub(super) mio::net::UnixStream);
+
+impl IpcStream {
+    /// A connection that is there already, and the address of the end of it that has one.
+    pub(super) fn over(
+        stream: UnixStream,
+        settings: &EndpointSettings,
+    ) -> io::Result<(Self, String)> {
+        stream.set_nonblocking(true)?;
+        // Fails if it is not connected.
+        let remote = stream.peer_addr()?;
+        #[cfg(target_vendor = "apple")]
+        SockRef::from(&stream).set_nosigpipe(true)?;
+        size_buffers(&SockRef::from(&stream), settings)?;
+        let local = url(&stream.local_addr()?);
+        let named = if local.is_empty() { url(&remote) } else { local };
+        Ok((Self(mio::net::UnixStream::from_std(stream)), named))
+    }
+}
 
 impl Stream for IpcStream {
     fn source(&mut self) -> &mut dyn Source {
@@ -381,8 +448,8 @@ impl Stream for IpcStream {
 
     fn peer(&self) -> StreamPeer {
         StreamPeer {
-            local: self.0.local_addr().map(url).unwrap_or_default(),
-            remote: self.0.peer_addr().map(url).unwrap_or_default(),
+            local: self.0.local_addr().map(|end| url(&end)).unwrap_or_default(),
+            remote: self.0.peer_addr().map(|end| url(&end)).unwrap_or_default(),
             credentials: credentials(&self.0),
             ..StreamPeer::default()
         }
@@ -390,7 +457,11 @@ impl Stream for IpcStream {
 }
 
 /// The URL of one end; empty for an end without a name, such as the connecting one.
-fn url(address: SocketAddr) -> String {
+fn url(address: &SocketAddr) -> String {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = address.as_abstract_name() {
+        return abstracts::url(name);
+    }
     address.as_pathname().map(|path| format!("ipc://{}", path.display())).unwrap_or_default()
 }
 
@@ -557,7 +628,8 @@ mod tests {
     #[test]
     fn the_file_is_remembered_by_its_absolute_path() {
         let scratch = Scratch::new();
-        let (_socket, file) = bind(&relative(&scratch.path("s")), None).unwrap();
+        let (_socket, file) =
+            bind(&relative(&scratch.path("s")), &EndpointSettings::default()).unwrap();
         assert!(file.bound.path().is_absolute());
     }
 
@@ -713,8 +785,8 @@ mod tests {
     #[test]
     fn a_forked_child_leaves_the_file_to_its_parent() {
         let scratch = Scratch::new();
-        let (_socket, mut file) = bind(&scratch.path("s"), None).unwrap();
-        file.process += 1;
+        let (_socket, mut file) = bind(&scratch.path("s"), &EndpointSettings::default()).unwrap();
+        file.maker = file.maker.map(|process| process + 1);
         drop(file);
         assert!(is_there(&scratch.path("s")));
     }
@@ -723,7 +795,8 @@ mod tests {
     #[test]
     fn the_mode_is_in_force_before_anybody_can_connect() {
         let scratch = Scratch::new();
-        let (socket, _file) = bind(&scratch.path("s"), Some(0o600)).unwrap();
+        let settings = EndpointSettings { ipc_mode: Some(0o600), ..Default::default() };
+        let (socket, _file) = bind(&scratch.path("s"), &settings).unwrap();
 
         let mode = scratch.path("s").symlink_metadata().unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -746,10 +819,44 @@ mod tests {
         }
     }
 
+    /// C611.
+    #[test]
+    fn a_listener_has_the_owner_and_the_group_asked_for() {
+        let scratch = Scratch::new();
+        let own = fs::metadata(scratch.path("")).unwrap();
+        let may_give_away = own.uid() == 0;
+        let others = if may_give_away { (12_345, 54_321) } else { (own.uid(), own.gid()) };
+        let settings = EndpointSettings {
+            ipc_mode: Some(0o660),
+            ipc_owner: Some(others.0),
+            ipc_group: Some(others.1),
+            ..Default::default()
+        };
+        let listener = Ipc.bind(&address(&scratch.url("s")), &settings).unwrap();
+        let file = scratch.path("s").symlink_metadata().unwrap();
+        assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (others.0, others.1, 0o660));
+        drop(listener);
+        assert!(!is_there(&scratch.path("s")));
+    }
+
+    /// C611: a bind that may not give the file away leaves nothing behind.
+    #[test]
+    fn an_owner_that_may_not_be_set_is_an_error() {
+        let scratch = Scratch::new();
+        if fs::metadata(scratch.path("")).unwrap().uid() == 0 {
+            eprintln!("SKIPPED: root may give files away");
+            return;
+        }
+        let settings = EndpointSettings { ipc_owner: Some(0), ..Default::default() };
+        let refused = Ipc.bind(&address(&scratch.url("s")), &settings);
+        assert!(matches!(refused, Err(BindError::PermissionDenied { .. })), "{refused:?}");
+        assert!(!is_there(&scratch.path("s")));
+    }
+
     #[test]
     fn a_bind_that_gets_no_further_leaves_nothing() {
         let scratch = Scratch::new();
-        let (socket, file) = bind(&scratch.path("s"), None).unwrap();
+        let (socket, file) = bind(&scratch.path("s"), &EndpointSettings::default()).unwrap();
         drop((file, socket));
         assert!(!is_there(&scratch.path("s")));
     }
@@ -758,7 +865,7 @@ mod tests {
     #[test]
     fn a_file_that_is_replaced_is_not_ours() {
         let scratch = Scratch::new();
-        let (_socket, file) = bind(&scratch.path("s"), None).unwrap();
+        let (_socket, file) = bind(&scratch.path("s"), &EndpointSettings::default()).unwrap();
         assert!(file.bound.is_there());
         fs::remove_file(scratch.path("s")).unwrap();
         let _other = bind_to(&scratch.url("s")).unwrap();

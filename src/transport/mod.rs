@@ -78,6 +78,11 @@ pub use crate::address::Address;
 pub use crate::options::EndpointSettings;
 pub use crate::peer::{PeerCredentials, PeerIdentity, StreamPeer};
 pub use crate::wire::Framing;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use abstracts::Abstract;
+#[cfg(unix)]
+pub use given::inherited_listeners;
+pub use given::{GivenListener, GivenStream};
 #[cfg(unix)]
 pub use ipc::Ipc;
 pub use tcp::Tcp;
@@ -91,10 +96,13 @@ pub use ws::Ws;
 use crate::error::{AddressError, BindError, RuntimeError};
 use crate::sync::Arc;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod abstracts;
 #[cfg(feature = "ws")]
 mod doors;
 mod file;
 mod foreign;
+mod given;
 #[cfg(unix)]
 mod ipc;
 mod names;
@@ -457,6 +465,8 @@ impl Transports {
             Registered::new(Arc::new(Tcp)),
             #[cfg(any(unix, windows))]
             Registered::new(Arc::new(Ipc)),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Registered::new(Arc::new(Abstract)),
             #[cfg(feature = "tls")]
             Registered::new(Arc::new(TlsTcp)),
             #[cfg(feature = "ws")]

@@ -535,6 +535,17 @@ impl TcpListener {
         };
         Ok(Self { inner, url, settings: settings.clone() })
     }
+
+    /// A listener over a socket that another has made.
+    pub(super) fn over(
+        socket: std::net::TcpListener,
+        settings: &EndpointSettings,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let url = url(socket.local_addr()?);
+        let inner = mio::net::TcpListener::from_std(socket);
+        Ok(Self { inner, url, settings: settings.clone() })
+    }
 }
 
 impl Listener for TcpListener {
@@ -567,7 +578,24 @@ impl Listener for TcpListener {
 
 /// A tcp connection, or one that is being made.
 #[derive(Debug)]
-struct TcpStream(mio::net::TcpStream);
+pub(super) struct TcpStream(mio::net::TcpStream);
+
+impl TcpStream {
+    /// A connection that is there already, and its local address.
+    pub(super) fn over(
+        stream: std::net::TcpStream,
+        settings: &EndpointSettings,
+    ) -> io::Result<(Self, String)> {
+        stream.set_nonblocking(true)?;
+        // Fails if it is not connected.
+        stream.peer_addr()?;
+        #[cfg(target_vendor = "apple")]
+        SockRef::from(&stream).set_nosigpipe(true)?;
+        tune(&SockRef::from(&stream), settings)?;
+        let local = url(stream.local_addr()?);
+        Ok((Self(mio::net::TcpStream::from_std(stream)), local))
+    }
+}
 
 impl Stream for TcpStream {
     fn source(&mut self) -> &mut dyn Source {

@@ -149,8 +149,9 @@ struct Accepted {
 
 impl PipeListener {
     fn new(name: &str, url: &str, settings: &EndpointSettings) -> io::Result<Self> {
-        if settings.ipc_mode.is_some() {
-            let reason = "a named pipe has no file mode: ipc_mode must not be set";
+        if settings.restricts_file() {
+            let reason =
+                "a named pipe is no file: ipc_mode, ipc_owner and ipc_group must not be set";
             return Err(io::Error::new(ErrorKind::Unsupported, reason));
         }
         let size = |bytes: Option<usize>| {

@@ -1,6 +1,6 @@
 //! Interoperation: the real `nanocat` (nanomsg) and `nngcat` (NNG) at the other end of the wire.
 //!
-//! For each of their roles, over tcp and ipc, and ws with its feature, with either side binding: exchanges of exact content,
+//! For each of their roles, over tcp and ipc, and ws with its feature, and for some at abstract names, with either side binding: exchanges of exact content,
 //! their process killed and started again, and, where we bind, our socket closed and bound again
 //! under their feet. Then ours and both of theirs in one topology.
 //!
@@ -11,6 +11,8 @@ use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
 use std::process::{Child, Command, Stdio};
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -119,6 +121,15 @@ interop! {
     nngcat_pair1_binds_ipc:            NNGCAT  TheirPair1       They    Ipc;
     nngcat_pair1_connects_tcp:         NNGCAT  TheirPair1       We      Tcp;
     nngcat_pair1_connects_ipc:         NNGCAT  TheirPair1       We      Ipc;
+}
+
+#[cfg(target_os = "linux")]
+interop! {
+    // test                            their tool and role   who binds  over
+    nngcat_rep_binds_abstract:         NNGCAT  TheirRep         They    Abstract;
+    nngcat_rep_connects_abstract:      NNGCAT  TheirRep         We      Abstract;
+    nngcat_pull_binds_abstract:        NNGCAT  TheirPull        They    Abstract;
+    nngcat_push_connects_abstract:     NNGCAT  TheirPush        We      Abstract;
 }
 
 #[cfg(feature = "ws")]
@@ -859,6 +870,8 @@ struct Place {
 enum Over {
     Tcp,
     Ipc,
+    #[cfg(target_os = "linux")]
+    Abstract,
     #[cfg(feature = "ws")]
     Ws,
     /// nanomsg cannot bind to one with a path.
@@ -872,6 +885,8 @@ impl Over {
     fn they_come_back(self) -> bool {
         match self {
             Self::Tcp | Self::Ipc => true,
+            #[cfg(target_os = "linux")]
+            Self::Abstract => true,
             #[cfg(feature = "ws")]
             Self::WsPath => true,
             #[cfg(feature = "ws")]
@@ -887,6 +902,16 @@ impl Place {
             Over::Ipc => {
                 let address = Transport::Ipc.address();
                 Self { url: address.url.clone(), _directory: Some(address) }
+            }
+            // With bytes that must be written as numbers, which both have to read alike.
+            #[cfg(target_os = "linux")]
+            Over::Abstract => {
+                static COUNT: AtomicU32 = AtomicU32::new(0);
+                let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+                Self {
+                    url: format!("abstract://sinew%00%ff%25{process}-{number}"),
+                    _directory: None,
+                }
             }
             #[cfg(feature = "ws")]
             Over::Ws => Self { url: free_tcp_url().replace("tcp://", "ws://"), _directory: None },

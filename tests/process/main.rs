@@ -3,6 +3,8 @@
 //! No other group starts processes. Between its fork and its exec a child holds every descriptor of its
 //! parent, so a test beside it may see an address taken, or a connection open, a moment longer.
 
+#[cfg(unix)] // passes descriptors on
+mod activation;
 #[cfg(target_os = "linux")] // counts in /proc
 mod descriptors;
 mod examples;

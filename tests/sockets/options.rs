@@ -305,6 +305,12 @@ fn endpoint_options_out_of_range_are_refused() {
     assert!(matches!(pair.connect_with("inproc://x", &zero), Err(ConnectError::Option(_))));
     let mode = EndpointOptions::new().ipc_mode(0o1000);
     assert!(matches!(pair.bind_with("inproc://x", &mode), Err(BindError::Option(_))));
+    // C611: what stands for nobody in a call of the system.
+    for nobody in
+        [EndpointOptions::new().ipc_owner(u32::MAX), EndpointOptions::new().ipc_group(u32::MAX)]
+    {
+        assert!(matches!(pair.bind_with("inproc://x", &nobody), Err(BindError::Option(_))));
+    }
 }
 
 /// A set of options that is refused changes nothing.

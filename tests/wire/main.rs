@@ -5,6 +5,7 @@ mod bad_input;
 mod endpoints;
 mod foreign_transports;
 mod framing;
+mod given;
 mod header;
 mod limits;
 mod reconnect;

@@ -1,4 +1,4 @@
-//! The conformance list of transports, for tcp, ipc and inproc, and for a transport outside the crate, that of
+//! The conformance list of transports, for tcp, ipc, abstract names and inproc, and for a transport outside the crate, that of
 //! `examples/custom_transport`. `tests/tls` runs it for tls+tcp.
 //!
 //! A new transport adds a function that makes its [`Fixture`], and its name in the last line.
@@ -46,6 +46,20 @@ fn ipc() -> Fixture {
     }
 }
 
+/// C612, C613, C614.
+#[cfg(target_os = "linux")]
+fn abstracts() -> Fixture {
+    let malformed = ["%".to_owned(), "a%zz".to_owned(), "x".repeat(108)];
+    Fixture {
+        runtime: Runtime::new().unwrap(),
+        with: |options| options,
+        free: Box::new(|| "abstract://".to_owned()),
+        malformed: malformed.map(|rest| format!("abstract://{rest}")).into(),
+        is_inproc: false,
+        is_pipes: false,
+    }
+}
+
 fn inproc() -> Fixture {
     Fixture {
         runtime: Runtime::new().unwrap(),
@@ -85,5 +99,7 @@ fn ws() -> Fixture {
 }
 
 conformance!(tcp ipc inproc custom);
+#[cfg(target_os = "linux")]
+conformance!(abstracts);
 #[cfg(feature = "ws")]
 conformance!(ws);

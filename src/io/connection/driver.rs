@@ -9,9 +9,15 @@ use std::time::Duration;
 use mio::{Interest, Token};
 
 use super::{Connection, Ending, Fate, Maker};
+use crate::error::AttemptError;
 use crate::io::loops::HOME;
 use crate::io::{Command, Driver, LoopContext};
+use crate::pipe::Host;
+use crate::pipe::endpoint::EndpointCore;
+use crate::sync::{Arc, Weak};
 use crate::time;
+use crate::transport::Stream;
+use crate::wire::Framing;
 
 impl Driver {
     /// Gives an accepted connection to a loop. `last` and the result: see
@@ -25,7 +31,22 @@ impl Driver {
         chosen
     }
 
-    /// Begins a connection that was accepted, and so is established.
+    /// Begins a connection that the program has given to an endpoint.
+    pub(in crate::io) fn serve(
+        &mut self,
+        host: &Weak<dyn Host>,
+        endpoint: Arc<EndpointCore>,
+        framing: Framing,
+        stream: Box<dyn Stream>,
+    ) {
+        let Some(host) = host.upgrade() else { return };
+        // The command to forget the endpoint may have overtaken this one.
+        if !endpoint.is_closed() {
+            self.give(HOME, Connection::new(&host, endpoint, framing, stream, Maker::Program));
+        }
+    }
+
+    /// Begins a connection that was accepted or given, and so is established.
     pub(in crate::io) fn adopt(&mut self, connection: Box<Connection>) {
         let token = self.take_on(connection);
         let is_behind = self.line_up(token);
@@ -112,16 +133,19 @@ impl Driver {
             return;
         };
         let maker = std::mem::replace(&mut connection.maker, Maker::Listener);
+        let endpoint = Arc::clone(&connection.endpoint);
         self.drive(token, |connection, cx| connection.close(linger, token, cx));
-        if let Maker::Dialer(dialer) = maker {
-            self.tell_of_the_end(dialer, Ending::Closed);
+        match maker {
+            Maker::Dialer(dialer) => self.tell_of_the_end(dialer, Ending::Closed),
+            Maker::Program => endpoint.is_over(None),
+            Maker::Listener | Maker::Race(_) => {}
         }
     }
 
     /// Ends a connection, and tells its maker.
     pub(in crate::io) fn end(&mut self, token: Token, ending: Ending) {
         let Some(mut connection) = self.let_go(token) else { return };
-        let maker = connection.maker;
+        let (maker, endpoint) = (connection.maker, Arc::clone(&connection.endpoint));
         let meaning = connection.meaning_of(&ending);
         connection.end(&ending, &mut self.cx);
         drop(connection);
@@ -129,6 +153,7 @@ impl Driver {
         let ending = meaning.unwrap_or(ending);
         match maker {
             Maker::Listener => {}
+            Maker::Program => endpoint.is_over(failure(ending)),
             Maker::Race(race) => self.fell_out(race, token, ending),
             Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
         }
@@ -144,5 +169,15 @@ impl Driver {
             self.lines.leave(in_line, token);
         }
         Some(connection)
+    }
+}
+
+/// What an ending says of the only attempt that there was.
+fn failure(ending: Ending) -> Option<AttemptError> {
+    match ending {
+        Ending::Failed(error) => Some(error),
+        Ending::Rejected => Some(AttemptError::Rejected),
+        Ending::TurnedAway(peer) => Some(AttemptError::TurnedAway { peer, greeted: true }),
+        Ending::Lost(_) | Ending::Served | Ending::Closed | Ending::Elsewhere => None,
     }
 }
