@@ -201,9 +201,10 @@ macro_rules! receives {
         }
 
         /// Counts a message that was no value, and returns it if it is to be reported.
-        fn refused<I>(&self, undecoded: Undecoded) -> Option<Result<I, Undecoded>> {
+        #[cold]
+        fn refused(&self, undecoded: Undecoded) -> Option<Undecoded> {
             self.refuse.note(self.socket.name(), &undecoded);
-            self.refuse.is_reported.then_some(Err(undecoded))
+            self.refuse.is_reported.then_some(undecoded)
         }
     };
 }

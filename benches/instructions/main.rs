@@ -1,8 +1,13 @@
 //! Sends so many messages of 64 bytes within one thread, for `ci/instructions` to count what they take.
 //!
 //! `instructions WORKLOAD MESSAGES`: `pipeline` sends to a PULL and `publish` to a SUB, 64 messages at a time;
-//! `requests` makes round trips between two contexts.
+//! `requests` makes round trips between two contexts, `futures` between two sockets, and `typed` the same with values
+//! in place of bytes.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use sinew::typed::{Replies, Requests};
 use sinew::{Pub, Pull, Push, Rep, Req, Sub};
 
 const BODY: &[u8] = &[7; 64];
@@ -16,9 +21,11 @@ fn main() {
     };
     let messages = messages.parse().expect("MESSAGES is a number");
     match workload.as_str() {
+        "futures" => futures(messages),
         "pipeline" => pipeline(messages),
         "publish" => publish(messages),
         "requests" => requests(messages),
+        "typed" => typed(messages),
         other => panic!("no workload {other}"),
     }
 }
@@ -55,4 +62,41 @@ fn requests(messages: usize) {
         answering.send(asked).expect(THERE);
         asking.recv().expect(THERE);
     }
+}
+
+/// Polls a future once.
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn futures(messages: usize) {
+    let (req, rep) = (Req::new(), Rep::new());
+    rep.bind("inproc://futures").expect("nobody else has bound it");
+    req.connect("inproc://futures").expect("the address is good");
+    for _ in 0..messages {
+        let mut asking = pin!(req.request_async(BODY));
+        assert!(poll(&mut asking).is_pending());
+        let asked = rep.try_recv().expect(THERE);
+        let answer = BODY;
+        asked.reply(answer).expect(THERE);
+        assert!(matches!(poll(&mut asking), Poll::Ready(Ok(_))));
+    }
+}
+
+/// An order: its number, a price, and a text. With its head it has 64 bytes on the wire.
+type Order = (u64, f64, String);
+
+fn typed(messages: usize) {
+    let (requests, replies) = (Requests::<Order, Order>::new(), Replies::<Order, Order>::new());
+    replies.bind("inproc://typed").expect("nobody else has bound it");
+    requests.connect("inproc://typed").expect("the address is good");
+    let order = (7_000_000_000, 25.5, "x".repeat(49));
+    for _ in 0..messages {
+        let mut asking = pin!(requests.request_async(&order));
+        assert!(poll(&mut asking).is_pending());
+        let (order, owed) = replies.try_recv().expect(THERE).into_parts();
+        owed.reply(&order).expect(THERE);
+        assert!(matches!(poll(&mut asking), Poll::Ready(Ok(_))));
+    }
+    assert_eq!(requests.socket().stats().bytes_sent, 64 * messages as u64);
 }

@@ -104,9 +104,11 @@ mod with_postcard {
         }
 
         fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-            match postcard::take_from_bytes(bytes) {
-                Ok((value, [])) => Ok(value),
-                Ok((_, rest)) => {
+            let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+            let value = T::deserialize(&mut deserializer).map_err(CodecError::new)?;
+            match deserializer.finalize() {
+                Ok([]) => Ok(value),
+                Ok(rest) => {
                     Err(CodecError::new(format_args!("{} bytes are left over", rest.len())))
                 }
                 Err(error) => Err(CodecError::new(error)),

@@ -54,7 +54,8 @@ thread_local! {
 /// ```
 pub struct Format<T, C = Postcard> {
     version: u8,
-    older: Arc<Vec<Older<T>>>,
+    /// `None`: no other version. Formats are cloned with messages.
+    older: Option<Arc<[Older<T>]>>,
     codec: PhantomData<fn() -> C>,
 }
 
@@ -64,7 +65,7 @@ type Older<T> = (u8, Arc<dyn Fn(&[u8]) -> Result<T, CodecError> + Send + Sync>);
 impl<T, C: Codec<T>> Format<T, C> {
     /// Writes and reads version 0.
     pub fn new() -> Self {
-        Self { version: 0, older: Arc::default(), codec: PhantomData }
+        Self { version: 0, older: None, codec: PhantomData }
     }
 
     /// Writes and reads this version, 0 to 126.
@@ -87,9 +88,8 @@ impl<T, C: Codec<T>> Format<T, C> {
         C: Codec<O>,
     {
         let read = move |bytes: &[u8]| <C as Codec<O>>::decode(bytes).map(&upgrade);
-        let mut older = self.older.as_ref().clone();
-        older.push((version, Arc::new(read)));
-        self.older = Arc::new(older);
+        let one: Older<T> = (version, Arc::new(read));
+        self.older = Some(self.older().iter().cloned().chain([one]).collect());
         self
     }
 
@@ -100,21 +100,24 @@ impl<T, C: Codec<T>> Format<T, C> {
         context: Option<TraceWire>,
         value: &T,
     ) -> Result<Message, CodecError> {
-        let mut buffer = BUFFER.take();
-        buffer.clear();
-        buffer.extend_from_slice(before);
-        match context {
-            None => buffer.push(self.version),
-            Some(context) => {
-                buffer.push(self.version | TRACED);
-                buffer.extend_from_slice(&context.to_bytes());
+        BUFFER.with(|place| {
+            // A value may write others.
+            let mut buffer = place.take();
+            buffer.clear();
+            buffer.extend_from_slice(before);
+            match context {
+                None => buffer.push(self.version),
+                Some(context) => {
+                    buffer.push(self.version | TRACED);
+                    buffer.extend_from_slice(&context.to_bytes());
+                }
             }
-        }
-        let written = C::encode(value, &mut buffer).map(|()| Message::from(buffer.as_slice()));
-        if buffer.capacity() <= KEPT {
-            BUFFER.set(buffer);
-        }
-        written
+            let written = C::encode(value, &mut buffer).map(|()| Message::from(buffer.as_slice()));
+            if buffer.capacity() <= KEPT {
+                place.set(buffer);
+            }
+            written
+        })
     }
 
     /// Writes a message without a context.
@@ -142,12 +145,18 @@ impl<T, C: Codec<T>> Format<T, C> {
         } else if version == NOT_UNDERSTOOD {
             return Err(Misfit::NotUnderstood);
         } else {
-            match self.older.iter().find(|(older, _)| *older == version) {
+            match self.older().iter().find(|(older, _)| *older == version) {
                 Some((_, read)) => read(value),
                 None => return Err(Misfit::Version { found: version, expected: self.version }),
             }
         };
         decoded.map(|value| (value, context)).map_err(Misfit::Value)
+    }
+}
+
+impl<T, C> Format<T, C> {
+    fn older(&self) -> &[Older<T>] {
+        self.older.as_deref().unwrap_or_default()
     }
 }
 
@@ -158,7 +167,7 @@ pub(super) fn not_understood() -> Message {
 
 impl<T, C> Clone for Format<T, C> {
     fn clone(&self) -> Self {
-        Self { version: self.version, older: Arc::clone(&self.older), codec: PhantomData }
+        Self { version: self.version, older: self.older.clone(), codec: PhantomData }
     }
 }
 
@@ -170,7 +179,7 @@ impl<T, C: Codec<T>> Default for Format<T, C> {
 
 impl<T, C> fmt::Debug for Format<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let older: Vec<u8> = self.older.iter().map(|(version, _)| *version).collect();
+        let older: Vec<u8> = self.older().iter().map(|(version, _)| *version).collect();
         f.debug_struct("Format").field("version", &self.version).field("reads", &older).finish()
     }
 }

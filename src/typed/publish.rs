@@ -229,7 +229,7 @@ impl<T, C: Codec<T>> Subscriber<T, C> {
         };
         match read {
             Ok(published) => Some(Ok(published)),
-            Err(misfit) => self.refused(Undecoded::new(message, misfit)),
+            Err(misfit) => self.refused(Undecoded::new(message, misfit)).map(Err),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::codec::{Codec, Postcard};
-use super::format::{Error, Format, Refuse, Undecoded, not_understood};
+use super::codec::{Codec, CodecError, Postcard};
+use super::format::{Error, Format, Misfit, Refuse, Undecoded, not_understood};
 use super::{left, trace};
 use crate::api::role::{self, Answers as AnswersRole};
-use crate::api::{Asked, ReplyError, Req, Socket};
+use crate::api::{Asked, ReplyError, Req, Requesting, Socket};
 use crate::error::{BindError, Closed, ConnectError, RecvError, RequestError, WaitError};
 use crate::message::Message;
 use crate::pipe::endpoint::Endpoint;
@@ -78,7 +80,7 @@ impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
     pub fn request(&self, question: &Q) -> Result<A, Error<RequestError>> {
         let asking = trace::Asking::begin(&self.socket);
         let message = self.asked.write(b"", asking.wire(), question).map_err(Error::Encode)?;
-        self.read(asking.during(|| self.socket.request(message)))
+        read(&self.answered, asking.during(|| self.socket.request(message)))
     }
 
     /// As [`Req::request_timeout`].
@@ -93,7 +95,7 @@ impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
     ) -> Result<A, Error<RequestError>> {
         let asking = trace::Asking::begin(&self.socket);
         let message = self.asked.write(b"", asking.wire(), question).map_err(Error::Encode)?;
-        self.read(asking.during(|| self.socket.request_timeout(message, timeout)))
+        read(&self.answered, asking.during(|| self.socket.request_timeout(message, timeout)))
     }
 
     /// As [`Req::request_async`]. Writes the question now, and sends it at the first poll.
@@ -107,19 +109,38 @@ impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
     ) -> impl Future<Output = Result<A, Error<RequestError>>> + Send + use<Q, A, C> {
         let asking = trace::Asking::begin(&self.socket);
         let message = self.asked.write(b"", asking.wire(), question);
-        let this = self.clone();
-        asking.during_async(async move {
-            let message = message.map_err(Error::Encode)?;
-            this.read(this.socket.request_async(message).await)
-        })
+        let requesting = message.map(|message| self.socket.request_async(message));
+        asking.during_async(Awaiting { requesting, format: self.answered.clone() })
     }
+}
 
-    fn read(&self, reply: Result<Message, RequestError>) -> Result<A, Error<RequestError>> {
-        let reply = reply?;
-        match self.answered.read(&reply) {
-            Ok((answer, _)) => Ok(answer),
-            Err(misfit) => Err(Error::Decode(Undecoded::new(reply, misfit))),
+/// A question under way: a block of its own would move the request once more.
+struct Awaiting<A, C> {
+    requesting: Result<Requesting, CodecError>,
+    format: Format<A, C>,
+}
+
+impl<A, C: Codec<A>> Future for Awaiting<A, C> {
+    type Output = Result<A, Error<RequestError>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { requesting, format } = self.get_mut();
+        match requesting {
+            Ok(requesting) => Pin::new(requesting).poll(cx).map(|reply| read(format, reply)),
+            Err(error) => Poll::Ready(Err(Error::Encode(error.clone()))),
         }
+    }
+}
+
+/// Reads the answer in a reply.
+fn read<A, C: Codec<A>>(
+    format: &Format<A, C>,
+    reply: Result<Message, RequestError>,
+) -> Result<A, Error<RequestError>> {
+    let reply = reply?;
+    match format.read_value(&reply) {
+        Ok(answer) => Ok(answer),
+        Err(misfit) => Err(Error::Decode(Undecoded::new(reply, misfit))),
     }
 }
 
@@ -244,16 +265,20 @@ impl<R: AnswersRole, Q, A, C: Codec<Q> + Codec<A>> Responder<R, Q, A, C> {
                 let owed = Owed { asked, format: self.answered.clone(), span };
                 Some(Ok(Query { question, owed }))
             }
-            Err(misfit) => {
-                // Counted first: who is told may look at the count.
-                let refused = self.refused(Undecoded::new(asked.message().clone(), misfit));
-                if R::Protocol::ID == ProtocolId::REP {
-                    // If it cannot be sent, whoever has asked is gone.
-                    let _ = asked.reply(not_understood());
-                }
-                refused
-            }
+            Err(misfit) => self.refuse(asked, misfit).map(Err),
         }
+    }
+
+    /// Counts a question that is no value, and tells whoever has asked. Returns it if it is to be reported.
+    #[cold]
+    fn refuse(&self, asked: Asked<R>, misfit: Misfit) -> Option<Undecoded> {
+        // Counted first: who is told may look at the count.
+        let refused = self.refused(Undecoded::new(asked.message().clone(), misfit));
+        if R::Protocol::ID == ProtocolId::REP {
+            // If it cannot be sent, whoever has asked is gone.
+            let _ = asked.reply(not_understood());
+        }
+        refused
     }
 }
 

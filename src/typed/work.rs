@@ -141,7 +141,7 @@ impl<T, C: Codec<T>> Worker<T, C> {
     fn read(&self, message: Message) -> Option<Result<T, Undecoded>> {
         match self.format.read(&message) {
             Ok((value, _)) => Some(Ok(value)),
-            Err(misfit) => self.refused(Undecoded::new(message, misfit)),
+            Err(misfit) => self.refused(Undecoded::new(message, misfit)).map(Err),
         }
     }
 }
