@@ -210,6 +210,26 @@ fn priority_leaves_the_near_worker_only_while_it_is_dead() {
     (0..3).for_each(|_| assert!(went_to("New York", &client.line())));
 }
 
+/// All that stands on the sockets, together, and as the picture shows it.
+#[test]
+fn prices_are_asked_for_followed_and_survive_a_market() {
+    let picture = include_str!("../../docs/prices.svg");
+    let mut scene = Program::start("prices", &[]);
+    for seen in [
+        "the registry has heard of all",
+        "a market answers",
+        "the client has an answer",
+        "the cache has all values",
+        "sinew_messages_received_total{socket=\"prices\"",
+        "a market is gone",
+        "the other one answers",
+    ] {
+        assert!(picture.contains(seen), "{seen}");
+        scene.see(|line| line.contains(seen));
+    }
+    assert!(scene.process.wait().unwrap().success());
+}
+
 #[test]
 fn metrics_http_serves_the_page_and_nothing_else() {
     let program = Program::start("metrics_http", &["127.0.0.1:0"]);
