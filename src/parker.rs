@@ -23,7 +23,7 @@ pub(crate) struct Parker {
     called: Stamp,
     /// Whether the thread wants to know of signal handlers that run while it sleeps. It sleeps in `bed` then.
     /// Who calls it knows of that, since the thread sets this before it shows anybody where to call it.
-    listens: AtomicBool,
+    is_interruptible: AtomicBool,
     /// Whether a handler has run since then. Only the thread itself uses this.
     interrupted: AtomicBool,
     bed: Bed,
@@ -74,7 +74,7 @@ impl Parker {
             thread: thread::current(),
             parked,
             called,
-            listens: AtomicBool::new(false),
+            is_interruptible: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             bed: Bed::new(),
             #[cfg(feature = "testing")]
@@ -103,7 +103,7 @@ impl Parker {
         self.called.forget();
         self.parked.store(true, Ordering::Relaxed);
         match most {
-            _ if self.listens.load(Ordering::Relaxed) => {
+            _ if self.is_interruptible.load(Ordering::Relaxed) => {
                 if self.bed.sleep(most) {
                     self.note_interrupt();
                 }
@@ -135,7 +135,7 @@ impl Parker {
             self.called.note();
         }
         self.thread.unpark();
-        if self.listens.load(Ordering::Relaxed) {
+        if self.is_interruptible.load(Ordering::Relaxed) {
             self.bed.call();
         }
     }
@@ -148,16 +148,16 @@ impl Parker {
 
 /// The time in which the calling thread wants to know of signal handlers that end its sleep.
 #[derive(Debug)]
-pub(crate) struct Listening {
+pub(crate) struct Interruptible {
     parker: Arc<Parker>,
     /// Whether it wanted to before: a call may wait within another.
     before: bool,
 }
 
-impl Listening {
+impl Interruptible {
     pub(crate) fn begin() -> Self {
         let parker = Parker::own();
-        let before = parker.listens.swap(true, Ordering::Relaxed);
+        let before = parker.is_interruptible.swap(true, Ordering::Relaxed);
         parker.interrupted.store(false, Ordering::Relaxed);
         Self { parker, before }
     }
@@ -168,8 +168,8 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for Interruptible {
     fn drop(&mut self) {
-        self.parker.listens.store(self.before, Ordering::Relaxed);
+        self.parker.is_interruptible.store(self.before, Ordering::Relaxed);
     }
 }

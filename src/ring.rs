@@ -105,11 +105,11 @@ const LEAST_PART: usize = if cfg!(loom) { 2 * 9 } else { 16 };
 /// Copy out at most this many bytes of small messages at once.
 const RUN: usize = COPY_OUT;
 
-/// The messages that the largest block has room for from which a run of frames is queued by reference, unless the run
-/// itself is larger.
+/// The messages that a block to read into has room for. A run of frames that is queued by reference keeps such a block
+/// alive, or one of its own length if that is more.
 const READ: usize = 256 * 1024;
-/// The size of that block: with the prefixes of those messages, if they have 8 KiB or more. A sender's batch often is as
-/// much, and what the block has no room for is cut.
+/// The size of a block to read into: with the prefixes of those messages, if they have 8 KiB or more. A sender's batch
+/// often is as much, and a frame for which the block has no room is cut.
 pub(crate) const READ_BLOCK: usize = READ + 512;
 
 /// Bits of [`Tail::word`] below the position.

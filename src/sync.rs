@@ -70,7 +70,7 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    /// Borrow the value for as long as the pointer lives. Loom reports any other access meanwhile.
+    /// Borrows the value for as long as the pointer lives. Loom reports any other access meanwhile.
     pub(crate) fn get_mut(&self) -> MutPtr<T> {
         MutPtr(self.0.get())
     }
@@ -88,7 +88,7 @@ impl<T> MutPtr<T> {
     }
 }
 
-/// Wait a moment. In a model, let other threads run.
+/// Waits a moment. In a model, lets other threads run.
 #[cfg(loom)]
 pub(crate) struct Backoff;
 
@@ -121,7 +121,7 @@ impl<T> Mutex<T> {
         MutexGuard { guard, held: self.order.hold() }
     }
 
-    /// Lock, unless another thread holds the lock.
+    /// Locks, unless another thread holds the lock.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let guard = match self.inner.try_lock() {
             Ok(guard) => guard,
@@ -180,7 +180,7 @@ impl Condvar {
         self.notified.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Wait until notified, or until a spurious wake-up.
+    /// Waits until notified, or until a spurious wake-up.
     pub(crate) fn wait<'g, T>(&self, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
         let MutexGuard { guard, held } = guard;
         let guard = self.inner.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());

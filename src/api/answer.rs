@@ -90,7 +90,7 @@ pub type Request = Asked<role::Rep>;
 /// Drop it to take no part. Keeps the socket open.
 pub type Question = Asked<role::Respondent>;
 
-impl<R: protocol::Role> Configured for protocol::Responder<R> {
+impl<R: protocol::ProtocolPair> Configured for protocol::Responder<R> {
     fn with_options(options: &Options) -> Self {
         Self::new(options.settings().ttl)
     }

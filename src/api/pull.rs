@@ -32,7 +32,7 @@ use super::prelude::*;
 pub type Pull = Socket<role::Pull, NoSend, CanRecv<Message>>;
 
 /// A PULL, and a raw SUB.
-impl<R: protocol::Role> Configured for protocol::Receiver<R> {
+impl<R: protocol::ProtocolPair> Configured for protocol::Receiver<R> {
     fn with_options(_: &Options) -> Self {
         Self::new()
     }

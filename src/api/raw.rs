@@ -113,7 +113,7 @@ impl Configured for protocol::RawSurveyor {
     }
 }
 
-impl<R: protocol::Role> Configured for protocol::RawResponder<R> {
+impl<R: protocol::ProtocolPair> Configured for protocol::RawResponder<R> {
     fn with_options(options: &Options) -> Self {
         Self::new(options.settings().ttl)
     }

@@ -149,7 +149,7 @@ pub(crate) trait AnsweringProtocol:
     ) -> Result<Self::Received, RecvRefusal>;
 }
 
-impl<R: protocol::Role> AnsweringProtocol for protocol::Responder<R> {
+impl<R: protocol::ProtocolPair> AnsweringProtocol for protocol::Responder<R> {
     fn give_up(&mut self, route: &Route, io: &mut SocketPort<'_>) {
         Self::give_up(self, route, io);
     }

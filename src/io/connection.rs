@@ -171,7 +171,7 @@ pub(crate) enum Fate {
     /// It goes on.
     Keep,
     /// It is established, the first one of its race.
-    Stands,
+    Established,
     /// It goes on, and has more to read than this turn allowed.
     Again,
     /// It goes on, and has more to write than this turn allowed.
@@ -255,7 +255,7 @@ impl Connection {
         // Any event of a stream that is not established yet asks whether it is now.
         if let Phase::Opening(stream) = &self.phase {
             return match stream.established() {
-                Ok(true) => Fate::Stands,
+                Ok(true) => Fate::Established,
                 Ok(false) => Fate::Keep,
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             };

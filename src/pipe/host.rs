@@ -26,8 +26,8 @@ pub(crate) enum Intake {
     Shut,
 }
 
-/// One that would bring a socket a new pipe, or the last messages of one, or more than its budget allows, and waits
-/// for the program to receive.
+/// Somebody who has a new pipe for a socket, or the last messages of one, or more than its budget allows, and waits
+/// until the program has received.
 pub(crate) struct Postponed(Box<dyn FnOnce() + Send>);
 
 impl Postponed {

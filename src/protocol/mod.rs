@@ -55,7 +55,7 @@ pub(crate) use publish::Pub;
 pub(crate) use pull::{Pull, Receiver};
 pub(crate) use push::Push;
 pub(crate) use raw::{Raw, RawForm, RawProtocol, RawReq, RawResponder, RawSurveyor};
-pub(crate) use rep::{Responder, Role, Route, ToRequests, ToSurveys};
+pub(crate) use rep::{ProtocolPair, Responder, Route, ToRequests, ToSurveys};
 pub(crate) use req::Req;
 pub(crate) use subscribe::{RawSub, Sub};
 pub(crate) use surveyor::Surveyor;

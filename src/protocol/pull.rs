@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Instant;
 
 use super::raw::RawForm;
-use super::rep::Role;
+use super::rep::ProtocolPair;
 use super::route::{self, FairQueue};
 use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected};
 use crate::message::{Message, PipeId};
@@ -18,7 +18,7 @@ pub(crate) type Pull = Receiver<FromPushes>;
 #[derive(Debug)]
 pub(crate) enum FromPushes {}
 
-impl Role for FromPushes {
+impl ProtocolPair for FromPushes {
     const ID: ProtocolId = ProtocolId::PULL;
     const PEER: ProtocolId = ProtocolId::PUSH;
 }
@@ -35,7 +35,7 @@ pub(crate) struct Receiver<R> {
 
 const RECV: Interest = Interest::RECV;
 
-impl<R: Role> Receiver<R> {
+impl<R: ProtocolPair> Receiver<R> {
     pub(crate) fn new() -> Self {
         Self { messages: FairQueue::default(), role: PhantomData }
     }
@@ -49,7 +49,7 @@ impl<R: Role> Receiver<R> {
     }
 }
 
-impl<R: Role> Protocol for Receiver<R> {
+impl<R: ProtocolPair> Protocol for Receiver<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [RoleOption] = &[RoleOption::RecvPriority];
@@ -88,7 +88,7 @@ impl<R: Role> Protocol for Receiver<R> {
     }
 }
 
-impl<R: Role> RawForm for Receiver<R> {}
+impl<R: ProtocolPair> RawForm for Receiver<R> {}
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::backtrace;
-use super::rep::Role;
+use super::rep::ProtocolPair;
 use super::route::{Balance, FairQueue, FanOut, has_message};
 use super::surveyor::Surveyor;
 use super::{
@@ -388,7 +388,7 @@ pub(crate) struct RawResponder<R> {
     role: PhantomData<R>,
 }
 
-impl<R: Role> RawResponder<R> {
+impl<R: ProtocolPair> RawResponder<R> {
     /// Makes one with this `ttl`, at least 1: there is no request without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
         Self {
@@ -431,7 +431,7 @@ impl<R: Role> RawResponder<R> {
 /// The pipe that a dropped message was for, and why it was dropped.
 type Lost = (Option<PipeId>, DropReason);
 
-impl<R: Role> Protocol for RawResponder<R> {
+impl<R: ProtocolPair> Protocol for RawResponder<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const RAW: bool = true;
@@ -571,7 +571,7 @@ mod tests {
     /// B18, B1, B12; C190.
     #[test]
     fn a_request_is_received_with_its_pipe_before_its_backtrace() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = attach(RawResponder::<R>::new(8), 1);
             let message = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
             assert_eq!(message.header()[..], *b"\0\0\0\x01\0\0\0\x07\x80\0\0\x01");

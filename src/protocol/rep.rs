@@ -37,7 +37,7 @@ impl Route {
 }
 
 /// The two protocol numbers, in which protocols with the same state machine differ, such as REP and RESPONDENT.
-pub(crate) trait Role: Send + 'static {
+pub(crate) trait ProtocolPair: Send + 'static {
     const ID: ProtocolId;
     const PEER: ProtocolId;
 }
@@ -46,7 +46,7 @@ pub(crate) trait Role: Send + 'static {
 #[derive(Debug)]
 pub(crate) enum ToRequests {}
 
-impl Role for ToRequests {
+impl ProtocolPair for ToRequests {
     const ID: ProtocolId = ProtocolId::REP;
     const PEER: ProtocolId = ProtocolId::REQ;
 }
@@ -55,7 +55,7 @@ impl Role for ToRequests {
 #[derive(Debug)]
 pub(crate) enum ToSurveys {}
 
-impl Role for ToSurveys {
+impl ProtocolPair for ToSurveys {
     const ID: ProtocolId = ProtocolId::RESPONDENT;
     const PEER: ProtocolId = ProtocolId::SURVEYOR;
 }
@@ -81,7 +81,7 @@ pub(crate) struct Responder<R> {
 
 const RECV: Interest = Interest::RECV;
 
-impl<R: Role> Responder<R> {
+impl<R: ProtocolPair> Responder<R> {
     /// Makes one with this `ttl`, at least 1: there is no request without a hop.
     pub(crate) fn new(ttl: u8) -> Self {
         Self { ttl, requests: FairQueue::default(), role: PhantomData }
@@ -126,7 +126,7 @@ impl<R: Role> Responder<R> {
     }
 }
 
-impl<R: Role> Protocol for Responder<R> {
+impl<R: ProtocolPair> Protocol for Responder<R> {
     const ID: ProtocolId = R::ID;
     const PEER: ProtocolId = R::PEER;
     const OPTIONS: &'static [RoleOption] = &[RoleOption::Ttl, RoleOption::RecvPriority];
@@ -215,12 +215,16 @@ mod tests {
 
     type Received = Result<(Route, Message), RecvRefusal>;
 
-    fn socket<R: Role>() -> (Responder<R>, ManualPort) {
+    fn socket<R: ProtocolPair>() -> (Responder<R>, ManualPort) {
         (Responder::new(8), ManualPort::default())
     }
 
     /// What a receive returns once `bytes` have arrived on pipe 1.
-    fn receive<R: Role>(rep: &mut Responder<R>, io: &mut ManualPort, bytes: &[u8]) -> Received {
+    fn receive<R: ProtocolPair>(
+        rep: &mut Responder<R>,
+        io: &mut ManualPort,
+        bytes: &[u8],
+    ) -> Received {
         io.arrives(pipe(1), bytes);
         rep.readable(pipe(1), io);
         rep.recv(&(), start(), io)
@@ -239,7 +243,7 @@ mod tests {
     /// B1 to B4, B17; E20; C058, C183.
     #[test]
     fn a_request_is_received_and_answered() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             for (request, text) in [
                 (&b"\x80\0\0\x01abc"[..], &b"abc"[..]),
@@ -263,7 +267,7 @@ mod tests {
     /// B10, E21.
     #[test]
     fn an_answer_goes_out_with_the_whole_backtrace() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\0\0\0\x07\x80\0\0\x01a").unwrap();
             rep.send(&route, &mut body("r"), start(), &mut io).unwrap();
@@ -276,7 +280,7 @@ mod tests {
     /// B5 to B9, B12, B16; C084, C178.
     #[test]
     fn junk_is_counted_and_the_next_request_received_by_the_same_recv() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             let over = [traced(8), vec![0; 36]];
             let bad: [&[u8]; 5] =
@@ -297,7 +301,7 @@ mod tests {
     /// B11, B13 to B15; C085, C179, C190.
     #[test]
     fn a_request_may_have_as_many_words_as_the_ttl() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             assert_eq!(body_of(receive(&mut rep, &mut io, &traced(7))), "a");
             rep.set_ttl(1);
@@ -314,7 +318,7 @@ mod tests {
     /// C062, C089, C194: answers in any order, each to its own asker.
     #[test]
     fn an_answer_goes_to_whoever_asked() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             for n in [1, 2] {
                 io.arrives(pipe(n), b"\x80\0\0\x05x");
@@ -341,7 +345,7 @@ mod tests {
     /// C080, C181.
     #[test]
     fn an_answer_to_an_asker_that_has_gone_succeeds_and_is_counted() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.break_off(pipe(1));
@@ -357,7 +361,7 @@ mod tests {
     /// C087, C184: the requests of a peer that does not read wait in its pipe, and those of others do not.
     #[test]
     fn a_request_stays_in_its_pipe_until_there_is_a_place_for_its_answer() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             io.fill(pipe(1));
             for n in [1, 2] {
@@ -383,7 +387,7 @@ mod tests {
     /// C088: whatever has become of the pipe since the request was received.
     #[test]
     fn an_answer_takes_its_place_at_once() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             io.fill(pipe(1));
@@ -428,7 +432,7 @@ mod tests {
     /// Semantics 5.2, last row; D35.
     #[test]
     fn what_nobody_has_received_goes_with_its_asker() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             io.arrives(pipe(1), b"\x80\0\0\x01a");
             rep.readable(pipe(1), &mut io);
@@ -443,7 +447,7 @@ mod tests {
     /// C341, C342: a receive that fails takes nothing from whoever holds a request.
     #[test]
     fn a_failed_recv_changes_nothing() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             let (route, _) = receive(&mut rep, &mut io, b"\x80\0\0\x01a").unwrap();
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);
@@ -457,7 +461,7 @@ mod tests {
     /// C206.
     #[test]
     fn a_recv_with_nothing_there_would_block() {
-        fn check<R: Role>() {
+        fn check<R: ProtocolPair>() {
             let (mut rep, mut io) = socket::<R>();
             assert!(!rep.ready(RECV));
             assert_eq!(rep.recv(&(), start(), &mut io).unwrap_err(), RecvRefusal::WouldBlock);

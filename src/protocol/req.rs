@@ -288,9 +288,9 @@ impl Req {
             return;
         };
         match request.lose(pipe, reason) {
-            Loss::Nothing => {}
-            Loss::Again => self.line_up_again(conversation, io.now()),
-            Loss::Fatal(refusal) => {
+            AfterLoss::Nothing => {}
+            AfterLoss::Again => self.line_up_again(conversation, io.now()),
+            AfterLoss::Fatal(refusal) => {
                 let id = request.id;
                 if let Some(state) = self.conclude(conversation, io) {
                     *state = State::Failed(id, refusal);
@@ -481,7 +481,7 @@ impl Protocol for Req {
 }
 
 /// What the loss of a pipe means for a request of which the pipe had a copy.
-enum Loss {
+enum AfterLoss {
     /// Nothing: it has gone out on another pipe since, or another may still answer it.
     Nothing,
     /// It must go out again.
@@ -525,22 +525,22 @@ impl Request {
     }
 
     /// Decides what the loss of a pipe with a copy means.
-    fn lose(&mut self, pipe: PipeId, reason: &DetachReason) -> Loss {
+    fn lose(&mut self, pipe: PipeId, reason: &DetachReason) -> AfterLoss {
         let was_latest = self.copies.last() == Some(&pipe);
         self.copies.retain(|other| *other != pipe);
         if reason.is_fault() {
-            return Loss::Fatal(RecvRefusal::BadReply(reason.clone()));
+            return AfterLoss::Fatal(RecvRefusal::BadReply(reason.clone()));
         }
         if !was_latest || !matches!(self.progress, Progress::Carried { .. }) {
-            return Loss::Nothing;
+            return AfterLoss::Nothing;
         }
         match self.resends.interval {
-            Some(_) if self.may_go_out_again() => Loss::Again,
-            _ if !self.copies.is_empty() => Loss::Nothing,
-            None => Loss::Fatal(RecvRefusal::ConnectionReset),
+            Some(_) if self.may_go_out_again() => AfterLoss::Again,
+            _ if !self.copies.is_empty() => AfterLoss::Nothing,
+            None => AfterLoss::Fatal(RecvRefusal::ConnectionReset),
             Some(_) => {
                 let (sent, reason) = (self.sent, reason.clone());
-                Loss::Fatal(RecvRefusal::GivenUp { sent, reason })
+                AfterLoss::Fatal(RecvRefusal::GivenUp { sent, reason })
             }
         }
     }

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use super::conversation::{Conversation, Conversations};
 use super::latest::Latest;
 use super::pull::Receiver;
-use super::rep::Role;
+use super::rep::ProtocolPair;
 use super::route::FairQueue;
 use super::topics::Topics;
 use super::{Clock, Held, Port, Protocol, RecvRefusal, Rejected, Schedule};
@@ -63,7 +63,7 @@ pub(crate) type RawSub = Receiver<FromPublishers>;
 #[derive(Debug)]
 pub(crate) enum FromPublishers {}
 
-impl Role for FromPublishers {
+impl ProtocolPair for FromPublishers {
     const ID: ProtocolId = ProtocolId::SUB;
     const PEER: ProtocolId = ProtocolId::PUB;
 }

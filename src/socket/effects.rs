@@ -94,7 +94,7 @@ impl Effects {
     }
 
     /// Notes a call to wake.
-    pub(super) fn wake_call(&mut self, interest: Interest) {
+    pub(super) fn wake_waiter(&mut self, interest: Interest) {
         self.noted = true;
         self.wakes.push(interest);
     }
@@ -153,14 +153,14 @@ impl Effects {
     }
 
     /// Notes those to tell that the socket takes in new pipes again.
-    pub(super) fn tell(&mut self, admitted: Vec<Postponed>) {
+    pub(super) fn readmit(&mut self, admitted: Vec<Postponed>) {
         if !admitted.is_empty() {
             self.rare().admitted.extend(admitted);
         }
     }
 
     /// Notes subscribers to wake, because they have an event.
-    pub(super) fn wake(&mut self, told: Told) {
+    pub(super) fn wake_subscribers(&mut self, told: Told) {
         if !told.is_empty() {
             self.rare().told.push(told);
         }

@@ -97,7 +97,7 @@ impl<P: Protocol> Entry<'_, P> {
             return Err(DetachReason::EndpointClosed);
         }
         self.core.deciding.begin();
-        self.state.effects.wake(self.core.emit(PipeEventKind::Attaching, peer));
+        self.state.effects.wake_subscribers(self.core.emit(PipeEventKind::Attaching, peer));
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl<P: Protocol> Entry<'_, P> {
     /// Tells all who wait for the intake to ask again: the bound may have changed, or an endpoint is gone.
     pub(super) fn open_intake(&mut self) {
         let waiting = self.state.pipes.take_waiting();
-        self.state.effects.tell(waiting);
+        self.state.effects.readmit(waiting);
     }
 
     /// Closes the pipes that the protocol wants closed.

@@ -358,7 +358,7 @@ impl<P: Protocol> Core<P> {
         let peer = pipe.peer();
         effects.record(|| Record::Gone(peer.clone(), reason.clone()));
         pipe.endpoint.on_pipe_gone();
-        effects.wake(self.emit(PipeEventKind::Detached(reason), &peer));
+        effects.wake_subscribers(self.emit(PipeEventKind::Detached(reason), &peer));
     }
 
     fn emit(&self, kind: PipeEventKind, peer: &Peer) -> Told {
@@ -421,6 +421,6 @@ impl<P: Protocol> Core<P> {
         }
         effects.record(|| Record::There(peer.clone()));
         pipe.endpoint.on_pipe_there();
-        effects.wake(self.emit(PipeEventKind::Attached, &peer));
+        effects.wake_subscribers(self.emit(PipeEventKind::Attached, &peer));
     }
 }

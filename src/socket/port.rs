@@ -69,7 +69,7 @@ impl SocketPort<'_> {
     fn remove_if_read(&mut self, id: PipeId) {
         if self.pipes.get(id).is_some_and(Pipe::is_over) {
             self.pipes.remove(id);
-            self.effects.tell(self.pipes.take_admitted());
+            self.effects.readmit(self.pipes.take_admitted());
         }
     }
 
@@ -290,7 +290,7 @@ impl Port for SocketPort<'_> {
     }
 
     fn wake(&mut self, interest: Interest) {
-        self.effects.wake_call(interest);
+        self.effects.wake_waiter(interest);
     }
 
     fn dropped(&mut self, pipe: Option<PipeId>, reason: DropReason) {

@@ -15,7 +15,7 @@ use crate::error::{Call, Facts, Situation, WaitError};
 use crate::io;
 use crate::io::leadership::{self, Leadership, WaitingTask};
 use crate::message::Message;
-use crate::parker::{Listening, Parker};
+use crate::parker::{Interruptible, Parker};
 use crate::protocol::{Interest, Protocol, RecvRefusal, SendRefusal};
 use crate::signal::{Signal, Sleeper, WaiterId};
 use crate::spin::{self, Wait};
@@ -179,9 +179,9 @@ impl<P: Protocol> Core<P> {
         }
         let mut waiter = None;
         let mut slept = false;
-        let listening = self.listens(interest).then(Listening::begin);
+        let listening = self.is_interruptible(interest).then(Interruptible::begin);
         loop {
-            let is_interrupted = listening.as_ref().is_some_and(Listening::is_interrupted);
+            let is_interrupted = listening.as_ref().is_some_and(Interruptible::is_interrupted);
             let last = is_interrupted || until.is_some_and(|until| time::now() >= until);
             let mut sleeper = (!last).then(&sleeper);
             let registration =
@@ -215,7 +215,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Whether a signal handler ends a call that waits for this.
-    fn listens(&self, interest: Interest) -> bool {
+    fn is_interruptible(&self, interest: Interest) -> bool {
         self.limits.is_interruptible() && !matches!(interest, Interest::Peers | Interest::Drained)
     }
 
@@ -251,7 +251,7 @@ impl<P: Protocol> Core<P> {
         &self,
         waiter: WaiterId<Interest>,
         until: Option<Instant>,
-        listening: Option<&Listening>,
+        listening: Option<&Interruptible>,
     ) -> bool {
         let signal = &self.bell.signal;
         let sleeps = !self.bell.is_pending() && signal.is_asleep(waiter);
@@ -377,7 +377,7 @@ impl<P: Protocol> Entry<'_, P> {
     /// Wakes the next waiter if there is more for it.
     fn pass_on(&mut self, interest: Interest) {
         if self.core.bell.signal.is_awaited() && self.state.protocol.ready(interest) {
-            self.state.effects.wake_call(interest);
+            self.state.effects.wake_waiter(interest);
         }
     }
 }
@@ -534,9 +534,10 @@ fn sleep(
     signal: &Signal<Interest>,
     waiter: WaiterId<Interest>,
     until: Option<Instant>,
-    listening: Option<&Listening>,
+    listening: Option<&Interruptible>,
 ) {
-    let asleep = || signal.is_asleep(waiter) && !listening.is_some_and(Listening::is_interrupted);
+    let asleep =
+        || signal.is_asleep(waiter) && !listening.is_some_and(Interruptible::is_interrupted);
     match leadership {
         Some(leadership) => leadership.wait(until, eager, &asleep),
         None => leadership::park(until, &asleep),

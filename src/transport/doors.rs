@@ -111,7 +111,7 @@ impl Desks {
 
 impl Desk {
     /// Lays down a connection for its listener.
-    pub(super) fn take(&self, mut stream: WsStream) {
+    pub(super) fn put(&self, mut stream: WsStream) {
         stream.belong_to(&self.terms);
         let refused = {
             let mut calls = self.calls.lock();

@@ -860,7 +860,7 @@ impl Stream for WsStream {
 
     fn pass_on(self: Box<Self>) {
         if let Some(desk) = self.elsewhere.get().map(Arc::clone) {
-            desk.take(*self);
+            desk.put(*self);
         }
     }
 

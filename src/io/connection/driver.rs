@@ -88,7 +88,7 @@ impl Driver {
         let Some(connection) = self.connections.get(token) else { return };
         match act(connection, &mut self.cx) {
             Fate::Keep => {}
-            Fate::Stands => self.stands(token),
+            Fate::Established => self.stands(token),
             Fate::Again => {
                 connection.is_unread = true;
                 // It may also have just become a pipe.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::rep::{Responder, Role, Route, ToRequests, ToSurveys};
+use super::super::rep::{ProtocolPair, Responder, Route, ToRequests, ToSurveys};
 use super::super::{
     Awaited, Bus, Conversation, Interest, Overflow, Pair, Pair1, Polyamorous, Port, Protocol, Pub,
     Pull, Push, Raw, RawReq, RawResponder, RawSub, RawSurveyor, RecvRefusal, Req, Sub, Surveyor,
@@ -1100,7 +1100,7 @@ impl Helper {
         Self { forgetful, pondered: Vec::new(), acts: 0, across_devices: false }
     }
 
-    fn listen<R: Role>(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
+    fn listen<R: ProtocolPair>(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
         while let Some((route, message)) = self.next(rep, io) {
             io.delivered();
             assert!(self.across_devices || io.node_behind(route.pipe()) == message[0]);
@@ -1113,7 +1113,7 @@ impl Helper {
     }
 
     /// The next question, perhaps in the place of one that is pondered.
-    fn next<R: Role>(
+    fn next<R: ProtocolPair>(
         &mut self,
         rep: &mut Responder<R>,
         io: &mut SimPort<'_>,
@@ -1128,7 +1128,7 @@ impl Helper {
         Some(next)
     }
 
-    fn answer<R: Role>(
+    fn answer<R: ProtocolPair>(
         &mut self,
         route: Route,
         message: Message,
@@ -1144,7 +1144,7 @@ impl Helper {
     }
 }
 
-impl<R: Role> Program<Responder<R>> for Helper {
+impl<R: ProtocolPair> Program<Responder<R>> for Helper {
     fn act(&mut self, rep: &mut Responder<R>, io: &mut SimPort<'_>) {
         self.acts += 1;
         while let Some((route, message)) = self.pondered.pop() {
