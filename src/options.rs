@@ -312,7 +312,8 @@ impl Options {
     /// The longest message that may be received, in bytes, protocol header included. Default 1 MiB.
     ///
     /// A peer that announces a longer message is disconnected before any memory is allocated for it, and
-    /// `oversize` counts it. `None`: no limit. Zero: only empty messages. Not enforced on inproc.
+    /// `oversize` counts it. `None`: no limit but that of memory, which is 2 GiB where pointers have 32 bits.
+    /// Zero: only empty messages. Not enforced on inproc.
     ///
     /// Takes effect for messages read later, also on existing endpoints and connections, except on endpoints
     /// with a limit of their own (`bind_with`, `connect_with`). A message whose length was already announced

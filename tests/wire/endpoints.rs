@@ -836,10 +836,8 @@ fn an_inproc_peer_that_leaves_during_admission_leaves_no_pipe() {
     assert_eq!(detached(&events), DetachReason::PeerClosed);
     assert!(dialer.peers().is_empty() && listener.peers().is_empty());
 
-    let start = Instant::now();
     listener.bind(&address.url).unwrap();
     exchange(&listener, &dialer);
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(dialing.status().peers, 1);
 }
 
