@@ -237,9 +237,9 @@ fn news_is_taken_in_while_the_program_is_busy() {
             let got = subscriber.try_recv().expect("the newest is there");
             assert_eq!(number(&got), turn * EACH - 1, "{transport:?}");
         }
-        // Under Wine each system call takes far longer.
+        // Under Wine and other emulators, where long tests make few rounds, each system call takes far longer.
         let is_in_time = begun.elapsed() < PATIENCE * (TURNS as u32 / 2);
-        assert!(is_in_time || cfg!(windows), "{transport:?}");
+        assert!(is_in_time || cfg!(windows) || kit::rounds(100) < 100, "{transport:?}");
         let dropped = subscriber.stats().drops(DropReason::RecvQueueFull);
         assert_eq!(dropped, TURNS * (EACH - 1));
         both_conserved(&publisher, &subscriber);

@@ -805,6 +805,7 @@ fn serve_and_restart(url: &str, done: &AtomicBool) -> u32 {
 }
 
 /// Semantics 11: peers are lost and come back on either side.
+#[cfg(unix)] // Windows may tell of a new connection before the end of the one that it replaces
 #[test]
 fn a_device_outlives_its_peers() {
     for transport in Transport::ALL {

@@ -169,6 +169,7 @@ fn ipc_tells_which_process_is_at_the_other_end() {
 }
 
 /// C233.
+#[cfg(unix)] // Windows may tell of a new connection before the end of the one that it replaces
 #[test]
 fn a_pipe_closed_by_hand_comes_back_under_another_id() {
     for transport in Transport::ALL {

@@ -14,6 +14,7 @@ use sinew::{
     AddressError, BindError, Options, Pair, Pull, Push, Rep, Req, Runtime, RuntimeError, Surveyor,
 };
 
+#[cfg(target_os = "linux")] // finds the name of the thread in /proc
 #[test]
 fn a_runtime_of_its_own_serves_its_sockets_and_ends_with_them() {
     let runtime = Runtime::builder().thread_name("sinew-test").build().unwrap();
