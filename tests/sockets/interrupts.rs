@@ -16,21 +16,22 @@ use sinew::{
 fn interrupt<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let handled = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(Signal::SIGUSR1 as i32, Arc::clone(&handled)).unwrap();
-    let (tell, told) = mpsc::channel::<Pthread>();
+    // A number, since it is a pointer in musl, which no other thread gets.
+    let (tell, told) = mpsc::channel::<usize>();
     let (done, outcome) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
-            tell.send(pthread_self()).unwrap();
+            tell.send(pthread_self() as usize).unwrap();
             let returned = call();
             done.send(returned).unwrap();
             // The thread must be there while signals are sent to it: until `told` is gone.
-            while tell.send(pthread_self()).is_ok() {
+            while tell.send(pthread_self() as usize).is_ok() {
                 thread::yield_now();
             }
         });
         let thread = told.recv().unwrap();
         for _ in 0..100_000 {
-            pthread_kill(thread, Signal::SIGUSR1).unwrap();
+            pthread_kill(thread as Pthread, Signal::SIGUSR1).unwrap();
             // It may have run a moment before the thread slept.
             if let Ok(outcome) = outcome.recv_timeout(Duration::from_millis(1)) {
                 drop(told);
