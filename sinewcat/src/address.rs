@@ -101,7 +101,7 @@ fn absent(url: &str) -> Option<&'static str> {
 /// The failure of an option or address for a transport that sinew lacks.
 fn unsupported(what: &str, transport: &str) -> Failure {
     Failure::Usage(format!(
-        "{what} is for {transport}, which is not supported: there are tcp, tls+tcp, ipc, ws, wss and inproc"
+        "{what} is for {transport}, which is not supported: there are tcp, tls+tcp, ipc, abstract, ws, wss and inproc"
     ))
 }
 

@@ -5,6 +5,10 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../tests/tls/certificates.rs"]
+mod certificates;
+#[path = "sinewcat/encrypted.rs"]
+mod encrypted;
 #[path = "sinewcat/invocations.rs"]
 mod invocations;
 #[path = "sinewcat/meetings.rs"]

@@ -259,7 +259,8 @@ fn what_is_for_transports_that_are_not_there_is_refused_in_one_voice() {
     ];
     for line in lines {
         let said = run(&line.split(' ').collect::<Vec<_>>()).with(1).said();
-        let end = "which is not supported: there are tcp, tls+tcp, ipc, ws, wss and inproc\n";
+        let end =
+            "which is not supported: there are tcp, tls+tcp, ipc, abstract, ws, wss and inproc\n";
         assert!(said.starts_with("sinewcat: ") && said.ends_with(end), "{line}: {said}");
     }
 }

@@ -124,9 +124,12 @@ pub(crate) struct Request {
 impl Request {
     /// Reads the head of a request.
     pub(crate) fn parse(head: &[u8]) -> Result<Self, WebSocketError> {
+        // NNG asks for nothing where its address has no path.
+        let mended =
+            head.strip_prefix(b"GET  HTTP/").map(|rest| [&b"GET / HTTP/"[..], rest].concat());
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
-        whole(request.parse(head))?;
+        whole(request.parse(mended.as_deref().unwrap_or(head)))?;
         let (Some(method), Some(target), Some(1)) = (request.method, request.path, request.version)
         else {
             return Err(WebSocketError::NotHttp);
@@ -446,6 +449,15 @@ mod tests {
         assert_eq!(several.unwrap().servers, [ProtocolId::REP, ProtocolId::PUB]);
         request(&["Upgrade: WebSocket", "Connection: UPGRADE"]).unwrap();
         request(&["Sec-WebSocket-Extensions: permessage-deflate"]).unwrap();
+    }
+
+    /// C622: what NNG 1.5 sends where its address has no path.
+    #[test]
+    fn a_request_for_nothing_is_one_for_the_root() {
+        assert_eq!(Request::parse(&request_with("GET  HTTP/1.1", &[])).unwrap().path, "/");
+        for line in ["GET   HTTP/1.1", "GET HTTP/1.1", "GET  HTTP/1.0", "POST  HTTP/1.1"] {
+            assert!(Request::parse(&request_with(line, &[])).is_err(), "{line}");
+        }
     }
 
     /// C315: W4, W5; C321; J9.
