@@ -1,4 +1,4 @@
-//! What an idle connection over TLS takes, by counting what is allocated. A program of its own, since it counts
+//! What an idle connection over TLS and WebSocket takes, by counting what is allocated. A program of its own, since it counts
 //! everything that is.
 
 use std::alloc::System;
@@ -20,6 +20,8 @@ static ALLOCATED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const COUNT: usize = 100;
 /// The bound for what TLS adds to both ends of one that is idle, their certificates and keys included.
 const BOUND: usize = 16 * 1024;
+/// The same for WebSocket, which has the words of the upgrade to remember.
+const WS_BOUND: usize = 4 * 1024;
 
 fn in_use() -> usize {
     let stats = ALLOCATED.stats();
@@ -54,9 +56,13 @@ fn idle(url: &str) -> usize {
 }
 
 #[test]
-fn an_idle_connection_over_tls_keeps_no_buffers() {
+fn an_idle_connection_keeps_no_buffers() {
     let plain = idle("tcp://127.0.0.1:0");
-    let tls = idle("tls+tcp://127.0.0.1:0");
-    println!("both ends of an idle connection: {plain} bytes over tcp, {tls} over tls+tcp");
-    assert!(tls < plain + BOUND, "{tls} bytes, {plain} over tcp");
+    let table = [("tls+tcp", BOUND), ("ws", WS_BOUND), ("wss", BOUND + WS_BOUND)];
+    println!("both ends of an idle connection: {plain} bytes over tcp");
+    for (scheme, bound) in table {
+        let taken = idle(&format!("{scheme}://127.0.0.1:0"));
+        println!("{taken} bytes over {scheme}");
+        assert!(taken < plain + bound, "{taken} bytes over {scheme}, {plain} over tcp");
+    }
 }
