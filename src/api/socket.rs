@@ -97,7 +97,7 @@ impl<R: Role> Socket<R> {
     }
 
     /// Accepts connections from a listener that is there already: one of the standard library, one that was inherited
-    /// ([`inherited_listeners`](crate::transport::inherited_listeners)), or one of the program's own.
+    /// (`transport::inherited_listeners`), or one of the program's own.
     ///
     /// Over tcp and Unix domain sockets peers connect as to one that [`bind`](Self::bind) has made. The socket becomes
     /// non-blocking, for all who share it. It is closed with the endpoint; the file of a Unix domain socket stays.

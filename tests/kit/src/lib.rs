@@ -196,11 +196,16 @@ macro_rules! join {
 /// Waits until `condition` holds. For counters, which have no event of their own.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + SOON * patience();
     while !condition() {
         assert!(Instant::now() < end, "never happened: {what}");
         std::thread::yield_now();
     }
+}
+
+/// How much longer everything may take: under emulators and the like, where long tests make few rounds.
+fn patience() -> u32 {
+    if rounds(100) < 100 { 4 } else { 1 }
 }
 
 /// Runs `act`, which must not hang. It has time for several waits that each take up to [`SOON`], so that one
@@ -213,7 +218,7 @@ pub fn in_time(act: impl FnOnce() + Send + 'static) {
         act();
         let _ = done.send(());
     });
-    match over.recv_timeout(4 * SOON) {
+    match over.recv_timeout(4 * SOON * patience()) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
         _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
