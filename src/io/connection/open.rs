@@ -423,6 +423,8 @@ impl Open {
     fn count_partial(&mut self, before: usize) {
         let now = self.partial();
         match now.checked_sub(before) {
+            // As a rule: no atomic addition for that.
+            Some(0) => {}
             Some(more) => self.recv.charge(more),
             None => {
                 self.has_given_back |= self.recv.give_back(before - now);
