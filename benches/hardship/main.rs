@@ -4,6 +4,8 @@
 //! cargo run --release --example hardship -- fairness [KEY=VALUE ...]
 //! cargo run --release --example hardship -- close [KEY=VALUE ...]
 //! cargo run --release --example hardship -- restart [KEY=VALUE ...]
+//! cargo run --release --example hardship -- handshakes [KEY=VALUE ...]
+//! cargo run --release --example hardship -- descriptors [KEY=VALUE ...]
 //! ```
 //!
 //! `fairness` (T17 of docs/reliability.md): how long a polite peer waits for replies of a REP, alone and beside
@@ -17,12 +19,17 @@
 //! `restart` (T13): how soon `clients` sockets are connected again to a listener that is killed and comes back,
 //! and what part of them tries within the same 50 ms. KEYs: `rounds`; `clients`.
 //!
+//! `handshakes` (T5): how soon good peers are let in beside `peers` that say nothing, and how exactly these are
+//! closed. `descriptors` (T6): what a listener takes without descriptors, and how soon it uses one that is free.
+//!
 //! Linux only.
 
 #[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]
 mod close;
+#[cfg(target_os = "linux")]
+mod exhaustion;
 #[cfg(target_os = "linux")]
 mod fairness;
 #[cfg(target_os = "linux")]
@@ -36,7 +43,7 @@ mod restart;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((what, rest)) = arguments.split_first() else {
-        return eprintln!("one of: fairness, close, restart");
+        return eprintln!("one of: fairness, close, restart, handshakes, descriptors");
     };
     parts::allow_descriptors();
     let keys = parts::Keys::of(rest);
@@ -44,6 +51,8 @@ fn main() {
         "fairness" => fairness::run(&keys),
         "close" => close::run(&keys),
         "restart" => restart::run(&keys),
+        "handshakes" => exhaustion::handshakes(&keys),
+        "descriptors" => exhaustion::descriptors(&keys),
         part => peers::play(part, rest),
     }
 }

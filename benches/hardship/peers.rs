@@ -23,6 +23,8 @@ pub(crate) fn play(part: &str, arguments: &[String]) {
         "take" => take(at()),
         "crowd" => crowd(at()),
         "storm" => storm(at()),
+        "silent" => silent(at(), arguments[1].parse().expect("how many")),
+        "knock" => knock(at(), arguments[1].parse().expect("how many")),
         "many" => many(at(), arguments),
         "listen" => return super::restart::listen(at()),
         #[expect(clippy::empty_loop, reason = "this is what it is for")]
@@ -118,6 +120,36 @@ fn storm(url: &str) -> io::Result<()> {
     loop {
         let peers = (0..20).map(|_| greet(url, 0x50)).collect::<io::Result<Vec<_>>>()?;
         drop(peers);
+    }
+}
+
+/// Connects this often and says nothing; says when all are there, and after which times they were closed.
+fn silent(url: &str, count: usize) -> io::Result<()> {
+    let connect = |_| Ok((TcpStream::connect(url.trim_start_matches("tcp://"))?, Instant::now()));
+    let peers = (0..count).map(connect).collect::<io::Result<Vec<_>>>()?;
+    println!("there");
+    let mut times: Vec<Duration> = Vec::new();
+    for (mut peer, since) in peers {
+        // A reset is an end as well.
+        let _ = discard(&mut peer);
+        times.push(since.elapsed());
+    }
+    let (least, most) = (times.iter().min(), times.iter().max());
+    println!("{} to {}", least.map_or(0, Duration::as_millis), most.map_or(0, Duration::as_millis));
+    Ok(())
+}
+
+/// Connects this often, and shows its header without waiting for that of the other side.
+fn knock(url: &str, count: usize) -> io::Result<()> {
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        let mut peer = TcpStream::connect(url.trim_start_matches("tcp://"))?;
+        peer.write_all(&header(0x50))?;
+        peers.push(peer);
+    }
+    println!("there");
+    loop {
+        thread::park();
     }
 }
 
