@@ -330,6 +330,7 @@ fn each_of_two_thousand_peers_has_its_turn_at_a_slow_reader() {
         }
     }
     assert!(heard.len() == PEERS && heard.values().all(|times| *times == ROUNDS));
-    assert!(last < 2 * PEERS, "the last is heard with message {last}");
+    // Where peers overtook those who wait, the last was heard with message 7,297 and later.
+    assert!(last < 3 * PEERS, "the last is heard with message {last}");
     conserved(|| pull.stats());
 }
