@@ -253,9 +253,12 @@ impl TlsStream {
     fn read_some(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
         let room = self.session.lock().appetite(buffer.len());
         let mut block = Block::take();
-        let n = self.inner.read(&mut block.0[..room])?;
+        // What has come before it and is not whole goes in front of it.
+        let at = Block::LEN - READ;
+        let n = self.inner.read(&mut block.0[at..at + room])?;
         let mut state = self.session.lock();
-        let filled = if n > 0 { state.take_in(&mut block.0[..n], buffer) } else { state.cut_off() };
+        let filled =
+            if n > 0 { state.take_in(&mut block.0[..at + n], at, buffer) } else { state.cut_off() };
         let has_answer = !state.unsaid.is_empty();
         let more = state.is_live() && (n == room || !self.inner.short_read_is_last());
         let outcome = state.outcome(filled).map(|filled| (filled, more));
@@ -403,10 +406,11 @@ impl State {
         n
     }
 
-    /// Takes in bytes of the peer, and fills `buffer` with the plain bytes in them. Returns how many those are.
-    fn take_in(&mut self, bytes: &mut [u8], buffer: &mut [u8]) -> usize {
+    /// Takes in bytes of the peer, those in `block` from `at` on, and fills `buffer` with the plain bytes in them.
+    /// Returns how many those are.
+    fn take_in(&mut self, block: &mut [u8], at: usize, buffer: &mut [u8]) -> usize {
         if !self.session.is_open() {
-            self.handshake += bytes.len();
+            self.handshake += block.len() - at;
         }
         let mut filled = 0;
         let (kept, incomplete, unsaid) = (&mut self.plain, &mut self.incomplete, &mut self.unsaid);
@@ -416,12 +420,16 @@ impl State {
             filled += n;
             kept.extend_from_slice(&bytes[n..]);
         };
-        let outcome = if incomplete.is_empty() {
+        let outcome = if incomplete.len() <= at {
+            let bytes = &mut block[at - incomplete.len()..];
+            bytes[..incomplete.len()].copy_from_slice(incomplete);
+            incomplete.clear();
             let Processed { used, outcome } = self.session.process(bytes, &mut plain, unsaid);
             incomplete.extend_from_slice(&bytes[used..]);
             outcome
         } else {
-            incomplete.extend_from_slice(bytes);
+            // Of a handshake, or of a record that is longer than any should be.
+            incomplete.extend_from_slice(&block[at..]);
             let Processed { used, outcome } = self.session.process(incomplete, &mut plain, unsaid);
             incomplete.drain(..used);
             outcome
