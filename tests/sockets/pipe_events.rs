@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use kit::{Raw, SOON, Transport, conserved, eventually, join};
+use kit::{Raw, SOON, Transport, eventually, join};
 use sinew::{
     AttemptError, DetachReason, EndpointOptions, Events, NoSuchPipe, Options, Pair, Peer,
     PipeEventKind, ProtocolId, Pull, Push, RecvError, Rep, Req,
@@ -188,8 +188,8 @@ fn a_pipe_closed_by_hand_comes_back_under_another_id() {
             assert_eq!(next(&events).0, PipeEventKind::Attached);
             closing.wait_for_peers(1, SOON).unwrap();
             assert_ne!(closing.peers()[0].pipe, id, "{transport:?}");
-            conserved(|| listener.stats());
-            conserved(|| dialer.stats());
+            kit::conserved(|| listener.stats());
+            kit::conserved(|| dialer.stats());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use kit::{SOON, Transport, eventually, join};
+use kit::{SOON, Transport, join};
 use sinew::transport::{
     Address, Destination, EndpointSettings, Listener, Source, Stream, StreamPeer, StreamTransport,
     Target, Tcp,
@@ -33,9 +33,9 @@ fn a_runtime_of_its_own_serves_its_sockets_and_ends_with_them() {
             .any(|name| name.trim() == "sinew-test")
     };
     // The threads that wait may have done everything before it has got so far.
-    eventually("the I/O thread is there", named);
+    kit::eventually("the I/O thread is there", named);
     drop((rep, req, asked));
-    eventually("the I/O thread has ended", || !named());
+    kit::eventually("the I/O thread has ended", || !named());
 }
 
 /// The thread that waits drives: nobody else does it for these sockets.
