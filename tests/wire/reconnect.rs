@@ -185,7 +185,8 @@ fn a_server_that_hangs_up_at_once_is_not_called_in_a_loop() {
         let endpoint = pair.connect(server.url()).unwrap();
         let end = Instant::now() + ms(500);
         let mut came = 0;
-        while Instant::now() < end {
+        // The second may be late on a slow machine.
+        while Instant::now() < end || came < 2 && Instant::now() < end + SOON {
             if let Some(mut peer) = server.try_accept() {
                 came += 1;
                 if greets {
