@@ -404,6 +404,12 @@ impl RingRef {
         // SAFETY: a box is never null.
         Self(unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(ring))) })
     }
+
+    /// Whether nobody else has the ring any more.
+    pub(crate) fn is_last(&self) -> bool {
+        // Relaxed: others come only from one that there is. Who drops theirs and must be seen tells afterwards.
+        self.head.references.load(Ordering::Relaxed) == 1
+    }
 }
 
 impl Deref for RingRef {

@@ -45,21 +45,21 @@ struct Line {
     arrivals: u64,
     /// Who exceeds the limit, or has been told that it may.
     exceeds: Option<PipeId>,
-    /// The ring of who has exceeded it last, until it is empty.
+    /// The ring of who has exceeded it last. Forgotten when somebody looks after it has become empty.
     exceeded: Option<RingRef>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     /// What must be left of the limit.
-    need: u64,
+    must_be_left: u64,
     arrival: u64,
     postponed: Postponed,
 }
 
 impl Waiting {
     fn place(&self, pipe: PipeId) -> (u64, u64, PipeId) {
-        (self.need / ALIKE, self.arrival, pipe)
+        (self.must_be_left / ALIKE, self.arrival, pipe)
     }
 }
 
@@ -193,7 +193,7 @@ impl Line {
         }
         self.forget(pipe);
         self.arrivals += 1;
-        let waiting = Waiting { need: must_be_left, arrival, postponed: postponed() };
+        let waiting = Waiting { must_be_left, arrival, postponed: postponed() };
         self.by_need.insert(waiting.place(pipe));
         if need.is_midway {
             self.midway.insert((arrival, pipe));
@@ -205,7 +205,8 @@ impl Line {
     /// Whether somebody may exceed the limit: if it is not exceeded, or not because of a message for which that was
     /// allowed. It may have been lowered, or two loops have read at once.
     fn may_be_exceeded(&mut self, ledger: &Ledger) -> bool {
-        self.exceeded.take_if(|ring| ring.queued().messages == 0);
+        // Nobody will receive what is in a ring that only we still have: its pipe had ended when the message came.
+        self.exceeded.take_if(|ring| ring.queued().messages == 0 || ring.is_last());
         self.exceeded.is_none() || ledger.held() <= ledger.limit()
     }
 
@@ -215,26 +216,27 @@ impl Line {
         let left = ledger.left();
         while let Some(&(.., pipe)) = self.by_need.first()
             && let Some(waiting) = self.waiting.get(&pipe)
-            && waiting.need <= left.saturating_sub(self.promised)
+            && waiting.must_be_left <= left.saturating_sub(self.promised)
         {
-            // It will take about half of what it needs left.
-            let promised = waiting.need / 2;
-            told.extend(self.tell(pipe, promised));
+            // It will take about half of what must be left.
+            let promised = waiting.must_be_left / 2;
+            told.extend(self.promise(pipe, promised));
         }
         if self.exceeds.is_none()
             && let Some(&(_, pipe)) = self.midway.first()
             && self.may_be_exceeded(ledger)
         {
             self.exceeds = Some(pipe);
-            told.extend(self.tell(pipe, 0));
+            told.extend(self.promise(pipe, 0));
         }
-        if self.waiting.is_empty() {
+        // As long as somebody was told and has not asked, the others must ask as well.
+        if self.waiting.is_empty() && self.told.is_empty() {
             ledger.wait_no_more();
         }
         told
     }
 
-    fn tell(&mut self, pipe: PipeId, promised: u64) -> Option<Postponed> {
+    fn promise(&mut self, pipe: PipeId, promised: u64) -> Option<Postponed> {
         let Waiting { arrival, postponed, .. } = self.remove(pipe)?;
         self.told.insert(pipe, Told { arrival, promised });
         self.promised += promised;
@@ -393,7 +395,8 @@ mod tests {
         assert!(full.inbox.pop().unwrap().1.room);
         socket.budget.tell();
         assert_eq!(socket.told(), [first.pipe, second.pipe, third.pipe]);
-        assert_eq!(socket.ask(&fourth, 60, false), Answer::Wait, "it is for these three");
+        assert_eq!(fourth.producer.unclaimed(), 0, "it is for these three");
+        assert_eq!(socket.ask(&fourth, 60, false), Answer::Wait);
         assert_eq!(socket.told(), []);
         for told in [&third, &second, &first] {
             assert_eq!(socket.ask(told, 7, false), Answer::Spare);
@@ -442,6 +445,21 @@ mod tests {
         socket.budget.tell();
         assert_eq!(socket.told(), [second.pipe]);
         assert_eq!(socket.ask(&second, 200, true), Answer::Exceed);
+    }
+
+    /// The socket may have left a pipe before its last bytes came.
+    #[test]
+    fn what_exceeded_the_limit_and_will_not_be_received_is_in_nobody_s_way() {
+        let socket = Socket::new(0);
+        let (mut first, second) = (socket.connection(0), socket.connection(0));
+        assert_eq!(socket.ask(&first, 200, true), Answer::Exceed);
+        let _ = first.producer.append_body(vec![0; 200 * KIB].into());
+        socket.budget.leave(first.pipe);
+        assert_eq!(socket.ask(&second, 200, true), Answer::Wait);
+        drop(first);
+        socket.budget.tell();
+        assert_eq!(socket.told(), [second.pipe]);
+        assert_eq!(socket.budget.ledger().held(), 0);
     }
 
     #[test]

@@ -89,8 +89,8 @@ impl Ring {
         self.tail.held.load(Ordering::Relaxed)
     }
 
-    /// How many bytes more it may hold: up to [`FLOOR`], or up to what all rings together leave of the limit. What
-    /// it takes counts on both sides of that, hence half of the difference.
+    /// How many bytes more it may hold: up to [`FLOOR`], or until it holds as much as is left of the limit. Each byte
+    /// that it takes also lowers what is left, so that is half of the difference.
     #[inline]
     pub(crate) fn spare(&self) -> u64 {
         self.spare_beside(0)

@@ -302,7 +302,7 @@ impl Open {
         let part = self.decoder.part();
         let rest = part.map_or(0, |part| part.missing.saturating_sub(part.spare));
         // What a peer that is gone leaves has bounds of its own, and its end must not wait for the budget.
-        let is_ample = self.recv.spare() >= AMPLE.saturating_add(widen(rest));
+        let is_ample = self.recv.unclaimed() >= AMPLE.saturating_add(widen(rest));
         if is_ample && self.claim == Claim::None || self.is_at_last() {
             self.decoder.set_most(None);
             return Allowance::Bytes(usize::MAX);
@@ -358,8 +358,7 @@ impl Open {
         })
     }
 
-    /// Gives back what is kept for later, and if that is not enough, asks the budget for more than it gives anybody,
-    /// or waits.
+    /// Gives back what the ring keeps for later, and asks the budget. `Err`: what to do in place of going on.
     fn ask_for_more(
         &mut self,
         part: Option<Part>,
