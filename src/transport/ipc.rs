@@ -42,8 +42,8 @@ use crate::wire::Framing;
 /// How many connections may wait to be accepted: as many as for tcp.
 pub(super) const BACKLOG: i32 = 1024;
 
-/// How many bytes a path may have: the size of `sun_path` less the zero at its end. That is 108 on Linux and
-/// Solaris, and 104 on Apple and the BSDs; `--cfg sinew_socketpair` selects the latter on Linux, for tests.
+/// How many bytes a path may have: the size of `sun_path` less the zero at its end. That is 108 on Linux, and 104 on
+/// Apple and the BSDs. Solaris has 108 as well, and is given the smaller bound; `--cfg sinew_socketpair` selects the latter on Linux, for tests.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair)))]
 const PATH_MAX: usize = 107;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair))))]
