@@ -27,6 +27,7 @@ use mio::Token;
 use super::idle::Activity;
 use super::line::InLine;
 use super::link::Link;
+use super::quota::{self, LITTLE};
 use super::silence::Silence;
 use super::timers::{TimerKey, after};
 use super::writing::Flushed;
@@ -40,11 +41,12 @@ use crate::stats::{DropReason, InProgress};
 use crate::sync::{Arc, OnceLock};
 use crate::time;
 use crate::transport::Stream;
+use crate::wire::frame::widen;
 use crate::wire::{Framing, HeaderParser};
 use handshake::Newcomer;
 pub(super) use handshake::Standing;
-use open::Open;
 pub(super) use open::Progress;
+use open::{Open, Reading};
 
 /// Read a connection whose peer has left for at most this many turns at once: enough for what a kernel
 /// buffers.
@@ -260,6 +262,10 @@ impl Connection {
                 Err(error) => Fate::End(Ending::Failed(error.into())),
             };
         }
+        // It has more to do than its turns allow: others that the poll reports go first.
+        if self.is_queued && self.put_off(event) {
+            return Fate::Keep;
+        }
         // Writing comes first: it makes room for waiting sends, and reading may take the whole turn.
         let wrote = if event.writable { self.on_writable(token, cx) } else { Fate::Keep };
         match wrote {
@@ -269,6 +275,18 @@ impl Connection {
             Fate::Again | Fate::WriteAgain => Fate::Again,
             _ => self.read_besides(wrote, token, cx),
         }
+    }
+
+    /// Notes what the poll has reported of a pipe that will go on in any case; `false`: it is no pipe.
+    fn put_off(&mut self, event: Reported) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        // As it will write in any case, what the stream keeps back aside.
+        if event.writable && !open.link.blocked.take_report() {
+            // A stream that is broken says so when it is read.
+            let _ = open.link.stream.flush();
+        }
+        self.is_unread |= event.readable || event.read_closed;
+        true
     }
 
     /// Reads, and says what becomes of the connection after that and after writing.
@@ -327,6 +345,8 @@ impl Connection {
 
     fn read_to_the_end(&mut self, token: Token, cx: &mut LoopContext) -> Fate {
         for _ in 0..LAST_TURNS {
+            // At once, whatever others have to wait.
+            cx.quota.renew();
             match self.read_the_last(token, cx) {
                 Fate::Again => {}
                 fate => return fate,
@@ -369,7 +389,13 @@ impl Connection {
             Phase::Greeting { .. } => self.read_greeting(token, cx),
             Phase::Open(_) => self.read_pipe(self.read_closed, token, cx),
             Phase::Closing { link, left } => {
+                if cx.quota.is_spent(false) {
+                    return Fate::Again;
+                }
                 let fate = cx.read_buffers.fill(|block| discard(&*link.stream, block));
+                if let Fate::Again = fate {
+                    cx.quota.count(quota::BYTES);
+                }
                 match (&fate, *left) {
                     // The peer has ended its side; our side may still have something to write.
                     (Fate::End(Ending::Closed), Left::Queued | Left::KeptBack) => Fate::Keep,
@@ -383,10 +409,18 @@ impl Connection {
     /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
     fn read_pipe(&mut self, to_the_end: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
+        if cx.quota.is_spent(open.reads_little) {
+            return Fate::Again;
+        }
         let (endpoint, mailbox) = (&self.endpoint, &cx.mailbox);
-        let (limit, host) = (&endpoint.recv_limit, &endpoint.host);
-        let postponed = || mailbox.postponed(token);
-        match open.read(to_the_end, limit, host, &mut cx.read_buffers, &postponed) {
+        let reading = Reading {
+            limit: &endpoint.recv_limit,
+            host: &endpoint.host,
+            postponed: &|| mailbox.postponed(token),
+            buffers: &mut cx.read_buffers,
+            quota: &mut cx.quota,
+        };
+        match open.read(to_the_end, reading) {
             Fate::End(Ending::Lost(reason)) => {
                 self.count_framing_fault(&reason);
                 Fate::End(Ending::Lost(reason))
@@ -413,6 +447,11 @@ impl Connection {
             Fate::Keep => (Fate::Keep, !self.is_paused()),
             fate => (fate, true),
         }
+    }
+
+    /// Whether its last turn has brought little, so that it goes before those that have had much.
+    fn reads_little(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.reads_little)
     }
 
     fn is_paused(&self) -> bool {
@@ -448,10 +487,10 @@ impl Connection {
         match &mut self.phase {
             Phase::Open(open) if open.broken.is_some() => Fate::Keep,
             Phase::Open(open) => {
-                let flushed = open.link.flush(cx.writer);
+                let flushed = flush(&open.link, cx);
                 open.flushed(flushed)
             }
-            Phase::Closing { link, left: Left::Queued } => match link.flush(cx.writer) {
+            Phase::Closing { link, left: Left::Queued } => match flush(link, cx) {
                 Flushed::Later | Flushed::HeldBack => Fate::WriteAgain,
                 Flushed::Broken(_) => Fate::End(Ending::Closed),
                 Flushed::Blocked => Fate::Keep,
@@ -728,6 +767,18 @@ impl Reported {
             failed: event.is_error(),
         }
     }
+}
+
+/// Writes what is queued on `link`, if the turn allows it.
+fn flush(link: &Link, cx: &mut LoopContext) -> Flushed {
+    let little = || link.send.queued().bytes <= widen(LITTLE);
+    if cx.quota.is_spent(false) && cx.quota.is_spent(little()) {
+        return Flushed::Later;
+    }
+    let mut written = 0;
+    let flushed = link.flush(cx.writer, &mut written);
+    cx.quota.count(written);
+    flushed
 }
 
 /// Sets a timer in place of the one that `slot` holds. On the heap, since a pipe has none.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Token};
 
 use super::pace::write_directly;
+use super::quota;
 use super::silence::Silence;
 use super::writing::{self, Blocked, Flushed, Pen, Wrote};
 use super::{Command, Mailbox};
@@ -31,6 +32,9 @@ const SLICES: usize = 64;
 /// Write at most this often in one go while others may add messages. Without a limit a sender could be kept
 /// writing what others send, and the I/O thread be kept from all other connections.
 const WRITES: usize = 16;
+/// A driver writes at most this much at once, and no more in one go after as much, so that others have their turn:
+/// kernels take millions of bytes in one call. A caller writes for itself.
+const AT_ONCE: usize = quota::BYTES;
 
 /// What a connection shares with the threads that send on it.
 #[derive(Debug)]
@@ -66,6 +70,12 @@ pub(super) enum Flusher {
     Closer(Instant),
 }
 
+impl Flusher {
+    fn is_driver(self) -> bool {
+        matches!(self, Self::Driver | Self::ManualDriver)
+    }
+}
+
 /// The write half of a connection, held while writing.
 struct LinkPen<'l> {
     link: &'l Link,
@@ -75,8 +85,8 @@ struct LinkPen<'l> {
     writer: Flusher,
     /// Whether the ring has room again, for which the socket waits.
     room: bool,
-    /// Whether the kernel has taken something.
-    wrote: bool,
+    /// How many bytes the kernel has taken.
+    written: usize,
 }
 
 impl Link {
@@ -108,7 +118,7 @@ impl Link {
 
     /// Writes what is queued in this thread, or posts that to the I/O thread.
     fn flush_or_post(&self) {
-        self.tell(self.flush(Flusher::Caller));
+        self.tell(self.flush(Flusher::Caller, &mut 0));
     }
 
     /// Posts to the I/O thread what is left to do after a write.
@@ -172,17 +182,19 @@ impl Link {
     }
 
     /// Writes until the ring is empty, the kernel is full, or it was enough for one go. No thread waits for
-    /// the write half: one that finds it taken leaves, and makes the driver check again.
-    pub(super) fn flush(&self, writer: Flusher) -> Flushed {
+    /// the write half: one that finds it taken leaves, and makes the driver check again. Adds the bytes to
+    /// `written`.
+    pub(super) fn flush(&self, writer: Flusher, written: &mut usize) -> Flushed {
         let Some(mut pen) = self.pen(writer) else { return self.left_to_another(writer) };
         let outcome = writing::write_out(&self.blocked, &mut pen);
+        *written += pen.written;
         pen.put_down();
         outcome
     }
 
     fn pen(&self, writer: Flusher) -> Option<LinkPen<'_>> {
         let (consumer, bodies) = (self.send.try_consumer()?, body::put_off());
-        Some(LinkPen { link: self, consumer, bodies, writer, room: false, wrote: false })
+        Some(LinkPen { link: self, consumer, bodies, writer, room: false, written: 0 })
     }
 
     /// What becomes of the remainder while another thread writes, which may be in a system call for long: the
@@ -296,7 +308,7 @@ impl FarLink for Link {
             return FinalWrite::Interrupted;
         };
         let outcome = writing::write_out(&self.blocked, &mut pen);
-        let wrote = pen.wrote;
+        let wrote = pen.written > 0;
         pen.put_down();
         match outcome {
             Flushed::Idle => {
@@ -345,19 +357,20 @@ impl LinkPen<'_> {
 impl Pen for LinkPen<'_> {
     fn write(&mut self) -> Wrote {
         let link = self.link;
+        let most = if self.writer.is_driver() { AT_ONCE } else { usize::MAX };
         // Often there is one slice or none, and making a long list would take longer than everything else.
         let mut few = [IoSlice::new(&[]); 2];
         let listed = self.consumer.slices(&mut few);
         let (queued, written) = match listed {
             0 => return Wrote::Nothing,
-            1 => (few[0].len(), link.stream.write(&few[..1])),
+            1 => (few[0].len(), write_some(&*link.stream, &few[..1], most, few[0].len())),
             _ => {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let listed = self.consumer.slices(&mut slices);
                 let all_listed = listed < SLICES;
                 let queued: usize = slices[..listed].iter().map(|slice| slice.len()).sum();
-                let queued = if all_listed { queued } else { usize::MAX };
-                (queued, link.stream.write(&slices[..listed]))
+                let written = write_some(&*link.stream, &slices[..listed], most, queued);
+                (if all_listed { queued } else { usize::MAX }, written)
             }
         };
         match written {
@@ -366,7 +379,7 @@ impl Pen for LinkPen<'_> {
                 link.mark_written();
                 link.counters.copies_written.add(taken.messages);
                 self.room |= taken.room;
-                self.wrote = true;
+                self.written += n;
                 if n == queued { Wrote::All } else { Wrote::Part }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Wrote::Part,
@@ -392,7 +405,36 @@ impl Pen for LinkPen<'_> {
         if let Flusher::Closer(until) = self.writer {
             return (time::now() >= until).then_some(Flushed::Later);
         }
-        // Goes on with a closed ring: nobody adds to it, and there may be no later.
-        (writes >= WRITES && !self.link.send.is_closed()).then_some(Flushed::Later)
+        // Goes on with a closed ring: nobody adds to it, and there may be no later. But a driver does not follow a
+        // peer that reads on.
+        let much = match (self.writer.is_driver(), self.link.send.is_closed()) {
+            (true, false) => writes >= WRITES || self.written >= AT_ONCE,
+            (false, true) => false,
+            (true, true) | (false, false) => writes >= WRITES,
+        };
+        much.then_some(Flushed::Later)
     }
+}
+
+/// Gives the kernel the first `most` bytes of `slices`, which have `length` together.
+fn write_some(
+    stream: &dyn Stream,
+    slices: &[IoSlice<'_>],
+    most: usize,
+    length: usize,
+) -> io::Result<usize> {
+    if length <= most {
+        return stream.write(slices);
+    }
+    let mut cut = [IoSlice::new(&[]); SLICES];
+    let (mut left, mut count) = (most, 0);
+    for (place, slice) in cut.iter_mut().zip(slices) {
+        if left == 0 {
+            break;
+        }
+        let length = slice.len().min(left);
+        *place = IoSlice::new(&slice[..length]);
+        (left, count) = (left - length, count + 1);
+    }
+    stream.write(&cut[..count])
 }

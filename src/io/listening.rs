@@ -12,6 +12,7 @@ use mio::{Interest, Registry, Token};
 
 use super::connection::{Connection, Maker};
 use super::loops::HOME;
+use super::quota;
 use super::timers::TimerKey;
 use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
@@ -23,7 +24,7 @@ use crate::wire::Framing;
 
 /// Accept at most this many connections before others get a turn. Their peers may all send and leave
 /// before the socket knows that they leave more behind than there is room for.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 /// Pause for this long when accepting fails for want of descriptors or memory: trying again at once would
 /// only burn a core. Source: semantics specification, section 14.1.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -291,6 +292,9 @@ impl Driver {
         if listening.pause.is_some() || listening.is_put_off {
             return;
         }
+        if self.cx.quota.is_spent(false) {
+            return self.queue(token, false);
+        }
         let mut streams = Vec::new();
         let accepting = listening.accept(token, &self.cx.mailbox, &mut streams);
         let host = listening.host.clone();
@@ -298,14 +302,15 @@ impl Driver {
         let (framing, mut last) = (listening.framing, listening.last);
         match accepting {
             Accepting::Done => {}
-            Accepting::More => self.queue(token),
+            Accepting::More => self.queue(token, false),
             // Whoever says nothing must not keep out others until its time is over.
-            Accepting::Pause if self.evict(endpoint.id, BATCH) > 0 => self.queue(token),
+            Accepting::Pause if self.evict(endpoint.id, BATCH) > 0 => self.queue(token, false),
             Accepting::Pause => self.pause(token),
             Accepting::Closed => self.remove_listener(token),
         }
         let Some(host) = host.upgrade() else { return };
         for stream in streams {
+            self.cx.quota.count(quota::ACCEPT);
             let endpoint = Arc::clone(&endpoint);
             last =
                 self.give(last, Connection::new(&host, endpoint, framing, stream, Maker::Listener));

@@ -23,6 +23,7 @@
 //! | `line` | which of several newcomers gets in, if a socket has one peer |
 //! | `connection`, `link` | one connection: the driver's part, and the part that senders share |
 //! | `writing`, `pace` | which thread writes, and when |
+//! | `quota` | how much one turn does |
 //! | `batching`, `idle`, `timers` | what is done later: for busy connections, for idle ones, at a set time |
 //! | `silence` | peers that do not answer |
 //! | `clock` | how a task that turns the loop learns of the time |
@@ -54,6 +55,7 @@ mod loss;
 mod mailbox;
 mod pace;
 mod pool;
+mod quota;
 mod race;
 mod read_buffers;
 mod resolve;
@@ -83,6 +85,7 @@ use link::Flusher;
 use listening::Listening;
 use loops::{HOME, Loops};
 use pool::Pool;
+use quota::Quota;
 use race::Race;
 pub(crate) use race::Way;
 use read_buffers::ReadBuffers;
@@ -147,6 +150,8 @@ pub(crate) struct LoopContext {
     read_buffers: ReadBuffers,
     /// The kind of writer that the driver is.
     writer: Flusher,
+    /// What this turn may still do.
+    quota: Quota,
     /// The threads that run the program's callback; `None` if the program turns the loop itself.
     askers: Option<Arc<Pool>>,
 }
@@ -174,6 +179,10 @@ pub(crate) struct Driver {
     crowds: Crowds,
     /// Connections and listeners that have more to do, which the poll will not report again.
     ready: VecDeque<Token>,
+    /// Those of them that have had little to do lately, which go first.
+    ready_first: VecDeque<Token>,
+    /// Pipes that their sockets have closed, and for how long they may write, beyond what a turn allows.
+    closings: VecDeque<(Token, Duration)>,
     resolver: Resolver,
     /// Connections whose partial batch is held back while callers write full ones.
     batching: Batching,
@@ -224,6 +233,7 @@ impl Driver {
             timers: Timers::new(),
             read_buffers: ReadBuffers::default(),
             writer: Flusher::Driver,
+            quota: Quota::new(),
             askers: Some(asking::askers()),
         };
         Ok(Self {
@@ -237,6 +247,8 @@ impl Driver {
             members: Members::default(),
             crowds: Crowds::default(),
             ready: VecDeque::new(),
+            ready_first: VecDeque::new(),
+            closings: VecDeque::new(),
             resolver: Resolver::new(),
             batching: Batching::new(time::now()),
             idle: Idle::new(),
@@ -295,6 +307,8 @@ impl Driver {
         cx.mailbox.connections.store(0, Ordering::Relaxed);
         self.expiries.clear();
         self.ready.clear();
+        self.ready_first.clear();
+        self.closings.clear();
     }
 
     /// Takes no more commands and starts no more jobs.
@@ -361,7 +375,8 @@ impl Driver {
     ) -> io::Result<()> {
         // What was posted since the last turn, which may make the poll needless.
         self.cx.mailbox.note_at_work();
-        self.was_idle = self.ready.is_empty();
+        self.was_idle = !self.has_left_over();
+        self.cx.quota.renew();
         self.run_commands();
         // The poll, what it reports, and what was posted during it.
         self.poll_once(timeout, idle)?;
@@ -378,6 +393,7 @@ impl Driver {
             return self.turn(Some(Duration::ZERO), || true);
         }
         self.cx.mailbox.note_at_work();
+        self.cx.quota.renew();
         self.work_off();
         Ok(())
     }
@@ -410,7 +426,7 @@ impl Driver {
             self.events.clear();
             return Ok(());
         }
-        let waits = self.ready.is_empty()
+        let waits = !self.has_left_over()
             && self.batching.is_empty()
             && !self.stopped
             && timeout != Some(Duration::ZERO)
@@ -444,13 +460,18 @@ impl Driver {
     /// Whether connections or listeners have more to do, which the poll will not report again, or the last
     /// poll may not have reported all.
     pub(crate) fn has_more_to_do(&self) -> bool {
-        !self.ready.is_empty() || self.is_cut_short
+        self.has_left_over() || self.is_cut_short
+    }
+
+    /// Whether an earlier turn has left something over.
+    fn has_left_over(&self) -> bool {
+        !(self.ready.is_empty() && self.ready_first.is_empty() && self.closings.is_empty())
     }
 
     /// The time until the next sweep; `None`: there is nothing to sweep.
     pub(crate) fn until_sweep(&self) -> Option<Duration> {
         let wait = self.batching.until_sweep(time::now())?;
-        Some(if self.ready.is_empty() { wait } else { Duration::ZERO })
+        Some(if self.has_left_over() { Duration::ZERO } else { wait })
     }
 
     /// Writes the batches that their callers have not written since the last sweep, if it is time for one.
@@ -460,6 +481,7 @@ impl Driver {
         }
         let begin = time::now();
         let Some(held) = self.batching.begin_sweep(begin) else { return };
+        self.cx.quota.renew();
         let mut in_vain = true;
         for (token, departed) in held {
             let mut by_callers = false;
@@ -513,27 +535,58 @@ impl Driver {
     }
 
     fn run_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(token) = self.ready.pop_front() else { return };
-            if let Some(is_queued) = self.queued_flag(token) {
-                *is_queued = false;
+        // A part of its own, so that it goes on whatever the poll reports in each turn.
+        self.cx.quota.renew();
+        for _ in 0..self.ready_first.len() {
+            if self.cx.quota.is_spent(true) {
+                break;
             }
-            match Kind::of(token) {
-                Kind::Connection => {
-                    self.drive(token, |connection, cx| connection.go_on(token, cx));
-                }
-                Kind::Listener => self.accept(token),
-                Kind::Dialer | Kind::Race => {}
+            let Some(token) = self.ready_first.pop_front() else { break };
+            self.go_on(token);
+        }
+        for n in 0..self.ready.len() {
+            // One of them in any case.
+            if n > 0 && self.cx.quota.is_spent(false) {
+                break;
             }
+            let Some(token) = self.ready.pop_front() else { break };
+            if n == 0 {
+                self.cx.quota.renew();
+            }
+            self.go_on(token);
+        }
+        for n in 0..self.closings.len() {
+            if n > 0 && self.cx.quota.is_spent(false) {
+                break;
+            }
+            let Some((token, linger)) = self.closings.pop_front() else { break };
+            if n == 0 {
+                self.cx.quota.renew();
+            }
+            self.close_pipe(token, linger);
         }
     }
 
-    /// Queues a connection or a listener, to go on in the next turn.
-    fn queue(&mut self, token: Token) {
+    /// Has a connection or a listener do what an earlier turn has left over.
+    fn go_on(&mut self, token: Token) {
+        if let Some(is_queued) = self.queued_flag(token) {
+            *is_queued = false;
+        }
+        match Kind::of(token) {
+            Kind::Connection => self.drive(token, |connection, cx| connection.go_on(token, cx)),
+            Kind::Listener => self.accept(token),
+            Kind::Dialer | Kind::Race => {}
+        }
+    }
+
+    /// Queues a connection or a listener, to go on in the next turn: among the first if it has had `little` to
+    /// do lately.
+    fn queue(&mut self, token: Token, little: bool) {
         if let Some(is_queued) = self.queued_flag(token)
             && !std::mem::replace(is_queued, true)
         {
-            self.ready.push_back(token);
+            let queue = if little { &mut self.ready_first } else { &mut self.ready };
+            queue.push_back(token);
         }
     }
 
@@ -546,6 +599,8 @@ impl Driver {
     }
 
     fn run_timers(&mut self) {
+        // What timers are about is not put off by what others have to do.
+        self.cx.quota.renew();
         let now = time::now();
         while let Some(due) = self.cx.timers.pop(now) {
             match due {
@@ -608,6 +663,10 @@ impl Driver {
             Command::Resume(token) => self.resume(token),
             Command::Active(token) => self.on_active(token),
             Command::Wrote(token) => self.await_answer(token),
+            // A socket may close thousands at once.
+            Command::Close(token, linger) if self.cx.quota.is_spent(false) => {
+                self.closings.push_back((token, linger));
+            }
             Command::Close(token, linger) => self.close_pipe(token, linger),
             Command::Expire(host, at) => self.expire_at(host, at),
             Command::Visit(host) => {
@@ -618,7 +677,16 @@ impl Driver {
             Command::Retry(who, at) => {
                 self.cx.timers.set(at, Due::Retry(who));
             }
-            Command::Stop => self.stopped = true,
+            Command::Stop => self.stop(),
+        }
+    }
+
+    /// Makes this the last turn. What was closed before is written at once.
+    fn stop(&mut self) {
+        self.stopped = true;
+        for (token, linger) in std::mem::take(&mut self.closings) {
+            self.cx.quota.renew();
+            self.close_pipe(token, linger);
         }
     }
 

@@ -1,20 +1,29 @@
 //! Group C: peers and programs that are slow.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use kit::{Raw, SOON, SetOnDrop, Transport, arrived, conserved, eventually, frame, poll_once};
+use kit::{
+    Raw, RawListener, SOON, SetOnDrop, Transport, arrived, conserved, eventually, frame, header,
+    poll_once,
+};
 use sinew::role;
+use sinew::transport::{
+    Address, Destination, EndpointSettings, Listener, Source, Stream, StreamPeer, StreamTransport,
+    Target, Tcp,
+};
 use sinew::{
-    Bus, DropReason, EndpointOptions, Options, Overflow, Pull, RecvError, Rep, Req, RequestError,
-    Runtime, SendError,
+    AddressError, BindError, Bus, DropReason, EndpointOptions, Options, Overflow, Pull, Push,
+    RecvError, Rep, Req, RequestError, Runtime, SendError, Socket,
 };
 
 use crate::harness::attack::Attack;
 use crate::harness::census::{Census, sleeps};
-use crate::harness::{alone, times};
+use crate::harness::{allow_descriptors, alone, times};
 
 /// Little in the kernel, so that a peer that does not read is noticed soon.
 fn little() -> EndpointOptions {
@@ -148,11 +157,12 @@ fn c07_a_bus_with_one_that_stands_still() {
 /// A thousand answers at once to a survey that stores 128: the others are counted, and none comes late.
 #[test]
 fn c08_answers_of_a_thousand_at_once() {
-    const PEERS: usize = 400;
+    let peers = times(400, 1000);
+    allow_descriptors();
     let options = Options::new().survey_deadline(SOON).survey_storage(128);
     let attack = Attack::<role::Surveyor>::on(options);
-    let mut raws: Vec<Raw> = (0..PEERS).map(|_| attack.peer()).collect();
-    attack.socket.wait_for_peers(PEERS, SOON).unwrap();
+    let mut raws: Vec<Raw> = (0..peers).map(|_| attack.peer()).collect();
+    attack.socket.wait_for_peers(peers, SOON).unwrap();
     let first = attack.socket.survey("who?").unwrap();
     let before = attack.stats();
     for raw in &mut raws {
@@ -166,7 +176,7 @@ fn c08_answers_of_a_thousand_at_once() {
     eventually("all have come", || {
         // A socket takes answers out of its pipes when it is entered.
         let _ = attack.socket.context();
-        arrived(|| attack.stats(), PEERS as u64);
+        arrived(|| attack.stats(), peers as u64);
         first.try_iter().count() as u64 + dropped() > 0
     });
     let second = attack.socket.survey("and now?").unwrap();
@@ -175,7 +185,7 @@ fn c08_answers_of_a_thousand_at_once() {
     }
     kit::timed_out(second.recv_timeout(Duration::from_millis(50)));
     drop((first, second, raws));
-    attack.over_with(PEERS << 9);
+    attack.over_with(peers << 9);
 }
 
 /// A turn is bounded: a message of a polite peer is not behind all of a flooder's.
@@ -192,7 +202,7 @@ fn c09_a_flooder_beside_a_polite_peer() {
     let turn = || runtime.turn(Some(Duration::from_millis(1))).unwrap();
     let greet = |url: &str| {
         let mut raw = Raw::connect(url);
-        raw.send(&kit::header(0x50));
+        raw.send(&header(0x50));
         while flooded.peers().len() + polite.peers().len() == 0 {
             turn();
         }
@@ -232,6 +242,211 @@ fn c09_a_flooder_beside_a_polite_peer() {
             turn();
         }
     });
+}
+
+/// What a turn may read and write, by `io/quota.rs`: in each of two parts 256 KiB, as much again of those that have
+/// little, and one last read or write.
+const TURN: u64 = 3 << 20;
+
+/// tcp, whose bytes are counted.
+#[derive(Clone, Debug, Default)]
+struct Counted(Arc<AtomicU64>);
+
+#[derive(Debug)]
+struct CountedStream(Box<dyn Stream>, Arc<AtomicU64>);
+
+impl StreamTransport for Counted {
+    fn schemes(&self) -> &[&str] {
+        &["tcp"]
+    }
+
+    fn bind(&self, at: &Address, how: &EndpointSettings) -> Result<Box<dyn Listener>, BindError> {
+        Tcp::new().bind(at, how)
+    }
+
+    fn target(&self, at: &Address) -> Result<Target, AddressError> {
+        Tcp::new().target(at)
+    }
+
+    fn connect(
+        &self,
+        at: &Address,
+        to: &Destination,
+        how: &EndpointSettings,
+    ) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(CountedStream(Tcp::new().connect(at, to, how)?, Arc::clone(&self.0))))
+    }
+}
+
+impl CountedStream {
+    fn count(&self, bytes: io::Result<usize>) -> io::Result<usize> {
+        bytes.inspect(|n| _ = self.1.fetch_add(*n as u64, Ordering::Relaxed))
+    }
+}
+
+impl Stream for CountedStream {
+    fn source(&mut self) -> &mut dyn Source {
+        self.0.source()
+    }
+
+    fn established(&self) -> io::Result<bool> {
+        self.0.established()
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.count(self.0.read(buffer))
+    }
+
+    fn short_read_is_last(&self) -> bool {
+        self.0.short_read_is_last()
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.count(self.0.write(slices))
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.0.shutdown_write()
+    }
+
+    fn peer(&self) -> StreamPeer {
+        self.0.peer()
+    }
+}
+
+/// A loop that the test turns, a polite peer on it, and what the turns do.
+struct Turned {
+    runtime: Runtime,
+    bytes: Counted,
+    polite: Pull,
+    neighbour: Raw,
+    /// The most bytes of a turn, and the most turns that a message of the neighbour has waited for.
+    most: u64,
+    longest: usize,
+}
+
+impl Turned {
+    fn new() -> Self {
+        let bytes = Counted::default();
+        let runtime = Runtime::builder().manual(true).transport(bytes.clone()).build().unwrap();
+        let polite = Pull::on(&runtime, Options::new()).unwrap();
+        let neighbour = greeted(&runtime, &polite, 0x50, &EndpointOptions::new());
+        Self { runtime, bytes, polite, neighbour, most: 0, longest: 0 }
+    }
+
+    fn turn(&mut self) {
+        let before = self.bytes.0.load(Ordering::Relaxed);
+        self.runtime.turn(Some(Duration::from_millis(1))).unwrap();
+        self.most = self.most.max(self.bytes.0.load(Ordering::Relaxed) - before);
+    }
+
+    /// Has the neighbour send something, and turns until it is there.
+    fn serve_the_neighbour(&mut self) {
+        self.neighbour.send_frame(b"ping");
+        let turns = (1..).find(|_| {
+            self.turn();
+            self.polite.try_recv().is_ok()
+        });
+        self.longest = self.longest.max(turns.expect("it comes"));
+    }
+
+    fn check(&self) {
+        let Self { most, longest, .. } = self;
+        eprintln!("at most {most} bytes in a turn, at most {longest} turns for a message");
+        assert!(*most <= TURN, "{most} bytes in a turn");
+        assert!(*longest <= 2, "a message of a polite peer has waited for {longest} turns");
+    }
+}
+
+/// A raw peer of protocol `id`, to which `socket` has connected.
+fn greeted<R: role::Role>(
+    runtime: &Runtime,
+    socket: &Socket<R>,
+    id: u8,
+    how: &EndpointOptions,
+) -> Raw {
+    let listener = RawListener::new();
+    let wanted = socket.peers().len() + 1;
+    socket.connect_with(listener.url(), how).unwrap();
+    let mut raw = None;
+    while socket.peers().len() < wanted {
+        runtime.turn(Some(Duration::from_millis(1))).unwrap();
+        if raw.is_none() {
+            raw = listener.try_accept();
+            raw.iter_mut().for_each(|raw| raw.send(&header(id)));
+        }
+    }
+    raw.expect("it is accepted before it is a peer")
+}
+
+/// However many have however much, a turn reads a bounded part of it, and who has little is read in the next turn.
+#[test]
+fn c09_many_flooders_beside_a_polite_peer() {
+    const FLOODERS: usize = 20;
+    const BODY: usize = 10_000;
+    let _turn = alone();
+    let mut turned = Turned::new();
+    let options = Options::new().recv_queue(8192).recv_queue_bytes(64 << 20);
+    let flooded = Pull::on(&turned.runtime, options).unwrap();
+    let much = EndpointOptions::new().kernel_recv_buffer(1 << 20);
+    let flooders: Vec<Raw> =
+        (0..FLOODERS).map(|_| greeted(&turned.runtime, &flooded, 0x50, &much)).collect();
+    let one = frame(&[7; BODY]);
+    let mut whole = 0;
+    for raw in &flooders {
+        let Raw::Tcp(stream) = raw else { panic!("it is over tcp") };
+        stream.set_nonblocking(true).unwrap();
+        let (mut stream, mut sent, frames) = (stream, 0, one.repeat(150));
+        // As much as the kernel takes, which may end in the middle of a message.
+        while let Ok(n @ 1..) = stream.write(&frames[sent..]) {
+            sent += n;
+        }
+        whole += sent / one.len();
+    }
+    assert!((whole * BODY) as u64 > 4 * TURN, "{whole} messages to be read");
+    let read = || flooded.peers().iter().map(|peer| peer.recv_queue.messages).sum::<u64>();
+    while read() < whole as u64 {
+        turned.serve_the_neighbour();
+    }
+    turned.check();
+}
+
+/// A large message takes many turns to come, and a small one comes between them.
+#[test]
+fn c10_a_large_message_that_comes_beside_small_ones() {
+    const LARGE: usize = 64 << 20;
+    let _turn = alone();
+    let mut turned = Turned::new();
+    let options = Options::new().max_recv_size(LARGE);
+    let receiver = Pull::on(&turned.runtime, options).unwrap();
+    let mut raw = greeted(&turned.runtime, &receiver, 0x50, &EndpointOptions::new());
+    thread::scope(|scope| {
+        scope.spawn(|| raw.send_frame(&vec![7; LARGE]));
+        while matches!(receiver.try_recv(), Err(RecvError::WouldBlock)) {
+            turned.serve_the_neighbour();
+        }
+    });
+    turned.check();
+}
+
+/// The same for one that goes.
+#[test]
+fn c10_a_large_message_that_goes_beside_small_ones() {
+    const LARGE: usize = 64 << 20;
+    let _turn = alone();
+    let mut turned = Turned::new();
+    let options = Options::new().max_send_size(LARGE);
+    let sender = Push::on(&turned.runtime, options).unwrap();
+    let mut raw = greeted(&turned.runtime, &sender, 0x51, &EndpointOptions::new());
+    // The caller itself writes what the kernel takes.
+    sender.send(vec![7; LARGE]).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| raw.read(16 + LARGE));
+        while sender.stats().send_queue > 0 {
+            turned.serve_the_neighbour();
+        }
+    });
+    turned.check();
 }
 
 /// A window that opens after the queue has filled: all of it comes, in order.

@@ -11,7 +11,7 @@ use mio::{Interest, Token};
 use super::{Connection, Ending, Fate, Maker};
 use crate::error::AttemptError;
 use crate::io::loops::HOME;
-use crate::io::{Command, Driver, LoopContext};
+use crate::io::{Command, Driver, LoopContext, quota};
 use crate::pipe::Host;
 use crate::pipe::endpoint::EndpointCore;
 use crate::sync::{Arc, Weak};
@@ -91,11 +91,12 @@ impl Driver {
             Fate::Established => self.stands(token),
             Fate::Again => {
                 connection.is_unread = true;
+                let little = connection.reads_little();
                 // It may also have just become a pipe.
                 self.opened(token);
-                self.queue(token);
+                self.queue(token, little);
             }
-            Fate::WriteAgain => self.queue(token),
+            Fate::WriteAgain => self.queue(token, false),
             Fate::Opened => self.opened(token),
             Fate::Offered(in_line) => self.lines.mark_due(in_line.socket),
             Fate::HoldBack(departed) => {
@@ -135,6 +136,8 @@ impl Driver {
         let maker = std::mem::replace(&mut connection.maker, Maker::Listener);
         let endpoint = Arc::clone(&connection.endpoint);
         self.drive(token, |connection, cx| connection.close(linger, token, cx));
+        // Afterwards: what is queued is written now, or not at all if it may not linger.
+        self.cx.quota.count(quota::CLOSE);
         match maker {
             Maker::Dialer(dialer) => self.tell_of_the_end(dialer, Ending::Closed),
             Maker::Program => endpoint.is_over(None),

@@ -373,6 +373,7 @@ impl Connection {
             claim: Claim::None,
             has_given_back: false,
             at_last: false,
+            reads_little: true,
             broken: None,
         };
         self.since = Moment::now();

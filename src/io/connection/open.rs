@@ -15,6 +15,7 @@ use crate::detach::DetachReason;
 use crate::error::WebSocketError;
 use crate::io::idle::Activity;
 use crate::io::link::Link;
+use crate::io::quota::{LITTLE as LITTLE_OF_A_TURN, Quota};
 use crate::io::read_buffers::{Bodies, ReadBuffers};
 use crate::io::writing::Flushed;
 use crate::message::PipeId;
@@ -68,6 +69,8 @@ pub(super) struct Open {
     pub(super) has_given_back: bool,
     /// Whether the peer is gone, and all that the kernel still has of it is read.
     pub(super) at_last: bool,
+    /// Whether its last turn has brought little.
+    pub(super) reads_little: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     pub(super) broken: Option<Box<DetachReason>>,
 }
@@ -98,6 +101,15 @@ pub(super) enum Claim {
     Waits,
     /// It exceeds the budget.
     Exceeds,
+}
+
+/// What a connection reads by and with.
+pub(super) struct Reading<'a> {
+    pub(super) limit: &'a RecvLimit,
+    pub(super) host: &'a Weak<dyn Host>,
+    pub(super) postponed: &'a dyn Fn() -> Postponed,
+    pub(super) buffers: &'a mut ReadBuffers,
+    pub(super) quota: &'a mut Quota,
 }
 
 /// How much may be read by the budget of the socket.
@@ -166,15 +178,17 @@ impl Open {
     }
 
     /// Reads until nothing is left, or it is enough for a turn.
-    pub(super) fn read(
-        &mut self,
-        read_closed: bool,
-        limit: &RecvLimit,
-        host: &Weak<dyn Host>,
-        buffers: &mut ReadBuffers,
-        postponed: &dyn Fn() -> Postponed,
-    ) -> Fate {
-        let (mut total, mut reads) = (0, 0);
+    pub(super) fn read(&mut self, read_closed: bool, mut reading: Reading) -> Fate {
+        let mut total = 0;
+        let fate = self.read_some(read_closed, &mut reading, &mut total);
+        self.reads_little = total < LITTLE_OF_A_TURN;
+        fate
+    }
+
+    fn read_some(&mut self, read_closed: bool, reading: &mut Reading, total: &mut usize) -> Fate {
+        let (limit, host, postponed) = (reading.limit, reading.host, reading.postponed);
+        let (buffers, quota) = (&mut *reading.buffers, &mut *reading.quota);
+        let mut reads = 0;
         loop {
             // A full queue stops reading, and so the peer, until its consumer resumes this connection.
             if self.paused {
@@ -193,6 +207,8 @@ impl Open {
                 }
                 Allowance::Later => return Fate::Again,
             };
+            // Of one that has had little so far, which may have much now, no more than that.
+            let most = if quota.is_spent(false) { most.min(LITTLE_OF_A_TURN) } else { most };
             let read = match self.read_once(most, buffers) {
                 Ok(Read { n: 0, .. }) => return Fate::End(Ending::Lost(DetachReason::PeerClosed)),
                 Ok(read) => read,
@@ -214,8 +230,9 @@ impl Open {
             if std::mem::take(&mut self.has_given_back) {
                 tell(host);
             }
-            total += read.n;
+            *total += read.n;
             reads += 1;
+            quota.count(read.n);
             // A short read has emptied the kernel's buffer, unless the end of the stream waits behind it,
             // which the poll has already reported and will not report again.
             let end_is_near = read_closed || self.broken.is_some();
@@ -224,7 +241,7 @@ impl Open {
             }
             // There may be more. If this connection has had its share of the turn, it reads that in the next
             // one.
-            if total >= READ || reads >= READS {
+            if *total >= READ || reads >= READS || quota.is_spent(*total < LITTLE_OF_A_TURN) {
                 return Fate::Again;
             }
         }

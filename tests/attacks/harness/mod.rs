@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// A test's turn: until it is dropped no other test of this program runs.
 pub(crate) struct Turn {
     begin: Instant,
@@ -39,6 +41,13 @@ pub(crate) fn name_of<T>(_test: T) -> &'static str {
 /// Whether the rounds that take minutes are wanted: `ci/attacks` asks for them.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("SINEW_TEST_LONG").is_some()
+}
+
+/// Lets the process have as many descriptors as it may; returns how many.
+pub(crate) fn allow_descriptors() -> u64 {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("it is allowed");
+    most
 }
 
 /// How often to do something: `short` times in every test run, `long` times in that of `ci/attacks`.
