@@ -20,6 +20,8 @@ use crate::tls_error::TlsError;
 /// How much one record may have beyond its plain bytes: a header, a nonce, a tag and the byte for its kind, with room
 /// to spare; or a message of the library's own that goes before it.
 pub(crate) const RECORD_OVERHEAD: usize = 128;
+/// The type of a record that does nothing in TLS 1.3.
+const CHANGE_CIPHER_SPEC: u8 = 20;
 /// How many plain bytes one record holds.
 pub(crate) const RECORD: usize = 16 * 1024;
 
@@ -38,6 +40,8 @@ pub(crate) struct Session {
     has_ended: bool,
     /// Whether we have said so.
     has_closed: bool,
+    /// Whether the peer was refused: the alert has said all.
+    has_failed: bool,
 }
 
 enum Side {
@@ -84,8 +88,16 @@ impl Session {
     }
 
     fn new(side: Side, expected: String, is_verified: bool) -> Self {
-        let (has_begun, is_open, has_ended, has_closed) = (false, false, false, false);
-        Self { side, expected, is_verified, has_begun, is_open, has_ended, has_closed }
+        Self {
+            side,
+            expected,
+            is_verified,
+            has_begun: false,
+            is_open: false,
+            has_ended: false,
+            has_closed: false,
+            has_failed: false,
+        }
     }
 
     pub(crate) fn is_server(&self) -> bool {
@@ -139,9 +151,15 @@ impl Session {
             }
         });
         if outcome.is_err() {
-            // What is left to say is why.
+            self.has_failed = true;
+            // The alert that says why, behind at most one record of the kind that only middleboxes look at. The library
+            // has it ready; asked for more, it would look again at the bytes that it has refused.
             let _ = guarded(|| {
-                while let Next::Step = self.step(&mut [], &mut 0, &mut |_| {}, out)? {}
+                let end = out.len();
+                self.step(&mut incoming[used..], &mut 0, &mut |_| {}, out)?;
+                if out.get(end) == Some(&CHANGE_CIPHER_SPEC) {
+                    self.step(&mut incoming[used..], &mut 0, &mut |_| {}, out)?;
+                }
                 Ok(())
             });
         }
@@ -175,6 +193,9 @@ impl Session {
         bytes: &[u8],
         out: &mut [u8],
     ) -> Result<usize, TlsError> {
+        if self.has_failed {
+            return Err(TlsError::Broken("the peer was refused before".to_owned()));
+        }
         let encrypted = guarded(|| match &mut self.side {
             Side::Client(client) => encrypt(client.process_tls_records(unused), bytes, out),
             Side::Server(server) => encrypt(server.process_tls_records(unused), bytes, out),
@@ -184,7 +205,7 @@ impl Session {
 
     /// Says that nothing more will come from us, once.
     pub(crate) fn close(&mut self, unused: &mut [u8], out: &mut Vec<u8>) {
-        if !self.is_open || std::mem::replace(&mut self.has_closed, true) {
+        if !self.is_open || self.has_failed || std::mem::replace(&mut self.has_closed, true) {
             return;
         }
         // What cannot be said is missed by nobody but the peer, who may then think that it was cut off.
@@ -274,7 +295,8 @@ fn take_step<Data>(
     has_ended: &mut bool,
 ) -> Result<Next, Fault> {
     let UnbufferedStatus { mut discard, state } = status;
-    let next = match state? {
+    let state = state.inspect_err(|_| *used += discard)?;
+    let next = match state {
         ConnectionState::ReadTraffic(mut traffic) => {
             while let Some(record) = traffic.next_record() {
                 let record = record?;

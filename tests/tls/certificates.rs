@@ -6,8 +6,9 @@
 use std::sync::OnceLock;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, date_time_ymd,
 };
 use sinew::tls::{TlsConfig, TlsConfigBuilder};
 
@@ -83,6 +84,25 @@ impl Authority {
 
     pub(crate) fn issue(&self, names: &[&str]) -> Own {
         self.sign(Self::draft(names))
+    }
+
+    /// The list on which the certificates with these numbers are revoked.
+    pub(crate) fn revoke(&self, numbers: &[u64]) -> String {
+        let revoked = |&number: &u64| RevokedCertParams {
+            serial_number: number.into(),
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 2),
+            next_update: date_time_ymd(2090, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: numbers.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
     }
 }
 

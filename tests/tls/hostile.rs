@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{Raw, RawListener, SOON, attached, conserved, detached, eventually, frame, header};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -15,7 +16,7 @@ use rustls::{
 use sinew::tls::TlsConfig;
 use sinew::{
     AttemptError, ConnectError, DetachReason, Endpoint, EndpointOptions, Options, Pull, Push,
-    RecvError, TlsError,
+    RecvError, Rep, Req, TlsError,
 };
 
 use crate::certificates::{local, ours};
@@ -51,6 +52,8 @@ fn serves(pull: &Pull, endpoint: &Endpoint) {
     push.connect_now(endpoint.url()).unwrap();
     push.send_timeout("good morning", SOON).unwrap();
     assert_eq!(pull.recv_timeout(SOON).unwrap(), "good morning");
+    // Not even of the TLS library, where a panic may be caught, and prints, or ends a program that is built so.
+    assert_eq!(sinew::contained_panics(), 0);
 }
 
 #[track_caller]
@@ -427,4 +430,44 @@ fn stalled_hellos_by_the_hundred_do_not_keep_others_out() {
     serves(&pull, &endpoint);
     assert_eq!(pull.stats().handshake_errors, 0);
     drop(stalled);
+}
+
+/// J8: whole handshakes, one after another from one address. A neighbour on the same event loop goes on meanwhile.
+#[test]
+fn who_shakes_hands_again_and_again_holds_up_nobody() {
+    let (pull, endpoint) = pull();
+    let (rep, req) = (Rep::new(), Req::new());
+    req.connect(rep.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
+    let echo = rep.clone();
+    let echoing = thread::spawn(move || {
+        while let Ok(request) = echo.recv() {
+            let body = request.message().clone();
+            request.reply(body).unwrap();
+        }
+    });
+    let exchange = || {
+        let begin = Instant::now();
+        assert_eq!(req.request_timeout("ping", SOON).unwrap(), "ping");
+        begin.elapsed()
+    };
+    let alone = (0..500).map(|_| exchange()).collect();
+
+    let mut config = ClientConfig::clone(&client_config());
+    config.resumption = Resumption::disabled();
+    let (config, mut beside) = (Arc::new(config), Vec::new());
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| (0..200).for_each(|_| drop(client(&endpoint, &config))));
+        while !crowd.is_finished() {
+            beside.push(exchange());
+        }
+    });
+    assert!(beside.len() >= 20, "{} exchanges beside 200 handshakes", beside.len());
+    let p99 = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() * 99 / 100]
+    };
+    eprintln!("p99 {:?} alone, {:?} beside 200 handshakes", p99(alone), p99(beside));
+    serves(&pull, &endpoint);
+    rep.close().unwrap();
+    echoing.join().unwrap();
 }

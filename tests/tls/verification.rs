@@ -244,6 +244,31 @@ fn who_is_asked_may_stay_silent_but_not_lie() {
     assert!(matches!(refused(liar.connect_now(endpoint.url())), TlsError::Alert(_)));
 }
 
+/// J4: on either side. Others that the same authority has issued are good.
+#[test]
+fn a_certificate_that_is_revoked_is_refused() {
+    let numbered = |number: u64| {
+        let mut draft = Authority::draft(&["127.0.0.1"]);
+        draft.serial_number = Some(number.into());
+        ours().sign(draft)
+    };
+    let careful = |own: Own| own.config().trust(ours().pem()).revoked(ours().revoke(&[7, 8]));
+    let (pull_7, endpoint) = pull(numbered(7).config().build().unwrap());
+    let push_9 = push(careful(numbered(9)).build().unwrap());
+    assert_eq!(refused(push_9.connect_now(endpoint.url())), TlsError::Revoked);
+    assert!(pull_7.peers().is_empty());
+
+    let (pull, endpoint) =
+        pull(careful(local().clone()).require_client_certificates().build().unwrap());
+    let push_8 = push(numbered(8).config().trust(ours().pem()).build().unwrap());
+    assert!(matches!(refused(push_8.connect_now(endpoint.url())), TlsError::Alert(_)));
+    assert_eq!(told(&endpoint, 1, || pull.stats().handshake_errors), TlsError::Revoked);
+    push_9.connect_now(endpoint.url()).unwrap();
+    passes(&push_9, &pull, "I am nine");
+    // What came behind the certificate was not forgotten when the library was asked for its alert.
+    assert_eq!(sinew::contained_panics(), 0);
+}
+
 /// J4: a chain of 100, which no library follows to its end.
 #[test]
 fn a_chain_that_is_too_long_is_refused() {
