@@ -111,6 +111,9 @@ pub(crate) struct Connection {
     pub(super) is_queued: bool,
     /// Whether its endpoint counts it among those that wait for the peer's header.
     is_greeting: bool,
+    /// Whether its last turn has brought little, so that it goes before those that have had much. Here, where a byte
+    /// takes no memory.
+    reads_little: bool,
     /// When it became a pipe.
     since: Moment,
     _in_progress: Option<InProgress>,
@@ -231,6 +234,7 @@ impl Connection {
             is_member: false,
             is_queued: false,
             is_greeting: false,
+            reads_little: true,
             since: Moment::now(),
             _in_progress: Some(InProgress::new(host.counters())),
         }
@@ -409,11 +413,12 @@ impl Connection {
     /// Reads what has come over the pipe: `to_the_end` if a short read is not the last.
     fn read_pipe(&mut self, to_the_end: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let Phase::Open(open) = &mut self.phase else { return Fate::Keep };
-        if cx.quota.is_spent(open.reads_little) {
+        if cx.quota.is_spent(self.reads_little) {
             return Fate::Again;
         }
         let (endpoint, mailbox) = (&self.endpoint, &cx.mailbox);
         let reading = Reading {
+            reads_little: &mut self.reads_little,
             limit: &endpoint.recv_limit,
             host: &endpoint.host,
             postponed: &|| mailbox.postponed(token),
@@ -447,11 +452,6 @@ impl Connection {
             Fate::Keep => (Fate::Keep, !self.is_paused()),
             fate => (fate, true),
         }
-    }
-
-    /// Whether its last turn has brought little, so that it goes before those that have had much.
-    fn reads_little(&self) -> bool {
-        matches!(&self.phase, Phase::Open(open) if open.reads_little)
     }
 
     fn is_paused(&self) -> bool {

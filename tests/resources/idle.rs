@@ -14,7 +14,7 @@ use sinew::{
 };
 
 /// How many connections: enough that what a socket has but once makes no difference.
-const MANY: usize = 500;
+const MANY: usize = 1000;
 
 /// How many there are before: each I/O thread has had one, and so its block to read into.
 const FIRST: usize = 4;

@@ -91,7 +91,7 @@ impl Driver {
             Fate::Established => self.stands(token),
             Fate::Again => {
                 connection.is_unread = true;
-                let little = connection.reads_little();
+                let little = connection.reads_little && connection.is_open();
                 // It may also have just become a pipe.
                 self.opened(token);
                 self.queue(token, little);

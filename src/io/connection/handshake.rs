@@ -373,7 +373,6 @@ impl Connection {
             claim: Claim::None,
             has_given_back: false,
             at_last: false,
-            reads_little: true,
             broken: None,
         };
         self.since = Moment::now();

@@ -69,8 +69,6 @@ pub(super) struct Open {
     pub(super) has_given_back: bool,
     /// Whether the peer is gone, and all that the kernel still has of it is read.
     pub(super) at_last: bool,
-    /// Whether its last turn has brought little.
-    pub(super) reads_little: bool,
     /// Why nothing more can be written. What the peer sent before is still being read.
     pub(super) broken: Option<Box<DetachReason>>,
 }
@@ -105,6 +103,8 @@ pub(super) enum Claim {
 
 /// What a connection reads by and with.
 pub(super) struct Reading<'a> {
+    /// Whether the last turn has brought little.
+    pub(super) reads_little: &'a mut bool,
     pub(super) limit: &'a RecvLimit,
     pub(super) host: &'a Weak<dyn Host>,
     pub(super) postponed: &'a dyn Fn() -> Postponed,
@@ -181,7 +181,7 @@ impl Open {
     pub(super) fn read(&mut self, read_closed: bool, mut reading: Reading) -> Fate {
         let mut total = 0;
         let fate = self.read_some(read_closed, &mut reading, &mut total);
-        self.reads_little = total < LITTLE_OF_A_TURN;
+        *reading.reads_little = total < LITTLE_OF_A_TURN;
         fate
     }
 
