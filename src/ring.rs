@@ -8,7 +8,7 @@
 //!
 //! Owns the queued bytes, their number, and two sleep-and-wake hand-shakes: that of the consumer that has
 //! found nothing ([`Consumer::arm`], answered by [`Wake`]) and that of the producer that has found no room,
-//! or not yet silence ([`Producer::has_room`], [`Ring::drained`], answered by [`Taken::room`]). The ring does
+//! or not yet silence ([`Producer::ask_room`], [`Ring::ask_drained`], answered by [`Taken::room`]). The ring does
 //! not know whom it wakes: the thread that gets the answer rings the bell.
 //!
 //! There is one [`Producer`], whose methods take `&mut self`. The consumer's half is behind a flag and may be
@@ -298,7 +298,7 @@ impl Ring {
     }
 
     /// Whether all that was pushed is consumed; if not, [`Taken::room`] follows when it is.
-    pub(crate) fn drained(&self) -> bool {
+    pub(crate) fn ask_drained(&self) -> bool {
         if self.queued().messages > 0 {
             self.head.order(SILENCE);
             if self.queued().messages > 0 {

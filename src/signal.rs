@@ -197,7 +197,7 @@ impl<K: Ord + Copy> Signal<K> {
 
     /// Whether the waiter has been woken. Cheap to ask again and again: `seen` says whether anything has changed
     /// since; `None` at first.
-    pub(crate) fn has_woken(&self, waiter: WaiterId<K>, seen: &mut Option<usize>) -> bool {
+    pub(crate) fn check_woken(&self, waiter: WaiterId<K>, seen: &mut Option<usize>) -> bool {
         let changes = self.changes.load(Ordering::Relaxed);
         seen.replace(changes) != Some(changes) && !self.is_asleep(waiter)
     }

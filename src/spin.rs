@@ -94,8 +94,8 @@ impl Wait<'_> {
         self.begin
     }
 
-    /// Whether to spin now: it pays, and this wait has not asked before.
-    pub(crate) fn may_spin(&mut self) -> bool {
+    /// Whether to spin now: it pays, and this wait has not claimed it before.
+    pub(crate) fn claim_spin(&mut self) -> bool {
         let tried = std::mem::replace(&mut self.is_tried, true);
         if let Some(terms) = self.terms.filter(|_| !tried) {
             self.spins = self.spin.account.lock().has_credit(terms);

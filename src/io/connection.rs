@@ -552,9 +552,9 @@ impl Connection {
 
     /// When the rest of a message must have come of which nothing has come since the last check; `None`: nothing is
     /// waited for.
-    pub(super) fn frame_is_due(&self, progress: &mut Option<Progress>) -> Option<Duration> {
+    pub(super) fn check_frame(&self, progress: &mut Option<Progress>) -> Option<Duration> {
         match &self.phase {
-            Phase::Open(open) => open.frame_is_due(self.endpoint.settings.frame_timeout, progress),
+            Phase::Open(open) => open.check_frame(self.endpoint.settings.frame_timeout, progress),
             _ => None,
         }
     }

@@ -213,7 +213,7 @@ impl Driver {
     }
 
     /// The time for the lookup of a name is over, and with it the attempt.
-    pub(super) fn look_up_is_over(&mut self, token: Token) {
+    pub(super) fn on_look_up_over(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
         if let Stage::Resolving(_) = dialer.stage {
             let limit = dialer.endpoint.settings.connect_timeout.unwrap_or_default();

@@ -104,7 +104,7 @@ impl Driver {
             let Some(connection) = self.connections.get(*token) else { return false };
             let activity = connection.release_memory(seen);
             busy |= activity == Activity::Busy;
-            match connection.frame_is_due(progress) {
+            match connection.check_frame(progress) {
                 Some(due) if due.is_zero() => stalled.push(*token),
                 due => earliest = [earliest, due].into_iter().flatten().min(),
             }

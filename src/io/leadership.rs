@@ -393,7 +393,7 @@ impl Leadership {
             return self.turn_of(driver, None, || true);
         }
         let mut wait = self.spin.begin();
-        if wait.may_spin() {
+        if wait.claim_spin() {
             let mut found = false;
             let spun = wait.spin(None, || {
                 self.turn_of(driver, Some(Duration::ZERO), || true);

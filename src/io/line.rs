@@ -127,7 +127,7 @@ impl Driver {
     fn decide(&mut self, socket: usize) -> Decided {
         let Some(first) = self.lines.first(socket) else { return Decided::All };
         // Checked before the others, of which there may be many: it may stay undecided for some time.
-        if self.standing(first) == Standing::Undecided || !self.knows_of_the_end(socket) {
+        if self.standing(first) == Standing::Undecided || !self.learn_of_the_end(socket) {
             return Decided::Partly;
         }
         // Read all headers that are there, so that nothing that came before a newcomer is unknown.
@@ -143,7 +143,7 @@ impl Driver {
                 Standing::Offered => {
                     self.drive(token, |connection, cx| connection.take_place(token, cx));
                     // It may already have left, and made room for the next one.
-                    if self.lines.present(socket) == Some(token) && !self.knows_of_the_end(socket) {
+                    if self.lines.present(socket) == Some(token) && !self.learn_of_the_end(socket) {
                         return Decided::Partly;
                     }
                 }
@@ -154,7 +154,7 @@ impl Driver {
 
     /// Reads what the kernel has of the socket's present peer. Says whether it is then known if that peer has
     /// left: not if it has sent more than a turn reads, or than there is room for.
-    fn knows_of_the_end(&mut self, socket: usize) -> bool {
+    fn learn_of_the_end(&mut self, socket: usize) -> bool {
         let Some(present) = self.lines.present(socket) else { return true };
         let mut is_known = true;
         self.drive(present, |connection, cx| {

@@ -71,7 +71,7 @@ impl Loops {
     }
 
     /// Counts that a connection of this loop is over.
-    pub(super) fn connection_is_over(&self) {
+    pub(super) fn on_connection_over(&self) {
         self.all[self.this].connections.fetch_sub(1, Ordering::Relaxed);
     }
 

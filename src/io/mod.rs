@@ -611,7 +611,7 @@ impl Driver {
                 Due::Silence => self.check_silence(),
                 Due::Dial(token) => self.dial_again_if_wanted(token),
                 Due::Confirm(token) => self.confirm(token),
-                Due::LookUp(token) => self.look_up_is_over(token),
+                Due::LookUp(token) => self.on_look_up_over(token),
                 Due::Race(token) => self.race(token),
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {

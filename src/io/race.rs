@@ -113,7 +113,7 @@ impl Driver {
         self.members.add(endpoint, token);
         self.race(token);
         // From here on its connections are counted instead.
-        self.loops.connection_is_over();
+        self.loops.on_connection_over();
     }
 
     /// Does what is due in a race.
@@ -233,7 +233,7 @@ impl Driver {
     /// Drops a connection that is not established, and tells nobody.
     fn withdraw(&mut self, connection: Token) {
         if self.let_go(connection).is_some() {
-            self.loops.connection_is_over();
+            self.loops.on_connection_over();
         }
     }
 }

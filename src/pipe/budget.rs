@@ -184,7 +184,7 @@ impl Line {
         let may_exceed = need.is_midway
             && match self.exceeds {
                 Some(other) => other == pipe,
-                None => self.midway.is_empty() && self.may_be_exceeded(ledger),
+                None => self.midway.is_empty() && self.allow_exceeding(ledger),
             };
         if may_exceed {
             self.exceeds = Some(pipe);
@@ -202,9 +202,9 @@ impl Line {
         Answer::Wait
     }
 
-    /// Whether somebody may exceed the limit: if it is not exceeded, or not because of a message for which that was
+    /// Whether to let somebody exceed the limit: if it is not exceeded, or not because of a message for which that was
     /// allowed. It may have been lowered, or two loops have read at once.
-    fn may_be_exceeded(&mut self, ledger: &Ledger) -> bool {
+    fn allow_exceeding(&mut self, ledger: &Ledger) -> bool {
         // Nobody will receive what is in a ring that only we still have: its pipe had ended when the message came.
         self.exceeded.take_if(|ring| ring.queued().messages == 0 || ring.is_last());
         self.exceeded.is_none() || ledger.held() <= ledger.limit()
@@ -224,7 +224,7 @@ impl Line {
         }
         if self.exceeds.is_none()
             && let Some(&(_, pipe)) = self.midway.first()
-            && self.may_be_exceeded(ledger)
+            && self.allow_exceeding(ledger)
         {
             self.exceeds = Some(pipe);
             told.extend(self.promise(pipe, 0));

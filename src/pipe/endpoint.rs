@@ -243,7 +243,7 @@ impl EndpointCore {
     }
 
     /// Notes that its one connection is over, and so is the endpoint.
-    pub(crate) fn is_over(&self, failure: Option<AttemptError>) {
+    pub(crate) fn on_connection_over(&self, failure: Option<AttemptError>) {
         if let Some(failure) = failure {
             self.failed(failure);
         }

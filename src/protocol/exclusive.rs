@@ -118,7 +118,7 @@ impl Exclusive {
     pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
         let Some(peer) = &mut self.peer else { return false };
         // `writable` or `detach` follows for a pipe found full or gone.
-        peer.room = peer.room && io.has_room(peer.pipe);
+        peer.room = peer.room && io.ask_room(peer.pipe);
         peer.room
     }
 
@@ -129,13 +129,13 @@ impl Exclusive {
         io: &mut impl Port,
     ) -> bool {
         while let Some(&pipe) = self.departed.front() {
-            if route::has_message(pipe, &judge, io) {
+            if route::find_message(pipe, &judge, io) {
                 return true;
             }
             self.departed.pop_front();
         }
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.readable) else { return false };
-        peer.readable = route::has_message(peer.pipe, &judge, io);
+        peer.readable = route::find_message(peer.pipe, &judge, io);
         peer.readable
     }
 

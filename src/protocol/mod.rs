@@ -64,8 +64,8 @@ pub(crate) use topics::Topics;
 
 /// What a protocol can do with its pipes: its only access to the world outside.
 ///
-/// All calls return at once. Some leave an order behind: `push` and `has_room` if they find the pipe full,
-/// `drained` if it is not yet empty, and `pop` if it finds nothing. The protocol is then entered by
+/// All calls return at once. Some leave an order behind: `push` and `ask_room` if they find the pipe full,
+/// `ask_drained` if it is not yet empty, and `pop` if it finds nothing. The protocol is then entered by
 /// `writable` or `readable` when that has changed. A `push` that succeeds cancels the order of an earlier
 /// one: the protocol must then wake those that wait for room, since there may be some.
 pub(crate) trait Port {
@@ -93,12 +93,12 @@ pub(crate) trait Port {
     /// Whether a `push` would not be refused as `Full`. It stays so until the next `push` succeeds.
     ///
     /// If not, `writable` follows as soon as there is room. A pipe that is gone counts as one with room.
-    fn has_room(&mut self, pipe: PipeId) -> bool;
+    fn ask_room(&mut self, pipe: PipeId) -> bool;
 
     /// Whether everything pushed into the pipe has been handed to its transport.
     ///
     /// If not, `writable` follows as soon as it has. A pipe that is gone counts as drained.
-    fn drained(&mut self, pipe: PipeId) -> bool;
+    fn ask_drained(&mut self, pipe: PipeId) -> bool;
 
     /// Takes the next SP message out of the pipe's receive queue.
     ///
@@ -118,7 +118,7 @@ pub(crate) trait Port {
     /// As `pop`, but only while the pipe's send queue has a place for the answer, which is kept until
     /// `push_in_place` or `give_place_back`. Without one, `writable` follows when there may be one again.
     fn pop_with_place(&mut self, pipe: PipeId) -> Option<Frame> {
-        if !self.has_place(pipe) {
+        if !self.ask_place(pipe) {
             return None;
         }
         let frame = self.pop(pipe)?;
@@ -127,7 +127,7 @@ pub(crate) trait Port {
     }
 
     /// Whether `pop_with_place` would find a place; if not, leaves the order that it leaves.
-    fn has_place(&mut self, pipe: PipeId) -> bool;
+    fn ask_place(&mut self, pipe: PipeId) -> bool;
 
     /// Keeps a place again that was given back in this entry.
     fn keep_place(&mut self, pipe: PipeId);

@@ -250,7 +250,7 @@ impl Protocol for Polyamorous {
     fn find_room(&mut self, pipe: Option<PipeId>, io: &mut impl Port) -> bool {
         if self.overflow == Overflow::Wait
             && let Some(target) = self.target(pipe)
-            && !io.has_room(target)
+            && !io.ask_room(target)
         {
             self.full.insert(target);
         }

@@ -163,7 +163,7 @@ impl News {
     /// Succeeds if nothing is left and the pipe is free; otherwise `writable` follows.
     fn refill(&mut self, pipe: PipeId, io: &mut impl Port) -> Result<(), PushError> {
         loop {
-            if !io.drained(pipe) {
+            if !io.ask_drained(pipe) {
                 return Err(PushError::Full);
             }
             let Some(queue) = self.waiting.get_mut(&pipe) else { return Ok(()) };

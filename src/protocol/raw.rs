@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::backtrace;
 use super::rep::ProtocolPair;
-use super::route::{Balance, FairQueue, FanOut, has_message};
+use super::route::{Balance, FairQueue, FanOut, find_message};
 use super::surveyor::Surveyor;
 use super::{
     Conversation, Held, Interest, Overflow, Port, Protocol, PushError, RecvRefusal, Rejected,
@@ -510,14 +510,14 @@ impl<R: ProtocolPair> Protocol for RawResponder<R> {
         let ttl = self.ttl;
         let Self { requests, full, .. } = self;
         requests.find_by(|pipe| {
-            answerable(pipe, full, io) && has_message(pipe, |it| backtrace::check(it, ttl), io)
+            answerable(pipe, full, io) && find_message(pipe, |it| backtrace::check(it, ttl), io)
         })
     }
 }
 
 /// Whether the pipe has room for an answer. If not, notes it among those that are `full`.
 fn answerable(pipe: PipeId, full: &mut NumberSet<PipeId>, io: &mut impl Port) -> bool {
-    let has_room = io.has_room(pipe);
+    let has_room = io.ask_room(pipe);
     if !has_room {
         full.insert(pipe);
     }

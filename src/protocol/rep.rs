@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::backtrace::{self, Backtrace};
-use super::route::{FairQueue, has_message};
+use super::route::{FairQueue, find_message};
 use super::{Conversation, Interest, Port, Protocol, RecvRefusal, Rejected, SendRefusal};
 use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
@@ -203,7 +203,7 @@ impl<R: ProtocolPair> Protocol for Responder<R> {
     fn find_message(&mut self, _: Conversation, io: &mut impl Port) -> bool {
         let ttl = self.ttl;
         self.requests.find_by(|pipe| {
-            io.has_place(pipe) && has_message(pipe, |it| backtrace::check(it, ttl), io)
+            io.ask_place(pipe) && find_message(pipe, |it| backtrace::check(it, ttl), io)
         })
     }
 }

@@ -61,7 +61,7 @@ impl Balance {
         io: &mut impl Port,
     ) -> Option<PipeId> {
         while let Some(pipe) = self.ready.best() {
-            if io.drained(pipe) && io.push(pipe, header, body).is_ok() {
+            if io.ask_drained(pipe) && io.push(pipe, header, body).is_ok() {
                 self.ready.rotate();
                 return Some(pipe);
             }
@@ -73,7 +73,7 @@ impl Balance {
     /// Whether a pipe has room. One found full is not ready until it is added again.
     pub(super) fn find_room(&mut self, io: &mut impl Port) -> bool {
         while let Some(pipe) = self.ready.best() {
-            if io.has_room(pipe) {
+            if io.ask_room(pipe) {
                 return true;
             }
             self.ready.leave_best();
@@ -172,10 +172,10 @@ impl FairQueue {
         judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
         io: &mut impl Port,
     ) -> bool {
-        self.find_by(|pipe| has_message(pipe, &judge, io))
+        self.find_by(|pipe| find_message(pipe, &judge, io))
     }
 
-    /// Whether there is a pipe that `has_message`. Others leave the queue.
+    /// Whether there is a pipe that has a message. Others leave the queue.
     pub(super) fn find_by(&mut self, mut has_message: impl FnMut(PipeId) -> bool) -> bool {
         while let Some(pipe) = self.readable.best() {
             if has_message(pipe) {
@@ -220,7 +220,7 @@ impl FanOut {
         }
         self.full.clear();
         if overflow == Overflow::Wait {
-            self.full.extend(self.pipes.iter().filter(|&&pipe| !io.has_room(pipe)));
+            self.full.extend(self.pipes.iter().filter(|&&pipe| !io.ask_room(pipe)));
         }
     }
 
@@ -237,7 +237,7 @@ impl FanOut {
 
     /// The pipe may have room again.
     pub(super) fn restore(&mut self, pipe: PipeId, io: &mut impl Port) {
-        if self.full.contains(&pipe) && io.has_room(pipe) {
+        if self.full.contains(&pipe) && io.ask_room(pipe) {
             self.release(pipe, io);
         }
     }
@@ -356,9 +356,9 @@ impl<'a> Peek<'a> {
     }
 }
 
-/// Whether the pipe has a message that `judge` accepts; drops and counts those before it. If there is none,
+/// Looks for a message in the pipe that `judge` accepts; drops and counts those before it. If there is none,
 /// `readable` follows as soon as there may be one.
-pub(super) fn has_message(
+pub(super) fn find_message(
     pipe: PipeId,
     judge: impl Fn(Peek<'_>) -> Result<(), DropReason>,
     io: &mut impl Port,
@@ -518,11 +518,11 @@ mod tests {
             None if message.body.starts_with(b"bad") => Err(DropReason::Malformed),
             None => Ok(()),
         };
-        assert!(has_message(pipe(1), judge, &mut io));
+        assert!(find_message(pipe(1), judge, &mut io));
         assert_eq!(io.take_drops(), [(Some(pipe(1)), DropReason::Malformed); 2]);
-        assert!(has_message(pipe(1), judge, &mut io));
+        assert!(find_message(pipe(1), judge, &mut io));
         assert_eq!(&io.pop(pipe(1)).unwrap().into_body()[..], b"one");
-        assert!(!has_message(pipe(1), judge, &mut io));
+        assert!(!find_message(pipe(1), judge, &mut io));
     }
 
     /// The pipe whose turn it is gets a message.

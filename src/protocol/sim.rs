@@ -103,7 +103,7 @@ impl World {
         Self { net: Net::new(chance), nodes: Vec::new(), links: Vec::new(), faults: false }
     }
 
-    pub(super) fn has_faults(&mut self, faults: bool) {
+    pub(super) fn set_faults(&mut self, faults: bool) {
         self.faults = faults;
     }
 
@@ -665,13 +665,13 @@ impl Port for SimPort<'_> {
         OneByOne::new(self, message)
     }
 
-    fn has_room(&mut self, pipe: PipeId) -> bool {
+    fn ask_room(&mut self, pipe: PipeId) -> bool {
         let end = self.net.end(pipe);
         end.wants_room = end.open && end.sending.len() >= end.shape.capacity;
         !end.wants_room
     }
 
-    fn drained(&mut self, pipe: PipeId) -> bool {
+    fn ask_drained(&mut self, pipe: PipeId) -> bool {
         let end = self.net.end(pipe);
         end.wants_drained = end.open && !end.sending.is_empty();
         !end.wants_drained
@@ -695,7 +695,7 @@ impl Port for SimPort<'_> {
         self.net.end(pipe).places += 1;
     }
 
-    fn has_place(&mut self, pipe: PipeId) -> bool {
+    fn ask_place(&mut self, pipe: PipeId) -> bool {
         let end = self.net.end(pipe);
         end.wants_room = end.open && end.sending.len() + end.places >= end.shape.capacity;
         !end.wants_room

@@ -158,11 +158,11 @@ impl Port for ManualPort {
         OneByOne::new(self, message)
     }
 
-    fn has_room(&mut self, pipe: PipeId) -> bool {
+    fn ask_room(&mut self, pipe: PipeId) -> bool {
         !self.full.contains(&pipe) || self.gone.contains(&pipe)
     }
 
-    fn drained(&mut self, pipe: PipeId) -> bool {
+    fn ask_drained(&mut self, pipe: PipeId) -> bool {
         !self.undrained.contains(&pipe) || self.gone.contains(&pipe)
     }
 
@@ -176,8 +176,8 @@ impl Port for ManualPort {
         *self.places.entry(pipe).or_default() += 1;
     }
 
-    fn has_place(&mut self, pipe: PipeId) -> bool {
-        self.has_room(pipe)
+    fn ask_place(&mut self, pipe: PipeId) -> bool {
+        self.ask_room(pipe)
     }
 
     /// Push, even into a pipe that was filled meanwhile.
@@ -262,7 +262,7 @@ impl<P: Port> Broadcasting for OneByOne<'_, P> {
         let Self(port, Broadcast { header, body, overflow }) = self;
         match overflow {
             Overflow::DropOldest => port.push_evicting(pipe, header, body).map(|_| true),
-            Overflow::Wait => port.push(pipe, header, body).map(|()| port.has_room(pipe)),
+            Overflow::Wait => port.push(pipe, header, body).map(|()| port.ask_room(pipe)),
             _ => port.push(pipe, header, body).map(|()| true),
         }
     }

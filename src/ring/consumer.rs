@@ -399,7 +399,7 @@ impl<'r> Consumer<'r> {
             if is_empty {
                 self.held.let_go();
             }
-            let ordered = if self.is_due(taken, is_empty) {
+            let ordered = if self.count_down(taken, is_empty) {
                 ring.head.has_orders()
             } else {
                 ring.head.orders.load(Ordering::Relaxed) != 0
@@ -409,9 +409,9 @@ impl<'r> Consumer<'r> {
         taken
     }
 
-    /// Whether it is time to check for orders, by the rule at the head of this file.
+    /// Counts down what may leave before the next check for orders; says whether it is time for that, by the rule at the head of this file.
     #[inline]
-    fn is_due(&mut self, taken: Taken, is_empty: bool) -> bool {
+    fn count_down(&mut self, taken: Taken, is_empty: bool) -> bool {
         let left = &mut self.held.half().unlooked;
         let less = |left: u32, taken| u64::from(left).checked_sub(taken).filter(|&less| less > 0);
         if let Some(messages) = less(left.messages, taken.messages)

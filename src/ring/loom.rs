@@ -49,7 +49,7 @@ fn a_consumer_that_sleeps_is_woken() {
 
 #[test]
 fn a_producer_that_waits_for_room_or_silence_is_told() {
-    for check in [Producer::has_room, |ring: &mut Producer| ring.drained()] {
+    for check in [Producer::ask_room, |ring: &mut Producer| ring.ask_drained()] {
         model(move || {
             let (mut producer, ring) = ring(1);
             push(&mut producer);
@@ -69,11 +69,11 @@ fn a_producer_that_waits_for_a_place_is_told() {
         let (mut producer, ring) = ring(2);
         push(&mut producer);
         producer.keep_place();
-        let producer = thread::spawn(move || (producer.has_place(), producer));
+        let producer = thread::spawn(move || (producer.ask_place(), producer));
         let taken = pop(&ring).unwrap();
         let (found, mut producer) = producer.join().unwrap();
         assert!(found || taken.room);
-        assert!(producer.has_place());
+        assert!(producer.ask_place());
     });
 }
 
@@ -89,7 +89,7 @@ fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
         for _ in 0..16 {
             push(&mut producer);
         }
-        let producer = thread::spawn(move || (producer.has_room(), producer));
+        let producer = thread::spawn(move || (producer.ask_room(), producer));
         let mut told = false;
         // One is left, so the known messages are never used up.
         for _ in 0..15 {
@@ -97,7 +97,7 @@ fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
         }
         let (found, mut producer) = producer.join().unwrap();
         assert!(found || told);
-        assert!(producer.has_room());
+        assert!(producer.ask_room());
     });
 }
 
@@ -109,7 +109,7 @@ fn a_producer_is_told_of_silence_by_a_run() {
         let mut inbox = Inbox::new(ring);
         push(&mut producer);
         push(&mut producer);
-        let producer = thread::spawn(move || producer.drained());
+        let producer = thread::spawn(move || producer.ask_drained());
         let told = [(); 2].map(|()| inbox.pop().unwrap().1.room);
         assert!(producer.join().unwrap() || told.contains(&true));
     });
@@ -148,7 +148,7 @@ fn a_producer_is_told_of_room_while_the_consumer_has_more() {
         let (mut producer, ring) = ring(2);
         push(&mut producer);
         push(&mut producer);
-        let producer = thread::spawn(move || producer.has_room());
+        let producer = thread::spawn(move || producer.ask_room());
         let taken = pop(&ring).unwrap();
         assert!(producer.join().unwrap() || taken.room);
     });

@@ -74,7 +74,7 @@ impl Model {
     }
 
     fn push(&mut self, payload: &[u8]) -> Result<Wake, PushRefusal> {
-        match self.has_room() {
+        match self.ask_room() {
             _ if self.closed => Err(PushRefusal::Closed),
             true => Ok(self.add(payload)),
             false => Err(PushRefusal::Full),
@@ -96,12 +96,12 @@ impl Model {
         (Ok(self.add(payload)), evicted)
     }
 
-    fn has_room(&mut self) -> bool {
+    fn ask_room(&mut self) -> bool {
         self.wants_room = self.full();
         !self.wants_room
     }
 
-    fn drained(&mut self) -> bool {
+    fn ask_drained(&mut self) -> bool {
         self.wants_silence = !self.messages.is_empty();
         !self.wants_silence
     }
@@ -306,8 +306,8 @@ fn compare(
             assert_eq!(is_asleep, ahead == 0 && model.arm());
         }
         Operation::Arm => assert_eq!(inbox.arm(), model.arm()),
-        Operation::HasRoom => assert_eq!(ring.has_room(), model.has_room()),
-        Operation::Drained => assert_eq!(ring.drained(), model.drained()),
+        Operation::HasRoom => assert_eq!(ring.ask_room(), model.ask_room()),
+        Operation::Drained => assert_eq!(ring.ask_drained(), model.ask_drained()),
         Operation::ReleaseMemory => {
             assert_eq!(ring.release_memory(), model.messages.len() == ahead)
         }

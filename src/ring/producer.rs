@@ -95,11 +95,11 @@ impl Producer {
         }
     }
 
-    /// Whether a message may be added. As [`has_room`](Self::has_room), and refuses if it has not, or if the ring
+    /// Whether a message may be added. As [`ask_room`](Self::ask_room), and refuses if it has not, or if the ring
     /// is full and closed.
     #[inline]
     pub(crate) fn admit(&mut self) -> Result<(), PushRefusal> {
-        match self.has_room() {
+        match self.ask_room() {
             true => Ok(()),
             false if self.is_closed() => Err(PushRefusal::Closed),
             false => Err(PushRefusal::Full),
@@ -138,7 +138,7 @@ impl Producer {
     /// Appends `count` whole frames as they are on the wire.
     ///
     /// Even a full or closed ring takes them: they have left the kernel, so there is no way back. The reader
-    /// checks [`has_room`](Self::has_room) before it reads; [`queued`](Ring::queued) counts what is left in a
+    /// checks [`ask_room`](Self::ask_room) before it reads; [`queued`](Ring::queued) counts what is left in a
     /// closed ring.
     pub(crate) fn append(&mut self, frames: &[u8], count: usize) -> Wake {
         self.force(|inlet| {
@@ -172,11 +172,11 @@ impl Producer {
     /// [`Taken::room`](super::Taken::room) follows when the ring is at most half full, and something has left;
     /// a ring that is empty but for places is not told of: the caller gives places back.
     #[inline]
-    pub(crate) fn has_place(&mut self) -> bool {
-        self.inlet().is_none_or(|mut inlet| inlet.has_place())
+    pub(crate) fn ask_place(&mut self) -> bool {
+        self.inlet().is_none_or(|mut inlet| inlet.ask_place())
     }
 
-    /// Keeps the place that [`has_place`](Self::has_place) has found.
+    /// Keeps the place that [`ask_place`](Self::ask_place) has found.
     #[inline]
     pub(crate) fn keep_place(&mut self) {
         if let Some(Inlet { feed, .. }) = self.inlet() {
@@ -212,8 +212,8 @@ impl Producer {
     /// Whether the ring is not full. If it is, [`Taken::room`](super::Taken::room) follows when it is at most
     /// half full.
     #[inline]
-    pub(crate) fn has_room(&mut self) -> bool {
-        self.inlet().is_none_or(|mut inlet| inlet.has_room())
+    pub(crate) fn ask_room(&mut self) -> bool {
+        self.inlet().is_none_or(|mut inlet| inlet.ask_room())
     }
 
     /// Releases the blocks of the ring if it is empty and its consumer's half is free; says whether it
@@ -255,7 +255,7 @@ impl Producer {
 
 impl Inlet<'_> {
     #[inline]
-    fn has_room(&mut self) -> bool {
+    fn ask_room(&mut self) -> bool {
         if self.is_full() {
             self.ring.head.order(ROOM);
             self.feed.ordered = true;
@@ -270,7 +270,7 @@ impl Inlet<'_> {
     }
 
     #[inline]
-    fn has_place(&mut self) -> bool {
+    fn ask_place(&mut self) -> bool {
         if self.lacks_place() {
             self.ring.head.order(ROOM);
             self.feed.ordered = true;

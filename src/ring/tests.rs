@@ -123,10 +123,10 @@ fn either_bound_makes_it_full() {
     let mut short = ring(bounds(usize::MAX, 4));
     for ring in [&mut few, &mut short] {
         let _ = push(ring, "abc").unwrap();
-        assert!(ring.has_room());
+        assert!(ring.ask_room());
         let _ = push(ring, "abc").unwrap();
         assert_eq!(push(ring, "abc"), Err(PushRefusal::Full));
-        assert!(!ring.has_room());
+        assert!(!ring.ask_room());
     }
 }
 
@@ -134,7 +134,7 @@ fn either_bound_makes_it_full() {
 fn an_empty_ring_takes_a_message_of_any_size() {
     for bounds in [bounds(0, 0), bounds(1, 1), bounds(9, 0), bounds(0, 9)] {
         let mut ring = ring(bounds);
-        assert!(ring.has_room());
+        assert!(ring.ask_room());
         let _ = ring.push(&[], &body(100_000)).unwrap();
         assert_eq!(push(&mut ring, ""), Err(PushRefusal::Full));
         assert_eq!(pop(&ring).unwrap(), body(100_000));
@@ -162,7 +162,7 @@ fn half_full_means_bytes_as_well() {
     let mut ring = ring(bounds(4, 100));
     let _ = ring.push(&[], &body(90)).unwrap();
     let _ = ring.push(&[], &body(90)).unwrap();
-    assert!(!ring.has_room());
+    assert!(!ring.ask_room());
     assert!(!read(&ring, 98).1.room, "90 of 100 bytes left");
     assert!(!read(&ring, 97).1.room, "one byte of the frame left");
     assert!(read(&ring, 1).1.room);
@@ -171,13 +171,13 @@ fn half_full_means_bytes_as_well() {
 #[test]
 fn a_producer_that_wants_silence_is_told_when_the_ring_is_empty() {
     let mut ring = ring(NO_BOUNDS);
-    assert!(ring.drained());
+    assert!(ring.ask_drained());
     let _ = push(&mut ring, "a").unwrap();
     let _ = push(&mut ring, "b").unwrap();
-    assert!(!ring.drained());
+    assert!(!ring.ask_drained());
     assert!(!read(&ring, 17).1.room);
     assert!(read(&ring, 1).1.room);
-    assert!(ring.drained());
+    assert!(ring.ask_drained());
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn eviction_overshoots_by_one_when_only_the_begun_message_is_left() {
 fn eviction_leaves_the_orders_of_the_producer() {
     let mut ring = ring(bounds(1, usize::MAX));
     let _ = push(&mut ring, "a").unwrap();
-    assert!(!ring.drained());
+    assert!(!ring.ask_drained());
     assert_eq!(ring.push_evicting(b"b", &body(0)).1, 1);
     assert!(read(&ring, 9).1.room);
 }
@@ -427,7 +427,7 @@ fn a_producer_is_told_when_a_run_has_been_handed_out() {
         for _ in 0..messages {
             let _ = ring.push(b"", &body(10)).unwrap();
         }
-        !ring.drained()
+        !ring.ask_drained()
             && (1..messages).all(|_| !receive_one(&mut inbox).unwrap().1.room)
             && receive_one(&mut inbox).unwrap().1.room
     };
@@ -534,7 +534,7 @@ fn an_unused_ring_takes_nothing_and_is_empty_for_all() {
     assert!(ptr::eq(&*ring, &*same));
     for producer in [&mut one, &mut other] {
         assert_eq!(producer.push(&[], &body(5)), Err(PushRefusal::Closed));
-        assert!(producer.drained() && producer.release_memory());
+        assert!(producer.ask_drained() && producer.release_memory());
     }
     assert_eq!(pop(&ring), None);
     assert!(ring.consumer().arm());
@@ -743,7 +743,7 @@ impl Stress {
             };
             self.consumer.ring_if(wake.0);
         }
-        while !self.ring.drained() {
+        while !self.ring.ask_drained() {
             self.producer.wait();
         }
     }

@@ -87,7 +87,7 @@ impl protocol::Broadcasting for Broadcasting<'_> {
             effects.reserve_bells(*left);
         }
         pipe.count_sent(header.len() + body.len(), wake, effects);
-        Ok(overflow != Overflow::Wait || pipe.has_room(effects))
+        Ok(overflow != Overflow::Wait || pipe.ask_room(effects))
     }
 }
 

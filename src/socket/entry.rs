@@ -247,7 +247,7 @@ impl<P: Protocol> Entry<'_, P> {
 
     /// The number of accepted messages that have not left the socket; requests to be told of changes.
     pub(crate) fn unsent(&self) -> u64 {
-        let left_in = |ring: &Ring| if ring.drained() { 0 } else { ring.queued().messages };
+        let left_in = |ring: &Ring| if ring.ask_drained() { 0 } else { ring.queued().messages };
         let queued: u64 = self.state.pipes.usable().map(|pipe| left_in(&pipe.send)).sum();
         let returning = if self.core.wants_unsent() {
             self.state.leaving.iter().map(|ring| left_in(ring)).sum()

@@ -57,7 +57,7 @@ impl<P: Protocol> Core<P> {
         );
     }
 
-    fn may_bind(&self) -> Result<(), BindError> {
+    fn check_bind(&self) -> Result<(), BindError> {
         if self.is_lost() {
             return Err(RuntimeError::Lost.into());
         }
@@ -67,7 +67,7 @@ impl<P: Protocol> Core<P> {
         if self.is_forked() { Err(BindError::Forked) } else { Ok(()) }
     }
 
-    fn may_connect(&self) -> Result<(), ConnectError> {
+    fn check_connect(&self) -> Result<(), ConnectError> {
         if self.is_lost() {
             return Err(RuntimeError::Lost.into());
         }
@@ -82,7 +82,7 @@ impl<P: Protocol> Core<P> {
         listener: GivenListener,
         options: &EndpointOptions,
     ) -> Result<Endpoint, BindError> {
-        self.may_bind()?;
+        self.check_bind()?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
         let (listener, framing) =
@@ -97,7 +97,7 @@ impl<P: Protocol> Core<P> {
         stream: GivenStream,
         options: &EndpointOptions,
     ) -> Result<Endpoint, ConnectError> {
-        self.may_connect()?;
+        self.check_connect()?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
         let (stream, framing, url) = stream.open(&settings).map_err(|error| {
@@ -115,7 +115,7 @@ impl<P: Protocol> Core<P> {
     }
 
     fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
-        self.may_bind()?;
+        self.check_bind()?;
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
@@ -179,7 +179,7 @@ impl<P: Protocol> Core<P> {
         options: &EndpointOptions,
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
-        self.may_connect()?;
+        self.check_connect()?;
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);

@@ -140,7 +140,7 @@ impl Pipes {
     pub(super) fn depart(&mut self, id: PipeId) -> bool {
         let Some(pipe) = self.get_mut(id) else { return false };
         // If it has something, the call that takes the last message is told so.
-        let is_read = pipe.recv.drained();
+        let is_read = pipe.recv.ask_drained();
         let queued = pipe.recv.queued();
         if is_read {
             self.take(id);
@@ -325,7 +325,7 @@ impl Pipe {
     /// Whether so much is queued that the caller should write it: a full batch, or seven eighths of what the
     /// ring can hold.
     #[cold]
-    fn has_a_batch(&mut self) -> bool {
+    fn check_batch(&mut self) -> bool {
         self.unchecked = Unchecked { messages: tuning::CHECK_MESSAGES, bytes: tuning::CHECK_BYTES };
         let (queued, bounds) = (self.send.queued(), self.send.bounds());
         let batch = if queued.bytes >= tuning::LONG * queued.messages {
@@ -348,7 +348,7 @@ impl Pipe {
         let Unchecked { messages, bytes } = &mut self.unchecked;
         *messages = messages.saturating_sub(1);
         *bytes = bytes.saturating_sub(u16::try_from(length).unwrap_or(u16::MAX));
-        if (*messages == 0 || *bytes == 0) && self.has_a_batch() {
+        if (*messages == 0 || *bytes == 0) && self.check_batch() {
             self.write_soon(effects);
         }
     }
@@ -365,8 +365,8 @@ impl Pipe {
 
     /// Whether it would take a message; `true` if it has departed. If not, notes a write of what is held back,
     /// since nobody must wait for that.
-    pub(super) fn has_room(&mut self, effects: &mut Effects) -> bool {
-        let has_room = self.is_gone() || self.send.is_closed() || self.send.has_room();
+    pub(super) fn ask_room(&mut self, effects: &mut Effects) -> bool {
+        let has_room = self.is_gone() || self.send.is_closed() || self.send.ask_room();
         if !has_room {
             self.write_soon(effects);
         }

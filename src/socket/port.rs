@@ -151,12 +151,12 @@ impl Port for SocketPort<'_> {
         Broadcasting::new(self, message, pipes)
     }
 
-    fn has_room(&mut self, pipe: PipeId) -> bool {
-        self.pipes.get_mut(pipe).is_none_or(|pipe| pipe.has_room(self.effects))
+    fn ask_room(&mut self, pipe: PipeId) -> bool {
+        self.pipes.get_mut(pipe).is_none_or(|pipe| pipe.ask_room(self.effects))
     }
 
-    fn drained(&mut self, pipe: PipeId) -> bool {
-        self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.drained())
+    fn ask_drained(&mut self, pipe: PipeId) -> bool {
+        self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.ask_drained())
     }
 
     #[inline]
@@ -186,7 +186,7 @@ impl Port for SocketPort<'_> {
     #[inline(always)]
     fn pop_with_place(&mut self, id: PipeId) -> Option<Frame> {
         let pipe = self.pipes.get_mut(id)?;
-        if !pipe.send.has_place() {
+        if !pipe.send.ask_place() {
             // Nobody must wait for messages that are held back for a batch.
             pipe.write_soon(self.effects);
             return None;
@@ -201,9 +201,9 @@ impl Port for SocketPort<'_> {
         Some(frame)
     }
 
-    fn has_place(&mut self, pipe: PipeId) -> bool {
+    fn ask_place(&mut self, pipe: PipeId) -> bool {
         let Some(pipe) = self.pipes.get_mut(pipe) else { return true };
-        let has_place = pipe.send.has_place();
+        let has_place = pipe.send.ask_place();
         if !has_place {
             pipe.write_soon(self.effects);
         }

@@ -174,7 +174,7 @@ impl<P: Protocol> Core<P> {
             Some(leadership) => Sleeper::Member(Parker::own(), leadership),
             None => Sleeper::Thread(Parker::own()),
         };
-        if self.shows_news(interest) && wait.may_spin() {
+        if self.shows_news(interest) && wait.claim_spin() {
             self.spin(&wait, until, || self.bell.is_pending());
         }
         let mut waiter = None;
@@ -204,10 +204,10 @@ impl<P: Protocol> Core<P> {
             };
             let Some(waiter) = waiter else { continue };
             let until = earlier(until, timers);
-            if wait.may_spin() {
+            if wait.claim_spin() {
                 let mut seen = None;
                 self.spin(&wait, until, || {
-                    self.bell.is_pending() || self.bell.signal.has_woken(waiter, &mut seen)
+                    self.bell.is_pending() || self.bell.signal.check_woken(waiter, &mut seen)
                 });
             }
             slept |= self.sleep(waiter, until, listening.as_ref());

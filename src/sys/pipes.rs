@@ -86,7 +86,7 @@ impl Server {
             }
             match self.wait()? {
                 None => return Ok(None),
-                Some(at) if self.waiting[at].has_a_client() => {}
+                Some(at) if self.waiting[at].on_call_over() => {}
                 Some(at) => drop(self.waiting.remove(at)),
             }
         }
@@ -156,8 +156,8 @@ impl Instance {
         self.is_connected = true;
     }
 
-    /// Whether the call, which is over, has brought a client.
-    fn has_a_client(&mut self) -> bool {
+    /// Notes that the call is over; says whether it has brought a client.
+    fn on_call_over(&mut self) -> bool {
         let Some(call) = &self.call else { return false };
         let mut none = 0;
         // SAFETY: the handle is open and the call one of it.

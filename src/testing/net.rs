@@ -397,7 +397,7 @@ impl Opened<'_> {
             return self.connection(id).held.push(event);
         }
         match event {
-            Event::Asks(_) => self.is_asked(id),
+            Event::Asks(_) => self.on_asked(id),
             Event::Answered(_, accepted) => {
                 let connection = self.connection(id);
                 connection.phase = if accepted { Phase::Open } else { Phase::Refused };
@@ -411,7 +411,7 @@ impl Opened<'_> {
     }
 
     /// The wish for a connection has arrived.
-    fn is_asked(&mut self, id: ConnId) {
+    fn on_asked(&mut self, id: ConnId) {
         if !self.connection(id).ends[DIALER].is_held {
             return;
         }
@@ -563,7 +563,7 @@ impl Opened<'_> {
     }
 
     /// The stream of an end is dropped.
-    fn is_dropped(&mut self, id: ConnId, side: Side) {
+    fn on_dropped(&mut self, id: ConnId, side: Side) {
         if !self.state.connections.contains_key(&id) {
             return;
         }
@@ -816,6 +816,6 @@ impl Source for SimStream {
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        self.net.open().is_dropped(self.id, self.side);
+        self.net.open().on_dropped(self.id, self.side);
     }
 }

@@ -259,7 +259,7 @@ impl Stage {
                 catch_unwind(AssertUnwindSafe(|| if dismissed { drop(body) } else { body() }));
             // What the thread has made its own may wait still, and ends with it.
             PLACE.set(None);
-            stage.is_over(seat, outcome.err());
+            stage.on_thread_over(seat, outcome.err());
         };
         thread::Builder::new()
             .name(name.to_owned())
@@ -269,7 +269,7 @@ impl Stage {
     }
 
     /// Notes that a thread has ended, and how.
-    fn is_over(&self, seat: usize, panic: Option<Box<dyn Any + Send>>) {
+    fn on_thread_over(&self, seat: usize, panic: Option<Box<dyn Any + Send>>) {
         let mut state = self.state.lock();
         state.seats[seat].step = Step::Over;
         if let Some(panic) = panic.filter(|panic| !panic.is::<Dismissed>())

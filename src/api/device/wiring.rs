@@ -45,11 +45,11 @@ pub(super) fn check<A: Forwards, B: Forwards>(
     if back.is_some_and(|back| front.is_same(back)) {
         return Err(DeviceFault::SameSocket);
     }
-    is_free(front, DeviceFault::FrontClosed, DeviceFault::FrontShared)?;
-    back.map_or(Ok(()), |back| is_free(back, DeviceFault::BackClosed, DeviceFault::BackShared))
+    check_free(front, DeviceFault::FrontClosed, DeviceFault::FrontShared)?;
+    back.map_or(Ok(()), |back| check_free(back, DeviceFault::BackClosed, DeviceFault::BackShared))
 }
 
-fn is_free<P: RawProtocol>(
+fn check_free<P: RawProtocol>(
     socket: &Handle<P>,
     closed: DeviceFault,
     shared: DeviceFault,

@@ -140,7 +140,7 @@ impl Driver {
         self.cx.quota.count(quota::CLOSE);
         match maker {
             Maker::Dialer(dialer) => self.tell_of_the_end(dialer, Ending::Closed),
-            Maker::Program => endpoint.is_over(None),
+            Maker::Program => endpoint.on_connection_over(None),
             Maker::Listener | Maker::Race(_) => {}
         }
     }
@@ -152,11 +152,11 @@ impl Driver {
         let meaning = connection.meaning_of(&ending);
         connection.end(&ending, &mut self.cx);
         drop(connection);
-        self.loops.connection_is_over();
+        self.loops.on_connection_over();
         let ending = meaning.unwrap_or(ending);
         match maker {
             Maker::Listener => {}
-            Maker::Program => endpoint.is_over(failure(ending)),
+            Maker::Program => endpoint.on_connection_over(failure(ending)),
             Maker::Race(race) => self.fell_out(race, token, ending),
             Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
         }

@@ -194,7 +194,7 @@ impl Open {
             if self.paused {
                 return Fate::Keep;
             }
-            if !self.has_room() {
+            if !self.ask_room() {
                 self.paused = true;
                 self.leave_line(host);
                 return Fate::Keep;
@@ -385,7 +385,7 @@ impl Open {
         let Some(host) = host.upgrade() else { return Err(Allowance::Bytes(usize::MAX)) };
         self.recv.release_spares();
         // If it is not empty, the call that takes the last message resumes this connection.
-        let is_empty = self.recv.drained();
+        let is_empty = self.recv.ask_drained();
         if is_empty && !self.recv.release_memory_beside(self.partial()) {
             // Somebody is about to find out that it is empty.
             return Err(Allowance::Later);
@@ -457,7 +457,7 @@ impl Open {
 
     /// When the rest of a message must have come, if nothing more of it comes; while it exceeds the budget, even if
     /// more comes. `None`: there is no such message, or the ring has no room for it.
-    pub(super) fn frame_is_due(
+    pub(super) fn check_frame(
         &self,
         timeout: Duration,
         progress: &mut Option<Progress>,
@@ -484,9 +484,9 @@ impl Open {
         (self.recv.pushed_bytes(), self.decoder.arrived())
     }
 
-    /// Whether the receive ring has room. It may exceed its bounds by [`LAST_BYTES`] once the peer is gone.
-    fn has_room(&mut self) -> bool {
-        self.recv.has_room()
+    /// Whether the receive ring has room; if not, orders to be told. It may exceed its bounds by [`LAST_BYTES`] once the peer is gone.
+    fn ask_room(&mut self) -> bool {
+        self.recv.ask_room()
             || self.is_at_last()
                 && self.recv.queued().bytes
                     < widen(self.recv.bounds().bytes).saturating_add(LAST_BYTES)

@@ -254,7 +254,7 @@ fn every_request_gets_its_reply(mut chance: Random) {
     let forgetful = chance.one_in(2);
     let faults = chance.one_in(2);
     let mut world = World::new(chance);
-    world.has_faults(faults);
+    world.set_faults(faults);
     let resend = if forgetful { RESEND } else { Duration::MAX };
     let askers: Vec<_> = (0..reqs)
         .map(|n| {
