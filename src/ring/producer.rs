@@ -114,7 +114,7 @@ impl Producer {
     #[inline]
     pub(crate) fn make_room(&mut self) -> Result<u64, PushRefusal> {
         let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
-        if inlet.is_full() { inlet.evict() } else { Ok(0) }
+        if inlet.check_full(0) { inlet.evict() } else { Ok(0) }
     }
 
     /// Appends the message `header` then `body` to a ring that has room, unless it is closed.
@@ -173,7 +173,11 @@ impl Producer {
     /// a ring that is empty but for places is not told of: the caller gives places back.
     #[inline]
     pub(crate) fn ask_place(&mut self) -> bool {
-        self.inlet().is_none_or(|mut inlet| inlet.ask_place())
+        self.inlet().is_none_or(|mut inlet| {
+            // More cannot be counted.
+            let is_countable = inlet.feed.places < u16::MAX;
+            inlet.ask_room(if is_countable { inlet.feed.places.into() } else { u64::MAX })
+        })
     }
 
     /// Keeps the place that [`ask_place`](Self::ask_place) has found.
@@ -213,7 +217,7 @@ impl Producer {
     /// half full.
     #[inline]
     pub(crate) fn ask_room(&mut self) -> bool {
-        self.inlet().is_none_or(|mut inlet| inlet.ask_room())
+        self.inlet().is_none_or(|mut inlet| inlet.ask_room(0))
     }
 
     /// Releases the blocks of the ring if it is empty and its consumer's half is free; says whether it
@@ -254,12 +258,13 @@ impl Producer {
 }
 
 impl Inlet<'_> {
+    /// Whether the ring has room beside `places` more messages. If not, orders to be told.
     #[inline]
-    fn ask_room(&mut self) -> bool {
-        if self.is_full() {
+    fn ask_room(&mut self, places: u64) -> bool {
+        if self.check_full(places) {
             self.ring.head.order(ROOM);
             self.feed.ordered = true;
-            if self.is_full() {
+            if self.check_full(places) {
                 return false;
             }
         }
@@ -269,31 +274,15 @@ impl Inlet<'_> {
         true
     }
 
-    #[inline]
-    fn ask_place(&mut self) -> bool {
-        if self.lacks_place() {
-            self.ring.head.order(ROOM);
-            self.feed.ordered = true;
-            if self.lacks_place() {
-                return false;
-            }
-        }
-        if std::mem::take(&mut self.feed.ordered) {
-            self.ring.head.withdraw(ROOM);
-        }
-        true
-    }
-
-    /// Whether what is queued and what has a place reach the bounds, by the departures that are known; reads
+    /// Whether what is queued and `places` more messages reach the bounds, by the departures that are known; reads
     /// them anew if so.
     #[inline]
-    fn lacks_place(&mut self) -> bool {
+    fn check_full(&mut self, places: u64) -> bool {
         let (bounds, pushed) = (self.ring.bounds(), self.ring.pushed());
-        let places = self.feed.places;
         let is_reached = |departed| {
             let queued: Queued = pushed.since(departed);
-            let messages = queued.messages + u64::from(places);
-            places == u16::MAX || bounds.reached_by(Queued { messages, ..queued })
+            let messages = queued.messages.saturating_add(places);
+            bounds.reached_by(Queued { messages, ..queued })
         };
         if !is_reached(self.feed.departed) {
             return false;
@@ -314,16 +303,6 @@ impl Inlet<'_> {
             None if bounds.doubled().reached_by(ring.queued()) => Err(PushRefusal::Full),
             None => Ok(0),
         }
-    }
-
-    #[inline]
-    fn is_full(&mut self) -> bool {
-        let (bounds, pushed) = (self.ring.bounds(), self.ring.pushed());
-        if !bounds.reached_by(pushed.since(self.feed.departed)) {
-            return false;
-        }
-        self.feed.departed = self.ring.departed();
-        bounds.reached_by(pushed.since(self.feed.departed))
     }
 
     /// Publishes the message of `len` bytes that was written since `mark`, unless the ring is closed.
