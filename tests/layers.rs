@@ -72,6 +72,10 @@ const IMPURE: &[&str] = &[
 /// The one module that names `std::sync`.
 const DOOR: &str = "sync";
 
+/// The first words of names that ask.
+const QUESTIONS: &[&str] =
+    &["are", "can", "does", "has", "is", "knows", "lacks", "may", "must", "needs", "wants", "was"];
+
 /// One module's use of another, with the first line that shows it.
 type Arrows = BTreeMap<(String, String), String>;
 
@@ -123,6 +127,27 @@ fn no_function_is_called_get() {
 
 fn is_getter(line: &str) -> bool {
     line.split_once("fn get_").is_some_and(|(_, name)| !name.starts_with("mut("))
+}
+
+/// A name that asks, as `is_closed` does, promises that a call changes nothing, and brings an answer.
+#[test]
+fn what_sounds_like_a_question_answers() {
+    let found: Vec<_> = library().iter().flat_map(Source::questions_that_act).collect();
+    assert!(found.is_empty(), "these act, or answer nothing: {found:#?}");
+    let acting = |code: &str| {
+        let (lines, _) = read(code);
+        let file = Source { path: "here.rs".into(), module: vec!["a".into()], lines };
+        file.questions_that_act().len()
+    };
+    let answers =
+        "fn is_open(&self) -> bool { true }\nfn has_one(\n  &self,\n  at: usize,\n) -> Option<A> {";
+    assert_eq!(acting(answers), 0);
+    assert_eq!(acting("fn issue(&mut self) {\nfn is_it(f: fn(&mut A)) -> io::Result<bool> {"), 1);
+    assert_eq!(
+        acting("pub(super) fn is_over(&self, all: bool) {\nfn can_go(&mut self) -> bool;"),
+        2
+    );
+    assert_eq!(acting("fn has_room(\n  &mut self,\n  at: usize,\n) -> bool {"), 1);
 }
 
 #[test]
@@ -239,6 +264,27 @@ impl Source {
     /// The lines that name one of these, also as a part of a group: `std::{io, fmt}`.
     fn naming(&self, names: &[&str]) -> Vec<String> {
         self.lines_with(|line| names.iter().any(|name| is_named(name, line)))
+    }
+
+    /// The functions that are named as questions, but take something that they can change, or return no answer.
+    fn questions_that_act(&self) -> Vec<String> {
+        let asks = |(index, (number, line)): (usize, &(usize, String))| {
+            let (_, signature) = line.split_once("fn ")?;
+            let (word, _) = signature.split_once('_')?;
+            if !QUESTIONS.contains(&word) {
+                return None;
+            }
+            // The rest of a signature may stand on further lines.
+            let lines = self.lines[index..].iter().map(|(_, line)| line.trim());
+            let whole = lines.collect::<Vec<_>>().join(" ");
+            let (_, whole) = whole.split_once("fn ")?;
+            let whole = &whole[..whole.find(['{', ';'])?];
+            let result = whole.rsplit_once("-> ").map_or("", |(_, result)| result);
+            let answers = result.contains("bool") || result.starts_with("Option");
+            let acts = whole.contains("&mut ") || !answers;
+            acts.then(|| format!("{}:{number}: {}", self.path.display(), whole.trim()))
+        };
+        self.lines.iter().enumerate().filter_map(asks).collect()
     }
 
     /// The lines of which this is so, as a person would look them up.
