@@ -338,7 +338,12 @@ fn endpoints_come_and_go_under_traffic_and_every_message_is_accounted_for() {
     let url = kit::free_tcp_url();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| while pull.recv().is_ok() {});
+        // Not for as long as it is open, so that a failure here ends the test.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = pull.recv_timeout(Duration::from_millis(1));
+            }
+        });
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 // There may be nobody at the moment.
