@@ -1,10 +1,11 @@
 //! A server of bare threads that block, for comparison: it does with each peer what the sockets do.
 
-use std::io::{self, Read, Write};
+use std::hint::black_box;
+use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use super::peers::{LARGE, discard, frame, header};
+use super::peers::{LARGE, frame, header};
 
 /// Serves each connection to a new address by a thread that runs `serve`; returns the address.
 pub(crate) fn serve(id: u8, serve: fn(TcpStream) -> io::Result<()>) -> String {
@@ -35,9 +36,17 @@ pub(crate) fn echo(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Throws away what comes.
-pub(crate) fn sink(mut stream: TcpStream) -> io::Result<()> {
-    discard(&mut stream)
+/// Receives messages, each in memory of its own, and drops them.
+pub(crate) fn sink(stream: TcpStream) -> io::Result<()> {
+    let mut stream = BufReader::with_capacity(256 << 10, stream);
+    loop {
+        let mut len = [0; 8];
+        stream.read_exact(&mut len)?;
+        let len = usize::try_from(u64::from_be_bytes(len)).expect("a length of ours");
+        let mut body = vec![0; len];
+        stream.read_exact(&mut body)?;
+        drop(black_box(body));
+    }
 }
 
 /// Sends large messages.

@@ -29,6 +29,8 @@ struct Server {
     flooded: String,
     giving: String,
     received: Arc<AtomicU64>,
+    /// Whether an I/O thread serves all.
+    has_loop: bool,
 }
 
 pub(crate) fn run(keys: &Keys<'_>) {
@@ -81,18 +83,36 @@ fn measure(server: &Server, part: &str, seconds: usize) -> (Times, String) {
     // Until the load is there; nothing tells when.
     thread::sleep(Duration::from_millis(if part == "crowd" { 1000 } else { 300 }));
     let (begin, before) = (Instant::now(), server.received.load(Ordering::Relaxed));
+    let waited = waited_for_a_processor();
     let mut polite = Process::start(&["polite", &server.polite, &seconds.to_string()]);
     let told = polite.told();
     let bytes = server.received.load(Ordering::Relaxed) - before;
-    let flow = match bytes {
+    let mut flow = match bytes {
         0 => String::new(),
         bytes => format!("  {:.0} MB/s", bytes as f64 / 1e6 / begin.elapsed().as_secs_f64()),
     };
+    if server.has_loop {
+        let waited = waited_for_a_processor().saturating_sub(waited);
+        let part = 100.0 * waited.as_secs_f64() / begin.elapsed().as_secs_f64();
+        flow += &format!("  its thread waits for a processor {part:.0} % of the time");
+    }
     drop(load);
     // Until what the load has left behind is received; nothing tells when.
     thread::sleep(Duration::from_millis(500));
     let times = told.split(' ').map(|time| Duration::from_nanos(time.parse().expect("a time")));
     (Times::of(times.collect()), flow)
+}
+
+/// How long the I/O thread has been ready to run and had no processor.
+fn waited_for_a_processor() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+    let waited = threads.flatten().filter_map(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let waited = times.split(' ').nth(1)?.parse().ok()?;
+        name.starts_with("sinew").then_some(Duration::from_nanos(waited))
+    });
+    waited.sum()
 }
 
 /// Sockets of one runtime, which has one I/O thread.
@@ -110,6 +130,7 @@ fn sockets() -> Server {
         flooded: flooded.bind(any).expect("a free port").url(),
         giving: giving.bind(any).expect("a free port").url(),
         received: Arc::clone(&received),
+        has_loop: true,
     };
     thread::spawn(move || {
         while let Ok(request) = polite.recv() {
@@ -141,5 +162,6 @@ fn threads() -> Server {
         flooded: bare::serve(0x51, bare::sink),
         giving: bare::serve(0x50, bare::give),
         received: Arc::default(),
+        has_loop: false,
     }
 }

@@ -90,7 +90,7 @@ fn take(url: &str) -> io::Result<()> {
     discard(&mut greet(url, 0x51)?)
 }
 
-pub(crate) fn discard(stream: &mut TcpStream) -> io::Result<()> {
+fn discard(stream: &mut TcpStream) -> io::Result<()> {
     let mut block = vec![0; 256 << 10];
     while stream.read(&mut block)? > 0 {}
     Ok(())
