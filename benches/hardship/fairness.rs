@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sinew::{Options, Pull, Push, Rep};
+use sinew::{Options, Pull, Push, Rep, Runtime};
 
 use super::bare;
 use super::parts::{Keys, Process, Times};
@@ -41,8 +41,8 @@ pub(crate) fn run(keys: &Keys<'_>) {
     let _awake: Vec<Process> =
         (0..if is_awake { processors } else { 0 }).map(Process::start_idle).collect();
     let servers = match keys.get("bare", 1) {
-        0 => vec![sockets()],
-        _ => vec![sockets(), threads()],
+        0 => vec![sockets(false), sockets(true)],
+        _ => vec![sockets(false), sockets(true), threads()],
     };
     let mut ratios = vec![Vec::new(); LOADS.len() * servers.len()];
     for round in 1..=rounds {
@@ -115,17 +115,23 @@ fn waited_for_a_processor() -> Duration {
     waited.sum()
 }
 
-/// Sockets of one runtime, which has one I/O thread.
-fn sockets() -> Server {
+/// Sockets of one runtime, which has one I/O thread, or that of the polite peer `apart` in a runtime of its own.
+fn sockets(apart: bool) -> Server {
     let options = Options::new().max_recv_size(2 * LARGE);
-    let polite = Rep::new();
+    let polite = if apart {
+        // For as long as the process lives.
+        let runtime = Box::leak(Box::new(Runtime::new().expect("an I/O thread")));
+        Rep::on(runtime, Options::new()).expect("good options")
+    } else {
+        Rep::new()
+    };
     let flooded = Pull::with_options(options).expect("good options");
     let large = Options::new().max_send_size(2 * LARGE);
     let giving = Push::with_options(large).expect("good options");
     let any = "tcp://127.0.0.1:0";
     let received = Arc::new(AtomicU64::new(0));
     let server = Server {
-        name: "sinew",
+        name: if apart { "apart" } else { "sinew" },
         polite: polite.bind(any).expect("a free port").url(),
         flooded: flooded.bind(any).expect("a free port").url(),
         giving: giving.bind(any).expect("a free port").url(),

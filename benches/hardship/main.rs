@@ -10,8 +10,9 @@
 //!
 //! `fairness` (T17 of docs/reliability.md): how long a polite peer waits for replies of a REP, alone and beside
 //! others of the same event loop, in each round. KEYs: `rounds`; `seconds` for each of its parts; `awake=1`,
-//! the processors do not halt. The peers are processes of their own. Each part is also done with a server of
-//! bare threads and blocking calls, which shows what the machine alone makes of such a load.
+//! the processors do not halt; `bare=0`, without the last of the three servers. The peers are processes of their own.
+//! The first server has all sockets in one runtime; the second has the REP in a runtime of its own; the third has a thread
+//! for each connection, and blocking calls, which shows what the machine alone makes of such a load.
 //!
 //! `close` (T15): how long `close` takes, of a socket with one idle connection and of one with `peers` that are
 //! written to. KEYs: `rounds`; `peers`.
