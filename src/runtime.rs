@@ -50,6 +50,11 @@ const MOST_IO_THREADS: usize = 1024;
 /// connections on one thread, which reads the old connection of a peer to its end before it decides about a
 /// new one.
 ///
+/// A socket that has to answer in time beside others that stream belongs in a runtime of its own: turns of a loop are
+/// bounded, but a busy loop takes all the processor time it gets, and the kernel makes its thread wait for more. With
+/// a runtime of its own such a socket waits no longer than a thread that serves one connection would ("Neighbours" in
+/// `docs/reliability.md`).
+///
 /// Nothing else changes for a program. What comes over one pipe comes in order; between pipes there is
 /// no order, with one thread or with many. The protocol still runs in the calling threads, under the
 /// socket's lock, so several I/O threads do not make one socket do more than its receivers can take.
