@@ -17,7 +17,7 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 
 use crate::contain::contain;
-use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::sync::{Mutex, MutexGuard, Rank, thread_local};
 
 /// The bytes of a message.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -344,6 +344,8 @@ mod io;
 #[cfg(feature = "typed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "typed")))]
 pub mod last_values;
+#[cfg(all(test, shuttle))]
+mod lives;
 mod message;
 mod number_map;
 mod options;

@@ -4,13 +4,14 @@
 //! measure a wake-up costs little: the caller reads the clock only if it finds the thread parked, and the
 //! thread only if it was called while parked. Both make a system call then in any case.
 
-use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::spin;
+use crate::sync::thread::{self, Thread, ThreadId};
 use crate::sync::{
     Arc, OnceLock, Ordering,
     statics::{AtomicBool, AtomicU64},
+    thread_local,
 };
 use crate::sys::Bed;
 

@@ -2,8 +2,12 @@
 //!
 //! Owns where they come from. Nothing that is secret may depend on them.
 
+#[cfg(shuttle)]
+pub(crate) use crate::sync::clock::random as number;
+
 /// A random number from the operating system; where it has none, from the clock and the address
 /// layout, since here it only has to differ between processes.
+#[cfg(not(shuttle))]
 pub(crate) fn number() -> u32 {
     #[cfg(feature = "testing")]
     if let Some(number) = crate::time::stage::number() {

@@ -186,7 +186,7 @@ pub(crate) struct Ring {
     head: Head,
 }
 
-#[cfg(all(not(loom), target_pointer_width = "64"))]
+#[cfg(all(not(any(loom, shuttle)), target_pointer_width = "64"))]
 const _: () = assert!(size_of::<Ring>() == 4 * 64, "there are as many rings as idle connections");
 
 /// What the producer stores, and others load when they have to. Has a cache line of its own.

@@ -10,7 +10,6 @@
 mod event_loop;
 
 use std::ops::Deref;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::RuntimeError;
@@ -18,6 +17,7 @@ use crate::io::leadership::Leadership;
 use crate::io::{Command, Driver, Loss, Mailbox};
 use crate::pipe::Host;
 use crate::stats::Spins;
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex, Rank, Weak};
 use crate::sys::{Origin, PerProcess};
 use crate::time;

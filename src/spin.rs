@@ -8,13 +8,12 @@
 
 mod account;
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use account::{Account, Terms};
 
 use crate::sync::statics::AtomicU64;
-use crate::sync::{Mutex, Ordering, Rank};
+use crate::sync::{Mutex, Ordering, Rank, thread};
 use crate::sys::PerProcess;
 use crate::time;
 

@@ -1,4 +1,5 @@
-//! Synchronization: all other code takes it from here. It is `std::sync`, or loom with `--cfg loom`.
+//! Synchronization: all other code takes it from here, and threads too. It is `std`, or loom with `--cfg loom`, or
+//! shuttle with `--cfg shuttle`.
 //!
 //! Owns that choice, and two rules. Each lock has a [`Rank`], which says in what order locks are taken. And a
 //! lock whose holder panicked is not poisoned: our code puts right what a lock guards before it runs any
@@ -7,6 +8,8 @@
 //! `portable-atomic`, which takes a lock, on systems without such instructions: MIPS and older ARM.
 
 mod order;
+#[cfg(shuttle)]
+mod scheduled;
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -15,10 +18,17 @@ use order::{HeldLock, Order};
 
 pub(crate) use order::Rank;
 
-// These are std's in models too: loom has no `OnceLock` and no bounded channel, and no model is about one.
-pub(crate) use std::sync::{Arc, OnceLock, Weak, mpsc};
+pub(crate) use std::sync::{Arc, Weak};
 
-/// Atomics for statics: std's in models too, since loom's cannot be made in a constant.
+// These are std's in models too: loom has no `OnceLock` and no bounded channel, and no model is about one. Its models
+// start threads of its own.
+#[cfg(not(shuttle))]
+pub(crate) use std::sync::{OnceLock, mpsc};
+#[cfg(not(shuttle))]
+pub(crate) use std::{thread, thread_local};
+
+/// Atomics for statics: std's in models too, since loom's cannot be made in a constant, and shuttle's must not outlive
+/// a schedule.
 pub(crate) mod statics {
     #[cfg(not(target_has_atomic = "64"))]
     pub(crate) use portable_atomic::AtomicU64;
@@ -27,21 +37,35 @@ pub(crate) mod statics {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use crossbeam_utils::Backoff;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use statics::AtomicU64;
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc as Counted;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use std::sync::Condvar as InnerCondvar;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use std::sync::Mutex as Inner;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use std::sync::MutexGuard as InnerGuard;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
+
+#[cfg(shuttle)]
+use scheduled::Condvar as InnerCondvar;
+#[cfg(shuttle)]
+pub(crate) use scheduled::{Doze, OnceLock, clock, mpsc, thread};
+#[cfg(shuttle)]
+use shuttle::sync::{Mutex as Inner, MutexGuard as InnerGuard};
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    },
+    thread_local,
 };
 
 #[cfg(loom)]
@@ -89,17 +113,20 @@ impl<T> MutPtr<T> {
 }
 
 /// Waits a moment. In a model, lets other threads run.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) struct Backoff;
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl Backoff {
     pub(crate) fn new() -> Self {
         Self
     }
 
     pub(crate) fn snooze(&self) {
+        #[cfg(loom)]
         loom::thread::yield_now();
+        #[cfg(shuttle)]
+        thread::yield_now();
     }
 }
 

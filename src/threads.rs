@@ -2,10 +2,10 @@
 //!
 //! Owns how they are started, in a simulation on the host of the thread that starts them, and how they end.
 
+use std::io;
 use std::ops::Deref;
-use std::{io, thread};
 
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 
 /// What threads work on until it is closed.
 pub(crate) trait Close {

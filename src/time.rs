@@ -1,11 +1,14 @@
 //! Time: what the clock says, and waiting for it.
 //!
 //! Owns the one door to the clock. Outside of simulations it is the system's. A thread of a simulation
-//! ([`stage`]) has the clock of that, and sleeps and waits where its director can see it.
+//! ([`stage`]) has the clock of that, and sleeps and waits where its director can see it. With `--cfg shuttle` it is the
+//! clock of the schedule.
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(shuttle)]
+use crate::sync::clock;
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 #[cfg(feature = "testing")]
 pub(crate) mod stage;
@@ -17,6 +20,9 @@ pub(crate) fn now() -> Instant {
     if let Some(now) = stage::now() {
         return now;
     }
+    #[cfg(shuttle)]
+    return clock::now();
+    #[cfg(not(shuttle))]
     Instant::now()
 }
 
@@ -41,7 +47,7 @@ pub(crate) fn sleep(time: Duration) {
     if stage::sleep(time) {
         return;
     }
-    std::thread::sleep(time);
+    thread::sleep(time);
 }
 
 /// Waits until `change` is notified, or for no reason, at most until the time given. `guard` is of `mutex`.

@@ -340,7 +340,7 @@ fn read(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
         // What the kit for the tests of programs needs is a part of the library.
         if bare.starts_with("#[cfg(")
             && !bare.contains(r#"feature = "testing""#)
-            && ["test", "loom", "sinew_internals"].iter().any(|kind| bare.contains(kind))
+            && ["test", "loom", "shuttle", "sinew_internals"].iter().any(|kind| bare.contains(kind))
         {
             only_for_tests = true;
         } else if only_for_tests && !bare.starts_with("#[") && !bare.is_empty() {

@@ -52,7 +52,6 @@ pub(crate) mod task;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::contain::forget;
@@ -63,6 +62,7 @@ use crate::spin::{self, Spin, Spun, Wait};
 use crate::stats::{SpinCounters, Spins};
 #[cfg(any(test, feature = "testing"))]
 use crate::sync::AtomicBool;
+use crate::sync::thread::{self, ThreadId};
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use crate::time;
 use crate::tuning;

@@ -5,7 +5,6 @@
 //! out and has it to itself, with no lock held, and one that closes waits for it.
 
 use std::io::{self, ErrorKind};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
@@ -17,6 +16,7 @@ use super::timers::TimerKey;
 use super::{Driver, Due, Mailbox};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Host, Intake};
+use crate::sync::thread::{self, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex, Rank, Weak};
 use crate::time;
 use crate::transport::{BoundFile, Listener, Stream};

@@ -106,7 +106,11 @@ pub(crate) struct Mailbox {
     pub(super) state: State<Command, Arc<Parker>>,
     /// The number of connections that the driver has, or is about to be given.
     pub(super) connections: AtomicUsize,
+    #[cfg_attr(shuttle, expect(dead_code, reason = "a leader sleeps elsewhere"))]
     waker: Arc<mio::Waker>,
+    /// Where the leader sleeps in place of the poll.
+    #[cfg(shuttle)]
+    pub(super) doze: crate::sync::Doze,
     /// For registering sources with the driver's poll.
     pub(super) registry: Registry,
     /// Whether the driver will soon check which connections are idle.
@@ -126,6 +130,8 @@ impl Mailbox {
             state: State::new(),
             connections: AtomicUsize::new(0),
             waker,
+            #[cfg(shuttle)]
+            doze: crate::sync::Doze::default(),
             registry,
             checks_soon: AtomicBool::new(false),
             io_thread: OnceLock::new(),
@@ -189,6 +195,9 @@ impl Mailbox {
             None => {}
             Some(Call::Poll) => {
                 self.called.note();
+                #[cfg(shuttle)]
+                self.doze.call();
+                #[cfg(not(shuttle))]
                 if let Err(error) = self.waker.wake() {
                     crate::contain::record!(
                         Error,

@@ -432,7 +432,7 @@ impl Driver {
             && timeout != Some(Duration::ZERO)
             && self.cx.mailbox.prepare_to_poll(idle);
         let timeout = if waits { self.until_due(timeout) } else { Some(Duration::ZERO) };
-        let polled = self.poll.poll(&mut self.events, timeout);
+        let polled = self.poll(timeout);
         self.cx.mailbox.note_at_work();
         if waits {
             self.cx.mailbox.called.learn();
@@ -445,6 +445,19 @@ impl Driver {
             }
             polled => polled,
         }
+    }
+
+    /// Asks the system for what it has to report, and waits for that, or to be woken.
+    #[cfg(not(shuttle))]
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.poll.poll(&mut self.events, timeout)
+    }
+
+    /// Waits to be woken. A schedule has no connections of which the system could report.
+    #[cfg(shuttle)]
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.cx.mailbox.doze.sleep(timeout);
+        Ok(())
     }
 
     /// Whether the last turn has found nothing to do, timers aside.

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use crate::sync::thread_local;
 use crate::time;
 use crate::tuning::{self, FastPath};
 
@@ -39,7 +40,7 @@ impl Pace {
 
 /// Notes that the calling thread has waited for something to do: what it sends next is no tight loop.
 pub(crate) fn note_wait() {
-    PACE.set(Pace { not_before: None, ..PACE.get() });
+    PACE.with(|pace| pace.set(Pace { not_before: None, ..pace.get() }));
 }
 
 /// Calls `write`, to write to the kernel, if the calling thread should do that itself; returns `false` if not.
@@ -53,7 +54,7 @@ pub(crate) fn note_wait() {
 pub(super) fn write_directly(write: impl FnOnce()) -> bool {
     const UNMEASURED: u8 = 7;
     let begin = time::now();
-    let mut pace = PACE.get();
+    let mut pace = PACE.with(Cell::get);
     let allowed = match tuning::CALLER_WRITES {
         FastPath::Never => false,
         FastPath::Always => true,
@@ -73,7 +74,7 @@ pub(super) fn write_directly(write: impl FnOnce()) -> bool {
         pace.unmeasured -= 1;
         pace.pause_from(begin + pace.write);
     }
-    PACE.set(pace);
+    PACE.with(|own| own.set(pace));
     allowed
 }
 

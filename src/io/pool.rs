@@ -6,11 +6,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 use crate::contain::contain;
-use crate::sync::{Arc, Condvar, Mutex, Rank};
+use crate::sync::{Arc, Condvar, Mutex, Rank, thread};
 
 /// A thread waits this long for its next job, so that jobs that come one after the other need no new thread
 /// each.

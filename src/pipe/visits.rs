@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use crate::pipe::Host;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread_local};
 
 /// Enter at most this many sockets for one that was rung, and leave more to the I/O thread: sockets that ring
 /// each other without end must not hold up a caller.

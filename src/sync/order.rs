@@ -133,6 +133,7 @@ mod checked {
     use std::cell::RefCell;
 
     use super::Rank;
+    use crate::sync::thread_local;
 
     thread_local! {
         /// What the thread holds, in the order in which it was taken.

@@ -1,7 +1,6 @@
 //! The handles of a running device.
 
 use std::fmt;
-use std::thread;
 use std::time::Duration;
 
 use super::error::DeviceFailure;
@@ -15,7 +14,7 @@ use crate::pipe::endpoint::Endpoint;
 use crate::protocol_id::ProtocolId;
 use crate::socket::Events;
 use crate::stats::Stats;
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, thread};
 use crate::sys::Origin;
 
 /// Watches a device and stops it. Cloning makes another handle; dropping it changes nothing.

@@ -99,7 +99,6 @@
 //! back takes nothing.)
 
 use std::fmt;
-use std::thread;
 
 mod error;
 mod handle;
@@ -116,7 +115,7 @@ use shared::{End, Shared, THREAD_NAME};
 use wiring::{Line, Wiring};
 
 use super::socket::Socket;
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, thread};
 
 /// A device: two raw sockets, or one, between which it forwards once it is started.
 ///

@@ -1,7 +1,6 @@
 //! What a device, its handles and its threads have in common: the two sockets, and how it ends.
 
 use std::fmt;
-use std::thread;
 use std::time::Duration;
 
 use super::error::DeviceFailure;
@@ -9,7 +8,7 @@ use super::stats::{DeviceStats, Flow};
 use super::wiring::Line;
 use crate::api::AnySocket;
 use crate::error::WaitError;
-use crate::sync::{Arc, AtomicBool, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicBool, OnceLock, Ordering, thread};
 use crate::sys::Origin;
 
 pub(super) const THREAD_NAME: &str = "sinew-device";
