@@ -404,6 +404,10 @@ fn one_subscriber_hears_several_publishers() {
         let (_address, endpoint) = join!(subscriber, one, transport);
         two.connect(endpoint.url()).unwrap();
         subscriber.wait_for_peers(2, SOON).unwrap();
+        // Who has no peer yet publishes to nobody.
+        for publisher in [&one, &two] {
+            publisher.wait_for_peers(1, SOON).unwrap();
+        }
         publish(&one, &["x1", "y", "x2"]);
         publish(&two, &["y", "x3", "x4"]);
         let got = [(); 4].map(|()| subscriber.recv_timeout(SOON).unwrap());
