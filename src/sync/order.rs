@@ -89,7 +89,7 @@ pub(crate) enum Rank {
     /// The encrypted bytes of one stream that the kernel has not taken. Held during a write to the kernel, so that
     /// bytes get there in the order in which they were encrypted. Only the two threads of that stream wait for it.
     #[cfg(feature = "tls")]
-    TlsOutgoing,
+    TlsUnwritten,
     /// The TLS session of one stream. Held while bytes are encrypted and decrypted.
     #[cfg(feature = "tls")]
     TlsSession,

@@ -7,7 +7,7 @@
 //!
 //! One thread may write while another reads, and both use the state of one session. It has a lock, `session`, which
 //! is held while bytes are encrypted or decrypted, and never during a system call. Encrypted bytes must reach the
-//! kernel in the order in which they were made, so whoever makes some holds `outgoing` until they are written or kept
+//! kernel in the order in which they were made, so whoever makes some holds `unwritten` until they are written or kept
 //! there: that lock is held during a write to the kernel, which does not wait. Only the two threads of one stream meet
 //! there, and the one that reads comes only if it has something to answer.
 //!
@@ -164,7 +164,7 @@ impl Listener for TlsListener {
 pub(super) struct TlsStream {
     inner: Box<dyn Stream>,
     session: Mutex<State>,
-    outgoing: Mutex<Outgoing>,
+    unwritten: Mutex<Unwritten>,
 }
 
 impl fmt::Debug for TlsStream {
@@ -196,7 +196,7 @@ struct State {
 
 /// What the kernel has not taken, and what follows it.
 #[derive(Default)]
-struct Outgoing {
+struct Unwritten {
     /// Encrypted bytes.
     bytes: Vec<u8>,
     /// How many of those were written.
@@ -232,17 +232,17 @@ impl TlsStream {
         Self {
             inner,
             session: Mutex::new(Rank::TlsSession, state),
-            outgoing: Mutex::new(Rank::TlsOutgoing, Outgoing::default()),
+            unwritten: Mutex::new(Rank::TlsUnwritten, Unwritten::default()),
         }
     }
 
     /// Writes what is kept, and what the session has to say besides.
-    fn send_rest(&self, outgoing: &mut Outgoing) -> io::Result<()> {
-        outgoing.write(&*self.inner)?;
-        outgoing.bytes = self.session.lock().answer();
-        outgoing.write(&*self.inner)?;
-        if outgoing.end == End::Due {
-            outgoing.end = End::Done;
+    fn send_rest(&self, unwritten: &mut Unwritten) -> io::Result<()> {
+        unwritten.write(&*self.inner)?;
+        unwritten.bytes = self.session.lock().answer();
+        unwritten.write(&*self.inner)?;
+        if unwritten.end == End::Due {
+            unwritten.end = End::Done;
             self.inner.shutdown_write()?;
         }
         self.inner.flush()
@@ -265,7 +265,7 @@ impl TlsStream {
         drop(state);
         if has_answer {
             // What cannot be said now is said when there is room; a stream that is broken says so when it is read.
-            let _ = self.send_rest(&mut self.outgoing.lock());
+            let _ = self.send_rest(&mut self.unwritten.lock());
         }
         outcome
     }
@@ -307,15 +307,15 @@ impl Stream for TlsStream {
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut outgoing = self.outgoing.lock();
+        let mut unwritten = self.unwritten.lock();
         let mut block = Block::take();
         let (owed, (taken, len)) = loop {
-            self.send_rest(&mut outgoing)?;
-            let owed = usize::from(std::mem::take(&mut outgoing.owes));
+            self.send_rest(&mut unwritten)?;
+            let owed = usize::from(std::mem::take(&mut unwritten.owes));
             let mut state = self.session.lock();
             // What the other thread has made meanwhile goes first.
             if !state.unsaid.is_empty() {
-                outgoing.owes = owed > 0;
+                unwritten.owes = owed > 0;
                 continue;
             }
             break (owed, state.encrypt(Pieces::behind(slices, owed), &mut block.0)?);
@@ -323,8 +323,8 @@ impl Stream for TlsStream {
         match write_all(&*self.inner, &block.0[..len]) {
             (_, Ok(())) => Ok(owed + taken),
             (written, Err(error)) if error.kind() == ErrorKind::WouldBlock => {
-                outgoing.bytes.extend_from_slice(&block.0[written..len]);
-                outgoing.owes = true;
+                unwritten.bytes.extend_from_slice(&block.0[written..len]);
+                unwritten.owes = true;
                 match owed + taken {
                     1 => Err(error),
                     taken => Ok(taken - 1),
@@ -335,18 +335,18 @@ impl Stream for TlsStream {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.send_rest(&mut self.outgoing.lock())
+        self.send_rest(&mut self.unwritten.lock())
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
-        let mut outgoing = self.outgoing.lock();
-        if outgoing.end != End::Open {
+        let mut unwritten = self.unwritten.lock();
+        if unwritten.end != End::Open {
             return Ok(());
         }
-        outgoing.end = End::Due;
+        unwritten.end = End::Due;
         let end = self.session.lock().close();
-        outgoing.bytes.extend_from_slice(&end);
-        self.send_rest(&mut outgoing)
+        unwritten.bytes.extend_from_slice(&end);
+        self.send_rest(&mut unwritten)
     }
 
     fn peer(&self) -> StreamPeer {
@@ -508,7 +508,7 @@ impl State {
     }
 }
 
-impl Outgoing {
+impl Unwritten {
     /// Writes what is kept.
     fn write(&mut self, inner: &dyn Stream) -> io::Result<()> {
         let (written, outcome) = write_all(inner, &self.bytes[self.written..]);

@@ -27,7 +27,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Rank};
 use crate::time;
 use crate::websocket::WebSocketError;
 use crate::wire::ws::upgrade::{Ask, Head, Request, counterpart, refusal};
-use crate::wire::ws::{self, End, Incoming, Outgoing, Part};
+use crate::wire::ws::{self, End, Framer, Incoming, Part};
 use crate::wire::{Framing, header};
 
 /// The longest path, with a query, in bytes: the head of a request has room for it.
@@ -336,7 +336,7 @@ struct Pen {
     /// What is to be written before anything else: heads of HTTP and control frames.
     own: Vec<u8>,
     own_sent: usize,
-    outgoing: Outgoing,
+    framer: Framer,
 }
 
 impl Pen {
@@ -345,7 +345,7 @@ impl Pen {
         self.is_upgraded
             && !self.is_closed
             && self.own.is_empty()
-            && self.outgoing.is_between_frames()
+            && self.framer.is_between_frames()
     }
 }
 
@@ -368,7 +368,7 @@ impl WsStream {
             is_closed: false,
             own: Vec::new(),
             own_sent: 0,
-            outgoing: Outgoing::new(is_client),
+            framer: Framer::new(is_client),
         };
         let stand = Stand { pen: Some(Box::new(pen)), pong: None, close: None, shut: false };
         Self {
@@ -654,20 +654,20 @@ impl WsStream {
 
     /// Writes once, in frames.
     fn write_frames(&self, pen: &mut Pen, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut plan = pen.outgoing.clone();
+        let mut plan = pen.framer.clone();
         let mut batch = Batch::new(slices.iter().map(|slice| slice.len()).sum());
         let taken = plan.advance(slices, |part| batch.add(part));
         if batch.len == 0 {
-            pen.outgoing = plan;
+            pen.framer = plan;
             return Ok(taken);
         }
         let written = self.inner.write(&batch.slices())?;
         if written == batch.len {
-            pen.outgoing = plan;
+            pen.framer = plan;
             return Ok(taken);
         }
         let mut left = written;
-        Ok(pen.outgoing.advance(slices, |part| {
+        Ok(pen.framer.advance(slices, |part| {
             let n = part.len().min(left);
             left -= n;
             n
@@ -695,9 +695,9 @@ impl Stand {
     /// Gives the pen a control frame to write.
     fn give_next(&mut self, pen: &mut Pen) {
         if let Some(payload) = self.pong.take() {
-            pen.own = ws::pong(&payload, pen.outgoing.control_key());
+            pen.own = ws::pong(&payload, pen.framer.control_key());
         } else if let Some(code) = self.close.take() {
-            pen.own = ws::close(code, pen.outgoing.control_key());
+            pen.own = ws::close(code, pen.framer.control_key());
             pen.is_closed = true;
         }
     }

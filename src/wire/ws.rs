@@ -7,18 +7,18 @@
 //! ```
 //!
 //! Owns the translation between the two, in both directions, without a buffer for a message: [`Incoming`] decodes in
-//! the buffer that is read into, [`Outgoing`] frames the slices that are written. Pure, as all of `wire`.
+//! the buffer that is read into, [`Framer`] frames the slices that are written. Pure, as all of `wire`.
 //!
 //! Why not a WebSocket library: one that keeps its socket or its messages would copy each body once more, and wants one
 //! owner for both directions, where here a thread that sends writes while the event loop reads. The parser of HTTP is
 //! `httparse`; what is left is a header of two to fourteen bytes.
 
+mod framer;
 mod incoming;
-mod outgoing;
 pub(crate) mod upgrade;
 
+pub(crate) use framer::{Framer, Part};
 pub(crate) use incoming::{End, Incoming};
-pub(crate) use outgoing::{Outgoing, Part};
 
 /// The longest header of a frame.
 const MAX_HEAD: usize = 14;
@@ -102,7 +102,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     assert_eq!(whole, cut);
     // What came out goes in again.
     if let Some(messages) = check::whole_messages(&whole.bytes) {
-        let wire = check::write(Outgoing::new(!masked), &messages, piece, room);
+        let wire = check::write(Framer::new(!masked), &messages, piece, room);
         let back = check::read(Incoming::new(!masked), &wire, piece, room);
         assert_eq!(back.bytes, messages);
         assert_eq!(back.end, None);
@@ -112,7 +112,7 @@ pub(crate) fn fuzz(data: &[u8]) {
 /// Checks that tests and fuzz targets share.
 #[cfg(any(test, fuzzing))]
 mod check {
-    use super::{End, Incoming, Outgoing, Part, mask};
+    use super::{End, Framer, Incoming, Part, mask};
 
     /// Everything that came out of a stream.
     #[derive(Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ mod check {
 
     /// Encodes `messages`, which are written in slices of `piece` bytes, to a kernel that takes `room` at once.
     pub(super) fn write(
-        mut outgoing: Outgoing,
+        mut framer: Framer,
         mut messages: &[u8],
         piece: usize,
         room: usize,
@@ -181,7 +181,7 @@ mod check {
         while !messages.is_empty() {
             let slices: Vec<_> = messages.chunks(piece).take(64).collect();
             let (mut left, mut planned) = (room, Vec::new());
-            let mut plan = outgoing.clone();
+            let mut plan = framer.clone();
             let all = plan.advance(&slices, |part| {
                 let n = part.len().min(left);
                 left -= n;
@@ -195,7 +195,7 @@ mod check {
             // The kernel takes less than was planned.
             let mut left = planned.len().div_ceil(2);
             wire.extend_from_slice(&planned[..left]);
-            let taken = outgoing.advance(&slices, |part| {
+            let taken = framer.advance(&slices, |part| {
                 let n = part.len().min(left);
                 left -= n;
                 n
@@ -343,20 +343,20 @@ mod tests {
         let reply = message(b"\x80\0\0\x01ok");
         let frame = b"\x82\x06\x80\0\0\x01ok";
         for room in [1, 3, 100] {
-            assert_eq!(write(Outgoing::new(false), &reply, 5, room), frame);
+            assert_eq!(write(Framer::new(false), &reply, 5, room), frame);
         }
-        assert_eq!(write(Outgoing::new(false), &message(b""), 8, 1), b"\x82\0");
+        assert_eq!(write(Framer::new(false), &message(b""), 8, 1), b"\x82\0");
         let long = message(&[7; 126]);
-        assert_eq!(write(Outgoing::new(false), &long, 50, 50)[..5], *b"\x82\x7E\0\x7E\x07");
+        assert_eq!(write(Framer::new(false), &long, 50, 50)[..5], *b"\x82\x7E\0\x7E\x07");
         let longer = message(&[7; 65_536]);
         let head = b"\x82\x7F\0\0\0\0\0\x01\0\0\x07";
-        assert_eq!(write(Outgoing::new(false), &longer, 70_000, 9000)[..11], *head);
+        assert_eq!(write(Framer::new(false), &longer, 70_000, 9000)[..11], *head);
     }
 
     #[test]
     fn each_frame_of_a_client_has_a_key_of_its_own() {
         let both = [message(b""), message(b"")].concat();
-        let wire = write(Outgoing::new(true), &both, 100, 100);
+        let wire = write(Framer::new(true), &both, 100, 100);
         assert_eq!((wire.len(), &wire[..2], &wire[6..8]), (12, &b"\x82\x80"[..], &b"\x82\x80"[..]));
         assert_ne!(wire[2..6], wire[8..12]);
     }
@@ -389,7 +389,7 @@ mod tests {
             room in 1..300_usize,
         ) {
             let messages: Vec<u8> = bodies.iter().flat_map(|body| message(body)).collect();
-            let wire = write(Outgoing::new(masked), &messages, piece, room);
+            let wire = write(Framer::new(masked), &messages, piece, room);
             let back = read(Incoming::new(masked), &wire, room, piece);
             prop_assert_eq!(back, good(messages));
         }
@@ -406,7 +406,7 @@ mod tests {
             how: [u8; 3],
         ) {
             let messages: Vec<u8> = bodies.iter().flat_map(|body| message(body)).collect();
-            let wire = write(Outgoing::new(how[0] & 1 != 0), &messages, 64, 64);
+            let wire = write(Framer::new(how[0] & 1 != 0), &messages, 64, 64);
             let mut data = [&how[..], &wire].concat();
             for (at, byte) in faults {
                 let at = at.index(data.len());

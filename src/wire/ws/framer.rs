@@ -38,7 +38,7 @@ impl<'h, 's: 'h> Part<'h, 's> {
 /// written, and then to note how much of that was. Both see the same bytes, keys included. The last byte of a prefix
 /// is not taken before its frame's header is written whole, so that whoever writes again has something to write.
 #[derive(Clone, Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct Framer {
     /// The prefix, less its last byte, as far as it has come.
     prefix: [u8; ALMOST],
     have: usize,
@@ -67,7 +67,7 @@ impl Keys {
     }
 }
 
-impl Outgoing {
+impl Framer {
     /// `masked`: as a client.
     pub(crate) fn new(masked: bool) -> Self {
         Self {
