@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, ChangeKind, Changes, Inbox};
 use super::environment::{self, Lookup};
 use super::table::{News, Table};
-use super::wire::{Answer, MAX_TEXT, Request, Service, WHO};
+use super::wire::{Answer, Inquiry, MAX_TEXT, Service, WHO};
 use super::{REQUESTS, SURVEYS, StartError};
 use crate::api::{Rep, Surveyor};
 use crate::message::Message;
@@ -357,12 +357,12 @@ impl Shared {
     }
 
     fn answer(&self, request: &Message) -> String {
-        match Request::of(request) {
-            Ok(Request::List) => {
+        match Inquiry::of(request) {
+            Ok(Inquiry::List) => {
                 let state = self.state.lock();
                 Answer::to_text(state.table.survey(), state.table.services())
             }
-            Ok(Request::Resolve(name)) => {
+            Ok(Inquiry::Resolve(name)) => {
                 let state = self.state.lock();
                 let live = state.table.resolve(&name);
                 Answer::to_text(state.table.survey(), live.into_iter())

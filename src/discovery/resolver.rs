@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::environment::{self, Lookup};
-use super::wire::{Answer, Identity, Request, Service, WireError};
+use super::wire::{Answer, Identity, Inquiry, Service, WireError};
 use super::{REQUESTS_HERE, StartError};
 use crate::api::role::{self, Role};
 use crate::api::{AnySocket, Req, ReqContext, Socket, Sub};
@@ -278,8 +278,8 @@ impl Resolver {
         timeout: Duration,
     ) -> Result<Vec<Service>, ResolveError> {
         let shared = &self.shared;
-        let request = Request::Resolve(name.to_owned());
-        let heard = shared.ask(&request, timeout)?;
+        let inquiry = Inquiry::Resolve(name.to_owned());
+        let heard = shared.ask(&inquiry, timeout)?;
         let mut found = union(heard.into_iter().map(|(_, answer)| answer));
         found.retain(|service| service.name() == name);
         found.sort_by_cached_key(|service| (shared.here.distance(service), service.load()));
@@ -293,7 +293,7 @@ impl Resolver {
     ///
     /// As [`resolve`](Self::resolve).
     pub fn lists(&self) -> Result<Vec<Listing>, ResolveError> {
-        let heard = self.shared.ask(&Request::List, self.shared.interval)?;
+        let heard = self.shared.ask(&Inquiry::List, self.shared.interval)?;
         let listing = |(registry, answer): (&str, Answer)| Listing {
             registry: registry.to_owned(),
             survey: answer.survey,
@@ -386,11 +386,11 @@ impl Shared {
     /// Asks all registries, and returns what they have answered by then, with their addresses.
     fn ask(
         &self,
-        request: &Request,
+        inquiry: &Inquiry,
         timeout: Duration,
     ) -> Result<Vec<(&str, Answer)>, ResolveError> {
         let until = time::now().checked_add(timeout);
-        let text = request.to_text();
+        let text = inquiry.to_text();
         let mut asked: Vec<Option<ReqContext>> = self
             .registries
             .iter()
@@ -441,8 +441,8 @@ impl Shared {
             let names: BTreeSet<&str> = follows.iter().map(|(name, _)| &**name).collect();
             let mut is_anyone_alone = false;
             for name in names {
-                let request = Request::Resolve(name.to_owned());
-                let heard = self.ask(&request, self.interval).unwrap_or_default();
+                let inquiry = Inquiry::Resolve(name.to_owned());
+                let heard = self.ask(&inquiry, self.interval).unwrap_or_default();
                 // Only whoever has asked a few times knows that somebody is not there.
                 let is_grown = heard.iter().any(|(_, answer)| answer.survey >= GROWN);
                 let live = union(heard.into_iter().map(|(_, answer)| answer));

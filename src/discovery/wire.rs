@@ -269,14 +269,14 @@ fn text(bytes: &[u8], most: usize) -> Result<&str, WireError> {
 
 /// What a registry is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum Inquiry {
     /// The live services of this name.
     Resolve(String),
     /// All live services.
     List,
 }
 
-impl Request {
+impl Inquiry {
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Resolve(name) => format!("{PREFIX}{VERSION} resolve name={}", Encoded(name)),
@@ -413,8 +413,8 @@ pub(crate) fn fuzz(data: &[u8]) {
             }
             Err(error) => assert!(error.to_string().len() < 1024),
         },
-        1 => match Request::of(bytes) {
-            Ok(request) => assert_eq!(Request::of(request.to_text().as_bytes()), Ok(request)),
+        1 => match Inquiry::of(bytes) {
+            Ok(inquiry) => assert_eq!(Inquiry::of(inquiry.to_text().as_bytes()), Ok(inquiry)),
             Err(error) => {
                 let refusal = Answer::of(Answer::refusal(&error).as_bytes());
                 assert!(matches!(refusal, Err(WireError::Refused(_))));

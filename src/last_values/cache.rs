@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::wire::{Answer, BEACON, Heard, MAX_PREFIXES, Place, Request};
+use super::wire::{Answer, BEACON, CatchUp, Heard, MAX_PREFIXES, Place};
 use crate::api::{Req, Requesting, Sub};
 use crate::error::{Closed, ConnectError, RecvError, Situation};
 use crate::message::Message;
@@ -245,7 +245,7 @@ impl<T, C: Codec<T>> Cache<T, C> {
             let mut has_worked = false;
             if self.is_wanting && self.asking.is_none() && !self.prefixes.is_empty() {
                 let prefixes = self.prefixes.iter().map(String::as_bytes).collect();
-                let request = Request { epoch: self.epoch, since: self.known, prefixes };
+                let request = CatchUp { epoch: self.epoch, since: self.known, prefixes };
                 self.asking = Some(self.req.request_async(request.to_bytes()));
             }
             if let Some(asking) = &mut self.asking

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::wire::{Answer, BEACON, Place, Request, beacon, before_value};
+use super::wire::{Answer, BEACON, CatchUp, Place, beacon, before_value};
 use crate::api::{Pub, Rep};
 use crate::error::{BindError, RecvError, SendError};
 use crate::message::Message;
@@ -190,7 +190,7 @@ impl Shared {
     }
 
     fn answer(&self, request: &[u8]) -> Vec<u8> {
-        let Some(request) = Request::of(request) else { return vec![0] };
+        let Some(request) = CatchUp::of(request) else { return vec![0] };
         let since = if request.epoch == self.epoch { request.since } else { 0 };
         let kept = self.kept.lock();
         let is_wanted =

@@ -64,13 +64,13 @@ pub(super) fn beacon(epoch: u64, last: u64) -> Vec<u8> {
 
 /// What a cache asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request<'a> {
+pub(super) struct CatchUp<'a> {
     pub(super) epoch: u64,
     pub(super) since: u64,
     pub(super) prefixes: Vec<&'a [u8]>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> CatchUp<'a> {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.epoch.to_be_bytes());
@@ -175,7 +175,7 @@ pub(crate) fn fuzz(data: &[u8]) {
             None => {}
         },
         1 => {
-            if let Some(request) = Request::of(bytes) {
+            if let Some(request) = CatchUp::of(bytes) {
                 assert_eq!(request.to_bytes(), bytes);
             }
         }

@@ -79,13 +79,13 @@ struct Asker {
 #[derive(Debug)]
 enum State {
     Idle,
-    Outstanding(Request),
+    Outstanding(PendingRequest),
     Replied(RequestId, Message),
     Failed(RequestId, RecvRefusal),
 }
 
 #[derive(Debug)]
-struct Request {
+struct PendingRequest {
     id: RequestId,
     body: Body,
     /// The settings when the request was sent: later changes are for later requests.
@@ -402,7 +402,7 @@ impl Protocol for Req {
         self.forget(conversation, io);
         let asker = self.conversations.get_mut(conversation).ok_or(SendRefusal::Closed)?;
         let (id, ticket) = (self.lists.ids.issue(conversation), take_ticket(&mut self.next_ticket));
-        asker.state = State::Outstanding(Request {
+        asker.state = State::Outstanding(PendingRequest {
             id,
             body: std::mem::take(body).into(),
             resends: asker.resends,
@@ -490,7 +490,7 @@ enum AfterLoss {
     Fatal(RecvRefusal),
 }
 
-impl Request {
+impl PendingRequest {
     /// Notes that a copy goes out `now`, and returns when the next one is due.
     fn go_out(&mut self, pipe: PipeId, now: impl Fn() -> Instant) -> Option<Instant> {
         self.sent = self.sent.saturating_add(1);
@@ -567,7 +567,7 @@ impl State {
     }
 
     fn is_unsent(&self) -> bool {
-        matches!(self, Self::Outstanding(Request { progress: Progress::Unsent, .. }))
+        matches!(self, Self::Outstanding(PendingRequest { progress: Progress::Unsent, .. }))
     }
 }
 
@@ -584,7 +584,7 @@ fn take_ticket(next: &mut u64) -> Ticket {
 fn outstanding(
     askers: &mut Conversations<Asker>,
     conversation: Conversation,
-) -> Option<&mut Request> {
+) -> Option<&mut PendingRequest> {
     match &mut askers.get_mut(conversation)?.state {
         State::Outstanding(request) => Some(request),
         _ => None,

@@ -26,7 +26,7 @@ use crate::protocol_id::ProtocolId;
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Rank};
 use crate::time;
 use crate::websocket::WebSocketError;
-use crate::wire::ws::upgrade::{Ask, Head, Request, counterpart, refusal};
+use crate::wire::ws::upgrade::{Ask, Head, UpgradeRequest, counterpart, refusal};
 use crate::wire::ws::{self, End, Framer, Incoming, Part};
 use crate::wire::{Framing, header};
 
@@ -302,7 +302,7 @@ enum Phase {
     /// The head of the request or response is on its way.
     Head(Head),
     /// The request is here, and must be granted or refused.
-    Asked(Box<Request>),
+    Asked(Box<UpgradeRequest>),
     Frames,
 }
 
@@ -326,7 +326,7 @@ struct Pen {
     /// Our protocol, from that.
     ours: Option<ProtocolId>,
     /// The request that waits for it.
-    asked: Option<Box<Request>>,
+    asked: Option<Box<UpgradeRequest>>,
     /// Our request, for which the answer is awaited.
     ask: Option<Ask>,
     /// Whether frames may be sent.
@@ -485,7 +485,7 @@ impl WsStream {
                 Ok(None) => continue,
                 Ok(Some(head)) => match &self.side {
                     Side::Server(_) => {
-                        Request::parse(head).map(|request| Phase::Asked(Box::new(request)))
+                        UpgradeRequest::parse(head).map(|request| Phase::Asked(Box::new(request)))
                     }
                     Side::Client(_) => {
                         let mut pen = self.take_pen().ok_or(ErrorKind::Interrupted)?;

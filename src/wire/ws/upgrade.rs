@@ -110,7 +110,7 @@ impl Head {
 
 /// A request that may be granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct UpgradeRequest {
     /// Without a query.
     pub(crate) path: String,
     pub(crate) host: String,
@@ -121,7 +121,7 @@ pub(crate) struct Request {
     accept: String,
 }
 
-impl Request {
+impl UpgradeRequest {
     /// Reads the head of a request.
     pub(crate) fn parse(head: &[u8]) -> Result<Self, WebSocketError> {
         // NNG asks for nothing where its address has no path.
@@ -390,7 +390,7 @@ pub(crate) fn fuzz(data: &[u8]) {
             let _ = Ask::new(ProtocolId::REP, [0; 16]).answer(&head);
             continue;
         }
-        match Request::parse(&head) {
+        match UpgradeRequest::parse(&head) {
             Ok(request) => {
                 let _ = request.check_origin(&[], false);
                 let server = request.servers[0];
@@ -429,8 +429,8 @@ mod tests {
         format!("{line}\r\n{}\r\n\r\n", all.join("\r\n")).into_bytes()
     }
 
-    fn request(lines: &[&str]) -> Result<Request, WebSocketError> {
-        Request::parse(&request_with("GET /a?b=c HTTP/1.1", lines))
+    fn request(lines: &[&str]) -> Result<UpgradeRequest, WebSocketError> {
+        UpgradeRequest::parse(&request_with("GET /a?b=c HTTP/1.1", lines))
     }
 
     /// C315: W1, W3, W6.
@@ -454,9 +454,9 @@ mod tests {
     /// C622: what NNG 1.5 sends where its address has no path.
     #[test]
     fn a_request_for_nothing_is_one_for_the_root() {
-        assert_eq!(Request::parse(&request_with("GET  HTTP/1.1", &[])).unwrap().path, "/");
+        assert_eq!(UpgradeRequest::parse(&request_with("GET  HTTP/1.1", &[])).unwrap().path, "/");
         for line in ["GET   HTTP/1.1", "GET HTTP/1.1", "GET  HTTP/1.0", "POST  HTTP/1.1"] {
-            assert!(Request::parse(&request_with(line, &[])).is_err(), "{line}");
+            assert!(UpgradeRequest::parse(&request_with(line, &[])).is_err(), "{line}");
         }
     }
 
@@ -496,7 +496,7 @@ mod tests {
             ("GET /", WebSocketError::NotHttp),
         ];
         for (line, error) in lines {
-            assert_eq!(Request::parse(&request_with(line, &[])), Err(error), "{line}");
+            assert_eq!(UpgradeRequest::parse(&request_with(line, &[])), Err(error), "{line}");
         }
         let version = String::from_utf8(refusal(Some(&WebSocketError::Version), None)).unwrap();
         assert!(version.contains("\r\nSec-WebSocket-Version: 13\r\n"));
@@ -537,7 +537,7 @@ mod tests {
         assert!(text.starts_with("GET /a HTTP/1.1\r\nHost: h:5555\r\n"));
         assert!(text.contains("\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
         assert!(text.contains("\r\nSec-WebSocket-Protocol: rep.sp.nanomsg.org\r\n"));
-        let request = Request::parse(text.as_bytes()).unwrap();
+        let request = UpgradeRequest::parse(text.as_bytes()).unwrap();
         assert_eq!(ask.answer(&request.grant(ProtocolId::REP)), Ok(ProtocolId::REP));
 
         let grant = String::from_utf8(request.grant(ProtocolId::REP)).unwrap();
@@ -616,7 +616,7 @@ mod tests {
             let line = format!("X: {text}");
             let good = [
                 request_with("GET / HTTP/1.1", &[&line]),
-                Request::parse(&request_with("GET / HTTP/1.1", &[])).unwrap().grant(ProtocolId::REP),
+                UpgradeRequest::parse(&request_with("GET / HTTP/1.1", &[])).unwrap().grant(ProtocolId::REP),
                 text.clone().into_bytes(),
             ];
             for stream in good {
