@@ -1,7 +1,7 @@
 //! REP and RESPONDENT as a program sees them.
 //!
 //! Owns both roles, and what their sockets receive ([`Asked`]): a message that can be answered at most once,
-//! because answering consumes it. Also [`Owed`], the place that the socket keeps for an answer until it is given
+//! because answering consumes it. Also [`KeptPlace`], the place that the socket keeps for an answer until it is given
 //! or given up, and the error that gives the right to answer back.
 
 use std::ops::Deref;
@@ -115,7 +115,7 @@ impl<R: Answers> Socket<R, NoSend, CanRecv<Asked<R>>> {
 /// It derefs to the message. Keeps the socket open.
 #[must_use = "whoever asked waits for the answer"]
 pub struct Asked<R: Answers> {
-    owed: Owed<R::Protocol>,
+    place: KeptPlace<R::Protocol>,
     message: Message,
 }
 
@@ -132,7 +132,7 @@ impl<R: Answers> Asked<R> {
 
     /// The pipe that it came on.
     pub fn pipe(&self) -> PipeId {
-        self.owed.route.pipe()
+        self.place.route.pipe()
     }
 
     /// Answers. Does not wait: there is a place for the answer, whatever its length.
@@ -168,10 +168,10 @@ impl<R: Answers> Asked<R> {
     }
 
     fn answer(self, answer: Message, patience: Patience) -> Result<(), ReplyError<Self>> {
-        let Owed { core, route, .. } = &self.owed;
+        let KeptPlace { core, route, .. } = &self.place;
         match R::answer(core, route, answer, patience) {
             Ok(()) => {
-                self.owed.settle();
+                self.place.fill();
                 Ok(())
             }
             Err(error) => Err(ReplyError::new(self, error.of(Call::Reply))),
@@ -180,22 +180,22 @@ impl<R: Answers> Asked<R> {
 }
 
 /// The place that a socket keeps for an answer. Dropping it gives it up.
-struct Owed<P: AnsweringProtocol> {
+struct KeptPlace<P: AnsweringProtocol> {
     core: Handle<P>,
     route: Route,
-    is_settled: bool,
+    is_filled: bool,
 }
 
-impl<P: AnsweringProtocol> Owed<P> {
-    /// The answer has taken its place.
-    fn settle(mut self) {
-        self.is_settled = true;
+impl<P: AnsweringProtocol> KeptPlace<P> {
+    /// Notes that the answer is there.
+    fn fill(mut self) {
+        self.is_filled = true;
     }
 }
 
-impl<P: AnsweringProtocol> Drop for Owed<P> {
+impl<P: AnsweringProtocol> Drop for KeptPlace<P> {
     fn drop(&mut self) {
-        if !self.is_settled {
+        if !self.is_filled {
             give_up(&self.core, &self.route);
         }
     }
@@ -211,7 +211,7 @@ pub(super) fn give_up<P: AnsweringProtocol>(core: &Core<P>, route: &Route) {
 
 impl<R: Answers> Yields<R> for Asked<R> {
     fn of(core: &Handle<R::Protocol>, (route, message): (Route, Message)) -> Self {
-        Self { owed: Owed { core: core.clone(), route, is_settled: false }, message }
+        Self { place: KeptPlace { core: core.clone(), route, is_filled: false }, message }
     }
 }
 
@@ -224,16 +224,16 @@ impl<R: Answers> PollSending for Asked<R> {
         wait: &mut TaskWait,
         cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        let Owed { core, route, .. } = &self.owed;
+        let KeptPlace { core, route, .. } = &self.place;
         core.poll_send(Interest::SEND, |_| route.clone(), answer, wait, cx)
     }
 
     fn leave(&self, wait: &mut TaskWait) {
-        self.owed.core.cancel_wait(wait);
+        self.place.core.cancel_wait(wait);
     }
 
     fn settle(self) {
-        self.owed.settle();
+        self.place.fill();
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Resolver {
 type Priority = Arc<dyn Fn(&Service) -> Option<u8> + Send + Sync>;
 
 struct Shared {
-    registries: Vec<Asked>,
+    registries: Vec<RegistryClient>,
     interval: Duration,
     here: Here,
     priority: Option<Priority>,
@@ -79,12 +79,12 @@ struct State {
     closed: bool,
 }
 
-/// A registry as it is asked.
-struct Asked {
+/// A registry, and the socket that asks it.
+struct RegistryClient {
     url: String,
     req: Req,
-    /// It has not answered in time: the request that it owes the answer to.
-    owed: Mutex<Option<ReqContext>>,
+    /// It has not answered in time: the request whose answer is late.
+    late: Mutex<Option<ReqContext>>,
 }
 
 /// Where this process is.
@@ -180,7 +180,7 @@ impl ResolverBuilder {
         let registries = self.registries.into_iter().map(|url| {
             let req = socket!(Req, &self.runtime, Options::new())?;
             match req.connect(&url) {
-                Ok(_) => Ok(Asked { url, req, owed: Mutex::new(Rank::Registry, None) }),
+                Ok(_) => Ok(RegistryClient { url, req, late: Mutex::new(Rank::Registry, None) }),
                 Err(error) => Err(StartError::Connect(url, error)),
             }
         });
@@ -418,7 +418,7 @@ impl Shared {
             };
             match received.map(|answer| Answer::of(&answer)) {
                 Ok(Ok(answer)) => {
-                    *registry.owed.lock() = None;
+                    *registry.late.lock() = None;
                     heard.push((&*registry.url, answer));
                 }
                 Ok(Err(error)) => bad = Some(ResolveError::BadAnswer(registry.url.clone(), error)),
@@ -535,22 +535,22 @@ impl Shared {
     }
 }
 
-impl Asked {
+impl RegistryClient {
     /// Whether it is worth while to wait for it: it is connected, and has answered, if late, what it was asked
     /// last.
     fn is_expected_to_answer(&self) -> bool {
-        let mut owed = self.owed.lock();
-        if owed.as_ref().is_some_and(|context| context.try_recv().is_err()) {
+        let mut late = self.late.lock();
+        if late.as_ref().is_some_and(|context| context.try_recv().is_err()) {
             return false;
         }
-        *owed = None;
+        *late = None;
         self.req.stats().current_connections > 0
     }
 
-    /// Notes that it has not answered. Of several requests it owes the answer to the first.
+    /// Notes that it has not answered. Of several requests it keeps the first.
     fn on_silence(&self, context: ReqContext, error: &RecvError) {
         if matches!(error, RecvError::TimedOut(_)) {
-            self.owed.lock().get_or_insert(context);
+            self.late.lock().get_or_insert(context);
         }
     }
 }
