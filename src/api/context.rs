@@ -96,7 +96,7 @@ pub(crate) trait TakesIn<K>: Opens<K> {
 /// What a kind of context keeps of its conversation, and how it receives in it.
 pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
     /// What one receive remembers from one attempt to the next.
-    type Progress: Default + Send + Unpin + 'static;
+    type Memo: Default + Send + Unpin + 'static;
 
     /// What a receive waits for.
     fn interest(&self) -> Interest;
@@ -104,7 +104,7 @@ pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
     /// One attempt to receive.
     fn attempt(
         shared: &Shared<Self>,
-        progress: &mut Self::Progress,
+        memo: &mut Self::Memo,
         protocol: &mut P,
         io: &mut SocketPort<'_>,
         now: Instant,
@@ -284,8 +284,8 @@ where
 fn attempt<P: Protocol, K: Keeps<P>>(
     shared: impl Deref<Target = Shared<K>>,
 ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<P::Received, RecvRefusal> {
-    let mut progress = K::Progress::default();
-    move |protocol, io, now| K::attempt(&shared, &mut progress, protocol, io, now)
+    let mut memo = K::Memo::default();
+    move |protocol, io, now| K::attempt(&shared, &mut memo, protocol, io, now)
 }
 
 impl<K> Shared<K> {

@@ -45,7 +45,7 @@ use crate::wire::frame::widen;
 use crate::wire::{Framing, HeaderParser};
 use handshake::Newcomer;
 pub(super) use handshake::Standing;
-pub(super) use open::Progress;
+pub(super) use open::FrameProgress;
 use open::{Open, Reading};
 
 /// Read a connection whose peer has left for at most this many turns at once: enough for what a kernel
@@ -552,7 +552,7 @@ impl Connection {
 
     /// When the rest of a message must have come of which nothing has come since the last check; `None`: nothing is
     /// waited for.
-    pub(super) fn check_frame(&self, progress: &mut Option<Progress>) -> Option<Duration> {
+    pub(super) fn check_frame(&self, progress: &mut Option<FrameProgress>) -> Option<Duration> {
         match &self.phase {
             Phase::Open(open) => open.check_frame(self.endpoint.settings.frame_timeout, progress),
             _ => None,

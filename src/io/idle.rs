@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::connection::Progress;
+use super::connection::FrameProgress;
 use super::timers::TimerKey;
 use super::{Driver, Due};
 use crate::sync::Ordering;
@@ -30,7 +30,7 @@ struct Active {
     /// How many messages had left its rings at the last check: sent and received.
     seen: Option<(u64, u64)>,
     /// How far a message had come at the last check that was not whole.
-    progress: Option<Progress>,
+    progress: Option<FrameProgress>,
 }
 
 /// What a check of a connection has shown.

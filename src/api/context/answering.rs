@@ -59,7 +59,7 @@ struct Current {
 }
 
 impl<P: AnsweringProtocol> Keeps<P> for Answering {
-    type Progress = ();
+    type Memo = ();
 
     fn interest(&self) -> Interest {
         ONLY_RECV

@@ -55,7 +55,7 @@ pub struct Asking {
 
 impl<P: AskingProtocol> Keeps<P> for Asking {
     /// What the receive waits for: what was asked last when it began.
-    type Progress = Option<Awaited>;
+    type Memo = Option<Awaited>;
 
     fn interest(&self) -> Interest {
         self.conversation.interest()

@@ -52,7 +52,7 @@ pub struct Filtering {
 }
 
 impl Keeps<protocol::Sub> for Filtering {
-    type Progress = ();
+    type Memo = ();
 
     fn interest(&self) -> Interest {
         self.conversation.interest()

@@ -75,7 +75,7 @@ pub(super) struct Open {
 
 /// How far a message that is not whole yet had come, and when.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::io) struct Progress {
+pub(in crate::io) struct FrameProgress {
     arrived: (u64, usize),
     at: Instant,
 }
@@ -460,7 +460,7 @@ impl Open {
     pub(super) fn check_frame(
         &self,
         timeout: Duration,
-        progress: &mut Option<Progress>,
+        progress: &mut Option<FrameProgress>,
     ) -> Option<Duration> {
         if !self.decoder.is_mid_frame() || self.paused {
             *progress = None;
@@ -474,7 +474,7 @@ impl Open {
         };
         let since = match progress {
             Some(progress) if is_same(progress.arrived) => progress.at,
-            _ => progress.insert(Progress { arrived, at: now }).at,
+            _ => progress.insert(FrameProgress { arrived, at: now }).at,
         };
         Some(timeout.saturating_sub(now.saturating_duration_since(since)))
     }
