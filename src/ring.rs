@@ -998,7 +998,7 @@ impl Inlet<'_> {
             enough if enough >= len => enough,
             small => next_size(small).max(len),
         };
-        if widen(size) > self.ring.spare() {
+        if widen(size) > self.ring.headroom() {
             size = len.max(FIRST_BLOCK);
         }
         // Given up before anything behind it is published: then the consumer has it alone.

@@ -1,6 +1,6 @@
 //! The budget of a socket: how much its connections may hold together of what peers have sent.
 //!
-//! A [`Ledger`] counts that, and [`Ring::spare`](crate::ring::Ring::spare) says how much more one may hold: as much as is left of the limit. So
+//! A [`Ledger`] counts that, and [`Ring::headroom`](crate::ring::Ring::headroom) says how much more one may hold: as much as is left of the limit. So
 //! those that hold most stop first, and there is always something left for others. What is accepted is never dropped.
 //!
 //! Owns those who wait for more, and the right to exceed the limit. One connection at a time has that right, in the
@@ -83,8 +83,8 @@ pub(crate) struct Need {
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Hold as much more as its ring has to spare.
-    Spare,
+    /// Hold as much more as the headroom of its ring.
+    Within,
     /// Exceed the limit, until its message is whole.
     Exceed,
     /// Nothing. It is told to ask again.
@@ -173,13 +173,15 @@ impl Line {
         postponed: impl FnOnce() -> Postponed,
     ) -> Answer {
         let arrival = self.take_out(pipe).unwrap_or(self.arrivals);
-        // By the rule of `Ring::spare`.
+        // By the rule of `Ring::headroom`.
         let must_be_left = ring.held() + 2 * need.better.max(need.least);
         let is_next =
             self.by_need.first().is_none_or(|first| (must_be_left / ALIKE, arrival, pipe) < *first);
-        if ring.floor() >= need.least || is_next && ring.spare_beside(self.promised) >= need.least {
+        if ring.floor() >= need.least
+            || is_next && ring.headroom_beside(self.promised) >= need.least
+        {
             self.forget(pipe);
-            return Answer::Spare;
+            return Answer::Within;
         }
         let may_exceed = need.is_midway
             && match self.exceeds {
@@ -302,7 +304,7 @@ mod loom {
                 budget.tell();
             }
             let (answer, told) = asks.join().unwrap();
-            assert!(answer == Answer::Spare || told.load(Ordering::Relaxed));
+            assert!(answer == Answer::Within || told.load(Ordering::Relaxed));
         });
     }
 }
@@ -371,16 +373,16 @@ mod tests {
         let few = socket.connection(0);
         // 686 KiB are held beyond the floors, so 338 are left.
         assert_eq!(socket.ask(&most, 1, false), Answer::Wait);
-        assert_eq!(socket.ask(&half, 40, false), Answer::Spare);
+        assert_eq!(socket.ask(&half, 40, false), Answer::Within);
         assert_eq!(socket.ask(&half, 50, false), Answer::Wait);
-        assert_eq!(socket.ask(&few, 150, false), Answer::Spare);
+        assert_eq!(socket.ask(&few, 150, false), Answer::Within);
         socket.budget.tell();
         assert_eq!(socket.told(), []);
         let (_, taken) = most.inbox.pop().unwrap();
         assert!(taken.room, "somebody waits");
         socket.budget.tell();
         assert_eq!(socket.told(), [half.pipe, most.pipe]);
-        assert_eq!(socket.ask(&most, 300, false), Answer::Spare);
+        assert_eq!(socket.ask(&most, 300, false), Answer::Within);
     }
 
     #[test]
@@ -399,7 +401,7 @@ mod tests {
         assert_eq!(socket.ask(&fourth, 60, false), Answer::Wait);
         assert_eq!(socket.told(), []);
         for told in [&third, &second, &first] {
-            assert_eq!(socket.ask(told, 7, false), Answer::Spare);
+            assert_eq!(socket.ask(told, 7, false), Answer::Within);
         }
         assert_eq!(socket.told(), [fourth.pipe]);
     }
@@ -410,7 +412,7 @@ mod tests {
         let full = socket.connection(40);
         assert_eq!(socket.ask(&full, 1, false), Answer::Wait);
         let few = socket.connection(20);
-        assert_eq!(socket.ask(&few, 11, false), Answer::Spare);
+        assert_eq!(socket.ask(&few, 11, false), Answer::Within);
         assert_eq!(socket.ask(&few, 12, false), Answer::Wait);
     }
 

@@ -92,13 +92,13 @@ impl Ring {
     /// How many bytes more it may hold: up to [`FLOOR`], or until it holds as much as is left of the limit. Each byte
     /// that it takes also lowers what is left, so that is half of the difference.
     #[inline]
-    pub(crate) fn spare(&self) -> u64 {
-        self.spare_beside(0)
+    pub(crate) fn headroom(&self) -> u64 {
+        self.headroom_beside(0)
     }
 
-    /// As [`spare`](Self::spare), if others are to have `promised` bytes of what is left.
+    /// As [`headroom`](Self::headroom), if others are to have `promised` bytes of what is left.
     #[inline]
-    pub(crate) fn spare_beside(&self, promised: u64) -> u64 {
+    pub(crate) fn headroom_beside(&self, promised: u64) -> u64 {
         let Some(ledger) = &self.tail.ledger else { return u64::MAX };
         let held = self.held();
         let left = ledger.left().saturating_sub(promised);
@@ -107,7 +107,7 @@ impl Ring {
 
     /// How many bytes more it may hold without asking: if others wait, only up to [`FLOOR`].
     pub(crate) fn unclaimed(&self) -> u64 {
-        if self.is_short() { self.floor() } else { self.spare() }
+        if self.is_short() { self.floor() } else { self.headroom() }
     }
 
     /// How many bytes more it may hold whatever the others do.

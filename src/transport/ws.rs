@@ -291,7 +291,7 @@ struct Reading {
     phase: Phase,
     incoming: Incoming,
     /// What came behind the head.
-    spare: Vec<u8>,
+    surplus: Vec<u8>,
     /// How many pings may come now, as of when.
     pings: u32,
     refilled: Instant,
@@ -355,7 +355,7 @@ impl WsStream {
         let reading = Reading {
             phase: Phase::Head(Head::new(!is_client)),
             incoming: Incoming::new(!is_client),
-            spare: Vec::new(),
+            surplus: Vec::new(),
             pings: PINGS,
             refilled: time::now(),
         };
@@ -432,14 +432,14 @@ impl WsStream {
 
     /// Reads bytes of the connection.
     fn fill(&self, reading: &mut Reading, buffer: &mut [u8]) -> io::Result<usize> {
-        if reading.spare.is_empty() {
+        if reading.surplus.is_empty() {
             return self.inner.read(buffer);
         }
-        let n = reading.spare.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&reading.spare[..n]);
-        reading.spare.drain(..n);
-        if reading.spare.is_empty() {
-            reading.spare = Vec::new();
+        let n = reading.surplus.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&reading.surplus[..n]);
+        reading.surplus.drain(..n);
+        if reading.surplus.is_empty() {
+            reading.surplus = Vec::new();
         }
         Ok(n)
     }
@@ -503,7 +503,7 @@ impl WsStream {
                 Ok(next) => next,
                 Err(error) => return Err(self.refuse(reading, error)),
             };
-            reading.spare = read.to_vec();
+            reading.surplus = read.to_vec();
             return Ok(());
         }
     }
@@ -549,7 +549,7 @@ impl WsStream {
             pen.own = refusal(Some(&error), None);
             self.put_back(pen);
         }
-        (reading.phase, reading.spare) = (Phase::Frames, Vec::new());
+        (reading.phase, reading.surplus) = (Phase::Frames, Vec::new());
         reading.incoming.fail(error.clone());
         match error {
             WebSocketError::Status(404) => ErrorKind::ConnectionRefused.into(),

@@ -206,7 +206,7 @@ pub(crate) struct Part {
     /// The bytes that its buffer takes.
     pub(crate) taken: usize,
     /// The bytes of the buffer that are free for what arrives.
-    pub(crate) spare: usize,
+    pub(crate) vacant: usize,
     /// The bytes that have not arrived: of what is announced, or, between two parts, of the next prefix.
     pub(crate) missing: usize,
 }
@@ -304,7 +304,7 @@ impl Decoder {
         match &self.state {
             State::Body(body) => Some(Part {
                 taken: body.capacity(),
-                spare: body.capacity().saturating_sub(body.arrived),
+                vacant: body.capacity().saturating_sub(body.arrived),
                 missing: match body.missing() {
                     0 => self.framing.prefix_len().saturating_sub(body.prefix_arrived()),
                     missing => missing,
@@ -1181,7 +1181,7 @@ mod tests {
         assert_eq!(decoder.next(&mut &large[..15_000]), None);
         assert_eq!(held(&decoder), 19 * 1024);
         let part = decoder.part().unwrap();
-        assert_eq!((part.taken, part.spare), (19 * 1024, 19 * 1024 - 15_000));
+        assert_eq!((part.taken, part.vacant), (19 * 1024, 19 * 1024 - 15_000));
         assert_eq!(part.missing, 285_000);
         assert_eq!(
             decoder.vacancy(1, |_| None).map(|vacancy| vacancy.len()),

@@ -317,7 +317,7 @@ impl Open {
     #[inline]
     fn allowance(&mut self, host: &Weak<dyn Host>, postponed: &dyn Fn() -> Postponed) -> Allowance {
         let part = self.decoder.part();
-        let rest = part.map_or(0, |part| part.missing.saturating_sub(part.spare));
+        let rest = part.map_or(0, |part| part.missing.saturating_sub(part.vacant));
         // What a peer that is gone leaves has bounds of its own, and its end must not wait for the budget.
         let is_ample = self.recv.unclaimed() >= AMPLE.saturating_add(widen(rest));
         if is_ample && self.claim == Claim::None || self.is_at_last() {
@@ -334,16 +334,16 @@ impl Open {
         host: &Weak<dyn Host>,
         postponed: &dyn Fn() -> Postponed,
     ) -> Allowance {
-        let mut spare = self.recv.unclaimed();
-        if !self.exceeds() && self.needed(part) > spare {
+        let mut headroom = self.recv.unclaimed();
+        if !self.exceeds() && self.needed(part) > headroom {
             match self.ask_for_more(part, host, postponed) {
-                Ok(()) => spare = self.recv.spare(),
+                Ok(()) => headroom = self.recv.headroom(),
                 Err(allowance) => return allowance,
             }
         } else {
             self.leave_line_unless_it_exceeds(host);
         }
-        let spare = narrow(spare);
+        let headroom = narrow(headroom);
         match part {
             // No more than the rest of the message: what follows it is for the next read.
             Some(part) if self.exceeds() => {
@@ -351,15 +351,15 @@ impl Open {
                 Allowance::Bytes(part.missing)
             }
             Some(part) => {
-                self.decoder.set_most(Some(part.taken.saturating_add(spare)));
-                let room = part.spare.saturating_add(spare);
+                self.decoder.set_most(Some(part.taken.saturating_add(headroom)));
+                let room = part.vacant.saturating_add(headroom);
                 // Others may have taken it meanwhile. A read of nothing would be the end of the stream.
                 Allowance::Bytes(part.missing.min(room.max(1)))
             }
             // Half for whole messages, and half for the one behind them.
             None => {
-                self.decoder.set_most(Some(spare / 2));
-                Allowance::Bytes((spare / 2).max(1))
+                self.decoder.set_most(Some(headroom / 2));
+                Allowance::Bytes((headroom / 2).max(1))
             }
         }
     }
@@ -369,7 +369,7 @@ impl Open {
         widen(match part {
             Some(part) => {
                 let read = LEAST_READ.max(part.taken / 4).min(part.missing);
-                read.saturating_sub(part.spare)
+                read.saturating_sub(part.vacant)
             }
             None => 2 * LEAST_READ,
         })
@@ -395,7 +395,7 @@ impl Open {
         let need = Need { least, better, is_midway: is_empty && part.is_some() };
         self.claim = Claim::None;
         match host.budget().ask(self.pipe, self.recv.ring(), need, postponed) {
-            Answer::Spare => Ok(()),
+            Answer::Within => Ok(()),
             Answer::Exceed => {
                 self.claim = Claim::Exceeds;
                 Ok(())
@@ -537,7 +537,7 @@ impl Open {
                 None => break Ok(()),
                 Some(Ok(Piece::Frames { bytes, count, .. })) => {
                     let is_small =
-                        bytes.len() < SHARED_RUN || self.recv.spare() < widen(READ_BLOCK);
+                        bytes.len() < SHARED_RUN || self.recv.headroom() < widen(READ_BLOCK);
                     let Wake(woken) = if is_small {
                         self.recv.append(bytes, count)
                     } else {
