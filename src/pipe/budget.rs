@@ -177,7 +177,7 @@ impl Line {
         let must_be_left = ring.held() + 2 * need.better.max(need.least);
         let is_next =
             self.by_need.first().is_none_or(|first| (must_be_left / ALIKE, arrival, pipe) < *first);
-        if ring.floor() >= need.least
+        if ring.guaranteed() >= need.least
             || is_next && ring.headroom_beside(self.promised) >= need.least
         {
             self.forget(pipe);
@@ -319,7 +319,7 @@ mod tests {
     use crate::wire::Framing;
 
     const KIB: usize = 1024;
-    const FLOOR: u64 = 32 * 1024;
+    const GUARANTEE: u64 = 32 * 1024;
 
     /// A connection, with its end of the ring and the socket's.
     struct Connection {
@@ -371,7 +371,7 @@ mod tests {
         let socket = Socket::new(1024 * KIB);
         let (mut most, half) = (socket.connection(500), socket.connection(250));
         let few = socket.connection(0);
-        // 686 KiB are held beyond the floors, so 338 are left.
+        // 686 KiB are held beyond what is guaranteed, so 338 are left.
         assert_eq!(socket.ask(&most, 1, false), Answer::Wait);
         assert_eq!(socket.ask(&half, 40, false), Answer::Within);
         assert_eq!(socket.ask(&half, 50, false), Answer::Wait);
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_the_floor_nobody_waits() {
+    fn up_to_the_guarantee_nobody_waits() {
         let socket = Socket::new(0);
         let full = socket.connection(40);
         assert_eq!(socket.ask(&full, 1, false), Answer::Wait);
@@ -485,7 +485,7 @@ mod tests {
         let mut it = socket.connection(100);
         // A block for the prefix.
         assert_eq!(it.producer.held(), 100 * 1024 + 256);
-        assert_eq!(ledger.held(), 100 * 1024 + 256 - FLOOR);
+        assert_eq!(ledger.held(), 100 * 1024 + 256 - GUARANTEE);
         let _ = it.inbox.pop().unwrap();
         assert_eq!((it.producer.held(), ledger.held()), (256, 0));
         for _ in 0..1000 {

@@ -5,7 +5,7 @@
 //! small messages counts once in 64 KiB. Not counted is what lasts no longer than the ring is busy: the spare blocks
 //! on the shelf, and nodes.
 //!
-//! Owns the sum, over all rings of a socket, of what each holds beyond [`FLOOR`]; the limit of that sum; and how much
+//! Owns the sum, over all rings of a socket, of what each holds beyond [`GUARANTEE`]; the limit of that sum; and how much
 //! more a ring may hold by it. Who is told when there is more room is in `pipe/budget.rs`.
 
 use super::{BUDGET, Ring};
@@ -14,13 +14,13 @@ use crate::wire::frame::widen;
 
 /// Each ring may hold this many bytes, whatever the others hold. With the ring itself, and a read that it takes to
 /// notice that it holds more, a connection takes 64 KiB beside the budget.
-pub(crate) const FLOOR: u64 = if cfg!(loom) { 0 } else { 32 * 1024 };
+pub(crate) const GUARANTEE: u64 = if cfg!(loom) { 0 } else { 32 * 1024 };
 
 /// What the receive rings of a socket hold together.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     limit: AtomicU64,
-    /// The sum of what each ring holds beyond [`FLOOR`].
+    /// The sum of what each ring holds beyond [`GUARANTEE`].
     held: AtomicU64,
     /// Whether somebody waits until less is held.
     awaited: AtomicBool,
@@ -43,7 +43,7 @@ impl Ledger {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// The sum of what each ring holds beyond [`FLOOR`].
+    /// The sum of what each ring holds beyond [`GUARANTEE`].
     pub(crate) fn held(&self) -> u64 {
         let held = self.held.load(Ordering::Acquire);
         // A consumer may give back what its producer is about to add.
@@ -79,8 +79,8 @@ impl Ledger {
     }
 }
 
-fn beyond_floor(bytes: u64) -> u64 {
-    bytes.saturating_sub(FLOOR)
+fn beyond_guarantee(bytes: u64) -> u64 {
+    bytes.saturating_sub(GUARANTEE)
 }
 
 impl Ring {
@@ -89,7 +89,7 @@ impl Ring {
         self.tail.held.load(Ordering::Relaxed)
     }
 
-    /// How many bytes more it may hold: up to [`FLOOR`], or until it holds as much as is left of the limit. Each byte
+    /// How many bytes more it may hold: up to [`GUARANTEE`], or until it holds as much as is left of the limit. Each byte
     /// that it takes also lowers what is left, so that is half of the difference.
     #[inline]
     pub(crate) fn headroom(&self) -> u64 {
@@ -102,17 +102,17 @@ impl Ring {
         let Some(ledger) = &self.tail.ledger else { return u64::MAX };
         let held = self.held();
         let left = ledger.left().saturating_sub(promised);
-        FLOOR.saturating_sub(held).max(left.saturating_sub(held) / 2)
+        GUARANTEE.saturating_sub(held).max(left.saturating_sub(held) / 2)
     }
 
-    /// How many bytes more it may hold without asking: if others wait, only up to [`FLOOR`].
+    /// How many bytes more it may hold without asking: if others wait, only up to [`GUARANTEE`].
     pub(crate) fn unclaimed(&self) -> u64 {
-        if self.is_short() { self.floor() } else { self.headroom() }
+        if self.is_short() { self.guaranteed() } else { self.headroom() }
     }
 
     /// How many bytes more it may hold whatever the others do.
-    pub(crate) fn floor(&self) -> u64 {
-        FLOOR.saturating_sub(self.held())
+    pub(crate) fn guaranteed(&self) -> u64 {
+        GUARANTEE.saturating_sub(self.held())
     }
 
     /// Counts memory that is taken, here or by the producer.
@@ -121,7 +121,7 @@ impl Ring {
         if let Some(ledger) = &self.tail.ledger {
             let bytes = widen(bytes);
             let before = self.tail.held.fetch_add(bytes, Ordering::Relaxed);
-            let more = beyond_floor(before + bytes) - beyond_floor(before);
+            let more = beyond_guarantee(before + bytes) - beyond_guarantee(before);
             if more > 0 {
                 ledger.held.fetch_add(more, Ordering::AcqRel);
             }
@@ -134,7 +134,7 @@ impl Ring {
         let Some(ledger) = &self.tail.ledger else { return false };
         let bytes = widen(bytes);
         let before = self.tail.held.fetch_sub(bytes, Ordering::Relaxed);
-        let less = beyond_floor(before) - beyond_floor(before - bytes);
+        let less = beyond_guarantee(before) - beyond_guarantee(before - bytes);
         less > 0 && ledger.give_back(less)
     }
 
