@@ -308,17 +308,17 @@ impl Leadership {
     }
 
     /// Sleeps as a follower until the leader leaves, at most until the time given. Does not sleep if, once it
-    /// can be woken, there is no `need` to. Returns the driver if the leader has just left.
+    /// can be woken, `is_needed` says no. Returns the driver if the leader has just left.
     fn follow(
         &self,
         until: Option<Instant>,
-        need: impl Fn() -> bool,
+        is_needed: impl Fn() -> bool,
     ) -> Option<MutexGuard<'_, Driver>> {
         let this = Parker::own();
         self.mailbox.state.follow(Arc::clone(&this));
         // The leader may have left before it could see the follower.
         let driver = self.take();
-        if driver.is_none() && need() {
+        if driver.is_none() && is_needed() {
             this.park(time_left(until));
         }
         // Always leave the list: the leader may lead for days, while the follower comes and goes each

@@ -18,7 +18,7 @@ use crate::sync::{Arc, Mutex, Rank};
 /// socket had no budget: one read does not bring it to hold as much.
 pub(crate) const AMPLE: u64 = 2 << 20;
 
-/// Needs that differ by less than this many bytes are alike: who came first goes first. Otherwise peers would overtake
+/// Demands that differ by less than this many bytes are alike: who came first goes first. Otherwise peers would overtake
 /// each other for a few bytes.
 const ALIKE: u64 = 64 * 1024;
 
@@ -37,8 +37,8 @@ struct Line {
     told: BTreeMap<PipeId, Told>,
     /// What these will take, together.
     promised: u64,
-    /// Each with its place: the least need first, and of those that need about as much who came first.
-    by_need: BTreeSet<(u64, u64, PipeId)>,
+    /// Each with its place: the least demand first, and of those that want about as much who came first.
+    by_demand: BTreeSet<(u64, u64, PipeId)>,
     /// Those that may exceed the limit, in the order in which they came.
     midway: BTreeSet<(u64, PipeId)>,
     /// How many ever came.
@@ -71,7 +71,7 @@ struct Told {
 
 /// What a connection needs to be read on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Need {
+pub(crate) struct Demand {
     /// At least this many bytes more.
     pub(crate) least: u64,
     /// If it must wait, it does so until there are this many.
@@ -123,14 +123,14 @@ impl Budget {
         &self,
         pipe: PipeId,
         ring: &RingRef,
-        need: Need,
+        demand: Demand,
         postponed: impl FnOnce() -> Postponed,
     ) -> Answer {
         let (answer, told) = {
             let mut line = self.line.lock();
             // Whoever gives something back from here on tells. What was given back before is looked for once more.
             self.ledger.wait();
-            let answer = line.ask(pipe, ring, need, &self.ledger, postponed);
+            let answer = line.ask(pipe, ring, demand, &self.ledger, postponed);
             // The next in line may be told by nobody else.
             (answer, line.take_told(&self.ledger))
         };
@@ -168,22 +168,24 @@ impl Line {
         &mut self,
         pipe: PipeId,
         ring: &RingRef,
-        need: Need,
+        demand: Demand,
         ledger: &Ledger,
         postponed: impl FnOnce() -> Postponed,
     ) -> Answer {
         let arrival = self.take_out(pipe).unwrap_or(self.arrivals);
         // By the rule of `Ring::headroom`.
-        let must_be_left = ring.held() + 2 * need.better.max(need.least);
-        let is_next =
-            self.by_need.first().is_none_or(|first| (must_be_left / ALIKE, arrival, pipe) < *first);
-        if ring.guaranteed() >= need.least
-            || is_next && ring.headroom_beside(self.promised) >= need.least
+        let must_be_left = ring.held() + 2 * demand.better.max(demand.least);
+        let is_next = self
+            .by_demand
+            .first()
+            .is_none_or(|first| (must_be_left / ALIKE, arrival, pipe) < *first);
+        if ring.guaranteed() >= demand.least
+            || is_next && ring.headroom_beside(self.promised) >= demand.least
         {
             self.forget(pipe);
             return Answer::Within;
         }
-        let may_exceed = need.is_midway
+        let may_exceed = demand.is_midway
             && match self.exceeds {
                 Some(other) => other == pipe,
                 None => self.midway.is_empty() && self.allow_exceeding(ledger),
@@ -196,8 +198,8 @@ impl Line {
         self.forget(pipe);
         self.arrivals += 1;
         let waiting = Waiting { must_be_left, arrival, postponed: postponed() };
-        self.by_need.insert(waiting.place(pipe));
-        if need.is_midway {
+        self.by_demand.insert(waiting.place(pipe));
+        if demand.is_midway {
             self.midway.insert((arrival, pipe));
         }
         self.waiting.insert(pipe, waiting);
@@ -216,7 +218,7 @@ impl Line {
     fn take_told(&mut self, ledger: &Ledger) -> Vec<Postponed> {
         let mut told = Vec::new();
         let left = ledger.left();
-        while let Some(&(.., pipe)) = self.by_need.first()
+        while let Some(&(.., pipe)) = self.by_demand.first()
             && let Some(waiting) = self.waiting.get(&pipe)
             && waiting.must_be_left <= left.saturating_sub(self.promised)
         {
@@ -261,7 +263,7 @@ impl Line {
 
     fn remove(&mut self, pipe: PipeId) -> Option<Waiting> {
         let waiting = self.waiting.remove(&pipe)?;
-        self.by_need.remove(&waiting.place(pipe));
+        self.by_demand.remove(&waiting.place(pipe));
         self.midway.remove(&(waiting.arrival, pipe));
         Some(waiting)
     }
@@ -295,8 +297,8 @@ mod loom {
                     let told = Arc::new(AtomicBool::new(false));
                     let tells = Arc::clone(&told);
                     let postponed = Postponed::new(move || tells.store(true, Ordering::Relaxed));
-                    let need = Need { least: 4000, better: 4000, is_midway: false };
-                    (budget.ask(PipeId::new(1).unwrap(), &other, need, || postponed), told)
+                    let demand = Demand { least: 4000, better: 4000, is_midway: false };
+                    (budget.ask(PipeId::new(1).unwrap(), &other, demand, || postponed), told)
                 })
             };
             let (_, taken) = inbox.pop().unwrap();
@@ -357,8 +359,8 @@ mod tests {
             let (pipe, tells) = (of.pipe, self.tells.clone());
             let least = (kib * KIB) as u64;
             let postponed = move || Postponed::new(move || tells.send(pipe).unwrap());
-            let need = Need { least, better: least, is_midway };
-            self.budget.ask(pipe, of.producer.ring(), need, postponed)
+            let demand = Demand { least, better: least, is_midway };
+            self.budget.ask(pipe, of.producer.ring(), demand, postponed)
         }
 
         fn told(&self) -> Vec<PipeId> {

@@ -20,7 +20,7 @@ use crate::io::read_buffers::{Bodies, ReadBuffers};
 use crate::io::writing::Flushed;
 use crate::message::PipeId;
 use crate::pipe::recv_limit::RecvLimit;
-use crate::pipe::{AMPLE, Answer, Edge, Host, Need, Postponed};
+use crate::pipe::{AMPLE, Answer, Demand, Edge, Host, Postponed};
 use crate::ring::{Bounds, Producer, READ_BLOCK, Wake};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::time;
@@ -392,9 +392,9 @@ impl Open {
         }
         let least = self.needed(part);
         let better = if is_empty { least } else { widen(WORTHWHILE) };
-        let need = Need { least, better, is_midway: is_empty && part.is_some() };
+        let demand = Demand { least, better, is_midway: is_empty && part.is_some() };
         self.claim = Claim::None;
-        match host.budget().ask(self.pipe, self.recv.ring(), need, postponed) {
+        match host.budget().ask(self.pipe, self.recv.ring(), demand, postponed) {
             Answer::Within => Ok(()),
             Answer::Exceed => {
                 self.claim = Claim::Exceeds;
