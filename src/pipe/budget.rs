@@ -14,9 +14,9 @@ use crate::message::PipeId;
 use crate::ring::{Ledger, RingRef};
 use crate::sync::{Arc, Mutex, Rank};
 
-/// While a connection may hold this many bytes more, beside the rest of the message that has begun, read as if the
-/// socket had no budget: one read does not bring it to hold as much.
-pub(crate) const AMPLE: u64 = 2 << 20;
+/// The low-water mark of what is left. While a connection may hold this many bytes more, beside the rest of the message
+/// that has begun, read as if the socket had no budget: one read does not bring it to hold as much.
+pub(crate) const LOW_WATER: u64 = 2 << 20;
 
 /// Demands that differ by less than this many bytes are alike: who came first goes first. Otherwise peers would overtake
 /// each other for a few bytes.
@@ -82,7 +82,7 @@ pub(crate) struct Demand {
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum Decision {
     /// Hold as much more as the headroom of its ring.
     Within,
     /// Exceed the limit, until its message is whole.
@@ -102,9 +102,9 @@ impl Budget {
         &self.ledger
     }
 
-    /// Whether so much is left that one connection need not ask.
-    pub(crate) fn is_ample(&self) -> bool {
-        self.ledger.left() >= AMPLE
+    /// Whether so much of the limit is left that one connection need not ask.
+    pub(crate) fn is_above_low_water(&self) -> bool {
+        self.ledger.left() >= LOW_WATER
     }
 
     /// Whether at most half of the limit is left.
@@ -125,17 +125,17 @@ impl Budget {
         ring: &RingRef,
         demand: Demand,
         postponed: impl FnOnce() -> Postponed,
-    ) -> Answer {
-        let (answer, told) = {
+    ) -> Decision {
+        let (decision, told) = {
             let mut line = self.line.lock();
             // Whoever gives something back from here on tells. What was given back before is looked for once more.
             self.ledger.wait();
-            let answer = line.ask(pipe, ring, demand, &self.ledger, postponed);
+            let decision = line.ask(pipe, ring, demand, &self.ledger, postponed);
             // The next in line may be told by nobody else.
-            (answer, line.take_told(&self.ledger))
+            (decision, line.take_told(&self.ledger))
         };
         told.into_iter().for_each(Postponed::ask_again);
-        answer
+        decision
     }
 
     /// Forgets a connection: it does not wait any more, and does not exceed the limit.
@@ -171,7 +171,7 @@ impl Line {
         demand: Demand,
         ledger: &Ledger,
         postponed: impl FnOnce() -> Postponed,
-    ) -> Answer {
+    ) -> Decision {
         let arrival = self.take_out(pipe).unwrap_or(self.arrivals);
         // By the rule of `Ring::headroom`.
         let must_be_left = ring.held() + 2 * demand.better.max(demand.least);
@@ -183,7 +183,7 @@ impl Line {
             || is_next && ring.headroom_beside(self.promised) >= demand.least
         {
             self.forget(pipe);
-            return Answer::Within;
+            return Decision::Within;
         }
         let may_exceed = demand.is_midway
             && match self.exceeds {
@@ -193,7 +193,7 @@ impl Line {
         if may_exceed {
             self.exceeds = Some(pipe);
             self.exceeded = Some(ring.clone());
-            return Answer::Exceed;
+            return Decision::Exceed;
         }
         self.forget(pipe);
         self.arrivals += 1;
@@ -203,7 +203,7 @@ impl Line {
             self.midway.insert((arrival, pipe));
         }
         self.waiting.insert(pipe, waiting);
-        Answer::Wait
+        Decision::Wait
     }
 
     /// Whether to let somebody exceed the limit: if it is not exceeded, or not because of a message for which that was
@@ -305,8 +305,8 @@ mod loom {
             if taken.room {
                 budget.tell();
             }
-            let (answer, told) = asks.join().unwrap();
-            assert!(answer == Answer::Within || told.load(Ordering::Relaxed));
+            let (decision, told) = asks.join().unwrap();
+            assert!(decision == Decision::Within || told.load(Ordering::Relaxed));
         });
     }
 }
@@ -355,7 +355,7 @@ mod tests {
             Connection { pipe, producer, inbox: Inbox::new(ring) }
         }
 
-        fn ask(&self, of: &Connection, kib: usize, is_midway: bool) -> Answer {
+        fn ask(&self, of: &Connection, kib: usize, is_midway: bool) -> Decision {
             let (pipe, tells) = (of.pipe, self.tells.clone());
             let least = (kib * KIB) as u64;
             let postponed = move || Postponed::new(move || tells.send(pipe).unwrap());
@@ -374,17 +374,17 @@ mod tests {
         let (mut most, half) = (socket.connection(500), socket.connection(250));
         let few = socket.connection(0);
         // 686 KiB are held beyond what is guaranteed, so 338 are left.
-        assert_eq!(socket.ask(&most, 1, false), Answer::Wait);
-        assert_eq!(socket.ask(&half, 40, false), Answer::Within);
-        assert_eq!(socket.ask(&half, 50, false), Answer::Wait);
-        assert_eq!(socket.ask(&few, 150, false), Answer::Within);
+        assert_eq!(socket.ask(&most, 1, false), Decision::Wait);
+        assert_eq!(socket.ask(&half, 40, false), Decision::Within);
+        assert_eq!(socket.ask(&half, 50, false), Decision::Wait);
+        assert_eq!(socket.ask(&few, 150, false), Decision::Within);
         socket.budget.tell();
         assert_eq!(socket.told(), []);
         let (_, taken) = most.inbox.pop().unwrap();
         assert!(taken.room, "somebody waits");
         socket.budget.tell();
         assert_eq!(socket.told(), [half.pipe, most.pipe]);
-        assert_eq!(socket.ask(&most, 300, false), Answer::Within);
+        assert_eq!(socket.ask(&most, 300, false), Decision::Within);
     }
 
     #[test]
@@ -393,17 +393,17 @@ mod tests {
         let mut full = socket.connection(182);
         let [first, second, third, fourth] = [(); 4].map(|()| socket.connection(32));
         // 49 KiB are left; each needs 32 and twice what it asks for.
-        assert_eq!(socket.ask(&first, 10, false), Answer::Wait);
-        assert_eq!(socket.ask(&second, 10, false), Answer::Wait);
-        assert_eq!(socket.ask(&third, 7, false), Answer::Wait, "others came before it");
+        assert_eq!(socket.ask(&first, 10, false), Decision::Wait);
+        assert_eq!(socket.ask(&second, 10, false), Decision::Wait);
+        assert_eq!(socket.ask(&third, 7, false), Decision::Wait, "others came before it");
         assert!(full.inbox.pop().unwrap().1.room);
         socket.budget.tell();
         assert_eq!(socket.told(), [first.pipe, second.pipe, third.pipe]);
         assert_eq!(fourth.producer.unclaimed(), 0, "it is for these three");
-        assert_eq!(socket.ask(&fourth, 60, false), Answer::Wait);
+        assert_eq!(socket.ask(&fourth, 60, false), Decision::Wait);
         assert_eq!(socket.told(), []);
         for told in [&third, &second, &first] {
-            assert_eq!(socket.ask(told, 7, false), Answer::Within);
+            assert_eq!(socket.ask(told, 7, false), Decision::Within);
         }
         assert_eq!(socket.told(), [fourth.pipe]);
     }
@@ -412,24 +412,24 @@ mod tests {
     fn up_to_the_guarantee_nobody_waits() {
         let socket = Socket::new(0);
         let full = socket.connection(40);
-        assert_eq!(socket.ask(&full, 1, false), Answer::Wait);
+        assert_eq!(socket.ask(&full, 1, false), Decision::Wait);
         let few = socket.connection(20);
-        assert_eq!(socket.ask(&few, 11, false), Answer::Within);
-        assert_eq!(socket.ask(&few, 12, false), Answer::Wait);
+        assert_eq!(socket.ask(&few, 11, false), Decision::Within);
+        assert_eq!(socket.ask(&few, 12, false), Decision::Wait);
     }
 
     #[test]
     fn one_at_a_time_exceeds_the_limit_in_the_order_in_which_they_came() {
         let socket = Socket::new(0);
         let [first, second, third] = [(); 3].map(|()| socket.connection(0));
-        assert_eq!(socket.ask(&first, 100, true), Answer::Exceed);
-        assert_eq!(socket.ask(&second, 100, true), Answer::Wait);
-        assert_eq!(socket.ask(&third, 90, true), Answer::Wait);
-        assert_eq!(socket.ask(&first, 90, true), Answer::Exceed);
+        assert_eq!(socket.ask(&first, 100, true), Decision::Exceed);
+        assert_eq!(socket.ask(&second, 100, true), Decision::Wait);
+        assert_eq!(socket.ask(&third, 90, true), Decision::Wait);
+        assert_eq!(socket.ask(&first, 90, true), Decision::Exceed);
         socket.budget.leave(first.pipe);
         assert_eq!(socket.told(), [second.pipe]);
-        assert_eq!(socket.ask(&first, 100, true), Answer::Wait, "it comes last");
-        assert_eq!(socket.ask(&second, 100, true), Answer::Exceed);
+        assert_eq!(socket.ask(&first, 100, true), Decision::Wait, "it comes last");
+        assert_eq!(socket.ask(&second, 100, true), Decision::Exceed);
         socket.budget.leave(second.pipe);
         assert_eq!(socket.told(), [third.pipe]);
         // A connection that ends gives it back, whether it has taken it or not.
@@ -441,14 +441,14 @@ mod tests {
     fn what_exceeded_the_limit_is_received_before_the_next_may_exceed_it() {
         let socket = Socket::new(100 * KIB);
         let (mut first, second) = (socket.connection(0), socket.connection(0));
-        assert_eq!(socket.ask(&first, 200, true), Answer::Exceed);
+        assert_eq!(socket.ask(&first, 200, true), Decision::Exceed);
         let _ = first.producer.append_body(vec![0; 200 * KIB].into());
         socket.budget.leave(first.pipe);
-        assert_eq!(socket.ask(&second, 200, true), Answer::Wait);
+        assert_eq!(socket.ask(&second, 200, true), Decision::Wait);
         assert!(first.inbox.pop().unwrap().1.room);
         socket.budget.tell();
         assert_eq!(socket.told(), [second.pipe]);
-        assert_eq!(socket.ask(&second, 200, true), Answer::Exceed);
+        assert_eq!(socket.ask(&second, 200, true), Decision::Exceed);
     }
 
     /// The socket may have left a pipe before its last bytes came.
@@ -456,10 +456,10 @@ mod tests {
     fn what_exceeded_the_limit_and_will_not_be_received_is_in_nobody_s_way() {
         let socket = Socket::new(0);
         let (mut first, second) = (socket.connection(0), socket.connection(0));
-        assert_eq!(socket.ask(&first, 200, true), Answer::Exceed);
+        assert_eq!(socket.ask(&first, 200, true), Decision::Exceed);
         let _ = first.producer.append_body(vec![0; 200 * KIB].into());
         socket.budget.leave(first.pipe);
-        assert_eq!(socket.ask(&second, 200, true), Answer::Wait);
+        assert_eq!(socket.ask(&second, 200, true), Decision::Wait);
         drop(first);
         socket.budget.tell();
         assert_eq!(socket.told(), [second.pipe]);
@@ -473,8 +473,8 @@ mod tests {
         first.producer.charge(200 * KIB);
         second.producer.charge(200 * KIB);
         socket.budget.set_limit(10);
-        assert_eq!(socket.ask(&first, 10, true), Answer::Exceed);
-        assert_eq!(socket.ask(&second, 10, true), Answer::Wait);
+        assert_eq!(socket.ask(&first, 10, true), Decision::Exceed);
+        assert_eq!(socket.ask(&second, 10, true), Decision::Wait);
         let _ = first.producer.give_back(200 * KIB);
         socket.budget.leave(first.pipe);
         assert_eq!(socket.told(), [second.pipe]);

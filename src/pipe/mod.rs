@@ -31,7 +31,7 @@ use crate::body;
 use crate::ring::Ring;
 
 pub(crate) use bell::{Edge, SocketBell};
-pub(crate) use budget::{AMPLE, Answer, Budget, Demand};
+pub(crate) use budget::{Budget, Decision, Demand, LOW_WATER};
 pub(crate) use closing::FinalWrite;
 pub(crate) use far::{FarEnd, FarLink, FarSocket};
 pub(crate) use host::{Host, Intake, NewPipe, Postponed};

@@ -201,7 +201,7 @@ impl Connection {
         let endpoint = &self.endpoint;
         let reads_on = |host: Arc<dyn Host>| {
             let is_large = is_large(host.bounds(endpoint).1);
-            is_sure && is_large && !host.asks() && host.budget().is_ample()
+            is_sure && is_large && !host.asks() && host.budget().is_above_low_water()
         };
         let room = if endpoint.host.upgrade().is_none_or(reads_on) {
             READ_BLOCK

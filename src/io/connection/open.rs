@@ -20,7 +20,7 @@ use crate::io::read_buffers::{Bodies, ReadBuffers};
 use crate::io::writing::Flushed;
 use crate::message::PipeId;
 use crate::pipe::recv_limit::RecvLimit;
-use crate::pipe::{AMPLE, Answer, Demand, Edge, Host, Postponed};
+use crate::pipe::{Decision, Demand, Edge, Host, LOW_WATER, Postponed};
 use crate::ring::{Bounds, Producer, READ_BLOCK, Wake};
 use crate::sync::{Arc, Ordering, Weak};
 use crate::time;
@@ -319,8 +319,8 @@ impl Open {
         let part = self.decoder.part();
         let rest = part.map_or(0, |part| part.missing.saturating_sub(part.vacant));
         // What a peer that is gone leaves has bounds of its own, and its end must not wait for the budget.
-        let is_ample = self.recv.unclaimed() >= AMPLE.saturating_add(widen(rest));
-        if is_ample && self.claim == Claim::None || self.is_at_last() {
+        let is_unrationed = self.recv.unclaimed() >= LOW_WATER.saturating_add(widen(rest));
+        if is_unrationed && self.claim == Claim::None || self.is_at_last() {
             self.decoder.set_most(None);
             return Allowance::Bytes(usize::MAX);
         }
@@ -395,12 +395,12 @@ impl Open {
         let demand = Demand { least, better, is_midway: is_empty && part.is_some() };
         self.claim = Claim::None;
         match host.budget().ask(self.pipe, self.recv.ring(), demand, postponed) {
-            Answer::Within => Ok(()),
-            Answer::Exceed => {
+            Decision::Within => Ok(()),
+            Decision::Exceed => {
                 self.claim = Claim::Exceeds;
                 Ok(())
             }
-            Answer::Wait => {
+            Decision::Wait => {
                 self.claim = Claim::Waits;
                 host.counters().budget_pauses.bump();
                 Err(Allowance::None)
