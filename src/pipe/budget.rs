@@ -1,7 +1,8 @@
 //! The budget of a socket: how much its connections may hold together of what peers have sent.
 //!
-//! A [`Ledger`] counts that, and [`Ring::headroom`](crate::ring::Ring::headroom) says how much more one may hold: as much as is left of the limit. So
-//! those that hold most stop first, and there is always something left for others. What is accepted is never dropped.
+//! A [`Ledger`] counts that, and [`Ring::headroom`](crate::ring::Ring::headroom) says how much more one may hold: as
+//! much as is left of the limit. So those that hold most stop first, and there is always something left for others. What
+//! is accepted is never dropped. `Open::allowance` in `io/connection/open.rs` asks before each read.
 //!
 //! Owns those who wait for more, and the right to exceed the limit. One connection at a time has that right, in the
 //! middle of a message and with nothing else in its ring, until the message is whole. So messages that are not whole

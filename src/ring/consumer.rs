@@ -14,8 +14,8 @@
 //! * An order for room is placed by a producer which, after its own fence, finds the ring full by the
 //!   departures that it sees. It sees at least those before the last check whose fence came before its own.
 //!   From there to half full at least half a bound must depart, and there is a check for each quarter at
-//!   least. So a later check falls into that time, or at its end, and sees the order. Once seen, an order is compared with what is queued at each departure, by a
-//!   load without a fence.
+//!   least. So a later check falls into that time, or at its end, and sees the order. Once seen, an order is
+//!   compared with what is queued at each departure, by a load without a fence.
 //! * What the consumer orders of itself ([`BUDGET`]) it sees without a check.
 
 use std::io::IoSlice;
@@ -409,7 +409,8 @@ impl<'r> Consumer<'r> {
         taken
     }
 
-    /// Counts down what may leave before the next check for orders; says whether it is time for that, by the rule at the head of this file.
+    /// Counts down what may leave before the next check for orders; says whether it is time for that, by the rule at
+    /// the head of this file.
     #[inline]
     fn count_down(&mut self, taken: Taken, is_empty: bool) -> bool {
         let left = &mut self.held.half().unlooked;
