@@ -57,24 +57,15 @@ impl<P: Protocol> Core<P> {
         );
     }
 
-    fn check_bind(&self) -> Result<(), BindError> {
+    /// Checks that the socket can get another endpoint.
+    fn check_usable<E: From<RuntimeError>>(&self, closed: E, forked: E) -> Result<(), E> {
         if self.is_lost() {
             return Err(RuntimeError::Lost.into());
         }
         if self.is_closed() {
-            return Err(BindError::Closed);
+            return Err(closed);
         }
-        if self.is_forked() { Err(BindError::Forked) } else { Ok(()) }
-    }
-
-    fn check_connect(&self) -> Result<(), ConnectError> {
-        if self.is_lost() {
-            return Err(RuntimeError::Lost.into());
-        }
-        if self.is_closed() {
-            return Err(ConnectError::Closed);
-        }
-        if self.is_forked() { Err(ConnectError::Forked) } else { Ok(()) }
+        if self.is_forked() { Err(forked) } else { Ok(()) }
     }
 
     fn try_bind_listener(
@@ -82,7 +73,7 @@ impl<P: Protocol> Core<P> {
         listener: GivenListener,
         options: &EndpointOptions,
     ) -> Result<Endpoint, BindError> {
-        self.check_bind()?;
+        self.check_usable(BindError::Closed, BindError::Forked)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
         let (listener, framing) =
@@ -97,7 +88,7 @@ impl<P: Protocol> Core<P> {
         stream: GivenStream,
         options: &EndpointOptions,
     ) -> Result<Endpoint, ConnectError> {
-        self.check_connect()?;
+        self.check_usable(ConnectError::Closed, ConnectError::Forked)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
         let (stream, framing, url) = stream.open(&settings).map_err(|error| {
@@ -115,7 +106,7 @@ impl<P: Protocol> Core<P> {
     }
 
     fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
-        self.check_bind()?;
+        self.check_usable(BindError::Closed, BindError::Forked)?;
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
@@ -179,7 +170,7 @@ impl<P: Protocol> Core<P> {
         options: &EndpointOptions,
         dial: Dial,
     ) -> Result<Endpoint, ConnectError> {
-        self.check_connect()?;
+        self.check_usable(ConnectError::Closed, ConnectError::Forked)?;
         let address = Address::parse(url)?;
         let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
         let limit = self.limits.max_recv_size(options.max_recv_size);
