@@ -31,8 +31,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::abstracts;
 use super::tcp::size_buffers;
 use super::{
-    BoundFile, Destination, Listener, PeerCredentials, Stream, StreamPeer, StreamTransport, Target,
-    send,
+    BoundFile, Destination, Ipc, Listener, PeerCredentials, Stream, StreamPeer, StreamTransport,
+    Target, send,
 };
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
@@ -48,21 +48,6 @@ pub(super) const BACKLOG: i32 = 1024;
 const PATH_MAX: usize = 107;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair))))]
 const PATH_MAX: usize = 103;
-
-/// ipc: `ipc://` and `unix://`, over Unix domain sockets.
-///
-/// Every runtime has it. It is public for transports that wrap it: that change the bytes on the way, or do
-/// something before a connection is established, and leave everything else to it.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Ipc;
-
-impl Ipc {
-    /// The transport; it has no settings of its own.
-    pub const fn new() -> Self {
-        Self
-    }
-}
 
 impl StreamTransport for Ipc {
     fn schemes(&self) -> &[&str] {

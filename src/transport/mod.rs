@@ -83,13 +83,9 @@ pub use abstracts::Abstract;
 #[cfg(unix)]
 pub use given::inherited_listeners;
 pub use given::{GivenListener, GivenStream};
-#[cfg(unix)]
-pub use ipc::Ipc;
 pub use tcp::Tcp;
 #[cfg(feature = "tls")]
 pub use tls::TlsTcp;
-#[cfg(windows)]
-pub use winpipe::Ipc;
 #[cfg(feature = "ws")]
 pub use ws::Ws;
 
@@ -448,6 +444,23 @@ impl Registered {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// ipc: `ipc://` and `unix://` over Unix domain sockets; on Windows `ipc://` and `winpipe://` over named pipes.
+///
+/// Every runtime has it. It is public for transports that wrap it: that change the bytes on the way, or do
+/// something before a connection is established, and leave everything else to it.
+#[cfg(any(unix, windows))]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Ipc;
+
+#[cfg(any(unix, windows))]
+impl Ipc {
+    /// The transport; it has no settings of its own.
+    pub const fn new() -> Self {
+        Self
     }
 }
 

@@ -21,7 +21,7 @@ use mio::windows::NamedPipe;
 use windows_sys::Win32::Foundation::{ERROR_PIPE_BUSY, ERROR_PIPE_NOT_CONNECTED};
 use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_OVERLAPPED, SECURITY_IDENTIFICATION};
 
-use super::{Destination, Listener, Stream, StreamPeer, StreamTransport, Target};
+use super::{Destination, Ipc, Listener, Stream, StreamPeer, StreamTransport, Target};
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
@@ -42,21 +42,6 @@ const BUFFER: u32 = 64 << 10;
 const WRITE: usize = 256 << 10;
 /// Pause for this long when no instance can be made.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// ipc: `ipc://` and `winpipe://`, over named pipes.
-///
-/// Every runtime has it. It is public for transports that wrap it: that change the bytes on the way, or do
-/// something before a connection is established, and leave everything else to it.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Ipc;
-
-impl Ipc {
-    /// The transport; it has no settings of its own.
-    pub const fn new() -> Self {
-        Self
-    }
-}
 
 impl StreamTransport for Ipc {
     fn schemes(&self) -> &[&str] {
