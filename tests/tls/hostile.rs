@@ -247,20 +247,24 @@ fn who_is_cut_off_is_told_from_who_ends() {
         client.write_all(&frame(b"whole")).unwrap();
         client.write_all(more).unwrap();
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "whole");
-        if !is_cut {
-            client.conn.send_close_notify();
-            client.flush().unwrap();
-        }
-        client.sock.shutdown(Shutdown::Write).unwrap();
-        let reason = detached(&events);
-        if is_cut {
-            assert_eq!(reason, DetachReason::Tls(TlsError::Truncated));
-        } else {
-            assert_eq!(reason, DetachReason::PeerClosed);
-        }
+        end(&mut client, is_cut);
+        assert_eq!(detached(&events), reason_for(is_cut));
         assert_eq!(pull.try_recv().unwrap_err(), RecvError::WouldBlock, "no part of a message");
         conserved(|| pull.stats());
     }
+}
+
+/// Ends what the client sends, by TLS unless it `is_cut` off.
+fn end(client: &mut Stream<ClientConnection>, is_cut: bool) {
+    if !is_cut {
+        client.conn.send_close_notify();
+        client.flush().unwrap();
+    }
+    client.sock.shutdown(Shutdown::Write).unwrap();
+}
+
+fn reason_for(is_cut: bool) -> DetachReason {
+    if is_cut { DetachReason::Tls(TlsError::Truncated) } else { DetachReason::PeerClosed }
 }
 
 /// J7: over WebSocket too.
@@ -281,17 +285,8 @@ fn who_is_cut_off_over_wss_is_told_from_who_ends() {
         attached(&events);
         assert_eq!(pull.recv_timeout(SOON).unwrap(), "whole");
         client.write_all(last).unwrap();
-        if !is_cut {
-            client.conn.send_close_notify();
-            client.flush().unwrap();
-        }
-        client.sock.shutdown(Shutdown::Write).unwrap();
-        let reason = detached(&events);
-        if is_cut {
-            assert_eq!(reason, DetachReason::Tls(TlsError::Truncated));
-        } else {
-            assert_eq!(reason, DetachReason::PeerClosed);
-        }
+        end(&mut client, is_cut);
+        assert_eq!(detached(&events), reason_for(is_cut));
         conserved(|| pull.stats());
     }
 }
