@@ -32,9 +32,12 @@ const SLICES: usize = 64;
 /// Write at most this often in one go while others may add messages. Without a limit a sender could be kept
 /// writing what others send, and the I/O thread be kept from all other connections.
 const WRITES: usize = 16;
-/// A driver writes at most this much at once, and no more in one go after as much, so that others have their turn:
-/// kernels take millions of bytes in one call. A caller writes for itself.
-const AT_ONCE: usize = quota::BYTES;
+/// A driver writes at most this much in one go, so that others have their turn: kernels take millions of bytes in one
+/// call. A caller writes for itself.
+const IN_ONE_GO: usize = quota::BYTES;
+/// It does not go on after so much: a small write behind a large one is better part of the next. Unless the ring is
+/// closed; then each further write has so much.
+const ENOUGH: usize = IN_ONE_GO / 2;
 
 /// What a connection shares with the threads that send on it.
 #[derive(Debug)]
@@ -357,7 +360,10 @@ impl LinkPen<'_> {
 impl Pen for LinkPen<'_> {
     fn write(&mut self) -> Wrote {
         let link = self.link;
-        let most = if self.writer.is_driver() { AT_ONCE } else { usize::MAX };
+        let most = match self.writer.is_driver() {
+            true => IN_ONE_GO.saturating_sub(self.written).max(ENOUGH),
+            false => usize::MAX,
+        };
         // Often there is one slice or none, and making a long list would take longer than everything else.
         let mut few = [IoSlice::new(&[]); 2];
         let listed = self.consumer.slices(&mut few);
@@ -408,7 +414,7 @@ impl Pen for LinkPen<'_> {
         // Goes on with a closed ring: nobody adds to it, and there may be no later. But a driver does not follow a
         // peer that reads on.
         let much = match (self.writer.is_driver(), self.link.send.is_closed()) {
-            (true, false) => writes >= WRITES || self.written >= AT_ONCE,
+            (true, false) => writes >= WRITES || self.written >= ENOUGH,
             (false, true) => false,
             (true, true) | (false, false) => writes >= WRITES,
         };

@@ -244,7 +244,7 @@ fn c09_a_flooder_beside_a_polite_peer() {
     });
 }
 
-/// What a turn may read and write, by `io/quota.rs`: in each of two parts 256 KiB, as much again of those that have
+/// What a turn may read and write, by `io/quota.rs`: in each of two parts 512 KiB, as much again of those that have
 /// little, and one last read or write.
 const TURN: u64 = 3 << 20;
 
