@@ -13,7 +13,7 @@ use std::string::FromUtf8Error;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::sync::Arc;
 
 /// The number of one pipe: unique among the live pipes of the process, 1 to 0x7FFF_FFFF.
@@ -186,7 +186,7 @@ impl fmt::Debug for Message {
 
 impl From<Bytes> for Message {
     fn from(bytes: Bytes) -> Self {
-        Self { body: Body::from(bytes), ..Self::default() }
+        Self { body: bytes.into(), header: None, pipe: None }
     }
 }
 
@@ -204,7 +204,7 @@ impl From<BytesMut> for Message {
 
 impl From<&[u8]> for Message {
     fn from(bytes: &[u8]) -> Self {
-        Bytes::copy_from_slice(bytes).into()
+        body::copied(bytes).into()
     }
 }
 

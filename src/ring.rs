@@ -1273,7 +1273,7 @@ impl<'r> HeldHalf<'r> {
 
     /// Takes off `skip` bytes and `len` more, all in the front; returns a copy of the latter.
     fn copy_out(&mut self, skip: usize, len: usize) -> Bytes {
-        let body = Bytes::copy_from_slice(&self.front()[skip..skip + len]);
+        let body = body::copied(&self.front()[skip..skip + len]);
         self.half().outlet.step(skip + len);
         body
     }
@@ -1281,12 +1281,12 @@ impl<'r> HeldHalf<'r> {
     /// The first `len` bytes of the front as a body: a copy if a reference would pin too much memory.
     fn body(&self, len: usize) -> Body {
         if len < COPY_OUT {
-            return Bytes::copy_from_slice(&self.front()[..len]).into();
+            return body::copied(&self.front()[..len]).into();
         }
         // SAFETY: the front is not empty, so the node is there and ours.
         let pins = unsafe { (*self.peek().outlet.node).memory.pins() };
         if len < pins / LEAST_PART {
-            Bytes::copy_from_slice(&self.front()[..len]).into()
+            body::copied(&self.front()[..len]).into()
         } else {
             self.share(len)
         }
