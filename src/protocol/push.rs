@@ -102,7 +102,7 @@ impl Protocol for Push {
         io.wake(SEND);
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(
         &mut self,
         (): &(),

@@ -76,10 +76,11 @@ impl Producer {
     }
 
     /// Appends the message `header` then `body`. Finding room withdraws the order for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
-        self.admit()?;
-        self.add(header, body)
+        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
+        inlet.admit()?;
+        inlet.add(header, body)
     }
 
     /// Appends the message `header` then `body`, and makes room by dropping the oldest, as
@@ -99,11 +100,7 @@ impl Producer {
     /// is full and closed.
     #[inline]
     pub(crate) fn admit(&mut self) -> Result<(), PushRefusal> {
-        match self.ask_room() {
-            true => Ok(()),
-            false if self.is_closed() => Err(PushRefusal::Closed),
-            false => Err(PushRefusal::Full),
-        }
+        self.inlet().map_or(Ok(()), |mut inlet| inlet.admit())
     }
 
     /// Drops the oldest messages if the ring is full, so that a message may be added; says how many.
@@ -118,12 +115,9 @@ impl Producer {
     }
 
     /// Appends the message `header` then `body` to a ring that has room, unless it is closed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
-        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
-        let mark = inlet.mark();
-        inlet.write_message(header, body);
-        inlet.publish_message(mark, header.len() + body.len())
+        self.inlet().ok_or(PushRefusal::Closed)?.add(header, body)
     }
 
     /// As [`add`](Self::add), for a message that was framed for many rings: without a copy if possible.
@@ -258,6 +252,22 @@ impl Producer {
 }
 
 impl Inlet<'_> {
+    #[inline]
+    fn admit(&mut self) -> Result<(), PushRefusal> {
+        match self.ask_room(0) {
+            true => Ok(()),
+            false if self.ring.is_closed() => Err(PushRefusal::Closed),
+            false => Err(PushRefusal::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, header: &[u8], body: &Bytes) -> Result<Wake, PushRefusal> {
+        let mark = self.mark();
+        self.write_message(header, body);
+        self.publish_message(mark, header.len() + body.len())
+    }
+
     /// Whether the ring has room beside `places` more messages. If not, orders to be told.
     #[inline]
     fn ask_room(&mut self, places: u64) -> bool {
@@ -318,7 +328,7 @@ impl Inlet<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_message(&mut self, header: &[u8], body: &Bytes) {
         let prefix = self.feed.framing.prefix(header.len() + body.len());
         if body.len() < BY_REFERENCE {
