@@ -60,9 +60,9 @@ pub(crate) const STREAM_BYTES: u64 = 8 << 10;
 pub(crate) const STREAM_IN_ALL: u32 = 32;
 
 /// How many bytes a caller adds to a pipe before it checks again whether a batch is full.
-pub(crate) const CHECK_BYTES: u16 = 8 << 10;
-/// How many messages a caller adds before it checks.
-pub(crate) const CHECK_MESSAGES: u16 = 64;
+pub(crate) const CHECK: usize = 8 << 10;
+/// For that a message counts as so many bytes more, so that there is a check for 64 messages at the latest.
+pub(crate) const CHECK_MESSAGE: usize = CHECK / 64;
 /// How many bytes make a batch that the caller writes itself.
 pub(crate) const BATCH: u64 = 64 << 10;
 /// The same for messages of [`LONG`] bytes or more on average.
