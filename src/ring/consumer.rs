@@ -138,10 +138,8 @@ impl<'r> Consumer<'r> {
         let (framing, front) = (self.framing(), self.held.front());
         let mut rest = &front[..n.min(front.len())];
         let all = rest.len();
-        while let Some(payload) = framing.payload_len(rest)
-            && let Some((_, behind)) = rest.split_at_checked(framing.prefix_len() + payload)
-        {
-            taken.add(payload);
+        while let Some((payload, behind)) = framing.split_first(rest) {
+            taken.add(payload.len());
             rest = behind;
         }
         let len = all - rest.len();
@@ -336,15 +334,12 @@ impl<'r> Consumer<'r> {
     fn len_of_run(&self) -> usize {
         let (framing, front) = (self.framing(), self.held.front());
         let bounds = self.held.ring.tail.bounds;
-        let most = RUN.min(bounds.bytes / LOOK);
-        let (mut rest, mut least) = (front, usize::MAX);
+        let (mut rest, mut most) = (front, RUN.min(bounds.bytes / LOOK));
         for _ in 0..bounds.messages / LOOK {
-            let Some(payload) = framing.payload_len(rest) else { break };
-            let Some((_, behind)) = rest.split_at_checked(framing.prefix_len() + payload) else {
-                break;
-            };
-            least = least.min(payload);
-            if front.len() - behind.len() > most.min(least.saturating_mul(LEAST_PART)) {
+            let Some((payload, behind)) = framing.split_first(rest) else { break };
+            // The copy is as long as the shortest of them may pin.
+            most = most.min(payload.len().saturating_mul(LEAST_PART));
+            if front.len() - behind.len() > most {
                 break;
             }
             rest = behind;

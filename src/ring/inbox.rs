@@ -69,8 +69,9 @@ impl Inbox {
         &mut self,
         is_wanted: impl FnOnce(&[u8]) -> bool,
     ) -> Option<(Bytes, Taken)> {
-        let payload = self.run.next()?;
-        is_wanted(self.run.body(payload)).then(|| self.hand_out(payload))
+        let body = self.run.first()?;
+        let payload = body.len();
+        is_wanted(body).then(|| self.hand_out(payload))
     }
 
     /// As [`pop`](Self::pop), and puts the consumer to sleep if that was the last message; says whether it was.
@@ -95,8 +96,9 @@ impl Inbox {
         mut judge: impl FnMut(&[u8], &[u8]) -> Verdict,
     ) -> (Picked, Taken, bool) {
         let mut skipped = Taken::default();
-        while let Some(payload) = self.run.next() {
-            match judge(&[], self.run.body(payload)) {
+        while let Some(body) = self.run.first() {
+            let payload = body.len();
+            match judge(&[], body) {
                 Verdict::Leave => return (Picked::Left, skipped, false),
                 Verdict::Take => {
                     let (frame, taken) = whole(self.hand_out(payload));
@@ -170,18 +172,17 @@ impl Run {
         self.0.is_none()
     }
 
-    /// Length of the next message, if there is one.
-    #[inline]
-    fn next(&self) -> Option<usize> {
+    /// The next message, if there is one.
+    #[inline(always)]
+    fn first(&self) -> Option<&[u8]> {
         let Frames { framing, bytes } = self.0.as_deref()?;
-        framing.payload_len(bytes)
+        framing.split_first(bytes).map(|(payload, _)| payload)
     }
 
-    /// The next message, which is `payload` bytes long.
+    /// Its length.
     #[inline]
-    fn body(&self, payload: usize) -> &[u8] {
-        let Some(Frames { framing, bytes }) = self.0.as_deref() else { return &[] };
-        &bytes[framing.prefix_len()..][..payload]
+    fn next(&self) -> Option<usize> {
+        self.first().map(<[u8]>::len)
     }
 
     /// Takes off the next message, which is `payload` bytes long.
@@ -189,18 +190,13 @@ impl Run {
     pub(super) fn cut(&mut self, payload: usize) -> Bytes {
         let Some(Frames { framing, bytes }) = self.0.as_deref_mut() else { return Bytes::new() };
         let prefix = framing.prefix_len();
-        let frame = prefix + payload;
-        if frame < bytes.len() {
-            let body = bytes.slice(prefix..frame);
-            bytes.advance(frame);
-            body
-        } else {
-            // The last takes over the run's own reference.
-            let mut last = std::mem::take(bytes);
+        // The last takes over the run's own reference.
+        let mut body = bytes.split_to(prefix + payload);
+        body.advance(prefix);
+        if bytes.is_empty() {
             self.0 = None;
-            last.advance(prefix);
-            last
         }
+        body
     }
 }
 

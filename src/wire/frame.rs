@@ -101,6 +101,15 @@ impl Framing {
         usize::try_from(self.announced(bytes).ok()??).ok()
     }
 
+    /// Splits the frame at the front off `bytes`, which was encoded here or has passed a [`Decoder`]: its payload, and
+    /// what is behind it. `None` when `bytes` do not begin with a whole frame.
+    #[inline]
+    pub(crate) fn split_first(self, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (prefix, behind) = bytes.split_at_checked(self.prefix_len())?;
+        let length = prefix.last_chunk()?;
+        behind.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)
+    }
+
     /// The payload length that the prefix at the front of `bytes` announces; `None` while the prefix is
     /// incomplete. A wrong type is an error as soon as its byte is there.
     fn announced(self, bytes: &[u8]) -> Result<Option<u64>, FrameError> {
