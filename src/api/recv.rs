@@ -145,7 +145,7 @@ impl<P: Protocol<From: PlainFrom, Received: Outcome>> Core<P> {
         let from = P::From::of_socket();
         let attempt =
             |protocol: &mut P, io: &mut SocketPort<'_>, now| protocol.recv(&from, now, io);
-        self.wait(from.interest(), patience, attempt).map_err(|failure| self.recv_error(failure))
+        self.wait_or(from.interest(), patience, attempt, |failure| self.recv_error(failure))
     }
 }
 

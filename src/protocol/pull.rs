@@ -71,7 +71,7 @@ impl<R: ProtocolPair> Protocol for Receiver<R> {
         self.messages.remove(pipe);
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(&mut self, (): &(), _now: Instant, io: &mut impl Port) -> Result<Message, RecvRefusal> {
         match self.messages.pop_at_hand(|_| true, io) {
             Some((pipe, body)) => Ok(Message::received(body, pipe)),

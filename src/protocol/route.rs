@@ -420,7 +420,7 @@ impl Classes {
     }
 
     /// Sends the pipe to serve now to the end of its line.
-    #[inline]
+    #[inline(always)]
     fn rotate(&mut self) {
         if let Some(best) = &mut self.best
             && !best.is_alone

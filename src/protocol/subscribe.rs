@@ -490,7 +490,7 @@ impl Protocol for Sub {
         self.pipes.remove(pipe);
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(
         &mut self,
         from: &Conversation,

@@ -26,8 +26,10 @@ pub(super) enum Alone<T, E> {
     Barred,
     /// The attempt would have to wait.
     InVain,
-    /// The attempt is over.
-    Over(Result<T, E>),
+    /// The attempt has succeeded.
+    Done(T),
+    /// Waiting is no use.
+    Refused(E),
 }
 
 impl<P: Protocol> Core<P> {
@@ -115,10 +117,13 @@ impl<P: Protocol> Core<P> {
         if !state.effects.is_nothing() {
             state.effects.wake_nobody();
             self.leave(state, self.birth);
+        } else {
+            state.release();
         }
         match outcome {
+            Ok(value) => Alone::Done(value),
             Err(refusal) if refusal.is_for_now() => Alone::InVain,
-            outcome => Alone::Over(outcome),
+            Err(refusal) => Alone::Refused(refusal),
         }
     }
 

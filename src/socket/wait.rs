@@ -106,12 +106,25 @@ impl<P: Protocol> Core<P> {
         &self,
         interest: Interest,
         patience: Patience,
-        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+        attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Result<T, Failure<E>> {
+        self.wait_or(interest, patience, attempt, |failure| failure)
+    }
+
+    /// As [`wait`](Self::wait), and has `fail` make the error. To do that later would move a message twice more.
+    #[inline(always)]
+    pub(crate) fn wait_or<T: Outcome, E: Refusal, F>(
+        &self,
+        interest: Interest,
+        patience: Patience,
+        mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
+        fail: impl FnOnce(Failure<E>) -> F,
+    ) -> Result<T, F> {
         match self.enter_alone(&mut attempt) {
-            Alone::Over(outcome) => outcome.map_err(Failure::Refused),
-            Alone::InVain => self.wait_at_once(interest, patience, attempt),
-            Alone::Barred => self.wait_among_others(interest, patience, attempt),
+            Alone::Done(value) => Ok(value),
+            Alone::Refused(refusal) => Err(fail(Failure::Refused(refusal))),
+            Alone::InVain => self.wait_at_once(interest, patience, attempt).map_err(fail),
+            Alone::Barred => self.wait_among_others(interest, patience, attempt).map_err(fail),
         }
     }
 
@@ -411,7 +424,8 @@ impl<P: Protocol> Core<P> {
         }
         // Without a registration, which takes a clone of the waker, since most attempts succeed.
         let outcome = match self.enter_alone(&mut attempt) {
-            Alone::Over(outcome) => outcome.map_err(Failure::Refused),
+            Alone::Done(value) => Ok(value),
+            Alone::Refused(refusal) => Err(Failure::Refused(refusal)),
             Alone::InVain => return self.poll_on(interest, wait, cx, &mut in_entry(attempt)),
             Alone::Barred => {
                 let mut attempt = in_entry(attempt);
