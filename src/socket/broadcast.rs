@@ -12,7 +12,7 @@ use super::port::SocketPort;
 use crate::message::PipeId;
 use crate::options::Overflow;
 use crate::protocol::{self, Broadcast, PushError};
-use crate::ring::Copies;
+use crate::ring::{Copies, Encoders};
 use crate::stats::{Counters, DropReason};
 
 /// Frame a message once if it goes to at least this many pipes. To fewer, framing it for each pipe is cheaper
@@ -23,7 +23,10 @@ pub(super) const MANY: usize = 8;
 /// One message on its way into many send queues.
 pub(crate) struct Broadcasting<'p> {
     message: Broadcast<'p>,
-    /// The framed message, if there are many pipes.
+    /// If there are many pipes, until the first push.
+    encoders: Option<&'p mut Encoders>,
+    /// The framed message, if there are many pipes. Made in its place, since it is large: a move would take longer
+    /// than a push.
     copies: Option<Copies<'p>>,
     /// The number of pipes that may still come.
     left: usize,
@@ -47,16 +50,25 @@ impl<'p> Broadcasting<'p> {
     #[inline]
     pub(super) fn new(port: &'p mut SocketPort<'_>, message: Broadcast<'p>, pipes: usize) -> Self {
         let SocketPort { pipes: table, counters, effects, encoders } = port;
-        let copies = (pipes >= MANY).then(|| encoders.copies(message.header, message.body));
         let total = Total::default();
-        Self { message, copies, left: pipes, pipes: table, counters, effects, total }
+        let encoders = (pipes >= MANY).then_some(&mut **encoders);
+        Self {
+            message,
+            encoders,
+            copies: None,
+            left: pipes,
+            pipes: table,
+            counters,
+            effects,
+            total,
+        }
     }
 }
 
 impl protocol::Broadcasting for Broadcasting<'_> {
     #[inline]
     fn push(&mut self, id: PipeId) -> Result<bool, PushError> {
-        let Self { message, copies, left, pipes, effects, total, .. } = self;
+        let Self { message, encoders, copies, left, pipes, effects, total, .. } = self;
         let &mut Broadcast { header, body, overflow } = message;
         *left -= 1;
         let pipe = pipes.usable_mut(id).ok_or(PushError::Gone)?;
@@ -68,6 +80,9 @@ impl protocol::Broadcasting for Broadcasting<'_> {
             Ok(0) => {}
             Ok(evicted) => total.add_evicted(pipe, evicted, effects),
             Err(refusal) => return Err(pipe.refuse(refusal, effects)),
+        }
+        if let Some(encoders) = encoders.take() {
+            *copies = Some(encoders.copies(header, body));
         }
         let pushed = match copies {
             Some(copies) => {
