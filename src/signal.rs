@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::task::Waker;
 
 use crate::contain::contain;
+use crate::duty::Called;
 use crate::parker::Parker;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Rank, fence};
 
@@ -32,6 +33,8 @@ pub(crate) struct Signal<K> {
 struct Waiters<K> {
     next: u64,
     sleeping: Sleeping<K>,
+    /// Those that were woken and have not attempted again.
+    called: Called<WaiterId<K>>,
 }
 
 /// Those who sleep, sorted by what they wait for, then by arrival.
@@ -76,32 +79,32 @@ impl<K: Ord + Copy> Sleeping<K> {
 
     fn remove(&mut self, waiter: WaiterId<K>) -> Option<Sleeper> {
         match &self.first {
-            Some((first, _)) if *first == waiter => self.pop_first(),
+            Some((first, _)) if *first == waiter => self.pop_first().map(|(_, sleeper)| sleeper),
             _ => self.others.remove(&waiter),
         }
     }
 
-    fn pop_first(&mut self) -> Option<Sleeper> {
-        let (_, sleeper) = self.first.take()?;
+    fn pop_first(&mut self) -> Option<(WaiterId<K>, Sleeper)> {
+        let first = self.first.take()?;
         if !self.others.is_empty() {
             self.first = self.others.pop_first();
         }
-        Some(sleeper)
+        Some(first)
     }
 
     /// Takes out the one that has waited longest for `interest`.
-    fn pop_first_of(&mut self, interest: K) -> Option<Sleeper> {
+    fn pop_first_of(&mut self, interest: K) -> Option<(WaiterId<K>, Sleeper)> {
         let waiter = match &self.first {
             Some((first, _)) if first.interest == interest => return self.pop_first(),
             _ => *self.others.range(span(interest)).next()?.0,
         };
-        self.others.remove(&waiter)
+        self.others.remove_entry(&waiter)
     }
 
     /// Takes out all, in their order.
-    fn take(&mut self) -> impl Iterator<Item = Sleeper> + use<K> {
+    fn take(&mut self) -> impl Iterator<Item = (WaiterId<K>, Sleeper)> + use<K> {
         let Self { first, others } = std::mem::replace(self, Self::new());
-        first.map(|(_, sleeper)| sleeper).into_iter().chain(others.into_values())
+        first.into_iter().chain(others)
     }
 }
 
@@ -163,7 +166,7 @@ impl Sleeper {
 
 impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn new() -> Self {
-        let waiters = Waiters { next: 0, sleeping: Sleeping::new() };
+        let waiters = Waiters { next: 0, sleeping: Sleeping::new(), called: Called::new() };
         Self {
             waiters: Mutex::new(Rank::Waiters, waiters),
             registered: AtomicUsize::new(0),
@@ -182,6 +185,7 @@ impl<K: Ord + Copy> Signal<K> {
     pub(crate) fn register(&self, waiter: WaiterId<K>, sleeper: Sleeper) {
         let mut waiters = self.waiters.lock();
         waiters.sleeping.insert(waiter, sleeper);
+        waiters.settle(waiter);
         self.set_registered(&waiters);
         drop(waiters);
         // Pairs with the fence in `wake_any`: either the bell sees this waiter, or the waiter sees what it
@@ -214,7 +218,10 @@ impl<K: Ord + Copy> Signal<K> {
         if !self.is_awaited() {
             return None;
         }
-        self.remove(|sleeping| sleeping.remove(waiter))
+        let mut waiters = self.waiters.lock();
+        let withdrawn = waiters.sleeping.remove(waiter);
+        self.set_registered(&waiters);
+        withdrawn
     }
 
     /// Whether anybody waits. Under the lock under which waiters register, no waiter can come meanwhile.
@@ -229,7 +236,7 @@ impl<K: Ord + Copy> Signal<K> {
         if self.registered.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let woken = self.remove(|sleeping| sleeping.pop_first_of(interest));
+        let woken = self.call(|sleeping| sleeping.pop_first_of(interest));
         if let Some(sleeper) = woken {
             sleeper.wake();
         }
@@ -243,7 +250,7 @@ impl<K: Ord + Copy> Signal<K> {
         if self.registered.load(Ordering::Relaxed) == 0 {
             return Visitor::Nobody;
         }
-        let woken = self.remove(Sleeping::pop_first);
+        let woken = self.call(Sleeping::pop_first);
         let Some(sleeper) = woken else {
             return Visitor::Nobody;
         };
@@ -263,7 +270,8 @@ impl<K: Ord + Copy> Signal<K> {
             return;
         }
         let (mut waiters, mut woken) = (self.waiters.lock(), Vec::new());
-        while let Some(sleeper) = waiters.sleeping.pop_first_of(interest) {
+        while let Some((waiter, sleeper)) = waiters.sleeping.pop_first_of(interest) {
+            waiters.called.note(waiter);
             woken.push(sleeper);
         }
         self.set_registered(&waiters);
@@ -274,17 +282,24 @@ impl<K: Ord + Copy> Signal<K> {
     /// Wakes all waiters.
     pub(crate) fn wake_all(&self) {
         let mut waiters = self.waiters.lock();
-        let woken = waiters.sleeping.take();
+        let woken: Vec<_> = waiters.sleeping.take().collect();
         self.set_registered(&waiters);
+        woken.iter().for_each(|&(waiter, _)| waiters.called.note(waiter));
         drop(waiters);
-        woken.for_each(Sleeper::wake);
+        woken.into_iter().for_each(|(_, sleeper)| sleeper.wake());
     }
 
-    fn remove(&self, take: impl FnOnce(&mut Sleeping<K>) -> Option<Sleeper>) -> Option<Sleeper> {
+    /// Takes out a waiter to wake it.
+    fn call(
+        &self,
+        take: impl FnOnce(&mut Sleeping<K>) -> Option<(WaiterId<K>, Sleeper)>,
+    ) -> Option<Sleeper> {
         let mut waiters = self.waiters.lock();
         let taken = take(&mut waiters.sleeping);
         self.set_registered(&waiters);
-        taken
+        let (waiter, sleeper) = taken?;
+        waiters.called.note(waiter);
+        Some(sleeper)
     }
 
     /// Shows that the list has changed.
@@ -292,6 +307,38 @@ impl<K: Ord + Copy> Signal<K> {
         self.registered.store(waiters.sleeping.len(), Ordering::Relaxed);
         let changes = self.changes.load(Ordering::Relaxed);
         self.changes.store(changes.wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+impl<K: Ord> Waiters<K> {
+    /// Notes that a waiter that may have been woken has attempted again.
+    #[cfg(all(any(test, sinew_overslept), not(loom)))]
+    fn settle(&mut self, waiter: WaiterId<K>) {
+        self.called.settle(&waiter);
+    }
+
+    #[cfg(not(all(any(test, sinew_overslept), not(loom))))]
+    #[inline(always)]
+    fn settle(&mut self, _: WaiterId<K>) {}
+}
+
+/// For the check of [`duty`](crate::duty).
+impl<K: Ord + Copy> Signal<K> {
+    /// Notes that a waiter that may have been woken has attempted again, or has given up and passed that on.
+    #[cfg(all(any(test, sinew_overslept), not(loom)))]
+    pub(crate) fn settle(&self, waiter: WaiterId<K>) {
+        self.waiters.lock().settle(waiter);
+    }
+
+    #[cfg(not(all(any(test, sinew_overslept), not(loom))))]
+    #[inline(always)]
+    pub(crate) fn settle(&self, _: WaiterId<K>) {}
+
+    /// Whether a waiter sleeps, and none was woken that has not attempted again.
+    #[cfg(all(any(test, sinew_overslept), not(loom)))]
+    pub(crate) fn is_forgotten(&self, waiter: WaiterId<K>) -> bool {
+        let waiters = self.waiters.lock();
+        waiters.called.is_empty() && waiters.sleeping.contains(waiter)
     }
 }
 

@@ -18,6 +18,7 @@ const FLOORS: &[&str] = &[
     "body",
     "message",
     "interest",
+    "duty",
     "number_map",
     "tuning",
     "spin",

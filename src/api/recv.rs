@@ -274,3 +274,54 @@ impl<P: Protocol> Core<P> {
         RecvError::TimedOut(self.situation(Call::Recv, waited))
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+    use std::time::Duration;
+
+    use crate::{Message, Options, Pull, Push, RecvError};
+
+    /// How long the call waits that is not woken.
+    const WAIT: Duration = Duration::from_millis(100);
+    /// The call may see the message right before it sleeps. Try again then, at most this often.
+    const TRIES: usize = 50;
+
+    /// Lets a message come to a call that waits for `WAIT`; `forgotten`: without waking it.
+    fn receive(forgotten: bool) -> thread::Result<Result<Message, RecvError>> {
+        let pull = Pull::with_options(Options::new().name("sleeper")).unwrap();
+        let (push, name) = (Push::new(), format!("inproc://overslept-{forgotten}"));
+        pull.bind(&name).unwrap();
+        push.connect(&name).unwrap();
+        let bell = &pull.core.bell;
+        thread::scope(|scope| {
+            let call = || catch_unwind(AssertUnwindSafe(|| pull.recv_timeout(WAIT)));
+            let call = scope.spawn(call);
+            while !bell.signal.is_awaited() && !call.is_finished() {
+                thread::yield_now();
+            }
+            if forgotten {
+                bell.duties.lose_next_wake();
+            }
+            push.send("message").unwrap();
+            call.join().unwrap()
+        })
+    }
+
+    /// g08.
+    #[test]
+    fn a_call_that_nobody_wakes_for_its_message_panics_when_its_time_is_over() {
+        let panic = (0..TRIES).find_map(|_| receive(true).err()).expect("nobody has noticed");
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.starts_with("sleeper has overslept: a call that waited for Recv("), "{text}");
+    }
+
+    #[test]
+    fn a_call_that_is_woken_or_times_out_does_not_panic() {
+        for _ in 0..TRIES {
+            let outcome = receive(false).expect("it was woken, or its time was over before");
+            assert!(matches!(outcome, Ok(_) | Err(RecvError::TimedOut(_))));
+        }
+    }
+}

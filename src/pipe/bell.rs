@@ -3,6 +3,7 @@
 //! Owns [`SocketBell`], which the far ends ring, and the rule that decides which thread then enters the socket.
 
 use super::{Host, visits};
+use crate::duty::Duties;
 use crate::interest::Interest;
 use crate::message::PipeId;
 use crate::signal::{Signal, Visitor};
@@ -35,6 +36,8 @@ pub(crate) struct SocketBell {
     /// Whether the protocol decides which call an arrival wakes.
     filters: bool,
     pub(crate) signal: Signal<Interest>,
+    /// What threads owe to the calls that wait.
+    pub(crate) duties: Duties,
 }
 
 impl SocketBell {
@@ -48,12 +51,14 @@ impl SocketBell {
             busy: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             signal: Signal::new(),
+            duties: Duties::new(),
         }
     }
 
     /// Announces `edge`. Never called under a socket's lock, since it enters a socket that filters or is
     /// watched.
     pub(crate) fn ring(&self, pipe: PipeId, edge: Edge) {
+        let _duty = self.duties.begin();
         self.announce(pipe, edge);
         if self.filters && edge == Edge::Readable {
             // Goes no deeper: that entry rings the far end only for room, for which this one is not entered.
@@ -62,6 +67,7 @@ impl SocketBell {
             }
         } else if self.watched.load(Ordering::Relaxed) {
             // By this thread, so that the readiness is shown when its call returns.
+            self.duties.put_off();
             if let Some(host) = self.host.upgrade() {
                 visits::visit(host);
             }
@@ -82,6 +88,9 @@ impl SocketBell {
     /// Wakes one call that waits, which will enter the socket. `false`: no call waits, and the socket must be
     /// entered.
     fn finds_visitor(&self) -> bool {
+        if self.duties.lose_wake() {
+            return true;
+        }
         match self.signal.wake_any() {
             Visitor::Sure => true,
             Visitor::Doubtful => false,

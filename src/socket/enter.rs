@@ -49,6 +49,7 @@ impl<P: Protocol> Core<P> {
             Clock::Always => time::now(),
             Clock::WhenDue | Clock::Never => self.birth,
         };
+        let _duty = self.bell.duties.begin();
         let mut state = self.state.lock();
         let mut entry = Entry { core: self, state: &mut state, now };
         if self.bell.is_pending() {
@@ -93,6 +94,7 @@ impl<P: Protocol> Core<P> {
         if self.bell.is_pending() {
             return Alone::Barred;
         }
+        let _duty = self.bell.duties.begin();
         let mut state = self.state.lock();
         let is_due = P::SCHEDULE.clock != Clock::Never && state.may_be_due();
         let is_awaited = self.bell.signal.is_awaited();

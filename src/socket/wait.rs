@@ -191,7 +191,7 @@ impl<P: Protocol> Core<P> {
             self.spin(&wait, until, || self.bell.is_pending());
         }
         let mut waiter = None;
-        let mut slept = false;
+        let (mut slept, mut has_overslept) = (false, false);
         let listening = self.is_interruptible(interest).then(Interruptible::begin);
         loop {
             let is_interrupted = listening.as_ref().is_some_and(Interruptible::is_interrupted);
@@ -207,15 +207,21 @@ impl<P: Protocol> Core<P> {
                     if !matches!(interest, Interest::Send(_)) {
                         io::note_wait();
                     }
+                    waiter.into_iter().for_each(|waiter| self.bell.signal.settle(waiter));
+                    self.check_sleep(has_overslept && outcome.is_ok(), interest);
                     return outcome;
                 }
-                Attempt::Waits(_) if is_interrupted => return Err(Failure::Interrupted),
                 Attempt::Waits(_) if last => {
-                    return Err(Failure::TimedOut(timeout.unwrap_or_default()));
+                    waiter.into_iter().for_each(|waiter| self.bell.signal.settle(waiter));
+                    return Err(match is_interrupted {
+                        true => Failure::Interrupted,
+                        false => Failure::TimedOut(timeout.unwrap_or_default()),
+                    });
                 }
                 Attempt::Waits(timers) => timers,
             };
             let Some(waiter) = waiter else { continue };
+            let end = until;
             let until = earlier(until, timers);
             if wait.claim_spin() {
                 let mut seen = None;
@@ -223,7 +229,10 @@ impl<P: Protocol> Core<P> {
                     self.bell.is_pending() || self.bell.signal.check_woken(waiter, &mut seen)
                 });
             }
-            slept |= self.sleep(waiter, until, listening.as_ref());
+            let sleeps = self.sleep(waiter, until, listening.as_ref());
+            slept |= sleeps;
+            has_overslept = sleeps && self.check_forgotten(waiter, end);
+            self.bell.signal.cancel(waiter);
         }
     }
 
@@ -258,8 +267,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Sleeps until woken, interrupted, or until the given time, and cancels the waiter. Returns whether it has
-    /// slept.
+    /// Sleeps until woken, interrupted, or until the given time. Returns whether it has slept.
     fn sleep(
         &self,
         waiter: WaiterId<Interest>,
@@ -271,7 +279,6 @@ impl<P: Protocol> Core<P> {
         if sleeps {
             sleep(self.leadership(), self.spin.is_on(), signal, waiter, until, listening);
         }
-        signal.cancel(waiter);
         sleeps
     }
 
@@ -321,6 +328,47 @@ impl<P: Protocol> Core<P> {
             Err(_) => usize::try_from(left).unwrap_or(usize::MAX),
         }
     }
+}
+
+/// For the check of [`duty`](crate::duty).
+#[cfg(all(any(test, sinew_overslept), not(loom)))]
+impl<P: Protocol> Core<P> {
+    /// Whether a call whose time is over sleeps though what it waits for is there, and nobody is about to wake it.
+    fn check_forgotten(&self, waiter: WaiterId<Interest>, end: Option<Instant>) -> bool {
+        if end.is_none_or(|end| time::now() < end) {
+            return false;
+        }
+        self.enter(|entry| {
+            let (protocol, mut port, _) = entry.parts();
+            // In this order: who has made it ready had a duty before, and has called somebody when it was done.
+            protocol.poll_ready(waiter.interest(), &mut port)
+                && self.bell.duties.are_done()
+                && self.bell.signal.is_forgotten(waiter)
+        })
+    }
+
+    /// # Panics
+    ///
+    /// The call `has_overslept`.
+    fn check_sleep(&self, has_overslept: bool, interest: Interest) {
+        assert!(
+            !has_overslept,
+            "{} has overslept: a call that waited for {interest:?} until its time was over found that, and nobody was \
+             about to wake it",
+            self.name
+        );
+    }
+}
+
+#[cfg(not(all(any(test, sinew_overslept), not(loom))))]
+impl<P: Protocol> Core<P> {
+    #[inline(always)]
+    fn check_forgotten(&self, _: WaiterId<Interest>, _: Option<Instant>) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn check_sleep(&self, _: bool, _: Interest) {}
 }
 
 /// Makes an attempt that acts through the port one of an entry.
@@ -435,7 +483,8 @@ impl<P: Protocol> Core<P> {
                 }
             }
         };
-        (*waiter, *claim) = (None, None);
+        waiter.take().into_iter().for_each(|place| signal.settle(place));
+        *claim = None;
         Poll::Ready(outcome)
     }
 
@@ -467,6 +516,7 @@ impl<P: Protocol> Core<P> {
                     // It may be registered: an attempt in vain registers, and is made again at once.
                     if let Some(place) = waiter.take() {
                         self.bell.signal.cancel(place);
+                        self.bell.signal.settle(place);
                     }
                     *claim = None;
                     return Poll::Ready(outcome);
@@ -492,6 +542,7 @@ impl<P: Protocol> Core<P> {
         {
             // Woken, and not polled since: another waiter can use what this one was woken for.
             self.enter(|entry| entry.pass_on(waiter.interest()));
+            self.bell.signal.settle(waiter);
         }
         wait.claim = None;
     }
