@@ -264,6 +264,9 @@ pub(crate) struct Schedule {
     /// that it concerns: the thread that rings then enters the protocol. The protocol of its peers must not
     /// filter, so that ringing them for room enters nobody.
     pub(crate) filters: bool,
+    /// Whether the protocol takes everything out of a pipe when it hears that there is something, and does not
+    /// filter. Then no pipe need ring while no call waits: each entry looks by itself.
+    pub(crate) empties: bool,
 }
 
 /// The protocol cannot use another pipe.
@@ -311,7 +314,7 @@ pub(crate) trait Protocol: Send + 'static {
     }
 
     /// When the socket enters the protocol, beside the calls of the program.
-    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: false };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: false, empties: false };
 
     /// Whether it ever sends. If not, its pipes send nothing, and a raw send is refused.
     const SENDS: bool = true;

@@ -59,7 +59,7 @@ impl Protocol for Pub {
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect, Overflow::Wait];
     /// Drops what a peer sends as it comes, whether or not the program makes a call.
-    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true, empties: false };
     const RECEIVES: bool = false;
     type To = ();
     type From = ();

@@ -74,7 +74,7 @@ impl Protocol for Push {
         &[RoleOption::Overflow, RoleOption::Requeue, RoleOption::SendPriority];
     const OVERFLOW: &'static [Overflow] = &[Overflow::Wait, Overflow::DropNewest];
     /// Drops what a peer sends as it comes, whether or not the program makes a call.
-    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Never, filters: true, empties: false };
     const RECEIVES: bool = false;
     type To = ();
     type From = ();

@@ -84,7 +84,7 @@ impl<P: RawForm> Protocol for Raw<P> {
     const RECEIVES: bool = P::RECEIVES;
     const DROPS: bool = P::DROPS;
     const EXCLUSIVE: bool = P::EXCLUSIVE;
-    const SCHEDULE: Schedule = P::SCHEDULE;
+    const SCHEDULE: Schedule = Schedule { empties: false, ..P::SCHEDULE };
     const OPTIONS: &'static [RoleOption] = P::OPTIONS;
     const OVERFLOW: &'static [Overflow] = P::OVERFLOW;
     const HEADER: usize = P::HEADER;

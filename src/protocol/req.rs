@@ -357,7 +357,7 @@ impl Protocol for Req {
     const PEER: ProtocolId = ProtocolId::REP;
     const OPTIONS: &'static [RoleOption] =
         &[RoleOption::ResendInterval, RoleOption::MaxResends, RoleOption::SendPriority];
-    const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: false };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: false, empties: true };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Awaited;

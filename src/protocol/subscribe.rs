@@ -472,7 +472,7 @@ impl Protocol for Sub {
     ];
     const SENDS: bool = false;
     const DROPS: bool = true;
-    const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: true };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::WhenDue, filters: true, empties: false };
     type To = ();
     type From = Conversation;
     type Received = Message;

@@ -179,7 +179,7 @@ impl Protocol for Surveyor {
         &[RoleOption::SurveyDeadline, RoleOption::SurveyStorage, RoleOption::Overflow];
     const OVERFLOW: &'static [Overflow] =
         &[Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect];
-    const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false };
+    const SCHEDULE: Schedule = Schedule { clock: Clock::Always, filters: false, empties: false };
     const HEADER: usize = size_of::<u32>();
     type To = Conversation;
     type From = Awaited;

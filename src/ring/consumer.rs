@@ -207,6 +207,13 @@ impl<'r> Consumer<'r> {
         self.held.half().kept.is_empty() && self.held.sleep()
     }
 
+    /// Whether everything that it knows to be published is consumed.
+    #[inline]
+    pub(super) fn has_used_up(&self) -> bool {
+        let half = self.held.peek();
+        half.has_consumed(half.outlet.known)
+    }
+
     /// Takes out every whole message, except one that [`consume`](Self::consume) has begun. For a closed
     /// ring, whose messages go to another peer.
     pub(crate) fn reclaim(&mut self) -> Vec<Frame> {
@@ -389,8 +396,7 @@ impl<'r> Consumer<'r> {
         if taken.messages > 0 {
             let ring = self.held.ring;
             ring.head.depart(taken.messages, taken.bytes);
-            let half = self.held.half();
-            let is_empty = half.has_consumed(half.outlet.known);
+            let is_empty = self.has_used_up();
             if is_empty {
                 self.held.let_go();
             }

@@ -74,15 +74,17 @@ impl Inbox {
         is_wanted(body).then(|| self.hand_out(payload))
     }
 
-    /// As [`pop`](Self::pop), and puts the consumer to sleep if that was the last message; says whether it was.
+    /// As [`pop`](Self::pop), and says whether that was the last message. If so, and if it `arms`, puts the consumer
+    /// to sleep. If it does not, there may be others by now.
     #[inline]
-    pub(crate) fn pop_and_arm(&mut self) -> (Option<(Frame, Taken)>, bool) {
+    pub(crate) fn pop_to_end(&mut self, arms: bool) -> (Option<(Frame, Taken)>, bool) {
         if let Some(payload) = self.run.next() {
             return (Some(whole(self.hand_out(payload))), false);
         }
         let mut consumer = self.ring.consumer();
         let popped = consumer.pop(&mut self.run);
-        (popped, self.run.is_over() && consumer.arm())
+        let mut is_last = || if arms { consumer.arm() } else { consumer.has_used_up() };
+        (popped, self.run.is_over() && is_last())
     }
 
     /// Skips messages until `judge` wants one taken or left, or until there are no more, and then puts the

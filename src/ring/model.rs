@@ -193,7 +193,7 @@ enum Operation {
     Consume(Index),
     Pop,
     PopIf,
-    PopAndArm,
+    PopToEnd(bool),
     Arm,
     HasRoom,
     Drained,
@@ -223,7 +223,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         25 => any::<Index>().prop_map(Consume),
         20 => Just(Pop),
         15 => Just(PopIf),
-        10 => Just(PopAndArm),
+        10 => any::<bool>().prop_map(PopToEnd),
         10 => Just(Arm),
         5 => Just(HasRoom),
         5 => Just(Drained),
@@ -300,10 +300,14 @@ fn compare(
         Operation::Consume(n) => consume(ring, model, n),
         Operation::Pop => assert!(flat(inbox.pop()) == model.pop()),
         Operation::PopIf => pop_if(inbox, model),
-        Operation::PopAndArm => {
-            let (popped, is_asleep) = inbox.pop_and_arm();
+        Operation::PopToEnd(arms) => {
+            let (popped, is_last) = inbox.pop_to_end(arms);
             assert!(flat(popped) == model.pop());
-            assert_eq!(is_asleep, ahead == 0 && model.arm());
+            if arms {
+                assert_eq!(is_last, ahead == 0 && model.arm());
+            } else {
+                assert!(is_last || !model.messages.is_empty());
+            }
         }
         Operation::Arm => assert_eq!(inbox.arm(), model.arm()),
         Operation::HasRoom => assert_eq!(ring.ask_room(), model.ask_room()),

@@ -49,7 +49,7 @@ struct Total {
 impl<'p> Broadcasting<'p> {
     #[inline]
     pub(super) fn new(port: &'p mut SocketPort<'_>, message: Broadcast<'p>, pipes: usize) -> Self {
-        let SocketPort { pipes: table, counters, effects, encoders } = port;
+        let SocketPort { pipes: table, counters, effects, encoders, .. } = port;
         let total = Total::default();
         let encoders = (pipes >= MANY).then_some(&mut **encoders);
         Self {

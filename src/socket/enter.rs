@@ -22,7 +22,7 @@ use crate::time;
 
 /// How the short way in and out has ended.
 pub(super) enum Alone<T, E> {
-    /// It was not open, and nothing was attempted.
+    /// It was not open, or the attempt must be made again on the long way.
     Barred,
     /// The attempt would have to wait.
     InVain,
@@ -51,16 +51,17 @@ impl<P: Protocol> Core<P> {
         };
         let _duty = self.bell.duties.begin();
         let mut state = self.state.lock();
-        let mut entry = Entry { core: self, state: &mut state, now };
-        if self.bell.is_pending() {
-            entry.handle_edges();
+        let here = Entry { core: self, state: &mut state, now, leaves_unarmed: false };
+        if here.is_behind() {
+            here.catch_up();
         }
+        let mut entry = Entry { core: self, state: &mut state, now, leaves_unarmed: false };
         if P::SCHEDULE.clock != Clock::Never {
             entry.expire();
         }
         let result = act(&mut entry);
         if !state.watches.is_empty() {
-            Entry { core: self, state: &mut state, now }.check_watches();
+            Entry { core: self, state: &mut state, now, leaves_unarmed: false }.check_watches();
         }
         let busy = state.protocol.is_busy() || !state.watches.is_empty();
         if self.bell.set_busy(busy && !state.closed) {
@@ -80,18 +81,20 @@ impl<P: Protocol> Core<P> {
         result
     }
 
-    /// The short way in and out, for an attempt that concerns only the caller: the bell has announced nothing,
-    /// no timer may be due, and nobody waits or watches.
+    /// The short way in and out, for an attempt that concerns only the caller: the bell has announced nothing that
+    /// may concern others, no timer may be due, and nobody waits or watches. If it `leaves_unarmed`, a pipe need not
+    /// ring the bell until somebody takes the long way.
     #[inline(always)]
     pub(super) fn enter_alone<T: Outcome, E: Refusal>(
         &self,
+        leaves_unarmed: bool,
         attempt: &mut impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Alone<T, E> {
         if P::SCHEDULE.clock == Clock::Always || self.is_forked() {
             return Alone::Barred;
         }
         // Without the lock, which the long way takes. What is announced later is for a later entry.
-        if self.bell.is_pending() {
+        if !P::SCHEDULE.empties && self.bell.is_pending() {
             return Alone::Barred;
         }
         let _duty = self.bell.duties.begin();
@@ -102,13 +105,23 @@ impl<P: Protocol> Core<P> {
         if state.closed || is_due || is_awaited || is_watched {
             return Alone::Barred;
         }
-        let mut entry = Entry { core: self, state: &mut state, now: self.birth };
+        let now = self.birth;
+        let leaves_unarmed = P::SCHEDULE.empties && leaves_unarmed;
+        if P::SCHEDULE.empties {
+            let here = Entry { core: self, state: &mut state, now, leaves_unarmed };
+            if here.is_behind() {
+                here.catch_up();
+            }
+        }
+        let mut entry = Entry { core: self, state: &mut state, now, leaves_unarmed };
         let (protocol, mut port, now) = entry.parts();
         let outcome = attempt(protocol, &mut port, now);
         if let Ok(value) = &outcome {
             value.count(&mut port);
         }
-        if self.bell.set_busy(state.protocol.is_busy()) {
+        let is_busy = state.protocol.is_busy();
+        let is_unarmed = P::SCHEDULE.empties && state.pipes.unarmed.is_some();
+        if self.bell.set_busy(is_busy) || is_busy && is_unarmed {
             state.effects.visit();
         }
         if P::SCHEDULE.clock != Clock::Never
@@ -116,14 +129,16 @@ impl<P: Protocol> Core<P> {
         {
             state.effects.set_timer(at);
         }
+        state.effects.wake_nobody();
         if !state.effects.is_nothing() {
-            state.effects.wake_nobody();
-            self.leave(state, self.birth);
+            self.leave(state, now);
         } else {
             state.release();
         }
         match outcome {
             Ok(value) => Alone::Done(value),
+            // Who waits relies on the bell, and the long way arms the pipe.
+            Err(refusal) if refusal.is_for_now() && is_unarmed => Alone::Barred,
             Err(refusal) if refusal.is_for_now() => Alone::InVain,
             Err(refusal) => Alone::Refused(refusal),
         }
@@ -133,7 +148,7 @@ impl<P: Protocol> Core<P> {
     #[cold]
     #[inline(never)]
     fn leave(&self, mut state: StateGuard<'_, State<P>>, now: Instant) {
-        Entry { core: self, state: &mut state, now }.disconnect_slow();
+        Entry { core: self, state: &mut state, now, leaves_unarmed: false }.disconnect_slow();
         if !state.is_unsubscribed_told
             && state.effects.tell_of_unwanted()
             && state.protocol.hint().is_some()

@@ -26,6 +26,8 @@ pub(crate) struct Entry<'a, P: Protocol> {
     pub(super) core: &'a Core<P>,
     pub(super) state: &'a mut State<P>,
     pub(crate) now: Instant,
+    /// Whether it may leave the ring of a pipe unarmed.
+    pub(super) leaves_unarmed: bool,
 }
 
 impl<P: Protocol> Entry<'_, P> {
@@ -42,12 +44,36 @@ impl<P: Protocol> Entry<'_, P> {
             counters: &self.core.counters,
             effects: &mut self.state.effects,
             encoders: &mut self.state.encoders,
+            leaves_unarmed: self.leaves_unarmed,
         };
         (&mut self.state.protocol, port, self.now)
     }
 
+    /// Whether there may be anything to [`catch_up`](Self::catch_up) with.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        let is_unarmed = P::SCHEDULE.empties && self.state.pipes.unarmed.is_some();
+        self.core.bell.is_pending() || is_unarmed
+    }
+
     /// Tells the protocol what has happened to its pipes since the last entry.
-    pub(super) fn handle_edges(&mut self) {
+    #[inline(never)]
+    pub(super) fn catch_up(mut self) {
+        if self.core.bell.is_pending() {
+            self.handle_edges();
+        }
+        let Some(id) = self.state.pipes.unarmed else { return };
+        if !self.leaves_unarmed {
+            self.state.pipes.unarmed = None;
+        } else if !self.state.pipes.get_mut(id).is_some_and(|pipe| pipe.may_have_received()) {
+            return;
+        }
+        let (protocol, mut port, _) = self.parts();
+        protocol.readable(id, &mut port);
+    }
+
+    /// Tells the protocol what the bell has announced.
+    fn handle_edges(&mut self) {
         let mut edges = std::mem::take(&mut self.state.edges);
         self.core.bell.take(&mut edges);
         for (pipe, edge) in edges.drain(..) {

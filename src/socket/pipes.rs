@@ -39,6 +39,9 @@ pub(super) struct Pipes {
     slots: NumberMap<PipeId, usize>,
     /// The pipe that was used last, which is nearly always used next, and its slot.
     last: Option<(PipeId, usize)>,
+    /// The pipe whose receive ring the short way in has emptied and not armed, if there is one: it looks there by
+    /// itself each time.
+    pub(super) unarmed: Option<PipeId>,
     /// The departed pipes, the oldest first.
     departed: BTreeMap<u64, PipeId>,
     /// The bytes that they hold.
@@ -407,6 +410,11 @@ impl Pipe {
         if taken.room {
             self.note(Edge::Writable, effects);
         }
+    }
+
+    /// Whether there may be something to receive.
+    pub(super) fn may_have_received(&self) -> bool {
+        self.recv.queued().messages > 0
     }
 
     pub(super) fn status(&self) -> PeerStatus {

@@ -25,6 +25,8 @@ pub(crate) struct SocketPort<'a> {
     pub(super) counters: &'a Counters,
     pub(super) effects: &'a mut Effects,
     pub(super) encoders: &'a mut Encoders,
+    /// Whether the ring of one pipe may be left unarmed.
+    pub(super) leaves_unarmed: bool,
 }
 
 impl SocketPort<'_> {
@@ -233,11 +235,16 @@ impl Port for SocketPort<'_> {
         self.pipes.get_mut(pipe).is_some_and(|pipe| pipe.send.give_place_back())
     }
 
-    /// Pops everything, and arms the ring as it pops the last message, without another look at it.
+    /// Pops everything, and arms the ring as it pops the last message, without another look at it. Nobody needs
+    /// to hear a bell while nobody waits: then one ring is left unarmed, and the next entry looks there.
     #[inline]
     fn pop_all(&mut self, id: PipeId, mut take: impl FnMut(&mut Self, Frame)) {
+        if self.leaves_unarmed && self.pipes.unarmed.is_none() {
+            self.pipes.unarmed = Some(id);
+        }
+        let is_unarmed = self.leaves_unarmed && self.pipes.unarmed == Some(id);
         while let Some(pipe) = self.pipes.get_mut(id) {
-            let (popped, is_empty) = pipe.recv.pop_and_arm();
+            let (popped, is_empty) = pipe.recv.pop_to_end(!is_unarmed || pipe.is_gone());
             let is_over = is_empty && pipe.is_gone();
             if let Some((frame, taken)) = popped {
                 pipe.count_taken(taken, self.counters, self.effects);

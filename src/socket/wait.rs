@@ -120,7 +120,7 @@ impl<P: Protocol> Core<P> {
         mut attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
         fail: impl FnOnce(Failure<E>) -> F,
     ) -> Result<T, F> {
-        match self.enter_alone(&mut attempt) {
+        match self.enter_alone(true, &mut attempt) {
             Alone::Done(value) => Ok(value),
             Alone::Refused(refusal) => Err(fail(Failure::Refused(refusal))),
             Alone::InVain => self.wait_at_once(interest, patience, attempt).map_err(fail),
@@ -471,7 +471,8 @@ impl<P: Protocol> Core<P> {
             }
         }
         // Without a registration, which takes a clone of the waker, since most attempts succeed.
-        let outcome = match self.enter_alone(&mut attempt) {
+        // Nor is anything left unarmed, since the next request of a task will wait for the bell.
+        let outcome = match self.enter_alone(false, &mut attempt) {
             Alone::Done(value) => Ok(value),
             Alone::Refused(refusal) => Err(Failure::Refused(refusal)),
             Alone::InVain => return self.poll_on(interest, wait, cx, &mut in_entry(attempt)),

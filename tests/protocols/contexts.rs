@@ -27,6 +27,57 @@ fn echo(rep: &Rep) -> thread::JoinHandle<()> {
     })
 }
 
+/// While nobody waits, a REQ looks for replies by itself. Whoever begins to wait or to watch then is told of the next.
+#[test]
+fn after_replies_for_which_nobody_waited_whoever_waits_or_watches_is_told() {
+    for transport in Transport::ALL {
+        let (req, rep) = (Req::new(), Rep::new());
+        let _joined = join!(rep, req, transport);
+        let (asking, other, answering) = (req.context(), req.context(), rep.context());
+        let answer = || {
+            let asked = answering.recv().unwrap();
+            answering.send(asked).unwrap();
+        };
+        let nobody_waits = || {
+            for _ in 0..3 {
+                asking.send("try").unwrap();
+                answer();
+                kit::eventually("the reply comes", || asking.try_recv() == Ok("try".into()));
+            }
+        };
+
+        nobody_waits();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = std::task::Context::from_waker(&waker);
+        asking.send("task").unwrap();
+        let mut reply = Box::pin(asking.recv_async());
+        assert!(reply.as_mut().poll(&mut cx).is_pending());
+        answer();
+        kit::eventually("the task is woken", || woken.0.load(Ordering::SeqCst));
+        assert_eq!(reply.as_mut().poll(&mut cx), Poll::Ready(Ok("task".into())));
+
+        nobody_waits();
+        asking.send("watch").unwrap();
+        let readiness = asking.recv_readiness().unwrap();
+        assert!(!readiness.is_ready());
+        answer();
+        kit::eventually("the reply is shown", || readiness.is_ready());
+        assert_eq!(asking.try_recv(), Ok("watch".into()));
+        drop(readiness);
+
+        for _ in 0..kit::rounds(200) {
+            nobody_waits();
+            other.send("thread").unwrap();
+            thread::scope(|scope| {
+                let waits = scope.spawn(|| other.recv_timeout(SOON));
+                answer();
+                assert_eq!(waits.join().unwrap(), Ok("thread".into()));
+            });
+        }
+    }
+}
+
 /// C193.
 #[test]
 fn every_context_gets_its_own_answers() {
