@@ -8,8 +8,6 @@
 //! on the way, and has no meaning elsewhere; the last is the only one with its top bit set. Wire
 //! specification, sections 8.2, 9, 10 and 11.
 
-use std::collections::hash_map::Entry;
-
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -71,6 +69,7 @@ fn length_by(word: impl Fn(usize) -> Option<u32>, limit: usize) -> Result<usize,
 }
 
 /// Splits what a REQ or SURVEYOR has received into the id it answers and the body.
+#[inline]
 pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Body), DropReason> {
     let word = frame.word(0).ok_or(DropReason::Malformed)?;
     if word & END == 0 {
@@ -104,34 +103,49 @@ impl RequestId {
 #[derive(Debug)]
 pub(super) struct Ids {
     next: u32,
-    owners: NumberMap<RequestId, Conversation>,
+    /// The id that was made last and who owns it, while it is outstanding. Nearly always the only one.
+    latest: Option<(RequestId, Conversation)>,
+    /// The others that are outstanding.
+    others: NumberMap<RequestId, Conversation>,
 }
 
 impl Ids {
     pub(super) fn new(seed: u32) -> Self {
-        Self { next: seed & !END, owners: NumberMap::default() }
+        Self { next: seed & !END, latest: None, others: NumberMap::default() }
     }
 
     /// Makes a fresh id, outstanding from now on.
+    #[inline]
     pub(super) fn issue(&mut self, owner: Conversation) -> RequestId {
+        if let Some((id, owner)) = self.latest.take() {
+            self.others.insert(id, owner);
+        }
         loop {
             let id = RequestId(self.next);
             self.next = (self.next + 1) & !END;
-            if let Entry::Vacant(free) = self.owners.entry(id) {
-                free.insert(owner);
+            if !self.others.contains_key(&id) {
+                self.latest = Some((id, owner));
                 return id;
             }
         }
     }
 
     /// The conversation that waits for an answer to `id`.
+    #[inline]
     pub(super) fn owner(&self, id: RequestId) -> Option<Conversation> {
-        self.owners.get(&id).copied()
+        match self.latest {
+            Some((latest, owner)) if latest == id => Some(owner),
+            _ => self.others.get(&id).copied(),
+        }
     }
 
     /// Retires an id: nobody waits for an answer to it any more.
+    #[inline]
     pub(super) fn retire(&mut self, id: RequestId) {
-        self.owners.remove(&id);
+        match self.latest {
+            Some((latest, _)) if latest == id => self.latest = None,
+            _ => _ = self.others.remove(&id),
+        }
     }
 }
 
