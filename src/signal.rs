@@ -264,11 +264,16 @@ impl<K: Ord + Copy> Signal<K> {
     }
 
     /// Wakes all waiters for `interest`.
+    #[inline]
     pub(crate) fn wake_every(&self, interest: K) {
         // As in `wake`.
-        if self.registered.load(Ordering::Relaxed) == 0 {
-            return;
+        if self.is_awaited() {
+            self.wake_those_for(interest);
         }
+    }
+
+    #[cold]
+    fn wake_those_for(&self, interest: K) {
         let (mut waiters, mut woken) = (self.waiters.lock(), Vec::new());
         while let Some((waiter, sleeper)) = waiters.sleeping.pop_first_of(interest) {
             waiters.called.note(waiter);

@@ -203,27 +203,23 @@ impl Req {
     /// Puts a copy of a request into the next pipe; says whether one took it. If not, `writable`, `attach` or
     /// `detach` follows when to try again.
     fn transmit(&mut self, conversation: Conversation, io: &mut impl Port) -> bool {
-        let Some(request) = outstanding(&mut self.conversations, conversation) else {
-            return false;
-        };
+        let Some(asker) = self.conversations.get_mut(conversation) else { return false };
+        let State::Outstanding(request) = &mut asker.state else { return false };
         let sent = self.drained.send_to_drained(&request.id.header(), &request.body, io);
         let Some(pipe) = sent else { return false };
         if matches!(request.progress, Progress::Resending) {
             io.resent();
         }
         if let Some(due) = request.go_out(pipe, || io.now()) {
-            self.set_timer(due, conversation);
+            asker.check_at(due, conversation, &mut self.lists.timers);
         }
         true
     }
 
     /// Sees to it that a conversation is checked at `due`, or earlier.
-    #[inline]
     fn set_timer(&mut self, due: Instant, conversation: Conversation) {
-        let Some(asker) = self.conversations.get_mut(conversation) else { return };
-        if asker.timer.is_none_or(|at| due < at) {
-            asker.timer = Some(due);
-            self.lists.timers.set(due, conversation);
+        if let Some(asker) = self.conversations.get_mut(conversation) {
+            asker.check_at(due, conversation, &mut self.lists.timers);
         }
     }
 
@@ -245,6 +241,10 @@ impl Req {
     /// Ends the outstanding request of a conversation, if it has one, and tells whoever waits for it. Returns
     /// the state, in which the caller writes how it ended: to pass that here would move it twice.
     fn conclude(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<&mut State> {
+        // Its timer is for the next one, or passed over when it fires: to look for it would take longer.
+        if self.lists.timers.outnumber(self.conversations.len()) {
+            self.forget_timers();
+        }
         let asker = self.conversations.get_mut(conversation)?;
         let State::Outstanding(request) = &asker.state else { return None };
         self.lists.ids.retire(request.id);
@@ -252,12 +252,8 @@ impl Req {
             self.lists.line.remove(&request.ticket);
         }
         asker.state = State::Idle;
-        // Its timer is for the next one, or passed over when it fires: to look for it would take longer.
-        if self.lists.timers.outnumber(self.conversations.len()) {
-            self.forget_timers();
-        }
         io.wake(conversation.interest());
-        Some(&mut self.conversations.get_mut(conversation)?.state)
+        Some(&mut asker.state)
     }
 
     /// Forgets timers of conversations that are closed, or have an earlier one.
@@ -426,14 +422,14 @@ impl Protocol for Req {
         if asker.state.id() != Some(awaited.id) {
             return Err(RecvRefusal::Canceled);
         }
-        let received = match &mut asker.state {
-            State::Outstanding(_) => return Err(RecvRefusal::WouldBlock),
-            State::Replied(_, reply) => Ok(std::mem::take(reply)),
-            State::Failed(_, refusal) => Err(refusal.clone()),
-            State::Idle => Err(RecvRefusal::State),
-        };
-        asker.state = State::Idle;
-        received
+        if matches!(asker.state, State::Outstanding(_)) {
+            return Err(RecvRefusal::WouldBlock);
+        }
+        match std::mem::replace(&mut asker.state, State::Idle) {
+            State::Replied(_, reply) => Ok(reply),
+            State::Failed(_, refusal) => Err(refusal),
+            State::Idle | State::Outstanding(_) => Err(RecvRefusal::State),
+        }
     }
 
     fn can_send(&self, _pipe: Option<PipeId>) -> bool {
@@ -547,6 +543,15 @@ impl PendingRequest {
 }
 
 impl Asker {
+    /// Sees to it that this, the asker of `conversation`, is checked at `due`, or earlier.
+    #[inline]
+    fn check_at(&mut self, due: Instant, conversation: Conversation, timers: &mut Timers) {
+        if self.timer.is_none_or(|at| due < at) {
+            self.timer = Some(due);
+            timers.set(due, conversation);
+        }
+    }
+
     /// When its request has something to do.
     fn due(&self) -> Option<Instant> {
         match &self.state {

@@ -158,7 +158,7 @@ impl Port for SocketPort<'_> {
     }
 
     fn ask_drained(&mut self, pipe: PipeId) -> bool {
-        self.pipes.get(pipe).is_none_or(|pipe| pipe.is_gone() || pipe.send.ask_drained())
+        self.pipes.usable_mut(pipe).is_none_or(|pipe| pipe.send.ask_drained())
     }
 
     #[inline]
