@@ -69,7 +69,6 @@ fn length_by(word: impl Fn(usize) -> Option<u32>, limit: usize) -> Result<usize,
 }
 
 /// Splits what a REQ or SURVEYOR has received into the id it answers and the body.
-#[inline]
 pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Body), DropReason> {
     let word = frame.word(0).ok_or(DropReason::Malformed)?;
     if word & END == 0 {

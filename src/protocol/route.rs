@@ -54,6 +54,7 @@ impl Balance {
 
     /// As `send`, but only to a pipe that has nothing else to transmit; says to which. One found with
     /// something is not ready until it is added again.
+    #[inline(always)]
     pub(super) fn send_to_drained(
         &mut self,
         header: &[u8],

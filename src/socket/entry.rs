@@ -57,7 +57,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     /// Tells the protocol what has happened to its pipes since the last entry.
-    #[inline(never)]
+    #[inline]
     pub(super) fn catch_up(mut self) {
         if self.core.bell.is_pending() {
             self.handle_edges();
@@ -73,6 +73,7 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     /// Tells the protocol what the bell has announced.
+    #[inline(never)]
     fn handle_edges(&mut self) {
         let mut edges = std::mem::take(&mut self.state.edges);
         self.core.bell.take(&mut edges);

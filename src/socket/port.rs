@@ -157,6 +157,7 @@ impl Port for SocketPort<'_> {
         self.pipes.get_mut(pipe).is_none_or(|pipe| pipe.ask_room(self.effects))
     }
 
+    #[inline]
     fn ask_drained(&mut self, pipe: PipeId) -> bool {
         self.pipes.usable_mut(pipe).is_none_or(|pipe| pipe.send.ask_drained())
     }
