@@ -565,9 +565,9 @@ impl Body {
 
     /// How many bytes the buffer may have now, for a body of `len` bytes. `bound` is one that somebody has set, for
     /// what has not arrived.
-    fn allowance(&self, len: usize, paid: usize, bound: usize) -> usize {
+    fn room(&self, len: usize, paid: usize, bound: usize) -> usize {
         let bound = bound.max(self.arrived).max(self.capacity());
-        allowance(len, self.arrived, paid).min(bound)
+        room_for(len, self.arrived, paid).min(bound)
     }
 
     /// Appends bytes that were read into another buffer.
@@ -575,7 +575,7 @@ impl Body {
         let begin = self.arrived;
         self.arrived = begin.saturating_add(more.len());
         let len = most(self.len, self.arrived, self.in_parts);
-        let room = self.allowance(len, paid, bound);
+        let room = self.room(len, paid, bound);
         match &mut self.bytes {
             Buffer::Used(used) => {
                 if let Some(room) = used.get_mut(begin..self.arrived) {
@@ -598,7 +598,7 @@ impl Body {
         bound: usize,
         used: impl FnOnce(usize) -> Option<BytesMut>,
     ) -> Option<&mut [u8]> {
-        let allowed = self.allowance(self.len, paid, bound);
+        let allowed = self.room(self.len, paid, bound);
         let room = allowed.saturating_sub(self.arrived);
         if room < least {
             return None;
@@ -672,7 +672,7 @@ fn long(len: u32) -> usize {
 ///
 /// So a connection holds at most `ROOM` times the bytes that its peer has sent of this body, or once those
 /// of the body before; and it touches no more than `STEP` of new memory before the bytes arrive.
-fn allowance(len: usize, arrived: usize, paid: usize) -> usize {
+fn room_for(len: usize, arrived: usize, paid: usize) -> usize {
     let unasked = paid.clamp(UNPAID, CREDIT);
     arrived.saturating_mul(ROOM).max(unasked).min(len)
 }
