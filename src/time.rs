@@ -41,6 +41,12 @@ pub(crate) fn is_simulated() -> bool {
     false
 }
 
+/// When the simulation began that the thread is part of.
+#[cfg(feature = "testing")]
+pub(crate) fn scene() -> Option<Instant> {
+    stage::begin()
+}
+
 /// Sleeps for this long.
 pub(crate) fn sleep(time: Duration) {
     #[cfg(feature = "testing")]

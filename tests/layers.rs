@@ -73,6 +73,16 @@ const IMPURE: &[&str] = &[
 /// The one module that names `std::sync`.
 const DOOR: &str = "sync";
 
+/// Who takes the machine's time, and why.
+const CLOCKS: &[(&str, &str)] = &[
+    ("src/time.rs", "it is the door"),
+    ("src/time/stage.rs", "a simulation begins at some time"),
+    ("src/sync/scheduled.rs", "a schedule begins at some time"),
+    ("src/spin.rs", "nobody spins in a simulation"),
+    ("src/parker.rs", "it measures how long the machine takes to wake a thread"),
+    ("src/io/clock.rs", "it sets a timer of the machine, for a runtime that the program drives"),
+];
+
 /// The first words of names that ask.
 const QUESTIONS: &[&str] =
     &["are", "can", "does", "has", "is", "knows", "lacks", "may", "must", "needs", "wants", "was"];
@@ -100,6 +110,15 @@ fn nobody_passes_by_the_door_to_std_sync() {
     let by = ["std::sync", "core::sync", "alloc::sync"];
     let outside = library().into_iter().filter(|file| file.module[0] != DOOR);
     let found: Vec<_> = outside.flat_map(|file| file.naming(&by)).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// In a simulation the time is not the machine's, so who takes the machine's must be none of its business.
+#[test]
+fn nobody_passes_by_the_door_to_the_clock() {
+    let apart = |file: &Source| CLOCKS.iter().any(|(path, _)| file.path.ends_with(path));
+    let outside = library().into_iter().filter(|file| !apart(file));
+    let found: Vec<_> = outside.flat_map(|file| file.naming(&["Instant::now"])).collect();
     assert!(found.is_empty(), "{found:#?}");
 }
 

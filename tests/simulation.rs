@@ -123,6 +123,11 @@ fn every_protocol_runs_on_it() {
 
 /// A little of everything whose order could depend on something else.
 fn a_busy_scene(seed: u64) -> u64 {
+    a_busy_scene_that_takes(Duration::ZERO, seed)
+}
+
+/// The same, with so much time of the machine for each question.
+fn a_busy_scene_that_takes(time: Duration, seed: u64) -> u64 {
     let network = Network::new(seed);
     network.set_links(Link::new().cuts(ms(200)));
     for name in ["a", "b", "c"] {
@@ -146,6 +151,7 @@ fn a_busy_scene(seed: u64) -> u64 {
                 let req = req.clone();
                 testing::spawn(move || {
                     for size in 0..20 {
+                        std::thread::sleep(time);
                         let question = vec![n as u8; size * 100];
                         assert_eq!(req.request(&question).unwrap(), question);
                     }
@@ -170,6 +176,13 @@ fn the_seed_decides_everything() {
     assert_eq!(first, again);
     let distinct: std::collections::BTreeSet<_> = first.iter().collect();
     assert_eq!(distinct.len(), first.len());
+}
+
+#[test]
+fn how_long_the_machine_takes_changes_nothing() {
+    for seed in 0..8 {
+        assert_eq!(a_busy_scene(seed), a_busy_scene_that_takes(ms(10), seed), "seed {seed}");
+    }
 }
 
 #[test]

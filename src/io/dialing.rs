@@ -92,7 +92,7 @@ impl Dialer {
 
     /// The socket has accepted the pipe.
     pub(crate) fn connected(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
+        self.since.get_or_insert_with(time::now);
         if let Some(once) = self.once.take() {
             // The caller may have given up.
             let _ = once.try_send(Ok(()));

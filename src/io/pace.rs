@@ -24,11 +24,30 @@ struct Pace {
     /// How many direct writes go unmeasured before the next measurement, since reading the clock twice for
     /// each write takes a noticeable part of its time.
     unmeasured: u8,
+    /// The simulation that all this is about: the next one of the same thread must not depend on it.
+    #[cfg(feature = "testing")]
+    scene: Option<Instant>,
 }
 
 impl Pace {
     const fn new() -> Self {
-        Self { not_before: None, write: Duration::ZERO, unmeasured: 0 }
+        Self {
+            not_before: None,
+            write: Duration::ZERO,
+            unmeasured: 0,
+            #[cfg(feature = "testing")]
+            scene: None,
+        }
+    }
+
+    /// That of the calling thread.
+    fn own() -> Self {
+        let pace = PACE.with(Cell::get);
+        #[cfg(feature = "testing")]
+        if pace.scene != time::scene() {
+            return Self { scene: time::scene(), ..Self::new() };
+        }
+        pace
     }
 
     /// Lets the thread write directly again only after a pause that begins at `time`.
@@ -40,7 +59,7 @@ impl Pace {
 
 /// Notes that the calling thread has waited for something to do: what it sends next is no tight loop.
 pub(crate) fn note_wait() {
-    PACE.with(|pace| pace.set(Pace { not_before: None, ..pace.get() }));
+    PACE.with(|pace| pace.set(Pace { not_before: None, ..Pace::own() }));
 }
 
 /// Calls `write`, to write to the kernel, if the calling thread should do that itself; returns `false` if not.
@@ -54,7 +73,7 @@ pub(crate) fn note_wait() {
 pub(super) fn write_directly(write: impl FnOnce()) -> bool {
     const UNMEASURED: u8 = 7;
     let begin = time::now();
-    let mut pace = PACE.with(Cell::get);
+    let mut pace = Pace::own();
     let allowed = match tuning::CALLER_WRITES {
         FastPath::Never => false,
         FastPath::Always => true,

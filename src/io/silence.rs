@@ -12,6 +12,7 @@ use mio::Token;
 
 use super::timers::{TimerKey, after};
 use super::{Driver, Due};
+use crate::time;
 
 /// Check this often within the time for which a peer may be silent.
 const CHECKS: u32 = 8;
@@ -64,11 +65,11 @@ impl Driver {
                 Silence::TooLong(limit) => (true, limit),
             };
             let since = suspected.filter(|_| is_too_long);
-            if since.is_some_and(|since| since.elapsed() >= LAST_CHANCE) {
+            if since.is_some_and(|since| time::since(since) >= LAST_CHANCE) {
                 self.drive(token, |connection, cx| connection.on_silence(token, cx));
                 return false;
             }
-            *suspected = is_too_long.then(|| since.unwrap_or_else(Instant::now));
+            *suspected = is_too_long.then(|| since.unwrap_or_else(time::now));
             shortest = Some(shortest.map_or(limit, |other| other.min(limit)));
             true
         });
@@ -81,7 +82,7 @@ impl Driver {
     }
 
     fn check_silence_within(&mut self, limit: Duration) {
-        let at = after(Instant::now(), (limit / CHECKS).max(SHORTEST_PAUSE));
+        let at = after(time::now(), (limit / CHECKS).max(SHORTEST_PAUSE));
         let timer = &mut self.unanswered.timer;
         if timer.is_none_or(|timer| at < timer.at()) {
             self.cx.set_timer(timer, at, Due::Silence);

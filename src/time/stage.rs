@@ -108,6 +108,11 @@ pub(super) fn now() -> Option<Instant> {
     with(|participant| participant.stage.now())
 }
 
+/// When the simulation began that the thread is part of.
+pub(super) fn begin() -> Option<Instant> {
+    with(|participant| participant.stage.begin)
+}
+
 /// Sleeps, if the thread is part of a simulation.
 pub(super) fn sleep(time: Duration) -> bool {
     let Some(participant) = with(Participant::clone) else { return false };
