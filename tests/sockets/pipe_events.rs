@@ -158,7 +158,7 @@ fn a_peer_is_known_by_its_endpoint_and_both_addresses() {
 
 /// C264.
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(sinew_socketpair)))]
 fn ipc_tells_which_process_is_at_the_other_end() {
     let (rep, req) = (Rep::new(), Req::new());
     let _address = join!(rep, req, Transport::Ipc);

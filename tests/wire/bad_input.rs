@@ -98,7 +98,7 @@ fn an_ipc_path_that_is_too_long() {
     let pair = Pair::new();
     let url = format!("ipc:///tmp/{}", "x".repeat(200));
     let piece = url.trim_start_matches("ipc://").to_owned();
-    let expected = AddressError::TooLong { url: url.clone(), piece, limit: 107 };
+    let expected = AddressError::TooLong { url: url.clone(), piece, limit: kit::IPC_PATH };
     assert!(matches!(pair.bind(&url), Err(BindError::Address(error)) if error == expected));
     assert!(matches!(pair.connect(&url), Err(ConnectError::Address(error)) if error == expected));
     lives_on(&pair);

@@ -126,6 +126,14 @@ pub fn free_tcp_url() -> String {
     format!("tcp://{address}")
 }
 
+/// How many bytes the path of an ipc address may have.
+pub const IPC_PATH: usize =
+    if cfg!(all(any(target_os = "linux", target_os = "android"), not(sinew_socketpair))) {
+        107
+    } else {
+        103
+    };
+
 /// Held while a child process is being started.
 static STARTING: RwLock<()> = RwLock::new(());
 
