@@ -132,6 +132,43 @@ pub(crate) fn tcp_silence(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>
     Ok(Some(Duration::from_millis(silence.into())))
 }
 
+/// Takes the lock on a file, or says that somebody else has it. It is the file's own for as long as it is open, in
+/// children that a fork makes too: give it back by [`unlock`].
+///
+/// # Errors
+///
+/// There are no locks for this file. Solaris has none at all.
+#[cfg(unix)]
+pub(crate) fn try_lock(file: &std::fs::File) -> io::Result<bool> {
+    #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+    {
+        // SAFETY: the descriptor is open while the file is borrowed, and the call touches no memory.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(false),
+            _ => Err(error),
+        }
+    }
+    #[cfg(any(target_os = "solaris", target_os = "illumos"))]
+    {
+        let _ = file;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Gives back what [`try_lock`] took.
+#[cfg(unix)]
+pub(crate) fn unlock(file: &std::fs::File) {
+    #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+    // SAFETY: as above. It does not fail for who has the lock.
+    let _ = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+    #[cfg(any(target_os = "solaris", target_os = "illumos"))]
+    let _ = file;
+}
+
 /// Waits until `poll` has something to report, for at most `time`; says whether it may have.
 ///
 /// `time` is exact to the microsecond on Linux, and elsewhere rounded up to milliseconds.

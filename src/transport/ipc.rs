@@ -37,6 +37,7 @@ use super::{
 use crate::address::Address;
 use crate::error::{AddressError, BindError};
 use crate::options::EndpointSettings;
+use crate::sys;
 use crate::wire::Framing;
 
 /// How many connections may wait to be accepted: as many as for tcp.
@@ -60,18 +61,17 @@ impl StreamTransport for Ipc {
 
     /// Binds, and takes over the file of an owner that has died.
     ///
-    /// When several processes bind one path in the same instant, two may believe that they have won, with
-    /// or without a stale file there before: one of them asks after the other has bound but before it
-    /// listens, and removes the file after the other has listened and made sure that the file is
-    /// still there. The listener whose file was removed lives on, and nobody can connect to it. Only a lock
-    /// could rule that out. Two threads that bind at once on two cores get there about once in 1000 to 2500
-    /// rounds.
+    /// Of several that bind one path in the same instant one wins, since they do it one after the other (see
+    /// [`Turn`]). Where they cannot, two may believe that they have won: one of them asks after the other has bound but
+    /// before it listens, and removes the file after the other has listened and made sure that the file is still
+    /// there. The listener whose file was removed lives on, and nobody can connect to it.
     fn bind(
         &self,
         address: &Address,
         settings: &EndpointSettings,
     ) -> Result<Box<dyn Listener>, BindError> {
         let path = path_to_bind(address)?;
+        let turn = Turn::take(&path);
         let (socket, file) = match listen(&path, settings) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 remove_stale(&path).and_then(|()| listen(&path, settings))
@@ -79,6 +79,7 @@ impl StreamTransport for Ipc {
             done => done,
         }
         .map_err(|error| BindError::from_io(address.url(), error))?;
+        drop(turn);
         let url = address.url().to_owned();
         Ok(Box::new(IpcListener::new(socket.into(), Some(file), url, settings)))
     }
@@ -155,6 +156,41 @@ fn connect(path: &Path) -> io::Result<mio::net::UnixStream> {
     let short = format!("/proc/self/fd/{}", dir.as_raw_fd());
     mio::net::UnixStream::connect(Path::new(&short).join(name))
 }
+
+/// A turn to bind in a directory: others who take theirs wait. It is a lock on the directory, which leaves no file behind.
+struct Turn {
+    /// What is locked. `None`: the lock could not be had.
+    directory: Option<fs::File>,
+}
+
+impl Turn {
+    /// Waits for a turn to bind at this path. Goes without one if the directory may not be read, if its file system
+    /// has no locks, or if somebody keeps the lock for much longer than it takes to bind.
+    fn take(path: &Path) -> Self {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let Ok(directory) = fs::File::open(directory.unwrap_or(Path::new("."))) else {
+            return Self { directory: None };
+        };
+        for _ in 0..TURNS {
+            match sys::try_lock(&directory) {
+                Ok(true) => return Self { directory: Some(directory) },
+                Ok(false) => thread::sleep(BETWEEN_TURNS),
+                Err(_) => break,
+            }
+        }
+        Self { directory: None }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.directory.iter().for_each(sys::unlock);
+    }
+}
+
+/// How often to ask for a turn, and how long to wait after each time: half a second in all, in which hundreds bind.
+const TURNS: u32 = 500;
+const BETWEEN_TURNS: Duration = Duration::from_millis(1);
 
 /// Binds and listens. Leaves no file behind when it fails.
 fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, SocketFile)> {
