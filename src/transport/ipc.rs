@@ -62,7 +62,7 @@ impl StreamTransport for Ipc {
     /// Binds, and takes over the file of an owner that has died.
     ///
     /// Of several that bind one path in the same instant one wins, since they do it one after the other (see
-    /// [`Turn`]). Where they cannot, two may believe that they have won: one of them asks after the other has bound but
+    /// `Turn`). Where they cannot, two may believe that they have won: one of them asks after the other has bound but
     /// before it listens, and removes the file after the other has listened and made sure that the file is still
     /// there. The listener whose file was removed lives on, and nobody can connect to it.
     fn bind(
