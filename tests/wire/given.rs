@@ -14,9 +14,11 @@ use kit::{TempDir, attached, detached, header};
 use sinew::transport::{
     Address, EndpointSettings, Framing, GivenListener, GivenStream, StreamTransport, Tcp,
 };
-use sinew::{AttemptError, BindError, ConnectError, EndpointState, Pair, Pull, Push};
 #[cfg(unix)]
-use sinew::{DetachReason, HeaderError, Options, ProtocolId};
+use sinew::{
+    AttemptError, BindError, ConnectError, DetachReason, HeaderError, Options, ProtocolId,
+};
+use sinew::{EndpointState, Pair, Pull, Push};
 
 /// Connects to `listener` and receives what it sends.
 #[track_caller]

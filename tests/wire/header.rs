@@ -315,10 +315,10 @@ fn fifty_silent_peers_do_not_keep_a_proper_one_out() {
     for transport in Transport::STREAMS {
         let (rep, _address, url, events) = listening::<role::Rep>(transport);
         let _silent: Vec<Raw> = (0..50).map(|_| Raw::connect(&url)).collect();
-        let start = Instant::now();
         a_good_peer_is_accepted::<role::Rep>(&url, &events);
-        assert!(start.elapsed() < Duration::from_secs(1));
-        assert_eq!(rep.stats().inprogress_connections, 50);
+        assert_eq!(rep.stats().handshake_timeouts, 0, "it did not wait for one to end");
+        // A turn takes in a few only, so some may still be on their way.
+        eventually("all are there", || rep.stats().inprogress_connections == 50);
     }
 }
 
