@@ -880,17 +880,15 @@ enum Over {
 }
 
 impl Over {
-    /// Whether they connect again when our end goes and returns. nanomsg gives up for good if its upgrade meets a
-    /// listener that is just closing.
+    /// Whether they connect again when our end goes and returns. Over ws nanomsg gives up for good if its upgrade meets a
+    /// listener that is just closing, and NNG 1.5 now and then stays away as well, without a connection or an attempt.
     fn they_come_back(self) -> bool {
         match self {
             Self::Tcp | Self::Ipc => true,
             #[cfg(target_os = "linux")]
             Self::Abstract => true,
             #[cfg(feature = "ws")]
-            Self::WsPath => true,
-            #[cfg(feature = "ws")]
-            Self::Ws => false,
+            Self::Ws | Self::WsPath => false,
         }
     }
 }
