@@ -52,7 +52,7 @@ const MOST_IO_THREADS: usize = 1024;
 ///
 /// A socket that has to answer in time beside others that stream belongs in a runtime of its own: turns of a loop are
 /// bounded, but a busy loop takes all the processor time it gets, and the kernel makes its thread wait for more. With
-/// a runtime of its own such a socket waits no longer than a thread that serves one connection would ("Neighbours" in
+/// a runtime of its own such a socket waits about as long as a thread that serves one connection would ("Neighbours" in
 /// `docs/reliability.md`).
 ///
 /// Nothing else changes for a program. What comes over one pipe comes in order; between pipes there is

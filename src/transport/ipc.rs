@@ -188,7 +188,8 @@ impl Drop for Turn {
     }
 }
 
-/// How often to ask for a turn, and how long to wait after each time: half a second in all, in which hundreds bind.
+/// How often to ask for a turn, and how long to wait after each time: about half a second in all, so that who keeps
+/// a lock on a shared directory cannot hold up a bind for longer.
 const TURNS: u32 = 500;
 const BETWEEN_TURNS: Duration = Duration::from_millis(1);
 
