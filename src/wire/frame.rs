@@ -1090,7 +1090,7 @@ mod tests {
     #[test]
     fn an_announced_gibibyte_holds_little_more_than_what_has_come_of_it() {
         let announced = (1_u64 << 30).to_be_bytes();
-        let part = vec![7; 100_000];
+        let part = vec![7; if cfg!(miri) { 5 * UNPAID } else { 100_000 }];
         let mut copied = Decoder::new(Length, UNLIMITED);
         let mut in_place = Decoder::new(Length, UNLIMITED);
         for decoder in [&mut copied, &mut in_place] {
@@ -1100,7 +1100,7 @@ mod tests {
         assert_eq!(copied.next(&mut &part[..]), None);
         read_in_place(&mut in_place, &part, 10_000);
         for decoder in [&copied, &in_place] {
-            assert!((100_000..=200_000).contains(&held(decoder)), "{}", held(decoder));
+            assert!((part.len()..=2 * part.len()).contains(&held(decoder)), "{}", held(decoder));
         }
     }
 
