@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A listening socket, until its endpoint is closed.
 #[derive(Debug)]
 pub(crate) struct ListenerSlot {
-    state: Mutex<State>,
+    phase: Mutex<Phase>,
     /// Notified when the listener is back.
     back: Condvar,
     /// The file through which others connect.
@@ -48,7 +48,7 @@ pub(crate) struct ListenerSlot {
 ///    +-----------> +------------------------------> Closed <-------------------------+
 /// ```
 #[derive(Debug)]
-enum State {
+enum Phase {
     Here(Box<dyn Listener>),
     /// A thread has it for a moment.
     Lent(ThreadId),
@@ -64,7 +64,7 @@ impl ListenerSlot {
     pub(crate) fn new(listener: Box<dyn Listener>) -> Self {
         let file = listener.file();
         Self {
-            state: Mutex::new(Rank::Listener, State::Here(listener)),
+            phase: Mutex::new(Rank::Listener, Phase::Here(listener)),
             back: Condvar::new(),
             file,
         }
@@ -88,11 +88,11 @@ impl ListenerSlot {
     }
 
     fn take(&self) -> Option<Box<dyn Listener>> {
-        let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Lent(thread::current().id())) {
-            State::Here(listener) => Some(listener),
+        let mut phase = self.phase.lock();
+        match std::mem::replace(&mut *phase, Phase::Lent(thread::current().id())) {
+            Phase::Here(listener) => Some(listener),
             other => {
-                *state = other;
+                *phase = other;
                 None
             }
         }
@@ -100,13 +100,13 @@ impl ListenerSlot {
 
     /// Puts the listener back. Returns it if it was closed meanwhile, and nobody waits for it.
     fn give_back(&self, listener: Box<dyn Listener>) -> Option<Box<dyn Listener>> {
-        let mut state = self.state.lock();
-        match *state {
-            State::Closed => return Some(listener),
-            State::Awaited => *state = State::Returned(listener),
-            _ => *state = State::Here(listener),
+        let mut phase = self.phase.lock();
+        match *phase {
+            Phase::Closed => return Some(listener),
+            Phase::Awaited => *phase = Phase::Returned(listener),
+            _ => *phase = Phase::Here(listener),
         }
-        drop(state);
+        drop(phase);
         self.back.notify_one();
         None
     }
@@ -123,15 +123,15 @@ impl ListenerSlot {
     /// Takes the listener out for good. `None` if the calling thread has it, or it is closed already.
     fn take_out(&self) -> Option<Box<dyn Listener>> {
         let this = thread::current().id();
-        let mut state = self.state.lock();
+        let mut phase = self.phase.lock();
         loop {
-            match std::mem::replace(&mut *state, State::Closed) {
-                State::Here(listener) | State::Returned(listener) => return Some(listener),
-                State::Closed => return None,
-                State::Lent(thread) if thread == this => return None,
-                State::Lent(_) | State::Awaited => *state = State::Awaited,
+            match std::mem::replace(&mut *phase, Phase::Closed) {
+                Phase::Here(listener) | Phase::Returned(listener) => return Some(listener),
+                Phase::Closed => return None,
+                Phase::Lent(thread) if thread == this => return None,
+                Phase::Lent(_) | Phase::Awaited => *phase = Phase::Awaited,
             }
-            state = self.back.wait(state);
+            phase = self.back.wait(phase);
         }
     }
 }

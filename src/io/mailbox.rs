@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use super::connection::{Connection, Ending};
-use super::leadership::state::{Call, State};
+use super::leadership::state::{Call, LeaderState};
 use super::leadership::task::TaskPlace;
 use super::listening::ListenerSlot;
 use super::race::{Race, Way};
@@ -103,7 +103,7 @@ pub(crate) trait Retry: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     /// What the leader does, and what is pending, such as commands.
-    pub(super) state: State<Command, Arc<Parker>>,
+    pub(super) state: LeaderState<Command, Arc<Parker>>,
     /// The number of connections that the driver has, or is about to be given.
     pub(super) connections: AtomicUsize,
     #[cfg_attr(shuttle, expect(dead_code, reason = "a leader sleeps elsewhere"))]
@@ -127,7 +127,7 @@ impl Mailbox {
     /// Makes the mailbox of a driver; `waker` ends its poll.
     pub(super) fn new(waker: Arc<mio::Waker>, registry: Registry) -> Self {
         Self {
-            state: State::new(),
+            state: LeaderState::new(),
             connections: AtomicUsize::new(0),
             waker,
             #[cfg(shuttle)]

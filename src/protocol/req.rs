@@ -60,7 +60,7 @@ struct Ticket(u64);
 struct Asker {
     /// The settings of the next request.
     resends: Resends,
-    state: State,
+    phase: Phase,
     /// Its timer. If its request waits for a later time, the timer is moved there when it fires.
     timer: Option<Instant>,
 }
@@ -74,10 +74,10 @@ struct Asker {
 ///                        | pipe lost, not to be resent
 ///                        +---------------------------> FAILED --recv: why--> IDLE
 ///
-///   send in any state: drop what is there, then OUTSTANDING
+///   send in any phase: drop what is there, then OUTSTANDING
 /// ```
 #[derive(Debug)]
-enum State {
+enum Phase {
     Idle,
     Outstanding(PendingRequest),
     Replied(RequestId, Message),
@@ -135,7 +135,7 @@ impl Req {
 
     /// Opens a conversation, whose requests are sent again as `resends` says.
     pub(crate) fn open(&mut self, resends: Resends) -> Conversation {
-        self.conversations.open(Asker { resends, state: State::Idle, timer: None })
+        self.conversations.open(Asker { resends, phase: Phase::Idle, timer: None })
     }
 
     /// Changes when and how often later requests are sent again.
@@ -158,7 +158,7 @@ impl Req {
     /// The request for which a receive that begins now waits.
     pub(crate) fn awaited(&self, conversation: Conversation) -> Result<Awaited, RecvRefusal> {
         let asker = self.conversations.get(conversation).ok_or(RecvRefusal::Closed)?;
-        let id = asker.state.id().ok_or(RecvRefusal::State)?;
+        let id = asker.phase.id().ok_or(RecvRefusal::State)?;
         Ok(Awaited { conversation, id })
     }
 
@@ -167,11 +167,11 @@ impl Req {
         let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
-        match &asker.state {
-            State::Idle => return,
-            State::Failed(..) => {}
-            State::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
-            State::Outstanding(request) => {
+        match &asker.phase {
+            Phase::Idle => return,
+            Phase::Failed(..) => {}
+            Phase::Replied(_, reply) => io.dropped(reply.pipe(), DropReason::Unread),
+            Phase::Outstanding(request) => {
                 if matches!(request.progress, Progress::Unsent) {
                     io.dropped(None, DropReason::Superseded);
                 }
@@ -179,7 +179,7 @@ impl Req {
                 return;
             }
         }
-        asker.state = State::Idle;
+        asker.phase = Phase::Idle;
         io.wake(conversation.interest());
     }
 
@@ -204,7 +204,7 @@ impl Req {
     /// `detach` follows when to try again.
     fn transmit(&mut self, conversation: Conversation, io: &mut impl Port) -> bool {
         let Some(asker) = self.conversations.get_mut(conversation) else { return false };
-        let State::Outstanding(request) = &mut asker.state else { return false };
+        let Phase::Outstanding(request) = &mut asker.phase else { return false };
         let sent = self.drained.send_to_drained(&request.id.header(), &request.body, io);
         let Some(pipe) = sent else { return false };
         if matches!(request.progress, Progress::Resending) {
@@ -228,32 +228,32 @@ impl Req {
         let (id, body) = backtrace::answer(frame)?;
         let conversation = self.lists.ids.owner(id).ok_or(DropReason::Stale)?;
         let asker = self.conversations.get_mut(conversation).ok_or(DropReason::Stale)?;
-        let State::Outstanding(request) = &asker.state else { return Err(DropReason::Stale) };
+        let Phase::Outstanding(request) = &asker.phase else { return Err(DropReason::Stale) };
         if !request.copies.contains(&pipe) {
             return Err(DropReason::NotAsked);
         }
-        if let Some(state) = self.conclude(conversation, io) {
-            *state = State::Replied(id, Message::received(body, pipe));
+        if let Some(phase) = self.conclude(conversation, io) {
+            *phase = Phase::Replied(id, Message::received(body, pipe));
         }
         Ok(())
     }
 
     /// Ends the outstanding request of a conversation, if it has one, and tells whoever waits for it. Returns
-    /// the state, in which the caller writes how it ended: to pass that here would move it twice.
-    fn conclude(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<&mut State> {
+    /// the phase, in which the caller writes how it ended: to pass that here would move it twice.
+    fn conclude(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<&mut Phase> {
         // Its timer is for the next one, or passed over when it fires: to look for it would take longer.
         if self.lists.timers.outnumber(self.conversations.len()) {
             self.forget_timers();
         }
         let asker = self.conversations.get_mut(conversation)?;
-        let State::Outstanding(request) = &asker.state else { return None };
+        let Phase::Outstanding(request) = &asker.phase else { return None };
         self.lists.ids.retire(request.id);
         if request.is_in_line() {
             self.lists.line.remove(&request.ticket);
         }
-        asker.state = State::Idle;
+        asker.phase = Phase::Idle;
         io.wake(conversation.interest());
-        Some(&mut asker.state)
+        Some(&mut asker.phase)
     }
 
     /// Forgets timers of conversations that are closed, or have an earlier one.
@@ -265,8 +265,8 @@ impl Req {
     /// The requests of which a pipe has a copy. Searches all conversations: losing a pipe is far rarer than
     /// giving it a request, so no list of what each pipe carries is kept.
     fn carried_by(&self, pipe: PipeId) -> Vec<Conversation> {
-        let is_carried = |asker: &Asker| match &asker.state {
-            State::Outstanding(request) => request.copies.contains(&pipe),
+        let is_carried = |asker: &Asker| match &asker.phase {
+            Phase::Outstanding(request) => request.copies.contains(&pipe),
             _ => false,
         };
         let carried = self.conversations.iter().filter(|(_, asker)| is_carried(asker));
@@ -288,8 +288,8 @@ impl Req {
             AfterLoss::Again => self.line_up_again(conversation, io.now()),
             AfterLoss::Fatal(refusal) => {
                 let id = request.id;
-                if let Some(state) = self.conclude(conversation, io) {
-                    *state = State::Failed(id, refusal);
+                if let Some(phase) = self.conclude(conversation, io) {
+                    *phase = Phase::Failed(id, refusal);
                 }
             }
         }
@@ -398,7 +398,7 @@ impl Protocol for Req {
         self.forget(conversation, io);
         let asker = self.conversations.get_mut(conversation).ok_or(SendRefusal::Closed)?;
         let (id, ticket) = (self.lists.ids.issue(conversation), take_ticket(&mut self.next_ticket));
-        asker.state = State::Outstanding(PendingRequest {
+        asker.phase = Phase::Outstanding(PendingRequest {
             id,
             body: std::mem::take(body).into(),
             resends: asker.resends,
@@ -419,16 +419,16 @@ impl Protocol for Req {
         _io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
         let asker = self.conversations.get_mut(awaited.conversation).ok_or(RecvRefusal::Closed)?;
-        if asker.state.id() != Some(awaited.id) {
+        if asker.phase.id() != Some(awaited.id) {
             return Err(RecvRefusal::Canceled);
         }
-        if matches!(asker.state, State::Outstanding(_)) {
+        if matches!(asker.phase, Phase::Outstanding(_)) {
             return Err(RecvRefusal::WouldBlock);
         }
-        match std::mem::replace(&mut asker.state, State::Idle) {
-            State::Replied(_, reply) => Ok(reply),
-            State::Failed(_, refusal) => Err(refusal),
-            State::Idle | State::Outstanding(_) => Err(RecvRefusal::State),
+        match std::mem::replace(&mut asker.phase, Phase::Idle) {
+            Phase::Replied(_, reply) => Ok(reply),
+            Phase::Failed(_, refusal) => Err(refusal),
+            Phase::Idle | Phase::Outstanding(_) => Err(RecvRefusal::State),
         }
     }
 
@@ -438,22 +438,22 @@ impl Protocol for Req {
 
     fn can_recv(&self, conversation: Conversation) -> bool {
         let asker = self.conversations.get(conversation);
-        !asker.is_some_and(|asker| matches!(asker.state, State::Outstanding(_)))
+        !asker.is_some_and(|asker| matches!(asker.phase, Phase::Outstanding(_)))
     }
 
     /// A conversation is readable if its request is over or it is closed, but not if it has asked nothing.
     fn find_message(&mut self, conversation: Conversation, _io: &mut impl Port) -> bool {
         let asker = self.conversations.get(conversation);
-        asker.is_none_or(|it| matches!(it.state, State::Replied(..) | State::Failed(..)))
+        asker.is_none_or(|it| matches!(it.phase, Phase::Replied(..) | Phase::Failed(..)))
     }
 
     fn held(&self) -> Held {
-        let count = |wanted: fn(&State) -> bool| {
-            self.conversations.states().filter(|asker| wanted(&asker.state)).count() as u64
+        let count = |wanted: fn(&Phase) -> bool| {
+            self.conversations.states().filter(|asker| wanted(&asker.phase)).count() as u64
         };
         Held {
-            outbound: count(State::is_unsent),
-            inbound: count(|state| matches!(state, State::Replied(..))),
+            outbound: count(Phase::is_unsent),
+            inbound: count(|phase| matches!(phase, Phase::Replied(..))),
         }
     }
 
@@ -554,14 +554,14 @@ impl Asker {
 
     /// When its request has something to do.
     fn due(&self) -> Option<Instant> {
-        match &self.state {
-            State::Outstanding(request) => request.due(),
+        match &self.phase {
+            Phase::Outstanding(request) => request.due(),
             _ => None,
         }
     }
 }
 
-impl State {
+impl Phase {
     /// The request for which a receive would wait, or whose outcome it would return.
     fn id(&self) -> Option<RequestId> {
         match self {
@@ -590,8 +590,8 @@ fn outstanding(
     askers: &mut Conversations<Asker>,
     conversation: Conversation,
 ) -> Option<&mut PendingRequest> {
-    match &mut askers.get_mut(conversation)?.state {
-        State::Outstanding(request) => Some(request),
+    match &mut askers.get_mut(conversation)?.phase {
+        Phase::Outstanding(request) => Some(request),
         _ => None,
     }
 }

@@ -206,7 +206,7 @@ pub(crate) struct Decoder {
     pace: u32,
     /// How many KiB the buffer of a body may take, as long as what arrives fits.
     most: u32,
-    state: State,
+    phase: Phase,
 }
 
 /// What is there of a body that has begun.
@@ -221,7 +221,7 @@ pub(crate) struct Part {
 }
 
 #[derive(Debug)]
-enum State {
+enum Phase {
     /// At the start of a frame. The first `received` bytes of `prefix` have arrived: none between frames,
     /// never all of them.
     Prefix { prefix: [u8; MAX_PREFIX], received: u8 },
@@ -263,7 +263,7 @@ enum Buffer {
     Used(BytesMut),
 }
 
-impl State {
+impl Phase {
     const BETWEEN: Self = Self::Prefix { prefix: [0; MAX_PREFIX], received: 0 };
 }
 
@@ -272,7 +272,7 @@ impl Decoder {
     /// address.
     pub(crate) fn new(framing: Framing, limit: Option<u64>) -> Self {
         let mut decoder =
-            Self { framing, limit: 0, paid: 0, pace: 0, most: u32::MAX, state: State::BETWEEN };
+            Self { framing, limit: 0, paid: 0, pace: 0, most: u32::MAX, phase: Phase::BETWEEN };
         decoder.set_limit(limit);
         decoder
     }
@@ -293,25 +293,25 @@ impl Decoder {
     ) -> Option<Result<Piece<'a>, FrameError>> {
         let piece = self.step(input);
         if let Err(error) = piece {
-            self.state = State::Failed(Box::new(error));
+            self.phase = Phase::Failed(Box::new(error));
         }
         piece.transpose()
     }
 
     /// Whether a frame has begun that is incomplete: if the stream ends here, the frame is truncated.
     pub(crate) fn is_mid_frame(&self) -> bool {
-        match self.state {
-            State::Prefix { received, .. } => received > 0,
-            State::Body(_) => true,
-            State::Failed(_) => false,
+        match self.phase {
+            Phase::Prefix { received, .. } => received > 0,
+            Phase::Body(_) => true,
+            Phase::Failed(_) => false,
         }
     }
 
     /// The body that has begun, if its length is known.
     #[inline]
     pub(crate) fn part(&self) -> Option<Part> {
-        match &self.state {
-            State::Body(body) => Some(Part {
+        match &self.phase {
+            Phase::Body(body) => Some(Part {
                 taken: body.capacity(),
                 vacant: body.capacity().saturating_sub(body.arrived),
                 missing: match body.missing() {
@@ -319,7 +319,7 @@ impl Decoder {
                     missing => missing,
                 },
             }),
-            State::Prefix { .. } | State::Failed(_) => None,
+            Phase::Prefix { .. } | Phase::Failed(_) => None,
         }
     }
 
@@ -344,10 +344,10 @@ impl Decoder {
 
     /// How many bytes of the frame that has begun have arrived, the prefix aside if it is whole.
     pub(crate) fn arrived(&self) -> usize {
-        match &self.state {
-            State::Prefix { received, .. } => (*received).into(),
-            State::Body(body) => body.arrived.saturating_add(body.prefix_arrived()),
-            State::Failed(_) => 0,
+        match &self.phase {
+            Phase::Prefix { received, .. } => (*received).into(),
+            Phase::Body(body) => body.arrived.saturating_add(body.prefix_arrived()),
+            Phase::Failed(_) => 0,
         }
     }
 
@@ -360,8 +360,8 @@ impl Decoder {
         used: impl FnOnce(usize) -> Option<BytesMut>,
     ) -> Option<&mut [u8]> {
         let (paid, bound) = (long(self.paid), self.most());
-        match &mut self.state {
-            State::Body(body) => body.vacancy(least, paid, bound, used),
+        match &mut self.phase {
+            Phase::Body(body) => body.vacancy(least, paid, bound, used),
             _ => None,
         }
     }
@@ -369,7 +369,7 @@ impl Decoder {
     /// Records that the first `n` bytes of the [`vacancy`](Self::vacancy) were read. If these complete the
     /// body, [`next`](Self::next) returns it, whatever its input.
     pub(crate) fn filled(&mut self, n: usize) {
-        if let State::Body(body) = &mut self.state {
+        if let Phase::Body(body) = &mut self.phase {
             body.arrived = body.len.min(body.arrived.saturating_add(n));
         }
     }
@@ -381,15 +381,15 @@ impl Decoder {
     /// are whole in `most` bytes, if they are as long as the last one and that was long.
     pub(crate) fn appetite(&self, most: usize) -> usize {
         let prefix = self.framing.prefix_len();
-        let missing = match &self.state {
-            State::Prefix { received, .. } if long(self.paid) >= most => {
+        let missing = match &self.phase {
+            Phase::Prefix { received, .. } if long(self.paid) >= most => {
                 return prefix.saturating_sub((*received).into()).min(most);
             }
-            State::Body(body) if body.len >= most => {
+            Phase::Body(body) if body.len >= most => {
                 return body.missing().saturating_add(prefix).min(most);
             }
-            State::Prefix { received: 0, .. } => 0,
-            State::Body(body) => body.missing(),
+            Phase::Prefix { received: 0, .. } => 0,
+            Phase::Body(body) => body.missing(),
             _ => return most,
         };
         let rest = most.saturating_sub(missing);
@@ -405,27 +405,27 @@ impl Decoder {
     /// prefix, and behind it as many bytes as the prefixes of the other messages have.
     pub(crate) fn reach(&self, messages: usize, bytes: usize) -> usize {
         let prefix = self.framing.prefix_len();
-        let (missing, payload) = match &self.state {
-            State::Prefix { received, .. } => (prefix.saturating_sub((*received).into()), 0),
-            State::Body(body) if body.missing() > 0 => (body.missing(), body.len),
-            State::Body(body) => (prefix.saturating_sub(body.prefix_arrived()), body.len),
-            State::Failed(_) => (prefix, 0),
+        let (missing, payload) = match &self.phase {
+            Phase::Prefix { received, .. } => (prefix.saturating_sub((*received).into()), 0),
+            Phase::Body(body) if body.missing() > 0 => (body.missing(), body.len),
+            Phase::Body(body) => (prefix.saturating_sub(body.prefix_arrived()), body.len),
+            Phase::Failed(_) => (prefix, 0),
         };
         let others = messages.saturating_sub(1).saturating_mul(prefix);
         missing.saturating_add(others.min(bytes.saturating_sub(payload)))
     }
 
     fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, FrameError> {
-        match &self.state {
-            State::Failed(error) => return Err(**error),
-            State::Prefix { received: 0, .. } => {
+        match &self.phase {
+            Phase::Failed(error) => return Err(**error),
+            Phase::Prefix { received: 0, .. } => {
                 if let Some(run) = self.take_run(input) {
                     return Ok(Some(run));
                 }
                 self.take_prefix(input)?;
             }
-            State::Prefix { .. } => self.take_prefix(input)?,
-            State::Body(_) => {}
+            Phase::Prefix { .. } => self.take_prefix(input)?,
+            Phase::Body(_) => {}
         }
         Ok(self.take_body(input)?.map(Piece::Body))
     }
@@ -457,7 +457,7 @@ impl Decoder {
     /// Takes the bytes of a prefix off the front of `input`. When the prefix is complete, checks it and
     /// begins the body.
     fn take_prefix(&mut self, input: &mut &[u8]) -> Result<(), FrameError> {
-        let State::Prefix { prefix, received } = &mut self.state else {
+        let Phase::Prefix { prefix, received } = &mut self.phase else {
             return Ok(());
         };
         let missing = self.framing.prefix_len().saturating_sub((*received).into());
@@ -468,7 +468,7 @@ impl Decoder {
         }
         let (prefix, received) = (*prefix, usize::from(*received));
         if let Some(announced) = self.length(prefix.get(..received).unwrap_or_default(), 0)? {
-            self.state = State::Body(Box::new(Body::new(announced)));
+            self.phase = Phase::Body(Box::new(Body::new(announced)));
         }
         Ok(())
     }
@@ -478,7 +478,7 @@ impl Decoder {
     fn take_body(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, FrameError> {
         let (paid, bound) = (long(self.paid), self.most());
         loop {
-            let State::Body(body) = &mut self.state else {
+            let Phase::Body(body) = &mut self.phase else {
                 return Ok(None);
             };
             let taken = take_up_to(input, body.missing());
@@ -493,7 +493,7 @@ impl Decoder {
             prefix.extend_from_slice(take_up_to(input, missing));
             let (known, prefix) = (body.len, std::mem::take(prefix));
             let announced = self.length(&prefix, known)?;
-            if let State::Body(body) = &mut self.state {
+            if let Phase::Body(body) = &mut self.phase {
                 match announced {
                     Some(announced) => body.go_on(announced),
                     None => {
@@ -507,7 +507,7 @@ impl Decoder {
     }
 
     fn finish_body(&mut self) -> Option<Bytes> {
-        let State::Body(mut body) = std::mem::replace(&mut self.state, State::BETWEEN) else {
+        let Phase::Body(mut body) = std::mem::replace(&mut self.phase, Phase::BETWEEN) else {
             return None;
         };
         let bytes = body.take();
@@ -727,7 +727,7 @@ pub(crate) fn fuzz(framing: Framing, data: &[u8]) {
 mod check {
     use bytes::BytesMut;
 
-    use super::{Buffer, Decoder, FrameError, Framing, Piece, State, take_up_to};
+    use super::{Buffer, Decoder, FrameError, Framing, Phase, Piece, take_up_to};
 
     /// Everything that came out of a stream.
     #[derive(Debug, PartialEq, Eq)]
@@ -817,7 +817,7 @@ mod check {
     }
 
     fn assert_paid(decoder: &Decoder) {
-        if let State::Body(body) = &decoder.state {
+        if let Phase::Body(body) = &decoder.phase {
             let (sent, before) =
                 (body.arrived.saturating_mul(2), super::long(decoder.paid).min(1 << 20));
             let bound =
@@ -1078,8 +1078,8 @@ mod tests {
     }
 
     fn held(decoder: &Decoder) -> usize {
-        match &decoder.state {
-            State::Body(body) => match &body.bytes {
+        match &decoder.phase {
+            Phase::Body(body) => match &body.bytes {
                 Buffer::New(new) => new.capacity(),
                 Buffer::Used(used) => used.capacity(),
             },
@@ -1139,7 +1139,7 @@ mod tests {
             assert_eq!(decoder.next(&mut &*prefix), None);
             assert_eq!(decoder.appetite(300_000), 300_000);
             assert_eq!(decoder.vacancy(1, used).map(|vacancy| vacancy.len()), Some(room));
-            let State::Body(body) = &decoder.state else { panic!("within a body") };
+            let Phase::Body(body) = &decoder.phase else { panic!("within a body") };
             assert_eq!(matches!(body.bytes, Buffer::Used(_)), is_used);
             let (start, rest) = large.split_at(200_000);
             read_in_place(&mut decoder, start, 50_000);

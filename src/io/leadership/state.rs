@@ -33,7 +33,7 @@ const AWAY: usize = 2;
 
 /// What the leader is doing, and what is pending: commands `C` and followers `F`.
 #[derive(Debug)]
-pub(crate) struct State<C, F> {
+pub(crate) struct LeaderState<C, F> {
     /// The state word: one of the three above.
     leader: AtomicUsize,
     pending: Mutex<Pending<C, F>>,
@@ -65,7 +65,7 @@ pub(crate) enum Call {
     IoThread,
 }
 
-impl<C, F> State<C, F> {
+impl<C, F> LeaderState<C, F> {
     /// A state with no leader yet.
     pub(crate) fn new() -> Self {
         let pending = Pending {
@@ -129,7 +129,7 @@ impl<C, F> State<C, F> {
 }
 
 /// For the leader.
-impl<C, F> State<C, F> {
+impl<C, F> LeaderState<C, F> {
     /// Say that the leader is about to poll. It must check once more afterwards.
     pub(crate) fn about_to_poll(&self) {
         self.leader.store(POLLING, Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl<C, F> State<C, F> {
 }
 
 /// For the I/O thread.
-impl<C, F> State<C, F> {
+impl<C, F> LeaderState<C, F> {
     /// Say that the I/O thread leads, and so sends the batches that waiters have left.
     pub(crate) fn io_thread_leads(&self) {
         self.pending.lock().batches = false;
@@ -193,7 +193,7 @@ impl<C, F> State<C, F> {
 }
 
 /// For followers.
-impl<C, F> State<C, F> {
+impl<C, F> LeaderState<C, F> {
     /// Put a follower on the list. It must then try once more to take the driver, and may sleep if it cannot.
     pub(crate) fn follow(&self, follower: F) {
         self.pending.lock().followers.push(follower);
@@ -237,7 +237,7 @@ mod loom_models {
 
     /// An event loop: its driver counts the commands it has taken. Parking stands for the poll, too.
     struct Loop {
-        state: State<(), Thread>,
+        state: LeaderState<(), Thread>,
         /// The driver's lock. Not loom's, in which no thread is interrupted between two releases.
         driver: AtomicUsize,
         taken: AtomicUsize,
@@ -246,7 +246,7 @@ mod loom_models {
     impl Loop {
         fn new() -> Arc<Self> {
             let (driver, taken) = (AtomicUsize::new(FREE), AtomicUsize::new(0));
-            Arc::new(Self { state: State::new(), driver, taken })
+            Arc::new(Self { state: LeaderState::new(), driver, taken })
         }
 
         /// As `Mailbox::post`. `polls` is who may be in the poll.

@@ -114,7 +114,7 @@ mod loom_models {
     use loom::sync::Arc;
     use loom::thread;
 
-    use super::super::state::{Call, State};
+    use super::super::state::{Call, LeaderState};
     use super::*;
     use crate::sync::{AtomicUsize, Ordering};
 
@@ -123,7 +123,7 @@ mod loom_models {
 
     /// An event loop: its driver counts the commands it has taken.
     struct Loop {
-        state: State<(), ()>,
+        state: LeaderState<(), ()>,
         place: TaskPlace,
         /// The driver's lock. Not loom's, in which no thread is interrupted between two releases.
         driver: AtomicUsize,
@@ -133,7 +133,7 @@ mod loom_models {
     impl Loop {
         fn new() -> Arc<Self> {
             let (driver, taken) = (AtomicUsize::new(FREE), AtomicUsize::new(0));
-            Arc::new(Self { state: State::new(), place: TaskPlace::new(), driver, taken })
+            Arc::new(Self { state: LeaderState::new(), place: TaskPlace::new(), driver, taken })
         }
 
         /// As `Mailbox::post`.
