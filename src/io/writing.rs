@@ -224,7 +224,7 @@ mod loom_models {
     }
 
     /// A connection, and the thread that stands for its driver.
-    struct Line {
+    struct ModelLink {
         ring: RingRef,
         blocked: Blocked,
         kernel: Mutex<Kernel>,
@@ -237,9 +237,9 @@ mod loom_models {
         stirs: Condvar,
     }
 
-    struct Hand<'l> {
-        line: &'l Line,
-        consumer: Consumer<'l>,
+    struct Hand<'a> {
+        link: &'a ModelLink,
+        consumer: Consumer<'a>,
     }
 
     impl Pen for Hand<'_> {
@@ -248,12 +248,12 @@ mod loom_models {
             if self.consumer.slices(&mut slices) == 0 {
                 return Wrote::Nothing;
             }
-            if !self.line.kernel.lock().write() {
-                return self.line.blocked.refused(|| self.line.tell(true));
+            if !self.link.kernel.lock().write() {
+                return self.link.blocked.refused(|| self.link.tell(true));
             }
-            self.line.written.notify_one();
+            self.link.written.notify_one();
             // It may have nothing more to do. This alone makes it write nothing.
-            self.line.stir();
+            self.link.stir();
             let _nobody_waits_for_room = self.consumer.consume(FRAME);
             Wrote::Part
         }
@@ -267,12 +267,12 @@ mod loom_models {
         }
     }
 
-    impl Line {
+    impl ModelLink {
         fn new(chatty: bool) -> (Arc<Self>, Producer) {
             let bounds = Bounds { messages: 9, bytes: usize::MAX };
             let (producer, ring) = ring::new(Framing::Length, bounds);
             ring.consumer().arm();
-            let line = Self {
+            let link = Self {
                 ring,
                 blocked: Blocked::new(),
                 // What a chatty poll reports first was there when the stream was registered.
@@ -285,11 +285,11 @@ mod loom_models {
                 stirred: Mutex::new(Rank::Socket, Default::default()),
                 stirs: Condvar::new(),
             };
-            (Arc::new(line), producer)
+            (Arc::new(link), producer)
         }
 
         fn pen(&self) -> Option<Hand<'_>> {
-            Some(Hand { line: self, consumer: self.ring.try_consumer()? })
+            Some(Hand { link: self, consumer: self.ring.try_consumer()? })
         }
 
         fn post(&self) {
@@ -386,20 +386,20 @@ mod loom_models {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
         model.check(move || {
-            let (line, mut producer) = Line::new(chatty);
+            let (link, mut producer) = ModelLink::new(chatty);
             let sender = thread::spawn({
-                let line = Arc::clone(&line);
+                let link = Arc::clone(&link);
                 move || {
                     for idle in idle {
-                        line.send(&mut producer, *idle);
+                        link.send(&mut producer, *idle);
                     }
                 }
             });
             let peer = thread::spawn({
-                let line = Arc::clone(&line);
-                move || line.read()
+                let link = Arc::clone(&link);
+                move || link.read()
             });
-            line.drive(count);
+            link.drive(count);
             sender.join().unwrap();
             peer.join().unwrap();
         });

@@ -27,12 +27,12 @@ const ALIKE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Budget {
     ledger: Arc<Ledger>,
-    line: Mutex<Line>,
+    demands: Mutex<Demands>,
 }
 
-/// Those who wait.
+/// The demands of those who wait, and the promises to those who were told to ask again.
 #[derive(Debug, Default)]
-struct Line {
+struct Demands {
     waiting: BTreeMap<PipeId, Waiting>,
     /// Those who were told and have not asked since. Nobody gets before them what they were told of.
     told: BTreeMap<PipeId, Told>,
@@ -95,7 +95,7 @@ pub(crate) enum Decision {
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
         let ledger = Arc::new(Ledger::new(limit as u64));
-        Self { ledger, line: Mutex::new(Rank::Budget, Line::default()) }
+        Self { ledger, demands: Mutex::new(Rank::Budget, Demands::default()) }
     }
 
     /// For the receive rings of the socket.
@@ -128,12 +128,12 @@ impl Budget {
         postponed: impl FnOnce() -> Postponed,
     ) -> Decision {
         let (decision, told) = {
-            let mut line = self.line.lock();
+            let mut demands = self.demands.lock();
             // Whoever gives something back from here on tells. What was given back before is looked for once more.
             self.ledger.wait();
-            let decision = line.ask(pipe, ring, demand, &self.ledger, postponed);
-            // The next in line may be told by nobody else.
-            (decision, line.take_told(&self.ledger))
+            let decision = demands.ask(pipe, ring, demand, &self.ledger, postponed);
+            // The next may be told by nobody else.
+            (decision, demands.take_told(&self.ledger))
         };
         told.into_iter().for_each(Postponed::ask_again);
         decision
@@ -142,9 +142,9 @@ impl Budget {
     /// Forgets a connection: it does not wait any more, and does not exceed the limit.
     pub(crate) fn leave(&self, pipe: PipeId) {
         let told = {
-            let mut line = self.line.lock();
-            line.forget(pipe);
-            line.take_told(&self.ledger)
+            let mut demands = self.demands.lock();
+            demands.forget(pipe);
+            demands.take_told(&self.ledger)
         };
         told.into_iter().for_each(Postponed::ask_again);
     }
@@ -159,12 +159,12 @@ impl Budget {
 
     #[cold]
     fn tell_those_who_wait(&self) {
-        let told = self.line.lock().take_told(&self.ledger);
+        let told = self.demands.lock().take_told(&self.ledger);
         told.into_iter().for_each(Postponed::ask_again);
     }
 }
 
-impl Line {
+impl Demands {
     fn ask(
         &mut self,
         pipe: PipeId,

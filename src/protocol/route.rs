@@ -1,7 +1,7 @@
 //! Routing parts: which pipe takes the next message, and which one gives it.
 //!
 //! Owns the order in which pipes are served, and knows nothing of what the messages mean. Pipes of one priority
-//! stand in one [`Line`], and only the best line that is not empty is served ([`Classes`]).
+//! wait in one [`PipeQueue`], and only the best queue that is not empty is served ([`Classes`]).
 
 use std::collections::VecDeque;
 
@@ -381,12 +381,12 @@ pub(super) fn discard(pipe: PipeId, io: &mut impl Port) {
     io.pop_all(pipe, |io, _| io.dropped(Some(pipe), DropReason::Unexpected));
 }
 
-/// Lines of pipes, the best priority first.
+/// Queues of pipes, the best priority first.
 #[derive(Debug, Default)]
 struct Classes {
     /// At most one for each priority. One that runs empty stays, since it will be needed again.
-    lines: Vec<(u8, Line)>,
-    /// The front of the best line that is not empty.
+    queues: Vec<(u8, PipeQueue)>,
+    /// The front of the best queue that is not empty.
     best: Option<Best>,
 }
 
@@ -394,23 +394,23 @@ struct Classes {
 #[derive(Clone, Copy, Debug)]
 struct Best {
     pipe: PipeId,
-    line: usize,
-    /// Whether it is the only one in its line.
+    queue: usize,
+    /// Whether it is the only one in its queue.
     is_alone: bool,
 }
 
 impl Classes {
     fn join(&mut self, pipe: PipeId, priority: u8) {
-        let at = self.lines.partition_point(|&(other, _)| other < priority);
-        if self.lines.get(at).is_none_or(|&(other, _)| other != priority) {
-            self.lines.insert(at, (priority, Line::default()));
+        let at = self.queues.partition_point(|&(other, _)| other < priority);
+        if self.queues.get(at).is_none_or(|&(other, _)| other != priority) {
+            self.queues.insert(at, (priority, PipeQueue::default()));
         }
-        self.lines[at].1.join(pipe);
+        self.queues[at].1.join(pipe);
         self.find_best();
     }
 
     fn leave(&mut self, pipe: PipeId) {
-        self.lines.iter_mut().for_each(|(_, line)| line.leave(pipe));
+        self.queues.iter_mut().for_each(|(_, queue)| queue.leave(pipe));
         self.find_best();
     }
 
@@ -420,28 +420,28 @@ impl Classes {
         self.best.map(|best| best.pipe)
     }
 
-    /// Sends the pipe to serve now to the end of its line.
+    /// Sends the pipe to serve now to the end of its queue.
     #[inline(always)]
     fn rotate(&mut self) {
         if let Some(best) = &mut self.best
             && !best.is_alone
         {
-            best.pipe = self.lines[best.line].1.rotate().unwrap_or(best.pipe);
+            best.pipe = self.queues[best.queue].1.rotate().unwrap_or(best.pipe);
         }
     }
 
-    /// Takes the pipe to serve now out of its line.
+    /// Takes the pipe to serve now out of its queue.
     fn leave_best(&mut self) {
         if let Some(best) = self.best {
-            self.lines[best.line].1.leave_front();
+            self.queues[best.queue].1.leave_front();
         }
         self.find_best();
     }
 
     fn find_best(&mut self) {
-        self.best = self.lines.iter().enumerate().find_map(|(at, (_, line))| {
-            let is_alone = line.order.len() == 1;
-            line.front().map(|pipe| Best { pipe, line: at, is_alone })
+        self.best = self.queues.iter().enumerate().find_map(|(at, (_, queue))| {
+            let is_alone = queue.order.len() == 1;
+            queue.front().map(|pipe| Best { pipe, queue: at, is_alone })
         });
     }
 
@@ -450,22 +450,22 @@ impl Classes {
     }
 }
 
-/// Pipes standing in line, each at most once.
+/// Pipes in the order in which they are served, each at most once.
 ///
 /// All operations take constant time, except removing a pipe from the middle, which happens only when it is
 /// detached.
 #[derive(Debug, Default)]
-struct Line {
+struct PipeQueue {
     order: VecDeque<PipeId>,
     members: NumberSet<PipeId>,
 }
 
-impl Line {
+impl PipeQueue {
     fn front(&self) -> Option<PipeId> {
         self.order.front().copied()
     }
 
-    /// Adds the pipe at the end; one that is already in line keeps its position.
+    /// Adds the pipe at the end; one that is already in it keeps its position.
     fn join(&mut self, pipe: PipeId) {
         if self.members.insert(pipe) {
             self.order.push_back(pipe);

@@ -112,7 +112,7 @@ pub use stats::DeviceStats;
 pub use wiring::Forwards;
 
 use shared::{End, Shared, THREAD_NAME};
-use wiring::{Line, Wiring};
+use wiring::{Forwarder, Wiring};
 
 use super::socket::Socket;
 use crate::sync::{Arc, Ordering, thread};
@@ -124,7 +124,7 @@ use crate::sync::{Arc, Ordering, thread};
 #[must_use = "a device that is not started does nothing, and closes its sockets when dropped"]
 #[doc(alias("nn_device", "nng_device", "zmq_proxy", "proxy", "forwarder"))]
 pub struct Device {
-    lines: Vec<Line>,
+    forwarders: Vec<Forwarder>,
     shared: Arc<Shared>,
 }
 
@@ -195,8 +195,8 @@ impl Device {
     }
 
     fn wired(wiring: Wiring) -> Self {
-        let Wiring { sides, origins, lines, flows } = wiring;
-        Self { lines, shared: Arc::new(Shared::new(sides, origins, flows)) }
+        let Wiring { sides, origins, forwarders, flows } = wiring;
+        Self { forwarders, shared: Arc::new(Shared::new(sides, origins, flows)) }
     }
 
     /// Makes a handle to watch and stop the device, from any thread.
@@ -218,9 +218,9 @@ impl Device {
         if self.shared.is_forked() {
             return Err(DeviceFailure::Forked);
         }
-        let lines = std::mem::take(&mut self.lines);
+        let forwarders = std::mem::take(&mut self.forwarders);
         self.shared.running.store(true, Ordering::Release);
-        let forwarded = self.shared.forward(lines);
+        let forwarded = self.shared.forward(forwarders);
         self.shared.end(End::Stopped);
         self.shared.closed.wait();
         forwarded.and_then(|()| self.shared.outcome())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::DeviceFailure;
 use super::stats::{DeviceStats, Flow};
-use super::wiring::Line;
+use super::wiring::Forwarder;
 use crate::api::AnySocket;
 use crate::error::WaitError;
 use crate::sync::{Arc, AtomicBool, OnceLock, Ordering, thread};
@@ -55,7 +55,7 @@ impl Shared {
         }
     }
 
-    /// Closes the sockets, which ends the lines.
+    /// Closes the sockets, which ends the forwarding.
     pub(super) fn end(&self, why: End) {
         if self.end.set(why).is_ok() {
             // A reflector has one socket on both sides.
@@ -82,23 +82,23 @@ impl Shared {
         }
     }
 
-    /// Forwards on all lines, the first in this thread, until all have ended.
-    pub(super) fn forward(&self, lines: Vec<Line>) -> Result<(), DeviceFailure> {
-        let mut lines = lines.into_iter();
-        let first = lines.next();
+    /// Forwards in all directions, in the first by this thread, until all have ended.
+    pub(super) fn forward(&self, forwarders: Vec<Forwarder>) -> Result<(), DeviceFailure> {
+        let mut forwarders = forwarders.into_iter();
+        let first = forwarders.next();
         thread::scope(|scope| {
-            for line in lines {
+            for forwarder in forwarders {
                 let thread = thread::Builder::new().name(THREAD_NAME.to_owned());
-                let spawned = thread.spawn_scoped(scope, || self.forward_on(line));
+                let spawned = thread.spawn_scoped(scope, || self.forward_with(forwarder));
                 spawned.map_err(DeviceFailure::Thread)?;
             }
-            first.into_iter().for_each(|line| self.forward_on(line));
+            first.into_iter().for_each(|forwarder| self.forward_with(forwarder));
             Ok(())
         })
     }
 
-    /// Forwards on one line. If it panics, the other line ends too.
-    fn forward_on(&self, line: Line) {
+    /// Forwards in one direction. If it panics, the other ends too.
+    fn forward_with(&self, forwarder: Forwarder) {
         struct EndOnDrop<'a>(&'a Shared);
         impl Drop for EndOnDrop<'_> {
             fn drop(&mut self) {
@@ -106,7 +106,7 @@ impl Shared {
             }
         }
         let _end = EndOnDrop(self);
-        line();
+        forwarder();
     }
 
     pub(super) fn stats(&self) -> DeviceStats {

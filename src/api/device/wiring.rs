@@ -24,16 +24,16 @@ pub trait Forwards: Role + Engine<Protocol: RawProtocol> {
     type Partner: Forwards;
 }
 
-/// The sockets of a device, and the lines that forward between them.
+/// The sockets of a device, and what forwards between them.
 pub(super) struct Wiring {
     pub(super) sides: [Arc<dyn AnySocket>; 2],
     pub(super) origins: [Origin; 2],
-    pub(super) lines: Vec<Line>,
+    pub(super) forwarders: Vec<Forwarder>,
     pub(super) flows: Vec<Flow>,
 }
 
 /// Forwards in one direction until one of its sockets is closed.
-pub(super) type Line = Box<dyn FnOnce() + Send>;
+pub(super) type Forwarder = Box<dyn FnOnce() + Send>;
 
 /// Whether a device may take the sockets: nobody else has a handle of them, and they are open. That stays so,
 /// since only a handle could change it.
@@ -68,12 +68,12 @@ pub(super) fn wire<A: Forwards, B: Forwards>(
     let (first, origin) = (&front.core, front.core.origin);
     let front: Arc<dyn AnySocket> = Arc::new(front.clone());
     let Some(back) = back else {
-        let around = line(first, first).map(|line| (line, Flow::new(FRONT, FRONT)));
+        let around = forwarder(first, first).map(|forwarder| (forwarder, Flow::new(FRONT, FRONT)));
         return Wiring::new([Arc::clone(&front), front], [origin; 2], [around, None]);
     };
     let second = &back.core;
-    let forth = line(first, second).map(|line| (line, Flow::new(FRONT, BACK)));
-    let home = line(second, first).map(|line| (line, Flow::new(BACK, FRONT)));
+    let forth = forwarder(first, second).map(|forwarder| (forwarder, Flow::new(FRONT, BACK)));
+    let home = forwarder(second, first).map(|forwarder| (forwarder, Flow::new(BACK, FRONT)));
     Wiring::new([front, Arc::new(back.clone())], [origin, second.origin], [forth, home])
 }
 
@@ -81,17 +81,20 @@ impl Wiring {
     fn new(
         sides: [Arc<dyn AnySocket>; 2],
         origins: [Origin; 2],
-        directions: [Option<(Line, Flow)>; 2],
+        directions: [Option<(Forwarder, Flow)>; 2],
     ) -> Self {
-        let (lines, flows) = directions.into_iter().flatten().unzip();
-        Self { sides, origins, lines, flows }
+        let (forwarders, flows) = directions.into_iter().flatten().unzip();
+        Self { sides, origins, forwarders, flows }
     }
 }
 
-/// The line from one socket to the other, if there is one.
-fn line<A: RawProtocol, B: RawProtocol>(from: &Handle<A>, to: &Handle<B>) -> Option<Line> {
+/// What forwards from one socket to the other, if there is one.
+fn forwarder<A: RawProtocol, B: RawProtocol>(
+    from: &Handle<A>,
+    to: &Handle<B>,
+) -> Option<Forwarder> {
     let (from, to) = (from.clone(), to.clone());
-    (A::RECEIVES && B::SENDS).then(|| Box::new(move || forward(&from, &to)) as Line)
+    (A::RECEIVES && B::SENDS).then(|| Box::new(move || forward(&from, &to)) as Forwarder)
 }
 
 /// Receives and sends until one of the two sockets is closed.
