@@ -225,8 +225,8 @@ impl Network {
                 let at = inner.stage.elapsed();
                 eprintln!("the simulation with seed {seed} has failed after {at:?} of its time");
                 match end {
-                    Err(End::Panicked(panic)) => resume_unwind(panic),
-                    Err(End::Failed(why)) => panic!("seed {seed}: {why}"),
+                    Err(RunFailure::Panicked(panic)) => resume_unwind(panic),
+                    Err(RunFailure::Failed(why)) => panic!("seed {seed}: {why}"),
                     Ok(()) => panic!("seed {seed}: the host of the body was killed"),
                 }
             }
@@ -243,7 +243,7 @@ impl fmt::Debug for Network {
 }
 
 /// Why a run has ended before its body.
-enum End {
+enum RunFailure {
     Panicked(Box<dyn Any + Send>),
     Failed(String),
 }
@@ -265,20 +265,20 @@ impl Inner {
 impl Inner {
     /// Lets threads and event loops run in an order drawn from the seed, and moves the clock when none has
     /// anything to do, until the thread `body` is over.
-    fn go_on_until_over(&self, body: usize) -> Result<(), End> {
+    fn go_on_until_over(&self, body: usize) -> Result<(), RunFailure> {
         let mut loops = Loops::default();
         loop {
             if let Some(failure) = self.stage.take_failure() {
                 eprintln!("{} has panicked", failure.thread);
-                return Err(End::Panicked(failure.panic));
+                return Err(RunFailure::Panicked(failure.panic));
             }
             if self.stage.is_thread_over(body) {
                 return Ok(());
             }
-            if self.step(&mut loops).map_err(End::Failed)? {
+            if self.step(&mut loops).map_err(RunFailure::Failed)? {
                 continue;
             }
-            self.move_clock(&loops).map_err(End::Failed)?;
+            self.move_clock(&loops).map_err(RunFailure::Failed)?;
         }
     }
 

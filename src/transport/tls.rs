@@ -204,11 +204,11 @@ struct Unwritten {
     /// Whether the last plain byte of the last batch comes again.
     owes: bool,
     /// Whether our side is to be finished, or is.
-    end: End,
+    finish: Finish,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum End {
+enum Finish {
     #[default]
     Open,
     /// It ends once everything is written.
@@ -241,8 +241,8 @@ impl TlsStream {
         unwritten.write(&*self.inner)?;
         unwritten.bytes = self.session.lock().answer();
         unwritten.write(&*self.inner)?;
-        if unwritten.end == End::Due {
-            unwritten.end = End::Done;
+        if unwritten.finish == Finish::Due {
+            unwritten.finish = Finish::Done;
             self.inner.shutdown_write()?;
         }
         self.inner.flush()
@@ -340,10 +340,10 @@ impl Stream for TlsStream {
 
     fn shutdown_write(&self) -> io::Result<()> {
         let mut unwritten = self.unwritten.lock();
-        if unwritten.end != End::Open {
+        if unwritten.finish != Finish::Open {
             return Ok(());
         }
-        unwritten.end = End::Due;
+        unwritten.finish = Finish::Due;
         let end = self.session.lock().close();
         unwritten.bytes.extend_from_slice(&end);
         self.send_rest(&mut unwritten)

@@ -27,7 +27,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Rank};
 use crate::time;
 use crate::websocket::WebSocketError;
 use crate::wire::ws::upgrade::{Ask, Head, UpgradeRequest, counterpart, refusal};
-use crate::wire::ws::{self, End, Framer, Incoming, Part};
+use crate::wire::ws::{self, CloseReason, Framer, Incoming, Part};
 use crate::wire::{Framing, header};
 
 /// The longest path, with a query, in bytes: the head of a request has room for it.
@@ -411,8 +411,8 @@ impl WsStream {
             }
             match reading.incoming.end() {
                 None => {}
-                Some(End::Closed(_)) => return Ok(0),
-                Some(End::Failed(error)) => return Err(error.clone().into()),
+                Some(CloseReason::Closed(_)) => return Ok(0),
+                Some(CloseReason::Failed(error)) => return Err(error.clone().into()),
             }
             let most = reading.incoming.appetite(buffer.len());
             let from = buffer.len() - most;
@@ -459,8 +459,8 @@ impl WsStream {
         }
         let pong = reading.incoming.take_pong();
         let close = reading.incoming.end().map(|end| match end {
-            End::Closed(code) => *code,
-            End::Failed(error) => error.close_code(),
+            CloseReason::Closed(code) => *code,
+            CloseReason::Failed(error) => error.close_code(),
         });
         if pong.is_some() || close.is_some() {
             self.leave(|stand| {

@@ -18,7 +18,7 @@ mod incoming;
 pub(crate) mod upgrade;
 
 pub(crate) use framer::{Framer, Part};
-pub(crate) use incoming::{End, Incoming};
+pub(crate) use incoming::{CloseReason, Incoming};
 
 /// The longest header of a frame.
 const MAX_HEAD: usize = 14;
@@ -112,14 +112,14 @@ pub(crate) fn fuzz(data: &[u8]) {
 /// Checks that tests and fuzz targets share.
 #[cfg(any(test, fuzzing))]
 mod check {
-    use super::{End, Framer, Incoming, Part, mask};
+    use super::{CloseReason, Framer, Incoming, Part, mask};
 
     /// Everything that came out of a stream.
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Read {
         pub(super) bytes: Vec<u8>,
         pub(super) pong: Option<Vec<u8>>,
-        pub(super) end: Option<End>,
+        pub(super) end: Option<CloseReason>,
     }
 
     /// Decodes `stream`, of which at most `piece` bytes arrive at once, into buffers of `room` bytes.
@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn failed(error: WebSocketError) -> Read {
-        Read { bytes: Vec::new(), pong: None, end: Some(End::Failed(error)) }
+        Read { bytes: Vec::new(), pong: None, end: Some(CloseReason::Failed(error)) }
     }
 
     /// C315: W7, W9, W12 to W14, W17, W18, W20.
@@ -309,14 +309,14 @@ mod tests {
         }
         let begin = b"\x02\x81\0\0\0\0a";
         let within = got(true, &begin.repeat(2));
-        assert_eq!(within.end, Some(End::Failed(WebSocketError::Interleaved)));
+        assert_eq!(within.end, Some(CloseReason::Failed(WebSocketError::Interleaved)));
         assert_eq!(within.bytes, part(b"a"), "what came before it is there");
     }
 
     /// C315: W21.
     #[test]
     fn a_close_ends_the_stream_and_is_answered_with_its_code() {
-        let closed = |code| Read { end: Some(End::Closed(code)), ..good(Vec::new()) };
+        let closed = |code| Read { end: Some(CloseReason::Closed(code)), ..good(Vec::new()) };
         assert_eq!(got(true, b"\x88\x82\0\0\0\0\x03\xE8"), closed(1000));
         assert_eq!(got(true, b"\x88\x82\0\0\0\0\x0B\xB8what follows is ignored"), closed(3000));
         assert_eq!(got(false, b"\x88\0"), closed(1000));

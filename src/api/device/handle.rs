@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::error::DeviceFailure;
-use super::shared::{BACK, End, FRONT, Shared};
+use super::shared::{BACK, EndReason, FRONT, Shared};
 use super::stats::DeviceStats;
 use crate::api::observe::Sealed;
 use crate::api::{AnySocket, Observe};
@@ -44,7 +44,7 @@ impl DeviceHandle {
     /// Waits neither for the network nor for `run`. Messages that the sockets have not delivered yet are
     /// dropped and counted there, after the `linger` of their options. Stopping twice is the same as once.
     pub fn stop(&self) {
-        self.shared.end(End::Stopped);
+        self.shared.end(EndReason::Stopped);
     }
 
     /// Whether the device forwards: from the start of `run` or `spawn` until everything it had in hand
@@ -117,7 +117,7 @@ impl DeviceSide {
     /// [`FrontClosed`](DeviceFailure::FrontClosed) or [`BackClosed`](DeviceFailure::BackClosed). Does
     /// nothing if the device has ended. Does not wait.
     pub fn close(&self) {
-        self.shared.end(End::Closed(self.which));
+        self.shared.end(EndReason::Closed(self.which));
     }
 
     fn side(&self) -> &dyn AnySocket {

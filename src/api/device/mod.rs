@@ -111,7 +111,7 @@ pub use handle::{DeviceHandle, DeviceSide, SpawnedDevice};
 pub use stats::DeviceStats;
 pub use wiring::Forwards;
 
-use shared::{End, Shared, THREAD_NAME};
+use shared::{EndReason, Shared, THREAD_NAME};
 use wiring::{Forwarder, Wiring};
 
 use super::socket::Socket;
@@ -221,7 +221,7 @@ impl Device {
         let forwarders = std::mem::take(&mut self.forwarders);
         self.shared.running.store(true, Ordering::Release);
         let forwarded = self.shared.forward(forwarders);
-        self.shared.end(End::Stopped);
+        self.shared.end(EndReason::Stopped);
         self.shared.closed.wait();
         forwarded.and_then(|()| self.shared.outcome())
     }
@@ -242,7 +242,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.shared.end(End::Stopped);
+        self.shared.end(EndReason::Stopped);
         self.shared.running.store(false, Ordering::Release);
     }
 }

@@ -25,13 +25,13 @@ pub(super) struct Shared {
     flows: Vec<Flow>,
     pub(super) running: AtomicBool,
     /// Set by the first thread to end it, which alone closes the sockets.
-    end: OnceLock<End>,
+    end: OnceLock<EndReason>,
     /// Set once they are closed.
     pub(super) closed: OnceLock<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+pub(super) enum EndReason {
     Stopped,
     /// One of the two sockets was closed.
     Closed(usize),
@@ -56,7 +56,7 @@ impl Shared {
     }
 
     /// Closes the sockets, which ends the forwarding.
-    pub(super) fn end(&self, why: End) {
+    pub(super) fn end(&self, why: EndReason) {
         if self.end.set(why).is_ok() {
             // A reflector has one socket on both sides.
             self.sides.iter().for_each(|side| _ = side.close());
@@ -76,9 +76,9 @@ impl Shared {
             return Err(DeviceFailure::RuntimeLost);
         }
         match self.end.get() {
-            Some(End::Closed(FRONT)) => Err(DeviceFailure::FrontClosed),
-            Some(End::Closed(_)) => Err(DeviceFailure::BackClosed),
-            Some(End::Stopped) | None => Ok(()),
+            Some(EndReason::Closed(FRONT)) => Err(DeviceFailure::FrontClosed),
+            Some(EndReason::Closed(_)) => Err(DeviceFailure::BackClosed),
+            Some(EndReason::Stopped) | None => Ok(()),
         }
     }
 
@@ -102,7 +102,7 @@ impl Shared {
         struct EndOnDrop<'a>(&'a Shared);
         impl Drop for EndOnDrop<'_> {
             fn drop(&mut self) {
-                self.0.end(End::Stopped);
+                self.0.end(EndReason::Stopped);
             }
         }
         let _end = EndOnDrop(self);

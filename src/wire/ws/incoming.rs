@@ -19,7 +19,7 @@ const SHORTEST: usize = 2;
 
 /// Why nothing more of a peer is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum CloseReason {
     /// It has sent a close frame; this is the code for the answer.
     Closed(u16),
     /// It has broken the rules.
@@ -51,7 +51,7 @@ pub(crate) struct Incoming {
     undelivered: usize,
     pings: u32,
     pong: Option<Vec<u8>>,
-    end: Option<Box<End>>,
+    end: Option<Box<CloseReason>>,
 }
 
 #[derive(Debug)]
@@ -92,13 +92,13 @@ impl Incoming {
     }
 
     /// Why nothing more is read, once everything before is delivered.
-    pub(crate) fn end(&self) -> Option<&End> {
+    pub(crate) fn end(&self) -> Option<&CloseReason> {
         self.end.as_deref()
     }
 
     /// Ends the stream for the peer's fault.
     pub(crate) fn fail(&mut self, error: WebSocketError) {
-        self.end.get_or_insert_with(|| Box::new(End::Failed(error)));
+        self.end.get_or_insert_with(|| Box::new(CloseReason::Failed(error)));
     }
 
     /// How many pings have come since the last call.
@@ -346,18 +346,18 @@ impl Incoming {
 }
 
 /// What a close frame means.
-fn closed(payload: &[u8]) -> End {
+fn closed(payload: &[u8]) -> CloseReason {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {
-            [] => End::Closed(1000),
-            _ => End::Failed(WebSocketError::Close),
+            [] => CloseReason::Closed(1000),
+            _ => CloseReason::Failed(WebSocketError::Close),
         };
     };
     let code = u16::from_be_bytes(*code);
     let may_be_sent = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     if may_be_sent && std::str::from_utf8(reason).is_ok() {
-        End::Closed(code)
+        CloseReason::Closed(code)
     } else {
-        End::Failed(WebSocketError::Close)
+        CloseReason::Failed(WebSocketError::Close)
     }
 }
