@@ -39,7 +39,7 @@ pub struct Announcement {
 /// What the handles share.
 struct Inner {
     respondent: Respondent,
-    told: Arc<Mutex<Told>>,
+    told: Arc<Mutex<ServiceAnswer>>,
 }
 
 impl Drop for Inner {
@@ -50,7 +50,7 @@ impl Drop for Inner {
 }
 
 /// The service, and the answer that tells it.
-struct Told {
+struct ServiceAnswer {
     service: Service,
     answer: Message,
 }
@@ -75,7 +75,7 @@ impl Announcement {
         let respondent = Respondent::with_options(Options::new().max_recv_size(MAX_TEXT))
             .map_err(StartError::Options)?;
         let answer = Message::from(service.to_answer());
-        let told = Arc::new(Mutex::new(Rank::Registry, Told { service, answer }));
+        let told = Arc::new(Mutex::new(Rank::Registry, ServiceAnswer { service, answer }));
         for url in registries {
             let url = url.as_ref();
             respondent.connect(url).map_err(|error| StartError::Connect(url.to_owned(), error))?;

@@ -118,7 +118,7 @@ impl Changes {
     /// `futures`.
     #[cfg(feature = "futures")]
     pub fn into_stream(self) -> crate::api::RecvStream<Change> {
-        crate::api::RecvStream::of(Told(self))
+        crate::api::RecvStream::of(ChangeStream(self))
     }
 
     /// The number of changes that were lost because 1024 were unread.
@@ -196,10 +196,10 @@ impl Iterator for Changes {
 
 /// The changes as a stream.
 #[cfg(feature = "futures")]
-struct Told(Changes);
+struct ChangeStream(Changes);
 
 #[cfg(feature = "futures")]
-impl futures_core::Stream for Told {
+impl futures_core::Stream for ChangeStream {
     type Item = Change;
 
     fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Change>> {

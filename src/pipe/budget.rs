@@ -35,7 +35,7 @@ pub(crate) struct Budget {
 struct Demands {
     waiting: BTreeMap<PipeId, Waiting>,
     /// Those who were told and have not asked since. Nobody gets before them what they were told of.
-    told: BTreeMap<PipeId, Told>,
+    told: BTreeMap<PipeId, Promise>,
     /// What these will take, together.
     promised: u64,
     /// Each with its place: the least demand first, and of those that want about as much who came first.
@@ -65,9 +65,9 @@ impl Waiting {
 }
 
 #[derive(Debug)]
-struct Told {
+struct Promise {
     arrival: u64,
-    promised: u64,
+    bytes: u64,
 }
 
 /// What a connection needs to be read on.
@@ -243,16 +243,16 @@ impl Demands {
 
     fn promise(&mut self, pipe: PipeId, promised: u64) -> Option<Postponed> {
         let Waiting { arrival, postponed, .. } = self.remove(pipe)?;
-        self.told.insert(pipe, Told { arrival, promised });
+        self.told.insert(pipe, Promise { arrival, bytes: promised });
         self.promised += promised;
         Some(postponed)
     }
 
     /// Takes out one that asks; says when it came, if it has waited.
     fn take_out(&mut self, pipe: PipeId) -> Option<u64> {
-        if let Some(told) = self.told.remove(&pipe) {
-            self.promised -= told.promised;
-            return Some(told.arrival);
+        if let Some(promise) = self.told.remove(&pipe) {
+            self.promised -= promise.bytes;
+            return Some(promise.arrival);
         }
         self.remove(pipe).map(|waiting| waiting.arrival)
     }

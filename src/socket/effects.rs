@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Core;
 use super::deferred_log::{Record, Records};
-use super::events::Told;
+use super::events::SubscribersToWake;
 use super::watch::Flag;
 use crate::io::Command;
 use crate::message::PipeId;
@@ -52,7 +52,7 @@ pub(super) struct Rare {
     /// Those who may bring new pipes again.
     admitted: Vec<Postponed>,
     /// Subscribers to wake, because they have an event.
-    told: Vec<Told>,
+    subscribers: Vec<SubscribersToWake>,
     /// The socket has been closed.
     pub(super) closing: Option<Closing>,
     /// For the log.
@@ -160,9 +160,9 @@ impl Effects {
     }
 
     /// Notes subscribers to wake, because they have an event.
-    pub(super) fn wake_subscribers(&mut self, told: Told) {
-        if !told.is_empty() {
-            self.rare().told.push(told);
+    pub(super) fn wake_subscribers(&mut self, subscribers: SubscribersToWake) {
+        if !subscribers.is_empty() {
+            self.rare().subscribers.push(subscribers);
         }
     }
 
@@ -227,7 +227,7 @@ impl Effects {
 impl Rare {
     #[cold]
     fn perform<P: Protocol>(self, core: &Core<P>) {
-        self.told.into_iter().for_each(Told::wake);
+        self.subscribers.into_iter().for_each(SubscribersToWake::wake);
         if !self.closed.is_empty() || !self.ended.is_empty() {
             let linger = core.options.lock().linger;
             for (far, endpoint) in self.closed {

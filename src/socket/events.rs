@@ -193,9 +193,9 @@ impl fmt::Debug for Events {
 /// Subscribers that have a new event. Waking them may be a system call, so it happens with no lock held.
 #[must_use = "a subscriber that waits sleeps on until it is woken"]
 #[derive(Default)]
-pub(super) struct Told(Vec<Arc<Inbox>>);
+pub(super) struct SubscribersToWake(Vec<Arc<Inbox>>);
 
-impl Told {
+impl SubscribersToWake {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -228,9 +228,14 @@ impl EventHub {
     }
 
     /// Gives every subscriber the event. Counts in `missed` those whose queue is full.
-    pub(super) fn emit(&self, kind: PipeEventKind, peer: &Peer, missed: &Counter) -> Told {
+    pub(super) fn emit(
+        &self,
+        kind: PipeEventKind,
+        peer: &Peer,
+        missed: &Counter,
+    ) -> SubscribersToWake {
         if self.count.load(Ordering::Relaxed) == 0 {
-            return Told::default();
+            return SubscribersToWake::default();
         }
         self.each(|inbox| {
             if inbox.unread.len() >= UNREAD {
@@ -243,21 +248,21 @@ impl EventHub {
     }
 
     /// Ends all subscriptions: no more events will come.
-    pub(super) fn close(&self) -> Told {
+    pub(super) fn close(&self) -> SubscribersToWake {
         self.each(|inbox| inbox.closed = true)
     }
 
-    fn each(&self, mut act: impl FnMut(&mut InboxState)) -> Told {
-        let mut told = Told::default();
+    fn each(&self, mut act: impl FnMut(&mut InboxState)) -> SubscribersToWake {
+        let mut to_wake = SubscribersToWake::default();
         let mut subscribers = self.subscribers.lock();
         subscribers.retain(|inbox| {
             let Some(inbox) = inbox.upgrade() else { return false };
             act(&mut inbox.state.lock());
-            told.0.push(inbox);
+            to_wake.0.push(inbox);
             true
         });
         self.count.store(subscribers.len(), Ordering::Relaxed);
-        told
+        to_wake
     }
 }
 

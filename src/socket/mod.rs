@@ -57,7 +57,7 @@ use deciding::Deciding;
 use deferred_log::Record;
 use effects::Effects;
 use entry::Entry;
-use events::{EventHub, Told};
+use events::{EventHub, SubscribersToWake};
 use limits::Limits;
 pub(crate) use limits::Timeout;
 use pipes::{Pipe, Pipes};
@@ -361,7 +361,7 @@ impl<P: Protocol> Core<P> {
         effects.wake_subscribers(self.emit(PipeEventKind::Detached(reason), &peer));
     }
 
-    fn emit(&self, kind: PipeEventKind, peer: &Peer) -> Told {
+    fn emit(&self, kind: PipeEventKind, peer: &Peer) -> SubscribersToWake {
         self.hub.emit(kind, peer, &self.counters.events_missed)
     }
 }
