@@ -95,7 +95,7 @@ pub(crate) enum Rank {
     TlsSession,
     /// The memory that reads and writes over TLS share.
     #[cfg(feature = "tls")]
-    TlsBlocks,
+    TlsScratch,
     /// The ports at which WebSocket listens. Held while one is bound or closed.
     #[cfg(feature = "ws")]
     Doors,

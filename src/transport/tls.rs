@@ -252,13 +252,16 @@ impl TlsStream {
     /// none, and whether there may be more.
     fn read_some(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
         let room = self.session.lock().appetite(buffer.len());
-        let mut block = Block::take();
+        let mut scratch = Scratch::take();
         // What has come before it and is not whole goes in front of it.
-        let at = Block::LEN - READ;
-        let n = self.inner.read(&mut block.0[at..at + room])?;
+        let at = Scratch::LEN - READ;
+        let n = self.inner.read(&mut scratch.0[at..at + room])?;
         let mut state = self.session.lock();
-        let filled =
-            if n > 0 { state.take_in(&mut block.0[..at + n], at, buffer) } else { state.cut_off() };
+        let filled = if n > 0 {
+            state.take_in(&mut scratch.0[..at + n], at, buffer)
+        } else {
+            state.cut_off()
+        };
         let has_answer = !state.unsaid.is_empty();
         let more = state.is_live() && (n == room || !self.inner.short_read_is_last());
         let outcome = state.outcome(filled).map(|filled| (filled, more));
@@ -308,7 +311,7 @@ impl Stream for TlsStream {
 
     fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut unwritten = self.unwritten.lock();
-        let mut block = Block::take();
+        let mut scratch = Scratch::take();
         let (owed, (taken, len)) = loop {
             self.send_rest(&mut unwritten)?;
             let owed = usize::from(std::mem::take(&mut unwritten.owes));
@@ -318,12 +321,12 @@ impl Stream for TlsStream {
                 unwritten.owes = owed > 0;
                 continue;
             }
-            break (owed, state.encrypt(Pieces::behind(slices, owed), &mut block.0)?);
+            break (owed, state.encrypt(Pieces::behind(slices, owed), &mut scratch.0)?);
         };
-        match write_all(&*self.inner, &block.0[..len]) {
+        match write_all(&*self.inner, &scratch.0[..len]) {
             (_, Ok(())) => Ok(owed + taken),
             (written, Err(error)) if error.kind() == ErrorKind::WouldBlock => {
-                unwritten.bytes.extend_from_slice(&block.0[written..len]);
+                unwritten.bytes.extend_from_slice(&scratch.0[written..len]);
                 unwritten.owes = true;
                 match owed + taken {
                     1 => Err(error),
@@ -406,11 +409,11 @@ impl State {
         n
     }
 
-    /// Takes in bytes of the peer, those in `block` from `at` on, and fills `buffer` with the plain bytes in them.
+    /// Takes in bytes of the peer, those in `scratch` from `at` on, and fills `buffer` with the plain bytes in them.
     /// Returns how many those are.
-    fn take_in(&mut self, block: &mut [u8], at: usize, buffer: &mut [u8]) -> usize {
+    fn take_in(&mut self, scratch: &mut [u8], at: usize, buffer: &mut [u8]) -> usize {
         if !self.session.is_open() {
-            self.handshake += block.len() - at;
+            self.handshake += scratch.len() - at;
         }
         let mut filled = 0;
         let (kept, incomplete, unsaid) = (&mut self.plain, &mut self.incomplete, &mut self.unsaid);
@@ -421,7 +424,7 @@ impl State {
             kept.extend_from_slice(&bytes[n..]);
         };
         let outcome = if incomplete.len() <= at {
-            let bytes = &mut block[at - incomplete.len()..];
+            let bytes = &mut scratch[at - incomplete.len()..];
             bytes[..incomplete.len()].copy_from_slice(incomplete);
             incomplete.clear();
             let Processed { used, outcome } = self.session.process(bytes, &mut plain, unsaid);
@@ -429,7 +432,7 @@ impl State {
             outcome
         } else {
             // Of a handshake, or of a record that is longer than any should be.
-            incomplete.extend_from_slice(&block[at..]);
+            incomplete.extend_from_slice(&scratch[at..]);
             let Processed { used, outcome } = self.session.process(incomplete, &mut plain, unsaid);
             incomplete.drain(..used);
             outcome
@@ -474,8 +477,12 @@ impl State {
         std::mem::take(&mut self.unsaid)
     }
 
-    /// Encrypts one batch. Returns how many plain bytes it took, and how many encrypted ones are in `block`.
-    fn encrypt(&mut self, mut pieces: Pieces<'_>, block: &mut [u8]) -> io::Result<(usize, usize)> {
+    /// Encrypts one batch. Returns how many plain bytes it took, and how many encrypted ones are in `scratch`.
+    fn encrypt(
+        &mut self,
+        mut pieces: Pieces<'_>,
+        scratch: &mut [u8],
+    ) -> io::Result<(usize, usize)> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone().into());
         }
@@ -485,7 +492,7 @@ impl State {
         if !self.session.is_open() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let (out, gather) = block.split_at_mut(BATCH * (RECORD + RECORD_OVERHEAD));
+        let (out, gather) = scratch.split_at_mut(BATCH * (RECORD + RECORD_OVERHEAD));
         let (mut taken, mut len) = (0, 0);
         for _ in 0..BATCH {
             let record = pieces.record(gather);
@@ -584,9 +591,9 @@ impl<'s> Pieces<'s> {
 
 /// Memory for one read or one batch. Those that are not in use wait for the next, whatever its stream: a stream that
 /// is idle has none.
-struct Block(Box<[u8]>);
+struct Scratch(Box<[u8]>);
 
-impl Block {
+impl Scratch {
     /// Room for a batch that is encrypted, and for a record that is gathered before.
     const LEN: usize = BATCH * (RECORD + RECORD_OVERHEAD) + RECORD;
     /// Keep at most this many that are not in use: few threads are at it at one time.
@@ -594,7 +601,7 @@ impl Block {
 
     fn spare() -> &'static Mutex<Vec<Box<[u8]>>> {
         static SPARE: OnceLock<Mutex<Vec<Box<[u8]>>>> = OnceLock::new();
-        SPARE.get_or_init(|| Mutex::new(Rank::TlsBlocks, Vec::new()))
+        SPARE.get_or_init(|| Mutex::new(Rank::TlsScratch, Vec::new()))
     }
 
     fn take() -> Self {
@@ -603,12 +610,12 @@ impl Block {
     }
 }
 
-impl Drop for Block {
+impl Drop for Scratch {
     fn drop(&mut self) {
-        let block = std::mem::take(&mut self.0);
+        let scratch = std::mem::take(&mut self.0);
         let mut spare = Self::spare().lock();
         if spare.len() < Self::SPARE {
-            spare.push(block);
+            spare.push(scratch);
         }
     }
 }
