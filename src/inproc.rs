@@ -1,8 +1,8 @@
 //! inproc: joins two sockets of one process.
 //!
-//! Owns the process-wide table of names. A message passes no stream and no I/O thread: the two sockets' pipes
+//! Owns the process-wide table of names. A message passes no stream and no event loop: the two sockets' pipes
 //! share two rings, and each end consumes what the other produces. Names are compared byte for byte. A dialer
-//! whose name is not bound yet waits here, and the thread that binds the name joins it. The I/O thread is
+//! whose name is not bound yet waits here, and the thread that binds the name joins it. An event loop is
 //! needed only to try again after a loss or a rejection.
 
 use std::collections::HashMap;
@@ -183,7 +183,7 @@ impl Dialer {
         outcome
     }
 
-    /// Makes the I/O thread try again when a socket takes in new pipes.
+    /// Makes the event loop try again when a socket takes in new pipes.
     fn postponed(self: &Arc<Self>) -> Postponed {
         let this = Arc::downgrade(self);
         Postponed::new(move || {
@@ -193,7 +193,7 @@ impl Dialer {
         })
     }
 
-    /// Makes the I/O thread try again at this time.
+    /// Makes the event loop try again at this time.
     fn try_again_at(self: &Arc<Self>, at: Instant) {
         let this = Arc::downgrade(self);
         self.mailbox.post(Command::Retry(this, at));

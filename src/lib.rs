@@ -257,7 +257,7 @@
 //! |---|---|---|
 //! | `tcp` | `tcp://127.0.0.1:5555`, `tcp://*:0`, `tcp://[::1]:5555`, `tcp://host:5555` | between machines |
 //! | `ipc` | `ipc:///run/name.sock` | between processes, Unix domain sockets |
-//! | `inproc` | `inproc://name` | within the process, without the I/O thread |
+//! | `inproc` | `inproc://name` | within the process, without an event loop |
 //!
 //! A program can add transports of its own: [`transport`].
 //!
@@ -285,14 +285,15 @@
 //! are refused, attempts that fail, and the first message that is dropped of each peer for each reason (later
 //! ones are only counted). At warn and error: what the program should know. No lock of a socket is held while a
 //! record is written, so a logger may use any socket, even the one it logs about. It must not wait for one,
-//! since the I/O thread writes some of the records.
+//! since the thread that turns an event loop writes some of the records.
 //!
 //! # Threads
 //!
 //! A protocol runs in the calling thread, under its socket's lock; that thread also writes to the kernel if
-//! the connection is idle. One I/O thread, started by the first `bind` or `connect`, reads, accepts, connects,
-//! and writes what a caller could not. A program that receives more than one core can read may have several
-//! I/O threads ([`Runtime`]).
+//! the connection is idle. An event loop reads, accepts, connects, and writes what a caller could not. One I/O
+//! thread, started by the first `bind` or `connect`, turns it, or, in its place, the only thread that waits for a
+//! message. A program that receives more than one core can read may have several I/O threads, each with an event
+//! loop ([`Runtime`]).
 //!
 //! # Features
 //!

@@ -327,7 +327,7 @@ impl Options {
     /// How long the connections of a closed socket may go on writing what was queued. Default zero: the
     /// socket hands the kernel what it takes without waiting, and drops and counts the remainder.
     ///
-    /// `close` itself takes at most 25 ms; the I/O thread writes on. A program that is about to exit, or to
+    /// `close` itself takes at most 25 ms; the event loop writes on. A program that is about to exit, or to
     /// drop its own [`Runtime`](crate::Runtime) with the socket, should call `drain` instead.
     /// `Duration::MAX`: until all is written or the peer is gone. Takes effect when a socket, an endpoint or a
     /// pipe is closed. No effect on inproc.

@@ -294,7 +294,7 @@ impl<R: Role> Socket<R> {
     /// The peers that are connected now, in no particular order. None after close.
     ///
     /// The list is made under the socket's lock: no peer comes or goes, and no call sends or receives,
-    /// meanwhile. The I/O thread moves on, so its latest messages may show in one figure and not in another.
+    /// meanwhile. The event loop moves on, so its latest messages may show in one figure and not in another.
     /// No figure contains messages in the kernel's buffers.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.core.peers()
@@ -365,7 +365,7 @@ impl<R: Role> Socket<R> {
     /// again when this returns. Dropping the last handle does the same.
     ///
     /// This call writes what is queued while the kernel takes it, so that the program may exit right after: up
-    /// to 25 ms for all connections together, and 5 ms for one whose peer does not read. The I/O thread writes
+    /// to 25 ms for all connections together, and 5 ms for one whose peer does not read. The event loop writes
     /// the remainder during [`Options::linger`]; what is left then is dropped and counted. To wait longer, and
     /// to know what is left, call [`drain`](Self::drain) first.
     ///

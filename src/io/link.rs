@@ -30,7 +30,7 @@ use crate::tuning::{self, FastPath};
 /// The number of slices in one write: enough for a batch of large messages, small enough for the stack.
 const SLICES: usize = 64;
 /// Write at most this often in one go while others may add messages. Without a limit a sender could be kept
-/// writing what others send, and the I/O thread be kept from all other connections.
+/// writing what others send, and the driver be kept from all other connections.
 const WRITES: usize = 16;
 /// A driver writes at most this much in one go, so that others have their turn: kernels take millions of bytes in one
 /// call. A caller writes for itself.
@@ -119,12 +119,12 @@ impl Link {
         }
     }
 
-    /// Writes what is queued in this thread, or posts that to the I/O thread.
+    /// Writes what is queued in this thread, or posts that to the driver.
     fn flush_or_post(&self) {
         self.tell(self.flush(Flusher::Caller, &mut 0));
     }
 
-    /// Posts to the I/O thread what is left to do after a write.
+    /// Posts to the driver what is left to do after a write.
     fn tell(&self, flushed: Flushed) {
         match flushed {
             Flushed::Idle | Flushed::Blocked => {}
@@ -179,7 +179,7 @@ impl Link {
         self.stream.reregister(&self.mailbox.registry, self.token, interests)
     }
 
-    /// Makes the I/O thread write what is queued.
+    /// Makes the driver write what is queued.
     fn post_flush(&self) {
         self.mailbox.post(Command::Flush(self.token));
     }

@@ -1,4 +1,4 @@
-//! Name resolution, off the I/O thread.
+//! Name resolution, on threads of its own.
 //!
 //! Owns the number of lookups at once. The system's resolver may take any time: a slow name holds up its own
 //! dialer, and others only when all threads are busy.

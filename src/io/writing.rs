@@ -1,7 +1,7 @@
 //! Writing: which thread writes what is queued on a connection, and which one must check again.
 //!
 //! Owns the rule by which no message stays behind: after each push some thread writes, or will be told to.
-//! Threads that send and the I/O thread all write; none waits for another. This file knows nothing of rings,
+//! Threads that send and the leader all write; none waits for another. This file knows nothing of rings,
 //! streams and commands, except through a [`Pen`].
 //!
 //! ```text
@@ -13,9 +13,9 @@
 //!                                        the poll's
 //! ```
 //!
-//! The duty to write is with the thread whose push rang, or with the I/O thread to which that has passed it
+//! The duty to write is with the thread whose push rang, or with the driver, to which that has passed it
 //! by a command. A thread that writes a single batch in between neither has the duty nor takes it. But often
-//! it is the first that the kernel refuses, and then it calls the I/O thread.
+//! it is the first that the kernel refuses, and then it calls the driver.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Closing: what a closing socket writes in the caller before it leaves its connections to the I/O thread.
+//! Closing: what a closing socket writes in the caller before it leaves its connections to the event loop.
 //!
 //! The process may end right after `close`, and its I/O threads with it, so the caller writes while the
 //! kernel takes what is queued: for up to [`LONGEST`] for all connections together, and no longer than
@@ -13,7 +13,7 @@ use crate::time;
 
 /// The longest time that a close writes, for any number of connections and messages.
 const LONGEST: Duration = Duration::from_millis(25);
-/// Leave a connection to the I/O thread when the kernel has taken nothing for this long. A peer that reads
+/// Leave a connection to the event loop when the kernel has taken nothing for this long. A peer that reads
 /// gets a processor within that time.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// Sleep for this long between two attempts, so that peers, and threads that hold a write half, can run.
@@ -43,7 +43,7 @@ struct Unfinished {
     patience: Instant,
 }
 
-/// Writes what the kernel takes of what is queued on `links`, and closes them. The I/O thread writes on
+/// Writes what the kernel takes of what is queued on `links`, and closes them. The event loop writes on
 /// for up to `linger`.
 pub(super) fn close_all(links: Vec<Arc<dyn FarLink>>, linger: Duration) {
     let end = time::now() + LONGEST;

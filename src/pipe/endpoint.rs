@@ -59,7 +59,7 @@ impl Endpoint {
     ///
     /// When this returns, the address can be bound again, an ipc file is gone, and no event of a new pipe
     /// comes any more. Queued messages are written as when a socket is closed: for up to 25 ms by this call,
-    /// and by the I/O thread during [`Options::linger`](crate::Options::linger).
+    /// and by the event loop during [`Options::linger`](crate::Options::linger).
     ///
     /// Waits for an `accept` that is under way in another thread. If a logger closes the endpoint from a record
     /// written during an `accept`, the address is free when that `accept` is over.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::pipe::Host;
 use crate::sync::{Arc, thread_local};
 
-/// Enter at most this many sockets for one that was rung, and leave more to the I/O thread: sockets that ring
+/// Enter at most this many sockets for one that was rung, and leave more to the event loop: sockets that ring
 /// each other without end must not hold up a caller.
 const MOST: usize = 64;
 
@@ -42,7 +42,7 @@ pub(crate) fn visit(host: Arc<dyn Host>) {
     }
 }
 
-/// One round of visits. Sockets that are left when it ends are left to the I/O thread.
+/// One round of visits. Sockets that are left when it ends are left to the event loop.
 struct Round;
 
 impl Round {

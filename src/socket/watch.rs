@@ -41,14 +41,14 @@ use crate::sys::Origin;
 ///
 /// A call has updated the descriptors of its socket, and over inproc those of its peers, when it returns. A
 /// message that arrives over a connection updates them as it comes in; in a runtime without an I/O thread,
-/// before `turn` returns. The end of a survey updates them when the I/O thread has read the clock;
+/// before `turn` returns. The end of a survey updates them when the event loop has read the clock;
 /// [`is_ready`](Self::is_ready) reads it itself. A peer that has just gone counts as room until the socket
 /// has heard of it: `try_send` then fails with `WouldBlock`, and the descriptor is no longer readable.
 ///
 /// # Cost
 ///
 /// Each change takes one system call. Each call on a socket checks all watches of the socket and its
-/// contexts, so thousands of them slow it down. While a socket is watched, the I/O thread, or the peer that
+/// contexts, so thousands of them slow it down. While a socket is watched, the event loop, or the peer that
 /// sends over inproc, enters it for each arrival, and no waiting thread turns the event loop in place of the
 /// I/O thread. In a runtime without an I/O thread nothing changes unless the program turns it. Each call of
 /// `recv_readiness` and `send_readiness` makes a new descriptor.

@@ -1,8 +1,8 @@
 //! Foreign transports: those that the program adds.
 //!
 //! Owns the border between them and us. Results are checked here before other code relies on them, and a
-//! panic becomes an error of the one connection on which it happened, because the I/O thread serves all
-//! connections. The built-in transports do not pass through here, but what a program has made and gives to a socket
+//! panic becomes an error of the one connection on which it happened, because the leader of an event loop serves
+//! all its connections. The built-in transports do not pass through here, but what a program has made and gives to a socket
 //! does.
 
 use std::io::{self, IoSlice};

@@ -190,7 +190,7 @@ pub trait StreamTransport: Send + Sync + fmt::Debug {
 pub enum Target {
     /// A destination that is known.
     Known(Destination),
-    /// A host name. The crate resolves it, never on the I/O thread, and tries its addresses as RFC 8305
+    /// A host name. The crate resolves it, never in the event loop, and tries its addresses as RFC 8305
     /// says, each as a [`Destination::Inet`]: IPv6 and IPv4 alternate, the next attempt begins after 250 ms,
     /// and the first connection that is established is used.
     Name {
@@ -284,7 +284,7 @@ pub trait Listener: Send + Sync + fmt::Debug {
 /// One connection: a stream of bytes in both directions that never waits.
 ///
 /// Bytes arrive once, unchanged and in order; where a read ends says nothing. Reading and writing take
-/// `&self`, so that a thread that sends and the I/O thread can share the stream. Dropping it closes both
+/// `&self`, so that a thread that sends and the event loop can share the stream. Dropping it closes both
 /// directions; bytes that were written before still reach the peer if that is possible.
 pub trait Stream: Send + Sync + fmt::Debug {
     /// The source that the poll watches, for reading and for writing. Called before anything else, and once more before
@@ -295,7 +295,7 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// `Ok(false)` leaves it registered for both, as by default.
     ///
     /// For a stream that the poll may report as writable although no write was refused. A Unix domain socket on
-    /// Linux is reported so whenever the peer has read something, which would wake the I/O thread for each message.
+    /// Linux is reported so whenever the peer has read something, which would wake the event loop for each message.
     /// The crate calls this after such a report, and again when a write has returned `WouldBlock`, in the thread that
     /// writes. A transport over [`Ipc`] should pass the call on to the stream inside, unless its streams
     /// [keep bytes back](Self::flush): only a write that is refused has room reported again.
