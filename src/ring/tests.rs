@@ -454,7 +454,7 @@ fn a_run_that_nobody_receives_is_counted() {
 fn blocks_start_small_grow_and_are_given_up_when_the_ring_rests() {
     let mut ring = ring(NO_BOUNDS);
     let mut blocks = vec![ring.block().0];
-    for _ in 0..200 {
+    for _ in 0..if cfg!(miri) { 40 } else { 200 } {
         let _ = ring.push(&[], &body(1000)).unwrap();
         blocks.push(ring.block().0);
     }
@@ -495,7 +495,7 @@ fn messages_that_go_singly_use_one_small_block() {
 #[test]
 fn a_block_that_was_lent_is_not_written_again() {
     let mut ring = ring(NO_BOUNDS);
-    let bodies: Vec<Bytes> = (5000..5100).map(body).collect();
+    let bodies: Vec<Bytes> = (5000..if cfg!(miri) { 5025 } else { 5100 }).map(body).collect();
     let mut popped = Vec::new();
     for body in &bodies {
         let _ = ring.push(&[], body).unwrap();
@@ -510,7 +510,7 @@ fn a_stream_uses_its_blocks_again() {
     let mut blocks = std::collections::BTreeSet::new();
     let payload = body(3000);
     let _ = ring.push(&[], &payload).unwrap();
-    for _ in 0..1000 {
+    for _ in 0..if cfg!(miri) { 150 } else { 1000 } {
         // One message is always left, so no block is ever empty.
         let _ = ring.push(&[], &payload).unwrap();
         assert_eq!(pop(&ring).unwrap().len(), 3000);
@@ -569,7 +569,7 @@ fn what_is_framed_once_comes_out_of_every_ring() {
     let (mut encoder, mut rings) = (Encoder::new(), [ring(NO_BOUNDS), ring(NO_BOUNDS)]);
     let lens = [0, 1, 3000, BY_REFERENCE - 1, BY_REFERENCE, 100_000, 5, 60_000, 7];
     let mut expected = Vec::new();
-    for round in 0..100 {
+    for round in 0..if cfg!(miri) { 20 } else { 100 } {
         let payload = body(lens[round % lens.len()]);
         let encoded = encoder.encode(Length, b"head", &payload);
         for ring in &mut rings {
@@ -622,7 +622,7 @@ fn an_encoder_fills_its_blocks_again_when_no_ring_refers_to_them() {
     let (mut encoder, mut ring) = (Encoder::new(), ring(bounds(4, usize::MAX)));
     let mut starts = std::collections::BTreeSet::new();
     let payload = body(3000);
-    for _ in 0..1000 {
+    for _ in 0..if cfg!(miri) { 150 } else { 1000 } {
         let encoded = encoder.encode(Length, &[], &payload);
         starts.insert(encoded.block());
         let (wake, _) = push_encoded_evicting(&mut ring, &encoded);
@@ -698,7 +698,7 @@ impl Bell {
 /// How many messages a stress passes on. An interpreter passes on a few in a second, and some in each
 /// round are long.
 fn many() -> u64 {
-    if cfg!(miri) { 150 } else { rounds(100_000).into() }
+    if cfg!(miri) { 70 } else { rounds(100_000).into() }
 }
 
 /// The `n`th message of a stress test: its number, padded to a length that varies.
