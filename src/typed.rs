@@ -55,9 +55,9 @@
 
 /// The calls that all typed sockets have.
 macro_rules! common {
-    ($name:ident<$($parameter:ident),*>, $socket:ty) => {
+    ($name:ident<$($parameter:ident $(: $bound:ident)?),*>, $socket:ty) => {
         /// The calls of all typed sockets.
-        impl<$($parameter,)* C> $name<$($parameter,)* C> {
+        impl<$($parameter $(: $bound)?,)* C> $name<$($parameter,)* C> {
             /// The socket below.
             pub fn socket(&self) -> &$socket {
                 &self.socket
@@ -100,7 +100,7 @@ macro_rules! common {
             }
         }
 
-        impl<$($parameter,)* C> fmt::Debug for $name<$($parameter,)* C> {
+        impl<$($parameter $(: $bound)?,)* C> fmt::Debug for $name<$($parameter,)* C> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($name)).field(&self.socket).finish()
             }

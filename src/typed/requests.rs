@@ -155,6 +155,8 @@ pub struct Responder<R: role::Role, Q, A, C = Postcard> {
     refuse: Arc<Refuse>,
 }
 
+common!(Responder<R: AnswersRole, Q, A>, Socket<R>);
+
 /// REP with values: receives requests, each with the right to answer it once.
 ///
 /// ```
@@ -192,56 +194,6 @@ impl<R: AnswersRole, Q, A, C> Clone for Responder<R, Q, A, C> {
 impl<R: AnswersRole, Q, A, C: Codec<Q> + Codec<A>> Default for Responder<R, Q, A, C> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<R: AnswersRole, Q, A, C> fmt::Debug for Responder<R, Q, A, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Responder").field(&self.socket).finish()
-    }
-}
-
-/// The calls of all typed sockets.
-impl<R: AnswersRole, Q, A, C> Responder<R, Q, A, C> {
-    /// The socket below.
-    pub fn socket(&self) -> &Socket<R> {
-        &self.socket
-    }
-
-    /// As [`Socket::bind`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn bind(&self, url: impl AsRef<str>) -> Result<Endpoint, BindError> {
-        self.socket.bind(url)
-    }
-
-    /// As [`Socket::connect`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn connect(&self, url: impl AsRef<str>) -> Result<Endpoint, ConnectError> {
-        self.socket.connect(url)
-    }
-
-    /// As [`Socket::wait_for_peers`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
-        self.socket.wait_for_peers(peers, timeout)
-    }
-
-    /// As [`Socket::close`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn close(&self) -> Result<(), Closed> {
-        self.socket.close()
     }
 }
 
