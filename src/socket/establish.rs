@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Core, Entry};
 use crate::address::Address;
-use crate::error::{AttemptError, BindError, ConnectError, RuntimeError};
+use crate::error::{AttemptError, BindError, ConnectError, OptionError, RuntimeError};
 use crate::inproc;
 use crate::io::{Command, ListenerSlot, StreamControl, Way, after};
 use crate::options::{EndpointOptions, EndpointSettings};
@@ -68,14 +68,22 @@ impl<P: Protocol> Core<P> {
         if self.is_forked() { Err(forked) } else { Ok(()) }
     }
 
+    /// What an endpoint with these options is made with.
+    fn settings(
+        &self,
+        options: &EndpointOptions,
+    ) -> Result<(EndpointSettings, RecvLimit), OptionError> {
+        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
+        Ok((settings, self.limits.max_recv_size(options.max_recv_size)))
+    }
+
     fn try_bind_listener(
         &self,
         listener: GivenListener,
         options: &EndpointOptions,
     ) -> Result<Endpoint, BindError> {
         self.check_usable(BindError::Closed, BindError::Forked)?;
-        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
-        let limit = self.limits.max_recv_size(options.max_recv_size);
+        let (settings, limit) = self.settings(options)?;
         let (listener, framing) =
             listener.open(&settings).map_err(|error| BindError::from_io(GIVEN, error))?;
         let endpoint = self.listen(listener, framing, settings, limit)?;
@@ -89,8 +97,7 @@ impl<P: Protocol> Core<P> {
         options: &EndpointOptions,
     ) -> Result<Endpoint, ConnectError> {
         self.check_usable(ConnectError::Closed, ConnectError::Forked)?;
-        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
-        let limit = self.limits.max_recv_size(options.max_recv_size);
+        let (settings, limit) = self.settings(options)?;
         let (stream, framing, url) = stream.open(&settings).map_err(|error| {
             ConnectError::Failed { url: GIVEN.to_owned(), source: error.into() }
         })?;
@@ -108,8 +115,7 @@ impl<P: Protocol> Core<P> {
     fn try_bind(&self, url: &str, options: &EndpointOptions) -> Result<Endpoint, BindError> {
         self.check_usable(BindError::Closed, BindError::Forked)?;
         let address = Address::parse(url)?;
-        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
-        let limit = self.limits.max_recv_size(options.max_recv_size);
+        let (settings, limit) = self.settings(options)?;
         let endpoint = match address.scheme() {
             INPROC => self.bind_inproc(&address, settings, limit)?,
             _ => self.bind_stream(&address, settings, limit)?,
@@ -172,8 +178,7 @@ impl<P: Protocol> Core<P> {
     ) -> Result<Endpoint, ConnectError> {
         self.check_usable(ConnectError::Closed, ConnectError::Forked)?;
         let address = Address::parse(url)?;
-        let settings = options.over(&P::KIND, &self.options.lock().endpoint)?;
-        let limit = self.limits.max_recv_size(options.max_recv_size);
+        let (settings, limit) = self.settings(options)?;
         match address.scheme() {
             INPROC => self.connect_inproc(&address, settings, limit, dial),
             _ => self.connect_stream(&address, settings, limit, dial),
