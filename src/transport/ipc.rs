@@ -382,15 +382,7 @@ impl Listener for IpcListener {
         let socket = SockRef::from(&stream);
         #[cfg(target_vendor = "apple")]
         let _ = socket.set_nosigpipe(true);
-        // As on tcp: the next read will report a connection that is already lost.
-        if let Err(error) = size_buffers(&socket, &self.settings) {
-            crate::contain::record!(
-                Debug,
-                { endpoint: self.url, reason: error },
-                "{}: options of an accepted connection: {error}",
-                self.url
-            );
-        }
+        super::record_failed_options(&self.url, size_buffers(&socket, &self.settings));
         Ok(Box::new(IpcStream(stream)))
     }
 

@@ -464,6 +464,18 @@ impl Ipc {
     }
 }
 
+/// Records that an accepted connection has not got its options. This may happen to one that is already lost (on macOS
+/// it does). That is no error of the listener; the next read of the stream will report it.
+fn record_failed_options(url: &str, outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        crate::contain::record!(
+            Debug,
+            { endpoint: url, reason: error },
+            "{url}: options of an accepted connection: {error}"
+        );
+    }
+}
+
 /// Whether this is a scheme by RFC 3986, section 3.1, in its canonical form: lower case.
 fn is_scheme(scheme: &str) -> bool {
     let more =

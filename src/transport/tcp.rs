@@ -558,16 +558,7 @@ impl Listener for TcpListener {
         let socket = SockRef::from(&stream);
         #[cfg(target_vendor = "apple")]
         let _ = socket.set_nosigpipe(true);
-        // This may fail on a connection that is already lost (on macOS it does). That is no error of the
-        // listener; the next read of the stream will report it.
-        if let Err(error) = tune(&socket, &self.settings) {
-            crate::contain::record!(
-                Debug,
-                { endpoint: self.url, reason: error },
-                "{}: options of an accepted connection: {error}",
-                self.url
-            );
-        }
+        super::record_failed_options(&self.url, tune(&socket, &self.settings));
         Ok(Box::new(TcpStream(stream)))
     }
 
