@@ -200,12 +200,19 @@ enum Operation {
     Close,
 }
 
+/// So many, or under Miri a third, since each takes it seconds.
+fn some(many: usize) -> usize {
+    if cfg!(miri) { many / 3 } else { many }
+}
+
+/// Under Miri, which copies slowly, none is very long.
 fn lengths() -> impl Strategy<Value = usize> {
+    let longest = if cfg!(miri) { 9000..10_000 } else { 60_000..70_000_usize };
     prop_oneof![
         8 => 0..20_usize,
         2 => 1000..5000_usize,
         1 => BY_REFERENCE - 2..BY_REFERENCE + 2,
-        1 => 60_000..70_000_usize,
+        1 => longest,
     ]
 }
 
@@ -375,7 +382,7 @@ proptest! {
     fn a_ring_behaves_like_a_list_of_messages(
         framing in prop_oneof![Just(Length), Just(TypeAndLength)],
         bounds in any_bounds(),
-        operations in prop::collection::vec(operations(), 0..60),
+        operations in prop::collection::vec(operations(), 0..some(60)),
     ) {
         let (mut ring, _) = new(framing, bounds);
         let mut inbox = Inbox::new(ring.ring().clone());
@@ -388,7 +395,7 @@ proptest! {
 
     #[test]
     fn whatever_a_stream_decodes_to_passes_through(
-        payloads in prop::collection::vec(lengths().prop_map(body), 0..10),
+        payloads in prop::collection::vec(lengths().prop_map(body), 0..some(10)),
         read in 1..50_000_usize,
     ) {
         let stream: Vec<u8> = payloads.iter().flat_map(|p| wire(Length, &[], p)).collect();
