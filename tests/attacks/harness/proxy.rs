@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ struct Shared {
     faults: Mutex<Faults>,
     is_over: AtomicBool,
     connections: AtomicUsize,
-    /// Both ends of each, to cut them when the proxy ends.
-    open: Mutex<Vec<TcpStream>>,
+    /// Both ends of each that is open, to cut them when the proxy ends. Its pumps own them.
+    open: Mutex<Vec<Weak<TcpStream>>>,
 }
 
 impl Proxy {
@@ -76,9 +76,7 @@ impl Proxy {
 
     /// Cuts all connections there are, with a reset.
     pub(crate) fn cut_all(&self) {
-        for stream in self.shared.open.lock().expect("no thread panicked").drain(..) {
-            reset(&stream);
-        }
+        self.shared.cut_all();
     }
 }
 
@@ -109,29 +107,33 @@ impl Shared {
             let Ok(far) = TcpStream::connect(&to) else { continue };
             self.connections.fetch_add(1, Ordering::Relaxed);
             let _ = (near.set_nodelay(true), far.set_nodelay(true));
-            for stream in [&near, &far] {
-                let copy = stream.try_clone().expect("there are descriptors");
-                self.open.lock().expect("no thread panicked").push(copy);
-            }
+            let (near, far) = (Arc::new(near), Arc::new(far));
+            let mut open = self.open.lock().expect("no thread panicked");
+            open.retain(|stream| stream.strong_count() > 0);
+            open.extend([&near, &far].map(Arc::downgrade));
+            drop(open);
+            pumps.retain(|pump: &JoinHandle<()>| !pump.is_finished());
             for (from, to) in [(&near, &far), (&far, &near)] {
-                let from = from.try_clone().expect("there are descriptors");
-                let to = to.try_clone().expect("there are descriptors");
+                let (from, to) = (Arc::clone(from), Arc::clone(to));
                 let faults = self.faults.lock().expect("no thread panicked").clone();
                 let seed = dice.roll(1 << 30);
-                pumps.push(thread::spawn(move || pump(from, to, &faults, Dice(seed))));
+                pumps.push(thread::spawn(move || pump(&from, &to, &faults, Dice(seed))));
             }
         }
-        for stream in self.open.lock().expect("no thread panicked").drain(..) {
-            reset(&stream);
-        }
+        self.cut_all();
         for pump in pumps {
             let _ = pump.join();
         }
     }
+
+    fn cut_all(&self) {
+        let open: Vec<_> = self.open.lock().expect("no thread panicked").drain(..).collect();
+        open.iter().filter_map(Weak::upgrade).for_each(|stream| reset(&stream));
+    }
 }
 
 /// Passes on in one direction until its end.
-fn pump(mut from: TcpStream, mut to: TcpStream, faults: &Faults, mut dice: Dice) {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, faults: &Faults, mut dice: Dice) {
     let mut left = faults.cut_within.map_or(u64::MAX, |within| dice.roll(within));
     let mut until_flip = faults.flip_within.map_or(u64::MAX, |within| 8 + dice.roll(within));
     let mut buffer = [0; 16 << 10];
@@ -166,8 +168,8 @@ fn pump(mut from: TcpStream, mut to: TcpStream, faults: &Faults, mut dice: Dice)
         0 => _ = to.shutdown(Shutdown::Write),
         1 => _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both)),
         _ => {
-            reset(&to);
-            reset(&from);
+            reset(to);
+            reset(from);
         }
     }
 }
