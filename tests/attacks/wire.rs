@@ -144,7 +144,6 @@ fn a07_frames_that_do_not_end_cost_what_has_come() {
 
 /// Longer parts of longer frames.
 #[test]
-#[ignore = "waits for a bound of what unfinished frames take"]
 fn a07_long_frames_that_do_not_end_cost_what_has_come() {
     half_frames(&[100_000, 300_000]);
 }
