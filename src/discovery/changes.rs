@@ -48,11 +48,11 @@ pub enum ChangeKind {
 /// Iterating yields changes until the registry is closed and all have been read.
 #[must_use = "changes are told to this value until it is dropped"]
 pub struct Changes {
-    inbox: Arc<Inbox>,
+    unread: Arc<UnreadChanges>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct UnreadChanges {
     state: Mutex<State>,
     arrival: Condvar,
 }
@@ -68,12 +68,12 @@ struct State {
 
 impl Changes {
     /// Makes one that begins with these.
-    pub(super) fn new(unread: VecDeque<Change>, closed: bool) -> (Self, Weak<Inbox>) {
+    pub(super) fn new(unread: VecDeque<Change>, closed: bool) -> (Self, Weak<UnreadChanges>) {
         let state = State { unread, closed, ..State::default() };
         let state = Mutex::new(Rank::Changes, state);
-        let inbox = Arc::new(Inbox { state, arrival: Condvar::new() });
-        let told = Arc::downgrade(&inbox);
-        (Self { inbox }, told)
+        let changes = Arc::new(UnreadChanges { state, arrival: Condvar::new() });
+        let told = Arc::downgrade(&changes);
+        (Self { unread: changes }, told)
     }
 
     /// Waits for the next change, for as long as it takes.
@@ -100,7 +100,7 @@ impl Changes {
     ///
     /// `WouldBlock`, or `Closed` when the registry is closed and everything has been read.
     pub fn try_recv(&self) -> Result<Change, RecvError> {
-        self.inbox.state.lock().take().unwrap_or(Err(RecvError::WouldBlock))
+        self.unread.state.lock().take().unwrap_or(Err(RecvError::WouldBlock))
     }
 
     /// Waits for the next change as a task.
@@ -123,11 +123,11 @@ impl Changes {
 
     /// The number of changes that were lost because 1024 were unread.
     pub fn missed(&self) -> u64 {
-        self.inbox.state.lock().missed
+        self.unread.state.lock().missed
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Change, RecvError>> {
-        let mut state = self.inbox.state.lock();
+        let mut state = self.unread.state.lock();
         match state.take() {
             Some(taken) => Poll::Ready(taken),
             None => {
@@ -140,7 +140,7 @@ impl Changes {
     }
 
     fn recv_until(&self, until: Option<Instant>, waits: Duration) -> Result<Change, RecvError> {
-        let mut state = self.inbox.state.lock();
+        let mut state = self.unread.state.lock();
         loop {
             if let Some(taken) = state.take() {
                 return taken;
@@ -148,7 +148,7 @@ impl Changes {
             if until.is_some_and(|until| until <= time::now()) {
                 return Err(RecvError::TimedOut(Situation::of_events("registry", waits)));
             }
-            state = time::wait(&self.inbox.arrival, &self.inbox.state, state, until);
+            state = time::wait(&self.unread.arrival, &self.unread.state, state, until);
         }
     }
 }
@@ -162,7 +162,7 @@ impl State {
     }
 }
 
-impl Inbox {
+impl UnreadChanges {
     /// Adds a change, unless there are too many. To be followed by [`wake`](Self::wake), with no lock held.
     pub(super) fn tell(&self, change: &Change) {
         let mut state = self.state.lock();
@@ -209,7 +209,7 @@ impl futures_core::Stream for ChangeStream {
 
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.inbox.state.lock();
+        let state = self.unread.state.lock();
         f.debug_struct("Changes")
             .field("unread", &state.unread.len())
             .field("missed", &state.missed)

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::changes::{Change, ChangeKind, Changes, Inbox};
+use super::changes::{Change, ChangeKind, Changes, UnreadChanges};
 use super::environment::{self, Lookup};
 use super::table::{News, Table};
 use super::wire::{Answer, Inquiry, MAX_TEXT, Service, WHO};
@@ -64,7 +64,7 @@ struct Shared {
 
 struct State {
     table: Table,
-    listeners: Vec<Weak<Inbox>>,
+    listeners: Vec<Weak<UnreadChanges>>,
     closed: bool,
 }
 
@@ -229,8 +229,8 @@ impl Registry {
         let survey = state.table.survey();
         let there = state.table.services().cloned();
         let joined = there.map(|service| Change { survey, kind: ChangeKind::Joined(service) });
-        let (changes, inbox) = Changes::new(joined.collect(), state.closed);
-        state.listeners.push(inbox);
+        let (changes, unread) = Changes::new(joined.collect(), state.closed);
+        state.listeners.push(unread);
         changes
     }
 
@@ -262,9 +262,9 @@ impl Close for Shared {
         // Whoever has closed one before has had a reason to.
         let _ = self.surveyor.close();
         let _ = self.rep.close();
-        for inbox in listeners.iter().filter_map(Weak::upgrade) {
-            inbox.close();
-            inbox.wake();
+        for unread in listeners.iter().filter_map(Weak::upgrade) {
+            unread.close();
+            unread.wake();
         }
     }
 }
@@ -327,15 +327,15 @@ impl Shared {
             for kind in kinds {
                 ignored |= matches!(kind, ChangeKind::Ignored(_) | ChangeKind::NoRoom(_));
                 let change = Change { survey, kind };
-                state.listeners.retain(|inbox| {
-                    let Some(inbox) = inbox.upgrade() else { return false };
-                    inbox.tell(&change);
-                    told.push(inbox);
+                state.listeners.retain(|unread| {
+                    let Some(unread) = unread.upgrade() else { return false };
+                    unread.tell(&change);
+                    told.push(unread);
                     true
                 });
             }
         }
-        told.iter().for_each(|inbox| inbox.wake());
+        told.iter().for_each(|unread| unread.wake());
         ignored
     }
 

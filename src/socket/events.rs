@@ -74,27 +74,27 @@ impl fmt::Display for PipeEvent {
 #[must_use = "events are told to this value until it is dropped"]
 #[doc(alias("monitor", "nng_pipe_notify", "zmq_socket_monitor"))]
 pub struct Events {
-    inbox: Arc<Inbox>,
+    unread: Arc<UnreadEvents>,
     /// The socket's name, for errors.
     socket: Box<str>,
     /// The process that made the socket, or this.
     origin: Origin,
 }
 
-struct Inbox {
-    state: Mutex<InboxState>,
+struct UnreadEvents {
+    state: Mutex<UnreadState>,
     arrival: Condvar,
 }
 
-impl Default for Inbox {
+impl Default for UnreadEvents {
     fn default() -> Self {
-        let state = Mutex::new(Rank::Events, InboxState::default());
+        let state = Mutex::new(Rank::Events, UnreadState::default());
         Self { state, arrival: Condvar::new() }
     }
 }
 
 #[derive(Default)]
-struct InboxState {
+struct UnreadState {
     unread: VecDeque<PipeEvent>,
     missed: u64,
     closed: bool,
@@ -103,7 +103,7 @@ struct InboxState {
 impl Events {
     /// The events of a socket that this process has inherited by a fork: none.
     pub(super) fn in_child(socket: &str, origin: Origin) -> Self {
-        Self { inbox: Arc::default(), socket: socket.into(), origin }
+        Self { unread: Arc::default(), socket: socket.into(), origin }
     }
 
     /// Waits for the next event, for as long as it takes: the socket's receive timeout has no effect.
@@ -136,7 +136,7 @@ impl Events {
 
     /// The number of events that were lost because 1024 were unread.
     pub fn missed(&self) -> u64 {
-        if self.origin.is_ancestral() { 0 } else { self.inbox.state.lock().missed }
+        if self.origin.is_ancestral() { 0 } else { self.unread.state.lock().missed }
     }
 
     fn timed_out(&self, waited: Duration) -> RecvError {
@@ -152,7 +152,7 @@ impl Events {
         if self.origin.is_ancestral() {
             return Err(RecvError::Forked);
         }
-        let mut state = self.inbox.state.lock();
+        let mut state = self.unread.state.lock();
         loop {
             if let Some(event) = state.unread.pop_front() {
                 return Ok(event);
@@ -163,7 +163,7 @@ impl Events {
             if until.is_some_and(|until| until <= time::now()) {
                 return Err(late());
             }
-            state = time::wait(&self.inbox.arrival, &self.inbox.state, state, until);
+            state = time::wait(&self.unread.arrival, &self.unread.state, state, until);
         }
     }
 }
@@ -181,7 +181,7 @@ impl fmt::Debug for Events {
         if self.origin.is_ancestral() {
             return f.debug_struct("Events").finish_non_exhaustive();
         }
-        let state = self.inbox.state.lock();
+        let state = self.unread.state.lock();
         f.debug_struct("Events")
             .field("unread", &state.unread.len())
             .field("missed", &state.missed)
@@ -193,7 +193,7 @@ impl fmt::Debug for Events {
 /// Subscribers that have a new event. Waking them may be a system call, so it happens with no lock held.
 #[must_use = "a subscriber that waits sleeps on until it is woken"]
 #[derive(Default)]
-pub(super) struct SubscribersToWake(Vec<Arc<Inbox>>);
+pub(super) struct SubscribersToWake(Vec<Arc<UnreadEvents>>);
 
 impl SubscribersToWake {
     pub(super) fn is_empty(&self) -> bool {
@@ -201,13 +201,13 @@ impl SubscribersToWake {
     }
 
     pub(super) fn wake(self) {
-        self.0.iter().for_each(|inbox| inbox.arrival.notify_all());
+        self.0.iter().for_each(|unread| unread.arrival.notify_all());
     }
 }
 
 /// The subscribers of one socket.
 pub(crate) struct EventHub {
-    subscribers: Mutex<Vec<Weak<Inbox>>>,
+    subscribers: Mutex<Vec<Weak<UnreadEvents>>>,
     /// The number of subscribers. Without any, pipes come and go without taking the lock.
     count: AtomicUsize,
 }
@@ -220,11 +220,11 @@ impl EventHub {
 
     /// Adds a subscriber to the events of the socket with this name.
     pub(crate) fn subscribe(&self, socket: &str) -> Events {
-        let inbox = Arc::<Inbox>::default();
+        let unread = Arc::<UnreadEvents>::default();
         let mut subscribers = self.subscribers.lock();
-        subscribers.push(Arc::downgrade(&inbox));
+        subscribers.push(Arc::downgrade(&unread));
         self.count.store(subscribers.len(), Ordering::Relaxed);
-        Events { inbox, socket: socket.into(), origin: Origin::now() }
+        Events { unread, socket: socket.into(), origin: Origin::now() }
     }
 
     /// Gives every subscriber the event. Counts in `missed` those whose queue is full.
@@ -237,28 +237,28 @@ impl EventHub {
         if self.count.load(Ordering::Relaxed) == 0 {
             return SubscribersToWake::default();
         }
-        self.each(|inbox| {
-            if inbox.unread.len() >= UNREAD {
-                inbox.missed += 1;
+        self.each(|state| {
+            if state.unread.len() >= UNREAD {
+                state.missed += 1;
                 missed.bump();
             } else {
-                inbox.unread.push_back(PipeEvent { kind: kind.clone(), peer: peer.clone() });
+                state.unread.push_back(PipeEvent { kind: kind.clone(), peer: peer.clone() });
             }
         })
     }
 
     /// Ends all subscriptions: no more events will come.
     pub(super) fn close(&self) -> SubscribersToWake {
-        self.each(|inbox| inbox.closed = true)
+        self.each(|state| state.closed = true)
     }
 
-    fn each(&self, mut act: impl FnMut(&mut InboxState)) -> SubscribersToWake {
+    fn each(&self, mut act: impl FnMut(&mut UnreadState)) -> SubscribersToWake {
         let mut to_wake = SubscribersToWake::default();
         let mut subscribers = self.subscribers.lock();
-        subscribers.retain(|inbox| {
-            let Some(inbox) = inbox.upgrade() else { return false };
-            act(&mut inbox.state.lock());
-            to_wake.0.push(inbox);
+        subscribers.retain(|unread| {
+            let Some(unread) = unread.upgrade() else { return false };
+            act(&mut unread.state.lock());
+            to_wake.0.push(unread);
             true
         });
         self.count.store(subscribers.len(), Ordering::Relaxed);
