@@ -226,14 +226,14 @@ enum Phase {
     /// never all of them.
     Prefix { prefix: [u8; MAX_PREFIX], received: u8 },
     /// Within a payload. On the heap, since most connections are idle, and between frames.
-    Body(Box<Body>),
+    Body(Box<PartialBody>),
     /// The input was wrong; no more is read.
     Failed(Box<FrameError>),
 }
 
 /// A payload that arrives in pieces.
 #[derive(Debug)]
-struct Body {
+struct PartialBody {
     /// The length of the whole payload, or of the parts that are known.
     len: usize,
     /// How many of its bytes have arrived.
@@ -468,7 +468,7 @@ impl Decoder {
         }
         let (prefix, received) = (*prefix, usize::from(*received));
         if let Some(announced) = self.length(prefix.get(..received).unwrap_or_default(), 0)? {
-            self.phase = Phase::Body(Box::new(Body::new(announced)));
+            self.phase = Phase::Body(Box::new(PartialBody::new(announced)));
         }
         Ok(())
     }
@@ -535,7 +535,7 @@ impl Decoder {
     }
 }
 
-impl Body {
+impl PartialBody {
     fn new(Announced { len, more }: Announced) -> Self {
         let next = more.then(Vec::new);
         Self { len, arrived: 0, bytes: Buffer::New(Vec::new()), next, in_parts: more }
