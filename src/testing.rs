@@ -268,9 +268,9 @@ impl Inner {
     fn go_on_until_over(&self, body: usize) -> Result<(), RunFailure> {
         let mut loops = Loops::default();
         loop {
-            if let Some(failure) = self.stage.take_failure() {
-                eprintln!("{} has panicked", failure.thread);
-                return Err(RunFailure::Panicked(failure.panic));
+            if let Some(first) = self.stage.take_panic() {
+                eprintln!("{} has panicked", first.thread);
+                return Err(RunFailure::Panicked(first.panic));
             }
             if self.stage.is_thread_over(body) {
                 return Ok(());

@@ -37,11 +37,11 @@ struct State {
     random: u64,
     /// The last pipe id.
     pipe: u32,
-    failure: Option<Failure>,
+    panic: Option<ThreadPanic>,
 }
 
 /// The first panic of a thread.
-pub(crate) struct Failure {
+pub(crate) struct ThreadPanic {
     pub(crate) thread: String,
     pub(crate) panic: Box<dyn Any + Send>,
 }
@@ -196,7 +196,7 @@ impl Participant {
 impl Stage {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let (seats, random) = (Vec::new(), seed);
-        let state = State { running: None, seats, random, pipe: 0, failure: None };
+        let state = State { running: None, seats, random, pipe: 0, panic: None };
         Arc::new(Self {
             begin: Instant::now(),
             elapsed: AtomicU64::new(0),
@@ -278,9 +278,9 @@ impl Stage {
         let mut state = self.state.lock();
         state.seats[seat].step = Step::Over;
         if let Some(panic) = panic.filter(|panic| !panic.is::<Dismissed>())
-            && state.failure.is_none()
+            && state.panic.is_none()
         {
-            state.failure = Some(Failure { thread: state.seats[seat].name.clone(), panic });
+            state.panic = Some(ThreadPanic { thread: state.seats[seat].name.clone(), panic });
         }
         self.give_back(&mut state);
     }
@@ -384,7 +384,7 @@ impl Stage {
         living.map(|seat| seat.name.clone()).collect()
     }
 
-    pub(crate) fn take_failure(&self) -> Option<Failure> {
-        self.state.lock().failure.take()
+    pub(crate) fn take_panic(&self) -> Option<ThreadPanic> {
+        self.state.lock().panic.take()
     }
 }
