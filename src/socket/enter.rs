@@ -119,9 +119,12 @@ impl<P: Protocol> Core<P> {
         if let Ok(value) = &outcome {
             value.count(&mut port);
         }
-        let is_busy = state.protocol.is_busy();
         let is_unarmed = P::SCHEDULE.empties && state.pipes.unarmed.is_some();
-        if self.bell.set_busy(is_busy) || is_busy && is_unarmed {
+        if is_unarmed && state.protocol.is_busy() {
+            // A busy protocol relies on the bell though nobody waits.
+            Entry { core: self, state: &mut state, now, leaves_unarmed: false }.catch_up();
+        }
+        if self.bell.set_busy(state.protocol.is_busy()) {
             state.effects.visit();
         }
         if P::SCHEDULE.clock != Clock::Never
@@ -264,5 +267,65 @@ impl<P: Protocol> State<P> {
         }
         self.armed = Some(deadline);
         self.armed
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::Handle;
+    use super::super::establish::Dial;
+    use super::super::wait::Patience;
+    use super::*;
+    use crate::options::{EndpointOptions, Options, Resends};
+    use crate::protocol::{Conversation, Interest, Req, Responder, ToRequests};
+    use crate::runtime::Runtime;
+    use crate::sync::Arc;
+
+    fn ask(req: &Core<Req>, conversation: Conversation) {
+        let mut body = Bytes::from_static(b"m");
+        let mut outgoing = req.outgoing(&conversation, &mut body).unwrap();
+        req.wait(conversation.interest(), Patience::None, |protocol, io, now| {
+            outgoing.send(&conversation, protocol, io, now)
+        })
+        .unwrap();
+    }
+
+    /// Nobody turns the loop of the runtime, whose commands would pile up. Each has a weak reference to the socket.
+    #[test]
+    fn the_calls_of_a_busy_socket_post_nothing_for_the_ring_that_is_unarmed() {
+        let runtime = Runtime::builder().manual(true).build().unwrap();
+        let req = Handle::new(Req::new(9), Options::new(), Some(runtime.clone())).unwrap();
+        let rep =
+            Handle::new(Responder::<ToRequests>::new(8), Options::new(), Some(runtime)).unwrap();
+        rep.bind("inproc://busy-req", &EndpointOptions::new()).unwrap();
+        req.connect("inproc://busy-req", &EndpointOptions::new(), Dial::Now).unwrap();
+        let resends = Resends { interval: None, limit: 0 };
+        let open = || req.enter(|entry| Some(entry.parts().0.open(resends))).unwrap();
+        let (asking, waiting) = (open(), open());
+
+        // Its reply is there before anybody waits for it.
+        ask(&req, asking);
+        let (route, _) = rep
+            .wait(Interest::RECV, Patience::None, |protocol, io, now| protocol.recv(&(), now, io))
+            .unwrap();
+        rep.wait(Interest::SEND, Patience::None, |protocol, io, now| {
+            protocol.send(&route, &mut Bytes::from_static(b"r"), now, io)
+        })
+        .unwrap();
+        req.wait(asking.interest(), Patience::None, |protocol, io, now| {
+            let awaited = protocol.awaited(asking)?;
+            protocol.recv(&awaited, now, io)
+        })
+        .unwrap();
+        assert!(req.state.lock().pipes.unarmed.is_some());
+
+        // The server has one request to take, so the next waits in line.
+        ask(&req, asking);
+        ask(&req, waiting);
+        let posted = Arc::weak_count(&req.0);
+        (0..100).for_each(|_| ask(&req, waiting));
+        assert_eq!(Arc::weak_count(&req.0), posted);
     }
 }

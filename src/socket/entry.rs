@@ -59,10 +59,18 @@ impl<P: Protocol> Entry<'_, P> {
     /// Tells the protocol what has happened to its pipes since the last entry.
     #[inline]
     pub(super) fn catch_up(mut self) {
+        // First, as if it had rung: a reply must end its request before the bell makes room for another copy.
+        if let Some(id) = self.state.pipes.unarmed {
+            self.look_into(id);
+        }
         if self.core.bell.is_pending() {
             self.handle_edges();
         }
-        let Some(id) = self.state.pipes.unarmed else { return };
+    }
+
+    /// Tells the protocol what is in the ring that was left unarmed, and arms it unless it may leave it so again.
+    #[inline]
+    fn look_into(&mut self, id: PipeId) {
         if !self.leaves_unarmed {
             self.state.pipes.unarmed = None;
         } else if !self.state.pipes.get_mut(id).is_some_and(|pipe| pipe.may_have_received()) {
