@@ -63,7 +63,7 @@ fn count_forks() {
 }
 
 /// Makes what comes now a process of its own, for which nothing is left of an earlier schedule.
-#[cfg(shuttle)]
+#[cfg(any(shuttle, all(test, loom)))]
 pub(crate) fn begin_schedule() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }

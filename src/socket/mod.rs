@@ -42,6 +42,8 @@ mod events;
 pub(crate) mod forked;
 mod host;
 mod limits;
+#[cfg(all(test, loom))]
+mod loom;
 pub(crate) mod outgoing;
 mod pipes;
 mod port;
