@@ -43,8 +43,8 @@ use bytes::Bytes;
 
 use crate::body::{self, Body};
 use crate::sync::{
-    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Backoff, Counted, MutPtr, Ordering,
-    UnsafeCell, fence, statics,
+    Arc, AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Backoff, Counted, MutPtr, Ordering,
+    UnsafeCell, fence,
 };
 use crate::wire::frame::{Framing, widen};
 
@@ -243,7 +243,7 @@ struct Head {
     taken: AtomicBool,
     framing: Framing,
     /// How many references there are. Here, since the others have no room for it, and it seldom changes.
-    references: statics::AtomicU32,
+    references: AtomicU32,
     /// For blocks that the consumer no longer needs.
     shelf: Shelf,
     half: UnsafeCell<Half>,
@@ -284,7 +284,7 @@ impl Ring {
             orders: AtomicU8::new(0),
             taken: AtomicBool::new(false),
             framing,
-            references: statics::AtomicU32::new(0),
+            references: AtomicU32::new(0),
             shelf: Shelf::new(),
             half: UnsafeCell::new(Half::default()),
         };

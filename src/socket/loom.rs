@@ -2,7 +2,7 @@
 //! rings, its bell and its signal.
 //!
 //! Each begins when the short way in has left a ring unarmed. Then a peer answers, while threads of the program take
-//! the short way again, or the long one to wait.
+//! the short way again, or the long one to wait or to close.
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib socket::loom`
 
 use std::future::poll_fn;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::wait::{Failure, Patience, TaskWait};
 use super::{Core, Handle, SocketPort};
+use crate::detach::DetachReason;
 use crate::message::{Message, PipeId};
 use crate::options::{EndpointSettings, Options, Resends};
 use crate::peer::StreamPeer;
@@ -166,14 +167,18 @@ fn wait(core: &Core<Req>, conversation: Conversation) -> bool {
     ::loom::future::block_on(poll).expect("a reply comes") == "m"
 }
 
-/// Closes the socket, and checks that each of so many replies was received, or lies there for a call, or was dropped
-/// for a reason.
-fn close(core: &Core<Req>, replies: u64) {
-    core.close().expect("it was open");
+/// Checks that each of so many replies was received, or lies there for a call, or was dropped for a reason.
+fn accounted(core: &Core<Req>, replies: u64) {
     let stats = core.stats();
     let dropped: u64 = stats.dropped().map(|(_, count)| count).sum();
     let found = (stats.messages_received + stats.held_inbound + dropped, stats.recv_queue);
     assert_eq!(found, (replies, 0), "{stats:?}");
+}
+
+/// As [`accounted`], once the socket is closed.
+fn close(core: &Core<Req>, replies: u64) {
+    core.close().expect("it was open");
+    accounted(core, replies);
 }
 
 #[test]
@@ -185,6 +190,23 @@ fn who_begins_to_wait_is_told_though_the_ring_was_left_unarmed() {
         assert!(look(&core, conversation) || wait(&core, conversation));
         assert!(peer.join().unwrap());
         close(&core, 2);
+    });
+}
+
+/// While one begins to wait, another thread takes the short way.
+#[test]
+fn who_waits_is_told_though_another_thread_leaves_the_ring_unarmed_again() {
+    check(1, || {
+        let (core, [mut peer], [waits, looks]) = left_unarmed();
+        let requests = [looks, waits].map(|it| ask(&core, it, slice::from_mut(&mut peer)).1);
+        let peer = peer.start(requests);
+        let other = spawn({
+            let core = core.clone();
+            move || look(&core, looks) || wait(&core, looks)
+        });
+        assert!(wait(&core, waits));
+        assert!(other.join().unwrap() && peer.join().unwrap());
+        close(&core, 3);
     });
 }
 
@@ -224,4 +246,36 @@ fn who_waits_is_told_by_either_of_two_peers() {
             close(&core, 2);
         });
     }
+}
+
+/// A reply that comes while its pipe is lost is received, or refused.
+#[test]
+fn a_reply_that_meets_the_end_of_its_pipe_is_received_or_refused() {
+    check(3, || {
+        let (core, [mut peer], [conversation]) = left_unarmed();
+        let (_, request) = ask(&core, conversation, slice::from_mut(&mut peer));
+        let (pipe, peer) = (peer.pipe, peer.start([request]));
+        core.detach(pipe, DetachReason::PeerClosed);
+        let attempt = receiving(conversation);
+        let received = core.wait(conversation.interest(), Patience::None, attempt);
+        let was_taken = peer.join().unwrap();
+        match received {
+            Ok(_) => assert!(was_taken),
+            Err(Failure::Refused(RecvRefusal::ConnectionReset)) => assert!(!was_taken),
+            Err(failure) => panic!("{failure:?}"),
+        }
+        close(&core, 1 + u64::from(was_taken));
+    });
+}
+
+#[test]
+fn a_reply_that_meets_the_close_of_its_socket_is_counted_or_refused() {
+    check(3, || {
+        let (core, [mut peer], [conversation]) = left_unarmed();
+        let (_, request) = ask(&core, conversation, slice::from_mut(&mut peer));
+        let peer = peer.start([request]);
+        core.close().expect("it was open");
+        let was_taken = peer.join().unwrap();
+        accounted(&core, 1 + u64::from(was_taken));
+    });
 }
