@@ -6,15 +6,15 @@
 //! something that other threads wait for: it keeps the body for later, and drops it after letting go.
 //!
 //! Owns the bodies that each thread has put off, and [`StateLock`], the lock under which a thread puts them
-//! off.
+//! off; and the [`Piece`] of each thread, which its small copies share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::contain::contain;
 use crate::sync::{Mutex, MutexGuard, Rank, thread_local};
@@ -23,6 +23,50 @@ use crate::sync::{Mutex, MutexGuard, Rank, thread_local};
 #[inline]
 pub(crate) fn copied(bytes: &[u8]) -> Bytes {
     Box::<[u8]>::from(bytes).into()
+}
+
+/// Let copies share memory if they have at least this many bytes. Below that each would pin too much of it.
+const LEAST_SHARED: usize = 64;
+/// And at most so many. Beyond that an allocation for each is not worth saving.
+const MOST_SHARED: usize = 256;
+/// The bytes that share an allocation. What is kept of them pins at most sixteen times its own length.
+const PIECE: usize = 16 * LEAST_SHARED;
+
+/// A copy of `message`. If it is small, it shares memory with others that the thread has made. For received messages:
+/// one that is made to be sent and dropped takes longer so, since to share memory takes two locked instructions.
+#[inline]
+pub(crate) fn copied_beside_others(message: &[u8]) -> Bytes {
+    if !(LEAST_SHARED..=MOST_SHARED).contains(&message.len()) {
+        return copied(message);
+    }
+    let shared = PIECE_OF_THREAD.try_with(|piece| piece.borrow_mut().copied(message));
+    shared.unwrap_or_else(|_thread_ends| copied(message))
+}
+
+thread_local! {
+    static PIECE_OF_THREAD: RefCell<Piece> = RefCell::new(Piece(BytesMut::new()));
+}
+
+/// Memory that the small copies of one thread share, so that not each of them takes an allocation; and none does while
+/// all are dropped before it is used up: then it begins again.
+struct Piece(BytesMut);
+
+impl Piece {
+    #[inline]
+    fn copied(&mut self, bytes: &[u8]) -> Bytes {
+        if self.0.capacity() < bytes.len() {
+            self.renew();
+        }
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
+
+    #[cold]
+    fn renew(&mut self) {
+        if !self.0.try_reclaim(PIECE) {
+            self.0 = BytesMut::with_capacity(PIECE);
+        }
+    }
 }
 
 /// The bytes of a message.
@@ -317,6 +361,47 @@ mod tests {
         fn dropped(&self) -> Vec<&'static str> {
             self.dropped.try_iter().collect()
         }
+    }
+
+    fn copies(len: usize, count: usize) -> Vec<Bytes> {
+        (0..count).map(|n| copied_beside_others(&vec![n as u8; len])).collect()
+    }
+
+    #[test]
+    fn small_copies_share_a_piece_of_which_each_is_a_sixteenth() {
+        let copies = copies(LEAST_SHARED, 64);
+        assert!(copies.iter().enumerate().all(|(n, copy)| *copy == vec![n as u8; LEAST_SHARED]));
+        let follows = |a: &Bytes, b: &Bytes| a.as_ptr().addr() + LEAST_SHARED == b.as_ptr().addr();
+        let pieces: Vec<usize> = copies.chunk_by(follows).map(<[Bytes]>::len).collect();
+        assert!(pieces.len() <= 5, "a part of the first may be used already: {pieces:?}");
+        assert!(pieces.iter().all(|&copies| copies <= 16), "{pieces:?}");
+    }
+
+    #[test]
+    fn a_piece_is_used_again_once_its_copies_are_dropped() {
+        drop(copies(MOST_SHARED, 4));
+        let at: std::collections::HashSet<_> =
+            (0..100).map(|_| copied_beside_others(&[7; MOST_SHARED]).as_ptr().addr()).collect();
+        assert!(at.len() <= 4);
+        let kept = copies(MOST_SHARED, 100);
+        assert!(kept.iter().enumerate().all(|(n, copy)| *copy == vec![n as u8; MOST_SHARED]));
+    }
+
+    #[test]
+    fn a_thread_copies_until_its_end() {
+        struct Late(Sender<Bytes>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                self.0.send(copied_beside_others(&[7; LEAST_SHARED])).unwrap();
+            }
+        }
+        thread_local! { static LATE: Cell<Option<Late>> = const { Cell::new(None) } }
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            LATE.set(Some(Late(tell)));
+            drop(copied_beside_others(&[1; LEAST_SHARED]));
+        });
+        assert_eq!(told.recv().unwrap(), vec![7; LEAST_SHARED]);
     }
 
     #[test]

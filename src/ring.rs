@@ -1271,9 +1271,9 @@ impl<'r> HeldHalf<'r> {
         }
     }
 
-    /// Takes off `skip` bytes and `len` more, all in the front; returns a copy of the latter.
-    fn copy_out(&mut self, skip: usize, len: usize) -> Bytes {
-        let body = body::copied(&self.front()[skip..skip + len]);
+    /// Takes off `skip` bytes and `len` more, all in the front; returns what `copy` makes of the latter.
+    fn copy_out(&mut self, skip: usize, len: usize, copy: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        let body = copy(&self.front()[skip..skip + len]);
         self.half().outlet.step(skip + len);
         body
     }

@@ -28,7 +28,7 @@ use super::{
     BUDGET, Bounds, COPY_OUT, HeldHalf, LEAST_PART, Outlet, Queued, ROOM, RUN, Ring, SILENCE,
     TAKEN_OVER_WHOLE, Taken,
 };
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::message::Frame;
 use crate::sync::Ordering;
 use crate::verdict::{Picked, Verdict};
@@ -307,7 +307,7 @@ impl<'r> Consumer<'r> {
         if frame < self.held.front().len() && frame <= RUN / 2 {
             let len = self.len_of_run();
             if len > frame {
-                *run = Run::new(self.framing(), self.held.copy_out(0, len));
+                *run = Run::new(self.framing(), self.held.copy_out(0, len, body::copied));
                 return Frame::whole(run.cut(payload));
             }
         }
@@ -319,7 +319,7 @@ impl<'r> Consumer<'r> {
         let prefix = self.framing().prefix_len();
         let (frame, front) = (prefix + payload, self.held.front().len());
         if payload < COPY_OUT && frame <= front {
-            return Frame::whole(self.held.copy_out(prefix, payload));
+            return Frame::whole(self.held.copy_out(prefix, payload, body::copied_beside_others));
         }
         self.held.advance(prefix);
         if payload == 0 {

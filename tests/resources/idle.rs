@@ -9,8 +9,8 @@ use kit::{
 };
 use sinew::role;
 use sinew::{
-    DetachReason, EndpointState, Message, Options, Pair, Poller, Pull, Readiness, RecvError,
-    Runtime, SendError, Socket,
+    DetachReason, EndpointState, Message, Options, Pair, Poller, Pull, Readiness, RecvError, Rep,
+    Req, Runtime, SendError, Socket,
 };
 
 /// How many connections: enough that what a socket has but once makes no difference.
@@ -315,6 +315,26 @@ fn a_call_that_must_not_wait_fails_without_taking_memory() {
         message = sent.err().map(SendError::into_message);
         assert_eq!(received, Err(RecvError::WouldBlock));
         taken == 0
+    });
+}
+
+/// What others of this process take meanwhile is by chance, and not there each time.
+#[test]
+fn a_round_trip_takes_at_most_two_allocations() {
+    let _turn = alone();
+    let (req, rep) = (Req::new(), Rep::new());
+    rep.bind("inproc://two-allocations").unwrap();
+    req.connect("inproc://two-allocations").unwrap();
+    let (asking, answering) = (req.context(), rep.context());
+    eventually("not more are taken", || {
+        let before = HEAP.stats().allocations;
+        for _ in 0..MANY {
+            asking.send(&[7; 64]).unwrap();
+            let asked = answering.recv().unwrap();
+            answering.send(asked).unwrap();
+            asking.recv().unwrap();
+        }
+        HEAP.stats().allocations - before <= 2 * MANY
     });
 }
 
