@@ -1,7 +1,7 @@
 //! One entry into a socket: what happens under its lock.
 //!
-//! Owns what happens to pipes and timers under the lock: an entry tells the protocol, which acts. Whatever
-//! concerns others is only noted, in [`Effects`].
+//! Owns what happens to pipes and timers under the lock, except when the socket closes (`enter.rs`): an entry tells
+//! the protocol, which acts. Whatever concerns others is only noted, in [`Effects`].
 
 use std::time::Instant;
 
