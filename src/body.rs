@@ -395,7 +395,7 @@ mod tests {
                 self.0.send(copied_beside_others(&[7; LEAST_SHARED])).unwrap();
             }
         }
-        thread_local! { static LATE: Cell<Option<Late>> = const { Cell::new(None) } }
+        std::thread_local! { static LATE: Cell<Option<Late>> = const { Cell::new(None) } }
         let (tell, told) = channel();
         std::thread::spawn(move || {
             LATE.set(Some(Late(tell)));
