@@ -309,6 +309,55 @@ fn every_request_gets_its_own_reply() {
     });
 }
 
+/// Replies that come before and after their threads begin to wait: while nobody waits, a REQ leaves a ring unarmed, and
+/// looks there by itself. A task is given up in between.
+#[test]
+fn replies_that_nobody_waits_for_yet_leave_nobody_asleep() {
+    explore(|runtime| {
+        let rep = Rep::on(runtime, options()).unwrap();
+        rep.bind(NAME).unwrap();
+        let req = Req::on(runtime, options().resend_interval(None)).unwrap();
+        req.connect(NAME).unwrap();
+        let server = &rep;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Ok(request) = server.recv() {
+                    let question = request.message().clone();
+                    let _ = request.reply(question);
+                }
+            });
+            let asking = ["one", "two"].map(|question| {
+                let contexts = [req.context(), req.context()];
+                scope.spawn(move || {
+                    for _ in 0..3 {
+                        contexts.iter().for_each(|context| context.send(question).unwrap());
+                        for context in &contexts {
+                            let reply = context.try_recv().or_else(|_| context.recv());
+                            assert_eq!(reply.unwrap(), question);
+                        }
+                    }
+                })
+            });
+            let given_up = req.context();
+            scope.spawn(move || {
+                given_up.send("three").unwrap();
+                let mut recv = Box::pin(given_up.recv_async());
+                let poll = poll_fn(|cx| Poll::Ready(recv.as_mut().poll(cx).is_ready()));
+                if !block_on(poll) {
+                    drop(recv);
+                    assert_eq!(given_up.recv().unwrap(), "three");
+                }
+                asking.into_iter().for_each(|thread| thread.join().unwrap());
+                server.close().unwrap();
+            });
+        });
+        req.close().unwrap();
+        let stats = conserved(|| req.stats());
+        assert_eq!((stats.messages_received, dropped(&stats)), (13, 0));
+        conserved(|| rep.stats());
+    });
+}
+
 /// What is published after a subscription has come is received, in order, by the socket and by its contexts; and the
 /// events of the publisher come to their end.
 #[test]
