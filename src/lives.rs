@@ -206,6 +206,27 @@ fn a_receiver_that_gives_up_takes_no_message_from_another() {
     });
 }
 
+/// A task that waits longest is woken first, and never polled again: the message goes to the thread that waits as well.
+#[test]
+fn a_task_that_is_not_polled_again_keeps_no_message_from_another() {
+    explore(|runtime| {
+        let pull = Pull::on(runtime, options()).unwrap();
+        pull.bind(NAME).unwrap();
+        let push = Push::on(runtime, options()).unwrap();
+        push.connect(NAME).unwrap();
+        let mut recv = Box::pin(pull.recv_async());
+        assert!(!block_on(poll_fn(|cx| Poll::Ready(recv.as_mut().poll(cx).is_ready()))));
+        thread::scope(|scope| {
+            scope.spawn(|| pull.recv().unwrap());
+            scope.spawn(|| push.send("one").unwrap());
+        });
+        drop(recv);
+        push.close().unwrap();
+        pull.close().unwrap();
+        accounted(&[conserved(|| push.stats())], &[conserved(|| pull.stats())]);
+    });
+}
+
 /// A close from another thread ends every call that waits, and every message is accounted for.
 #[test]
 fn a_close_under_traffic_ends_all_calls_and_counts_all_messages() {
