@@ -311,7 +311,7 @@ fn linger_lets_the_io_thread_write_on_while_close_returns_at_once() {
     // More than the kernel takes, so that something is left in the queue.
     let body = vec![7; 1 << 20];
     let mut sent = 0;
-    while sent < MESSAGES && pair.try_send(&body).is_ok() {
+    while sent < MESSAGES && pair.send_timeout(&body, QUIET).is_ok() {
         sent += 1;
     }
     assert!(pair.stats().send_queue > 0);
@@ -332,7 +332,8 @@ fn drain_waits_for_the_kernel_and_says_what_is_left() {
     pair.wait_for_peers(1, SOON).unwrap();
     let body = vec![7; 1 << 20];
     let mut sent = 0;
-    while pair.try_send(&body).is_ok() {
+    // Until the kernel takes no more.
+    while pair.send_timeout(&body, QUIET).is_ok() {
         sent += 1;
     }
     assert!(pair.drain(QUIET) > 0);
