@@ -436,8 +436,10 @@ impl Clone for RingRef {
 impl Drop for RingRef {
     fn drop(&mut self) {
         // Release: what was done through this reference comes before the end of the ring.
-        if self.head.references.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
+        let references = &self.head.references;
+        if references.fetch_sub(1, Ordering::Release) == 1 {
+            // Acquire: and all that was done through the others. A load, since ThreadSanitizer knows no fences.
+            references.load(Ordering::Acquire);
             // SAFETY: it was made of a box, and this was the last reference to it.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });
         }
