@@ -33,10 +33,10 @@ fn stalled(bytes: usize) {
     eprintln!("{} bytes for each that has sent {bytes}", attack.cost() / PEERS);
     assert!(attack.cost() <= PEERS << 10, "{} bytes", attack.cost());
     // A crowd is sent no header before it has shown its own.
-    for (n, raw) in peers.iter_mut().enumerate() {
-        let sent = if n < 64 { header(0x51).to_vec() } else { Vec::new() };
-        assert_eq!(raw.read_to_end(), sent);
-    }
+    let sent: Vec<_> =
+        peers.iter_mut().map(Raw::read_to_end).filter(|sent| !sent.is_empty()).collect();
+    assert!(sent.iter().all(|sent| *sent == header(0x51)));
+    assert_eq!(sent.len(), 64);
     eventually("all are counted", || attack.stats().handshake_timeouts == PEERS as u64);
     drop(peers);
     attack.over_with(PEERS << 8);
@@ -60,7 +60,12 @@ fn b04_silent_connections_that_use_up_the_descriptors() {
     let url = child.told();
     let _silent: Vec<_> = (0..times(400, 5_000).max(400)).map(|_| Raw::connect(&url)).collect();
     for _ in 0..3 {
-        Raw::greet(&url, 0x50, 0x51).send_frame(b"from a good peer");
+        // Each I/O thread makes room among its own, and of those a newcomer may be the oldest: it dials again.
+        let mut good = Raw::connect(&url);
+        while good.try_send(&header(0x50)).is_err() || good.try_read(8).is_err() {
+            good = Raw::connect(&url);
+        }
+        good.send_frame(b"from a good peer");
         assert_eq!(child.told(), "from a good peer");
     }
     child.succeeded();
@@ -231,8 +236,8 @@ fn b12_addresses_that_cannot_be_reached() {
             eventually("it is asked", || push.stats().inprogress_connections == 1);
             push.close().unwrap();
             drop(push);
-            // The runtime has three.
-            eventually("nothing is left", || kit::descriptors() <= before + 4);
+            // Each thread of the runtime has three.
+            eventually("nothing is left", || kit::descriptors() <= before + 4 * kit::IO_THREADS);
         },
     );
 }

@@ -9,8 +9,9 @@ use kit::{SOON, descriptors};
 use crate::HEAP;
 
 /// How many bytes more than before pass for the same: what the standard library and the test harness keep,
-/// and the room that tables keep once they have grown for a few peers.
-const SLACK: usize = 64 << 10;
+/// and the room that tables keep once they have grown for a few peers; and what each further I/O thread keeps to
+/// read into.
+const SLACK: usize = (64 << 10) + (kit::IO_THREADS - 1) * (256 << 10);
 
 /// Descriptors, threads of the library, and bytes on the heap.
 #[derive(Clone, Copy, Debug, PartialEq)]

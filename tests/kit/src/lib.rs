@@ -31,6 +31,8 @@ pub use rounds::rounds;
 pub const SOON: Duration = Duration::from_secs(30);
 /// How long a test waits to see that something does not happen, where no event can tell.
 pub const QUIET: Duration = Duration::from_millis(100);
+/// How many I/O threads a runtime has that does not say otherwise: four in the second part of `ci/io-threads`.
+pub const IO_THREADS: usize = if cfg!(sinew_io_threads = "4") { 4 } else { 1 };
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -409,9 +411,14 @@ impl Raw {
     /// Reads exactly `n` bytes.
     #[track_caller]
     pub fn read(&mut self, n: usize) -> Vec<u8> {
+        self.try_read(n).expect("bytes in time")
+    }
+
+    /// Reads `n` bytes where the connection perhaps no longer stands.
+    pub fn try_read(&mut self, n: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; n];
-        self.stream().read_exact(&mut bytes).expect("bytes in time");
-        bytes
+        self.stream().read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads one message and returns its payload.
