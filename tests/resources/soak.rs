@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{allocated, alone, threads};
-use kit::{Dice, RawListener, SOON, SetOnDrop, Transport, descriptors, eventually, header};
+use kit::{
+    Dice, IO_THREADS, RawListener, SOON, SetOnDrop, Transport, descriptors, eventually, header,
+};
 use sinew::{
     Bus, Options, Pair, Pair1, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Stats, Sub, Surveyor,
 };
@@ -297,7 +299,7 @@ fn opening_and_closing_under_traffic_leaves_nothing_behind() {
             }
         };
         // Afterwards the I/O thread has its descriptors as well.
-        eventually("the I/O thread runs", || threads().len() == 1);
+        eventually("the I/O thread runs", || threads().len() == IO_THREADS);
         (0..10).for_each(|_| round());
         let seen = |peer: &dyn Member| peer.stats().current_connections == 0;
         eventually("the first have gone", || peers.iter().all(|peer| seen(&**peer)));
