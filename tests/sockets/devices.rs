@@ -820,14 +820,12 @@ fn a_device_outlives_its_peers() {
             for pipe in req.peers() {
                 let _ = req.disconnect(pipe.peer.pipe);
             }
-            kit::detached(&front);
-            kit::attached(&front);
+            kit::replaced(&front);
             assert_eq!(req.request(vec![round]).unwrap(), [round]);
             for pipe in rep.peers() {
                 let _ = rep.disconnect(pipe.peer.pipe);
             }
-            kit::detached(&back);
-            kit::attached(&back);
+            kit::replaced(&back);
             assert_eq!(req.request(vec![round]).unwrap(), [round]);
         }
         rig.finish();

@@ -1,7 +1,7 @@
 //! Limits on how many may connect: what is over them is refused, counted, and holds up nobody else.
 
 use kit::{Raw, SOON, attached, conserved, detached, eventually, frame, header};
-use sinew::{DetachReason, EndpointOptions, Options, Pull, Push};
+use sinew::{DetachReason, EndpointOptions, Options, Pull, Push, Runtime};
 
 const PULL: u8 = 0x51;
 const PUSH: u8 = 0x50;
@@ -11,7 +11,9 @@ const PUSH: u8 = 0x50;
 fn who_connects_and_says_nothing_makes_room_for_newer_ones() {
     const MOST: usize = 16;
     const SILENT: usize = 200;
-    let pull = Pull::with_options(Options::new().max_handshakes(MOST)).unwrap();
+    // Each I/O thread looks at its own.
+    let runtime = Runtime::builder().io_threads(1).build().unwrap();
+    let pull = Pull::on(&runtime, Options::new().max_handshakes(MOST)).unwrap();
     let endpoint = pull.bind("tcp://127.0.0.1:0").unwrap();
     let mut silent: Vec<_> = (0..SILENT).map(|_| Raw::connect(&endpoint.url())).collect();
     let evicted = (SILENT - MOST) as u64;

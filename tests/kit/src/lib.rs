@@ -552,6 +552,15 @@ pub fn detached(events: &Events) -> DetachReason {
     }
 }
 
+/// Waits for a pipe to go and for another to come. Two I/O threads may have them, and tell in either order.
+#[track_caller]
+pub fn replaced(events: &Events) {
+    let kinds = [(); 3].map(|()| next_event(events));
+    let (gone, come): (Vec<_>, Vec<_>) =
+        kinds.iter().partition(|kind| matches!(kind, PipeEventKind::Detached(_)));
+    assert_eq!((gone.len(), come), (1, vec![&PipeEventKind::Attaching, &PipeEventKind::Attached]));
+}
+
 /// How many descriptors this process has open.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("this is Linux").count()
