@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use kit::{Raw, SOON, SetOnDrop, Transport, eventually, header};
+use kit::{Raw, SOON, SetOnDrop, Transport, eventually, frame, header};
 use sinew::role;
 use sinew::{EndpointOptions, Options, Pull, Push};
 
@@ -33,10 +33,12 @@ fn stalled(bytes: usize) {
     eprintln!("{} bytes for each that has sent {bytes}", attack.cost() / PEERS);
     assert!(attack.cost() <= PEERS << 10, "{} bytes", attack.cost());
     // A crowd is sent no header before it has shown its own.
-    let sent: Vec<_> =
-        peers.iter_mut().map(Raw::read_to_end).filter(|sent| !sent.is_empty()).collect();
-    assert!(sent.iter().all(|sent| *sent == header(0x51)));
-    assert_eq!(sent.len(), 64);
+    let sent: Vec<_> = peers.iter_mut().map(Raw::read_to_end).collect();
+    let greeted: Vec<_> = (0..PEERS).filter(|&n| !sent[n].is_empty()).collect();
+    assert!(greeted.iter().all(|&n| sent[n] == header(0x51)));
+    assert_eq!(greeted.len(), 64);
+    // Several I/O threads do not take connections on in the order of their arrival.
+    assert!(kit::IO_THREADS > 1 || greeted == Vec::from_iter(0..64), "{greeted:?}");
     eventually("all are counted", || attack.stats().handshake_timeouts == PEERS as u64);
     drop(peers);
     attack.over_with(PEERS << 8);
@@ -60,12 +62,14 @@ fn b04_silent_connections_that_use_up_the_descriptors() {
     let url = child.told();
     let _silent: Vec<_> = (0..times(400, 5_000).max(400)).map(|_| Raw::connect(&url)).collect();
     for _ in 0..3 {
-        // Each I/O thread makes room among its own, and of those a newcomer may be the oldest: it dials again.
-        let mut good = Raw::connect(&url);
-        while good.try_send(&header(0x50)).is_err() || good.try_read(8).is_err() {
-            good = Raw::connect(&url);
-        }
-        good.send_frame(b"from a good peer");
+        // Each of several I/O threads makes room among its own, of which a newcomer may be the oldest: it dials again.
+        let attempts = if kit::IO_THREADS == 1 { 1 } else { 100 };
+        let is_taken = (0..attempts).any(|_| {
+            let mut good = Raw::connect(&url);
+            let is_greeted = good.try_send(&header(0x50)).is_ok() && good.try_read(8).is_ok();
+            is_greeted && good.try_send(&frame(b"from a good peer")).is_ok()
+        });
+        assert!(is_taken, "a good peer is let in");
         assert_eq!(child.told(), "from a good peer");
     }
     child.succeeded();

@@ -123,7 +123,7 @@ fn h12_messages_over_a_bad_network() {
 
 /// The same with so many messages that a fault of one in a hundred million would show.
 #[test]
-#[ignore = "takes ten minutes with the messages of ci/soak"]
+#[ignore = "takes long with the messages of ci/soak"]
 fn h12_very_many_messages_over_a_bad_network() {
     let messages = std::env::var("SINEW_SOAK_MESSAGES").map_or(1_000_000, |it| it.parse().unwrap());
     let faults = Faults {

@@ -552,9 +552,13 @@ pub fn detached(events: &Events) -> DetachReason {
     }
 }
 
-/// Waits for a pipe to go and for another to come. Two I/O threads may have them, and tell in either order.
+/// Waits for a pipe to go and for another to come. If two I/O threads have them, they may tell in either order.
 #[track_caller]
 pub fn replaced(events: &Events) {
+    if IO_THREADS == 1 {
+        detached(events);
+        return attached(events);
+    }
     let kinds = [(); 3].map(|()| next_event(events));
     let (gone, come): (Vec<_>, Vec<_>) =
         kinds.iter().partition(|kind| matches!(kind, PipeEventKind::Detached(_)));
