@@ -32,8 +32,8 @@ const MOST_SHARED: usize = 256;
 /// The bytes that share an allocation. What is kept of them pins at most sixteen times its own length.
 const PIECE: usize = 16 * LEAST_SHARED;
 
-/// A copy of `message`. If it is small, it shares memory with others that the thread has made. For received messages:
-/// one that is made to be sent and dropped takes longer so, since to share memory takes two locked instructions.
+/// A copy of `message`. If it is small, it shares memory with others that the thread has made. For received messages
+/// only: sharing takes two locked instructions, which made a stream of sent messages slower.
 #[inline]
 pub(crate) fn copied_beside_others(message: &[u8]) -> Bytes {
     if !(LEAST_SHARED..=MOST_SHARED).contains(&message.len()) {
@@ -47,8 +47,8 @@ thread_local! {
     static PIECE_OF_THREAD: RefCell<Piece> = RefCell::new(Piece(BytesMut::new()));
 }
 
-/// Memory that the small copies of one thread share, so that not each of them takes an allocation; and none does while
-/// all are dropped before it is used up: then it begins again.
+/// Memory that the small copies of one thread share. It is allocated once for several of them, and used again if all
+/// were dropped by the time it is full.
 struct Piece(BytesMut);
 
 impl Piece {

@@ -206,7 +206,7 @@ fn a_receiver_that_gives_up_takes_no_message_from_another() {
     });
 }
 
-/// A task that waits longest is woken first, and never polled again: the message goes to the thread that waits as well.
+/// The task has waited longest, so it is woken, and it is never polled again: the thread that waits too gets the message.
 #[test]
 fn a_task_that_is_not_polled_again_keeps_no_message_from_another() {
     explore(|runtime| {
