@@ -125,7 +125,7 @@ fn h12_messages_over_a_bad_network() {
 #[test]
 #[ignore = "takes long with the messages of ci/soak"]
 fn h12_very_many_messages_over_a_bad_network() {
-    let messages = std::env::var("SINEW_SOAK_MESSAGES").map_or(1_000_000, |it| it.parse().unwrap());
+    let messages = std::env::var("SINEW_SOAK_MESSAGES").map_or(4_000_000, |it| it.parse().unwrap());
     let faults = Faults {
         cut_within: Some(20_000_000),
         piece: Some(16_000),
