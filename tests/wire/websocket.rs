@@ -9,7 +9,8 @@ use std::time::Duration;
 use kit::{SOON, attached, conserved, detached, eventually};
 use sinew::{
     AttemptError, BindError, Bus, DetachReason, Endpoint, EndpointOptions, HeaderError, Options,
-    Pair, Pair1, ProtocolId, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor, WebSocketError,
+    Pair, Pair1, ProtocolId, Pub, Pull, Push, Rep, Req, Respondent, Runtime, Sub, Surveyor,
+    WebSocketError,
 };
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -508,10 +509,11 @@ fn an_upgrade_that_stalls_ends_at_its_limit_or_with_the_socket() {
     assert_eq!(stalled.rest(), b"");
 }
 
-/// J2: half-open upgrades are bounded.
+/// J2: half-open upgrades are bounded. Each I/O thread bounds its own, so there is one.
 #[test]
 fn of_too_many_upgrades_under_way_the_oldest_is_closed() {
-    let pull = Pull::with_options(Options::new().max_handshakes(2)).unwrap();
+    let runtime = Runtime::builder().io_threads(1).build().unwrap();
+    let pull = Pull::on(&runtime, Options::new().max_handshakes(2)).unwrap();
     let endpoint = bound(&pull);
     let mut stalled: Vec<Bare> = (0..3)
         .map(|_| {
