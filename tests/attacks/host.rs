@@ -80,7 +80,7 @@ fn part_in_a_storm() {
     unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
     let (rep, req) = (Rep::new(), Req::new());
     let _joined = join!(rep, req, Transport::Tcp);
-    let exchanges = times(2_000, 200_000);
+    let exchanges = times(2_000, 100_000);
     let over = std::sync::atomic::AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -96,17 +96,21 @@ fn part_in_a_storm() {
             }
         });
         let _over = kit::SetOnDrop(&over);
-        scope.spawn(|| (0..exchanges).for_each(|_| rep.recv().unwrap().reply("pong").unwrap()));
+        scope.spawn(|| {
+            for _ in 0..exchanges {
+                rep.recv_timeout(SOON).unwrap().reply("pong").unwrap();
+            }
+        });
         for _ in 0..exchanges {
-            assert_eq!(req.request("ping").unwrap(), "pong");
+            assert_eq!(req.request_timeout("ping", SOON).unwrap(), "pong");
         }
         // Whole connections as well, and calls that wait in vain.
         for _ in 0..20 {
             let (push, pull) = (Push::new(), Pull::new());
             let _joined = join!(pull, push, Transport::Ipc);
             kit::timed_out(pull.recv_timeout(Duration::from_millis(5)));
-            push.send(vec![7; 1 << 20]).unwrap();
-            assert_eq!(pull.recv().unwrap().len(), 1 << 20);
+            push.send_timeout(vec![7; 1 << 20], SOON).unwrap();
+            assert_eq!(pull.recv_timeout(SOON).unwrap().len(), 1 << 20);
         }
     });
     eprintln!("{} signals", SIGNALS.load(Ordering::Relaxed));

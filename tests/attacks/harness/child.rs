@@ -82,11 +82,12 @@ impl Process {
         self.child.wait().expect("it is our child");
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself. Has more patience than the child with what it waits for, so that the child
+    /// can say what that was.
     #[track_caller]
     pub(crate) fn ended(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
-        let end = Instant::now() + SOON;
+        let end = Instant::now() + 3 * SOON;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 return status;
