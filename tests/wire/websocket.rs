@@ -694,7 +694,7 @@ fn a_path_without_a_listener_is_refused_until_there_is_one() {
 /// Sockets of several types and runtimes share a port by path; each may come and go.
 #[test]
 fn several_sockets_share_one_port() {
-    let runtime = sinew::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     let rep = Rep::new();
     let publisher = Pub::on(&runtime, Options::new()).unwrap();
     let pull = Pull::new();
