@@ -45,40 +45,7 @@ pub(crate) fn contain(what: &str, call: impl FnOnce()) {
 /// named, or a value of `log::Level`. Where the feature `tracing` is on, and somebody subscribes, it is an event with the
 /// fields, and no record of `log`.
 macro_rules! record {
-    ($level:ident, $fields:tt, $($text:tt)+) => {
-        $crate::contain::record!(log::Level::$level, $fields, $($text)+)
-    };
-    ($level:expr, { $($field:ident: $value:expr),* $(,)? }, $($text:tt)+) => {
-        $crate::contain::log(|| {
-            let level: log::Level = $level;
-            #[cfg(feature = "tracing")]
-            if $crate::contain::is_traced() {
-                $crate::contain::event!(level, { $($field: $value),* }, $($text)+);
-                return;
-            }
-            log::log!(level, $($text)+)
-        })
-    };
-}
-pub(crate) use record;
-
-/// The event of a record: an event has its level where it is written.
-#[cfg(feature = "tracing")]
-macro_rules! event {
-    ($level:expr, $fields:tt, $($text:tt)+) => {
-        match $level {
-            log::Level::Error => $crate::contain::event_at!(ERROR, $fields, $($text)+),
-            log::Level::Warn => $crate::contain::event_at!(WARN, $fields, $($text)+),
-            log::Level::Info => $crate::contain::event_at!(INFO, $fields, $($text)+),
-            log::Level::Debug => $crate::contain::event_at!(DEBUG, $fields, $($text)+),
-            log::Level::Trace => $crate::contain::event_at!(TRACE, $fields, $($text)+),
-        }
-    };
-}
-
-#[cfg(feature = "tracing")]
-macro_rules! event_at {
-    ($level:ident, { $($field:ident: $value:expr),* }, $($text:tt)+) => {
+    (@event $level:ident, { $($field:ident: $value:expr),* $(,)? }, $($text:tt)+) => {
         tracing::event!(
             target: "sinew",
             tracing::Level::$level,
@@ -86,9 +53,28 @@ macro_rules! event_at {
             $($text)+
         )
     };
+    ($level:ident, $fields:tt, $($text:tt)+) => {
+        $crate::contain::record!(log::Level::$level, $fields, $($text)+)
+    };
+    ($level:expr, $fields:tt, $($text:tt)+) => {
+        $crate::contain::log(|| {
+            let level: log::Level = $level;
+            // An event has its level where it is written.
+            #[cfg(feature = "tracing")]
+            if $crate::contain::is_traced() {
+                return match level {
+                    log::Level::Error => $crate::contain::record!(@event ERROR, $fields, $($text)+),
+                    log::Level::Warn => $crate::contain::record!(@event WARN, $fields, $($text)+),
+                    log::Level::Info => $crate::contain::record!(@event INFO, $fields, $($text)+),
+                    log::Level::Debug => $crate::contain::record!(@event DEBUG, $fields, $($text)+),
+                    log::Level::Trace => $crate::contain::record!(@event TRACE, $fields, $($text)+),
+                };
+            }
+            log::log!(level, $($text)+)
+        })
+    };
 }
-#[cfg(feature = "tracing")]
-pub(crate) use {event, event_at};
+pub(crate) use record;
 
 /// Whether records are events of `tracing`: somebody subscribes to those.
 pub(crate) fn is_traced() -> bool {
