@@ -32,7 +32,8 @@ use std::fmt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use tracing::{Instrument, Span};
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span, info_span};
 
 use crate::api::{Observe, Req};
 use crate::random;
@@ -156,32 +157,18 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// The context of a new span, unless nobody wants it. `named` makes the span.
+/// Gives a new span its context, unless nobody wants it. The span has the three fields, which are empty.
 fn opened(parent: Option<TraceContext>, span: Span) -> (Span, Option<TraceContext>) {
     if span.is_disabled() && parent.is_none() {
         return (span, None);
     }
     let context = parent.map_or_else(TraceContext::root, |parent| parent.child());
-    span.record("trace_id", tracing::field::display(Hex(&context.trace_id)));
-    span.record("span_id", tracing::field::display(Hex(&context.span_id)));
+    span.record("trace_id", display(Hex(&context.trace_id)));
+    span.record("span_id", display(Hex(&context.span_id)));
     if let Some(parent) = parent {
-        span.record("parent_id", tracing::field::display(Hex(&parent.span_id)));
+        span.record("parent_id", display(Hex(&parent.span_id)));
     }
     (span, Some(context))
-}
-
-/// A new span with the fields that all have.
-macro_rules! span {
-    ($name:literal, $socket:expr) => {
-        tracing::info_span!(
-            target: "sinew",
-            $name,
-            socket = $socket,
-            trace_id = tracing::field::Empty,
-            span_id = tracing::field::Empty,
-            parent_id = tracing::field::Empty,
-        )
-    };
 }
 
 /// A request under way.
@@ -192,7 +179,15 @@ pub(super) struct Asking {
 
 impl Asking {
     pub(super) fn begin(req: &Req) -> Self {
-        let (span, context) = opened(TraceContext::current(), span!("request", req.name()));
+        let span = info_span!(
+            target: "sinew",
+            "request",
+            socket = req.name(),
+            trace_id = Empty,
+            span_id = Empty,
+            parent_id = Empty,
+        );
+        let (span, context) = opened(TraceContext::current(), span);
         Self { span, context }
     }
 
@@ -220,7 +215,15 @@ pub struct Answering {
 
 impl Answering {
     pub(super) fn begin(parent: Option<Wire>, socket: &dyn Observe) -> Self {
-        let (span, context) = opened(parent, span!("answer", socket.name()));
+        let span = info_span!(
+            target: "sinew",
+            "answer",
+            socket = socket.name(),
+            trace_id = Empty,
+            span_id = Empty,
+            parent_id = Empty,
+        );
+        let (span, context) = opened(parent, span);
         Self { span, context }
     }
 
