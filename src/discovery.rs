@@ -85,17 +85,6 @@
 //!
 //! Several addresses have commas between them.
 
-/// Makes a socket on a runtime, if there is one.
-macro_rules! socket {
-    ($socket:ident, $runtime:expr, $options:expr) => {
-        match $runtime {
-            Some(runtime) => $socket::on(runtime, $options),
-            None => $socket::with_options($options),
-        }
-        .map_err(StartError::Options)
-    };
-}
-
 mod announcement;
 mod changes;
 mod environment;
@@ -106,7 +95,11 @@ mod wire;
 
 use std::io;
 
+use crate::api::Socket;
+use crate::api::role::Role;
 use crate::error::{BindError, ConnectError, OptionError, debug_as_display};
+use crate::options::Options;
+use crate::runtime::Runtime;
 
 pub use announcement::Announcement;
 pub use changes::{Change, ChangeKind, Changes};
@@ -153,3 +146,12 @@ pub enum StartError {
 }
 
 debug_as_display! { StartError }
+
+/// Makes a socket on the runtime, or on the global one if there is none.
+fn socket<R: Role>(runtime: Option<&Runtime>, options: Options) -> Result<Socket<R>, StartError> {
+    let made = match runtime {
+        Some(runtime) => Socket::on(runtime, options),
+        None => Socket::with_options(options),
+    };
+    made.map_err(StartError::Options)
+}

@@ -9,7 +9,7 @@ use super::changes::{Change, ChangeKind, Changes, UnreadChanges};
 use super::environment::{self, Lookup};
 use super::table::{News, Table};
 use super::wire::{Answer, Inquiry, MAX_TEXT, Service, WHO};
-use super::{REQUESTS, SURVEYS, StartError};
+use super::{REQUESTS, SURVEYS, StartError, socket};
 use crate::api::{Rep, Surveyor};
 use crate::message::Message;
 use crate::options::Options;
@@ -144,8 +144,9 @@ impl RegistryBuilder {
     pub fn start(self) -> Result<Registry, StartError> {
         let deadline = self.interval / 2;
         let options = Options::new().survey_deadline(deadline).survey_storage(STORAGE);
-        let surveyor = socket!(Surveyor, &self.runtime, options.max_recv_size(MAX_TEXT))?;
-        let rep = socket!(Rep, &self.runtime, Options::new().max_recv_size(MAX_TEXT))?;
+        let runtime = self.runtime.as_ref();
+        let surveyor = socket(runtime, options.max_recv_size(MAX_TEXT))?;
+        let rep = socket(runtime, Options::new().max_recv_size(MAX_TEXT))?;
         let or = |urls: Vec<String>, default: &str| match urls.is_empty() {
             true => vec![default.to_owned()],
             false => urls,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::environment::{self, Lookup};
 use super::wire::{Answer, Identity, Inquiry, Service, WireError};
-use super::{REQUESTS_HERE, StartError};
+use super::{REQUESTS_HERE, StartError, socket};
 use crate::api::role::{self, Role};
 use crate::api::{AnySocket, Req, ReqContext, Socket, Sub};
 use crate::error::{RecvError, debug_as_display};
@@ -178,7 +178,7 @@ impl ResolverBuilder {
             self.registries.push(REQUESTS_HERE.to_owned());
         }
         let registries = self.registries.into_iter().map(|url| {
-            let req = socket!(Req, &self.runtime, Options::new())?;
+            let req = socket(self.runtime.as_ref(), Options::new())?;
             match req.connect(&url) {
                 Ok(_) => Ok(RegistryClient { url, req, late: Mutex::new(Rank::Registry, None) }),
                 Err(error) => Err(StartError::Connect(url, error)),
