@@ -10,15 +10,13 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::metrics::Metrics;
 use crate::options::EndpointSettings;
+use crate::role::{self, Role};
 use crate::transport::{Destination, Target, Transports};
 use crate::wire::{
     frame::{self, Framing},
     header,
 };
-use crate::{
-    Bus, Conflate, Options, Overflow, Pair, Pub, Pull, Push, Rep, Req, Respondent, Sub, Surveyor,
-};
-use crate::{protocol, ring};
+use crate::{Conflate, Options, Overflow, Pair, Socket, protocol, ring};
 
 /// What a target does with its input.
 pub type Body = fn(&[u8]);
@@ -81,7 +79,7 @@ fn address(data: &[u8]) {
 
 /// Sockets take options or say which is wrong, whatever they are; what they took they take again.
 fn options(data: &[u8]) {
-    let [role, fields @ ..] = data else { return };
+    let [place, fields @ ..] = data else { return };
     let mut options = Options::new();
     for field in fields.chunks_exact(3) {
         let (small, large) = (u16::from_le_bytes([field[1], field[2]]), field[1] >= 0xF0);
@@ -120,22 +118,33 @@ fn options(data: &[u8]) {
             _ => options.name(String::from_utf8_lossy(field)),
         };
     }
-    macro_rules! try_on {
-        ($($number:literal $socket:ident)*) => {
-            match role % 10 {
-                $($number => match $socket::with_options(options.clone()) {
-                    Ok(socket) => {
-                        let _ = format!("{socket:?}");
-                        socket.close().expect("it was open");
-                    }
-                    Err(error) => one_line(&error.to_string()),
-                },)*
-                _ => unreachable!("it is less"),
-            }
-        };
-    }
-    try_on!(0 Pair 1 Req 2 Rep 3 Push 4 Pull 5 Pub 6 Sub 7 Bus 8 Surveyor 9 Respondent);
+    MAKERS[usize::from(place % 10)](options.clone());
     let _ = format!("{options:?}");
+}
+
+/// Makes a socket of each role. A corpus names them by their places.
+const MAKERS: [fn(Options); 10] = [
+    make::<role::Pair>,
+    make::<role::Req>,
+    make::<role::Rep>,
+    make::<role::Push>,
+    make::<role::Pull>,
+    make::<role::Pub>,
+    make::<role::Sub>,
+    make::<role::Bus>,
+    make::<role::Surveyor>,
+    make::<role::Respondent>,
+];
+
+/// A socket is made and closed, or an error says why there is none.
+fn make<R: Role>(options: Options) {
+    match Socket::<R>::with_options(options) {
+        Ok(socket) => {
+            let _ = format!("{socket:?}");
+            socket.close().expect("it was open");
+        }
+        Err(error) => one_line(&error.to_string()),
+    }
 }
 
 /// Two sockets whose names the data has.
