@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::backtrace;
-use super::sim::properties;
+use super::sim::{Random, properties};
 use super::topics::Topics;
 use crate::message::Frame;
 use crate::stats::DropReason;
@@ -15,16 +15,20 @@ pub(crate) type Target = fn(&[u8]);
 
 /// The properties of the protocols, with chances that the input spells.
 pub(crate) const SIMULATIONS: &[(&str, Target)] = &[
-    ("pair", |data| properties::fuzz("a_pair_is_a_pair", data)),
-    ("pipeline", |data| properties::fuzz("a_pipeline_neither_loses_nor_doubles", data)),
-    ("publish", |data| properties::fuzz("a_subscriber_gets_what_it_wants", data)),
-    ("polyamorous", |data| properties::fuzz("a_hub_that_waits_answers_every_peer", data)),
-    ("bus", |data| properties::fuzz("a_bus_is_heard_by_the_others", data)),
-    ("devices", |data| properties::fuzz("a_request_in_a_ring_of_devices_comes_to_rest", data)),
-    ("request", |data| properties::fuzz("every_request_gets_its_reply", data)),
-    ("request_once", |data| properties::fuzz("a_request_not_to_be_repeated_ends_either_way", data)),
-    ("survey", |data| properties::fuzz("a_survey_ends_at_its_deadline", data)),
-    ("junk", |data| properties::fuzz("junk_is_accounted_for", data)),
+    ("pair", |data| properties::a_pair_is_a_pair(Random::scripted(data))),
+    ("pipeline", |data| properties::a_pipeline_neither_loses_nor_doubles(Random::scripted(data))),
+    ("publish", |data| properties::a_subscriber_gets_what_it_wants(Random::scripted(data))),
+    ("polyamorous", |data| properties::a_hub_that_waits_answers_every_peer(Random::scripted(data))),
+    ("bus", |data| properties::a_bus_is_heard_by_the_others(Random::scripted(data))),
+    ("devices", |data| {
+        properties::a_request_in_a_ring_of_devices_comes_to_rest(Random::scripted(data))
+    }),
+    ("request", |data| properties::every_request_gets_its_reply(Random::scripted(data))),
+    ("request_once", |data| {
+        properties::a_request_not_to_be_repeated_ends_either_way(Random::scripted(data))
+    }),
+    ("survey", |data| properties::a_survey_ends_at_its_deadline(Random::scripted(data))),
+    ("junk", |data| properties::junk_is_accounted_for(Random::scripted(data))),
 ];
 
 /// A backtrace is where it is in the plain bytes, however the frame is cut.

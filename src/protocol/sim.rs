@@ -1062,7 +1062,7 @@ impl Random {
 ///
 /// `SINEW_SIM_SEEDS=1000000` tries that many, and `SINEW_SIM_SEED=17` that one.
 #[cfg(test)]
-fn try_seeds(name: &str, property: fn(Random)) {
+fn try_seeds(property: impl Fn(Random) + std::panic::RefUnwindSafe) {
     use std::panic::{catch_unwind, resume_unwind};
 
     let set = |name| {
@@ -1075,6 +1075,9 @@ fn try_seeds(name: &str, property: fn(Random)) {
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(|| property(Random::new(seed))) {
+            // The path of the property; the test that tries it has the same name.
+            let path = std::any::type_name_of_val(&property);
+            let name = path.rsplit("::").next().expect("there is a last part");
             eprintln!("to see it again: SINEW_SIM_SEED={seed} cargo test --lib seeds::{name}");
             resume_unwind(panic);
         }

@@ -21,47 +21,8 @@ const ACTS: usize = 40;
 const RESEND: Duration = Duration::from_millis(100);
 const SURVEY: Duration = Duration::from_millis(50);
 
-/// Makes a test of each property, which tries it with many seeds, and the list of all.
-macro_rules! properties {
-    ($($name:ident)*) => {
-        /// Tries a property with chances that a fuzzer has spelled.
-        pub(in crate::protocol) fn fuzz(name: &str, script: &[u8]) {
-            match name {
-                $(stringify!($name) => $name(Random::scripted(script)),)*
-                _ => panic!("{name} is no property"),
-            }
-        }
-
-        #[cfg(test)]
-        mod seeds {
-            $(
-                #[test]
-                fn $name() {
-                    super::super::try_seeds(stringify!($name), super::$name);
-                }
-            )*
-        }
-    };
-}
-
-properties! {
-    a_pair_is_a_pair
-    a_pipeline_neither_loses_nor_doubles
-    a_subscriber_gets_what_it_wants
-    the_last_word_on_each_key_reaches_every_subscriber
-    a_hub_that_waits_answers_every_peer
-    a_bus_is_heard_by_the_others
-    a_ring_of_devices_comes_to_rest
-    a_request_in_a_ring_of_devices_comes_to_rest
-    every_request_gets_its_reply
-    every_request_gets_its_reply_across_devices
-    a_request_not_to_be_repeated_ends_either_way
-    a_survey_ends_at_its_deadline
-    junk_is_accounted_for
-}
-
 /// PAIR never has two pipes, keeps the order, and loses nothing while a link holds.
-fn a_pair_is_a_pair(mut chance: Random) {
+pub(in crate::protocol) fn a_pair_is_a_pair(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let rivals = 1 + chance.below(2);
     let breaks = chance.below(8);
@@ -87,7 +48,7 @@ fn a_pair_is_a_pair(mut chance: Random) {
 
 /// A PUSH gives each message to one PULL, and the order holds within a pipe. Where links hold,
 /// every message arrives.
-fn a_pipeline_neither_loses_nor_doubles(mut chance: Random) {
+pub(in crate::protocol) fn a_pipeline_neither_loses_nor_doubles(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let pushes = 1 + chance.below(3);
     let pulls = 1 + chance.below(3);
@@ -119,7 +80,7 @@ fn a_pipeline_neither_loses_nor_doubles(mut chance: Random) {
 
 /// A context gets only messages that begin with one of its current topics. Those of one publisher that
 /// come over one pipe come in order and once.
-fn a_subscriber_gets_what_it_wants(mut chance: Random) {
+pub(in crate::protocol) fn a_subscriber_gets_what_it_wants(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let publishers = 1 + chance.below(3);
     let subscribers = 1 + chance.below(3);
@@ -169,7 +130,7 @@ fn the_last_word_on_each_key_reaches_every_subscriber(mut chance: Random) {
 }
 
 /// A hub that waits for each peer by its id answers everything, however slow the others are.
-fn a_hub_that_waits_answers_every_peer(mut chance: Random) {
+pub(in crate::protocol) fn a_hub_that_waits_answers_every_peer(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let peers = 1 + chance.below(4);
     let mut world = World::new(chance);
@@ -183,7 +144,7 @@ fn a_hub_that_waits_answers_every_peer(mut chance: Random) {
 }
 
 /// No socket receives its own messages, and what comes over one pipe comes in order and once.
-fn a_bus_is_heard_by_the_others(mut chance: Random) {
+pub(in crate::protocol) fn a_bus_is_heard_by_the_others(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let nodes = 2 + chance.below(3);
     let breaks = chance.below(8);
@@ -221,7 +182,7 @@ fn a_ring_of_devices_comes_to_rest(mut chance: Random) {
 }
 
 /// The same holds for a request, whose backtrace grows by a word in each device. Nobody answers it.
-fn a_request_in_a_ring_of_devices_comes_to_rest(mut chance: Random) {
+pub(in crate::protocol) fn a_request_in_a_ring_of_devices_comes_to_rest(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let devices = 1 + chance.below(4);
     let breaks = chance.below(3);
@@ -246,7 +207,7 @@ fn a_request_in_a_ring_of_devices_comes_to_rest(mut chance: Random) {
 ///
 /// If REPs forget requests, only the resend interval helps. If they do not, a request goes out again
 /// only when its pipe is lost. A pipe that is closed for a fault ends what it carried.
-fn every_request_gets_its_reply(mut chance: Random) {
+pub(in crate::protocol) fn every_request_gets_its_reply(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let reqs = 1 + chance.below(3);
     let reps = 1 + chance.below(3);
@@ -301,7 +262,7 @@ fn every_request_gets_its_reply_across_devices(mut chance: Random) {
 
 /// A request that must not be repeated, or not so often, gets its reply or hears that its pipe is
 /// lost.
-fn a_request_not_to_be_repeated_ends_either_way(mut chance: Random) {
+pub(in crate::protocol) fn a_request_not_to_be_repeated_ends_either_way(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let reps = 1 + chance.below(3);
     let breaks = chance.below(12);
@@ -319,7 +280,7 @@ fn a_request_not_to_be_repeated_ends_either_way(mut chance: Random) {
 
 /// A survey yields nothing after its deadline, each respondent's answer at most once, and its
 /// end exactly once.
-fn a_survey_ends_at_its_deadline(mut chance: Random) {
+pub(in crate::protocol) fn a_survey_ends_at_its_deadline(mut chance: Random) {
     let shape = Shape::any(&mut chance);
     let surveyors = 1 + chance.below(2);
     let respondents = chance.below(5);
@@ -336,7 +297,7 @@ fn a_survey_ends_at_its_deadline(mut chance: Random) {
 }
 
 /// Whatever a peer sends, nothing panics and every message is counted.
-fn junk_is_accounted_for(mut chance: Random) {
+pub(in crate::protocol) fn junk_is_accounted_for(mut chance: Random) {
     let victim = chance.below(15);
     let shape = Shape::any(&mut chance);
     let breaks = chance.below(4);
@@ -1321,4 +1282,75 @@ impl<P: Protocol> Program<P> for Witness<P> {
     }
 
     fn check(&self) {}
+}
+
+/// Each property is tried with many seeds, by a test of its name.
+#[cfg(test)]
+mod seeds {
+    use super::super::try_seeds;
+
+    #[test]
+    fn a_pair_is_a_pair() {
+        try_seeds(super::a_pair_is_a_pair);
+    }
+
+    #[test]
+    fn a_pipeline_neither_loses_nor_doubles() {
+        try_seeds(super::a_pipeline_neither_loses_nor_doubles);
+    }
+
+    #[test]
+    fn a_subscriber_gets_what_it_wants() {
+        try_seeds(super::a_subscriber_gets_what_it_wants);
+    }
+
+    #[test]
+    fn the_last_word_on_each_key_reaches_every_subscriber() {
+        try_seeds(super::the_last_word_on_each_key_reaches_every_subscriber);
+    }
+
+    #[test]
+    fn a_hub_that_waits_answers_every_peer() {
+        try_seeds(super::a_hub_that_waits_answers_every_peer);
+    }
+
+    #[test]
+    fn a_bus_is_heard_by_the_others() {
+        try_seeds(super::a_bus_is_heard_by_the_others);
+    }
+
+    #[test]
+    fn a_ring_of_devices_comes_to_rest() {
+        try_seeds(super::a_ring_of_devices_comes_to_rest);
+    }
+
+    #[test]
+    fn a_request_in_a_ring_of_devices_comes_to_rest() {
+        try_seeds(super::a_request_in_a_ring_of_devices_comes_to_rest);
+    }
+
+    #[test]
+    fn every_request_gets_its_reply() {
+        try_seeds(super::every_request_gets_its_reply);
+    }
+
+    #[test]
+    fn every_request_gets_its_reply_across_devices() {
+        try_seeds(super::every_request_gets_its_reply_across_devices);
+    }
+
+    #[test]
+    fn a_request_not_to_be_repeated_ends_either_way() {
+        try_seeds(super::a_request_not_to_be_repeated_ends_either_way);
+    }
+
+    #[test]
+    fn a_survey_ends_at_its_deadline() {
+        try_seeds(super::a_survey_ends_at_its_deadline);
+    }
+
+    #[test]
+    fn junk_is_accounted_for() {
+        try_seeds(super::junk_is_accounted_for);
+    }
 }
