@@ -93,11 +93,12 @@ mod resolver;
 mod table;
 mod wire;
 
+use std::fmt;
 use std::io;
 
 use crate::api::Socket;
 use crate::api::role::Role;
-use crate::error::{BindError, ConnectError, OptionError, debug_as_display};
+use crate::error::{BindError, ConnectError, OptionError};
 use crate::options::Options;
 use crate::runtime::Runtime;
 
@@ -145,7 +146,12 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-debug_as_display! { StartError }
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Makes a socket on the runtime, or on the global one if there is none.
 fn socket<R: Role>(runtime: Option<&Runtime>, options: Options) -> Result<Socket<R>, StartError> {

@@ -16,6 +16,7 @@ use crate::tls_error::TlsError;
 #[cfg(feature = "ws")]
 pub use crate::websocket::WebSocketError;
 
+mod debug;
 mod situation;
 #[cfg(feature = "tls")]
 mod tls;
@@ -24,25 +25,6 @@ pub use situation::Situation;
 pub(crate) use situation::{Call, Facts};
 #[cfg(feature = "tls")]
 pub use tls::TlsConfigError;
-
-/// Implements `Debug` by `Display`: people see its text when `main` returns the error, or when it is
-/// unwrapped.
-macro_rules! debug_as_display {
-    ($($error:ty),* $(,)?) => {
-        $(impl std::fmt::Debug for $error {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Display::fmt(self, f)
-            }
-        })*
-    };
-}
-pub(crate) use debug_as_display;
-
-debug_as_display! {
-    Closed, NoSuchPipe,
-    SendError, RecvError, RequestError, BindError, ConnectError, OptionError, UnsubscribeError,
-    RuntimeError, WaitError,
-}
 
 /// The object was closed before.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,7 @@ use super::wire::{Answer, Identity, Inquiry, Service, WireError};
 use super::{REQUESTS_HERE, StartError, socket};
 use crate::api::role::{self, Role};
 use crate::api::{AnySocket, Req, ReqContext, Socket, Sub};
-use crate::error::{RecvError, debug_as_display};
+use crate::error::RecvError;
 use crate::options::{EndpointOptions, Options, RoleOption};
 use crate::pipe::endpoint::Endpoint;
 use crate::protocol::Protocol;
@@ -232,7 +232,12 @@ pub enum ResolveError {
     BadAnswer(String, WireError),
 }
 
-debug_as_display! { ResolveError }
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl Resolver {
     /// Makes a resolver that asks the registries at these addresses, with the defaults for the rest.

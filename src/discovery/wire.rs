@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;
 
-use crate::error::debug_as_display;
-
 /// What every message begins with, and the version that this is.
 const PREFIX: &str = "discovery/";
 const VERSION: u32 = 1;
@@ -399,7 +397,12 @@ pub enum WireError {
     Refused(String),
 }
 
-debug_as_display! { WireError }
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
 
 /// What is read is written the same way, and nothing panics, whatever the bytes are.
 #[cfg(all(any(test, fuzzing), not(loom)))]

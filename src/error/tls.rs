@@ -1,5 +1,6 @@
 //! What can be wrong with a program's own part of TLS.
 
+use std::fmt;
 use std::io;
 
 /// A [`TlsConfig`](crate::tls::TlsConfig) could not be made.
@@ -48,4 +49,9 @@ pub enum TlsConfigError {
     NoOwnCertificate,
 }
 
-super::debug_as_display!(TlsConfigError);
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for TlsConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::error::debug_as_display;
-
 /// How values of `T` are written as bytes and read again.
 ///
 /// The crate has [`Postcard`] and [`Json`], each with the feature of its name, for whatever serde can write and
@@ -73,7 +71,12 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-debug_as_display! { CodecError }
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// [Postcard](https://docs.rs/postcard): a few bytes for each field, and no names. The default.
 ///

@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 
 use super::codec::{Codec, CodecError, Postcard};
 use super::trace::Wire as TraceWire;
-use crate::error::debug_as_display;
 use crate::message::Message;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -210,7 +209,12 @@ pub enum Misfit {
     NotUnderstood,
 }
 
-debug_as_display! { Misfit }
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A message that is no value of the type expected, and why not. `Display` shows its first bytes.
 #[derive(Clone)]
@@ -253,7 +257,12 @@ impl fmt::Display for Undecoded {
 
 impl std::error::Error for Undecoded {}
 
-debug_as_display! { Undecoded }
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for Undecoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A call with values has failed.
 #[derive(Clone, thiserror::Error)]

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 
-use crate::error::debug_as_display;
-
 /// The sockets cannot make a device; they are inside, untouched.
 pub struct DeviceError<S> {
     pub(super) fault: DeviceFault,
@@ -80,4 +78,16 @@ pub enum DeviceFailure {
     Thread(#[source] io::Error),
 }
 
-debug_as_display!(DeviceFault, DeviceFailure);
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for DeviceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Writes its sentence, as `Display` does.
+impl fmt::Debug for DeviceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
