@@ -33,9 +33,9 @@
 //! # }
 //! ```
 //!
-//! `socket()` is the socket below, for everything that needs no value: options, events, metrics. `with` makes a
-//! typed one of a socket that the program has made, such as that of a
-//! [`Resolver`](crate::discovery::Resolver).
+//! Each is short for [`Typed`] of the socket below and of the formats of its values. `socket()` is the socket
+//! below, for everything that needs no value: options, events, metrics. `with` makes a typed one of a socket that
+//! the program has made, such as that of a [`Resolver`](crate::discovery::Resolver).
 //!
 //! # What does not decode
 //!
@@ -53,166 +53,12 @@
 //! trace passes over it. What a [`Publisher`] sends begins with its topic and a zero byte, so that a plain `Sub`
 //! can subscribe to it.
 
-/// The calls that all typed sockets have.
-macro_rules! common {
-    ($name:ident<$($parameter:ident $(: $bound:ident)?),*>, $socket:ty) => {
-        /// The calls of all typed sockets.
-        impl<$($parameter $(: $bound)?,)* C> $name<$($parameter,)* C> {
-            /// The socket below.
-            pub fn socket(&self) -> &$socket {
-                &self.socket
-            }
-
-            /// As [`Socket::bind`](crate::Socket::bind).
-            ///
-            /// # Errors
-            ///
-            /// As there.
-            pub fn bind(&self, url: impl AsRef<str>) -> Result<Endpoint, BindError> {
-                self.socket.bind(url)
-            }
-
-            /// As [`Socket::connect`](crate::Socket::connect).
-            ///
-            /// # Errors
-            ///
-            /// As there.
-            pub fn connect(&self, url: impl AsRef<str>) -> Result<Endpoint, ConnectError> {
-                self.socket.connect(url)
-            }
-
-            /// As [`Socket::wait_for_peers`](crate::Socket::wait_for_peers).
-            ///
-            /// # Errors
-            ///
-            /// As there.
-            pub fn wait_for_peers(&self, peers: usize, timeout: Duration) -> Result<(), WaitError> {
-                self.socket.wait_for_peers(peers, timeout)
-            }
-
-            /// As [`Socket::close`](crate::Socket::close).
-            ///
-            /// # Errors
-            ///
-            /// As there.
-            pub fn close(&self) -> Result<(), Closed> {
-                self.socket.close()
-            }
-        }
-
-        impl<$($parameter $(: $bound)?,)* C> fmt::Debug for $name<$($parameter,)* C> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_tuple(stringify!($name)).field(&self.socket).finish()
-            }
-        }
-    };
-}
-
-/// The calls of typed sockets that receive, inside of an `impl`. `read` makes an item of what the socket has
-/// received; what is wrong with it has been dealt with if that is `None`.
-macro_rules! receives {
-    ($item:ty, $($captured:ident),*) => {
-        /// Receives the next value, waiting up to the receive timeout of the socket, which begins anew after a
-        /// message that was no value.
-        ///
-        /// # Errors
-        ///
-        /// `TimedOut` or `Closed`; [`Error::Decode`] only if it is [`reporting`](Self::reporting).
-        pub fn recv(&self) -> Result<$item, Error<RecvError>> {
-            loop {
-                if let Some(read) = self.read(self.socket.recv()?) {
-                    return read.map_err(Error::Decode);
-                }
-            }
-        }
-
-        /// Receives the next value if there is one now.
-        ///
-        /// # Errors
-        ///
-        /// As [`recv`](Self::recv), with `WouldBlock` in place of `TimedOut`.
-        pub fn try_recv(&self) -> Result<$item, Error<RecvError>> {
-            loop {
-                if let Some(read) = self.read(self.socket.try_recv()?) {
-                    return read.map_err(Error::Decode);
-                }
-            }
-        }
-
-        /// Receives the next value, waiting up to `timeout`. Zero: one attempt; `Duration::MAX`: forever.
-        ///
-        /// # Errors
-        ///
-        /// As [`recv`](Self::recv).
-        pub fn recv_timeout(&self, timeout: Duration) -> Result<$item, Error<RecvError>> {
-            let until = time::now().checked_add(timeout);
-            loop {
-                if let Some(read) = self.read(self.socket.recv_timeout(left(until))?) {
-                    return read.map_err(Error::Decode);
-                }
-            }
-        }
-
-        /// Receives the next value as a task. Has no timeout of its own.
-        ///
-        /// Cancel-safe: a future that is dropped before it is ready has received no value.
-        ///
-        /// # Errors
-        ///
-        /// As [`recv`](Self::recv), without `TimedOut`.
-        pub fn recv_async(
-            &self,
-        ) -> impl Future<Output = Result<$item, Error<RecvError>>> + Send + use<$($captured),*> {
-            let this = self.clone();
-            async move {
-                loop {
-                    if let Some(read) = this.read(this.socket.recv_async().await?) {
-                        return read.map_err(Error::Decode);
-                    }
-                }
-            }
-        }
-
-        /// Iterates over the values, waiting for each, until the socket is closed. Passes over what is no
-        /// value, also if it is [`reporting`](Self::reporting).
-        pub fn iter(&self) -> impl Iterator<Item = $item> + '_ {
-            std::iter::from_fn(|| {
-                loop {
-                    match self.recv_timeout(Duration::MAX) {
-                        Ok(received) => return Some(received),
-                        Err(Error::Decode(_)) => {}
-                        Err(_) => return None,
-                    }
-                }
-            })
-        }
-
-        /// Returns messages that are no values as [`Error::Decode`], with their bytes, in place of passing
-        /// over them.
-        #[must_use]
-        pub fn reporting(mut self) -> Self {
-            self.refuse = Arc::new(Refuse::reporting());
-            self
-        }
-
-        /// How many messages were no values.
-        pub fn undecoded(&self) -> u64 {
-            self.refuse.count()
-        }
-
-        /// Counts a message that was no value, and returns it if it is to be reported.
-        #[cold]
-        fn refused(&self, undecoded: Undecoded) -> Option<Undecoded> {
-            self.refuse.note(self.socket.name(), &undecoded);
-            self.refuse.is_reported.then_some(undecoded)
-        }
-    };
-}
-
 mod codec;
 mod format;
 mod publish;
+mod receive;
 mod requests;
+mod socket;
 mod surveys;
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
@@ -222,21 +68,14 @@ pub mod trace;
 mod trace;
 mod work;
 
-use std::time::{Duration, Instant};
-
-use crate::time;
-
 pub use codec::{Codec, CodecError, Json, Postcard};
 pub use format::{Error, Format, Misfit, Undecoded};
 pub use publish::{Published, Publisher, Subscriber};
-pub use requests::{Answers, Owed, Query, Replies, Requests, Responder};
+pub use receive::Reads;
+pub use requests::{Answers, Owed, Query, Replies, Requests};
+pub use socket::{Formats, Typed};
 pub use surveys::{Survey, Surveys};
 pub use work::{Work, Worker};
 
 #[cfg(all(any(test, fuzzing), not(loom)))]
 pub(crate) use format::fuzz;
-
-/// How much time is left until then; `None`: there is no end.
-fn left(until: Option<Instant>) -> Duration {
-    until.map_or(Duration::MAX, |until| until.saturating_duration_since(time::now()))
-}

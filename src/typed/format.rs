@@ -289,7 +289,7 @@ impl<E: fmt::Display> fmt::Debug for Error<E> {
 /// What a receiver does with messages that are no values.
 #[derive(Debug, Default)]
 pub(super) struct Refuse {
-    pub(super) is_reported: bool,
+    is_reported: bool,
     count: AtomicU64,
 }
 
@@ -303,8 +303,8 @@ impl Refuse {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Counts one. Logs the first.
-    pub(super) fn note(&self, name: &str, undecoded: &Undecoded) {
+    /// Counts a message that is no value, and logs the first. Returns it if it is to be reported.
+    pub(super) fn note(&self, name: &str, undecoded: Undecoded) -> Option<Undecoded> {
         if self.count.fetch_add(1, Ordering::Relaxed) == 0 {
             crate::contain::record!(
                 Warn,
@@ -312,6 +312,7 @@ impl Refuse {
                 "{name}: the first one: {undecoded}"
             );
         }
+        self.is_reported.then_some(undecoded)
     }
 }
 

@@ -2,20 +2,15 @@
 //!
 //! A message begins with its topic and a zero byte.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::codec::{Codec, CodecError, Postcard};
-use super::format::{Error, Format, Misfit, Refuse, Undecoded};
-use super::left;
-use crate::api::{Pub, Sub};
-use crate::error::{
-    BindError, Closed, ConnectError, RecvError, SendError, UnsubscribeError, WaitError,
-};
+use super::format::{Error, Format, Misfit};
+use super::receive::{Read, Reads};
+use super::socket::Typed;
+use crate::api::{Pub, Sub, role};
+use crate::error::{Closed, SendError, UnsubscribeError};
 use crate::message::Message;
-use crate::pipe::endpoint::Endpoint;
-use crate::sync::Arc;
-use crate::time;
 
 /// PUB with values: sends each to all subscribers of its topic.
 ///
@@ -38,36 +33,10 @@ use crate::time;
 /// assert_eq!((&*published.topic, published.value), ("price.tin", 25.5));
 /// # }
 /// ```
-pub struct Publisher<T, C = Postcard> {
-    socket: Pub,
-    format: Format<T, C>,
-}
+pub type Publisher<T, C = Postcard> = Typed<Pub, Format<T, C>>;
 
-common!(Publisher<T>, Pub);
-
-impl<T, C> Clone for Publisher<T, C> {
-    fn clone(&self) -> Self {
-        Self { socket: self.socket.clone(), format: self.format.clone() }
-    }
-}
-
-impl<T, C: Codec<T>> Default for Publisher<T, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
+/// The calls of a [`Publisher`].
 impl<T, C: Codec<T>> Publisher<T, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Pub::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the format of its values.
-    pub fn with(socket: Pub, format: Format<T, C>) -> Self {
-        Self { socket, format }
-    }
-
     /// As [`send` of a socket](crate::Socket::send).
     ///
     /// # Errors
@@ -149,38 +118,28 @@ pub struct Published<T> {
 }
 
 /// SUB with values: receives the values of the topics to which it has subscribed.
-pub struct Subscriber<T, C = Postcard> {
-    socket: Sub,
-    format: Format<T, C>,
-    refuse: Arc<Refuse>,
-}
+///
+/// ```
+/// # #[cfg(feature = "postcard")] {
+/// use std::time::Duration;
+/// use sinew::typed::{Publisher, Subscriber};
+///
+/// let (publisher, subscriber) = (Publisher::<u32>::new(), Subscriber::<u32>::new());
+/// publisher.bind("inproc://subscriber-doc").unwrap();
+/// subscriber.subscribe_to("stock.tin").unwrap();
+/// subscriber.connect("inproc://subscriber-doc").unwrap();
+/// publisher.wait_for_peers(1, Duration::from_secs(5)).unwrap();
+/// publisher.send("stock.tin.old", &6).unwrap();
+/// publisher.send("stock.tin", &7).unwrap();
+/// let published = subscriber.recv().unwrap();
+/// println!("{}: {}", published.topic, published.value);
+/// # assert_eq!(published.value, 7);
+/// # }
+/// ```
+pub type Subscriber<T, C = Postcard> = Typed<Sub, Format<T, C>>;
 
-common!(Subscriber<T>, Sub);
-
-impl<T, C> Clone for Subscriber<T, C> {
-    fn clone(&self) -> Self {
-        let Self { socket, format, refuse } = self;
-        Self { socket: socket.clone(), format: format.clone(), refuse: Arc::clone(refuse) }
-    }
-}
-
-impl<T, C: Codec<T>> Default for Subscriber<T, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T, C: Codec<T>> Subscriber<T, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Sub::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the format of its values.
-    pub fn with(socket: Sub, format: Format<T, C>) -> Self {
-        Self { socket, format, refuse: Arc::default() }
-    }
-
+/// The calls of a [`Subscriber`] that say what it receives.
+impl<T, C> Subscriber<T, C> {
     /// Subscribes to all topics that begin like this: see [`Sub::subscribe`].
     ///
     /// # Errors
@@ -216,12 +175,14 @@ impl<T, C: Codec<T>> Subscriber<T, C> {
     pub fn unsubscribe_from(&self, topic: &str) -> Result<(), UnsubscribeError> {
         self.socket.unsubscribe(format!("{topic}\0"))
     }
+}
 
-    receives!(Published<T>, T, C);
+impl<T, C: Codec<T>> Reads<Format<T, C>> for role::Sub {
+    type Value = Published<T>;
 
-    fn read(&self, message: Message) -> Option<Result<Published<T>, Undecoded>> {
+    fn read(subscriber: &Subscriber<T, C>, message: Message) -> Read<Published<T>> {
         let read = match topic(&message) {
-            Some((topic, rest)) => self.format.read(rest).map(|(value, _)| Published {
+            Some((topic, rest)) => subscriber.format.read_value(rest).map(|value| Published {
                 topic: String::from_utf8_lossy(topic).into_owned(),
                 value,
             }),
@@ -229,7 +190,7 @@ impl<T, C: Codec<T>> Subscriber<T, C> {
         };
         match read {
             Ok(published) => Some(Ok(published)),
-            Err(misfit) => self.refused(Undecoded::new(message, misfit)).map(Err),
+            Err(misfit) => subscriber.refused(message, misfit).map(Err),
         }
     }
 }

@@ -7,17 +7,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::codec::{Codec, CodecError, Postcard};
-use super::format::{Error, Format, Misfit, Refuse, Undecoded, not_understood};
-use super::{left, trace};
-use crate::api::role::{self, Answers as AnswersRole};
-use crate::api::{Asked, ReplyError, Req, Requesting, Socket};
-use crate::error::{BindError, Closed, ConnectError, RecvError, RequestError, WaitError};
+use super::format::{Error, Format, Undecoded, not_understood};
+use super::receive::{Read, Reads};
+use super::socket::Typed;
+use super::trace;
+use crate::api::role::Answers as AnswersRole;
+use crate::api::{Asked, Rep, ReplyError, Req, Requesting, Respondent, Socket};
+use crate::error::RequestError;
 use crate::message::Message;
-use crate::pipe::endpoint::Endpoint;
 use crate::protocol::Protocol;
 use crate::protocol_id::ProtocolId;
-use crate::sync::Arc;
-use crate::time;
 
 /// REQ with values: asks questions `Q`, and gets an answer `A` to each.
 ///
@@ -40,47 +39,20 @@ use crate::time;
 /// assert!(matches!(error, Error::Decode(undecoded) if undecoded.message() == &"what?"));
 /// # }
 /// ```
-pub struct Requests<Q, A, C = Postcard> {
-    socket: Req,
-    asked: Format<Q, C>,
-    answered: Format<A, C>,
-}
+pub type Requests<Q, A, C = Postcard> = Typed<Req, (Format<Q, C>, Format<A, C>)>;
 
-common!(Requests<Q, A>, Req);
-
-impl<Q, A, C> Clone for Requests<Q, A, C> {
-    fn clone(&self) -> Self {
-        let Self { socket, asked, answered } = self;
-        Self { socket: socket.clone(), asked: asked.clone(), answered: answered.clone() }
-    }
-}
-
-impl<Q, A, C: Codec<Q> + Codec<A>> Default for Requests<Q, A, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
+/// The calls of [`Requests`].
 impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Req::new(), Format::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the formats of questions and answers.
-    pub fn with(socket: Req, asked: Format<Q, C>, answered: Format<A, C>) -> Self {
-        Self { socket, asked, answered }
-    }
-
     /// As [`Req::request`].
     ///
     /// # Errors
     ///
     /// As there; [`Error::Encode`], [`Error::Decode`].
     pub fn request(&self, question: &Q) -> Result<A, Error<RequestError>> {
+        let (asked, answered) = &self.format;
         let asking = trace::Asking::begin(&self.socket);
-        let message = self.asked.write(b"", asking.wire(), question).map_err(Error::Encode)?;
-        read(&self.answered, asking.during(|| self.socket.request(message)))
+        let message = asked.write(b"", asking.wire(), question).map_err(Error::Encode)?;
+        read(answered, asking.during(|| self.socket.request(message)))
     }
 
     /// As [`Req::request_timeout`].
@@ -93,9 +65,10 @@ impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
         question: &Q,
         timeout: Duration,
     ) -> Result<A, Error<RequestError>> {
+        let (asked, answered) = &self.format;
         let asking = trace::Asking::begin(&self.socket);
-        let message = self.asked.write(b"", asking.wire(), question).map_err(Error::Encode)?;
-        read(&self.answered, asking.during(|| self.socket.request_timeout(message, timeout)))
+        let message = asked.write(b"", asking.wire(), question).map_err(Error::Encode)?;
+        read(answered, asking.during(|| self.socket.request_timeout(message, timeout)))
     }
 
     /// As [`Req::request_async`]. Writes the question now, and sends it at the first poll.
@@ -107,10 +80,11 @@ impl<Q, A, C: Codec<Q> + Codec<A>> Requests<Q, A, C> {
         &self,
         question: &Q,
     ) -> impl Future<Output = Result<A, Error<RequestError>>> + Send + use<Q, A, C> {
+        let (asked, answered) = &self.format;
         let asking = trace::Asking::begin(&self.socket);
-        let message = self.asked.write(b"", asking.wire(), question);
+        let message = asked.write(b"", asking.wire(), question);
         let requesting = message.map(|message| self.socket.request_async(message));
-        asking.during_async(Awaiting { requesting, format: self.answered.clone() })
+        asking.during_async(Awaiting { requesting, format: answered.clone() })
     }
 }
 
@@ -144,20 +118,9 @@ fn read<A, C: Codec<A>>(
     }
 }
 
-/// REP or RESPONDENT with values: receives questions `Q`, each with the right to give an answer `A` once. The
-/// role says which of the two: programs name it [`Replies`] or [`Answers`].
-///
-/// A question that is no value is answered with "not understood" by [`Replies`], and not at all by [`Answers`].
-pub struct Responder<R: role::Role, Q, A, C = Postcard> {
-    socket: Socket<R>,
-    asked: Format<Q, C>,
-    answered: Format<A, C>,
-    refuse: Arc<Refuse>,
-}
-
-common!(Responder<R: AnswersRole, Q, A>, Socket<R>);
-
 /// REP with values: receives requests, each with the right to answer it once.
+///
+/// A request that is no value is answered with "not understood".
 ///
 /// ```
 /// # #[cfg(feature = "postcard")] {
@@ -175,62 +138,54 @@ common!(Responder<R: AnswersRole, Q, A>, Socket<R>);
 /// assert_eq!(requests.request(&"hello".to_owned()).unwrap(), 5);
 /// # }
 /// ```
-pub type Replies<Q, A, C = Postcard> = Responder<role::Rep, Q, A, C>;
+pub type Replies<Q, A, C = Postcard> = Typed<Rep, (Format<Q, C>, Format<A, C>)>;
 
 /// RESPONDENT with values: receives surveys, and may answer each. See [`Surveys`](super::Surveys).
-pub type Answers<Q, A, C = Postcard> = Responder<role::Respondent, Q, A, C>;
+///
+/// A survey that is no value is not answered at all.
+///
+/// ```
+/// # #[cfg(feature = "postcard")] {
+/// use std::time::Duration;
+/// use sinew::typed::{Answers, Surveys};
+///
+/// let (surveys, answers) = (Surveys::<String, u32>::new(), Answers::<String, u32>::new());
+/// surveys.bind("inproc://answers-doc").unwrap();
+/// answers.connect("inproc://answers-doc").unwrap();
+/// surveys.wait_for_peers(1, Duration::from_secs(5)).unwrap();
+/// let mut survey = surveys.survey(&"how many?".to_owned()).unwrap();
+/// let query = answers.recv().unwrap();
+/// assert_eq!(*query, "how many?");
+/// query.reply(&42).unwrap();
+/// assert_eq!(survey.next(), Some(42));
+/// # }
+/// ```
+pub type Answers<Q, A, C = Postcard> = Typed<Respondent, (Format<Q, C>, Format<A, C>)>;
 
-impl<R: AnswersRole, Q, A, C> Clone for Responder<R, Q, A, C> {
-    fn clone(&self) -> Self {
-        Self {
-            socket: self.socket.clone(),
-            asked: self.asked.clone(),
-            answered: self.answered.clone(),
-            refuse: Arc::clone(&self.refuse),
-        }
-    }
-}
+impl<R: AnswersRole, Q, A, C: Codec<Q> + Codec<A>> Reads<(Format<Q, C>, Format<A, C>)> for R {
+    type Value = Query<R, Q, A, C>;
 
-impl<R: AnswersRole, Q, A, C: Codec<Q> + Codec<A>> Default for Responder<R, Q, A, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<R: AnswersRole, Q, A, C: Codec<Q> + Codec<A>> Responder<R, Q, A, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Socket::new(), Format::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the formats of questions and answers.
-    pub fn with(socket: Socket<R>, asked: Format<Q, C>, answered: Format<A, C>) -> Self {
-        Self { socket, asked, answered, refuse: Arc::default() }
-    }
-
-    receives!(Query<R, Q, A, C>, R, Q, A, C);
-
-    fn read(&self, asked: Asked<R>) -> Option<Result<Query<R, Q, A, C>, Undecoded>> {
-        match self.asked.read(asked.message()) {
+    fn read(
+        typed: &Typed<Socket<R>, (Format<Q, C>, Format<A, C>)>,
+        asked: Asked<R>,
+    ) -> Read<Query<R, Q, A, C>> {
+        let (questions, answers) = &typed.format;
+        match questions.read(asked.message()) {
             Ok((question, context)) => {
-                let span = trace::Answering::begin(context, &self.socket);
-                let owed = Owed { asked, format: self.answered.clone(), span };
+                let span = trace::Answering::begin(context, &typed.socket);
+                let owed = Owed { asked, format: answers.clone(), span };
                 Some(Ok(Query { question, owed }))
             }
-            Err(misfit) => self.refuse(asked, misfit).map(Err),
+            Err(misfit) => {
+                // Counted first: who is told may look at the count.
+                let refused = typed.refused(asked.message().clone(), misfit);
+                if R::Protocol::ID == ProtocolId::REP {
+                    // If it cannot be sent, whoever has asked is gone.
+                    let _ = asked.reply(not_understood());
+                }
+                refused.map(Err)
+            }
         }
-    }
-
-    /// Counts a question that is no value, and tells whoever has asked. Returns it if it is to be reported.
-    #[cold]
-    fn refuse(&self, asked: Asked<R>, misfit: Misfit) -> Option<Undecoded> {
-        // Counted first: who is told may look at the count.
-        let refused = self.refused(Undecoded::new(asked.message().clone(), misfit));
-        if R::Protocol::ID == ProtocolId::REP {
-            // If it cannot be sent, whoever has asked is gone.
-            let _ = asked.reply(not_understood());
-        }
-        refused
     }
 }
 

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::codec::{Codec, Postcard};
 use super::format::{Error, Format, Refuse, Undecoded};
-use super::left;
+use super::receive::{End, Read, next, until_read};
+use super::socket::Typed;
 use crate::api::{self, Surveyor};
-use crate::error::{BindError, Closed, ConnectError, RecvError, SendError, WaitError};
+use crate::error::{RecvError, SendError};
 use crate::message::Message;
-use crate::pipe::endpoint::Endpoint;
 use crate::sync::Arc;
-use crate::time;
 
 /// SURVEYOR with values: asks all peers, and collects answers until a deadline.
 ///
@@ -31,61 +30,28 @@ use crate::time;
 /// assert_eq!(surveys.survey(&7).unwrap().collect::<Vec<_>>(), [42]);
 /// # }
 /// ```
-pub struct Surveys<Q, A, C = Postcard> {
-    socket: Surveyor,
-    asked: Format<Q, C>,
-    answered: Format<A, C>,
-    refuse: Arc<Refuse>,
-}
+pub type Surveys<Q, A, C = Postcard> = Typed<Surveyor, (Format<Q, C>, Format<A, C>)>;
 
-common!(Surveys<Q, A>, Surveyor);
-
-impl<Q, A, C> Clone for Surveys<Q, A, C> {
-    fn clone(&self) -> Self {
-        Self {
-            socket: self.socket.clone(),
-            asked: self.asked.clone(),
-            answered: self.answered.clone(),
-            refuse: Arc::clone(&self.refuse),
-        }
-    }
-}
-
-impl<Q, A, C: Codec<Q> + Codec<A>> Default for Surveys<Q, A, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
+/// The calls of [`Surveys`].
 impl<Q, A, C: Codec<Q> + Codec<A>> Surveys<Q, A, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Surveyor::new(), Format::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the formats of questions and answers.
-    pub fn with(socket: Surveyor, asked: Format<Q, C>, answered: Format<A, C>) -> Self {
-        Self { socket, asked, answered, refuse: Arc::default() }
-    }
-
     /// Asks all connected peers: see [`Surveyor::survey`].
     ///
     /// # Errors
     ///
     /// As there, or [`Error::Encode`].
     pub fn survey(&self, question: &Q) -> Result<Survey<A, C>, Error<SendError>> {
-        let message = self.asked.write(b"", None, question).map_err(Error::Encode)?;
+        let (asked, answered) = &self.format;
+        let message = asked.write_value(b"", question).map_err(Error::Encode)?;
         let survey = self.socket.survey(message)?;
-        let (format, refuse) = (self.answered.clone(), Arc::clone(&self.refuse));
+        let (format, refuse) = (answered.clone(), Arc::clone(&self.refuse));
         Ok(Survey { survey, name: self.socket.name().into(), format, refuse })
     }
 
     /// Returns answers that are no values as [`Error::Decode`], with their bytes, in place of passing over
     /// them.
     #[must_use]
-    pub fn reporting(mut self) -> Self {
-        self.refuse = Arc::new(Refuse::reporting());
-        self
+    pub fn reporting(self) -> Self {
+        Self { refuse: Arc::new(Refuse::reporting()), ..self }
     }
 
     /// How many answers were no values.
@@ -115,11 +81,7 @@ impl<A, C: Codec<A>> Survey<A, C> {
     ///
     /// As there; [`Error::Decode`] only if the surveys are [`reporting`](Surveys::reporting).
     pub fn recv(&self) -> Result<A, Error<RecvError>> {
-        loop {
-            if let Some(read) = self.read(self.survey.recv()?) {
-                return read.map_err(Error::Decode);
-            }
-        }
+        until_read(|| self.survey.recv(), |answer| self.read(answer))
     }
 
     /// As [`Survey::try_recv`](crate::Survey::try_recv).
@@ -128,11 +90,7 @@ impl<A, C: Codec<A>> Survey<A, C> {
     ///
     /// As [`recv`](Self::recv), with `WouldBlock` in place of `TimedOut` before the deadline.
     pub fn try_recv(&self) -> Result<A, Error<RecvError>> {
-        loop {
-            if let Some(read) = self.read(self.survey.try_recv()?) {
-                return read.map_err(Error::Decode);
-            }
-        }
+        until_read(|| self.survey.try_recv(), |answer| self.read(answer))
     }
 
     /// As [`Survey::recv_timeout`](crate::Survey::recv_timeout).
@@ -141,12 +99,8 @@ impl<A, C: Codec<A>> Survey<A, C> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<A, Error<RecvError>> {
-        let until = time::now().checked_add(timeout);
-        loop {
-            if let Some(read) = self.read(self.survey.recv_timeout(left(until))?) {
-                return read.map_err(Error::Decode);
-            }
-        }
+        let end = End::after(timeout);
+        until_read(|| self.survey.recv_timeout(end.left()), |answer| self.read(answer))
     }
 
     /// As [`Survey::recv_async`](crate::Survey::recv_async).
@@ -165,14 +119,10 @@ impl<A, C: Codec<A>> Survey<A, C> {
         }
     }
 
-    fn read(&self, answer: Message) -> Option<Result<A, Undecoded>> {
-        match self.format.read(&answer) {
-            Ok((answer, _)) => Some(Ok(answer)),
-            Err(misfit) => {
-                let undecoded = Undecoded::new(answer, misfit);
-                self.refuse.note(&self.name, &undecoded);
-                self.refuse.is_reported.then_some(Err(undecoded))
-            }
+    fn read(&self, answer: Message) -> Read<A> {
+        match self.format.read_value(&answer) {
+            Ok(answer) => Some(Ok(answer)),
+            Err(misfit) => self.refuse.note(&self.name, Undecoded::new(answer, misfit)).map(Err),
         }
     }
 }
@@ -182,13 +132,7 @@ impl<A, C: Codec<A>> Iterator for Survey<A, C> {
     type Item = A;
 
     fn next(&mut self) -> Option<A> {
-        loop {
-            match self.recv_timeout(Duration::MAX) {
-                Ok(answer) => return Some(answer),
-                Err(Error::Decode(_)) => {}
-                Err(_) => return None,
-            }
-        }
+        next(|| self.recv_timeout(Duration::MAX))
     }
 }
 

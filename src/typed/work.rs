@@ -1,17 +1,14 @@
 //! Work with values: PUSH and PULL.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::codec::{Codec, Postcard};
-use super::format::{Error, Format, Refuse, Undecoded};
-use super::left;
-use crate::api::{Pull, Push};
-use crate::error::{BindError, Closed, ConnectError, RecvError, SendError, WaitError};
+use super::format::{Error, Format};
+use super::receive::{Read, Reads};
+use super::socket::Typed;
+use crate::api::{Pull, Push, role};
+use crate::error::SendError;
 use crate::message::Message;
-use crate::pipe::endpoint::Endpoint;
-use crate::sync::Arc;
-use crate::time;
 
 /// PUSH with values: hands each out to one worker that has room for it.
 ///
@@ -26,36 +23,18 @@ use crate::time;
 /// assert_eq!(worker.recv().unwrap(), ("resize".to_owned(), 7));
 /// # }
 /// ```
-pub struct Work<T, C = Postcard> {
-    socket: Push,
-    format: Format<T, C>,
-}
+///
+/// It cannot receive:
+///
+/// ```compile_fail,E0599
+/// fn receive(work: sinew::typed::Work<u32>) {
+///     work.recv();
+/// }
+/// ```
+pub type Work<T, C = Postcard> = Typed<Push, Format<T, C>>;
 
-common!(Work<T>, Push);
-
-impl<T, C> Clone for Work<T, C> {
-    fn clone(&self) -> Self {
-        Self { socket: self.socket.clone(), format: self.format.clone() }
-    }
-}
-
-impl<T, C: Codec<T>> Default for Work<T, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
+/// The calls of [`Work`].
 impl<T, C: Codec<T>> Work<T, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Push::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the format of its values.
-    pub fn with(socket: Push, format: Format<T, C>) -> Self {
-        Self { socket, format }
-    }
-
     /// As [`send` of a socket](crate::Socket::send).
     ///
     /// # Errors
@@ -104,44 +83,35 @@ impl<T, C: Codec<T>> Work<T, C> {
 }
 
 /// PULL with values: receives what is handed out by [`Work`].
-pub struct Worker<T, C = Postcard> {
-    socket: Pull,
-    format: Format<T, C>,
-    refuse: Arc<Refuse>,
-}
+///
+/// ```
+/// # #[cfg(feature = "postcard")] {
+/// use sinew::typed::{Work, Worker};
+///
+/// let (work, worker) = (Work::<u32>::new(), Worker::<u32>::new());
+/// worker.bind("inproc://worker-doc").unwrap();
+/// work.connect("inproc://worker-doc").unwrap();
+/// std::thread::spawn(move || (1..=3).try_for_each(|number| work.send(&number)));
+/// assert_eq!(worker.iter().take(3).sum::<u32>(), 6);
+/// # }
+/// ```
+///
+/// It cannot send:
+///
+/// ```compile_fail,E0599
+/// fn send(worker: sinew::typed::Worker<u32>) {
+///     worker.send(&7);
+/// }
+/// ```
+pub type Worker<T, C = Postcard> = Typed<Pull, Format<T, C>>;
 
-common!(Worker<T>, Pull);
+impl<T, C: Codec<T>> Reads<Format<T, C>> for role::Pull {
+    type Value = T;
 
-impl<T, C> Clone for Worker<T, C> {
-    fn clone(&self) -> Self {
-        let Self { socket, format, refuse } = self;
-        Self { socket: socket.clone(), format: format.clone(), refuse: Arc::clone(refuse) }
-    }
-}
-
-impl<T, C: Codec<T>> Default for Worker<T, C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T, C: Codec<T>> Worker<T, C> {
-    /// Makes one with a socket of its own, with the defaults.
-    pub fn new() -> Self {
-        Self::with(Pull::new(), Format::new())
-    }
-
-    /// Makes one of a socket, with the format of its values.
-    pub fn with(socket: Pull, format: Format<T, C>) -> Self {
-        Self { socket, format, refuse: Arc::default() }
-    }
-
-    receives!(T, T, C);
-
-    fn read(&self, message: Message) -> Option<Result<T, Undecoded>> {
-        match self.format.read(&message) {
-            Ok((value, _)) => Some(Ok(value)),
-            Err(misfit) => self.refused(Undecoded::new(message, misfit)).map(Err),
+    fn read(worker: &Worker<T, C>, message: Message) -> Read<T> {
+        match worker.format.read_value(&message) {
+            Ok(value) => Some(Ok(value)),
+            Err(misfit) => worker.refused(message, misfit).map(Err),
         }
     }
 }
