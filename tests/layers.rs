@@ -83,6 +83,13 @@ const CLOCKS: &[(&str, &str)] = &[
     ("src/io/clock.rs", "it sets a timer of the machine, for a runtime that the program drives"),
 ];
 
+/// The macros that the library defines, and why each is one.
+const MACROS: &[(&str, &str, &str)] = &[
+    ("src/api/role.rs", "roles", "each role implements the same traits by itself"),
+    ("src/contain.rs", "record", "an event has its level and its fields where it is written"),
+    ("src/stats.rs", "counters", "fields and text are made of the same list"),
+];
+
 /// The first words of names that ask.
 const QUESTIONS: &[&str] =
     &["are", "can", "does", "has", "is", "knows", "lacks", "may", "must", "needs", "wants", "was"];
@@ -132,6 +139,27 @@ fn all_records_go_through_contain() {
         .flatten()
         .collect();
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A function, a generic type or a table says the same, and can be read as it stands.
+#[test]
+fn nobody_defines_another_macro() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut open) = (Vec::new(), vec![root.join("src")]);
+    while let Some(path) = open.pop() {
+        // All files, whatever compiles them; `target` has what cargo makes of `src/internals`.
+        if path.is_dir() && !path.ends_with("target") {
+            open.extend(fs::read_dir(path).expect("a folder").map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source file");
+            let file = path.strip_prefix(root).expect("it is below");
+            let macros = text.split("macro_rules! ").skip(1);
+            found.extend(macros.map(|rest| (file.to_owned(), heads(rest).remove(0))));
+        }
+    }
+    found.sort();
+    let known = MACROS.iter().map(|&(file, name, _)| (PathBuf::from(file), name.to_owned()));
+    assert_eq!(found, known.collect::<Vec<_>>());
 }
 
 /// What is read is named for what it is; `get_mut` is the name that the standard library gives to its own.
