@@ -379,7 +379,7 @@ impl Storm {
             pull: Pull::with_options(queues).unwrap(),
             req: Req::new(),
             rep: Rep::new(),
-            surveyor: Surveyor::new(),
+            surveyor: Surveyor::with_options(Options::new().survey_deadline(None)).unwrap(),
             respondent: Respondent::new(),
             sent: Mutex::default(),
             received: Mutex::default(),
