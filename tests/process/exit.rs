@@ -75,7 +75,8 @@ fn end_with(end: &str, push: Push, endpoint: &Endpoint) {
 /// C380.
 #[test]
 fn small_messages_of_a_process_that_closes_and_exits_arrive() {
-    const MESSAGES: usize = 1000;
+    // The kernel holds 278 over ipc if each is written by itself.
+    const MESSAGES: usize = if cfg!(sinew_fast_paths = "always") { 250 } else { 1000 };
     let _alone = alone();
     for &transport in STREAMS {
         let pull = Pull::new();
