@@ -15,8 +15,6 @@ mod last_values;
 #[cfg(test)]
 mod serialize;
 #[cfg(test)]
-mod traces;
-#[cfg(test)]
 mod values;
 
 #[cfg(doctest)]

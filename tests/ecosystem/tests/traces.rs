@@ -1,4 +1,7 @@
 //! Spans of requests, as a subscriber of tracing sees them on both sides.
+//!
+//! A process of its own, and a test at a time: tracing keeps for the whole process which spans are wanted, and forgets
+//! to ask a subscriber that comes while another thread meets a span for the first time.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -10,7 +13,11 @@ use sinew::typed::trace::TraceContext;
 use sinew::typed::{Replies, Requests};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
+
+/// Held by each test.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The fields of each span, with its name as the field `name`.
 #[derive(Clone, Default)]
@@ -32,6 +39,11 @@ impl Visit for Into<'_> {
 }
 
 impl Subscriber for Recorder {
+    /// Asks anew for each span, so that threads without a subscriber have none.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "sinew"
     }
@@ -73,6 +85,7 @@ fn ask(at: &str) -> Option<TraceContext> {
 
 #[test]
 fn the_span_of_an_answer_follows_from_that_of_the_request() {
+    let _alone = ALONE.lock();
     let recorder = Recorder::default();
     let known = tracing::subscriber::with_default(recorder.clone(), || ask("inproc://traces"));
     let (request, answer) = (recorder.span("request"), recorder.span("answer"));
@@ -86,6 +99,7 @@ fn the_span_of_an_answer_follows_from_that_of_the_request() {
 
 #[test]
 fn a_request_belongs_to_the_trace_in_which_it_is_made() {
+    let _alone = ALONE.lock();
     assert_eq!(ask("inproc://no-trace"), None, "nobody wants one");
     let trace = TraceContext::root();
     let known = trace.in_scope(|| ask("inproc://in-trace")).expect("a context");
