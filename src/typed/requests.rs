@@ -289,9 +289,8 @@ impl<R: AnswersRole, A, C: Codec<A>> Owed<R, A, C> {
         let message = self.format.write_value(b"", answer).map_err(Error::Encode);
         let (asked, span) = (self.asked, self.span);
         async move {
-            let sent = asked.reply_async(message?).await;
-            drop(span);
-            Ok(sent?)
+            let _until_it_is_sent = span;
+            Ok(asked.reply_async(message?).await?)
         }
     }
 
