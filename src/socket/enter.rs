@@ -272,6 +272,8 @@ impl<P: Protocol> State<P> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::super::Handle;
@@ -279,9 +281,12 @@ mod tests {
     use super::super::wait::Patience;
     use super::*;
     use crate::options::{EndpointOptions, Options, Resends};
-    use crate::protocol::{Conversation, Interest, Req, Responder, ToRequests};
+    use crate::pipe::Host;
+    use crate::protocol::{Conversation, Interest, Req, Responder, Route, ToRequests};
     use crate::runtime::Runtime;
     use crate::sync::Arc;
+
+    type Replier = Responder<ToRequests>;
 
     fn ask(req: &Core<Req>, conversation: Conversation) {
         let mut body = Bytes::from_static(b"m");
@@ -292,33 +297,57 @@ mod tests {
         .unwrap();
     }
 
-    /// Nobody turns the loop of the runtime, whose commands would pile up. Each has a weak reference to the socket.
-    #[test]
-    fn the_calls_of_a_busy_socket_post_nothing_for_the_ring_that_is_unarmed() {
-        let runtime = Runtime::builder().manual(true).build().unwrap();
-        let req = Handle::new(Req::new(9), Options::new(), Some(runtime.clone())).unwrap();
-        let rep =
-            Handle::new(Responder::<ToRequests>::new(8), Options::new(), Some(runtime)).unwrap();
-        rep.bind("inproc://busy-req", &EndpointOptions::new()).unwrap();
-        req.connect("inproc://busy-req", &EndpointOptions::new(), Dial::Now).unwrap();
-        let resends = Resends { interval: None, limit: 0 };
-        let open = || req.enter(|entry| Some(entry.parts().0.open(resends))).unwrap();
-        let (asking, waiting) = (open(), open());
-
-        // Its reply is there before anybody waits for it.
-        ask(&req, asking);
+    /// The request that `rep` receives next.
+    fn take(rep: &Core<Replier>) -> Route {
         let (route, _) = rep
             .wait(Interest::RECV, Patience::None, |protocol, io, now| protocol.recv(&(), now, io))
             .unwrap();
+        route
+    }
+
+    fn answer(rep: &Core<Replier>, route: &Route) {
         rep.wait(Interest::SEND, Patience::None, |protocol, io, now| {
-            protocol.send(&route, &mut Bytes::from_static(b"r"), now, io)
+            protocol.send(route, &mut Bytes::from_static(b"r"), now, io)
         })
         .unwrap();
-        req.wait(asking.interest(), Patience::None, |protocol, io, now| {
-            let awaited = protocol.awaited(asking)?;
+    }
+
+    /// Receives the reply of a conversation, after `first` was done under the socket's lock.
+    fn receive(req: &Core<Req>, conversation: Conversation, first: impl Fn()) {
+        req.wait(conversation.interest(), Patience::None, |protocol, io, now| {
+            first();
+            let awaited = protocol.awaited(conversation)?;
             protocol.recv(&awaited, now, io)
         })
         .unwrap();
+    }
+
+    fn open(req: &Core<Req>, interval: Option<Duration>) -> Conversation {
+        let resends = Resends { interval, limit: u32::MAX };
+        req.enter(|entry| Some(entry.parts().0.open(resends))).unwrap()
+    }
+
+    /// A REQ and a REP in a runtime whose loop nobody turns.
+    fn pair(name: &str) -> (Handle<Req>, Handle<Replier>) {
+        let runtime = Runtime::builder().manual(true).build().unwrap();
+        let req = Handle::new(Req::new(9), Options::new(), Some(runtime.clone())).unwrap();
+        let rep = Handle::new(Replier::new(8), Options::new(), Some(runtime)).unwrap();
+        let url = format!("inproc://{name}");
+        rep.bind(&url, &EndpointOptions::new()).unwrap();
+        req.connect(&url, &EndpointOptions::new(), Dial::Now).unwrap();
+        (req, rep)
+    }
+
+    /// Commands would pile up. Each has a weak reference to the socket.
+    #[test]
+    fn the_calls_of_a_busy_socket_post_nothing_for_the_ring_that_is_unarmed() {
+        let (req, rep) = pair("busy-req");
+        let (asking, waiting) = (open(&req, None), open(&req, None));
+
+        // Its reply is there before anybody waits for it.
+        ask(&req, asking);
+        answer(&rep, &take(&rep));
+        receive(&req, asking, || ());
         assert!(req.state.lock().pipes.unarmed.is_some());
 
         // The server has one request to take, so the next waits in line.
@@ -327,5 +356,35 @@ mod tests {
         let posted = Arc::weak_count(&req.0);
         (0..100).for_each(|_| ask(&req, waiting));
         assert_eq!(Arc::weak_count(&req.0), posted);
+    }
+
+    #[test]
+    fn a_reply_in_the_ring_that_is_unarmed_ends_its_request_before_the_bell_makes_room_for_a_copy()
+    {
+        let (req, rep) = pair("reply-before-room");
+        let [first, again, last] =
+            [None, Some(Duration::ZERO), None].map(|interval| open(&req, interval));
+        let [route, other] = [first, again].map(|conversation| {
+            ask(&req, conversation);
+            take(&rep)
+        });
+
+        // Its interval is over, and the pipe still has another request to transmit: so it is in line.
+        ask(&req, last);
+        Host::expire(&*req);
+        assert!(req.state.lock().protocol.is_busy());
+
+        // An entry leaves the ring unarmed, and before it ends the reply comes, and then the pipe has room.
+        answer(&rep, &route);
+        receive(&req, first, || {
+            let peer = || {
+                answer(&rep, &other);
+                take(&rep);
+            };
+            // Another thread, since a thread has the lock of one socket at a time.
+            std::thread::scope(|scope| scope.spawn(peer).join()).unwrap();
+        });
+        assert_eq!(req.stats().resends, 0);
+        receive(&req, again, || ());
     }
 }
