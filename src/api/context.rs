@@ -23,7 +23,7 @@ use super::stream::RecvStream;
 use crate::error::{Closed, RecvError};
 use crate::message::Message;
 use crate::protocol::{Interest, Protocol, RecvRefusal};
-use crate::socket::wait::{Operation, Outcome, Patience};
+use crate::socket::wait::{Operation, Patience};
 use crate::socket::watch::{Beacon, Readiness, Watching};
 use crate::socket::{Core, Handle, SocketPort, Timeout};
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -101,17 +101,14 @@ pub(crate) trait Keeps<P: Protocol>: Send + Sync + Sized + 'static {
     /// What a receive waits for.
     fn interest(&self) -> Interest;
 
-    /// One attempt to receive.
+    /// One attempt to receive. Keeps the part of what is received that the program does not get.
     fn attempt(
         shared: &Shared<Self>,
         memo: &mut Self::Memo,
         protocol: &mut P,
         io: &mut SocketPort<'_>,
         now: Instant,
-    ) -> Result<P::Received, RecvRefusal>;
-
-    /// Keeps the part of what is received that the program does not get.
-    fn keep(&self, core: &Core<P>, received: P::Received) -> Message;
+    ) -> Result<Message, RecvRefusal>;
 
     /// Shows by `beacon` whether a receive would not have to wait.
     fn watch_recv(shared: &Arc<Shared<Self>>, core: &Core<P>, beacon: Beacon) -> Watching;
@@ -196,8 +193,7 @@ impl<R: Converses> Context<R> {
             let _receiving = Receiving::begin(Arc::clone(&shared), R::RECEIVERS)?;
             let attempt = attempt(Arc::clone(&shared));
             let received = Operation::new(&core, shared.kept.interest(), attempt).await;
-            let received = received.map_err(|failure| core.recv_error(failure))?;
-            Ok(shared.kept.keep(&core, received))
+            received.map_err(|failure| core.recv_error(failure))
         }
     }
 
@@ -243,21 +239,17 @@ impl<R: Converses> Context<R> {
     /// on.
     #[cfg(feature = "futures")]
     fn arrivals(&self) -> RecvStream<Message> {
-        let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
+        let shared = Arc::clone(&self.shared);
         let mut attempt = attempt(Arc::clone(&shared));
         let mut receiving = None;
-        let receive = {
-            let shared = Arc::clone(&shared);
-            move |protocol: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
-                if receiving.is_none() {
-                    let right = Receiving::begin(Arc::clone(&shared), R::RECEIVERS);
-                    receiving = Some(right.map_err(|_| RecvRefusal::State)?);
-                }
-                attempt(protocol, io, now)
+        let receive = move |protocol: &mut R::Protocol, io: &mut SocketPort<'_>, now| {
+            if receiving.is_none() {
+                let right = Receiving::begin(Arc::clone(&shared), R::RECEIVERS);
+                receiving = Some(right.map_err(|_| RecvRefusal::State)?);
             }
+            attempt(protocol, io, now)
         };
-        let keep = move |received| shared.kept.keep(&core, received);
-        RecvStream::new(&self.core, self.shared.kept.interest(), receive, keep)
+        RecvStream::new(&self.core, self.shared.kept.interest(), receive, |message| message)
     }
 }
 
@@ -269,21 +261,19 @@ pub(super) fn take<P, K>(
     patience: Patience,
 ) -> Result<Message, RecvError>
 where
-    P: Protocol<Received: Outcome>,
+    P: Protocol,
     K: Keeps<P>,
 {
     let _receiving = Receiving::begin(shared, receivers)?;
-    match core.wait(shared.kept.interest(), patience, attempt(shared)) {
-        Ok(received) => Ok(shared.kept.keep(core, received)),
-        Err(failure) => Err(core.recv_error(failure)),
-    }
+    let fail = |failure| core.recv_error(failure);
+    core.wait_or(shared.kept.interest(), patience, attempt(shared), fail)
 }
 
 /// What a receive in the conversation of a context tries.
 #[inline(always)]
 fn attempt<P: Protocol, K: Keeps<P>>(
     shared: impl Deref<Target = Shared<K>>,
-) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<P::Received, RecvRefusal> {
+) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<Message, RecvRefusal> {
     let mut memo = K::Memo::default();
     move |protocol, io, now| K::attempt(&shared, &mut memo, protocol, io, now)
 }

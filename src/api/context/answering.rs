@@ -65,34 +65,26 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
         ONLY_RECV
     }
 
-    /// Receives unless the context has been closed.
+    /// Receives unless the context has been closed. Replaces what was received before; a receive that fails changes
+    /// nothing.
     fn attempt(
         shared: &Shared<Self>,
         (): &mut (),
         responder: &mut P,
         io: &mut SocketPort<'_>,
         now: Instant,
-    ) -> Result<(Route, Message), RecvRefusal> {
+    ) -> Result<Message, RecvRefusal> {
         if shared.is_closed() {
             return Err(RecvRefusal::Closed);
         }
-        match responder.recv(&(), now, io) {
-            Err(RecvRefusal::WouldBlock) => shared.kept.recv_instead(responder, io, now),
-            received => received,
-        }
-    }
-
-    /// Replaces what was received before; a receive that fails changes nothing.
-    fn keep(&self, core: &Core<P>, (route, message): (Route, Message)) -> Message {
-        let given_up = {
-            let mut current = self.current.lock();
-            if current.is_closed { Some(route) } else { current.route.replace(route) }
+        let (route, message) = match responder.recv(&(), now, io) {
+            Err(RecvRefusal::WouldBlock) => shared.kept.recv_instead(responder, io, now)?,
+            received => received?,
         };
-        if let Some(route) = given_up {
-            give_up(core, &route);
+        if let Some(given_up) = shared.kept.replace(route) {
+            responder.give_up(&given_up, io);
         }
-        self.tell_watches(core);
-        message
+        Ok(message)
     }
 
     fn watch_recv(shared: &Arc<Shared<Self>>, core: &Core<P>, beacon: Beacon) -> Watching {
@@ -123,6 +115,13 @@ impl<P: AnsweringProtocol> Keeps<P> for Answering {
 }
 
 impl Answering {
+    /// Takes what was received in hand. Returns what is to be given up.
+    #[inline]
+    fn replace(&self, route: Route) -> Option<Route> {
+        let mut current = self.current.lock();
+        if current.is_closed { Some(route) } else { current.route.replace(route) }
+    }
+
     /// Receives in the place of what is in hand, if that has the only place that its pipe has.
     #[cold]
     fn recv_instead<P: AnsweringProtocol>(
@@ -214,19 +213,21 @@ impl<R: Answers> Context<R, Answering> {
 
     /// Answers. There is nothing left to answer afterwards, whatever the outcome.
     fn answer(&self, mut message: Message) -> Result<(), SendError> {
-        let in_hand = match InHand::take(&self.core, &self.shared) {
-            Ok(in_hand) => in_hand,
-            Err(refusal) => return Err(refusal(message)),
+        let (core, shared) = (&*self.core, &*self.shared);
+        let Some(route) = take_in_hand(core, shared) else {
+            return Err(refusal(core, shared, message));
         };
-        let sent = match self.core.outgoing(&in_hand.route, message.body_mut()) {
+        let sent = match core.outgoing(&route, message.body_mut()) {
             Ok(outgoing) => {
-                let attempt = in_hand.attempt(outgoing);
-                let sent = self.core.wait(Interest::SEND, Patience::None, attempt);
-                sent.map_err(|failure| self.core.send_error(&failure, message))
+                let attempt = attempt(shared, &route, outgoing);
+                let sent = core.wait(Interest::SEND, Patience::None, attempt);
+                sent.map_err(|failure| core.send_error(&failure, message))
             }
             Err(excess) => Err(SendError::too_large(message, excess)),
         };
-        in_hand.settle(sent.is_ok());
+        if sent.is_err() {
+            give_up(core, &route);
+        }
         sent
     }
 }
@@ -238,13 +239,13 @@ async fn answer<R: Answers>(
     shared: Arc<Shared<Answering>>,
     mut message: Message,
 ) -> Result<(), SendError> {
-    let in_hand = match InHand::take(&core, &shared) {
-        Ok(in_hand) => in_hand,
-        Err(refusal) => return Err(refusal(message)),
+    let Some(route) = take_in_hand(&core, &shared) else {
+        return Err(refusal(&core, &shared, message));
     };
+    let in_hand = InHand { core: &core, shared: &shared, route, is_settled: false };
     let sent = match core.outgoing(&in_hand.route, message.body_mut()) {
         Ok(outgoing) => {
-            let attempt = in_hand.attempt(outgoing);
+            let attempt = attempt(&shared, &in_hand.route, outgoing);
             let sent = Operation::new(&core, Interest::SEND, attempt).await;
             sent.map_err(|failure| core.send_error(&failure, message))
         }
@@ -252,6 +253,48 @@ async fn answer<R: Answers>(
     };
     in_hand.settle(sent.is_ok());
     sent
+}
+
+/// Takes what there is to answer; `None` if there is nothing.
+#[inline]
+fn take_in_hand<P: AnsweringProtocol>(core: &Core<P>, shared: &Shared<Answering>) -> Option<Route> {
+    if core.is_forked() {
+        return None;
+    }
+    let route = shared.kept.current.lock().route.take()?;
+    shared.kept.tell_watches(core);
+    Some(route)
+}
+
+/// The error that gives the answer back when there is nothing to answer.
+#[cold]
+fn refusal<P: AnsweringProtocol>(
+    core: &Core<P>,
+    shared: &Shared<Answering>,
+    message: Message,
+) -> SendError {
+    let is_closed = shared.is_closed() || core.is_closed();
+    match is_closed {
+        _ if core.is_forked() => SendError::Forked(message),
+        true if core.is_lost() => SendError::RuntimeLost(message),
+        true => SendError::Closed(message),
+        false => SendError::State(message),
+    }
+}
+
+/// What a send of the answer tries: it answers unless the context has been closed.
+#[inline(always)]
+fn attempt<P: AnsweringProtocol>(
+    shared: &Shared<Answering>,
+    route: &Route,
+    mut answer: Outgoing<'_>,
+) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<(), SendRefusal> {
+    move |responder, io, now| {
+        if shared.is_closed() {
+            return Err(SendRefusal::Closed);
+        }
+        answer.send(route, responder, io, now)
+    }
 }
 
 impl<R: Answers> WatchSend for Context<R, Answering> {
@@ -265,7 +308,7 @@ impl<R: Answers> WatchSend for Context<R, Answering> {
     }
 }
 
-/// What a context is answering. Put back if it was not answered, unless the context has received something
+/// What a future is answering. Put back if it was not answered, unless the context has received something
 /// newer.
 struct InHand<'a, P: AnsweringProtocol> {
     core: &'a Core<P>,
@@ -274,46 +317,12 @@ struct InHand<'a, P: AnsweringProtocol> {
     is_settled: bool,
 }
 
-impl<'a, P: AnsweringProtocol> InHand<'a, P> {
-    /// Takes what there is to answer. If there is nothing, returns the error that gives the answer back.
-    fn take(
-        core: &'a Core<P>,
-        shared: &'a Shared<Answering>,
-    ) -> Result<Self, fn(Message) -> SendError> {
-        if core.is_forked() {
-            return Err(SendError::Forked);
-        }
-        let current = shared.kept.current.lock().route.take();
-        let Some(route) = current else {
-            let is_closed = shared.is_closed() || core.is_closed();
-            return Err(match is_closed {
-                true if core.is_lost() => SendError::RuntimeLost,
-                true => SendError::Closed,
-                false => SendError::State,
-            });
-        };
-        shared.kept.tell_watches(core);
-        Ok(Self { core, shared, route, is_settled: false })
-    }
-
+impl<P: AnsweringProtocol> InHand<'_, P> {
     /// Notes that it was answered, or gives it up.
     fn settle(mut self, is_answered: bool) {
         self.is_settled = true;
         if !is_answered {
             give_up(self.core, &self.route);
-        }
-    }
-
-    /// What a send of the answer tries: it answers unless the context has been closed.
-    fn attempt(
-        &self,
-        mut answer: Outgoing<'_>,
-    ) -> impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<(), SendRefusal> {
-        move |responder, io, now| {
-            if self.shared.is_closed() {
-                return Err(SendRefusal::Closed);
-            }
-            answer.send(&self.route, responder, io, now)
         }
     }
 }

@@ -77,10 +77,6 @@ impl<P: AskingProtocol> Keeps<P> for Asking {
         protocol.recv(&awaited, now, io)
     }
 
-    fn keep(&self, _: &Core<P>, received: Message) -> Message {
-        received
-    }
-
     fn watch_recv(shared: &Arc<Shared<Self>>, core: &Core<P>, beacon: Beacon) -> Watching {
         core.watch_interest(shared.kept.conversation.interest(), beacon)
     }

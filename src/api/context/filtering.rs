@@ -68,10 +68,6 @@ impl Keeps<protocol::Sub> for Filtering {
         sub.recv(&shared.kept.conversation, now, io)
     }
 
-    fn keep(&self, _: &Core<protocol::Sub>, received: Message) -> Message {
-        received
-    }
-
     fn watch_recv(
         shared: &Arc<Shared<Self>>,
         core: &Core<protocol::Sub>,
