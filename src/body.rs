@@ -139,18 +139,21 @@ thread_local! {
 struct Later {
     /// How many holds are in force. While there is one, bodies are put off.
     holds: Cell<usize>,
+    is_empty: Cell<bool>,
+    has_others: Cell<bool>,
+    /// Nearly always there is only one, which then takes no memory of its own.
     first: ManuallyDrop<Cell<Option<Bytes>>>,
     others: ManuallyDrop<Cell<Vec<Bytes>>>,
-    is_empty: Cell<bool>,
 }
 
 impl Later {
     const fn new() -> Self {
         Self {
             holds: Cell::new(0),
+            is_empty: Cell::new(true),
+            has_others: Cell::new(false),
             first: ManuallyDrop::new(Cell::new(None)),
             others: ManuallyDrop::new(Cell::new(Vec::new())),
-            is_empty: Cell::new(true),
         }
     }
 
@@ -161,15 +164,34 @@ impl Later {
 
     fn keep(&self, bytes: Bytes) {
         if self.is_empty.replace(false) {
-            return self.first.set(Some(bytes));
+            self.first.set(Some(bytes));
+        } else {
+            self.keep_behind(bytes);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_behind(&self, bytes: Bytes) {
+        self.has_others.set(true);
         let mut others = self.others.take();
         others.push(bytes);
         self.others.set(others);
     }
 
+    /// Takes out the body if it is the only one.
+    #[inline]
+    fn take_only(&self) -> Option<Bytes> {
+        if self.has_others.get() {
+            return None;
+        }
+        self.is_empty.set(true);
+        self.first.take()
+    }
+
     fn take(&self) -> Remains {
         self.is_empty.set(true);
+        self.has_others.set(false);
         Remains { first: self.first.take(), others: self.others.take() }
     }
 }
@@ -209,7 +231,10 @@ impl Drop for PutOff {
 #[cold]
 #[inline(never)]
 fn drop_what_is_left() {
-    drop(LATER.with(Later::take));
+    match LATER.with(Later::take_only) {
+        Some(only) => contain(DESTRUCTOR, || drop(only)),
+        None => drop(LATER.with(Later::take)),
+    }
 }
 
 /// Bodies that nobody needs any more. Dropping this drops them, or puts them off again.
@@ -238,9 +263,12 @@ fn let_go(bytes: Bytes) {
     if LATER.with(Later::is_in_force) {
         put_aside(bytes)
     } else {
-        contain("the destructor of a message's body", || drop(bytes))
+        contain(DESTRUCTOR, || drop(bytes))
     }
 }
+
+/// What may panic when a body is dropped.
+const DESTRUCTOR: &str = "the destructor of a message's body";
 
 /// The lock of a state that holds messages. The thread puts off bodies while it holds the lock, and while it
 /// drops the state.
