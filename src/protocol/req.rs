@@ -162,8 +162,17 @@ impl Req {
         Ok(Awaited { conversation, id })
     }
 
-    /// Drops the request or reply of the conversation, and wakes the calls that wait for it.
+    /// Drops the request or reply of the conversation, if it has one, and wakes the calls that wait for it.
+    #[inline]
     fn forget(&mut self, conversation: Conversation, io: &mut impl Port) {
+        let asker = self.conversations.get(conversation);
+        if asker.is_some_and(|asker| !matches!(asker.phase, Phase::Idle)) {
+            self.forget_outcome(conversation, io);
+        }
+    }
+
+    /// As [`forget`](Self::forget), for a conversation that is not idle.
+    fn forget_outcome(&mut self, conversation: Conversation, io: &mut impl Port) {
         let Some(asker) = self.conversations.get_mut(conversation) else {
             return;
         };
@@ -175,7 +184,9 @@ impl Req {
                 if matches!(request.progress, Progress::Unsent) {
                     io.dropped(None, DropReason::Superseded);
                 }
-                self.conclude(conversation, io);
+                if let Some(phase) = self.conclude(conversation, io) {
+                    *phase = Phase::Idle;
+                }
                 return;
             }
         }
@@ -239,7 +250,8 @@ impl Req {
     }
 
     /// Ends the outstanding request of a conversation, if it has one, and tells whoever waits for it. Returns
-    /// the phase, in which the caller writes how it ended: to pass that here would move it twice.
+    /// the phase, in which the caller must write how it ended: to pass that here would move it twice.
+    #[must_use]
     fn conclude(&mut self, conversation: Conversation, io: &mut impl Port) -> Option<&mut Phase> {
         // Its timer is for the next one, or passed over when it fires: to look for it would take longer.
         if self.lists.timers.outnumber(self.conversations.len()) {
@@ -251,7 +263,6 @@ impl Req {
         if request.is_in_line() {
             self.lists.line.remove(&request.ticket);
         }
-        asker.phase = Phase::Idle;
         io.wake(conversation.interest());
         Some(&mut asker.phase)
     }
@@ -412,6 +423,7 @@ impl Protocol for Req {
         Ok(())
     }
 
+    #[inline]
     fn recv(
         &mut self,
         awaited: &Awaited,
@@ -419,11 +431,12 @@ impl Protocol for Req {
         _io: &mut impl Port,
     ) -> Result<Message, RecvRefusal> {
         let asker = self.conversations.get_mut(awaited.conversation).ok_or(RecvRefusal::Closed)?;
-        if asker.phase.id() != Some(awaited.id) {
-            return Err(RecvRefusal::Canceled);
-        }
-        if matches!(asker.phase, Phase::Outstanding(_)) {
-            return Err(RecvRefusal::WouldBlock);
+        match &asker.phase {
+            Phase::Outstanding(request) if request.id == awaited.id => {
+                return Err(RecvRefusal::WouldBlock);
+            }
+            Phase::Replied(id, _) | Phase::Failed(id, _) if *id == awaited.id => {}
+            _ => return Err(RecvRefusal::Canceled),
         }
         match std::mem::replace(&mut asker.phase, Phase::Idle) {
             Phase::Replied(_, reply) => Ok(reply),
