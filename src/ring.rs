@@ -860,6 +860,12 @@ struct Mark {
 }
 
 impl Inlet<'_> {
+    /// The same inlet, for a call that takes it by value: so both references stay in registers.
+    #[inline]
+    fn reborrow(&mut self) -> Inlet<'_> {
+        Inlet { ring: self.ring, feed: self.feed }
+    }
+
     #[inline]
     fn mark(&self) -> Mark {
         Mark { node: self.feed.node, position: self.feed.position }
@@ -871,16 +877,25 @@ impl Inlet<'_> {
         let len = total(&parts);
         let mut left = 0;
         if self.feed.writer.as_ref().is_none_or(|writer| writer.room() < len) {
-            left = self.change_block(len);
+            left = self.reborrow().change_block(len);
         }
         let Some(writer) = &mut self.feed.writer else { return };
         let filled = writer.write(parts);
         let (start, len) = (filled.start, filled.len);
         if !filled.goes_on_from(self.feed.reach) {
-            let block = Counted::clone(filled.block);
-            self.open(Memory::Block(block, left), start);
+            self.reborrow().open_own(left, start);
         }
         self.extend(start, len);
+    }
+
+    /// Begins a segment in the block being filled, for which one of `left` bytes was left.
+    #[cold]
+    #[inline(never)]
+    fn open_own(mut self, left: usize, start: *const u8) {
+        if let Some(writer) = &self.feed.writer {
+            let block = Counted::clone(&writer.block);
+            self.open(Memory::Block(block, left), start);
+        }
     }
 
     /// Whether `filled` begins where the last segment ends.
@@ -938,7 +953,9 @@ impl Inlet<'_> {
     }
 
     /// Takes back what was written since `mark` and not published; `pushed` is the count before that.
-    fn cut(&mut self, mark: Mark, pushed: Queued) {
+    #[cold]
+    #[inline(never)]
+    fn cut(mut self, mark: Mark, pushed: Queued) {
         self.feed.position = mark.position;
         self.ring.tail.messages.store(pushed.messages, Ordering::Relaxed);
         self.ring.tail.bytes.store(pushed.bytes, Ordering::Relaxed);
@@ -991,7 +1008,8 @@ impl Inlet<'_> {
     /// Makes room for `len` bytes in one piece. Returns the size of the block that it leaves for that, which the
     /// consumer gives back when it comes to the next one.
     #[cold]
-    fn change_block(&mut self, len: usize) -> usize {
+    #[inline(never)]
+    fn change_block(mut self, len: usize) -> usize {
         if self.rewind(len) {
             return 0;
         }

@@ -110,8 +110,8 @@ impl Producer {
     /// its thread is not scheduled.
     #[inline]
     pub(crate) fn make_room(&mut self) -> Result<u64, PushRefusal> {
-        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
-        if inlet.check_full(0) { inlet.evict() } else { Ok(0) }
+        let inlet = self.inlet().ok_or(PushRefusal::Closed)?;
+        if inlet.seems_full(0) { inlet.evict_if_full() } else { Ok(0) }
     }
 
     /// Appends the message `header` then `body` to a ring that has room, unless it is closed.
@@ -198,13 +198,9 @@ impl Producer {
         header: &[u8],
         body: &Bytes,
     ) -> Result<Wake, PushRefusal> {
-        if let Some(Inlet { feed, .. }) = self.inlet() {
-            feed.places = feed.places.saturating_sub(1);
-        }
-        if self.is_closed() {
-            return Err(PushRefusal::Closed);
-        }
-        self.add(header, body)
+        let mut inlet = self.inlet().ok_or(PushRefusal::Closed)?;
+        inlet.feed.places = inlet.feed.places.saturating_sub(1);
+        inlet.add(header, body)
     }
 
     /// Whether the ring is not full. If it is, [`Taken::room`](super::Taken::room) follows when it is at most
@@ -271,6 +267,14 @@ impl Inlet<'_> {
     /// Whether the ring has room beside `places` more messages. If not, orders to be told.
     #[inline]
     fn ask_room(&mut self, places: u64) -> bool {
+        !self.seems_full(places) && !self.feed.ordered || self.reborrow().ask_room_anew(places)
+    }
+
+    /// Goes on when by what is known there is no room, or when there was none before. Out of line, as all that a push
+    /// rarely does, so that the rest finds room in the registers.
+    #[cold]
+    #[inline(never)]
+    fn ask_room_anew(mut self, places: u64) -> bool {
         if self.check_full(places) {
             self.ring.head.order(ROOM);
             self.feed.ordered = true;
@@ -284,26 +288,29 @@ impl Inlet<'_> {
         true
     }
 
-    /// Whether what is queued and `places` more messages reach the bounds, by the departures that are known; reads
-    /// them anew if so.
+    /// Whether what is queued and `places` more messages reach the bounds, by the departures that are known.
     #[inline]
+    fn seems_full(&self, places: u64) -> bool {
+        let queued = self.ring.pushed().since(self.feed.departed);
+        let messages = queued.messages.saturating_add(places);
+        self.ring.bounds().reached_by(Queued { messages, ..queued })
+    }
+
+    /// As [`seems_full`](Self::seems_full), and reads the departures anew if so.
     fn check_full(&mut self, places: u64) -> bool {
-        let (bounds, pushed) = (self.ring.bounds(), self.ring.pushed());
-        let is_reached = |departed| {
-            let queued: Queued = pushed.since(departed);
-            let messages = queued.messages.saturating_add(places);
-            bounds.reached_by(Queued { messages, ..queued })
-        };
-        if !is_reached(self.feed.departed) {
-            return false;
+        self.seems_full(places) && {
+            self.feed.departed = self.ring.departed();
+            self.seems_full(places)
         }
-        self.feed.departed = self.ring.departed();
-        is_reached(self.feed.departed)
     }
 
     #[cold]
-    fn evict(&mut self) -> Result<u64, PushRefusal> {
+    #[inline(never)]
+    fn evict_if_full(mut self) -> Result<u64, PushRefusal> {
         let ring = self.ring;
+        if !self.check_full(0) {
+            return Ok(0);
+        }
         if ring.is_closed() {
             return Err(PushRefusal::Closed);
         }
@@ -322,7 +329,7 @@ impl Inlet<'_> {
         match self.publish(before.plus(1, len), false) {
             Some(slept) => Ok(Wake(slept)),
             None => {
-                self.cut(mark, before);
+                self.reborrow().cut(mark, before);
                 Err(PushRefusal::Closed)
             }
         }
@@ -334,9 +341,14 @@ impl Inlet<'_> {
         if body.len() < BY_REFERENCE {
             self.write([&prefix, header, body]);
         } else {
-            self.write([&prefix, header]);
-            self.share(body.clone().into(), body.len());
+            self.reborrow().refer_to(&prefix, header, body);
         }
+    }
+
+    #[inline(never)]
+    fn refer_to(mut self, prefix: &[u8], header: &[u8], body: &Bytes) {
+        self.write([prefix, header]);
+        self.share(body.clone().into(), body.len());
     }
 
     /// Appends a message that is already framed, if it is framed as those here are.
