@@ -20,14 +20,12 @@ use crate::protocol::{Clock, Protocol};
 use crate::stats::DropReason;
 use crate::time;
 
-/// How the short way in and out has ended.
-pub(super) enum Alone<T, E> {
+/// Why nothing has come of the short way in and out.
+pub(super) enum Alone<E> {
     /// It was not open, or the attempt must be made again on the long way.
     Barred,
     /// The attempt would have to wait.
     InVain,
-    /// The attempt has succeeded.
-    Done(T),
     /// Waiting is no use.
     Refused(E),
 }
@@ -89,13 +87,13 @@ impl<P: Protocol> Core<P> {
         &self,
         leaves_unarmed: bool,
         attempt: &mut impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
-    ) -> Alone<T, E> {
+    ) -> Result<T, Alone<E>> {
         if P::SCHEDULE.clock == Clock::Always || self.is_forked() {
-            return Alone::Barred;
+            return Err(Alone::Barred);
         }
         // Without the lock, which the long way takes. What is announced later is for a later entry.
         if !P::SCHEDULE.empties && self.bell.is_pending() {
-            return Alone::Barred;
+            return Err(Alone::Barred);
         }
         let _duty = self.bell.duties.begin();
         let mut state = self.state.lock();
@@ -103,7 +101,7 @@ impl<P: Protocol> Core<P> {
         let is_awaited = self.bell.signal.is_awaited();
         let is_watched = !state.watches.is_empty();
         if state.closed || is_due || is_awaited || is_watched {
-            return Alone::Barred;
+            return Err(Alone::Barred);
         }
         let now = self.birth;
         let leaves_unarmed = P::SCHEDULE.empties && leaves_unarmed;
@@ -138,13 +136,12 @@ impl<P: Protocol> Core<P> {
         } else {
             state.release();
         }
-        match outcome {
-            Ok(value) => Alone::Done(value),
+        outcome.map_err(|refusal| match refusal.is_for_now() {
             // Who waits relies on the bell, and the long way arms the pipe.
-            Err(refusal) if refusal.is_for_now() && is_unarmed => Alone::Barred,
-            Err(refusal) if refusal.is_for_now() => Alone::InVain,
-            Err(refusal) => Alone::Refused(refusal),
-        }
+            true if is_unarmed => Alone::Barred,
+            true => Alone::InVain,
+            false => Alone::Refused(refusal),
+        })
     }
 
     /// Gives the lock back, and performs the effects that were noted under it.

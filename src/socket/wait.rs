@@ -121,10 +121,10 @@ impl<P: Protocol> Core<P> {
         fail: impl FnOnce(Failure<E>) -> F,
     ) -> Result<T, F> {
         match self.enter_alone(true, &mut attempt) {
-            Alone::Done(value) => Ok(value),
-            Alone::Refused(refusal) => Err(fail(Failure::Refused(refusal))),
-            Alone::InVain => self.wait_at_once(interest, patience, attempt).map_err(fail),
-            Alone::Barred => self.wait_among_others(interest, patience, attempt).map_err(fail),
+            Ok(value) => Ok(value),
+            Err(Alone::Refused(refusal)) => Err(fail(Failure::Refused(refusal))),
+            Err(Alone::InVain) => self.wait_at_once(interest, patience, attempt).map_err(fail),
+            Err(Alone::Barred) => self.wait_among_others(interest, patience, attempt).map_err(fail),
         }
     }
 
@@ -473,10 +473,10 @@ impl<P: Protocol> Core<P> {
         // Without a registration, which takes a clone of the waker, since most attempts succeed.
         // Nor is anything left unarmed, since the next request of a task will wait for the bell.
         let outcome = match self.enter_alone(false, &mut attempt) {
-            Alone::Done(value) => Ok(value),
-            Alone::Refused(refusal) => Err(Failure::Refused(refusal)),
-            Alone::InVain => return self.poll_on(interest, wait, cx, &mut in_entry(attempt)),
-            Alone::Barred => {
+            Ok(value) => Ok(value),
+            Err(Alone::Refused(refusal)) => Err(Failure::Refused(refusal)),
+            Err(Alone::InVain) => return self.poll_on(interest, wait, cx, &mut in_entry(attempt)),
+            Err(Alone::Barred) => {
                 let mut attempt = in_entry(attempt);
                 match self.enter_here(|entry| entry.attempt(interest, None, &mut attempt)) {
                     Attempt::Over(outcome) => outcome,
