@@ -428,7 +428,7 @@ impl Frame {
 
     /// Shows the first `n` bytes to `read`, then takes them off without keeping a reference to them. Returns
     /// `None`, and takes nothing, when there are fewer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_off<R>(&mut self, n: usize, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let first = self.first(n);
         let seen = read(first.get(..n)?);
@@ -457,6 +457,7 @@ impl Frame {
     }
 
     /// The 32-bit word that begins at byte `at`; `None` when the message ends before the word does.
+    #[inline]
     pub(crate) fn word(&self, at: usize) -> Option<u32> {
         if self.head.is_none() {
             return self.body.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));

@@ -28,10 +28,22 @@ pub(crate) type Backtrace = SmallVec<[u8; 4 * WORD]>;
 /// Splits what a REP or RESPONDENT has received into the backtrace and the body.
 ///
 /// A backtrace that does not end within `ttl` words is over the limit, whatever comes behind.
+#[inline(always)]
 pub(super) fn split(mut frame: Frame, ttl: u8) -> Result<(Backtrace, Body), DropReason> {
     let length = length(&frame, usize::from(ttl))?;
-    let words = frame.take_off(length, Backtrace::from_slice).ok_or(DropReason::Malformed)?;
+    let words = frame.take_off(length, copied).ok_or(DropReason::Malformed)?;
     Ok((words, frame.into_body()))
+}
+
+#[inline]
+fn copied(words: &[u8]) -> Backtrace {
+    // Nearly always it is the id alone, and a known length is copied in place.
+    if words.len() == WORD {
+        let mut place = [0; 4 * WORD];
+        place[..WORD].copy_from_slice(words);
+        return Backtrace::from_buf_and_len(place, WORD);
+    }
+    Backtrace::from_slice(words)
 }
 
 /// Splits what a raw REQ or SURVEYOR has received, whose header has no limit but its own length.
@@ -52,6 +64,7 @@ pub(super) fn check_all(message: Peek<'_>) -> Result<(), DropReason> {
 }
 
 /// The length of the backtrace at the front, which may have `limit` words.
+#[inline]
 fn length(frame: &Frame, limit: usize) -> Result<usize, DropReason> {
     length_by(|at| frame.word(at), limit)
 }
@@ -69,6 +82,7 @@ fn length_by(word: impl Fn(usize) -> Option<u32>, limit: usize) -> Result<usize,
 }
 
 /// Splits what a REQ or SURVEYOR has received into the id it answers and the body.
+#[inline(always)]
 pub(super) fn answer(mut frame: Frame) -> Result<(RequestId, Body), DropReason> {
     let word = frame.word(0).ok_or(DropReason::Malformed)?;
     if word & END == 0 {

@@ -302,6 +302,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Takes off the first message, which is `payload` bytes long, and those behind it if they fit into a run.
+    #[inline]
     fn take_with_others(&mut self, payload: usize, run: &mut Run) -> Frame {
         let frame = self.framing().prefix_len() + payload;
         if frame < self.held.front().len() && frame <= RUN / 2 {
@@ -315,6 +316,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Takes off the first message, which is `payload` bytes long.
+    #[inline]
     fn take(&mut self, payload: usize) -> Frame {
         let prefix = self.framing().prefix_len();
         let (frame, front) = (prefix + payload, self.held.front().len());

@@ -413,6 +413,7 @@ impl Pipe {
     }
 
     /// Whether there may be something to receive.
+    #[inline]
     pub(super) fn may_have_received(&self) -> bool {
         self.recv.queued().messages > 0
     }

@@ -63,6 +63,7 @@ impl<P: AskingProtocol> Keeps<P> for Asking {
 
     /// Receives the answer to what the conversation had asked when the receive began; a newer question cancels
     /// it.
+    #[inline]
     fn attempt(
         shared: &Shared<Self>,
         awaited: &mut Option<Awaited>,
