@@ -12,6 +12,7 @@ use crate::api::context::Conversing;
 use crate::error::{Call, RequestError};
 use crate::protocol::{Awaited, Conversation, RecvRefusal};
 use crate::random;
+use crate::socket::Entry;
 use crate::socket::wait::Failure;
 
 /// REQ: sends requests, and gets the reply to each.
@@ -100,7 +101,7 @@ impl Req {
     }
 
     fn ask(&self, message: Message, patience: Patience) -> Result<Message, RequestError> {
-        let (mut asked, awaited) = open_request(&self.core, &message)?;
+        let (mut asked, awaited) = open_request(&self.core, &message, None)?;
         let attempt = asked.last_recv(awaited);
         let reply = self
             .core
@@ -136,11 +137,11 @@ impl Future for Requesting {
                 let attempt = conversing.last_recv(*awaited);
                 core.poll_wait(awaited.interest(), wait, cx, attempt)
             }
-            None => match open_request(core, request) {
+            None => match open_request(core, request, Some((&mut *wait, &*cx))) {
                 Ok(opened) => {
                     let (conversing, awaited) = asked.insert(opened);
                     let attempt = conversing.last_recv(*awaited);
-                    core.poll_new_wait(awaited.interest(), wait, cx, attempt)
+                    core.poll_begun(awaited.interest(), wait, cx, attempt)
                 }
                 Err(error) => {
                     *message = None;
@@ -171,17 +172,18 @@ impl fmt::Debug for Requesting {
     }
 }
 
-/// Opens a conversation and sends its one request.
+/// Opens a conversation and sends its one request. A `task` begins to wait for the reply in the same entry.
 fn open_request(
     core: &Handle<protocol::Req>,
     message: &Message,
+    task: Option<(&mut TaskWait, &task::Context<'_>)>,
 ) -> Result<(Conversing<protocol::Req>, Awaited), RequestError> {
     let mut body = message.body().clone();
     let mut outgoing = core
         .outgoing(&Conversation::FIRST, &mut body)
         .map_err(|excess| RequestError::too_large(message.clone(), excess))?;
     let resends = core.with_options(Options::resends);
-    let opened = core.enter(|entry| {
+    let open = |entry: &mut Entry<'_, protocol::Req>| {
         if entry.is_closed() {
             return None;
         }
@@ -190,7 +192,11 @@ fn open_request(
         // A REQ accepts every request: it holds those that it cannot send.
         outgoing.send(&conversation, req, &mut io, now).ok()?;
         Some((conversation, req.awaited(conversation).ok()?))
-    });
+    };
+    let opened = match task {
+        None => core.enter(open),
+        Some((wait, cx)) => core.begin_wait(wait, cx, open, |(_, awaited)| awaited.interest()),
+    };
     let (conversation, awaited) = opened.ok_or_else(|| {
         if core.is_forked() {
             RequestError::Forked(message.clone())

@@ -58,7 +58,7 @@ pub(crate) use port::SocketPort;
 use deciding::Deciding;
 use deferred_log::Record;
 use effects::Effects;
-use entry::Entry;
+pub(crate) use entry::Entry;
 use events::{EventHub, SubscribersToWake};
 use limits::Limits;
 pub(crate) use limits::Timeout;

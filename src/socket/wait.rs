@@ -411,12 +411,8 @@ impl<P: Protocol> Entry<'_, P> {
                 Attempt::Over(Ok(value))
             }
             Err(refusal) if refusal.is_for_now() => {
-                if let Some(Registration { waiter, sleeper }) = registration {
-                    let signal = &self.core.bell.signal;
-                    let waiter = *waiter.get_or_insert_with(|| signal.new_waiter(interest));
-                    if let Some(sleeper) = sleeper.take() {
-                        signal.register(waiter, sleeper);
-                    }
+                if let Some(registration) = registration {
+                    self.register(interest, registration);
                 }
                 Attempt::Waits(self.state.own_deadline())
             }
@@ -426,6 +422,14 @@ impl<P: Protocol> Entry<'_, P> {
                 self.pass_on(interest);
                 Attempt::Over(Err(Failure::Refused(refusal)))
             }
+        }
+    }
+
+    fn register(&self, interest: Interest, Registration { waiter, sleeper }: Registration<'_>) {
+        let signal = &self.core.bell.signal;
+        let waiter = *waiter.get_or_insert_with(|| signal.new_waiter(interest));
+        if let Some(sleeper) = sleeper.take() {
+            signal.register(waiter, sleeper);
         }
     }
 
@@ -489,15 +493,44 @@ impl<P: Protocol> Core<P> {
         Poll::Ready(outcome)
     }
 
-    /// As [`poll_wait`](Self::poll_wait), for the first poll of a wait that can hardly be over yet.
-    pub(crate) fn poll_new_wait<T: Outcome, E: Refusal>(
+    /// Begins what a task will wait for, and registers the task in the same entry. Then comes
+    /// [`poll_begun`](Self::poll_begun).
+    pub(crate) fn begin_wait<B>(
+        &self,
+        wait: &mut TaskWait,
+        cx: &Context<'_>,
+        begin: impl FnOnce(&mut Entry<'_, P>) -> Option<B>,
+        interest: impl FnOnce(&B) -> Interest,
+    ) -> Option<B> {
+        let mut sleeper = Some(Sleeper::Task(cx.waker().clone()));
+        self.enter(|entry| {
+            let begun = begin(entry)?;
+            let registration = Registration { waiter: &mut wait.waiter, sleeper: &mut sleeper };
+            entry.register(interest(&begun), registration);
+            Some(begun)
+        })
+    }
+
+    /// As [`poll_wait`](Self::poll_wait), right after the wait has begun: it can hardly be over yet.
+    pub(crate) fn poll_begun<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         wait: &mut TaskWait,
         cx: &mut Context<'_>,
         attempt: impl FnMut(&mut P, &mut SocketPort<'_>, Instant) -> Result<T, E>,
     ) -> Poll<Result<T, Failure<E>>> {
-        self.poll_on(interest, wait, cx, &mut in_entry(attempt))
+        if self.bell.is_pending() {
+            return self.poll_wait(interest, wait, cx, attempt);
+        }
+        self.count_task(&mut wait.claim);
+        Poll::Pending
+    }
+
+    /// Lets the event loop know that a task waits.
+    fn count_task(&self, claim: &mut Option<WaitingTask>) {
+        if claim.is_none() {
+            *claim = self.leadership().and_then(|it| it.count_task(self.spin.is_on()));
+        }
     }
 
     /// Goes on when the first attempt has found nothing.
@@ -526,9 +559,7 @@ impl<P: Protocol> Core<P> {
                     sleeper = waiter.and_then(|place| self.bell.signal.withdraw(place));
                 }
                 Attempt::Waits(_) => {
-                    if claim.is_none() {
-                        *claim = self.leadership().and_then(|it| it.count_task(self.spin.is_on()));
-                    }
+                    self.count_task(claim);
                     return Poll::Pending;
                 }
             }
