@@ -535,22 +535,10 @@ impl Leadership {
     }
 
     /// Whether a thread that waits leaves the loop to the director of a simulation.
-    ///
-    /// # Panics
-    ///
-    /// The loop is part of a simulation and the thread is not, or the other way round: nobody would ever wake it.
     fn is_left_to_the_director(&self) -> bool {
-        let (is_loop, is_thread) =
-            (self.is_simulated.load(Ordering::Relaxed), time::is_simulated());
-        assert!(
-            is_thread || !is_loop,
-            "a thread that is not part of the simulation waits in a call of a simulated socket"
-        );
-        assert!(
-            is_loop || !is_thread,
-            "a thread of a simulation waits in a call of a socket that is not part of it"
-        );
-        is_loop
+        let is_simulated = self.is_simulated.load(Ordering::Relaxed);
+        check_world(is_simulated);
+        is_simulated
     }
 
     /// Makes one turn, for the director. Returns whether there was anything to do, and when there is next.
@@ -567,6 +555,24 @@ impl Leadership {
         let was_busy = was_busy || !self.mailbox.state.is_empty();
         turned.unwrap_or(Ok(())).map(|()| (was_busy, next))
     }
+}
+
+/// For a thread that is about to wait for a loop, which is part of a simulation or not.
+///
+/// # Panics
+///
+/// The loop is part of a simulation and the thread is not, or the other way round: nobody would ever wake it.
+#[cfg(feature = "testing")]
+pub(crate) fn check_world(is_loop_simulated: bool) {
+    let is_thread_simulated = time::is_simulated();
+    assert!(
+        is_thread_simulated || !is_loop_simulated,
+        "a thread that is not part of the simulation waits in a call of a simulated socket"
+    );
+    assert!(
+        is_loop_simulated || !is_thread_simulated,
+        "a thread of a simulation waits in a call of a socket that is not part of it"
+    );
 }
 
 /// Waits while `asleep`, at most until the time given.

@@ -277,7 +277,13 @@ impl<P: Protocol> Core<P> {
         let signal = &self.bell.signal;
         let sleeps = !self.bell.is_pending() && signal.is_asleep(waiter);
         if sleeps {
-            sleep(self.leadership(), self.spin.is_on(), signal, waiter, until, listening);
+            let leadership = self.leadership();
+            // Where no waiter turns a loop there are several, and simulations have one.
+            #[cfg(feature = "testing")]
+            if leadership.is_none() && self.has_streams.load(Ordering::Relaxed) {
+                leadership::check_world(false);
+            }
+            sleep(leadership, self.spin.is_on(), signal, waiter, until, listening);
         }
         sleeps
     }
