@@ -692,10 +692,14 @@ impl<T: Default> Arena<T> {
         u32::try_from(self.slots.len() - 1).expect("there are fewer than four billion nodes")
     }
 
-    /// Gives the slot back, with what it held.
+    /// Gives the slot back, and returns what it held. With the last one the memory goes too.
     fn release(&mut self, at: u32) -> T {
+        let thing = std::mem::take(self.at_mut(at));
         self.free.push(at);
-        std::mem::take(self.at_mut(at))
+        if self.free.len() == self.slots.len() {
+            *self = Self { slots: Vec::new(), free: Vec::new() };
+        }
+        thing
     }
 
     fn at(&self, at: u32) -> &T {
@@ -886,6 +890,16 @@ mod tests {
             assert_eq!(set.root.bucket().map(Bucket::len), Some(1), "{len}");
             assert!(set.remove(&long[0]) && !set.matches(&long[0]));
         }
+    }
+
+    #[test]
+    fn topics_that_are_gone_take_no_memory_beside_one_that_stays() {
+        let many = random_topics(20_000);
+        let mut set = topics([&b"stays"[..]]);
+        let before = set.memory();
+        assert!(many.iter().all(|topic| set.insert(topic)));
+        assert!(many.iter().all(|topic| set.remove(topic)) && set.matches(b"stays"));
+        assert_eq!(set.memory(), before);
     }
 
     #[test]
