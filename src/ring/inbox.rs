@@ -55,7 +55,7 @@ impl Inbox {
     }
 
     /// Takes the next message, without its prefix.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<(Frame, Taken)> {
         match self.run.next() {
             Some(payload) => Some(whole(self.hand_out(payload))),
@@ -76,7 +76,7 @@ impl Inbox {
 
     /// As [`pop`](Self::pop), and says whether that was the last message. If so, and if it `arms`, puts the consumer
     /// to sleep. If it does not, there may be others by now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_to_end(&mut self, arms: bool) -> (Option<(Frame, Taken)>, bool) {
         if let Some(payload) = self.run.next() {
             return (Some(whole(self.hand_out(payload))), false);
