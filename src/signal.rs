@@ -174,16 +174,14 @@ impl<K: Ord + Copy> Signal<K> {
         }
     }
 
-    /// Makes a waiter, last in the queue for `interest`.
-    pub(crate) fn new_waiter(&self, interest: K) -> WaiterId<K> {
+    /// Registers a waiter for `interest`. One that is not made yet becomes the last in the queue for that.
+    /// Afterwards, check once more whether a bell has announced anything, then sleep.
+    pub(crate) fn register(&self, waiter: &mut Option<WaiterId<K>>, interest: K, sleeper: Sleeper) {
         let mut waiters = self.waiters.lock();
-        waiters.next += 1;
-        WaiterId { interest, number: waiters.next }
-    }
-
-    /// Registers a waiter. Afterwards, check once more whether a bell has announced anything, then sleep.
-    pub(crate) fn register(&self, waiter: WaiterId<K>, sleeper: Sleeper) {
-        let mut waiters = self.waiters.lock();
+        let waiter = *waiter.get_or_insert_with(|| {
+            waiters.next += 1;
+            WaiterId { interest, number: waiters.next }
+        });
         waiters.sleeping.insert(waiter, sleeper);
         waiters.settle(waiter);
         self.set_registered(&waiters);
@@ -368,18 +366,18 @@ mod loom_models {
 
     /// Waits as a task until `there`: check, register, check again.
     fn wait(signal: &Signal<u32>, there: &AtomicBool) {
-        let waiter = signal.new_waiter(INTEREST);
+        let mut waiter = None;
         loom::future::block_on(std::future::poll_fn(|cx| {
             if there.load(Ordering::Acquire) {
                 return Poll::Ready(());
             }
-            signal.register(waiter, Sleeper::Task(cx.waker().clone()));
+            signal.register(&mut waiter, INTEREST, Sleeper::Task(cx.waker().clone()));
             match there.load(Ordering::Acquire) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             }
         }));
-        signal.cancel(waiter);
+        waiter.map(|waiter| signal.cancel(waiter));
     }
 
     #[test]
@@ -432,10 +430,11 @@ mod loom_models {
     fn a_waiter_that_leaves_knows_whether_it_was_woken() {
         loom::model(|| {
             let signal = Arc::new(Signal::new());
-            let waiter = signal.new_waiter(INTEREST);
+            let mut waiter = None;
             let woken = Arc::new(AtomicBool::new(false));
             let waker = Waker::noop().clone();
-            signal.register(waiter, Sleeper::Task(waker));
+            signal.register(&mut waiter, INTEREST, Sleeper::Task(waker));
+            let waiter = waiter.unwrap();
             let ringer = thread::spawn({
                 let (signal, woken) = (Arc::clone(&signal), Arc::clone(&woken));
                 move || {

@@ -432,10 +432,8 @@ impl<P: Protocol> Entry<'_, P> {
     }
 
     fn register(&self, interest: Interest, Registration { waiter, sleeper }: Registration<'_>) {
-        let signal = &self.core.bell.signal;
-        let waiter = *waiter.get_or_insert_with(|| signal.new_waiter(interest));
         if let Some(sleeper) = sleeper.take() {
-            signal.register(waiter, sleeper);
+            self.core.bell.signal.register(waiter, interest, sleeper);
         }
     }
 
