@@ -1058,7 +1058,8 @@ fn overflows(socket: ProtocolId) -> &'static str {
 /// Options of one endpoint, for `bind_with` and `connect_with`.
 ///
 /// An option that is not set is taken from the socket's [`Options`] when the endpoint is made. Of later changes of the
-/// socket's options only [`max_recv_size`](Options::max_recv_size) reaches the endpoint.
+/// socket's options only [`max_recv_size`](Options::max_recv_size) reaches the endpoint, and the bytes of both queues
+/// reach its later pipes.
 #[derive(Clone, Debug, Default)]
 #[must_use = "options have effect on the endpoint they are given to"]
 pub struct EndpointOptions {

@@ -5,7 +5,7 @@
 //! it is entered by a verb of [`Protocol`] and acts on its pipes through a [`Port`]. The same code runs under the
 //! socket's lock in a program and under virtual time in `sim.rs`.
 //!
-//! A new protocol is one file here, its entries below, and a typed socket in `api/`;
+//! A new protocol is one file here, its entries below, and a role in `api/`;
 //! CONTRIBUTING.md lists all that goes with it.
 
 use std::time::Instant;
@@ -424,8 +424,8 @@ pub(crate) trait Protocol: Send + 'static {
         io.dropped(Some(pipe), DropReason::Superseded);
     }
 
-    /// The socket is closed: drops and counts the messages that the protocol holds and nobody can receive any
-    /// more. Those of a conversation may stay until that is closed.
+    /// The socket is closed: sends the messages that the protocol holds, or drops and counts them. Those of a
+    /// conversation may stay until that is closed.
     fn shut(&mut self, _io: &mut impl Port) {}
 
     /// The number of messages that the protocol itself holds: requests not yet on any pipe, answers not yet

@@ -1,8 +1,8 @@
 //! Waiting: the one blocking loop, and its twin for tasks.
 //!
 //! An operation is an attempt that never blocks. This file repeats it until it succeeds, fails for good, or
-//! the time is over; between attempts the caller sleeps where the signal can find it. Every blocking and
-//! every async call of every socket goes through [`Core::wait`] or [`Core::poll_wait`].
+//! the time is over; between attempts the caller sleeps where the signal can find it. Every blocking call of every
+//! socket sleeps in [`Core::wait_on`], and a task begins to wait in [`Core::poll_on`] or [`Core::begin_wait`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -100,7 +100,7 @@ struct Registration<'a> {
 }
 
 impl<P: Protocol> Core<P> {
-    /// Repeats `attempt` until it is over. The one place where threads wait.
+    /// Repeats `attempt` until it is over.
     #[inline]
     pub(crate) fn wait<T: Outcome, E: Refusal>(
         &self,
@@ -165,7 +165,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Goes on when the first attempt has found nothing.
+    /// Goes on when the first attempt has found nothing. The one place where threads wait.
     #[cold]
     #[inline(never)]
     fn wait_on<T: Outcome, E: Refusal>(
@@ -460,8 +460,8 @@ pub(crate) struct TaskWait {
 }
 
 impl<P: Protocol> Core<P> {
-    /// Attempts once, and wakes the task when another attempt is worth it. The one place where tasks wait. A
-    /// task that gives up in between calls [`cancel_wait`](Self::cancel_wait).
+    /// Attempts once, and wakes the task when another attempt is worth it. A task that gives up
+    /// in between calls [`cancel_wait`](Self::cancel_wait).
     pub(crate) fn poll_wait<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,

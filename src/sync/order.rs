@@ -25,7 +25,7 @@ pub(crate) enum Rank {
     #[cfg(feature = "discovery")]
     Changes,
     /// An event loop's driver. The leader holds it during a whole turn, with its system calls and callbacks.
-    /// Only the I/O thread waits for it, and holds nothing then.
+    /// Only the I/O thread waits for it, or who runs a simulation, and holds nothing then.
     Driver,
     /// A socket: its protocol and its pipes. Bodies that are dropped under it are put off: see
     /// [`body`](crate::body). A thread that takes back unsent messages takes the consumer's half of a send
