@@ -105,7 +105,7 @@ impl Req {
         let attempt = asked.last_recv(awaited);
         let reply = self
             .core
-            .wait_at_once(awaited.interest(), patience, attempt)
+            .wait_begun(awaited.interest(), patience, attempt)
             .map_err(|failure| request_error(&self.core, failure, message))?;
         asked.mark_over();
         Ok(reply)

@@ -123,14 +123,14 @@ impl<P: Protocol> Core<P> {
         match self.enter_alone(true, &mut attempt) {
             Ok(value) => Ok(value),
             Err(Alone::Refused(refusal)) => Err(fail(Failure::Refused(refusal))),
-            Err(Alone::InVain) => self.wait_at_once(interest, patience, attempt).map_err(fail),
+            Err(Alone::InVain) => self.wait_begun(interest, patience, attempt).map_err(fail),
             Err(Alone::Barred) => self.wait_among_others(interest, patience, attempt).map_err(fail),
         }
     }
 
-    /// As [`wait`](Self::wait), for a wait that can hardly be over yet.
+    /// As [`wait`](Self::wait), right after the wait has begun: it can hardly be over yet.
     #[inline(never)]
-    pub(crate) fn wait_at_once<T: Outcome, E: Refusal>(
+    pub(crate) fn wait_begun<T: Outcome, E: Refusal>(
         &self,
         interest: Interest,
         patience: Patience,
