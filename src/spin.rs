@@ -89,7 +89,8 @@ pub(crate) struct Wait<'s> {
 }
 
 impl Wait<'_> {
-    pub(crate) fn begin(&self) -> Instant {
+    /// When it has begun.
+    pub(crate) fn since(&self) -> Instant {
         self.begin
     }
 

@@ -182,7 +182,7 @@ impl<P: Protocol> Core<P> {
         };
         let mut wait = self.spin.begin();
         // A timeout beyond the end of time is none.
-        let until = timeout.and_then(|timeout| wait.begin().checked_add(timeout));
+        let until = timeout.and_then(|timeout| wait.since().checked_add(timeout));
         let sleeper = || match self.leadership().cloned() {
             Some(leadership) => Sleeper::Member(Parker::own(), leadership),
             None => Sleeper::Thread(Parker::own()),
