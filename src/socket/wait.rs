@@ -188,7 +188,7 @@ impl<P: Protocol> Core<P> {
             None => Sleeper::Thread(Parker::own()),
         };
         if self.shows_news(interest) && wait.claim_spin() {
-            self.spin(&wait, until, || self.bell.is_pending());
+            self.spin_first(&wait, until, || self.bell.is_pending());
         }
         let mut waiter = None;
         let (mut slept, mut has_overslept) = (false, false);
@@ -225,7 +225,7 @@ impl<P: Protocol> Core<P> {
             let until = earlier(until, timers);
             if wait.claim_spin() {
                 let mut seen = None;
-                self.spin(&wait, until, || {
+                self.spin_first(&wait, until, || {
                     self.bell.is_pending() || self.bell.signal.check_woken(waiter, &mut seen)
                 });
             }
@@ -257,7 +257,7 @@ impl<P: Protocol> Core<P> {
     }
 
     /// Spins before going to sleep, and turns the loop meanwhile if no other thread does.
-    fn spin(&self, wait: &Wait<'_>, until: Option<Instant>, mut news: impl FnMut() -> bool) {
+    fn spin_first(&self, wait: &Wait<'_>, until: Option<Instant>, mut news: impl FnMut() -> bool) {
         let spun = match self.leadership() {
             Some(leadership) => leadership.spin(wait, until, &mut news),
             None => wait.spin(until, || spin::burst(&mut news)),
