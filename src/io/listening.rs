@@ -197,7 +197,7 @@ impl Listening {
         let Some(host) = self.host.upgrade() else { return Accepting::Closed };
         let most = match host.intake(mailbox.postponed(token)) {
             Intake::Shut => 0,
-            _ if host.is_crowded(mailbox.postponed(token)) => 0,
+            _ if !host.ask_to_accept(mailbox.postponed(token)) => 0,
             Intake::Single => 1,
             Intake::Free => BATCH,
         };

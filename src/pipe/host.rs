@@ -93,9 +93,9 @@ pub(crate) trait Host: Send + Sync + fmt::Debug {
     /// Why any pipe of this endpoint that is offered now would be rejected; `None`: it would not.
     fn refusal(&self, endpoint: &EndpointCore) -> Option<DetachReason>;
 
-    /// Whether so many decisions about peers are under way that `listener` must accept no more. If so, tells it
-    /// when there are fewer.
-    fn is_crowded(&self, listener: Postponed) -> bool;
+    /// Whether so few decisions about peers are under way that `listener` may accept more. If not, tells it when
+    /// there are fewer.
+    fn ask_to_accept(&self, listener: Postponed) -> bool;
 
     /// Whether the socket takes in new pipes now. If not, tells `newcomer` when to ask again: when the program
     /// has received enough, or there is nothing left to wait for.

@@ -44,17 +44,17 @@ impl Deciding {
         self.count.load(Ordering::Acquire) == 0
     }
 
-    /// Whether there are too many for `listener` to accept another. If so, tells it later.
-    pub(super) fn is_crowded(&self, listener: Postponed) -> bool {
+    /// Whether `listener` may accept another. If not, tells it later.
+    pub(super) fn ask_to_accept(&self, listener: Postponed) -> bool {
         if self.count.load(Ordering::Acquire) < MOST {
-            return false;
+            return true;
         }
         let mut listeners = self.listeners.lock();
         // Checks again under the lock: `end` takes it after the count has fallen, and finds this listener.
-        let is_crowded = self.count.load(Ordering::Acquire) > FEW;
-        if is_crowded {
+        let may_accept = self.count.load(Ordering::Acquire) <= FEW;
+        if !may_accept {
             listeners.push(listener);
         }
-        is_crowded
+        may_accept
     }
 }

@@ -123,9 +123,9 @@ impl<P: Protocol> Host for Core<P> {
         }
     }
 
-    fn is_crowded(&self, listener: Postponed) -> bool {
-        let is_crowded = self.deciding.is_crowded(listener);
-        if is_crowded {
+    fn ask_to_accept(&self, listener: Postponed) -> bool {
+        let may_accept = self.deciding.ask_to_accept(listener);
+        if !may_accept {
             self.counters.intake_pauses.bump();
             crate::contain::record!(
                 Debug,
@@ -134,7 +134,7 @@ impl<P: Protocol> Host for Core<P> {
                 self.name
             );
         }
-        is_crowded
+        may_accept
     }
 
     fn intake(&self, newcomer: Postponed) -> Intake {
