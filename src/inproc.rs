@@ -225,7 +225,7 @@ impl Dialer {
     /// Joins the socket that is bound to the name. If there is none, queues for it if `wait` says so.
     fn join(self: &Arc<Self>, wait: bool) -> Result<Joining, AttemptError> {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade).ok_or(AttemptError::Closed)?;
-        if self.is_put_off() {
+        if !self.ask_to_join() {
             return Ok(Joining::PutOff);
         }
         if !self.change(Phase::Apart, Phase::Joined) {
@@ -247,14 +247,14 @@ impl Dialer {
         }
     }
 
-    /// Whether the socket that is bound to the name takes in no new pipe now. It will tell when it does,
+    /// Whether the socket that is bound to the name may take in a new pipe now. If not, it tells when it does,
     /// perhaps at once, so this runs before the attempt begins.
-    fn is_put_off(self: &Arc<Self>) -> bool {
+    fn ask_to_join(self: &Arc<Self>) -> bool {
         let listener = NAMES.get().lock().get(&self.name).and_then(|entry| entry.listener.clone());
         let host = listener.and_then(|listener| listener.host.upgrade());
         let postponed = self.postponed();
-        self.state.lock().phase == Phase::Apart
-            && host.is_some_and(|host| host.intake(postponed) == Intake::Shut)
+        self.state.lock().phase != Phase::Apart
+            || host.is_none_or(|host| host.intake(postponed) != Intake::Shut)
     }
 
     /// Returns the socket that is bound to the name. `None`: this attempt is over; if `wait` says so, the
