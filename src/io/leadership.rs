@@ -376,10 +376,7 @@ impl Leadership {
                 // Give the senders time to fill the batch.
                 driver.await_sweep(pause);
                 self.run(&mut driver, Driver::sweep);
-            } else if self.has_brought_a_lone_waiter_its_message()
-                && !driver.is_batching()
-                && tuning::WAITER_LEADS
-            {
+            } else if self.take_lone_wake() && !driver.is_batching() && tuning::WAITER_LEADS {
                 // The turn has brought a lone waiter its message. It will come back, and lead.
                 self.give_up(driver);
                 return false;
@@ -409,9 +406,9 @@ impl Leadership {
         wait.note_sleep();
     }
 
-    /// Whether a waiting thread has been woken since the last call, and no other waits. One that does sleeps, and
-    /// would not lead: if the one that was woken stayed away, nobody would.
-    fn has_brought_a_lone_waiter_its_message(&self) -> bool {
+    /// Takes the note of a waiting thread that has been woken. Returns whether there was one, and no other waits.
+    /// One that does sleeps, and would not lead: if the one that was woken stayed away, nobody would.
+    fn take_lone_wake(&self) -> bool {
         let woken = self.woken.load(Ordering::Relaxed);
         if woken == 0 {
             return false;
@@ -630,18 +627,18 @@ mod tests {
     #[test]
     fn the_io_thread_leads_on_if_another_waits_beside_the_one_that_it_has_woken() {
         let leadership = Leadership::new(Driver::new().unwrap(), false);
-        let (asks, woken) = (Leadership::has_brought_a_lone_waiter_its_message, Parker::own());
-        assert!(!asks(&leadership), "nobody was woken");
+        let (takes, woken) = (Leadership::take_lone_wake, Parker::own());
+        assert!(!takes(&leadership), "nobody was woken");
         let wake = || leadership.woken.store(address(&woken), Ordering::Relaxed);
         wake();
-        assert!(asks(&leadership) && !asks(&leadership), "it has left its wait, once");
+        assert!(takes(&leadership) && !takes(&leadership), "it has left its wait, once");
         leadership.count_on(THREAD, false);
         leadership.who.store(address(&woken), Ordering::Relaxed);
         wake();
-        assert!(asks(&leadership), "it is the only one");
+        assert!(takes(&leadership), "it is the only one");
         leadership.who.store(1, Ordering::Relaxed);
         wake();
-        assert!(!asks(&leadership), "another waits, and it has left");
+        assert!(!takes(&leadership), "another waits, and it has left");
     }
 
     /// The waiter has its message, and may stay away for long while other connections have data to read.
