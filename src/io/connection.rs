@@ -267,7 +267,7 @@ impl Connection {
             };
         }
         // It has more to do than its turns allow: others that the poll reports go first.
-        if self.is_queued && self.put_off(event) {
+        if self.is_queued && self.note_report(event) {
             return Fate::Keep;
         }
         // Writing comes first: it makes room for waiting sends, and reading may take the whole turn.
@@ -282,7 +282,7 @@ impl Connection {
     }
 
     /// Notes what the poll has reported of a pipe that will go on in any case; `false`: it is no pipe.
-    fn put_off(&mut self, event: Reported) -> bool {
+    fn note_report(&mut self, event: Reported) -> bool {
         let Phase::Open(open) = &self.phase else { return false };
         // As it will write in any case, what the stream keeps back aside.
         if event.writable && !open.link.blocked.take_report() {
