@@ -12,10 +12,27 @@ use mio::Token;
 use super::Driver;
 use crate::peer::EndpointId;
 
-/// The connections of each listener that had neither shown their header nor been sent ours when they came here, the
-/// oldest first. Those that have since are taken out when others come.
+/// The crowd of each listener.
 #[derive(Debug, Default)]
-pub(super) struct Crowds(BTreeMap<EndpointId, VecDeque<Token>>);
+pub(super) struct Crowds(BTreeMap<EndpointId, Crowd>);
+
+/// The connections that had neither shown their header nor been sent ours when they came here, the oldest first.
+/// Those that have since are taken out before the list would grow.
+#[derive(Debug, Default)]
+struct Crowd(VecDeque<Token>);
+
+impl Crowd {
+    fn join(&mut self, token: Token, mut stays: impl FnMut(Token) -> bool) {
+        let Self(tokens) = self;
+        if tokens.len() == tokens.capacity() {
+            tokens.retain(|&token| stays(token));
+            // As many more can come before this looks at them all again.
+            tokens.shrink_to(2 * tokens.len());
+            tokens.reserve(tokens.len() + 4);
+        }
+        tokens.push_back(token);
+    }
+}
 
 impl Crowds {
     pub(super) fn forget(&mut self, endpoint: EndpointId) {
@@ -31,12 +48,9 @@ impl Driver {
             return;
         };
         let (endpoint, most, now) = connection.crowd();
+        let connections = &mut self.connections;
         let crowd = self.crowds.0.entry(endpoint).or_default();
-        crowd.push_back(token);
-        if crowd.len() > 2 * most.min(usize::MAX / 2) {
-            let connections = &mut self.connections;
-            crowd.retain(|&token| connections.get(token).is_some_and(|it| it.may_be_evicted()));
-        }
+        crowd.join(token, |token| connections.get(token).is_some_and(|it| it.may_be_evicted()));
         if now > most {
             self.evict(endpoint, 1);
         }
@@ -47,7 +61,7 @@ impl Driver {
     pub(super) fn evict(&mut self, endpoint: EndpointId, count: usize) -> usize {
         let mut evicted = 0;
         while evicted < count
-            && let Some(crowd) = self.crowds.0.get_mut(&endpoint)
+            && let Some(Crowd(crowd)) = self.crowds.0.get_mut(&endpoint)
             && crowd.len() > 1
             && let Some(oldest) = crowd.pop_front()
         {
@@ -62,5 +76,22 @@ impl Driver {
             }
         }
         evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_has_room_for_those_who_stay_and_not_for_all_who_came() {
+        let mut crowd = Crowd::default();
+        (0..100_000).for_each(|n| crowd.join(Token(n), |token| token.0 % 10_000 == 0));
+        assert!((0..10).all(|n| crowd.0.contains(&Token(10_000 * n))), "{crowd:?}");
+        assert!(crowd.0.iter().is_sorted() && crowd.0.capacity() < 64, "{crowd:?}");
+        (0..1000).for_each(|n| crowd.join(Token(200_000 + n), |_| true));
+        assert!((0..1000).all(|n| crowd.0.contains(&Token(200_000 + n))));
+        (0..10_000).for_each(|n| crowd.join(Token(300_000 + n), |_| false));
+        assert!(crowd.0.capacity() < 64, "it gives back what a large crowd took");
     }
 }
