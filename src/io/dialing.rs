@@ -47,7 +47,7 @@ pub(crate) struct Dialer {
     backoff: Backoff,
     /// When its pipe was made.
     since: Option<Instant>,
-    stage: Stage,
+    phase: Phase,
     /// Whether the resolver is at work, perhaps for an attempt that is over: it is not asked twice.
     is_looking_up: bool,
     /// For the next attempt, or for the end of the lookup of a name.
@@ -56,9 +56,9 @@ pub(crate) struct Dialer {
     once: Option<SyncSender<Result<(), AttemptError>>>,
 }
 
-/// The stage of a dialer.
+/// The phase of a dialer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// It waits for the next attempt.
     Waiting,
     /// A name is being looked up for an attempt that must be over at this time.
@@ -83,7 +83,7 @@ impl Dialer {
             target,
             backoff,
             since: None,
-            stage: Stage::Waiting,
+            phase: Phase::Waiting,
             is_looking_up: false,
             timer: None,
             once,
@@ -146,7 +146,7 @@ impl Dialer {
 
     /// Returns when the next attempt is due.
     pub(crate) fn schedule(&mut self) -> Instant {
-        self.stage = Stage::Waiting;
+        self.phase = Phase::Waiting;
         let at = after(time::now(), self.backoff.next());
         self.endpoint.waits_until(at);
         at
@@ -186,7 +186,7 @@ impl Driver {
     /// Begins an attempt.
     pub(super) fn dial(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
-        if dialer.stage != Stage::Waiting {
+        if dialer.phase != Phase::Waiting {
             return;
         }
         dialer.endpoint.connecting();
@@ -200,7 +200,7 @@ impl Driver {
     fn look_up(&mut self, token: Token, target: Target, deadline: Option<Instant>) {
         let timer = deadline.map(|at| self.cx.timers.set(at, Due::LookUp(token)));
         let Some(dialer) = self.dialers.get(token) else { return };
-        dialer.stage = Stage::Resolving(deadline);
+        dialer.phase = Phase::Resolving(deadline);
         dialer.timer = timer;
         if std::mem::replace(&mut dialer.is_looking_up, true) {
             return;
@@ -215,7 +215,7 @@ impl Driver {
     /// The time for the lookup of a name is over, and with it the attempt.
     pub(super) fn on_look_up_over(&mut self, token: Token) {
         let Some(dialer) = self.dialers.get(token) else { return };
-        if let Stage::Resolving(_) = dialer.stage {
+        if let Phase::Resolving(_) = dialer.phase {
             let limit = dialer.endpoint.settings.connect_timeout.unwrap_or_default();
             let message = format!("no answer within {limit:?}");
             let error = AttemptError::Resolve { kind: io::ErrorKind::TimedOut, message };
@@ -230,7 +230,7 @@ impl Driver {
     ) {
         let Some(dialer) = self.dialers.get(token) else { return };
         dialer.is_looking_up = false;
-        let Stage::Resolving(deadline) = dialer.stage else { return };
+        let Phase::Resolving(deadline) = dialer.phase else { return };
         if let Some(timer) = dialer.timer.take() {
             self.cx.timers.cancel(timer);
         }
@@ -244,7 +244,7 @@ impl Driver {
     fn connect_to(&mut self, token: Token, places: Vec<Destination>, deadline: Option<Instant>) {
         let Some(dialer) = self.dialers.get(token) else { return };
         // Set before the race begins, which may be over at once.
-        dialer.stage = Stage::Connecting;
+        dialer.phase = Phase::Connecting;
         let (host, endpoint) = (dialer.host.clone(), Arc::clone(&dialer.endpoint));
         let way = Arc::clone(&dialer.way);
         let chosen = self.choose(HOME, &host);
@@ -282,7 +282,7 @@ impl Driver {
     /// Counts the attempt as a success: the peer has had the time to turn us away.
     pub(super) fn confirm(&mut self, token: Token) {
         if let Some(dialer) = self.dialers.get(token)
-            && dialer.stage == Stage::Connecting
+            && dialer.phase == Phase::Connecting
             && dialer.once.is_some()
         {
             dialer.connected();
