@@ -567,9 +567,9 @@ impl fmt::Display for TurnedAway {
         } else {
             "before the header exchange was over"
         };
-        let why = match self.peer {
-            ProtocolId::PAIR | ProtocolId::PAIR1 => "have a peer already",
-            _ => "not admit us, or have as many peers as it takes",
+        let why = match self.peer.is_exclusive() {
+            true => "have a peer already",
+            false => "not admit us, or have as many peers as it takes",
         };
         write!(f, "the peer closed the connection {when}: it may {why}")
     }

@@ -53,6 +53,11 @@ impl ProtocolId {
         })
     }
 
+    /// Whether its sockets may take a single peer only.
+    pub(crate) fn is_exclusive(self) -> bool {
+        matches!(self, Self::PAIR | Self::PAIR1)
+    }
+
     /// The id with this number, whether or not it is known.
     pub(crate) const fn from_wire(id: u16) -> Self {
         Self(id)

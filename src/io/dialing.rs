@@ -104,7 +104,7 @@ impl Dialer {
     /// this crate tells by withholding its header; others do not.)
     fn may_be_turned_away(&self) -> bool {
         let peer = self.host.upgrade().map(|host| host.identity().1);
-        self.once.is_some() && matches!(peer, Some(ProtocolId::PAIR | ProtocolId::PAIR1))
+        self.once.is_some() && peer.is_some_and(ProtocolId::is_exclusive)
     }
 
     /// Notes that the pipe is gone, and returns when the next attempt is due. `served`: it had brought a

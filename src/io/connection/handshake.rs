@@ -19,7 +19,6 @@ use crate::io::{Due, LoopContext};
 use crate::peer::{EndpointId, Peer};
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{FarEnd, Host, NewPipe, PipeLease};
-use crate::protocol_id::ProtocolId;
 use crate::ring::{self, READ_BLOCK};
 use crate::sync::{Arc, Ordering};
 use crate::time;
@@ -401,9 +400,7 @@ impl Connection {
         let peer = self.endpoint.host.upgrade().map(|host| host.identity().1);
         match peer {
             // A PAIR that already has a peer withholds its header.
-            Some(peer @ (ProtocolId::PAIR | ProtocolId::PAIR1))
-                if self.maker != Maker::Listener =>
-            {
+            Some(peer) if peer.is_exclusive() && self.maker != Maker::Listener => {
                 AttemptError::TurnedAway { peer, greeted: false }
             }
             _ => AttemptError::Closed,
