@@ -118,12 +118,12 @@ fn options(data: &[u8]) {
             _ => options.name(String::from_utf8_lossy(field)),
         };
     }
-    MAKERS[usize::from(place % 10)](options.clone());
+    MAKERS[usize::from(*place) % MAKERS.len()](options.clone());
     let _ = format!("{options:?}");
 }
 
 /// Makes a socket of each role. A corpus names them by their places.
-const MAKERS: [fn(Options); 10] = [
+const MAKERS: [fn(Options); 12] = [
     make::<role::Pair>,
     make::<role::Req>,
     make::<role::Rep>,
@@ -134,6 +134,8 @@ const MAKERS: [fn(Options); 10] = [
     make::<role::Bus>,
     make::<role::Surveyor>,
     make::<role::Respondent>,
+    make::<role::Pair1>,
+    make::<role::PolyPair1>,
 ];
 
 /// A socket is made and closed, or an error says why there is none.
