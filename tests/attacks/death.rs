@@ -127,14 +127,14 @@ fn e02_replies_that_are_lost_on_the_way() {
                 let _ = request.reply(reply);
             }
         });
-        for n in 0..requests {
+        // Few requests fit into three connections.
+        for n in (0..).take_while(|n| *n < requests || proxy.connections() <= 3) {
             assert_eq!(req.request(format!("{n}")).unwrap().to_text(), format!("{n}"));
         }
         proxy.set(Faults::default());
         proxy.cut_all();
         let _ = req.request_timeout("enough", Duration::from_millis(500));
     });
-    assert!(proxy.connections() > 3, "{} connections", proxy.connections());
     eprintln!("{requests} requests over {} connections", proxy.connections());
     conserved(|| req.stats());
     drop((req, proxy));

@@ -173,7 +173,7 @@ fn what_does_not_decode_is_reported_with_its_bytes_where_that_is_asked_for() {
     let sentence = undecoded.to_string();
     assert!(sentence.contains("11 bytes") && sentence.contains("expected a string"), "{sentence}");
     assert!(sentence.contains("[00, 7b, 22, 69"), "{sentence}");
-    let Err(Error::Decode(undecoded)) = worker.try_recv() else { panic!("it is reported") };
+    let Err(Error::Decode(undecoded)) = worker.recv() else { panic!("it is reported") };
     assert_eq!(undecoded.misfit(), &Misfit::Version { found: 5, expected: 0 });
     assert_eq!((worker.undecoded(), worker.recv().unwrap()), (2, order(3)));
 }
