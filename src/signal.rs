@@ -377,7 +377,9 @@ mod loom_models {
                 false => Poll::Pending,
             }
         }));
-        waiter.map(|waiter| signal.cancel(waiter));
+        if let Some(waiter) = waiter {
+            signal.cancel(waiter);
+        }
     }
 
     #[test]

@@ -884,6 +884,12 @@ fn protocols_that_do_not_fit_never_connect() {
             for (name, _) in ALL {
                 let expected = if name == $own { "101" } else { "400" };
                 assert_eq!(status(&endpoint, name), expected, "{} asked for {name}", $own);
+                // A PAIR says nothing to others while it has a peer.
+                eventually("who was let in has come and gone", || {
+                    let stats = socket.stats();
+                    let come = u64::from(expected == "101") <= stats.accepted_connections;
+                    come && stats.current_connections == 0
+                });
             }
             eventually("they are counted", || socket.stats().handshake_errors == 10);
         })*};
