@@ -88,8 +88,11 @@ impl Output {
         let mut state = self.state.lock().unwrap();
         while !enough(&state.0) {
             let left = end.saturating_duration_since(Instant::now());
-            let seen = String::from_utf8_lossy(&state.0).into_owned();
-            assert!(!left.is_zero() && !state.1, "no {what} in {seen:?}");
+            if left.is_zero() || state.1 {
+                let why = if state.1 { "and it has ended" } else { "after a long time" };
+                drop(state);
+                panic!("no {what} in {self:?}, {why}");
+            }
             state = self.grown.wait_timeout(state, left).unwrap().0;
         }
         state.0.clone()
@@ -109,9 +112,10 @@ impl fmt::Debug for Output {
     }
 }
 
-/// A running program. Dropping it kills it.
+/// A running program. Dropping it kills it, and tells what it has said if the test fails.
 #[derive(Debug)]
 pub(crate) struct Program {
+    command: String,
     process: Child,
     pub(crate) out: Arc<Output>,
     pub(crate) err: Arc<Output>,
@@ -138,12 +142,13 @@ impl Program {
     pub(crate) fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let command = format!("{command:?}");
         let (out, err) = (Arc::<Output>::default(), Arc::<Output>::default());
         let readers = vec![
             out.collect(process.stdout.take().expect("it is piped")),
             err.collect(process.stderr.take().expect("it is piped")),
         ];
-        Self { process, out, err, readers, kept: Vec::new() }
+        Self { command, process, out, err, readers, kept: Vec::new() }
     }
 
     /// Keeps something until the program has ended.
@@ -192,6 +197,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let Self { command, out, err, .. } = self;
+            eprintln!("{command} ({:?}): {out:?}, error {err:?}", self.process.try_wait());
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
