@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -174,10 +174,15 @@ members! {
     };
 }
 
-/// Opens, binds, connects, uses and closes sockets by chance; all that were closed.
+/// Opens, binds, connects, uses and closes sockets by chance; the last that were closed, and how many were closed.
 ///
 /// Who connects to whom is left to chance: most do not fit, and keep trying.
-fn crowd(runtime: &Runtime, threads: u64, each: usize, lasts: Duration) -> Vec<Box<dyn Member>> {
+fn crowd(
+    runtime: &Runtime,
+    threads: u64,
+    each: usize,
+    lasts: Duration,
+) -> (Vec<Box<dyn Member>>, u64) {
     let addresses: Vec<_> = (0..12).map(|n| Transport::ALL[n % 3].address()).collect();
     let urls = Mutex::new(addresses.iter().map(|address| address.url.clone()).collect::<Vec<_>>());
     let start = Instant::now();
@@ -196,6 +201,11 @@ fn crowd(runtime: &Runtime, threads: u64, each: usize, lasts: Duration) -> Vec<B
         }
         member
     };
+    let closes = AtomicU64::new(0);
+    let close = |member: &dyn Member| {
+        member.close();
+        closes.fetch_add(1, Ordering::Relaxed);
+    };
     let act = |seed: u64| {
         let mut dice = Dice(seed);
         let mut open: Vec<Box<dyn Member>> = Vec::new();
@@ -208,7 +218,7 @@ fn crowd(runtime: &Runtime, threads: u64, each: usize, lasts: Duration) -> Vec<B
             match dice.roll(50) {
                 0 => {
                     let member = open.swap_remove(chosen);
-                    member.close();
+                    close(&*member);
                     closed.push(member);
                 }
                 _ => open[chosen].act(&mut dice),
@@ -218,15 +228,16 @@ fn crowd(runtime: &Runtime, threads: u64, each: usize, lasts: Duration) -> Vec<B
                 closed.drain(..50).for_each(|member| judge(&*member));
             }
         }
-        open.iter().for_each(|member| member.close());
+        open.iter().for_each(|member| close(&**member));
         closed.extend(open);
         closed
     };
-    thread::scope(|scope| {
+    let members = thread::scope(|scope| {
         let act = &act;
         let crowds: Vec<_> = (1..=threads).map(|seed| scope.spawn(move || act(seed))).collect();
         crowds.into_iter().flat_map(|crowd| crowd.join().unwrap()).collect()
-    })
+    });
+    (members, closes.into_inner())
 }
 
 /// Checks that a closed socket accounts for each message and has no connection any more.
@@ -258,7 +269,8 @@ fn a_crowd_of_sockets_that_come_and_go_does_no_harm() {
         // What is made once, such as a thread's buffers, is made before.
         drop(crowd(&runtime, 12, 25, Duration::from_millis(200)));
         let before = Holdings::settled(idle);
-        let members = crowd(&runtime, 12, 25, lasts);
+        let (members, closes) = crowd(&runtime, 12, 25, lasts);
+        eprintln!("{closes} sockets were closed, with {io_threads} I/O threads");
         members.iter().for_each(|member| judge(&**member));
         assert!(members.iter().map(|member| member.stats().messages_received).sum::<u64>() > 0);
         drop(members);
@@ -306,6 +318,7 @@ fn opening_and_closing_under_traffic_leaves_nothing_behind() {
         let before = Holdings::now(); // the traffic goes on, so the heap is not at rest
         (0..rounds).for_each(|_| round());
         eventually("the last have gone", || peers.iter().all(|peer| seen(&**peer)));
+        eprintln!("{} sockets were opened and closed under traffic", rounds * KINDS.len() as u64);
         before.return_to("opening and closing", 1);
     });
     for peer in &peers {
