@@ -90,6 +90,13 @@ const MACROS: &[(&str, &str, &str)] = &[
     ("src/stats.rs", "counters", "fields and text are made of the same list"),
 ];
 
+/// Where `unsafe` code is, and how many lines of it: T20 of `docs/reliability.md`. A change of them shows here.
+const UNSAFE: &[(&str, usize)] =
+    &[("src/ring.rs", 98), ("src/sys.rs", 21), ("src/sys/pipes.rs", 12)];
+
+/// How many lines of it there may be.
+const UNSAFE_MOST: usize = 300;
+
 /// The first words of names that ask.
 const QUESTIONS: &[&str] =
     &["are", "can", "does", "has", "is", "knows", "lacks", "may", "must", "needs", "wants", "was"];
@@ -160,6 +167,43 @@ fn nobody_defines_another_macro() {
     found.sort();
     let known = MACROS.iter().map(|&(file, name, _)| (PathBuf::from(file), name.to_owned()));
     assert_eq!(found, known.collect::<Vec<_>>());
+}
+
+/// Counts the lines on which code stands of an `unsafe` block, function or implementation, from the word to the brace
+/// that ends it, and none twice.
+#[test]
+fn unsafe_code_is_where_it_was_and_no_more() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = library();
+    let path = |file: &Source| file.path.strip_prefix(root).expect("it is below").to_owned();
+    let counted = files.iter().map(|file| (path(file), file.unsafe_lines()));
+    let found: BTreeMap<_, _> = counted.filter(|&(_, lines)| lines > 0).collect();
+    let known = UNSAFE.iter().map(|&(file, lines)| (PathBuf::from(file), lines));
+    assert_eq!(found, known.collect());
+    let all: usize = found.values().sum();
+    eprintln!("{all} lines of unsafe code");
+    assert!(all <= UNSAFE_MOST, "{all}");
+
+    let (lines, _) = read(
+        "#![allow(unsafe_code)]
+        unsafe impl Send for A {}
+        fn f() {
+            let x = unsafe { g({ 1 }) }; // unsafe {
+            // SAFETY: none
+            unsafe {
+
+                h(); unsafe { i() };
+            }
+        }
+        unsafe fn h(
+            a: usize,
+        ) -> usize {
+            a // }
+        }
+        fn g() {}",
+    );
+    let file = Source { path: "here.rs".into(), module: vec!["a".into()], lines };
+    assert_eq!(file.unsafe_lines(), 1 + 1 + 3 + 5);
 }
 
 /// What is read is named for what it is; `get_mut` is the name that the standard library gives to its own.
@@ -335,6 +379,34 @@ impl Source {
         self.lines.iter().enumerate().filter_map(asks).collect()
     }
 
+    /// How many lines have `unsafe` code on them.
+    fn unsafe_lines(&self) -> usize {
+        // Braces that are open since the last `unsafe`; `Some(0)`: its brace is still to come.
+        let (mut open, mut count) = (None, 0);
+        for (_, line) in &self.lines {
+            let mut is_unsafe = open.is_some() && !line.trim().is_empty();
+            // The last word, and the braces between words.
+            let mut word = String::new();
+            for c in line.chars().chain([' ']) {
+                if c.is_alphanumeric() || c == '_' {
+                    word.push(c);
+                    continue;
+                }
+                if std::mem::take(&mut word) == "unsafe" && open.is_none() {
+                    (open, is_unsafe) = (Some(0), true);
+                }
+                open = match (open, c) {
+                    (Some(depth), '{') => Some(depth + 1),
+                    (Some(1), '}') => None,
+                    (Some(depth), '}') => Some(depth - 1),
+                    (open, _) => open,
+                };
+            }
+            count += usize::from(is_unsafe);
+        }
+        count
+    }
+
     /// The lines of which this is so, as a person would look them up.
     fn lines_with(&self, is_so: impl Fn(&str) -> bool) -> Vec<String> {
         let lines = self.lines.iter().filter(|(_, line)| is_so(line));
@@ -393,7 +465,8 @@ fn read(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
             only_for_tests = true;
         } else if only_for_tests && !bare.starts_with("#[") && !bare.is_empty() {
             only_for_tests = false;
-            if !bare.ends_with(';') && !bare.ends_with('}') {
+            // The comma ends a field.
+            if !bare.ends_with([';', '}', ',']) {
                 let end = format!("{}}}", &code[..code.len() - bare.len()]);
                 all.by_ref().find(|(_, line)| *line == end);
             }
