@@ -19,7 +19,7 @@
 //! | `listening`, `dialing`, `race` | how connections are made |
 //! | `control` | how the program stops an endpoint |
 //! | `pool`, `resolve`, `asking` | threads for what may block: looking up names, and the program's callback |
-//! | `crowding` | how many connections of a listener may be without a header |
+//! | `crowding` | how many connections of a listener may be without a header, and for how long |
 //! | `line` | which of several newcomers gets in, if a socket has one peer |
 //! | `connection`, `link` | one connection: the driver's part, and the part that senders share |
 //! | `writing`, `pace` | which thread writes, and when |
@@ -110,6 +110,8 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) enum Due {
     /// The peer's header must have come, and before it what TLS and WebSocket exchange.
     Handshake(Token),
+    /// The same for the first of those that a listener has accepted.
+    Crowd(EndpointId),
     /// A closed connection's time for writing is over.
     Linger(Token),
     /// A closed connection's time for the peer's end of stream is over.
@@ -618,6 +620,7 @@ impl Driver {
         while let Some(due) = self.cx.timers.pop(now) {
             match due {
                 Due::Handshake(token) => self.drive(token, |c, _| c.on_handshake_timeout()),
+                Due::Crowd(endpoint) => self.check_crowd(endpoint),
                 Due::Linger(token) => self.drive(token, |c, cx| c.half_close(token, cx)),
                 Due::HalfClosed(token) => self.drive(token, |_, _| Fate::End(Ending::Closed)),
                 Due::CheckIdle => self.check_idle(),
@@ -745,7 +748,7 @@ impl Driver {
     /// socket has told its pipes to close, which they do at their own pace.
     fn forget(&mut self, endpoint: EndpointId) {
         let members = self.members.of(endpoint);
-        self.crowds.forget(endpoint);
+        self.disperse(endpoint);
         // First those that would begin again when a connection of theirs ends.
         for &token in &members {
             match Kind::of(token) {

@@ -71,6 +71,12 @@ impl<T> Table<T> {
         (*its_token == token).then_some(thing)
     }
 
+    /// The same, to look at.
+    pub(super) fn peek(&self, token: Token) -> Option<&T> {
+        let (its_token, thing) = self.things.get(index(token))?;
+        (*its_token == token).then_some(thing)
+    }
+
     pub(super) fn remove(&mut self, token: Token) -> Option<T> {
         self.get(token)?;
         Some(self.things.remove(index(token)).1)

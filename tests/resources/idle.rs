@@ -55,6 +55,31 @@ fn an_idle_connection_that_was_accepted_is_small() {
     at_most(768, before);
 }
 
+/// A connection whose peer has sent nothing, or all of its header but the last byte.
+#[test]
+fn an_unfinished_handshake_is_small() {
+    let _turn = alone();
+    for sent in [0, 7] {
+        let runtime = Runtime::builder().build().unwrap();
+        let patient = Options::new().handshake_timeout(Duration::from_secs(3600));
+        let pull = Pull::on(&runtime, patient).unwrap();
+        let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+        let header = header(PUSH);
+        let (first, last) = header.split_at(sent);
+        let mut peers = Vec::with_capacity(MANY + FIRST);
+        let each = grows_by(256, || {
+            let mut raw = Raw::connect(&url);
+            raw.send(first);
+            peers.push(raw);
+            let accepted = || pull.stats().inprogress_connections == peers.len() as u64;
+            eventually("it is accepted", accepted);
+        });
+        eprintln!("{each} bytes for each connection that has sent {sent} bytes");
+        peers.iter_mut().for_each(|raw| raw.send(last));
+        pull.wait_for_peers(peers.len(), SOON).unwrap();
+    }
+}
+
 #[test]
 fn an_idle_connection_that_was_dialed_is_small() {
     let _turn = alone();

@@ -113,9 +113,13 @@ impl Driver {
             return;
         }
         let (maker, in_line) = (connection.maker, connection.in_line.as_deref().copied());
-        self.members.remove(connection.endpoint.id, token);
+        let endpoint = connection.endpoint.id;
+        self.members.remove(endpoint, token);
         if let Some(in_line) = in_line {
             self.lines.attached(in_line);
+        }
+        if maker == Maker::Listener {
+            self.attend(endpoint);
         }
         let Maker::Race(race) = maker else { return };
         let Some(dialer) = self.call_off(race) else { return };
@@ -155,7 +159,7 @@ impl Driver {
         self.loops.on_connection_over();
         let ending = meaning.unwrap_or(ending);
         match maker {
-            Maker::Listener => {}
+            Maker::Listener => self.attend(endpoint.id),
             Maker::Program => endpoint.on_connection_over(failure(ending)),
             Maker::Race(race) => self.fell_out(race, token, ending),
             Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),

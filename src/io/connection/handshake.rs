@@ -5,6 +5,7 @@
 //! of it. May touch the connection's timer, which until then is the deadline of the whole handshake.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mio::Token;
@@ -13,10 +14,11 @@ use super::open::{Claim, Open, is_large};
 use super::{Connection, Ending, Fate, Maker, Moment, Phase, set_timer};
 use crate::detach::DetachReason;
 use crate::error::{AttemptError, HeaderError};
+use crate::io::crowding::Place;
 use crate::io::link::{Link, RemoteOf};
 use crate::io::timers::after;
 use crate::io::{Due, LoopContext};
-use crate::peer::{EndpointId, Peer};
+use crate::peer::Peer;
 use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{FarEnd, Host, NewPipe, PipeLease};
 use crate::ring::{self, READ_BLOCK};
@@ -53,8 +55,8 @@ pub(in crate::io) enum Standing {
 }
 
 impl Connection {
-    /// Sends our header over an established stream, and sets the deadline for the peer's. `is_behind`: others
-    /// may become the socket's only peer before this one.
+    /// Sends our header over an established stream, and sets the deadline for the peer's, unless it was accepted: those
+    /// have theirs in a crowd. `is_behind`: others may become the socket's only peer before this one.
     pub(crate) fn greet(&mut self, is_behind: bool, token: Token, cx: &mut LoopContext) -> Fate {
         let Some(host) = self.endpoint.host.upgrade() else {
             return Fate::End(Ending::Closed);
@@ -63,8 +65,6 @@ impl Connection {
             return Fate::Keep;
         };
         let (ours, theirs) = host.identity();
-        let deadline = after(time::now(), self.endpoint.settings.handshake_timeout);
-        set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         // A dialer never withholds its header: if both sides did, neither would ever go on.
         let mut withheld = false;
         if self.maker == Maker::Listener {
@@ -72,6 +72,9 @@ impl Connection {
             let others = self.endpoint.greeting.fetch_add(1, Ordering::Relaxed);
             let is_crowded = others >= FEW.min(self.endpoint.settings.max_handshakes / 2);
             withheld = is_behind || is_crowded || host.refusal(&self.endpoint).is_some();
+        } else {
+            let deadline = after(time::now(), self.handshake_timeout());
+            set_timer(&mut self.timer, deadline, Due::Handshake(token), cx);
         }
         self.phase = Phase::Greeting {
             stream,
@@ -90,17 +93,25 @@ impl Connection {
         }
     }
 
-    /// Whether it waits for the peer's header and ours is withheld until then: no message can be lost if it
-    /// ends now.
-    pub(in crate::io) fn may_be_evicted(&self) -> bool {
-        self.is_greeting && matches!(self.phase, Phase::Greeting { withheld: true, .. })
+    /// How it stands among those that a listener has accepted. One that waits without our header may be ended: no
+    /// message can be lost.
+    pub(in crate::io) fn place(&self) -> Place {
+        match self.phase {
+            Phase::Greeting { withheld: true, .. } if self.is_greeting => Place::Silent,
+            _ if self.is_greeting => Place::Greeted,
+            _ => Place::Left,
+        }
     }
 
-    /// Its endpoint, how many connections of that may wait for a header, and how many do.
-    pub(in crate::io) fn crowd(&self) -> (EndpointId, usize, usize) {
+    /// How long it may take to exchange headers.
+    pub(in crate::io) fn handshake_timeout(&self) -> Duration {
+        self.endpoint.settings.handshake_timeout
+    }
+
+    /// How many connections of its endpoint may wait for a header, and how many do.
+    pub(in crate::io) fn crowd(&self) -> (usize, usize) {
         let endpoint = &self.endpoint;
-        let now = endpoint.greeting.load(Ordering::Relaxed);
-        (endpoint.id, endpoint.settings.max_handshakes, now)
+        (endpoint.settings.max_handshakes, endpoint.greeting.load(Ordering::Relaxed))
     }
 
     /// Ends because newer ones came.
@@ -141,11 +152,13 @@ impl Connection {
     /// The header did not come in time, or it was not known in time whether the socket has room.
     pub(crate) fn on_handshake_timeout(&self) -> Fate {
         match self.phase {
+            // What it has sent, perhaps its header, is read when its socket has room for it.
+            Phase::Greeting { .. } if self.is_put_off => Fate::Keep,
             Phase::Greeting { .. } => {
                 if let Some(host) = self.endpoint.host.upgrade() {
                     host.counters().handshake_timeouts.bump();
                 }
-                let limit = self.endpoint.settings.handshake_timeout;
+                let limit = self.handshake_timeout();
                 Fate::End(Ending::Failed(AttemptError::HandshakeTimedOut(limit)))
             }
             Phase::Offered(..) => Fate::End(Ending::Rejected),
@@ -311,7 +324,7 @@ impl Connection {
             return self.join(host, newcomer, rest, token, cx);
         };
         if newcomer.withheld || self.maker != Maker::Listener {
-            let limit = after(time::now(), self.endpoint.settings.handshake_timeout);
+            let limit = after(time::now(), self.handshake_timeout());
             set_timer(&mut self.timer, limit, Due::Handshake(token), cx);
         }
         self.phase = Phase::Offered(Box::new(newcomer), Bytes::copy_from_slice(&rest));
