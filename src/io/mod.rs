@@ -442,6 +442,17 @@ impl Driver {
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 crate::parker::Parker::own().note_interrupt();
+                self.poll_after_interrupt()
+            }
+            polled => polled,
+        }
+    }
+
+    /// Asks for what there is, without waiting. A process that is stopped and goes on finds its poll interrupted, and
+    /// perhaps many timers due: what has come until then is read before they run.
+    fn poll_after_interrupt(&mut self) -> io::Result<()> {
+        match self.poll(Some(Duration::ZERO)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Ok(())
             }

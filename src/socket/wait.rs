@@ -99,6 +99,40 @@ struct Registration<'a> {
     sleeper: &'a mut Option<Sleeper>,
 }
 
+/// A call that finds its time over for longer than this was stopped with its process, or had no processor for long, and
+/// so perhaps had the event loop.
+const LATE: Duration = Duration::from_millis(100);
+/// Give the loop this long to read what has come until then. It takes far less, once it runs.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// When the time of a call is over.
+struct Limit {
+    /// `None`: never.
+    until: Option<Instant>,
+    is_extended: bool,
+}
+
+impl Limit {
+    fn at(until: Option<Instant>) -> Self {
+        Self { until, is_extended: false }
+    }
+
+    /// Whether it is over. If it is very late, once gives the loop a [`MOMENT`] more: what a process waited for may have
+    /// come while it was stopped, and all its threads go on at the same time.
+    fn check_over(&mut self) -> bool {
+        let Some(until) = self.until else { return false };
+        let now = time::now();
+        if now < until {
+            return false;
+        }
+        if self.is_extended || now - until <= LATE {
+            return true;
+        }
+        *self = Self { until: Some(now + MOMENT), is_extended: true };
+        false
+    }
+}
+
 impl<P: Protocol> Core<P> {
     /// Repeats `attempt` until it is over.
     #[inline]
@@ -182,20 +216,20 @@ impl<P: Protocol> Core<P> {
         };
         let mut wait = self.spin.begin();
         // A timeout beyond the end of time is none.
-        let until = timeout.and_then(|timeout| wait.since().checked_add(timeout));
+        let mut limit = Limit::at(timeout.and_then(|timeout| wait.since().checked_add(timeout)));
         let sleeper = || match self.leadership().cloned() {
             Some(leadership) => Sleeper::Member(Parker::own(), leadership),
             None => Sleeper::Thread(Parker::own()),
         };
         if self.shows_news(interest) && wait.claim_spin() {
-            self.spin_first(&wait, until, || self.bell.is_pending());
+            self.spin_first(&wait, limit.until, || self.bell.is_pending());
         }
         let mut waiter = None;
         let (mut slept, mut has_overslept) = (false, false);
         let listening = self.is_interruptible(interest).then(Interruptible::begin);
         loop {
             let is_interrupted = listening.as_ref().is_some_and(Interruptible::is_interrupted);
-            let last = is_interrupted || until.is_some_and(|until| time::now() >= until);
+            let last = is_interrupted || limit.check_over();
             let mut sleeper = (!last).then(&sleeper);
             let registration =
                 (!last).then_some(Registration { waiter: &mut waiter, sleeper: &mut sleeper });
@@ -221,8 +255,8 @@ impl<P: Protocol> Core<P> {
                 Attempt::Waits(timers) => timers,
             };
             let Some(waiter) = waiter else { continue };
-            let end = until;
-            let until = earlier(until, timers);
+            let end = limit.until;
+            let until = earlier(end, timers);
             if wait.claim_spin() {
                 let mut seen = None;
                 self.spin_first(&wait, until, || {

@@ -39,6 +39,11 @@ pub(crate) fn listen() -> Option<String> {
     (count > 0).then(|| line.trim_end().to_owned())
 }
 
+/// What a line of a child tells, if it is not one of the test harness.
+fn told(line: std::io::Result<String>) -> Option<String> {
+    line.ok()?.strip_prefix("told: ").map(str::to_owned)
+}
+
 impl Process {
     /// Runs the ignored test `part` with `job`; `before` are shell commands that come first, such as a
     /// `ulimit`.
@@ -60,8 +65,6 @@ impl Process {
     /// The next line that it tells.
     #[track_caller]
     pub(crate) fn told(&mut self) -> String {
-        let told =
-            |line: std::io::Result<String>| line.ok()?.strip_prefix("told: ").map(str::to_owned);
         self.lines.by_ref().find_map(told).expect("the child says something")
     }
 
@@ -71,9 +74,31 @@ impl Process {
         writeln!(stdin, "{line}").expect("the child listens");
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(id), signal).expect("it is our child");
+    }
+
+    /// Stops it once all of its threads sleep, and waits until they have stopped.
+    pub(crate) fn freeze(&self) {
+        kit::eventually("it rests", || self.is_all('S'));
+        self.signal(Signal::SIGSTOP);
+        kit::eventually("it stands still", || self.is_all('T'));
+    }
+
+    /// Whether each of its threads is in this state, as proc(5) has them.
+    fn is_all(&self, state: char) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut tasks = tasks.expect("it is our child").flatten();
+        tasks.all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status"));
+            status.is_ok_and(|status| status.contains(&format!("\nState:\t{state}")))
+        })
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
     }
 
     /// As `kill -9` does.
