@@ -360,7 +360,7 @@ mod loom_models {
     use loom::thread;
 
     use super::*;
-    use crate::sync::AtomicBool;
+    use crate::sync::{AtomicBool, bounded};
 
     const INTEREST: u32 = 0;
 
@@ -403,9 +403,7 @@ mod loom_models {
     #[test]
     fn two_wakes_reach_two_waiters() {
         // Three threads: without a bound the number of interleavings is out of reach.
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
-        model.check(|| {
+        bounded(2).check(|| {
             let signal = Arc::new(Signal::new());
             let there = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
             let ringer = thread::spawn({

@@ -83,6 +83,17 @@ pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+/// How to explore a model that has too many interleavings: only those with at most so many preemptions of threads, or as
+/// many as `SINEW_PREEMPTIONS` says, if that is more.
+#[cfg(all(test, loom))]
+pub(crate) fn bounded(preemptions: usize) -> loom::model::Builder {
+    let wanted = std::env::var("SINEW_PREEMPTIONS")
+        .map_or(0, |number| number.parse().expect("SINEW_PREEMPTIONS is a number"));
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions.max(wanted));
+    model
+}
+
 /// A cell whose accesses loom checks. Outside of models it is std's, with loom's way to borrow.
 #[cfg(not(loom))]
 #[derive(Debug, Default)]

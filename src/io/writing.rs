@@ -182,7 +182,7 @@ mod loom_models {
 
     use super::*;
     use crate::ring::{self, Bounds, Consumer, Producer, RingRef, Wake};
-    use crate::sync::{Condvar, Mutex, Rank};
+    use crate::sync::{Condvar, Mutex, Rank, bounded};
     use crate::wire::Framing;
 
     /// The bytes of one message on the wire.
@@ -383,9 +383,7 @@ mod loom_models {
     }
 
     fn check(count: usize, idle: &'static [bool], chatty: bool) {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
-        model.check(move || {
+        bounded(2).check(move || {
             let (link, mut producer) = ModelLink::new(chatty);
             let sender = thread::spawn({
                 let link = Arc::clone(&link);

@@ -147,7 +147,7 @@ mod loom_models {
     use super::*;
     use crate::protocol::Pair;
     use crate::socket::Core;
-    use crate::sync::Arc;
+    use crate::sync::{Arc, bounded};
 
     /// A socket that several threads enter: counts the edges that its protocol has seen.
     struct Entered {
@@ -184,9 +184,7 @@ mod loom_models {
     /// No call waits, and the bell is rung while the protocol becomes busy.
     #[test]
     fn what_is_announced_to_a_busy_socket_is_handed_over() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
+        bounded(3).check(|| {
             let socket = Entered::new();
             let ringers = [(); 2].map(|()| {
                 let socket = Arc::clone(&socket);

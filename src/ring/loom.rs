@@ -9,6 +9,7 @@ use std::io::IoSlice;
 use ::loom::{model, thread};
 
 use super::*;
+use crate::sync::bounded;
 
 static MESSAGE: Bytes = Bytes::from_static(b"m");
 
@@ -81,10 +82,8 @@ fn a_producer_that_waits_for_a_place_is_told() {
 /// `consumer.rs`.
 #[test]
 fn a_producer_is_told_of_room_though_the_consumer_looks_seldom() {
-    let mut builder = ::loom::model::Builder::new();
     // Without a bound there are too many interleavings of so many messages.
-    builder.preemption_bound = Some(2);
-    builder.check(|| {
+    bounded(2).check(|| {
         let (mut producer, ring) = ring(16);
         for _ in 0..16 {
             push(&mut producer);
@@ -118,10 +117,8 @@ fn a_producer_is_told_of_silence_by_a_run() {
 /// A run is handed out while the producer evicts what is behind it: both count what they take.
 #[test]
 fn what_is_evicted_behind_a_run_is_counted_apart() {
-    let mut builder = ::loom::model::Builder::new();
     // Without a bound there are too many interleavings of so many messages.
-    builder.preemption_bound = Some(3);
-    builder.check(|| {
+    bounded(3).check(|| {
         let (mut producer, ring) = ring(16);
         let mut inbox = Inbox::new(ring);
         for _ in 0..16 {
@@ -230,10 +227,8 @@ fn a_push_that_meets_a_close_is_refused_or_counted() {
 
 #[test]
 fn two_rings_share_the_block_of_an_encoder() {
-    let mut builder = ::loom::model::Builder::new();
     // Three threads: without a bound the number of interleavings is out of reach.
-    builder.preemption_bound = Some(1);
-    builder.check(|| {
+    bounded(1).check(|| {
         let mut encoder = Encoder::new();
         let mut producers = Vec::new();
         let mut consumers = Vec::new();

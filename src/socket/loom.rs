@@ -26,7 +26,7 @@ use crate::pipe::{Edge, FarEnd, FarSocket, Host, NewPipe, PipeLease, SocketBell}
 use crate::protocol::{Conversation, Pair, Protocol, RecvRefusal, Req};
 use crate::ring::{self, Bounds, Inbox, Producer};
 use crate::runtime::Runtime;
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Weak, bounded};
 use crate::wire::Framing;
 use crate::{inproc, sys};
 
@@ -38,8 +38,7 @@ fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     // Statics are those of one interleaving.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut builder = ::loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    let mut builder = bounded(preemptions);
     // A whole socket has many atomics.
     builder.max_branches = 20_000;
     let model = Arc::new(model);

@@ -476,6 +476,7 @@ mod loom_models {
     use loom::thread;
 
     use super::*;
+    use crate::sync::bounded;
 
     /// A descriptor that panics when it is set to the state that it shows.
     #[derive(Debug, Default)]
@@ -512,9 +513,7 @@ mod loom_models {
     /// One message comes while two threads receive.
     #[test]
     fn what_is_shown_in_the_end_was_decided_last() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
+        bounded(3).check(|| {
             let socket = watched();
             let receivers = [(); 2].map(|()| {
                 let socket = Arc::clone(&socket);

@@ -225,14 +225,13 @@ mod loom_models {
     use loom::thread::{self, Thread};
 
     use super::*;
+    use crate::sync::bounded;
 
     const FREE: usize = 0;
     const TAKEN: usize = 1;
 
     fn check(model: impl Fn() + Send + Sync + 'static) {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
-        builder.check(model);
+        bounded(3).check(model);
     }
 
     /// An event loop: its driver counts the commands it has taken. Parking stands for the poll, too.

@@ -116,7 +116,7 @@ mod loom_models {
 
     use super::super::state::{Call, LeaderState};
     use super::*;
-    use crate::sync::{AtomicUsize, Ordering};
+    use crate::sync::{AtomicUsize, Ordering, bounded};
 
     const FREE: usize = 0;
     const TAKEN: usize = 1;
@@ -192,9 +192,7 @@ mod loom_models {
     /// One thread posts, one leads for a turn; the task sleeps until the command was taken.
     #[test]
     fn a_task_takes_what_is_posted_and_the_loop_that_others_leave() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
+        bounded(3).check(|| {
             let it = Loop::new();
             let poster = thread::spawn({
                 let it = Arc::clone(&it);
