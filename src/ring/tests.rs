@@ -2,8 +2,8 @@
 
 use std::io::IoSlice;
 use std::sync::Condvar;
-use std::time::Duration;
-use std::{sync, thread};
+use std::time::{Duration, Instant};
+use std::{hint, sync, thread};
 
 use Framing::{Length, TypeAndLength};
 use bytes::BytesMut;
@@ -842,6 +842,83 @@ fn stress_evicted_and_received_are_all_there_ever_was() {
     });
     assert_eq!(received + evicted, many);
     assert_eq!(stress.ring.queued(), Queued::default());
+}
+
+/// How many times the next test pushes and pops: `ci/soak` says ten thousand million.
+fn operations() -> u64 {
+    std::env::var("SINEW_RING_OPERATIONS").map_or_else(
+        |_| 2 * many(),
+        |number| number.parse().expect("SINEW_RING_OPERATIONS is a number"),
+    )
+}
+
+/// Repeats an attempt for some microseconds before its thread may sleep.
+fn insist<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..if cfg!(miri) { 1 } else { 1000 } {
+        if let Some(success) = attempt() {
+            return Some(success);
+        }
+        hint::spin_loop();
+    }
+    None
+}
+
+/// However many messages there are, each arrives as it was, once and in order, and what the consumer has counted
+/// is what the producer has pushed.
+#[test]
+fn stress_order_and_sums_are_exact_however_many_messages_there_are() {
+    static PADDING: [u8; 24] = *b"abcdefghijklmnopqrstuvwx";
+    let padding = |n: u64| &PADDING[..n as usize % 24];
+    // At rings of one and of a few messages threads mostly wait for each other.
+    let all = operations() / 2;
+    let few = all / 5000;
+    for (bounds, many) in
+        [(bounds(1, 1), few), (bounds(16, 400), few), (bounds(8192, 1 << 20), all - 2 * few)]
+    {
+        let begun = Instant::now();
+        let (mut ring, stress) = Stress::new(bounds);
+        let (pushed, popped) = thread::scope(|scope| {
+            let stress = &stress;
+            let producer = scope.spawn(move || {
+                let mut pushed = Queued::default();
+                for n in 0..many {
+                    let (number, body) = (n.to_be_bytes(), Bytes::from_static(padding(n)));
+                    let wake = loop {
+                        match insist(|| ring.push(&number, &body).ok()) {
+                            Some(wake) => break wake,
+                            // Refused, so it is told when there is room.
+                            None => stress.producer.wait(),
+                        }
+                    };
+                    stress.consumer.ring_if(wake.0);
+                    pushed.messages += 1;
+                    pushed.bytes += widen(number.len() + body.len());
+                }
+                pushed
+            });
+            let mut inbox = Inbox::new(stress.ring.clone());
+            let mut popped = Queued::default();
+            for n in 0..many {
+                let (frame, taken) = loop {
+                    match insist(|| inbox.pop()) {
+                        Some(popped) => break popped,
+                        None if inbox.arm() => stress.consumer.wait(),
+                        None => {}
+                    }
+                };
+                stress.producer.ring_if(taken.room);
+                let body = frame.into_body().into_bytes();
+                let (number, rest) = body.split_first_chunk().expect("a number");
+                assert_eq!((u64::from_be_bytes(*number), rest), (n, padding(n)));
+                popped.messages += taken.messages;
+                popped.bytes += taken.bytes;
+            }
+            (producer.join().unwrap(), popped)
+        });
+        assert_eq!(popped, pushed);
+        assert_eq!((pushed.messages, stress.ring.queued()), (many, Queued::default()));
+        println!("{many} messages through a ring of {bounds:?}: {:.1?}", begun.elapsed());
+    }
 }
 
 /// A message pushed while another thread closes the ring is either refused, or left for that thread.
