@@ -234,14 +234,7 @@ fn citations_are_found_where_they_stand() {
 /// of `conformance.md` (`C117`) exist wherever they are cited.
 #[test]
 fn what_is_cited_of_the_specification_is_in_it() {
-    let mut known = BTreeSet::new();
-    for part in ["wire.md", "semantics.md", "conformance.md"] {
-        let text = specification(part);
-        let entries = text.lines().filter_map(|line| {
-            line.strip_prefix("| ").or_else(|| line.strip_prefix("- ")).and_then(mark_at_start)
-        });
-        known.extend(entries);
-    }
+    let known = entries();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut unknown = Vec::new();
     for dir in ["src", "tests", "sinewcat", "examples", "benches", "docs/cookbook"] {
@@ -260,6 +253,66 @@ fn what_is_cited_of_the_specification_is_in_it() {
         }
     }
     assert!(unknown.is_empty(), "cited, and not in docs/spec: {unknown:#?}");
+}
+
+/// The vectors, decisions and cases that there are.
+fn entries() -> BTreeSet<String> {
+    let mut entries = BTreeSet::new();
+    for part in ["wire.md", "semantics.md", "conformance.md"] {
+        let text = specification(part);
+        entries.extend(text.lines().filter_map(|line| {
+            line.strip_prefix("| ").or_else(|| line.strip_prefix("- ")).and_then(mark_at_start)
+        }));
+    }
+    entries
+}
+
+/// Each demand of the drafts is kept, or the table says why not; it leads to a section of the specification, and to
+/// a case, a vector or a test, or says why there is none.
+#[test]
+fn every_demand_of_the_drafts_leads_to_a_rule_and_to_a_test() {
+    let (entries, sections) = (entries(), section_numbers());
+    let text = specification("rfc.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| § |"));
+    let (mut found, mut wrong) = (0, Vec::new());
+    for row in rows {
+        found += 1;
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, level, _, here, rules, checks] = cells[..] else { panic!("six columns: {row}") };
+        let is_level = ["MUST", "SHOULD", "MAY", "*must*"].contains(&level);
+        let is_kept = ["kept", "more", "as ", "never", "there is none"];
+        let is_judged = is_kept.iter().any(|word| here.starts_with(word))
+            || here.strip_prefix("differs").is_some_and(|reason| reason.len() > 10);
+        let is_ruled = rules.split(", ").all(|rule| sections.contains(rule));
+        let is_checked = checks.strip_prefix("none: ").is_some_and(|reason| reason.len() > 10)
+            || checks.split(", ").all(|check| entries.contains(check) || is_test(check));
+        if !(is_level && is_judged && is_ruled && is_checked) {
+            wrong.push(row);
+        }
+    }
+    assert!(found > 70, "only {found} demands were found");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `wire 4.1` of `### 4.1 tcp and tls+tcp`, and the like.
+fn section_numbers() -> BTreeSet<String> {
+    let mut numbers = BTreeSet::new();
+    for part in ["wire", "semantics"] {
+        let text = specification(&format!("{part}.md"));
+        let headings = text.lines().filter(|line| line.starts_with("##"));
+        numbers.extend(headings.filter_map(|heading| {
+            let number = heading.trim_start_matches('#').split_whitespace().next()?;
+            Some(format!("{part} {}", number.trim_end_matches('.')))
+        }));
+    }
+    numbers
+}
+
+/// Whether there is a test that is named as `path/of/file.rs`: name.
+fn is_test(named: &str) -> bool {
+    let Some((path, name)) = named.trim_start_matches('`').split_once("`: ") else { return false };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("fn {name}()")))
 }
 
 /// The citations in a line of text: a letter of [`KINDS`] and a number, standing alone.

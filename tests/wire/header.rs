@@ -11,7 +11,7 @@ use kit::{
 use sinew::role;
 use sinew::{
     AttemptError, ConnectError, DetachReason, EndpointOptions, EndpointState, Events, HeaderError,
-    Options, Pair, Pull, Rep, Req, Runtime, Socket,
+    Options, Pair, Pub, Pull, Push, Rep, Req, Runtime, SendError, Socket,
 };
 
 /// All protocol ids there are, the retired ones of the first SURVEY included.
@@ -292,6 +292,31 @@ fn a_header_has_limited_time_however_it_comes() {
         dripper.join().unwrap();
         assert_eq!(rep.stats().handshake_errors, 0);
         assert!(events.try_recv().is_err(), "no event");
+    }
+}
+
+/// C623.
+#[test]
+fn nothing_is_sent_to_a_peer_that_has_not_shown_its_header() {
+    fn check<R: Listed, T>(transport: Transport, send: impl FnOnce(&Socket<R>) -> T) {
+        let options = Options::new().handshake_timeout(Duration::from_millis(100));
+        let (socket, _address, url, _events) = listening_with::<R>(transport, options);
+        let mut silent = Raw::connect(&url);
+        assert_eq!(silent.read(8), header(R::IDS.0));
+        let _under_way = send(&socket);
+        assert_eq!(silent.read_to_end(), b"", "before its limit was over");
+    }
+    for transport in Transport::STREAMS {
+        check(transport, |req: &Req| {
+            let asking = req.context();
+            asking.send("?").expect("it is held");
+            asking
+        });
+        check(transport, |push: &Push| {
+            let refused = push.try_send("?");
+            assert!(matches!(refused, Err(SendError::WouldBlock(_))), "there is no pipe");
+        });
+        check(transport, |publisher: &Pub| publisher.send("?").expect("to nobody"));
     }
 }
 
