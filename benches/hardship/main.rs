@@ -15,10 +15,10 @@
 //! for each connection, and blocking calls, which shows what the machine alone makes of such a load.
 //!
 //! `close` (T15): how long `close` takes, of a socket with one idle connection and of one with `peers` that are
-//! written to. KEYs: `rounds`; `peers`.
+//! written to; and how soon calls of the socket return that wait in other threads. KEYs: `rounds`; `peers`.
 //!
-//! `restart` (T13): how soon `clients` sockets are connected again to a listener that is killed and comes back,
-//! and what part of them tries within the same 50 ms. KEYs: `rounds`; `clients`.
+//! `restart` (T13): how soon `clients` sockets are connected again to a listener that is killed and comes back; and
+//! what part of them dials within the same 50 ms, as one sees that takes note of them. KEYs: `rounds`; `clients`.
 //!
 //! `handshakes` (T5): how soon good peers are let in beside `peers` that say nothing, and how exactly these are
 //! closed. `descriptors` (T6): what a listener takes without descriptors, and how soon it uses one that is free.
