@@ -358,6 +358,7 @@ mod protocol;
 mod protocol_id;
 mod random;
 mod ring;
+mod room;
 #[cfg(test)]
 mod rounds;
 mod runtime;

@@ -20,6 +20,7 @@ const FLOORS: &[&str] = &[
     "interest",
     "duty",
     "number_map",
+    "room",
     "tuning",
     "spin",
     "parker",

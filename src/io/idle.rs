@@ -65,6 +65,11 @@ impl Idle {
     /// Adds a connection that has carried something. Returns when the next check is due, if that changes.
     fn add(&mut self, token: Token) -> Option<Instant> {
         self.active.push(Active { token, seen: None, progress: None });
+        self.hurry()
+    }
+
+    /// Wants a check soon. Returns when it is due, if that changes.
+    fn hurry(&mut self) -> Option<Instant> {
         if self.is_near() {
             return None;
         }
@@ -96,7 +101,14 @@ impl Driver {
         self.check_idle_at(at);
     }
 
-    /// Releases the memory of every connection that has been idle since the last check.
+    /// Notes that a connection has gone: what the driver keeps for as many is perhaps not needed any more.
+    pub(super) fn on_gone(&mut self) {
+        let at = self.idle.hurry();
+        self.check_idle_at(at);
+    }
+
+    /// Releases the memory of every connection that has been idle since the last check, and if there is no other, what
+    /// the driver itself keeps.
     pub(super) fn check_idle(&mut self) {
         let (mut left, mut busy) = (std::mem::take(&mut self.idle.active), false);
         let (mut stalled, mut earliest) = (Vec::new(), None);
@@ -115,6 +127,7 @@ impl Driver {
         }
         if left.is_empty() {
             self.cx.read_buffers.release_memory();
+            self.release_queues();
         }
         let at = self.idle.go_on(left, !busy, earliest);
         self.check_idle_at(at);

@@ -15,6 +15,7 @@ use mio::Token;
 
 use super::connection::Standing;
 use super::{Driver, address};
+use crate::room::GiveBack;
 
 /// The lines of all such sockets of one loop.
 #[derive(Debug, Default)]
@@ -67,6 +68,7 @@ impl Lines {
         line.present.take_if(|present| *present == token);
         if line.present.is_none() && line.newcomers.is_empty() {
             self.lines.remove(&in_line.socket);
+            self.lines.give_back();
         }
     }
 

@@ -8,6 +8,7 @@ use slab::Slab;
 
 use crate::contain::contain;
 use crate::pipe::Host;
+use crate::room::GiveBack;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Rank, Weak};
 
 /// What the event loops of a runtime and its sockets share.
@@ -35,7 +36,10 @@ impl Loss {
 
     /// Removes the socket at `place`.
     pub(crate) fn leave(&self, place: usize) {
-        let socket = self.sockets.lock().try_remove(place);
+        let mut sockets = self.sockets.lock();
+        let socket = sockets.try_remove(place);
+        sockets.give_back();
+        drop(sockets);
         drop(socket);
     }
 

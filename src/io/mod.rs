@@ -97,6 +97,7 @@ use timers::{TimerKey, Timers};
 use crate::contain::contain;
 use crate::peer::EndpointId;
 use crate::pipe::Host;
+use crate::room::GiveBack;
 use crate::sync::{Arc, Ordering, Weak};
 use crate::sys::{self, Origin};
 use crate::time;
@@ -593,6 +594,18 @@ impl Driver {
         }
     }
 
+    /// Releases the memory of queues in which nothing waits.
+    fn release_queues(&mut self) {
+        for queue in [&mut self.ready, &mut self.ready_first] {
+            if queue.is_empty() {
+                *queue = VecDeque::new();
+            }
+        }
+        if self.closings.is_empty() {
+            self.closings = VecDeque::new();
+        }
+    }
+
     /// Has a connection or a listener do what an earlier turn has left over.
     fn go_on(&mut self, token: Token) {
         if let Some(is_queued) = self.queued_flag(token) {
@@ -643,6 +656,7 @@ impl Driver {
                 Due::Accept(token) => self.accept_again(token),
                 Due::Expire(host) => {
                     self.expiries.remove(&address(&host));
+                    self.expiries.give_back();
                     if let Some(host) = host.upgrade() {
                         host.expire();
                     }
@@ -740,8 +754,11 @@ impl Driver {
             self.cx.timers.cancel(old);
             self.expiries.remove(&address);
         }
-        if let Some(at) = at {
-            self.expiries.insert(address, self.cx.timers.set(at, Due::Expire(host)));
+        match at {
+            Some(at) => {
+                self.expiries.insert(address, self.cx.timers.set(at, Due::Expire(host)));
+            }
+            None => self.expiries.give_back(),
         }
     }
 

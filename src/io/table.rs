@@ -10,6 +10,7 @@ use mio::Token;
 use slab::Slab;
 
 use crate::peer::EndpointId;
+use crate::room::GiveBack;
 
 /// The token of the mailbox's wake-up, which no thing can have: see [`Kind`].
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -79,7 +80,9 @@ impl<T> Table<T> {
 
     pub(super) fn remove(&mut self, token: Token) -> Option<T> {
         self.get(token)?;
-        Some(self.things.remove(index(token)).1)
+        let (_, thing) = self.things.remove(index(token));
+        self.things.give_back();
+        Some(thing)
     }
 }
 

@@ -128,6 +128,15 @@ impl SocketBell {
         self.pending.load(Ordering::Acquire)
     }
 
+    /// Releases the memory of the announced edges, if there are none.
+    #[cold]
+    pub(crate) fn release_memory(&self) {
+        let mut edges = self.edges.lock();
+        if edges.is_empty() {
+            *edges = Vec::new();
+        }
+    }
+
     /// Moves the announced edges into `taken`, which must be empty.
     pub(crate) fn take(&self, taken: &mut Vec<(PipeId, Edge)>) {
         if self.is_pending() {

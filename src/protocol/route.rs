@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{Broadcast, Broadcasting, Interest, Overflow, Port, PushError, SendRefusal};
 use crate::message::{Frame, PipeId};
 use crate::number_map::NumberSet;
+use crate::room::GiveBack;
 use crate::stats::DropReason;
 use crate::verdict::{Picked, Verdict};
 
@@ -233,6 +234,7 @@ impl FanOut {
     /// Removes a pipe. Nobody waits for it any more.
     pub(super) fn remove(&mut self, pipe: PipeId, io: &mut impl Port) {
         self.pipes.retain(|&other| other != pipe);
+        self.pipes.give_back();
         self.release(pipe, io);
     }
 
@@ -476,6 +478,8 @@ impl PipeQueue {
         if self.members.remove(&pipe) {
             self.order.retain(|&other| other != pipe);
         }
+        self.members.give_back();
+        self.order.give_back();
     }
 
     fn leave_front(&mut self) {

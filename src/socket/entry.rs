@@ -204,6 +204,10 @@ impl<P: Protocol> Entry<'_, P> {
         if !self.state.pipes.depart(id) {
             self.state.protocol.forget(id);
         }
+        if self.state.pipes.is_empty() {
+            self.state.edges = Vec::new();
+            self.core.bell.release_memory();
+        }
         self.release_encoders();
         if P::DROPS {
             self.drop_surplus();

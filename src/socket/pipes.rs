@@ -20,6 +20,7 @@ use crate::pipe::{Edge, FarEnd, Intake, NewPipe, PipeLease, Postponed};
 use crate::protocol::PushError;
 use crate::protocol_id::ProtocolId;
 use crate::ring::{Inbox, Producer, PushRefusal, Ring, Taken, Wake};
+use crate::room::GiveBack;
 use crate::stats::{Counters, DropReason, PipeDrops};
 use crate::sync::Arc;
 use crate::tuning;
@@ -100,11 +101,18 @@ impl Pipes {
     fn take(&mut self, pipe: PipeId) -> Option<Box<Pipe>> {
         let slot = self.slots.remove(&pipe)?;
         self.last = None;
-        self.pipes.try_remove(slot)
+        self.slots.give_back();
+        let pipe = self.pipes.try_remove(slot);
+        self.pipes.give_back();
+        pipe
     }
 
     pub(super) fn insert(&mut self, id: PipeId, pipe: Pipe) {
         self.slots.insert(id, self.pipes.insert(Box::new(pipe)));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pipes.is_empty()
     }
 
     /// All pipes, including departed ones.

@@ -3,10 +3,12 @@
 use std::sync::mpsc;
 use std::thread;
 
-use crate::{alone, threads};
+use crate::{allocated, alone, threads};
 use kit::{Raw, SOON, TempDir, block_on, conserved, descriptors, eventually, rounds};
+use sinew::role::Role;
 use sinew::{
-    Options, Pair, RecvError, Rep, Req, RequestError, Respondent, SendError, Surveyor, WaitError,
+    Options, Pair, RecvError, Rep, Req, RequestError, Respondent, Runtime, SendError, Socket,
+    Surveyor, WaitError, role,
 };
 
 const PAIR: u8 = 0x10;
@@ -207,6 +209,42 @@ fn opening_connecting_and_closing_leaves_nothing_behind() {
     eventually("descriptors and threads are back", || Held::now().is_within(&before));
     eventually("the listener has seen them all go", || rep.stats().current_connections == 0);
     conserved(|| rep.stats());
+}
+
+/// Lets many connections to a socket come and go, and waits until no more is held than before.
+#[track_caller]
+fn crowd_comes_and_goes<Stays: Role, Goes: Role>(runtime: &Runtime) {
+    const CROWD: usize = 400;
+    let stays = Socket::<Stays>::on(runtime, Options::new()).unwrap();
+    let url = stays.bind("tcp://127.0.0.1:0").unwrap().url();
+    let crowd = |size: usize| {
+        let goes = Socket::<Goes>::on(runtime, Options::new()).unwrap();
+        (0..size).for_each(|_| drop(goes.connect(&url).unwrap()));
+        goes.wait_for_peers(size, SOON).unwrap();
+        goes.close().unwrap();
+        eventually("they have gone", || stays.stats().current_connections == 0);
+    };
+    // What is made once is made before, small tables among it.
+    crowd(20);
+    let before = allocated();
+    crowd(CROWD);
+    eventually("no more is held than before", || allocated() < before + 4096);
+}
+
+/// Tables used to keep the room that the largest crowd had taken, for as long as their runtime or socket lived.
+#[test]
+fn a_crowd_that_has_gone_leaves_no_room_behind() {
+    let _turn = alone();
+    let runtime = Runtime::builder().build().unwrap();
+    crowd_comes_and_goes::<role::Pull, role::Push>(&runtime);
+    crowd_comes_and_goes::<role::Push, role::Pull>(&runtime);
+    crowd_comes_and_goes::<role::Rep, role::Req>(&runtime);
+    crowd_comes_and_goes::<role::Req, role::Rep>(&runtime);
+    crowd_comes_and_goes::<role::Pub, role::Sub>(&runtime);
+    crowd_comes_and_goes::<role::Sub, role::Pub>(&runtime);
+    crowd_comes_and_goes::<role::Surveyor, role::Respondent>(&runtime);
+    crowd_comes_and_goes::<role::Respondent, role::Surveyor>(&runtime);
+    crowd_comes_and_goes::<role::Bus, role::Bus>(&runtime);
 }
 
 /// The unread messages of a lost peer used to keep its descriptor.

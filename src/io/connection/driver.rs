@@ -175,6 +175,7 @@ impl Driver {
         if let Some(&in_line) = connection.in_line.as_deref() {
             self.lines.leave(in_line, token);
         }
+        self.on_gone();
         Some(connection)
     }
 }
