@@ -103,14 +103,14 @@ impl Driver {
         let newcomer = Waiting { token, until: after(time::now(), limit) };
         let Self { crowds, connections, .. } = self;
         crowds.0.entry(endpoint).or_default().join(newcomer, |token| place(connections, token));
-        self.attend(endpoint);
+        self.set_crowd_timer(endpoint);
         if now > most {
             self.evict(endpoint, 1);
         }
     }
 
-    /// Has the timer of a crowd set if somebody is in it, and only then.
-    pub(super) fn attend(&mut self, endpoint: EndpointId) {
+    /// Sets the timer of a crowd if somebody is in it, and cancels it if nobody is.
+    pub(super) fn set_crowd_timer(&mut self, endpoint: EndpointId) {
         let Self { crowds, connections, cx, .. } = self;
         let Some(crowd) = crowds.0.get_mut(&endpoint) else { return };
         if let Some(first) = crowd.first(|token| place(connections, token)) {
@@ -136,11 +136,11 @@ impl Driver {
             // If its socket has no room now for what its peer has left, it goes on.
             self.join_crowd(token);
         }
-        self.attend(endpoint);
+        self.set_crowd_timer(endpoint);
     }
 
     /// Forgets the crowd of an endpoint that is closed.
-    pub(super) fn disperse(&mut self, endpoint: EndpointId) {
+    pub(super) fn forget_crowd(&mut self, endpoint: EndpointId) {
         if let Some(timer) = self.crowds.0.remove(&endpoint).and_then(|crowd| crowd.timer) {
             self.cx.timers.cancel(timer);
         }

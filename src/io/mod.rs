@@ -776,7 +776,7 @@ impl Driver {
     /// socket has told its pipes to close, which they do at their own pace.
     fn forget(&mut self, endpoint: EndpointId) {
         let members = self.members.of(endpoint);
-        self.disperse(endpoint);
+        self.forget_crowd(endpoint);
         // First those that would begin again when a connection of theirs ends.
         for &token in &members {
             match Kind::of(token) {

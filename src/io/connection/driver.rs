@@ -119,7 +119,7 @@ impl Driver {
             self.lines.attached(in_line);
         }
         if maker == Maker::Listener {
-            self.attend(endpoint);
+            self.set_crowd_timer(endpoint);
         }
         let Maker::Race(race) = maker else { return };
         let Some(dialer) = self.call_off(race) else { return };
@@ -159,7 +159,7 @@ impl Driver {
         self.loops.on_connection_over();
         let ending = meaning.unwrap_or(ending);
         match maker {
-            Maker::Listener => self.attend(endpoint.id),
+            Maker::Listener => self.set_crowd_timer(endpoint.id),
             Maker::Program => endpoint.on_connection_over(failure(ending)),
             Maker::Race(race) => self.fell_out(race, token, ending),
             Maker::Dialer(dialer) => self.tell_of_the_end(dialer, ending),
