@@ -85,7 +85,7 @@ mod checked {
             self.0.insert(waiter);
         }
 
-        pub(crate) fn settle(&mut self, waiter: &I) {
+        pub(crate) fn note_attempt(&mut self, waiter: &I) {
             self.0.remove(waiter);
         }
 

@@ -752,7 +752,7 @@ impl Options {
     }
 
     /// The same options with the defaults in place that depend on the protocol.
-    pub(crate) fn settled(mut self, kind: &SocketKind) -> Self {
+    pub(crate) fn with_defaults_of(mut self, kind: &SocketKind) -> Self {
         self.send_queue.get_or_insert(kind.send_queue);
         self.overflow = self.overflow.or(kind.overflow.first().copied());
         self

@@ -183,7 +183,7 @@ impl<K: Ord + Copy> Signal<K> {
             WaiterId { interest, number: waiters.next }
         });
         waiters.sleeping.insert(waiter, sleeper);
-        waiters.settle(waiter);
+        waiters.note_attempt(waiter);
         self.set_registered(&waiters);
         drop(waiters);
         // Pairs with the fence in `wake_any`: either the bell sees this waiter, or the waiter sees what it
@@ -316,26 +316,26 @@ impl<K: Ord + Copy> Signal<K> {
 impl<K: Ord> Waiters<K> {
     /// Notes that a waiter that may have been woken has attempted again.
     #[cfg(all(any(test, sinew_overslept), not(loom)))]
-    fn settle(&mut self, waiter: WaiterId<K>) {
-        self.called.settle(&waiter);
+    fn note_attempt(&mut self, waiter: WaiterId<K>) {
+        self.called.note_attempt(&waiter);
     }
 
     #[cfg(not(all(any(test, sinew_overslept), not(loom))))]
     #[inline(always)]
-    fn settle(&mut self, _: WaiterId<K>) {}
+    fn note_attempt(&mut self, _: WaiterId<K>) {}
 }
 
 /// For the check of [`duty`](crate::duty).
 impl<K: Ord + Copy> Signal<K> {
     /// Notes that a waiter that may have been woken has attempted again, or has given up and passed that on.
     #[cfg(all(any(test, sinew_overslept), not(loom)))]
-    pub(crate) fn settle(&self, waiter: WaiterId<K>) {
-        self.waiters.lock().settle(waiter);
+    pub(crate) fn note_attempt(&self, waiter: WaiterId<K>) {
+        self.waiters.lock().note_attempt(waiter);
     }
 
     #[cfg(not(all(any(test, sinew_overslept), not(loom))))]
     #[inline(always)]
-    pub(crate) fn settle(&self, _: WaiterId<K>) {}
+    pub(crate) fn note_attempt(&self, _: WaiterId<K>) {}
 
     /// Whether a waiter sleeps, and none was woken that has not attempted again.
     #[cfg(all(any(test, sinew_overslept), not(loom)))]

@@ -232,7 +232,7 @@ impl<R: Answers> PollSending for Asked<R> {
         self.place.core.cancel_wait(wait);
     }
 
-    fn settle(self) {
+    fn on_sent(self) {
         self.place.fill();
     }
 }
@@ -315,7 +315,7 @@ impl<T: SendsAsync> Future for Replying<T> {
             let asked = asked.take().expect("it was there a moment ago");
             match sent {
                 Ok(()) => {
-                    asked.settle();
+                    asked.on_sent();
                     Ok(())
                 }
                 Err(error) => Err(ReplyError::new(asked, error)),

@@ -163,7 +163,7 @@ pub(crate) trait PollSending: Unpin {
     fn leave(&self, wait: &mut TaskWait);
 
     /// Notes that the message was sent.
-    fn settle(self)
+    fn on_sent(self)
     where
         Self: Sized,
     {

@@ -79,7 +79,7 @@ impl<P: Protocol> Handle<P> {
         runtime: Option<Runtime>,
     ) -> Result<Self, OptionError> {
         options.check(&P::KIND)?;
-        let options = options.settled(&P::KIND);
+        let options = options.with_defaults_of(&P::KIND);
         static NEXT: statics::AtomicU64 = statics::AtomicU64::new(1);
         let name = options.name.clone().unwrap_or_else(|| {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -288,7 +288,7 @@ impl<P: Protocol> Core<P> {
         options.check(&P::KIND)?;
         // Drops the options that were replaced, or refused, with no lock held: the callback in them may hold
         // the last handle of a socket.
-        let mut options = options.settled(&P::KIND);
+        let mut options = options.with_defaults_of(&P::KIND);
         self.enter(|entry| {
             if entry.is_closed() {
                 return Err(OptionError::Closed);

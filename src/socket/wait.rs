@@ -241,12 +241,12 @@ impl<P: Protocol> Core<P> {
                     if !matches!(interest, Interest::Send(_)) {
                         io::note_wait();
                     }
-                    waiter.into_iter().for_each(|waiter| self.bell.signal.settle(waiter));
+                    waiter.into_iter().for_each(|waiter| self.bell.signal.note_attempt(waiter));
                     self.check_sleep(has_overslept && outcome.is_ok(), interest);
                     return outcome;
                 }
                 Attempt::Waits(_) if last => {
-                    waiter.into_iter().for_each(|waiter| self.bell.signal.settle(waiter));
+                    waiter.into_iter().for_each(|waiter| self.bell.signal.note_attempt(waiter));
                     return Err(match is_interrupted {
                         true => Failure::Interrupted,
                         false => Failure::TimedOut(timeout.unwrap_or_default()),
@@ -526,7 +526,7 @@ impl<P: Protocol> Core<P> {
                 }
             }
         };
-        waiter.take().into_iter().for_each(|place| signal.settle(place));
+        waiter.take().into_iter().for_each(|place| signal.note_attempt(place));
         *claim = None;
         Poll::Ready(outcome)
     }
@@ -588,7 +588,7 @@ impl<P: Protocol> Core<P> {
                     // It may be registered: an attempt in vain registers, and is made again at once.
                     if let Some(place) = waiter.take() {
                         self.bell.signal.cancel(place);
-                        self.bell.signal.settle(place);
+                        self.bell.signal.note_attempt(place);
                     }
                     *claim = None;
                     return Poll::Ready(outcome);
@@ -612,7 +612,7 @@ impl<P: Protocol> Core<P> {
         {
             // Woken, and not polled since: another waiter can use what this one was woken for.
             self.enter(|entry| entry.pass_on(waiter.interest()));
-            self.bell.signal.settle(waiter);
+            self.bell.signal.note_attempt(waiter);
         }
         wait.claim = None;
     }

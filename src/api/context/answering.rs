@@ -242,7 +242,7 @@ async fn answer<R: Answers>(
     let Some(route) = take_in_hand(&core, &shared) else {
         return Err(refusal(&core, &shared, message));
     };
-    let in_hand = InHand { core: &core, shared: &shared, route, is_settled: false };
+    let in_hand = InHand { core: &core, shared: &shared, route, is_over: false };
     let sent = match core.outgoing(&in_hand.route, message.body_mut()) {
         Ok(outgoing) => {
             let attempt = attempt(&shared, &in_hand.route, outgoing);
@@ -251,7 +251,7 @@ async fn answer<R: Answers>(
         }
         Err(excess) => Err(SendError::too_large(message, excess)),
     };
-    in_hand.settle(sent.is_ok());
+    in_hand.end(sent.is_ok());
     sent
 }
 
@@ -314,13 +314,13 @@ struct InHand<'a, P: AnsweringProtocol> {
     core: &'a Core<P>,
     shared: &'a Shared<Answering>,
     route: Route,
-    is_settled: bool,
+    is_over: bool,
 }
 
 impl<P: AnsweringProtocol> InHand<'_, P> {
     /// Notes that it was answered, or gives it up.
-    fn settle(mut self, is_answered: bool) {
-        self.is_settled = true;
+    fn end(mut self, is_answered: bool) {
+        self.is_over = true;
         if !is_answered {
             give_up(self.core, &self.route);
         }
@@ -329,7 +329,7 @@ impl<P: AnsweringProtocol> InHand<'_, P> {
 
 impl<P: AnsweringProtocol> Drop for InHand<'_, P> {
     fn drop(&mut self) {
-        if self.is_settled {
+        if self.is_over {
             return;
         }
         let is_put_back = {
