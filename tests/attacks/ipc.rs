@@ -4,31 +4,58 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use kit::{IO_THREADS, SOON, TempDir, Transport, descriptors, eventually, ipc_frame};
+use kit::{
+    Dice, IO_THREADS, Raw, SOON, TempDir, Transport, conserved, descriptors, eventually,
+    header, ipc_frame,
+};
+use nix::unistd::{Gid, Uid, geteuid, setgid, setuid};
 use sinew::role;
-use sinew::{BindError, EndpointOptions, Options, Pull, Push};
+use sinew::{
+    BindError, ConnectError, DetachReason, EndpointOptions, Options, Peer, PeerCredentials,
+    PipeEvent, PipeEventKind, Pull, Push,
+};
 
 use crate::harness::attack::Attack;
 use crate::harness::child::{Process, job, listen, tell};
 use crate::harness::{alone, name_of, times};
+
+/// An abstract name that nobody else has.
+fn abstract_name() -> String {
+    format!("abstract://sinew-attacks-{}", std::process::id())
+}
 
 /// The owner of a file is killed: the next takes it over, and a living one keeps it.
 #[test]
 fn f01_f02_files_of_the_dead_and_of_the_living() {
     let _turn = alone();
     let dir = TempDir::new();
-    let url = format!("ipc://{}", dir.path("s").display());
+    the_dead_and_the_living(&format!("ipc://{}", dir.path("s").display()), || {
+        assert!(!dir.path("s").exists());
+    });
+}
+
+/// The same for a name, which the kernel takes from the dead.
+#[test]
+fn f09_names_of_the_dead_and_of_the_living() {
+    let _turn = alone();
+    let url = abstract_name();
+    the_dead_and_the_living(&url, || Push::new().connect_now(&url).map(drop).unwrap_err());
+}
+
+#[track_caller]
+fn the_dead_and_the_living<T>(url: &str, nobody_is_there: impl Fn() -> T) {
     for _ in 0..times(5, 100) {
         let mut owner = Process::start(name_of(part_listener), &format!("listener {url}"), "");
         owner.say("go");
         assert_eq!(owner.told(), "won");
         let late = Pull::new();
-        assert!(matches!(late.bind(&url), Err(BindError::AddressInUse { .. })));
-        Push::new().connect_now(&url).expect("the file is untouched");
+        assert!(matches!(late.bind(url), Err(BindError::AddressInUse { .. })));
+        Push::new().connect_now(url).expect("it is the living one's");
         owner.kill();
-        late.bind(&url).expect("nobody listens there any more");
+        late.bind(url).expect("nobody listens there any more");
+        Push::new().connect_now(url).expect("it is ours");
         late.close().unwrap();
-        assert!(!dir.path("s").exists());
+        nobody_is_there();
     }
 }
 
@@ -54,47 +81,199 @@ fn part_listener() {
 fn f04_two_that_start_at_once() {
     let _turn = alone();
     let dir = TempDir::new();
-    let url = format!("ipc://{}", dir.path("s").display());
+    one_of_two_wins(&format!("ipc://{}", dir.path("s").display()), times(100, 1000), |round| {
+        assert!(!dir.path("s").exists(), "round {round}: its file is gone with it");
+    });
+}
+
+/// The same at a name.
+#[test]
+fn f09_two_that_start_at_once() {
+    let _turn = alone();
+    one_of_two_wins(&abstract_name(), times(50, 1000), |_| {});
+}
+
+#[track_caller]
+fn one_of_two_wins(url: &str, rounds: usize, check: impl Fn(usize)) {
     let start = || Process::start(name_of(part_listener), &format!("listener {url}"), "");
     let mut both = [start(), start()];
-    for round in 0..times(100, 1000) {
+    for round in 0..rounds {
         both.iter_mut().for_each(|one| one.say("go"));
         let told = both.each_mut().map(|one| one.told());
         let won = told.iter().filter(|it| *it == "won").count();
         let lost = told.iter().filter(|it| *it == "lost").count();
         assert_eq!((won, lost), (1, 1), "round {round}: {told:?}");
-        Push::new().connect_now(&url).expect("the winner's file is there");
+        Push::new().connect_now(url).expect("it is the winner's");
         both.iter_mut().for_each(|one| one.say("end"));
         both.iter_mut().for_each(|one| assert_eq!(one.told(), "over"));
-        assert!(!dir.path("s").exists(), "round {round}: its file is gone with it");
+        check(round);
     }
 }
 
-/// Another user may not connect to a file of mode 0600.
+/// A user that owns nothing.
+const NOBODY: u32 = 65534;
+
+/// Another user, or skipped aloud where we may not be one.
+fn another_user() -> Option<u32> {
+    let may = geteuid().is_root();
+    assert!(may || std::env::var_os("CI").is_none(), "only root can be another user");
+    if !may {
+        eprintln!("SKIPPED: only root can be another user");
+    }
+    may.then_some(NOBODY)
+}
+
+/// A process of `user` that connects to `url` each time it is told to.
+fn user_at(user: u32, url: &str) -> Process {
+    let mut child = Process::start(name_of(part_of_a_user), &format!("user {user} {url}"), "");
+    assert_eq!(child.told(), "here");
+    child
+}
+
+#[test]
+#[ignore = "a part of the tests here: a user who connects where it is told to"]
+fn part_of_a_user() {
+    let Some(job) = job() else { return };
+    become_user(&job[1]);
+    tell("here");
+    let push = Push::new();
+    while listen().is_some() {
+        match push.connect_now(&job[2]) {
+            Ok(_) => tell("connected"),
+            Err(ConnectError::Failed { source, .. }) => tell(&format!("{source:?}")),
+            Err(error) => tell(&error.to_string()),
+        }
+        let _ = push.try_send(&job[1]);
+    }
+}
+
+fn become_user(user: &str) {
+    let user: u32 = user.parse().unwrap();
+    if user != geteuid().as_raw() {
+        setgid(Gid::from_raw(user)).unwrap();
+        setuid(Uid::from_raw(user)).unwrap();
+    }
+}
+
+/// Another user may connect neither to a file of mode 0600 nor to any in a directory that is closed to him.
 #[test]
 fn f07_another_user() {
     let _turn = alone();
-    if !nix::unistd::geteuid().is_root() {
-        return eprintln!("SKIPPED: only root can be another user");
+    let Some(user) = another_user() else { return };
+    for (file, directory, is_denied) in
+        [(0o600, 0o755, true), (0o666, 0o700, true), (0o666, 0o755, false)]
+    {
+        let dir = TempDir::new();
+        std::fs::set_permissions(dir.path(""), PermissionsExt::from_mode(directory)).unwrap();
+        let url = format!("ipc://{}", dir.path("s").display());
+        let pull = Pull::new();
+        pull.bind_with(&url, &EndpointOptions::new().ipc_mode(file)).unwrap();
+        for (user, is_denied) in [(geteuid().as_raw(), false), (user, is_denied)] {
+            let mut child = user_at(user, &url);
+            child.say("connect");
+            let told = child.told();
+            match is_denied {
+                true => {
+                    assert!(told.contains("PermissionDenied"), "{file:o} {directory:o}: {told}")
+                }
+                false => assert_eq!(told, "connected", "{file:o} {directory:o}"),
+            }
+        }
     }
+}
+
+/// There are no permissions at a name: whoever is there connects, and `admit` knows who it is.
+#[test]
+fn f09_another_user_at_a_name() {
+    let _turn = alone();
+    let (url, ours) = (abstract_name(), geteuid().as_raw());
+    let Some(other) = another_user() else { return };
+    let admit = move |peer: &Peer| peer.credentials.is_some_and(|it| it.uid == ours);
+    for (options, is_let_in) in [(Options::new(), true), (Options::new().admit(admit), false)] {
+        let pull = Pull::with_options(options).unwrap();
+        let events = pull.events();
+        pull.bind(&url).unwrap();
+        for (user, is_let_in) in [(ours, true), (other, is_let_in)] {
+            let mut child = user_at(user, &url);
+            child.say("connect");
+            // Who is turned away may have seen our header.
+            child.told();
+            if is_let_in {
+                assert_eq!(pull.recv_timeout(SOON).unwrap().to_text(), user.to_string());
+            }
+            let PipeEvent { kind, peer, .. } = events.recv_timeout(SOON).unwrap();
+            let credentials = peer.credentials.expect("Linux tells");
+            assert_eq!((kind, credentials.uid), (PipeEventKind::Attaching, user));
+            assert_eq!(credentials.pid, Some(child.id()));
+            let next = events.recv_timeout(SOON).unwrap().kind;
+            if !is_let_in {
+                assert_eq!(next, PipeEventKind::Detached(DetachReason::Denied));
+                continue;
+            }
+            assert_eq!(next, PipeEventKind::Attached);
+            child.kill();
+            assert_eq!(kit::detached(&events), DetachReason::PeerClosed);
+        }
+        assert!(pull.try_recv().is_err(), "nothing of who was turned away");
+        conserved(|| pull.stats());
+    }
+}
+
+/// A peer that is another user's, and that dies: what is known of it is what it was when it connected.
+#[test]
+fn f08_a_peer_that_dies() {
+    let _turn = alone();
+    let Some(user) = another_user() else { return };
     let dir = TempDir::new();
     std::fs::set_permissions(dir.path(""), PermissionsExt::from_mode(0o755)).unwrap();
-    let path = dir.path("s");
-    let url = format!("ipc://{}", path.display());
+    let url = format!("ipc://{}", dir.path("s").display());
     let pull = Pull::new();
-    pull.bind_with(&url, &EndpointOptions::new().ipc_mode(0o600)).unwrap();
-    let connects = |user: &str| {
-        let python = "import socket, sys, os; os.setuid(int(sys.argv[2])); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])";
-        let tried = std::process::Command::new("python3")
-            .args(["-c", python, path.to_str().expect("a name"), user])
-            .stderr(std::process::Stdio::null())
-            .status();
-        tried.map(|status| status.success())
-    };
-    let (Ok(ours), Ok(theirs)) = (connects("0"), connects("65534")) else {
-        return eprintln!("SKIPPED: there is no python3 to be another user with");
-    };
-    assert!(ours && !theirs, "we: {ours}, another user: {theirs}");
+    let events = pull.events();
+    pull.bind_with(&url, &EndpointOptions::new().ipc_mode(0o666)).unwrap();
+    let mut child = user_at(user, &url);
+    let connected = PeerCredentials::new(Some(child.id()), user, user);
+    child.say("connect");
+    assert_eq!(child.told(), "connected");
+    pull.wait_for_peers(1, SOON).unwrap();
+    assert_eq!(pull.peers()[0].credentials, Some(connected));
+    child.kill();
+    let gone = std::iter::from_fn(|| events.recv_timeout(SOON).ok())
+        .find(|event| matches!(event.kind, PipeEventKind::Detached(_)))
+        .expect("it goes");
+    assert_eq!(gone.peer.credentials, Some(connected));
+}
+
+/// What peers do over ipc, at a name.
+#[test]
+fn f09_hostile_peers_at_a_name() {
+    let options = EndpointOptions::new();
+    let attack = Attack::<role::Pull>::at(&abstract_name(), Options::new(), &options);
+    let mut dice = Dice(9);
+    let before = attack.stats();
+    for round in 0..times(100, 5_000) as u64 {
+        let mut stranger = Raw::connect(&attack.url);
+        let _ = stranger.try_send(&[0xa5; 8]);
+        assert_eq!(stranger.read_to_end(), header(0x51));
+        let mut broken = attack.peer();
+        broken.send(&[2; 9]);
+        assert_eq!(broken.read_to_end(), [0; 0]);
+        let mut cut = attack.peer();
+        let whole = ipc_frame(b"never whole");
+        cut.send(&whole[..1 + dice.roll(whole.len() as u64 - 1) as usize]);
+        cut.finish();
+        assert_eq!(cut.read_to_end(), [0; 0]);
+        eventually("each is counted", || {
+            let stats = attack.stats();
+            let counted = [
+                stats.handshake_errors - before.handshake_errors,
+                stats.framing_errors - before.framing_errors,
+                stats.truncated - before.truncated,
+            ];
+            counted == [round + 1; 3]
+        });
+    }
+    assert!(attack.socket.try_recv().is_err());
+    attack.over();
 }
 
 /// A listener that accepts nobody: that the kernel has no place is no error to give up at.
@@ -127,7 +306,7 @@ fn f10_a_backlog_that_is_full() {
         let (mut stream, _) = listener.accept().unwrap();
         use std::io::{Read, Write};
         let mut theirs = [0; 8];
-        if stream.write_all(&kit::header(0x51)).is_ok() && stream.read_exact(&mut theirs).is_ok() {
+        if stream.write_all(&header(0x51)).is_ok() && stream.read_exact(&mut theirs).is_ok() {
             taken.push(stream);
             break;
         }
@@ -150,7 +329,7 @@ fn f11_descriptors_that_a_peer_passes() {
     let passed = [file.as_raw_fd(); 8];
     let whole = ipc_frame(b"with descriptors");
     for _ in 0..times(100, 10_000) {
-        let kit::Raw::Ipc(stream) = &raw else { unreachable!("it is ipc") };
+        let Raw::Ipc(stream) = &raw else { unreachable!("it is ipc") };
         let with = [ControlMessage::ScmRights(&passed)];
         let sent = sendmsg::<()>(
             stream.as_raw_fd(),

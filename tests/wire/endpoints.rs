@@ -661,15 +661,32 @@ fn a_file_of_a_living_listener_is_in_use() {
 #[test]
 fn what_is_not_a_socket_is_left_alone() {
     let dir = TempDir::new();
-    let (file, folder, link) = (dir.path("file"), dir.path("folder"), dir.path("link"));
+    let [file, folder, fifo] = ["file", "folder", "fifo"].map(|name| dir.path(name));
     fs::write(&file, "precious").unwrap();
     fs::create_dir(&folder).unwrap();
-    std::os::unix::fs::symlink(&file, &link).unwrap();
-    for path in [&file, &folder, &link] {
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    // Whatever a link leads to, were it a socket that nobody listens on.
+    let dead = dir.path("dead");
+    drop(UnixListener::bind(&dead).unwrap());
+    let leads = [file.clone(), dead.clone(), dir.path("nothing"), dir.path("link-3")];
+    let links: Vec<_> = leads
+        .iter()
+        .enumerate()
+        .map(|(n, to)| {
+            let link = dir.path(&format!("link-{n}"));
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            link
+        })
+        .collect();
+    for path in [&file, &folder, &fifo].into_iter().chain(&links) {
         in_use(Pair::new().bind(ipc(path)));
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-    assert!(folder.is_dir() && link.is_symlink());
+    assert!(folder.is_dir() && dead.exists() && !dir.path("nothing").exists());
+    assert!(links.iter().all(|link| link.is_symlink()));
+    use std::os::unix::fs::FileTypeExt;
+    assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
 }
 
 /// C261.

@@ -32,7 +32,7 @@ pub(crate) struct Attack<R: Target> {
     pub(crate) socket: Socket<R>,
     pub(crate) url: String,
     before: Census,
-    _address: kit::Address,
+    _address: Option<kit::Address>,
     _turn: Turn,
 }
 
@@ -47,14 +47,20 @@ impl<R: Target> Attack<R> {
         options: Options,
         endpoint: &EndpointOptions,
     ) -> Self {
+        let address = transport.address();
+        let attack = Self::at(&address.url, options, endpoint);
+        Self { _address: Some(address), ..attack }
+    }
+
+    /// On a socket that is bound to this address.
+    pub(crate) fn at(url: &str, options: Options, endpoint: &EndpointOptions) -> Self {
         let _turn = alone();
         let socket = Socket::<R>::with_options(options).expect("the options are good");
-        let _address = transport.address();
-        let url = socket.bind_with(&_address.url, endpoint).expect("the address is free").url();
+        let url = socket.bind_with(url, endpoint).expect("the address is free").url();
         // What is there once for the first connections is there from now on.
         R::exchange(&socket, &url);
         nobody_is_left(&socket);
-        Self { before: Census::settled(), socket, url, _address, _turn }
+        Self { before: Census::settled(), socket, url, _address: None, _turn }
     }
 
     /// A peer of the right kind that has exchanged headers.

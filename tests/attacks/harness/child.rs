@@ -107,6 +107,11 @@ impl Process {
         self.child.wait().expect("it is our child");
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it has ended by itself. Has more patience than the child with what it waits for, so that the child
     /// can say what that was.
     #[track_caller]

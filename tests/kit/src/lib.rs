@@ -333,6 +333,12 @@ impl Raw {
             Some(("tcp", address)) => Self::Tcp(TcpStream::connect(address)?),
             #[cfg(unix)]
             Some(("ipc", path)) => Self::Ipc(IpcStream::connect(path)?),
+            #[cfg(target_os = "linux")]
+            Some(("abstract", name)) => {
+                use std::os::linux::net::SocketAddrExt;
+                let name = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+                Self::Ipc(IpcStream::connect_addr(&name)?)
+            }
             #[cfg(windows)]
             Some(("ipc", name)) => {
                 const BUSY: Option<i32> = Some(231); // ERROR_PIPE_BUSY: so many have come at once
