@@ -128,13 +128,13 @@ fn listen(name: Vec<u8>, settings: &EndpointSettings) -> io::Result<(Socket, Opt
     }
     if name.is_empty() {
         // A socket without a name that is bound has one chosen by the kernel.
-        let socket = bound_to(&SockAddr::unix("")?)?;
+        let socket = bound_to(&SockAddr::unix("")?, None)?;
         let chosen = socket.local_addr()?.as_abstract_namespace().map(<[u8]>::to_vec);
         socket.listen(BACKLOG)?;
         return Ok((socket, chosen));
     }
     let path = [&[0], &name[..]].concat();
-    let socket = bound_to(&SockAddr::unix(OsStr::from_bytes(&path))?)?;
+    let socket = bound_to(&SockAddr::unix(OsStr::from_bytes(&path))?, None)?;
     socket.listen(BACKLOG)?;
     Ok((socket, None))
 }

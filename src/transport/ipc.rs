@@ -13,7 +13,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 #[cfg(target_os = "android")]
 use std::os::android::net::SocketAddrExt;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
@@ -202,24 +202,42 @@ fn listen(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, Socke
     if file.bound.is_there() { Ok((socket, file)) } else { Err(in_use()) }
 }
 
-/// Makes the socket file and gives it its final permissions. Nobody can connect before the socket listens.
+/// Makes the socket file and gives it its final permissions, before the socket listens.
+///
+/// That nobody can connect before it listens is not enough: the kernel looks at the permissions first, and then whether
+/// anybody listens, and in between all of this may happen. So the file never has more permissions than it is to have.
 fn bind(path: &Path, settings: &EndpointSettings) -> io::Result<(Socket, SocketFile)> {
     let absolute = path::absolute(path)?;
-    let socket = bound_to(&SockAddr::unix(path)?)?;
+    let has_group = settings.ipc_group.is_some();
+    let first = settings.ipc_mode.map(|mode| if has_group { mode & OWNER_ONLY } else { mode });
+    let socket = bound_to(&SockAddr::unix(path)?, first)?;
     let file = SocketFile::just_made(&absolute)?;
+    if has_group {
+        lchown(file.bound.path(), None, settings.ipc_group)?;
+    }
     if let Some(mode) = settings.ipc_mode {
         fs::set_permissions(file.bound.path(), Permissions::from_mode(mode))?;
     }
     // Last: who has given a file away may not change it any more.
-    if settings.ipc_owner.is_some() || settings.ipc_group.is_some() {
-        lchown(file.bound.path(), settings.ipc_owner, settings.ipc_group)?;
+    if settings.ipc_owner.is_some() {
+        lchown(file.bound.path(), settings.ipc_owner, None)?;
     }
     Ok((socket, file))
 }
 
-/// A socket at this address, which does not listen yet.
-pub(super) fn bound_to(address: &SockAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+/// The permission bits of a file's owner.
+const OWNER_ONLY: u32 = 0o700;
+
+/// A socket at this address, which does not listen yet. Its file is made with no more than these permission bits, on
+/// Linux: other systems do not let them be set before there is a file.
+pub(super) fn bound_to(address: &SockAddr, mode: Option<u32>) -> io::Result<Socket> {
+    let mut socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    if let Some(mode) = mode {
+        // By way of a file, by which std changes the permissions of a descriptor.
+        let file = fs::File::from(OwnedFd::from(socket));
+        let _only_on_linux = file.set_permissions(Permissions::from_mode(mode));
+        socket = Socket::from(OwnedFd::from(file));
+    }
     socket.set_nonblocking(true)?;
     socket.bind(address)?;
     Ok(socket)

@@ -1,11 +1,13 @@
 //! Group F: files and neighbours on one machine.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kit::{
-    Dice, IO_THREADS, Raw, SOON, TempDir, Transport, conserved, descriptors, eventually,
+    Dice, IO_THREADS, Raw, SOON, SetOnDrop, TempDir, Transport, conserved, descriptors, eventually,
     header, ipc_frame,
 };
 use nix::unistd::{Gid, Uid, geteuid, setgid, setuid};
@@ -180,6 +182,74 @@ fn f07_another_user() {
             }
         }
     }
+}
+
+/// The file is made with the mode that the process makes files with, and changed: nobody gets in before that.
+#[test]
+fn f07_another_user_in_the_moment_of_the_bind() {
+    let _turn = alone();
+    let Some(user) = another_user() else { return };
+    let dir = TempDir::new();
+    std::fs::set_permissions(dir.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = dir.path("s");
+    for (mode, gets_in) in [("600", false), ("666", true)] {
+        let job = format!("tries {user} {}", path.display());
+        let mut intruder = Process::start(name_of(part_that_tries), &job, "");
+        assert_eq!(intruder.told(), "here");
+        // What it makes is for everybody, if nothing is done about it.
+        let job = format!("binds {mode} ipc://{}", path.display());
+        let mut owner = Process::start(name_of(part_that_binds), &job, "umask 0");
+        assert_eq!(owner.told(), "done");
+        intruder.say("enough");
+        let told = intruder.told();
+        let (connected, denied) = told.split_once(' ').expect("two numbers");
+        eprintln!("{mode}: got in {connected} times, was denied {denied} times");
+        assert_eq!((connected != "0", denied != "0"), (gets_in, !gets_in), "{mode}: {told}");
+    }
+}
+
+#[test]
+#[ignore = "a part of the test above: who listens for a moment, again and again"]
+fn part_that_binds() {
+    let Some(job) = job() else { return };
+    let mode = u32::from_str_radix(&job[1], 8).unwrap();
+    for _ in 0..times(500, 20_000) {
+        let pull = Pull::new();
+        pull.bind_with(&job[2], &EndpointOptions::new().ipc_mode(mode)).unwrap();
+        pull.close().unwrap();
+    }
+    tell("done");
+}
+
+#[test]
+#[ignore = "a part of the test above: a user who connects again and again"]
+fn part_that_tries() {
+    let Some(job) = job() else { return };
+    become_user(&job[1]);
+    let (connected, denied, over) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        // More than there are processors: some are interrupted between the two looks that the kernel takes, at the mode
+        // of the file and at whether anybody listens there.
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    match UnixStream::connect(&job[2]) {
+                        Ok(_) => _ = connected.fetch_add(1, Ordering::Relaxed),
+                        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                            denied.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(_) => {}
+                    }
+                }
+            });
+        }
+        let _over = SetOnDrop(&over);
+        tell("here");
+        listen();
+    });
+    let (connected, denied) = (connected.into_inner(), denied.into_inner());
+    tell(&format!("{connected} {denied}"));
 }
 
 /// There are no permissions at a name: whoever is there connects, and `admit` knows who it is.
