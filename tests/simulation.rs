@@ -61,6 +61,59 @@ fn an_hour_takes_a_moment() {
     assert!(began.elapsed() < HOUR);
 }
 
+/// Case B6 of the list of attacks: that nothing passes for long is no reason to end a connection.
+#[test]
+fn a_peer_that_is_silent_for_days_is_still_there() {
+    let network = Network::new(6);
+    network.set_time_limit(HOUR * 1000);
+    let far = network.host("far");
+    far.spawn(|| {
+        let push = Push::new();
+        push.connect("sim://here").unwrap();
+        push.send("before").unwrap();
+        sleep(HOUR * 99);
+        push.send("after").unwrap();
+        sleep(HOUR);
+    });
+    network.run(|| {
+        let pull = Pull::new();
+        pull.bind("sim://here").unwrap();
+        assert_eq!(pull.recv().unwrap(), "before");
+        assert_eq!(pull.recv().unwrap(), "after");
+        assert!(elapsed() > HOUR * 98);
+        let stats = pull.stats();
+        assert_eq!((stats.accepted_connections, stats.broken_connections), (1, 0));
+    });
+}
+
+/// Case E5: after ten minutes in vain the next attempt is no later than the longest pause.
+#[test]
+fn a_listener_that_was_away_for_long_is_found_soon() {
+    const AWAY: Duration = Duration::from_secs(600);
+    seeds(0..=9, |seed| {
+        let network = Network::new(seed);
+        network.set_time_limit(HOUR);
+        let far = network.host("far");
+        far.spawn(|| {
+            sleep(AWAY);
+            let pull = Pull::new();
+            pull.bind("sim://late").unwrap();
+            sleep(HOUR);
+        });
+        network.run(|| {
+            let options = Options::new().reconnect_interval(ms(10)).reconnect_max(ms(1000));
+            let push = Push::with_options(options).unwrap();
+            let dialer = push.connect("sim://late").unwrap();
+            push.wait_for_peers(1, HOUR).unwrap();
+            // A pause lasts for two to four thirds of its time, a second on average.
+            let late = elapsed() - AWAY;
+            assert!(late <= ms(1400), "{late:?}");
+            let attempts = dialer.status().attempts;
+            assert!((550..=680).contains(&attempts), "{attempts} attempts in ten minutes");
+        });
+    });
+}
+
 #[test]
 fn every_protocol_runs_on_it() {
     seeds(0..=9, |seed| {

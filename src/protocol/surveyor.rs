@@ -632,4 +632,25 @@ mod tests {
         assert_eq!(bench.take_reasons(), [DropReason::SendQueueFull]);
         assert_eq!(bench.io.take_disconnected(), [pipe(2)]);
     }
+
+    /// Case D11 of the list of attacks: all are asked, and of their answers as many are kept as may be.
+    #[test]
+    fn a_hundred_thousand_respondents_answer_one_survey() {
+        const MORE: u32 = 100_000;
+        let (mut bench, asker) = Bench::new();
+        for n in 4..=MORE {
+            bench.surveyor.attach(pipe(n), bench.now, &mut bench.io).unwrap();
+        }
+        bench.send(asker);
+        let questions = bench.io.take_sent();
+        assert_eq!(questions.len(), MORE as usize);
+        for (pipe, question) in &questions {
+            bench.io.arrives(*pipe, &[&question[..4], b"I"].concat());
+            bench.surveyor.readable(*pipe, &mut bench.io);
+        }
+        let drops = bench.take_reasons();
+        assert_eq!(drops, vec![DropReason::RecvQueueFull; MORE as usize - 128]);
+        (0..128).for_each(|_| assert_eq!(bench.recv(asker).unwrap(), "I"));
+        assert_eq!(bench.recv(asker).unwrap_err(), RecvRefusal::WouldBlock);
+    }
 }

@@ -64,6 +64,8 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::HashSet;
     use std::time::Duration;
 
     use super::super::conversation::Conversations;
@@ -102,5 +104,42 @@ mod tests {
             assert!(timers.heap.len() <= SLACK + 5);
         }
         assert_eq!(timers.first(), Some(start));
+    }
+
+    /// Case D12 of the list of attacks: most of very many are called off in any order. None of those comes, the others
+    /// come in their order, and each step looks at few.
+    #[test]
+    fn a_hundred_thousand_timers_of_which_most_are_called_off() {
+        const COUNT: usize = 100_000;
+        let (mut timers, mut conversations) = (Timers::default(), Conversations::default());
+        let mut seed = 12_u32;
+        let mut dice = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as usize
+        };
+        let start = start();
+        let all: Vec<_> = (0..COUNT)
+            .map(|_| (start + dice() as u32 % 1000 * SECOND, conversations.open(())))
+            .collect();
+        all.iter().for_each(|&(at, conversation)| timers.set(at, conversation));
+        let mut set: HashSet<_> = all.iter().map(|(_, conversation)| *conversation).collect();
+        let looked_at = Cell::new(0);
+        let mut order = all.clone();
+        for n in (1..COUNT).rev() {
+            order.swap(n, dice() % (n + 1));
+        }
+        for (open, (_, conversation)) in (0..COUNT).rev().zip(order).take(COUNT * 9 / 10) {
+            set.remove(&conversation);
+            timers.forget_unset(open, |_, conversation| {
+                looked_at.set(looked_at.get() + 1);
+                set.contains(&conversation)
+            });
+        }
+        assert!(looked_at.get() <= 4 * COUNT, "{} looks at {COUNT} timers", looked_at.get());
+        let mut expected: Vec<_> = all.into_iter().filter(|(_, it)| set.contains(it)).collect();
+        expected.sort_unstable();
+        let due = std::iter::from_fn(|| timers.take_due(start + 1000 * SECOND));
+        let come: Vec<_> = due.filter(|(_, conversation)| set.contains(conversation)).collect();
+        assert_eq!(come, expected);
     }
 }

@@ -1,17 +1,21 @@
 //! Group B: what is done to connections before they are pipes.
 
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use kit::{Raw, SOON, SetOnDrop, Transport, eventually, frame, header};
+use kit::{Raw, SOON, SetOnDrop, Transport, eventually, frame, header, ipc_frame};
 use sinew::role;
-use sinew::{EndpointOptions, Options, Pull, Push};
+use sinew::{
+    AttemptError, ConnectError, EndpointOptions, EndpointState, Options, Peer, Pull, Push, Runtime,
+};
 
 use crate::harness::attack::Attack;
 use crate::harness::census::Census;
 use crate::harness::child::{Process, job, tell};
+use crate::harness::elsewhere::elsewhere;
 use crate::harness::{alone, name_of, times};
 
 /// Soon enough for a test, and far from what a busy machine takes for a header.
@@ -115,8 +119,51 @@ fn b07_peers_that_come_and_go() {
         if n % 3 == 0 {
             raw.reset();
         }
+        if n % 500 == 0 {
+            attack.neighbour();
+        }
     }
     attack.over();
+}
+
+/// A program that lets in every second peer only: of the others nothing is received, however much they say at once.
+#[test]
+fn b08_every_second_peer_is_denied() {
+    let _turn = alone();
+    for transport in Transport::STREAMS {
+        let turn = AtomicUsize::new(0);
+        let admit = move |_: &Peer| turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+        let pull = Pull::with_options(Options::new().admit(admit)).unwrap();
+        let address = transport.address();
+        let url = pull.bind(&address.url).unwrap().url();
+        for n in 0..times(100, 5_000) {
+            let mut raw = Raw::connect(&url);
+            let word = format!("message {n} ");
+            raw.send(&header(0x50));
+            // The listener may have closed it.
+            let bodies = (0..3).map(|part| format!("{word}{part}"));
+            let framed: Vec<u8> = bodies
+                .flat_map(|body| match transport {
+                    Transport::Ipc => ipc_frame(body.as_bytes()),
+                    _ => frame(body.as_bytes()),
+                })
+                .collect();
+            let _ = raw.try_send(&framed);
+            if n % 2 == 0 {
+                for part in 0..3 {
+                    let expected = format!("{word}{part}");
+                    assert_eq!(pull.recv_timeout(SOON).unwrap().to_text(), expected);
+                }
+            } else {
+                raw.read_to_end();
+                eventually("it is counted", || pull.stats().rejected_pipes == n as u64 / 2 + 1);
+            }
+            drop(raw);
+            eventually("it is gone", || pull.stats().current_connections == 0);
+        }
+        assert!(pull.try_recv().is_err());
+        kit::conserved(|| pull.stats());
+    }
 }
 
 /// A listener that ends while peers greet it.
@@ -158,8 +205,6 @@ fn b10_a_listener_that_closes_during_handshakes() {
 /// A program that connects to itself by accident: the port it asks for is the one it is given.
 #[test]
 fn b13_a_connection_to_itself() {
-    use crate::harness::elsewhere::elsewhere;
-    use crate::harness::name_of;
     elsewhere(
         name_of(b13_a_connection_to_itself),
         &[],
@@ -201,8 +246,6 @@ fn b13_a_connection_to_itself() {
 /// Addresses that cannot be reached, each in its way: an error by name, and a close at once.
 #[test]
 fn b12_addresses_that_cannot_be_reached() {
-    use crate::harness::elsewhere::elsewhere;
-    use crate::harness::name_of;
     elsewhere(
         name_of(b12_addresses_that_cannot_be_reached),
         &[],
@@ -211,37 +254,113 @@ fn b12_addresses_that_cannot_be_reached() {
             "ip route add unreachable 10.2.0.0/24",
             "ip route add prohibit 10.3.0.0/24",
             "ip route add blackhole 10.4.0.0/24",
-            "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up",
-            "ip addr add 10.5.0.1/24 dev v0",
-            "ip neigh add 10.5.0.2 lladdr 02:00:00:00:00:02 dev v0",
+            SWALLOWS,
         ],
         || {
             let before = kit::descriptors();
-            let addresses = [
-                "127.0.0.1:9",
-                "10.2.0.1:5555",
-                "10.3.0.1:5555",
-                "10.4.0.1:5555",
-                "10.9.9.9:5555",
-                "nowhere.invalid:5555",
+            let system = |kind| move |error: &AttemptError| matches!(error, AttemptError::Io { kind: it, .. } if *it == kind);
+            let table: [(&str, Names<'_>); 6] = [
+                ("127.0.0.1:9", &|error| *error == AttemptError::Refused),
+                ("10.2.0.1:5555", &system(ErrorKind::HostUnreachable)),
+                ("10.3.0.1:5555", &system(ErrorKind::PermissionDenied)),
+                ("10.4.0.1:5555", &system(ErrorKind::InvalidInput)),
+                ("10.9.9.9:5555", &system(ErrorKind::NetworkUnreachable)),
+                ("nowhere.invalid:5555", &|error| matches!(error, AttemptError::Resolve { .. })),
             ];
-            for address in addresses {
+            for (address, is_named) in table {
                 let push = Push::new();
                 let url = format!("tcp://{address}");
-                let now = push.connect_now(&url).expect_err("nobody is there");
+                match push.connect_now(&url) {
+                    Err(ConnectError::Failed { source, .. }) => {
+                        assert!(is_named(&source), "{address}: {source:?}");
+                    }
+                    other => panic!("{address}: {other:?}"),
+                }
                 let later = push.connect(&url).unwrap();
                 eventually("an attempt fails", || later.status().last_error.is_some());
-                eprintln!("{address}: {now}; {}", later.status());
+                let error = later.status().last_error.unwrap();
+                assert!(is_named(&error), "{address}: {error:?}");
                 push.close().unwrap();
             }
-            // One that swallows everything: only a close ends the attempt.
-            let push = Push::new();
-            push.connect("tcp://10.5.0.2:5555").unwrap();
-            eventually("it is asked", || push.stats().inprogress_connections == 1);
-            push.close().unwrap();
-            drop(push);
+            // One that swallows everything, and one that has no place for another: only a close ends the attempt.
+            let full = TcpListener::bind("127.0.0.1:0").unwrap();
+            socket2::SockRef::from(&full).listen(0).unwrap();
+            let url = format!("tcp://{}", full.local_addr().unwrap());
+            let waiting: Vec<_> = (0..3).map(|_| begun(&full.local_addr().unwrap())).collect();
+            for url in ["tcp://10.5.0.2:5555", &url] {
+                let push = Push::new();
+                push.connect(url).unwrap();
+                eventually("it is asked", || push.stats().inprogress_connections == 1);
+                push.close().unwrap();
+                eventually("nobody is asked any more", || push.stats().inprogress_connections == 0);
+            }
+            drop((full, waiting));
             // Each thread of the runtime has three.
             eventually("nothing is left", || kit::descriptors() <= before + 4 * kit::IO_THREADS);
+        },
+    );
+}
+
+/// Whether an error is the one of an address.
+type Names<'a> = &'a dyn Fn(&AttemptError) -> bool;
+
+/// 10.5.0.2 is there, and says nothing.
+const SWALLOWS: &str = "ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up \
+    && ip addr add 10.5.0.1/24 dev v0 && ip neigh add 10.5.0.2 lladdr 02:00:00:00:00:02 dev v0";
+
+/// An attempt to connect that has begun.
+fn begun(address: &SocketAddr) -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let _ = socket.connect(&(*address).into());
+    socket
+}
+
+/// A name server that says nothing for minutes: others are connected meanwhile, and a close waits for nobody.
+#[test]
+fn b12_a_name_that_nobody_resolves() {
+    elsewhere(
+        name_of(b12_a_name_that_nobody_resolves),
+        &[],
+        &[
+            "ip link set lo up",
+            SWALLOWS,
+            "mount -t tmpfs none /mnt",
+            "echo 'nameserver 10.5.0.2\noptions timeout:30 attempts:5' > /mnt/resolv.conf",
+            "mount --bind /mnt/resolv.conf /etc/resolv.conf",
+            "echo 'hosts: files dns' > /mnt/nsswitch.conf",
+            "mount --bind /mnt/nsswitch.conf /etc/nsswitch.conf",
+        ],
+        || {
+            let runtime = Runtime::new().unwrap();
+            let is_asked = || {
+                let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+                tasks
+                    .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+                    .any(|name| name.trim() == "sinew-resolve")
+            };
+            let (push, pull) = (Push::on(&runtime, Options::new()).unwrap(), Pull::new());
+            let patient = EndpointOptions::new().connect_timeout(None);
+            let slow = push.connect_with("tcp://slow.example:5555", &patient).unwrap();
+            eventually("the server is asked", is_asked);
+            push.connect(pull.bind("tcp://127.0.0.1:0").unwrap().url()).unwrap();
+            push.send_timeout("meanwhile", SOON).unwrap();
+            assert_eq!(pull.recv_timeout(SOON).unwrap(), "meanwhile");
+            assert_eq!(slow.status().last_error, None);
+            assert_eq!(slow.status().state, EndpointState::Connecting);
+            // There is a limit for it.
+            let other = Push::on(&runtime, Options::new()).unwrap();
+            let hasty = EndpointOptions::new().connect_timeout(Duration::from_millis(50));
+            match other.connect_now_with("tcp://other.example:5555", &hasty) {
+                Err(ConnectError::Failed {
+                    source: AttemptError::Resolve { kind: ErrorKind::TimedOut, .. },
+                    ..
+                }) => {}
+                other => panic!("{other:?}"),
+            }
+            push.close().unwrap();
+            drop((push, slow, other, runtime));
+            assert!(is_asked(), "nobody has waited for the name server");
         },
     );
 }

@@ -39,6 +39,12 @@ impl Census {
         }
     }
 
+    /// No thread of the library is there that was not at the time of this census.
+    #[track_caller]
+    pub(crate) fn has_as_many_threads(&self) {
+        assert_eq!(threads(), self.threads);
+    }
+
     /// Waits until the process holds no more than at the time of this census, but for `bytes` more than what
     /// passes for the same.
     #[track_caller]

@@ -8,11 +8,12 @@ pub(crate) mod proxy;
 
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use kit::SOON;
+use kit::{Raw, RawListener, SOON, header};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sinew::{Pull, Push};
+use sinew::role::Role;
+use sinew::{EndpointOptions, Pull, Push, Runtime, Socket};
 
 /// A test's turn: until it is dropped no other test of this program runs.
 pub(crate) struct Turn {
@@ -70,4 +71,25 @@ pub(crate) fn times(short: usize, long: usize) -> usize {
     }
     let short = u32::try_from(short).expect("a count of a test");
     kit::rounds(short) as usize
+}
+
+/// A raw peer of protocol `id`, to which `socket` has connected on a runtime that the test turns.
+pub(crate) fn greeted<R: Role>(
+    runtime: &Runtime,
+    socket: &Socket<R>,
+    id: u8,
+    how: &EndpointOptions,
+) -> Raw {
+    let listener = RawListener::new();
+    let wanted = socket.peers().len() + 1;
+    socket.connect_with(listener.url(), how).unwrap();
+    let mut raw = None;
+    while socket.peers().len() < wanted {
+        runtime.turn(Some(Duration::from_millis(1))).unwrap();
+        if raw.is_none() {
+            raw = listener.try_accept();
+            raw.iter_mut().for_each(|raw| raw.send(&header(id)));
+        }
+    }
+    raw.expect("it is accepted before it is a peer")
 }
