@@ -2,15 +2,15 @@
 #![allow(unsafe_code, reason = "a process can set its handlers of signals in no other way")]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use kit::{Raw, SOON, Transport, conserved, eventually, join};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use sinew::{Options, Pull, Push, Rep, Req, Surveyor};
+use sinew::{EndpointOptions, Options, Pull, Push, Rep, Req, Surveyor};
 
-use crate::harness::child::{Process, job};
+use crate::harness::child::{Process, job, listen, tell};
 use crate::harness::elsewhere::elsewhere;
 use crate::harness::{alone, is_long, name_of, times};
 
@@ -81,7 +81,7 @@ fn part_in_a_storm() {
     let (rep, req) = (Rep::new(), Req::new());
     let _joined = join!(rep, req, Transport::Tcp);
     let exchanges = times(2_000, 100_000);
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
@@ -187,29 +187,98 @@ fn part_without_standard_streams() {
     std::fs::write(&job[1], "done").unwrap();
 }
 
-/// Other processes that want the processor: who waits does not keep it from them, and is served.
+/// One processor, and threads that want all of it: who waits does not keep it from them, and is served.
 #[test]
 fn i07_a_busy_machine() {
     let _turn = alone();
-    if !is_long() {
-        return; // it takes all processors from everybody else: only `ci/attacks` does that
+    Process::start(name_of(part_on_a_busy_processor), "busy", "").succeeded();
+}
+
+#[test]
+#[ignore = "a part of the test above: it gives up all processors but one"]
+fn part_on_a_busy_processor() {
+    if job().is_none() {
+        return;
     }
-    let busy: Vec<_> = (0..4)
-        .map(|_| {
-            std::process::Command::new("taskset")
-                .args(["-c", "0", "sh", "-c", "while :; do :; done"])
-                .spawn()
-        })
-        .collect();
+    let this = nix::unistd::Pid::from_raw(0);
+    let may = nix::sched::sched_getaffinity(this).unwrap();
+    let mut only = nix::sched::CpuSet::new();
+    let one = (0..nix::sched::CpuSet::count()).find(|&it| may.is_set(it) == Ok(true)).unwrap();
+    only.set(one).unwrap();
+    nix::sched::sched_setaffinity(this, &only).unwrap();
+    let exchanges = times(200, 10_000);
+    let (over, work) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (rep, req) = (Rep::new(), Req::new());
     let _joined = join!(rep, req, Transport::Tcp);
     thread::scope(|scope| {
-        scope.spawn(|| (0..10_000).for_each(|_| rep.recv().unwrap().reply("pong").unwrap()));
-        (0..10_000).for_each(|_| assert_eq!(req.request("ping").unwrap(), "pong"));
+        let _over = kit::SetOnDrop(&over);
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    work.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        scope.spawn(|| (0..exchanges).for_each(|_| rep.recv().unwrap().reply("pong").unwrap()));
+        for _ in 0..exchanges {
+            assert_eq!(req.request_timeout("ping", SOON).unwrap(), "pong");
+        }
     });
-    for child in busy {
-        let mut child = child.expect("there is a taskset");
-        child.kill().unwrap();
-        child.wait().unwrap();
+    assert!(work.into_inner() > 0, "the others had the processor too");
+    assert_eq!((req.stats().spins_paid, req.stats().spins_unpaid), (0, 0));
+    conserved(|| req.stats());
+}
+
+/// A machine that was asleep: all its peers have given it up meanwhile. When it wakes, each of its connections is made
+/// once more.
+#[test]
+fn i03_a_machine_that_was_asleep() {
+    let _turn = alone();
+    let url = kit::free_tcp_url();
+    let pull = Pull::new();
+    let endpoint = pull.bind(&url).unwrap();
+    let mut child = Process::start(name_of(part_that_sleeps), &format!("sleeps {url}"), "");
+    pull.wait_for_peers(SLEEPERS, SOON).unwrap();
+    for _ in 0..SLEEPERS {
+        assert_eq!(pull.recv_timeout(SOON).unwrap(), "before");
     }
+    child.freeze();
+    endpoint.close().unwrap();
+    eventually("all were given up", || pull.stats().current_connections == 0);
+    pull.bind(&url).unwrap();
+    // What is tested is time that passes: many times as long as the pause between attempts.
+    thread::sleep(Duration::from_secs(if is_long() { 120 } else { 1 }));
+    child.thaw();
+    pull.wait_for_peers(SLEEPERS, SOON).unwrap();
+    child.say("after");
+    for _ in 0..SLEEPERS {
+        assert_eq!(pull.recv_timeout(SOON).unwrap(), "after");
+    }
+    let attempts: usize = child.told().parse().unwrap();
+    // The second of each, and a few more if the listener was slow.
+    assert!((2 * SLEEPERS..=3 * SLEEPERS).contains(&attempts), "{attempts} attempts");
+    assert_eq!(pull.stats().accepted_connections, 2 * SLEEPERS as u64);
+    child.succeeded();
+    conserved(|| pull.stats());
+}
+
+/// How many connections it has.
+const SLEEPERS: usize = 50;
+
+#[test]
+#[ignore = "a part of the test above: who is asleep"]
+fn part_that_sleeps() {
+    let Some(job) = job() else { return };
+    let often = EndpointOptions::new().reconnect_interval(Duration::from_millis(20));
+    let pushes: Vec<Push> = (0..SLEEPERS).map(|_| Push::new()).collect();
+    for push in &pushes {
+        push.connect_with(&job[1], &often).unwrap();
+        push.send("before").unwrap();
+    }
+    listen();
+    pushes.iter().for_each(|push| push.send_timeout("after", SOON).unwrap());
+    let attempts: u64 = pushes.iter().map(|push| push.endpoints()[0].status().attempts).sum();
+    tell(&attempts.to_string());
+    listen();
+    pushes.iter().for_each(|push| _ = conserved(|| push.stats()));
 }

@@ -273,11 +273,24 @@ fn g21_a_runtime_that_ends_with_many_connections() {
         let peers: Vec<Raw> = (0..PEERS).map(|_| Raw::greet(&url, 0x51, 0x50)).collect();
         push.wait_for_peers(PEERS, SOON).unwrap();
         (0..2 * PEERS).for_each(|_| push.send(vec![7; 10_000]).unwrap());
+        // Sends that wait for a peer that takes nothing.
+        let options = Options::new().linger(Duration::ZERO).send_queue(1);
+        let stuck = Push::on(&runtime, options).unwrap();
+        let stalled = Raw::greet(&stuck.bind("tcp://127.0.0.1:0").unwrap().url(), 0x51, 0x50);
+        let sending: Vec<_> = (0..20)
+            .map(|_| {
+                let stuck = stuck.clone();
+                thread::spawn(move || while stuck.send(vec![7; 1 << 20]).is_ok() {})
+            })
+            .collect();
+        eventually("they wait", || stuck.stats().send_queue > 0);
         // An attempt that is under way, and a name that is being looked up.
         push.connect("tcp://127.0.0.1:1").unwrap();
         push.connect("tcp://nowhere.invalid:5").unwrap();
-        drop((push, runtime));
-        drop(peers);
+        stuck.close().unwrap();
+        drop((push, stuck, runtime));
+        sending.into_iter().for_each(|sending| sending.join().unwrap());
+        drop((peers, stalled));
     });
     before.is_back(0);
 }
@@ -365,4 +378,49 @@ fn g14_places_that_are_used_again() {
         while attack.socket.try_recv().is_ok() {}
     }
     attack.over();
+}
+
+/// The same where one turn has both: the end of the old, and all of the new.
+#[test]
+fn g14_places_that_are_used_again_in_one_turn() {
+    let _turn = alone();
+    let runtime = Runtime::builder().manual(true).build().unwrap();
+    let pull = Pull::on(&runtime, Options::new()).unwrap();
+    let url = pull.bind("tcp://127.0.0.1:0").unwrap().url();
+    let turn_until = |what: &str, done: &dyn Fn() -> bool| {
+        eventually(what, || {
+            runtime.turn(Some(Duration::from_millis(1))).unwrap();
+            done()
+        });
+    };
+    let receive = |word: &str| {
+        let mut received = None;
+        eventually("it comes", || {
+            runtime.turn(Some(Duration::from_millis(1))).unwrap();
+            received = pull.try_recv().ok();
+            received.is_some()
+        });
+        assert_eq!(received.expect("it has come"), word);
+    };
+    let rounds = times(100, 5_000) as u64;
+    for round in 0..rounds {
+        let mut old = Raw::connect(&url);
+        old.send(&kit::header(0x50));
+        turn_until("the old one is there", &|| pull.peers().len() == 1);
+        old.send_frame(b"old");
+        match round % 2 {
+            0 => old.reset(),
+            _ => drop(old),
+        }
+        let mut new = Raw::connect(&url);
+        new.send(&[&kit::header(0x50)[..], &kit::frame(b"new")].concat());
+        receive("old");
+        receive("new");
+        new.send_frame(b"still there");
+        receive("still there");
+        drop(new);
+        turn_until("both have left", &|| pull.peers().is_empty());
+    }
+    let stats = conserved(|| pull.stats());
+    assert_eq!((stats.accepted_connections, stats.broken_connections), (2 * rounds, 2 * rounds));
 }

@@ -416,6 +416,29 @@ fn a_reply_to_a_requester_that_is_gone_succeeds() {
     }
 }
 
+/// C080: nor does the reply go to who has come in its place.
+#[test]
+fn a_reply_to_a_requester_that_is_gone_goes_to_no_successor() {
+    for transport in Transport::STREAMS {
+        let (rep, mut old, _address, url) = rep_and_raw(transport, Options::new());
+        for _ in 0..20 {
+            old.send_frame(b"\x80\0\0\x01q");
+            let request = rep.recv_timeout(SOON).unwrap();
+            drop(old);
+            eventually("the requester is gone", || rep.peers().is_empty());
+            let mut new = Raw::greet(&url, REQ, REP);
+            rep.wait_for_peers(1, SOON).unwrap();
+            request.reply("for the old one").unwrap();
+            new.send_frame(b"\x80\0\0\x01q");
+            rep.recv_timeout(SOON).unwrap().reply("for the new one").unwrap();
+            assert_eq!(new.read_frame(), b"\x80\0\0\x01for the new one");
+            old = new;
+        }
+        assert_eq!(rep.stats().drops(DropReason::PeerGone), 20);
+        conserved(|| rep.stats());
+    }
+}
+
 /// C081.
 #[test]
 fn a_second_request_takes_the_place_of_the_first() {

@@ -112,6 +112,18 @@ impl Process {
         self.child.id()
     }
 
+    /// What it still tells until it ends.
+    pub(crate) fn rest(mut self) -> Vec<String> {
+        drop(self.child.stdin.take());
+        self.lines.by_ref().filter_map(told).collect()
+    }
+
+    /// As `kill -9` does; what it has told before.
+    pub(crate) fn killed(mut self) -> Vec<String> {
+        self.child.kill().expect("it is our child");
+        self.rest()
+    }
+
     /// Waits until it has ended by itself. Has more patience than the child with what it waits for, so that the child
     /// can say what that was.
     #[track_caller]
