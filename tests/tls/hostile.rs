@@ -410,7 +410,7 @@ fn sessions_are_resumed_on_both_sides() {
     }
 }
 
-/// J2: a thousand hellos that do not go on, and somebody who has something to say.
+/// J2: hundreds of hellos that do not go on, and somebody who has something to say.
 #[test]
 fn stalled_hellos_by_the_hundred_do_not_keep_others_out() {
     let (pull, endpoint) = pull();

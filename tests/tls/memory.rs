@@ -2,10 +2,13 @@
 //! everything that is.
 
 use std::alloc::System;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use kit::SOON;
+use kit::{Raw, SOON, eventually};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use sinew::{Options, Pull, Push};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -55,8 +58,61 @@ fn idle(url: &str) -> usize {
     in_use().saturating_sub(before) / COUNT
 }
 
+/// Each test counts everything that is allocated.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first message of a client.
+fn hello() -> Vec<u8> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let config = Arc::new(config.with_no_client_auth());
+    let mut hello = Vec::new();
+    ClientConnection::new(config, name).unwrap().write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// J2: of a first message the last byte does not come, or of many messages the rest.
+#[test]
+fn stalled_hellos_are_small() {
+    let _turn = alone();
+    let small = hello();
+    let small = &small[..small.len() - 1];
+    // The beginning of a hello of 64,000 bytes, just within what a handshake may be.
+    let mut large = vec![0x16, 0x03, 0x01, 0x3f, 0xff, 0x01, 0x00, 0xfa, 0x00];
+    large.resize(16_000, 0);
+    for (name, bytes) in [("small", small), ("large", &large)] {
+        let pull = Pull::with_options(Options::new().tls(mutual())).unwrap();
+        let url = pull.bind("tls+tcp://127.0.0.1:0").unwrap().url().replace("tls+", "");
+        let stall = || {
+            let mut raw = Raw::connect(&url);
+            raw.send(bytes);
+            raw
+        };
+        // Nothing tells that a part of a message was read.
+        let settle = || thread::sleep(Duration::from_millis(300));
+        let first: Vec<Raw> = (0..10).map(|_| stall()).collect();
+        settle();
+        let before = in_use();
+        let stalled: Vec<Raw> = (0..COUNT).map(|_| stall()).collect();
+        eventually("all are there", || {
+            pull.stats().inprogress_connections == (first.len() + COUNT) as u64
+        });
+        settle();
+        let taken = in_use().saturating_sub(before) / COUNT;
+        println!("{taken} bytes for a {name} hello that stalls after {}", bytes.len());
+        assert!(taken >= bytes.len(), "it was not read");
+        assert!(taken <= 32 * 1024, "{taken} bytes for a {name} hello");
+        drop((first, stalled));
+    }
+}
+
 #[test]
 fn an_idle_connection_keeps_no_buffers() {
+    let _turn = alone();
     let plain = idle("tcp://127.0.0.1:0");
     let table = [("tls+tcp", BOUND), ("ws", WS_BOUND), ("wss", BOUND + WS_BOUND)];
     println!("both ends of an idle connection: {plain} bytes over tcp");
