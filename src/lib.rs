@@ -319,6 +319,10 @@
 //! Enums and structs that may grow are `#[non_exhaustive]`.
 
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(clippy::todo, clippy::unimplemented, clippy::unwrap_used)
+)]
 // Labels what needs a feature, where the documentation is built with `--cfg docsrs`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -4,6 +4,16 @@
 //! came on. A [`Frame`] is what crosses a pipe: the bytes of one SP message as on the wire, the protocol
 //! header followed by the body. Knows nothing of protocols or transports.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -413,7 +423,7 @@ impl Frame {
     /// The length of the whole SP message in bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.head().len() + self.body.len()
+        self.head().len().saturating_add(self.body.len())
     }
 
     fn head(&self) -> &[u8] {
@@ -463,8 +473,8 @@ impl Frame {
             return self.body.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
         }
         let mut word = [0; 4];
-        for (i, byte) in word.iter_mut().enumerate() {
-            *byte = self.byte(at + i)?;
+        for (byte, at) in word.iter_mut().zip(at..) {
+            *byte = self.byte(at)?;
         }
         Some(u32::from_be_bytes(word))
     }
@@ -502,7 +512,7 @@ fn joined(head: Bytes, body: Body) -> Body {
     if head.is_empty() {
         return body;
     }
-    let mut whole = BytesMut::with_capacity(head.len() + body.len());
+    let mut whole = BytesMut::with_capacity(head.len().saturating_add(body.len()));
     whole.extend_from_slice(&head);
     whole.extend_from_slice(&body);
     whole.freeze().into()

@@ -98,6 +98,29 @@ const UNSAFE: &[(&str, usize)] =
 /// How many lines of it there may be.
 const UNSAFE_MOST: usize = 300;
 
+/// What takes apart bytes that a peer has written, beside `wire`, whose own head denies the same.
+const READERS: &[&str] = &[
+    "src/discovery/announcement.rs",
+    "src/discovery/wire.rs",
+    "src/last_values/wire.rs",
+    "src/message.rs",
+    "src/protocol/backtrace.rs",
+    "src/protocol/pair1.rs",
+    "src/protocol/raw.rs",
+    "src/tls/names.rs",
+    "src/tls/session.rs",
+    "src/tls/verifying.rs",
+    "src/transport/ws.rs",
+    "src/typed/codec.rs",
+    "src/typed/format.rs",
+    "src/typed/trace.rs",
+    "src/wire/mod.rs",
+];
+
+/// What they deny: each of these may panic, or go on with a wrong number.
+const DENIED: &[&str] =
+    &["arithmetic_side_effects", "as_conversions", "expect_used", "indexing_slicing"];
+
 /// The first words of names that ask.
 const QUESTIONS: &[&str] =
     &["are", "can", "does", "has", "is", "knows", "lacks", "may", "must", "needs", "wants", "was"];
@@ -110,6 +133,18 @@ fn no_import_runs_up() {
     let arrows = arrows();
     let up: Vec<_> = arrows.iter().filter(|((from, to), _)| floor(to) > floor(from)).collect();
     assert!(up.is_empty(), "these run up: {up:#?}");
+}
+
+#[test]
+fn what_reads_a_peers_bytes_denies_what_may_panic() {
+    let lacks = |path: &&str| {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+        let text = text.expect("a file of the library");
+        let head: String = text.lines().take_while(|line| !line.starts_with("use ")).collect();
+        !DENIED.iter().all(|lint| head.contains(&format!("clippy::{lint}")))
+    };
+    let without: Vec<_> = READERS.iter().filter(|path| lacks(path)).collect();
+    assert!(without.is_empty(), "{without:#?}");
 }
 
 #[test]

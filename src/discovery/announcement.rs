@@ -1,5 +1,15 @@
 //! The announcement: a RESPONDENT that says "I am here".
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::fmt;
 
 use super::environment::{self, Lookup};

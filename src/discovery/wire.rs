@@ -3,6 +3,16 @@
 //! Owns [`Service`], and the text form of questions and answers. Everything here is a function of bytes. The
 //! limits are those of the module's documentation; they hold for what is received, and for what is announced.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;
@@ -131,7 +141,7 @@ impl Service {
         if self.metadata.len() > MAX_METADATA {
             return Err(WireError::TooMany("pieces of metadata", MAX_METADATA));
         }
-        if self.to_string().len() + WHO.len() > MAX_TEXT {
+        if self.to_string().len() > MAX_TEXT.saturating_sub(WHO.len()) {
             return Err(WireError::TooMany("bytes", MAX_TEXT));
         }
         Ok(())
@@ -236,12 +246,13 @@ fn decoded(text: &str) -> Result<String, WireError> {
     while let [first, more @ ..] = rest {
         rest = more;
         let byte = if *first == b'%' {
-            let digits = rest.split_at_checked(2).ok_or_else(|| WireError::Field(shown(text)))?;
-            rest = digits.1;
+            let bad = || WireError::Field(shown(text));
+            let [high, low, more @ ..] = rest else { return Err(bad()) };
+            rest = more;
             let digit = |byte: u8| char::from(byte).to_digit(16);
-            let value = digit(digits.0[0]).zip(digit(digits.0[1]));
-            let value = value.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-            value.ok_or_else(|| WireError::Field(shown(text)))?
+            let value = digit(*high).zip(digit(*low));
+            let value = value.and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+            value.ok_or_else(bad)?
         } else {
             *first
         };

@@ -1,5 +1,15 @@
 //! The messages of last values. Everything here is a function of bytes.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 /// What a beacon begins with: no topic may.
 pub(super) const BEACON: &[u8] = &[1];
 /// The version of requests and answers.
@@ -36,8 +46,8 @@ pub(super) enum Heard<'a> {
 
 impl<'a> Heard<'a> {
     pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
-        let end = bytes.iter().position(|byte| *byte == 0)?;
-        let (topic, mut rest) = (&bytes[..end], &bytes[end + 1..]);
+        let mut parts = bytes.splitn(2, |byte| *byte == 0);
+        let (topic, mut rest) = (parts.next()?, parts.next()?);
         let epoch = number(&mut rest)?;
         if topic == BEACON {
             return Some(Self::Beacon { epoch, last: number(&mut rest)? });
@@ -49,7 +59,7 @@ impl<'a> Heard<'a> {
 
 /// What an update begins with.
 pub(super) fn before_value(topic: &str, place: Place) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(topic.len() + 25);
+    let mut bytes = Vec::with_capacity(topic.len().saturating_add(25));
     bytes.extend_from_slice(topic.as_bytes());
     bytes.push(0);
     for number in [place.epoch, place.number, place.before] {
@@ -120,15 +130,10 @@ impl<'a> Answer<'a> {
         last: u64,
         updates: impl Iterator<Item = (u64, &'u [u8])>,
     ) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&epoch.to_be_bytes());
-        let at = bytes.len();
-        bytes.extend_from_slice(&[0; 9]);
-        let (begin, mut told, mut more) = (bytes.len(), last, 0);
+        let (mut bytes, mut told, mut more) = (Vec::new(), last, 0);
         let mut end = 0;
         for (number, update) in updates {
-            let is_first = bytes.len() == begin;
-            if !is_first && bytes.len() - begin + update.len() > MAX_ANSWER {
+            if !bytes.is_empty() && update.len().saturating_add(bytes.len()) > MAX_ANSWER {
                 (told, more) = (end, 1);
                 break;
             }
@@ -137,9 +142,7 @@ impl<'a> Answer<'a> {
             bytes.extend_from_slice(update);
             end = number;
         }
-        bytes[at..at + 8].copy_from_slice(&told.to_be_bytes());
-        bytes[at + 8] = more;
-        bytes
+        [&[VERSION], &epoch.to_be_bytes()[..], &told.to_be_bytes(), &[more], &bytes].concat()
     }
 
     pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {

@@ -8,6 +8,16 @@
 //! on the way, and has no meaning elsewhere; the last is the only one with its top bit set. Wire
 //! specification, sections 8.2, 9, 10 and 11.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -72,10 +82,10 @@ fn length(frame: &Frame, limit: usize) -> Result<usize, DropReason> {
 /// The same for a message whose words are given by `word`.
 #[inline]
 fn length_by(word: impl Fn(usize) -> Option<u32>, limit: usize) -> Result<usize, DropReason> {
-    for hop in 0..limit {
-        let word = word(hop * WORD).ok_or(DropReason::Malformed)?;
+    for at in (0..).step_by(WORD).take(limit) {
+        let word = word(at).ok_or(DropReason::Malformed)?;
         if word & END != 0 {
-            return Ok((hop + 1) * WORD);
+            return Ok(at.saturating_add(WORD));
         }
     }
     Err(DropReason::TtlExceeded)
@@ -135,7 +145,7 @@ impl Ids {
         }
         loop {
             let id = RequestId(self.next);
-            self.next = (self.next + 1) & !END;
+            self.next = self.next.wrapping_add(1) & !END;
             if !self.others.contains_key(&id) {
                 self.latest = Some((id, owner));
                 return id;

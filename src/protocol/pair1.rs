@@ -7,6 +7,16 @@
 //! The sender counts a hop when it transmits, so a message that came directly says 1, or 0 if mangos sent it.
 //! The receiver drops messages with more hops than its TTL. Wire specification, sections 8.3 and 10.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::time::Instant;
 
 use bytes::Bytes;

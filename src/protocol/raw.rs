@@ -12,6 +12,16 @@
 //! | REQ, SURVEYOR | backtrace | backtrace |
 //! | REP, RESPONDENT | pipe, backtrace | pipe, backtrace |
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -526,7 +536,7 @@ fn answerable(pipe: PipeId, full: &mut NumberSet<PipeId>, io: &mut impl Port) ->
 
 /// A backtrace with one more hop in front.
 fn prefixed(pipe: PipeId, backtrace: &[u8]) -> Bytes {
-    let mut header = BytesMut::with_capacity(size_of::<u32>() + backtrace.len());
+    let mut header = BytesMut::with_capacity(size_of::<u32>().saturating_add(backtrace.len()));
     header.put_u32(pipe.get());
     header.put_slice(backtrace);
     header.freeze()

@@ -4,6 +4,16 @@
 //! out. Knows nothing of streams, and keeps no bytes: whoever drives it keeps what is not whole yet. A fault of
 //! rustls ends one connection: its panics are caught here.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustls::client::UnbufferedClientConnection;
@@ -138,7 +148,7 @@ impl Session {
         let outcome = guarded(|| {
             loop {
                 let at = used;
-                let next = self.step(&mut incoming[at..], &mut used, plain, out)?;
+                let next = self.step(rest(incoming, at), &mut used, plain, out)?;
                 self.has_begun |= used > 0;
                 match next {
                     Next::Step => {}
@@ -156,9 +166,9 @@ impl Session {
             // has it ready; asked for more, it would look again at the bytes that it has refused.
             let _ = guarded(|| {
                 let end = out.len();
-                self.step(&mut incoming[used..], &mut 0, &mut |_| {}, out)?;
+                self.step(rest(incoming, used), &mut 0, &mut |_| {}, out)?;
                 if out.get(end) == Some(&CHANGE_CIPHER_SPEC) {
-                    self.step(&mut incoming[used..], &mut 0, &mut |_| {}, out)?;
+                    self.step(rest(incoming, used), &mut 0, &mut |_| {}, out)?;
                 }
                 Ok(())
             });
@@ -211,13 +221,13 @@ impl Session {
         // What cannot be said is missed by nobody but the peer, who may then think that it was cut off.
         let _ = guarded(|| {
             let end = out.len();
-            out.resize(end + RECORD_OVERHEAD, 0);
-            let room = &mut out[end..];
+            out.resize(end.saturating_add(RECORD_OVERHEAD), 0);
+            let room = rest(out, end);
             let closed = match &mut self.side {
                 Side::Client(client) => close(client.process_tls_records(unused), room),
                 Side::Server(server) => close(server.process_tls_records(unused), room),
             };
-            out.truncate(end + closed.as_ref().map_or(0, |&written| written));
+            out.truncate(end.saturating_add(closed.as_ref().map_or(0, |&written| written)));
             closed
         });
     }
@@ -286,6 +296,11 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     })
 }
 
+/// What is behind the first `n` bytes.
+fn rest(bytes: &mut [u8], n: usize) -> &mut [u8] {
+    bytes.get_mut(n..).unwrap_or_default()
+}
+
 /// Handles one state of the library.
 fn take_step<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
@@ -295,12 +310,12 @@ fn take_step<Data>(
     has_ended: &mut bool,
 ) -> Result<Next, Fault> {
     let UnbufferedStatus { mut discard, state } = status;
-    let state = state.inspect_err(|_| *used += discard)?;
+    let state = state.inspect_err(|_| *used = used.saturating_add(discard))?;
     let next = match state {
         ConnectionState::ReadTraffic(mut traffic) => {
             while let Some(record) = traffic.next_record() {
                 let record = record?;
-                discard += record.discard;
+                discard = discard.saturating_add(record.discard);
                 plain(record.payload);
             }
             Next::Step
@@ -311,9 +326,9 @@ fn take_step<Data>(
                 Err(EncodeError::InsufficientSize(missing)) => missing.required_size,
                 _ => 0,
             };
-            out.resize(end + room, 0);
-            let written = data.encode(&mut out[end..]).map_err(|_| Fault::Unexpected)?;
-            out.truncate(end + written);
+            out.resize(end.saturating_add(room), 0);
+            let written = data.encode(rest(out, end)).map_err(|_| Fault::Unexpected)?;
+            out.truncate(end.saturating_add(written));
             Next::Step
         }
         ConnectionState::TransmitTlsData(data) => {
@@ -334,7 +349,7 @@ fn take_step<Data>(
         // Early data, which is never asked for.
         _ => return Err(Fault::Unexpected),
     };
-    *used += discard;
+    *used = used.saturating_add(discard);
     Ok(next)
 }
 

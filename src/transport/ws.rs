@@ -7,8 +7,18 @@
 //! to grant, and the header that the crate reads is made from the subprotocol that the peer has named. So the crate
 //! compares protocols, counts and times out here as anywhere. The rules are in `docs/spec/wire.md`, section 7.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
@@ -26,6 +36,7 @@ use crate::protocol_id::ProtocolId;
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Rank};
 use crate::time;
 use crate::websocket::WebSocketError;
+use crate::wire::frame::widen;
 use crate::wire::ws::upgrade::{Ask, Head, UpgradeRequest, counterpart, refusal};
 use crate::wire::ws::{self, CloseReason, Framer, Incoming, Part};
 use crate::wire::{Framing, header};
@@ -181,7 +192,7 @@ fn dial(
 
 /// The longest message that may be received.
 fn limit(settings: &EndpointSettings) -> u64 {
-    settings.max_recv_size.map_or(u64::MAX, |limit| limit as u64)
+    settings.max_recv_size.map_or(u64::MAX, widen)
 }
 
 /// An address taken apart.
@@ -415,8 +426,8 @@ impl WsStream {
                 Some(CloseReason::Failed(error)) => return Err(error.clone().into()),
             }
             let most = reading.incoming.appetite(buffer.len());
-            let from = buffer.len() - most;
-            let n = self.fill(reading, &mut buffer[from..])?;
+            let from = buffer.len().saturating_sub(most);
+            let n = self.fill(reading, buffer.get_mut(from..).unwrap_or_default())?;
             if n == 0 {
                 return Ok(0);
             }
@@ -435,8 +446,7 @@ impl WsStream {
         if reading.surplus.is_empty() {
             return self.inner.read(buffer);
         }
-        let n = reading.surplus.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&reading.surplus[..n]);
+        let n = (&reading.surplus[..]).read(buffer)?;
         reading.surplus.drain(..n);
         if reading.surplus.is_empty() {
             reading.surplus = Vec::new();
@@ -480,7 +490,7 @@ impl WsStream {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             let Phase::Head(head) = &mut reading.phase else { return Ok(()) };
-            let mut read = &buffer[..n];
+            let mut read = buffer.get(..n).unwrap_or_default();
             let next = match head.take(&mut read) {
                 Ok(None) => continue,
                 Ok(Some(head)) => match &self.side {
@@ -533,8 +543,8 @@ impl WsStream {
         };
         let mut pen = self.take_pen().ok_or(ErrorKind::Interrupted)?;
         let fitting = pen.ours.filter(|ours| request.servers.contains(ours));
-        let announced = fitting.unwrap_or(request.servers[0]);
-        if let Some(client) = counterpart(announced) {
+        let announced = fitting.or_else(|| request.servers.first().copied());
+        if let Some(client) = announced.and_then(counterpart) {
             reading.incoming.begin_with(header::encode(client));
         }
         pen.asked = Some(request);
@@ -602,8 +612,9 @@ impl WsStream {
 
     /// Writes what comes before anything else.
     fn write_own(&self, pen: &mut Pen) -> io::Result<()> {
-        while pen.own_sent < pen.own.len() {
-            pen.own_sent += self.inner.write(&[IoSlice::new(&pen.own[pen.own_sent..])])?;
+        while let Some(rest @ [_, ..]) = pen.own.get(pen.own_sent..) {
+            let written = self.inner.write(&[IoSlice::new(rest)])?;
+            pen.own_sent = pen.own_sent.saturating_add(written);
         }
         (pen.own, pen.own_sent) = (Vec::new(), 0);
         Ok(())
@@ -631,7 +642,7 @@ impl WsStream {
 
     /// Takes the crate's header, and asks for what it tells, or grants it.
     fn take_header(&self, pen: &mut Pen, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let missing = header::LEN - pen.header.len();
+        let missing = header::LEN.saturating_sub(pen.header.len());
         let bytes = slices.iter().flat_map(|slice| slice.iter().copied()).take(missing);
         let before = pen.header.len();
         pen.header.extend(bytes);
@@ -648,7 +659,7 @@ impl WsStream {
         // What the kernel has no room for is written when the poll reports that it has.
         match self.write_own(pen) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(pen.header.len() - before),
+            _ => Ok(pen.header.len().saturating_sub(before)),
         }
     }
 
@@ -669,7 +680,7 @@ impl WsStream {
         let mut left = written;
         Ok(pen.framer.advance(slices, |part| {
             let n = part.len().min(left);
-            left -= n;
+            left = left.saturating_sub(n);
             n
         }))
     }
@@ -758,7 +769,7 @@ impl<'s> Batch<'s> {
             Part::Payload(payload, None) if payload.len() >= IN_PLACE => self.refer(payload),
             part => self.copy(part),
         };
-        self.len += n;
+        self.len = self.len.saturating_add(n);
         n
     }
 
@@ -773,16 +784,16 @@ impl<'s> Batch<'s> {
     fn copy(&mut self, part: Part<'_, 's>) -> usize {
         let begin = self.copied.len();
         let bytes = part.bytes();
-        let bytes = &bytes[..bytes.len().min(COPIED - begin)];
+        let bytes = bytes.get(..COPIED.saturating_sub(begin)).unwrap_or(bytes);
         let is_full = self.pieces.len() == SLICES;
         match self.pieces.last_mut() {
-            Some(Piece::Copied(before)) => *before += bytes.len(),
+            Some(Piece::Copied(before)) => *before = before.saturating_add(bytes.len()),
             _ if is_full || bytes.is_empty() => return 0,
             _ => self.pieces.push(Piece::Copied(bytes.len())),
         }
         self.copied.extend_from_slice(bytes);
-        if let Part::Payload(_, Some(key)) = part {
-            ws::mask(&mut self.copied[begin..], key);
+        if let (Part::Payload(_, Some(key)), Some(copy)) = (part, self.copied.get_mut(begin..)) {
+            ws::mask(copy, key);
         }
         bytes.len()
     }

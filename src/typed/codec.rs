@@ -1,5 +1,15 @@
 //! Codecs: how a value becomes bytes, and bytes a value.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::fmt;
 
 /// How values of `T` are written as bytes and read again.

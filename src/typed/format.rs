@@ -2,6 +2,16 @@
 //!
 //! Owns the head, and the versions of a type. Everything here is a function of bytes.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;

@@ -27,6 +27,16 @@
 //!
 //! While nobody subscribes to the spans and no context is current, no ids are made and none are sent.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 use std::cell::Cell;
 use std::fmt;
 use std::pin::{Pin, pin};
