@@ -206,7 +206,8 @@ fn a08_empty_messages_without_end() {
     });
     eventually("its queue is full", || attack.stats().recv_queue >= 1000);
     let (full, most) = (attack.stats().recv_queue, attack.cost());
-    assert!(full <= 1000, "{full} messages in a queue of 1,000");
+    // A queue as long as the default is read into by the block, of 256 KiB and a little.
+    assert!(full <= 1000 + (257 << 10) / 8, "{full} messages in a queue of 1,000");
     assert!(most <= 3 << 20, "{full} messages cost {most}");
     // Others are served meanwhile.
     attack.neighbour();
