@@ -266,7 +266,7 @@ fn d08_sockets_by_the_thousand() {
     let each = (allocated() - before.bytes) / (2 * pairs);
     eprintln!("{each} bytes for each socket with a connection");
     assert!(each <= 6 << 10, "{each} bytes for each socket with a connection");
-    before.has_as_many_threads();
+    before.has_no_more_threads();
     drop(joined);
     before.is_back(pairs << 8);
 }
