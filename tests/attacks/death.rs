@@ -358,7 +358,8 @@ fn part_that_is_greeted() {
     let hasty = Options::new().handshake_timeout(Duration::from_millis(500));
     let pull = Pull::with_options(hasty).unwrap();
     tell(&pull.bind("tcp://127.0.0.1:0").unwrap().url());
-    match pull.recv_timeout(SOON) {
+    // Its time goes on while it is frozen, and is not to be over then: in the long form for 30 s.
+    match pull.recv_timeout(3 * SOON) {
         Ok(message) => tell(&message.to_text()),
         Err(error) => tell(&error.to_string()),
     }

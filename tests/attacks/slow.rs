@@ -146,7 +146,8 @@ fn c04_a_program_that_never_receives() {
     // What is not there is counted.
     eventually("all have come", || dropped() + attack.stats().held_inbound == messages);
     let (cost, held) = (attack.cost(), attack.stats().held_inbound);
-    assert!(cost <= QUEUE + (256 << 10), "{cost}");
+    // Beside the queue there are the blocks of 256 KiB that the loop reads into: one at hand, and three that it has lent.
+    assert!(cost <= QUEUE + (1 << 20) + (64 << 10), "{cost}");
     // The last one may be over.
     assert!((1..=QUEUE as u64 / 10_000 + 1).contains(&held), "{held} of {messages} are held");
     attack.socket.unsubscribe("flood").unwrap();
