@@ -134,6 +134,7 @@ mod tests {
                 looked_at.set(looked_at.get() + 1);
                 set.contains(&conversation)
             });
+            assert!(!timers.outnumber(open), "{} timers of {open}", timers.heap.len());
         }
         assert!(looked_at.get() <= 4 * COUNT, "{} looks at {COUNT} timers", looked_at.get());
         let mut expected: Vec<_> = all.into_iter().filter(|(_, it)| set.contains(it)).collect();
