@@ -49,6 +49,16 @@
 //! another provider for its process (`rustls::crypto::CryptoProvider::install_default`), such as one that is certified.
 //! Sessions are resumed. There is no early data, no renegotiation and no compression.
 
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
 mod config;
 mod names;
 mod session;

@@ -4,16 +4,6 @@
 //! out. Knows nothing of streams, and keeps no bytes: whoever drives it keeps what is not whole yet. A fault of
 //! rustls ends one connection: its panics are caught here.
 
-#![cfg_attr(
-    not(any(test, fuzzing)),
-    deny(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::expect_used,
-        clippy::indexing_slicing
-    )
-)]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustls::client::UnbufferedClientConnection;

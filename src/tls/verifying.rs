@@ -2,16 +2,6 @@
 //!
 //! Owns what rustls asks us during a handshake. That peers are verified is rustls's own work.
 
-#![cfg_attr(
-    not(any(test, fuzzing)),
-    deny(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::expect_used,
-        clippy::indexing_slicing
-    )
-)]
-
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
