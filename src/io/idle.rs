@@ -13,6 +13,7 @@ use mio::Token;
 use super::connection::FrameProgress;
 use super::timers::TimerKey;
 use super::{Driver, Due};
+use crate::room::GiveBack;
 use crate::sync::Ordering;
 use crate::time;
 
@@ -127,7 +128,9 @@ impl Driver {
         }
         if left.is_empty() {
             self.cx.read_buffers.release_memory();
-            self.release_queues();
+            self.ready.give_back();
+            self.ready_first.give_back();
+            self.closings.give_back();
         }
         let at = self.idle.go_on(left, !busy, earliest);
         self.check_idle_at(at);

@@ -594,18 +594,6 @@ impl Driver {
         }
     }
 
-    /// Releases the memory of queues in which nothing waits.
-    fn release_queues(&mut self) {
-        for queue in [&mut self.ready, &mut self.ready_first] {
-            if queue.is_empty() {
-                *queue = VecDeque::new();
-            }
-        }
-        if self.closings.is_empty() {
-            self.closings = VecDeque::new();
-        }
-    }
-
     /// Has a connection or a listener do what an earlier turn has left over.
     fn go_on(&mut self, token: Token) {
         if let Some(is_queued) = self.queued_flag(token) {

@@ -72,7 +72,7 @@ impl<T> Table<T> {
         (*its_token == token).then_some(thing)
     }
 
-    /// The same, to look at.
+    /// As [`get`](Self::get), where the thing is not changed.
     pub(super) fn peek(&self, token: Token) -> Option<&T> {
         let (its_token, thing) = self.things.get(index(token))?;
         (*its_token == token).then_some(thing)

@@ -6,6 +6,7 @@ use super::{Host, visits};
 use crate::duty::Duties;
 use crate::interest::Interest;
 use crate::message::PipeId;
+use crate::room::GiveBack;
 use crate::signal::{Signal, Visitor};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank, Weak, fence};
 
@@ -128,13 +129,10 @@ impl SocketBell {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Releases the memory of the announced edges, if there are none.
+    /// Gives back the room that the edges of a crowd have taken.
     #[cold]
-    pub(crate) fn release_memory(&self) {
-        let mut edges = self.edges.lock();
-        if edges.is_empty() {
-            *edges = Vec::new();
-        }
+    pub(crate) fn give_back(&self) {
+        self.edges.lock().give_back();
     }
 
     /// Moves the announced edges into `taken`, which must be empty.

@@ -17,6 +17,7 @@ use crate::pipe::endpoint::EndpointCore;
 use crate::pipe::{Edge, Host, Intake, NewPipe, Postponed};
 use crate::protocol::{Clock, Protocol};
 use crate::ring::{Consumer, Ring};
+use crate::room::GiveBack;
 use crate::stats::DropReason;
 use crate::sync::Arc;
 use crate::time;
@@ -205,8 +206,8 @@ impl<P: Protocol> Entry<'_, P> {
             self.state.protocol.forget(id);
         }
         if self.state.pipes.is_empty() {
-            self.state.edges = Vec::new();
-            self.core.bell.release_memory();
+            self.state.edges.give_back();
+            self.core.bell.give_back();
         }
         self.release_encoders();
         if P::DROPS {
