@@ -685,3 +685,20 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_is_very_late_gets_a_moment_more_once() {
+        assert!(!Limit::at(None).check_over());
+        assert!(!Limit::at(Some(time::now() + 600 * LATE)).check_over());
+        assert!(Limit::at(Some(time::now())).check_over(), "it is on time");
+        let mut limit = Limit::at(Some(time::now() - 10 * LATE));
+        assert!(!limit.check_over(), "the loop may be as late");
+        assert!(limit.until.is_some_and(|until| until <= time::now() + MOMENT));
+        limit.until = Some(time::now() - 10 * LATE);
+        assert!(limit.check_over(), "not twice");
+    }
+}
