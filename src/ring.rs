@@ -1292,7 +1292,7 @@ impl<'r> HeldHalf<'r> {
     }
 
     /// Takes off `skip` bytes and `len` more, all in the front; returns what `copy` makes of the latter.
-    #[inline]
+    #[inline(always)]
     fn copy_out(&mut self, skip: usize, len: usize, copy: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
         let body = copy(&self.front()[skip..skip + len]);
         self.half().outlet.step(skip + len);

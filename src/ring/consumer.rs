@@ -301,8 +301,9 @@ impl<'r> Consumer<'r> {
         }
     }
 
-    /// Takes off the first message, which is `payload` bytes long, and those behind it if they fit into a run.
-    #[inline]
+    /// Takes off the first message, which is `payload` bytes long, and those behind it if they fit into a run. Inlined into each pop,
+    /// however the compiler divides the crate, as are the two below.
+    #[inline(always)]
     fn take_with_others(&mut self, payload: usize, run: &mut Run) -> Frame {
         let frame = self.framing().prefix_len() + payload;
         if frame < self.held.front().len() && frame <= RUN / 2 {
@@ -316,7 +317,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Takes off the first message, which is `payload` bytes long.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, payload: usize) -> Frame {
         let prefix = self.framing().prefix_len();
         let (frame, front) = (prefix + payload, self.held.front().len());
@@ -393,7 +394,7 @@ impl<'r> Consumer<'r> {
     }
 
     /// Counts what was consumed, and checks for orders when it is time.
-    #[inline]
+    #[inline(always)]
     fn account(&mut self, mut taken: Taken) -> Taken {
         if taken.messages > 0 {
             let ring = self.held.ring;
