@@ -1194,6 +1194,9 @@ impl EndpointOptions {
     /// connect. Default: by the process's umask. Bits outside `0o777` are invalid. No effect on connecting and
     /// on other transports. Where there are no such bits a bind with it fails: at an abstract name, and at a named
     /// pipe of Windows.
+    ///
+    /// Not guaranteed outside Linux: there the file has what the umask leaves for a moment, and whoever begins to
+    /// connect in it may get in. A umask of `0o077` leaves others nothing, whatever the system.
     #[doc(alias("NNG_OPT_IPC_PERMISSIONS"))]
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);
@@ -1211,7 +1214,8 @@ impl EndpointOptions {
     /// The group of the socket file of an ipc bind, by number, set before anybody can connect: with an
     /// [`ipc_mode`](Self::ipc_mode) of `0o660`, its members may connect. Default: as for any file that the process
     /// makes. 4294967295 is no group, and invalid. The process must be in the group, or may give files away.
-    /// Otherwise as `ipc_mode`.
+    /// Otherwise as `ipc_mode`. Without one the file belongs for a moment to the group of any file that the process
+    /// makes, whose members may connect if the umask lets them.
     pub fn ipc_group(mut self, group: u32) -> Self {
         self.ipc_group = Some(group);
         self
