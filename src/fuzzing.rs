@@ -85,7 +85,7 @@ fn options(data: &[u8]) {
         let (small, large) = (u16::from_le_bytes([field[1], field[2]]), field[1] >= 0xF0);
         let number = if large { usize::MAX - usize::from(field[2]) } else { usize::from(small) };
         let time = if large { Duration::MAX } else { Duration::from_millis(u64::from(small)) };
-        options = match field[0] % 27 {
+        options = match field[0] % 36 {
             0 => options.send_timeout(time),
             1 => options.recv_timeout(time),
             2 => options.send_queue(number),
@@ -115,6 +115,15 @@ fn options(data: &[u8]) {
             23 => options.sub_queue_bytes(number),
             24 => options.conflate(Conflate::Prefix(number)),
             25 => options.send_priority(field[1]),
+            26 => options.recv_priority(field[1]),
+            27 => options.recv_budget(number),
+            28 => options.frame_timeout(time),
+            29 => options.max_peers(number),
+            30 => options.max_handshakes(number),
+            31 => options.reconnect_max(None),
+            32 => options.prefer_new(large),
+            33 => options.requeue(large),
+            34 => options.kernel_recv_buffer(number),
             _ => options.name(String::from_utf8_lossy(field)),
         };
     }

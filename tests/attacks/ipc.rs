@@ -120,7 +120,7 @@ fn another_user() -> Option<u32> {
     let may = geteuid().is_root();
     assert!(may || std::env::var_os("CI").is_none(), "only root can be another user");
     if !may {
-        eprintln!("SKIPPED: only root can be another user");
+        kit::skipped("only root can be another user");
     }
     may.then_some(NOBODY)
 }

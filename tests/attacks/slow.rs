@@ -621,7 +621,7 @@ fn c06_a_client_that_does_not_read_its_replies() {
     attack.over();
 }
 
-/// What a PUB holds for a subscriber that it waits for is bounded as well.
+/// What a BUS holds of peers that all send more than it receives is bounded as well.
 #[test]
 fn c15_peers_that_fill_their_queues() {
     const PEERS: usize = 100;

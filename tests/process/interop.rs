@@ -835,7 +835,6 @@ const NNGCAT: Tool = Tool {
 
 impl Tool {
     /// False when the tool is not there, and says so; in CI that is a failure.
-    #[expect(clippy::explicit_write, reason = "eprintln! would be captured and never seen")]
     fn is_installed(&self) -> bool {
         let mut help = Command::new(self.name);
         match help.arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status() {
@@ -844,7 +843,7 @@ impl Tool {
                 let Self { name, package, .. } = self;
                 let message = format!("no {name} here, it is in the package {package}");
                 assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
-                writeln!(io::stderr(), "SKIPPED: {message}").unwrap();
+                kit::skipped(&message);
                 false
             }
             Err(error) => panic!("cannot start {}: {error}", self.name),

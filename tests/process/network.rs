@@ -49,7 +49,7 @@ fn unshare() -> Option<Command> {
         let there = Command::new(tool).arg("-V").stdout(Stdio::null()).status();
         if there.is_err() {
             assert!(std::env::var_os("CI").is_none(), "{tool} is missing");
-            eprintln!("SKIPPED: {tool} is missing");
+            kit::skipped(&format!("{tool} is missing"));
             return None;
         }
     }
@@ -64,7 +64,7 @@ fn unshare() -> Option<Command> {
             return Some(unshare);
         }
     }
-    eprintln!("SKIPPED: network namespaces with veth links are not permitted here");
+    kit::skipped("network namespaces with veth links are not permitted here");
     None
 }
 

@@ -225,7 +225,7 @@ fn a_malformed_answer_is_ignored_with_a_message() {
 fn a_stranger_is_found(tool: &str, respondent: &[&str], req: &[&str]) {
     if Command::new(tool).arg("--version").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "{tool} is not installed");
-        return eprintln!("SKIPPED: {tool} is not installed");
+        return kit::skipped(&format!("{tool} is not installed"));
     }
     let mut stage = stage();
     let (daemon, survey_url, resolve_url) = start_daemon(&mut stage, ANY_PORT);

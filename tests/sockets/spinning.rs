@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_millis(1);
 fn has_processors() -> bool {
     let several = thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     if !several {
-        eprintln!("SKIPPED: one processor");
+        kit::skipped("one processor");
     }
     several
 }

@@ -23,7 +23,7 @@ fn is_installed(program: &str, asked: &str) -> bool {
     let is_there = started.and_then(|mut child| child.wait()).is_ok();
     assert!(is_there || std::env::var_os("CI").is_none(), "{program} is missing");
     if !is_there {
-        eprintln!("SKIPPED: {program} is missing");
+        kit::skipped(&format!("{program} is missing"));
     }
     is_there
 }

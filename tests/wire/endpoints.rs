@@ -314,7 +314,7 @@ fn a_single_slash_means_nothing() {
 #[test]
 fn ipv6_works_without_being_asked_for() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
-        eprintln!("SKIPPED: this host has no IPv6 loopback");
+        kit::skipped("this host has no IPv6 loopback");
         return;
     }
     for (bind, connect) in [("tcp://[::1]:0", "tcp"), ("tcp6://[::1]:0", "tcp6")] {

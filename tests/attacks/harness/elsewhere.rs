@@ -1,5 +1,5 @@
 //! Namespaces of the kernel: networks, mounts and clocks of a test's own, which end with it. A test that may
-//! not make them says that it is skipped; with `CI=true` it fails.
+//! not make them says that it is skipped; with `CI=true` it fails where the tools to make them are missing.
 
 use std::process::{Command, Stdio};
 
@@ -32,7 +32,7 @@ fn unshare(more: &[&str]) -> Option<Command> {
         let there = Command::new(tool).arg("-V").stdout(Stdio::null()).status();
         if there.is_err() {
             assert!(!is_ci, "{tool} is missing");
-            eprintln!("SKIPPED: {tool} is missing");
+            kit::skipped(&format!("{tool} is missing"));
             return None;
         }
     }
@@ -48,7 +48,7 @@ fn unshare(more: &[&str]) -> Option<Command> {
             return Some(unshare);
         }
     }
-    eprintln!("SKIPPED: namespaces {more:?} with veth links are not permitted here");
+    kit::skipped(&format!("namespaces {more:?} with veth links are not permitted here"));
     None
 }
 

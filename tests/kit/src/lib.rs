@@ -218,6 +218,12 @@ fn patience() -> u32 {
     if rounds(100) < 100 { 4 } else { 1 }
 }
 
+/// Says that a test was skipped, and why, past what the test harness holds back of a test that passes.
+pub fn skipped(why: &str) {
+    use std::io::Write;
+    writeln!(io::stderr(), "SKIPPED: {why}").expect("there is a place for errors");
+}
+
 /// Runs `act`, which must not hang. It has time for several waits that each take up to [`SOON`], so that one
 /// that fails says itself what never happened.
 #[track_caller]
