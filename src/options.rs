@@ -1195,8 +1195,8 @@ impl EndpointOptions {
     /// on other transports. Where there are no such bits a bind with it fails: at an abstract name, and at a named
     /// pipe of Windows.
     ///
-    /// Not guaranteed outside Linux: there the file has what the umask leaves for a moment, and whoever begins to
-    /// connect in it may get in. A umask of `0o077` leaves others nothing, whatever the system.
+    /// Not guaranteed outside Linux: there the file has what the umask leaves for a moment, and whoever connects in that
+    /// moment may get in. A umask of `0o077` leaves others nothing on any system.
     #[doc(alias("NNG_OPT_IPC_PERMISSIONS"))]
     pub fn ipc_mode(mut self, mode: u32) -> Self {
         self.ipc_mode = Some(mode);
@@ -1214,8 +1214,8 @@ impl EndpointOptions {
     /// The group of the socket file of an ipc bind, by number, set before anybody can connect: with an
     /// [`ipc_mode`](Self::ipc_mode) of `0o660`, its members may connect. Default: as for any file that the process
     /// makes. 4294967295 is no group, and invalid. The process must be in the group, or may give files away.
-    /// Otherwise as `ipc_mode`. Without one the file belongs for a moment to the group of any file that the process
-    /// makes, whose members may connect if the umask lets them.
+    /// Otherwise as `ipc_mode`. Without a mode, the file for a moment belongs to the default group, whose members may
+    /// connect if the umask lets them.
     pub fn ipc_group(mut self, group: u32) -> Self {
         self.ipc_group = Some(group);
         self

@@ -301,8 +301,10 @@ impl<'r> Consumer<'r> {
         }
     }
 
-    /// Takes off the first message, which is `payload` bytes long, and those behind it if they fit into a run. Inlined into each pop,
-    /// however the compiler divides the crate, as are the two below.
+    /// Takes off the first message, which is `payload` bytes long, and those behind it if they fit into a run.
+    ///
+    /// Always inlined, as are [`take`](Self::take) and [`account`](Self::account): left to itself, the compiler makes
+    /// calls of them whenever it divides the crate otherwise.
     #[inline(always)]
     fn take_with_others(&mut self, payload: usize, run: &mut Run) -> Frame {
         let frame = self.framing().prefix_len() + payload;

@@ -120,8 +120,10 @@ impl Limit {
     /// Whether it is over. If it is very late, once gives the loop a [`MOMENT`] more: what a process waited for may have
     /// come while it was stopped, and all its threads go on at the same time.
     fn check_over(&mut self) -> bool {
-        let Some(until) = self.until else { return false };
-        let now = time::now();
+        self.until.is_some_and(|until| self.check_over_at(until, time::now()))
+    }
+
+    fn check_over_at(&mut self, until: Instant, now: Instant) -> bool {
         if now < until {
             return false;
         }
@@ -693,12 +695,14 @@ mod tests {
     #[test]
     fn a_call_that_is_very_late_gets_a_moment_more_once() {
         assert!(!Limit::at(None).check_over());
-        assert!(!Limit::at(Some(time::now() + 600 * LATE)).check_over());
-        assert!(Limit::at(Some(time::now())).check_over(), "it is on time");
-        let mut limit = Limit::at(Some(time::now() - 10 * LATE));
-        assert!(!limit.check_over(), "the loop may be as late");
-        assert!(limit.until.is_some_and(|until| until <= time::now() + MOMENT));
-        limit.until = Some(time::now() - 10 * LATE);
-        assert!(limit.check_over(), "not twice");
+        let until = time::now();
+        let mut limit = Limit::at(Some(until));
+        assert!(!limit.check_over_at(until, until - LATE), "it has time left");
+        assert!(limit.check_over_at(until, until + LATE), "it is hardly late");
+        let late = until + 2 * LATE;
+        assert!(!limit.check_over_at(until, late), "the loop may be as late");
+        assert_eq!(limit.until, Some(late + MOMENT));
+        assert!(!limit.check_over_at(late + MOMENT, late), "it has the moment");
+        assert!(limit.check_over_at(late + MOMENT, late + 10 * LATE), "not twice");
     }
 }
