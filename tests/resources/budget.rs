@@ -301,7 +301,8 @@ fn a_budget_may_be_changed_while_it_is_used() {
 fn each_of_two_thousand_peers_has_its_turn_at_a_slow_reader() {
     const PEERS: usize = 2000;
     const ROUNDS: usize = 4;
-    /// How many messages wait for the reader at least; that twice as many do is seen once for as many that it takes.
+    /// The reader takes this many messages, and then waits until twice as many are queued. A reader that keeps up hears
+    /// whoever the I/O thread reads from next, and the budget decides nothing.
     const STEP: usize = 20;
     let _turn = beside_others();
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -326,16 +327,13 @@ fn each_of_two_thousand_peers_has_its_turn_at_a_slow_reader() {
     eventually("each has written", || pushes.iter().all(has_written));
     let (mut heard, mut last) = (HashMap::new(), 0);
     for n in 0..PEERS * ROUNDS {
-        // A reader that is not slow hears whoever the I/O thread has read, and the budget chooses nobody.
         if n % STEP == 0 {
             let rest = PEERS * ROUNDS - n;
-            eventually("more is there", || {
-                let is_there = pull.stats().recv_queue >= rest.min(2 * STEP) as u64;
-                // Who asks all the time keeps the I/O thread from the socket's lock.
-                is_there || {
-                    std::thread::sleep(Duration::from_millis(1));
-                    false
-                }
+            let ahead = rest.min(2 * STEP) as u64;
+            eventually("the reader is behind", || {
+                // Whoever asks all the time keeps the I/O thread from the socket's lock.
+                std::thread::sleep(Duration::from_millis(1));
+                pull.stats().recv_queue >= ahead
             });
         }
         let message = pull.recv_timeout(SOON).unwrap_or_else(|error| panic!("{n}: {error}"));
@@ -347,7 +345,7 @@ fn each_of_two_thousand_peers_has_its_turn_at_a_slow_reader() {
         }
     }
     assert!(heard.len() == PEERS && heard.values().all(|times| *times == ROUNDS));
-    // Where peers overtook those who wait, the last was heard with message 4,232 and later.
-    assert!(last < 2 * PEERS, "the last is heard with message {last}");
+    // Where whoever asks again loses its place, the last is heard with message 7,072 and later.
+    assert!(last < 3 * PEERS, "the last is heard with message {last}");
     conserved(|| pull.stats());
 }

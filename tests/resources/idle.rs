@@ -19,6 +19,12 @@ const MANY: usize = 1000;
 /// How many there are before: each I/O thread has had one, and so its block to read into.
 const FIRST: usize = 4;
 
+/// What an idle connection may take.
+const CONNECTION: usize = 1024;
+
+/// What its endpoint and its dialer take beside it, where this side has dialed.
+const ENDPOINT: usize = 888;
+
 const PULL: u8 = 0x51;
 const PUSH: u8 = 0x50;
 
@@ -98,8 +104,7 @@ fn an_idle_connection_that_was_dialed_is_small() {
     (0..FIRST).for_each(|_| dial());
     let before = allocated();
     (0..MANY).for_each(|_| dial());
-    // 1,024 for the connection, as for one that was accepted, and the rest for its endpoint and dialer.
-    at_most(1912, before);
+    at_most(CONNECTION + ENDPOINT, before);
 }
 
 /// Runs `one_more` several times, and then many times; yields what it takes each time, as soon as that is at most
@@ -130,7 +135,7 @@ fn accepts<R: Listed>() {
     let url = socket.bind("tcp://127.0.0.1:0").unwrap().url();
     let (ours, theirs) = R::IDS;
     let mut peers = Vec::with_capacity(MANY + FIRST);
-    let connection = grows_by(1024, || {
+    let connection = grows_by(CONNECTION, || {
         peers.push(Raw::greet(&url, theirs, ours));
         socket.wait_for_peers(peers.len(), SOON).unwrap();
     });
@@ -148,8 +153,8 @@ fn dials<R: Listed>() {
     let (socket, listener) = (apart::<R>(), RawListener::new());
     let (ours, theirs) = R::IDS;
     let mut peers = Vec::with_capacity(MANY + FIRST);
-    // What an earlier test gives back late makes an endpoint look smaller than any is.
-    let both = grows_by(endpoint.max(888) + 1024, || {
+    // It seems smaller if memory of an earlier test is given back only now.
+    let both = grows_by(endpoint.max(ENDPOINT) + CONNECTION, || {
         socket.connect(listener.url()).unwrap();
         let mut raw = listener.accept();
         raw.send(&header(theirs));
